@@ -1,0 +1,36 @@
+# The README's two commands are `make run` and `make test`; everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check bench llama-server clean
+
+run: .venv/run.stamp
+	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
+
+test: .venv/test.stamp check
+	$(BIN)/pytest
+
+check: .venv/test.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	VENV_BIN=$(BIN) scripts/check-docker
+
+bench: .venv/test.stamp
+	$(BIN)/python -m benchmarks
+
+llama-server:
+	scripts/install-llama-server
+
+# pip takes seconds even when there is nothing to do, so it runs only when pyproject.toml has changed.
+.venv/run.stamp: pyproject.toml
+	scripts/install-venv "$(PYTHON)" embedded
+	@touch $@
+
+.venv/test.stamp: pyproject.toml
+	scripts/install-venv "$(PYTHON)" embedded,test,dev
+	@touch $@ .venv/run.stamp
+
+clean:
+	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,105 @@
+"""API keys as values: made, hashed, compared, and what each may use.
+
+A key is 256 random bits, so one round of SHA-256 hides it: there is nothing to guess that a slow hash would protect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from app.errors import ConfigError
+
+PREFIX = "lt-"
+EVERYTHING = ("*",)
+# Shorter ones can be guessed; those that we make have 46 characters.
+FEWEST_CHARACTERS = 8
+_LIFETIME = re.compile(r"(\d{1,6})\s*([mhdwy])\Z")
+_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+_NAME = re.compile(r"[\w.@-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of a key: never the key itself. Times in seconds since the epoch; a limit of None is none."""
+
+    name: str
+    digest: bytes
+    models: tuple[str, ...] = EVERYTHING
+    admin: bool = False
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    created: float = 0.0
+    expires: float | None = None
+    revoked: float | None = None
+
+    def valid(self, now: float) -> bool:
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+    @property
+    def unrestricted(self) -> bool:
+        """May use whatever there is, now and later."""
+        return "*" in self.models
+
+    def may(self, name: str) -> bool:
+        """Whether a name of a model is among those that this key may use; `*` crosses slashes."""
+        return any(fnmatchcase(name, pattern) for pattern in self.models)
+
+
+def new_secret() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest(secret: bytes | str) -> bytes:
+    return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).digest()
+
+
+def find(keys: Iterable[Key], secret: bytes, now: float) -> Key | None:
+    """The valid key that was presented. Every one is compared: the time says nothing of which, or whether."""
+    presented, found = digest(secret), None
+    for key in keys:
+        if hmac.compare_digest(key.digest, presented) and key.valid(now):
+            found = key
+    return found
+
+
+def check_name(name: str) -> str:
+    """Raises ConfigError."""
+    if not _NAME.match(name):
+        raise ConfigError([f"--name: {name!r} must be up to 64 letters, digits, or one of . _ - @"])
+    return name
+
+
+def patterns(text: str) -> tuple[str, ...]:
+    """`a/*, b` -> its patterns; raises ConfigError where there is none."""
+    found = tuple(part for part in (part.strip() for part in text.split(",")) if part)
+    if not found:
+        raise ConfigError(['--models: name at least one, such as "unsloth/*"; "*" is all of them'])
+    return found
+
+
+def lifetime(text: str) -> float | None:
+    """`90d` -> seconds, `never` -> None; raises ConfigError."""
+    if text == "never":
+        return None
+    match = _LIFETIME.match(text)
+    if match is None or not int(match[1]):
+        raise ConfigError([f"--expires: {text!r} must be a time from now such as 90d, 12h, 8w or 1y, or never"])
+    return float(int(match[1]) * _UNITS[match[2]])
+
+
+def from_setting(text: str) -> tuple[Key, ...]:
+    """The keys of `api_keys`, named `env-1`, `env-2` ...; raises ValueError without showing any of them."""
+    given = [part.strip() for part in text.split(",")] if text.strip() else []
+    for number, secret in enumerate(given, 1):
+        if len(secret) < FEWEST_CHARACTERS or not secret.isascii() or any(c.isspace() for c in secret):
+            raise ValueError(
+                f"key {number} of {len(given)} must be at least {FEWEST_CHARACTERS} ASCII characters without spaces"
+            )
+    return tuple(Key(f"env-{number}", digest(secret)) for number, secret in enumerate(given, 1))

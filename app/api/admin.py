@@ -1,0 +1,38 @@
+"""`/admin`: what a person who runs this gateway asks it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.catalog import Catalog
+from app.entries import AttachedEntry
+from app.planning import Planner
+from app.scheduler.loop import Scheduler
+from app.speculation.status import Status
+
+
+def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> APIRouter:
+    """Everything below `/admin`."""
+    routes = APIRouter(prefix="/admin")
+
+    @routes.get(
+        "/aliases/{alias:path}/speculation", summary="What decodes now, what the next cold start would, and why"
+    )
+    async def speculation(alias: str) -> dict[str, Any]:
+        name = catalog.canonical(alias)
+        place = scheduler.places.get(name)
+        now = (place.engine.speculation if place else None) or Status(catalog.requested(name))
+        if isinstance(catalog.entry(name), AttachedEntry):
+            return {
+                "alias": name,
+                **now.fields(),
+                "reason": "an attached server decides for itself",
+                "next_start": None,
+            }
+        choice = await asyncio.to_thread(planner.choice, name)
+        return {"alias": name, **now.fields(), "next_start": choice.fields()}
+
+    return routes

@@ -1,0 +1,87 @@
+"""The rows of `/v1/models`: read from the catalog and the files' headers, never by loading a model."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from app.catalog import Catalog, May, shards
+from app.entries import AttachedEntry, LocalEntry
+from app.errors import TandemError
+from app.gguf import Header, read_header
+from app.scheduler.loop import Scheduler
+from app.speculation.status import Status
+
+
+class ModelRows:
+    """OpenAI's fields, and those that other clients look for: `context_length`, `max_model_len`, `meta`, `state`."""
+
+    def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
+        self._catalog = catalog
+        self._scheduler = scheduler
+        self._headers: dict[tuple[Path, int], Header] = {}
+
+    def all(self, *, variants: bool = False, may: May = None) -> list[dict[str, Any]]:
+        """One row an entry that `may` be known; with `variants` also one for each way of decoding to pin it to."""
+        names = [
+            name
+            for alias in self._catalog.shown(may)
+            for name in (alias, *(f"{alias}:{v}" for v in self._catalog.variants(alias) if variants))
+        ]
+        return [self.one(name) for name in names]
+
+    def one(self, name: str, may: May = None) -> dict[str, Any]:
+        """Raises UnknownAlias."""
+        alias = self._catalog.canonical(name, may)
+        entry = self._catalog.entry(alias)
+        row: dict[str, Any] = {"id": alias, "object": "model", "created": 0, "owned_by": "llama-tandem"}
+        if isinstance(entry, AttachedEntry):
+            return row | {"state": "attached", "aliases": list(entry.aliases)}
+        place = self._scheduler.places.get(alias)
+        aliases = list(entry.aliases) if alias in self._catalog.entries else []
+        row |= {"state": str(place.engine.state) if place else "stopped", "aliases": aliases}
+        status = (place.engine.speculation if place else None) or Status(self._catalog.requested(alias))
+        return row | {"speculation": status.fields()} | self._facts(alias, entry)
+
+    def header(self, name: str) -> Header | None:
+        """Of a local model whose file can be read; raises UnknownAlias."""
+        self._catalog.canonical(name)
+        with suppress(TandemError, OSError):
+            return self._header(self._catalog.spec(name).target)
+        return None
+
+    def _facts(self, alias: str, entry: LocalEntry) -> dict[str, Any]:
+        target: Path | None = None
+        header: Header | None = None
+        # A model whose files are not there (yet) is listed with what its entry says.
+        with suppress(TandemError, OSError):
+            target = self._catalog.spec(alias).target
+            header = self._header(target)
+        trained = header.context_length if header else None
+        context = slot_context(entry, trained)
+        meta = {
+            "n_ctx": context,
+            "n_ctx_train": trained,
+            "size": sum(path.stat().st_size for path in shards(target)) if target else None,
+        }
+        return {
+            "created": int(target.stat().st_mtime) if target else 0,
+            "context_length": context,
+            "max_model_len": context,
+            "meta": meta,
+        }
+
+    def _header(self, path: Path) -> Header:
+        key = (path, path.stat().st_mtime_ns)
+        if key not in self._headers:
+            self._headers[key] = read_header(path)
+        return self._headers[key]
+
+
+def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
+    """What one request can use: a slot's share of `ctx_size`, never more than the model was trained for."""
+    if entry.ctx_size:
+        share = entry.ctx_size // entry.parallel
+        return min(share, trained) if trained else share
+    return trained // entry.parallel if trained else None

@@ -1,0 +1,173 @@
+"""llama-server's answers -> Ollama's: whole bodies, and events into lines of JSON. Durations are nanoseconds."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from app.api.ollama.request import Asked
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(fields) + b"\n"
+
+
+class Pieces:
+    """Feed it a stream as it arrives; it gives lines. `finish` tells whether the answer came to its end."""
+
+    def __init__(self, asked: Asked, began: float) -> None:
+        self._asked = asked
+        self._began = began
+        self._rest = b""
+        self._reason: str | None = None
+        self._counts: dict[str, Any] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def feed(self, chunk: bytes) -> bytes:
+        """A comment becomes an empty piece: lines of JSON have none, and a client gives up on silence."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        out = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                # What is no event of a completion is no piece: [DONE], or a foreign server's own
+                with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                    out.append(self._event(msgspec.json.decode(line.removeprefix(b"data:").strip())))
+            elif line.startswith(b":"):
+                out.append(self._piece(""))
+        return b"".join(out)
+
+    def finish(self) -> bytes | None:
+        """The last line, with the counts; None where the upstream ended without saying why."""
+        if self._reason is None:
+            return None
+        return _line(self._head("") | done(self._reason, self._counts, self._began))
+
+    def _event(self, event: dict[str, Any]) -> bytes:
+        if "error" in event:
+            return _line(event)
+        self._counts |= {key: event[key] for key in ("usage", "timings") if isinstance(event.get(key), dict)}
+        choice = _choice(event)
+        delta = choice.get("delta") or choice
+        out = []
+        thinking, text = delta.get("reasoning_content"), delta.get("content") or delta.get("text")
+        if thinking or text:
+            out.append(self._piece(text or "", thinking or ""))
+        for call in delta.get("tool_calls") or ():
+            _add(self._calls, call)
+        if reason := _reason(choice):
+            self._reason = reason
+            if self._calls:
+                out.append(self._piece("", calls=[_call(self._calls[i]) for i in sorted(self._calls)]))
+                self._calls = {}
+        return b"".join(out)
+
+    def _head(self, text: str, thinking: str = "", calls: list[Any] | None = None) -> dict[str, Any]:
+        return head(self._asked, text, thinking, calls)
+
+    def _piece(self, text: str, thinking: str = "", calls: list[Any] | None = None) -> bytes:
+        return _line(self._head(text, thinking, calls) | {"done": False})
+
+
+def head(asked: Asked, text: str, thinking: str, calls: list[Any] | None) -> dict[str, Any]:
+    """What every piece carries: `message` in a chat, `response` otherwise."""
+    found: dict[str, Any] = {"model": asked.model, "created_at": _now()}
+    if asked.kind != "chat":
+        return found | {"response": text} | ({"thinking": thinking} if thinking else {})
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    message |= {"thinking": thinking} if thinking else {}
+    return found | {"message": message | ({"tool_calls": calls} if calls else {})}
+
+
+def done(reason: str, counts: dict[str, Any], began: float) -> dict[str, Any]:
+    """The fields of a last piece. What is neither prompt nor decoding was spent on loading and waiting."""
+    total = int((time.perf_counter() - began) * 1e9)
+    usage, timings = counts.get("usage", {}), counts.get("timings", {})
+    prompt, decode = (int(timings.get(key, 0) * 1e6) for key in ("prompt_ms", "predicted_ms"))
+    evaluated = usage.get("prompt_tokens", timings.get("prompt_n", 0) + timings.get("cache_n", 0))
+    return {
+        "done": True,
+        "done_reason": reason,
+        "total_duration": total,
+        "load_duration": max(0, total - prompt - decode),
+        "prompt_eval_count": evaluated,
+        "prompt_eval_duration": prompt,
+        "eval_count": usage.get("completion_tokens", timings.get("predicted_n", 0)),
+        "eval_duration": decode,
+    }
+
+
+def loaded(asked: Asked) -> bytes:
+    """The answer to a request that only asked for the model to be there."""
+    return _line(head(asked, "", "", None) | {"done": True, "done_reason": "load"})
+
+
+def whole(asked: Asked, body: bytes, began: float) -> bytes:
+    """Raises ValueError where the upstream's answer is none."""
+    found = msgspec.json.decode(body)
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    if asked.kind in ("embed", "embeddings"):
+        return _embeddings(asked, found, began)
+    choice = _choice(found)
+    message = choice.get("message") or choice
+    calls: dict[int, dict[str, Any]] = {}
+    for i, call in enumerate(message.get("tool_calls") or ()):
+        _add(calls, {"index": i} | call)
+    answer = head(
+        asked,
+        message.get("content") or message.get("text") or "",
+        message.get("reasoning_content") or "",
+        [_call(calls[i]) for i in sorted(calls)],
+    )
+    counts = {key: found[key] for key in ("usage", "timings") if isinstance(found.get(key), dict)}
+    return msgspec.json.encode(answer | done(_reason(choice) or "stop", counts, began))
+
+
+def _embeddings(asked: Asked, found: dict[str, Any], began: float) -> bytes:
+    vectors = [row["embedding"] for row in sorted(found.get("data") or (), key=lambda row: row.get("index", 0))]
+    if asked.kind == "embeddings":
+        return msgspec.json.encode({"embedding": vectors[0] if vectors else []})
+    total = int((time.perf_counter() - began) * 1e9)
+    tokens = (found.get("usage") or {}).get("prompt_tokens", 0)
+    counts = {"total_duration": total, "load_duration": 0, "prompt_eval_count": tokens}
+    return msgspec.json.encode({"model": asked.model, "embeddings": vectors} | counts)
+
+
+def _choice(event: dict[str, Any]) -> dict[str, Any]:
+    """The one choice; /infill answers in llama-server's native form, which is a choice by itself."""
+    choices = event.get("choices")
+    if choices is None:
+        return event
+    return choices[0] if choices and isinstance(choices[0], dict) else {}
+
+
+def _reason(choice: dict[str, Any]) -> str | None:
+    native = choice.get("stop_type") if choice.get("stop") is True else None
+    if (reason := choice.get("finish_reason") or native) is None:
+        return None
+    return "length" if reason in ("length", "limit") else "stop"
+
+
+def _add(calls: dict[int, dict[str, Any]], call: dict[str, Any]) -> None:
+    """A call comes in pieces: its name first, then its arguments as text."""
+    function = call.get("function") or {}
+    known = calls.setdefault(call.get("index", 0), {"id": "", "name": "", "arguments": ""})
+    known["id"] = call.get("id") or known["id"]
+    known["name"] += function.get("name") or ""
+    known["arguments"] += function.get("arguments") or ""
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    try:
+        arguments = msgspec.json.decode(call["arguments"] or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        arguments = {}  # cut at the limit of tokens
+    return {"id": call["id"], "function": {"name": call["name"], "arguments": arguments}}

@@ -1,0 +1,189 @@
+"""Ollama's requests -> llama-server's: path and body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.errors import InvalidBody, ModelRequired
+
+# Ollama's `options` -> llama-server's fields. What belongs to loading (num_ctx, num_gpu) is the entry's to say.
+_OPTIONS = {
+    "num_predict": "max_tokens",
+    "num_keep": "n_keep",
+    "repeat_last_n": "repeat_last_n",
+    "repeat_penalty": "repeat_penalty",
+    **{
+        name: name
+        for name in (
+            *("temperature", "top_k", "top_p", "min_p", "typical_p", "seed", "stop"),
+            *("presence_penalty", "frequency_penalty", "mirostat", "mirostat_tau", "mirostat_eta"),
+        )
+    },
+}
+# The first letters of base64 say what an image is.
+_IMAGES = {"iVBORw0K": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What goes to the engine, and what its answer is to be turned into."""
+
+    # One of chat, generate, embed, embeddings; `load` answers an empty request
+    kind: str
+    model: str
+    stream: bool
+    target: str
+    body: dict[str, Any]
+    loading: bool = False
+
+
+def translate(path: str, raw: bytes) -> Asked:
+    """Raises InvalidBody in words for a client."""
+    fields = _object(raw)
+    kind = path.rsplit("/", 1)[-1]
+    model = _named(fields)
+    named: dict[str, Any] = {"model": model} if model else {}
+    if kind in ("embed", "embeddings"):
+        return _embed(kind, model, named, fields)
+    stream = fields.get("stream")
+    if stream not in (None, True, False):
+        raise InvalidBody("'stream' must be true or false.")
+    stream = stream is not False
+    messages = _messages(fields) if kind == "chat" else None
+    if not messages and not fields.get("prompt"):
+        # Without anything to say it asks to load the model: the engine is started to count nothing.
+        return Asked(kind, model, stream, "/tokenize", named | {"content": ""}, loading=True)
+    body = named | {"stream": stream} | _sampling(fields)
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    if kind == "generate" and fields.get("suffix"):
+        body |= {"input_prefix": fields["prompt"], "input_suffix": fields["suffix"]}
+        body["n_predict"] = body.pop("max_tokens", -1)
+        return Asked(kind, model, stream, "/infill", body)
+    if kind == "generate" and fields.get("raw"):
+        return Asked(kind, model, stream, "/v1/completions", body | {"prompt": fields["prompt"]} | _format(fields))
+    body["messages"] = messages or _prompt(fields)
+    if fields.get("tools"):
+        body["tools"] = fields["tools"]
+    return Asked(kind, model, stream, "/v1/chat/completions", body | _format(fields) | _thinking(fields))
+
+
+def model_of(raw: bytes) -> str:
+    """The name in a request that holds little else; raises InvalidBody or ModelRequired."""
+    if not (name := _named(_object(raw))):
+        raise ModelRequired("'model' is missing.")
+    return name
+
+
+def _named(fields: dict[str, Any]) -> str:
+    name = fields.get("model") or fields.get("name") or ""
+    if not isinstance(name, str):
+        raise InvalidBody("'model' must be a string.")
+    return name
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise InvalidBody("The body must be a JSON object.")
+    return found
+
+
+def _embed(kind: str, model: str, named: dict[str, Any], fields: dict[str, Any]) -> Asked:
+    given = fields.get("input" if kind == "embed" else "prompt")
+    if not isinstance(given, str | list):
+        raise InvalidBody(f"'{'input' if kind == 'embed' else 'prompt'}' must be text or a list of texts.")
+    body = named | {"input": given, "encoding_format": "float"}
+    return Asked(kind, model, False, "/v1/embeddings", body)
+
+
+def _sampling(fields: dict[str, Any]) -> dict[str, Any]:
+    options = fields.get("options") or {}
+    if not isinstance(options, dict):
+        raise InvalidBody("'options' must be an object.")
+    return {_OPTIONS[name]: value for name, value in options.items() if name in _OPTIONS and value is not None}
+
+
+def _format(fields: dict[str, Any]) -> dict[str, Any]:
+    wanted = fields.get("format")
+    if not wanted:
+        return {}
+    if wanted == "json":
+        return {"response_format": {"type": "json_object"}}
+    if not isinstance(wanted, dict):
+        raise InvalidBody("'format' must be \"json\" or a JSON schema.")
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "format", "schema": wanted}}}
+
+
+def _thinking(fields: dict[str, Any]) -> dict[str, Any]:
+    think = fields.get("think")
+    if think is None:
+        return {}
+    if isinstance(think, bool):
+        return {"chat_template_kwargs": {"enable_thinking": think}}
+    if think not in ("low", "medium", "high"):
+        raise InvalidBody("'think' must be true, false, low, medium or high.")
+    return {"chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": think}}
+
+
+def _prompt(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    system = [{"role": "system", "content": fields["system"]}] if fields.get("system") else []
+    return [*system, {"role": "user", "content": _content(fields.get("prompt"), fields.get("images"))}]
+
+
+def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    given = fields.get("messages") or []
+    if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
+        raise InvalidBody("'messages' must be a list of objects.")
+    translated: list[dict[str, Any]] = []
+    # Ollama's calls may have no ids; an answer then belongs to the oldest call of its name that has none yet.
+    open_calls: list[tuple[str, str]] = []
+    for message in given:
+        role = message.get("role")
+        found = {"role": role, "content": _content(message.get("content") or "", message.get("images"))}
+        if message.get("thinking"):
+            found["reasoning_content"] = message["thinking"]
+        if message.get("tool_calls"):
+            if not isinstance(message["tool_calls"], list):
+                raise InvalidBody("'tool_calls' must be a list.")
+            found["tool_calls"] = [_call(call, len(open_calls) + i) for i, call in enumerate(message["tool_calls"])]
+            open_calls += [(call["function"]["name"], call["id"]) for call in found["tool_calls"]]
+        if role == "tool":
+            found["tool_call_id"] = message.get("tool_call_id") or _answered(open_calls, message.get("tool_name"))
+        translated.append(found)
+    return translated
+
+
+def _call(call: Any, number: int) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise InvalidBody("'tool_calls' must be a list of objects with a function and its name.")
+    arguments = function.get("arguments") or {}
+    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    named = {"name": function["name"], "arguments": text}
+    return {"id": call.get("id") or f"call_{number}", "type": "function", "function": named}
+
+
+def _answered(open_calls: list[tuple[str, str]], name: Any) -> str:
+    for i, (called, _) in enumerate(open_calls):
+        if name is None or called == name:
+            return open_calls.pop(i)[1]
+    return "call_0"
+
+
+def _content(text: Any, images: Any) -> Any:
+    if not images:
+        return text
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise InvalidBody("'images' must be a list of base64 texts.")
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
+    for image in images:
+        kind = next((kind for head, kind in _IMAGES.items() if image.startswith(head)), "png")
+        parts.append({"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{image}"}})
+    return parts

@@ -1,0 +1,96 @@
+"""`GET /metrics`: the plain values of `app.metrics` in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from app.metrics import Metrics
+from app.modes import NONE
+from app.scheduler.loop import Scheduler
+from app.supervisor.states import State
+
+PREFIX = "llama_tandem_"
+# `mode` is llama-server's name of what decoded, `none` for plain; empty for a server of others.
+_BY_MODE = ("alias", "mode")
+
+
+class _Values(Collector):
+    def __init__(self, metrics: Metrics, scheduler: Scheduler) -> None:
+        self._metrics = metrics
+        self._scheduler = scheduler
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._requests()
+        yield from self._tokens()
+        yield from self._times()
+        yield from self._engines()
+
+    def _requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(PREFIX + "requests", "Requests by status.", labels=["alias", "status"])
+        for (alias, status), count in self._metrics.requests.items():
+            requests.add_metric([alias, str(status)], count)
+        in_flight = GaugeMetricFamily(PREFIX + "in_flight", "Requests being served now.", labels=["alias"])
+        for alias, count in self._metrics.in_flight.items():
+            in_flight.add_metric([alias], count)
+        waiting = GaugeMetricFamily(PREFIX + "waiting", "Requests that wait for an engine.", labels=["alias"])
+        for alias, count in self._scheduler.waiting.items():
+            waiting.add_metric([alias], count)
+        yield from (requests, in_flight, waiting)
+
+    def _tokens(self) -> Iterator[Metric]:
+        for name, text, counts in (
+            ("prompt_tokens", "Tokens in.", self._metrics.tokens_in),
+            ("completion_tokens", "Tokens out.", self._metrics.tokens_out),
+        ):
+            family = CounterMetricFamily(PREFIX + name, text, labels=["alias"])
+            for alias, count in counts.items():
+                family.add_metric([alias], count)
+            yield family
+        for name, text, drafts in (
+            ("drafted_tokens", "Tokens that a draft proposed.", self._metrics.drafted),
+            ("accepted_tokens", "Drafted tokens that the target accepted.", self._metrics.accepted),
+        ):
+            family = CounterMetricFamily(PREFIX + name, text, labels=_BY_MODE)
+            for decoded, count in drafts.items():
+                family.add_metric(decoded, count)
+            yield family
+
+    def _times(self) -> Iterator[Metric]:
+        for name, text, histograms in (
+            ("time_to_first_token_seconds", "Request received to first token, of streams.", self._metrics.ttft),
+            ("time_per_output_token_seconds", "After the first token.", self._metrics.tpot),
+        ):
+            family = HistogramMetricFamily(PREFIX + name, text, labels=_BY_MODE)
+            for decoded, histogram in histograms.items():
+                family.add_metric(decoded, histogram.cumulative(), sum_value=histogram.total)
+            yield family
+
+    def _engines(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily(PREFIX + "engine_state", "1 for the engine's state.", labels=["alias", "state"])
+        for alias, place in self._scheduler.places.items():
+            for state in State:
+                states.add_metric([alias, str(state)], float(place.engine.state is state))
+        starts = CounterMetricFamily(PREFIX + "engine_starts", "Engine starts tried.", labels=["alias"])
+        for alias, count in self._metrics.starts.items():
+            starts.add_metric([alias], count)
+        exits = CounterMetricFamily(PREFIX + "engine_exits", "Failed starts and crashes.", labels=["alias", "cause"])
+        for (alias, cause), count in self._metrics.exits.items():
+            exits.add_metric([alias, cause], count)
+        text = "1 where the speculation that was asked for is on, 0 where it is off; absent while nothing is loaded."
+        active = GaugeMetricFamily(PREFIX + "speculation_active", text, labels=["alias", "requested", "mode"])
+        for alias, place in self._scheduler.places.items():
+            status = place.engine.speculation
+            if status is not None and status.requested != NONE:
+                active.add_metric([alias, status.requested, status.mode], float(bool(status.active)))
+        yield from (states, starts, exits, active)
+
+
+def exposition(metrics: Metrics, scheduler: Scheduler) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Values(metrics, scheduler))
+    return generate_latest(registry)

@@ -1,0 +1,61 @@
+"""What is relayed: llama-server's model endpoints, by the paths that it has (b11434, `routes` in server.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# OpenAI's. Without `/v1` llama-server answers two of them in its native form, which stays at `/completion` and
+# `/embedding`; other servers do not know them without it. So they all go out with it.
+_OPENAI = (
+    "/chat/completions",
+    "/chat/completions/input_tokens",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/responses/input_tokens",
+    "/rerank",
+    "/reranking",
+    "/audio/transcriptions",
+)
+_ANTHROPIC = ("/messages", "/messages/count_tokens")
+# llama-server's own, which has no `/v1` before them.
+_NATIVE = ("/completion", "/embedding", "/infill", "/tokenize", "/detokenize", "/apply-template")
+_READ = ("/slots", "/props")
+
+
+def _both(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(path for given in paths for path in (given, f"/v1{given}"))
+
+
+# Bodies carry `model`.
+POSTS = frozenset(_both((*_OPENAI, *_ANTHROPIC, *_NATIVE)))
+# Chosen by `?model=`; read-only.
+GETS = frozenset(_both(_READ))
+# Where a path goes that the upstream knows by another name.
+TARGETS = {path: f"/v1{path}".encode() for path in (*_OPENAI, *_ANTHROPIC)} | {
+    f"/v1{path}": path.encode() for path in (*_NATIVE, *_READ)
+}
+# Errors and events in a dialect of their own.
+MESSAGES = _both(_ANTHROPIC)
+RESPONSES = _both(("/responses", "/responses/input_tokens"))
+# Ollama's, translated for the relay.
+OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
+# The gateway's own; here because it is answered before FastAPI, too.
+HEALTH = "/health"
+
+
+def relayed(method: str, path: str) -> bool:
+    return (method == "POST" and path in POSTS) or (method == "GET" and path in GETS)
+
+
+def allowed(path: str) -> str | None:
+    """The methods that a path dispatched before FastAPI takes; None for any other path."""
+    return (
+        "POST"
+        if path in POSTS or path in OLLAMA
+        else "GET"
+        if path in GETS
+        else "GET, HEAD"
+        if path == HEALTH
+        else None
+    )

@@ -1,0 +1,91 @@
+"""What an upstream says when it refuses, read once for every surface.
+
+llama-server (b11434): `{"error": {"code": <int status>, "message", "type"}}`, without `param`; in streams of
+Anthropic's dialect the inner object alone. Other servers come close to that or to OpenAI's shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+# Bad requests that llama-server answers with 500 [seen on b11434]: `throw std::runtime_error` in its readers of bodies.
+_BAD_REQUEST = (
+    "Failed to parse messages:",
+    "Failed to parse tools:",
+    "Missing 'role' in message:",
+    "'messages' is required",
+    "image input is not supported",
+    "audio input is not supported",
+    "[json.exception.",
+)
+_OVERFLOW = "exceed_context_size_error"
+# llama-server repeats the client's message or tools in its own, whatever their size.
+LONGEST_MESSAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`kind` and `code` are OpenAI's `type` and `code`; `more` is what stood beside them (`n_ctx`)."""
+
+    status: int
+    message: str
+    kind: str
+    code: str | None
+    param: str | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    # Already in OpenAI's shape: its bytes may pass.
+    well_formed: bool = False
+
+    @property
+    def overflow(self) -> tuple[int, int] | None:
+        """Tokens of the prompt and of the context, where the prompt is too long."""
+        tokens, context = self.more.get("n_prompt_tokens"), self.more.get("n_ctx")
+        return (tokens, context) if isinstance(tokens, int) and isinstance(context, int) else None
+
+
+def read(status: int, body: bytes) -> Refusal:
+    """Never raises: what cannot be read is told by its status."""
+    found = _object(body)
+    inner = found.get("error", found)
+    fields = inner if isinstance(inner, dict) else {"message": inner} if isinstance(inner, str) else {}
+    message = fields.get("message") or fields.get("detail")
+    kind, code = fields.get("type"), fields.get("code")
+    if not isinstance(message, str):
+        return Refusal(status, f"The engine answered {status}.", "server_error", str(status))
+    if not isinstance(kind, str) or kind == "error":
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+    right = inner is not found and "param" in fields and "code" in fields and (code is None or isinstance(code, str))
+    # Of a server that words its errors as OpenAI does, a 500 is a 500.
+    if not right and status == 500 and message.startswith(_BAD_REQUEST):
+        status, kind, code = 400, "invalid_request_error", 400
+    more = {k: v for k, v in fields.items() if k not in ("message", "detail", "type", "code", "param", "object")}
+    param = fields.get("param")
+    return Refusal(
+        status,
+        message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "…",
+        kind,
+        _code(code, kind, status, given="code" in fields),
+        param if isinstance(param, str) else None,
+        more,
+        well_formed=right and isinstance(fields.get("type"), str),
+    )
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _code(code: Any, kind: str, status: int, *, given: bool) -> str | None:
+    """A string or null, as OpenAI's clients expect; the one that they look for is OpenAI's own word."""
+    if kind == _OVERFLOW:
+        return "context_length_exceeded"
+    if isinstance(code, str) or (code is None and given):
+        return code
+    return str(code) if isinstance(code, int) and not isinstance(code, bool) else str(status)

@@ -1,0 +1,94 @@
+"""What one build of llama-server accepts, read off its `--help`.
+
+Flags come, go and change their meaning between builds, so nothing here looks at a version number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.errors import ProbeFailed
+
+# The help page's layout on every build looked at (August 2025 to October 2026): flags from column 0, their
+# description from column 40 or on the next line.
+_COLUMN = 40
+_HEAD = re.compile(r"(?:-{1,2}[A-Za-z0-9][\w-]*(?:,\s*|\s+|$))+")
+FLAG = re.compile(r"-{1,2}[A-Za-z0-9][\w-]*")
+_REMOVED = "the argument has been removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One entry of the help page: `values` is what stands behind the names, `text` the description."""
+
+    names: tuple[str, ...]
+    values: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """`flags` holds every spelling that works; `takes_value` those that want a value behind them."""
+
+    flags: frozenset[str]
+    takes_value: frozenset[str]
+    # Values of --spec-type; empty where the build has no such flag and `--model-draft` alone drafts.
+    speculation_modes: frozenset[str]
+    # Whether --spec-type takes several modes at once, comma-separated.
+    chains: bool
+    # Flags that are on without being said, such as `--jinja` since 2026.
+    on_by_default: frozenset[str]
+    # Values of --load-mode; empty where the build has --mlock and --no-mmap instead.
+    load_modes: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_help(cls, page: str) -> Dialect:
+        """Raises ProbeFailed for a page that is not llama-server's."""
+        entries = [entry for entry in _entries(page) if _REMOVED not in entry.text]
+        names = frozenset(name for entry in entries for name in entry.names)
+        if not {"--model", "--port"} <= names:
+            raise ProbeFailed("its --help is not that of a llama-server: neither --model nor --port is in it")
+        modes = next((entry.values for entry in entries if "--spec-type" in entry.names), "")
+        loads = next((entry.text for entry in entries if "--load-mode" in entry.names), "")
+        return cls(
+            flags=names,
+            takes_value=frozenset(name for entry in entries if entry.values for name in entry.names),
+            speculation_modes=frozenset(re.findall(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", modes)),
+            # A list of choices in brackets, `[none|ngram-mod]`, is for one of them (b9093).
+            chains="," in modes,
+            on_by_default=frozenset(
+                name for entry in entries if "(default: enabled" in entry.text for name in entry.names
+            ),
+            load_modes=frozenset(re.findall(r"- ([a-z+]+):", loads)),
+        )
+
+    @property
+    def translates_vocabularies(self) -> bool:
+        """Whether a draft may have a vocabulary of its own: tokens are carried over as text.
+
+        Builds of 2025 to early 2026 (llama.cpp PR 12635). The flag's old name outlived the feature as an alias, so a
+        build that names `draft-simple`, none of which translates, is not one of them.
+        """
+        return "--spec-replace" in self.flags and "draft-simple" not in self.speculation_modes
+
+    def first(self, *names: str) -> str | None:
+        """The first of these spellings that the build knows."""
+        return next((name for name in names if name in self.flags), None)
+
+
+def _entries(page: str) -> Iterable[Flag]:
+    found: list[tuple[tuple[str, ...], str, list[str]]] = []
+    for line in page.splitlines():
+        if line.startswith("-----"):
+            continue
+        head = _HEAD.match(line)
+        if head is not None:
+            beside = len(line) > _COLUMN and line[_COLUMN - 1] == " " and head.end() <= _COLUMN
+            values = line[head.end() : _COLUMN] if beside else line[head.end() :]
+            text = [line[_COLUMN:]] if beside else []
+            found.append((tuple(FLAG.findall(head.group())), values.strip(), text))
+        elif found and line[:1].isspace():
+            found[-1][2].append(line.strip())
+    return [Flag(names, values, " ".join(text)) for names, values, text in found]

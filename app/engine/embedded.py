@@ -1,0 +1,96 @@
+"""The embedded engine: llama-server from the xllamacpp wheel, as a process of its own.
+
+    python -P -m app.engine.embedded --model tiny.gguf --port 8001 ...
+
+For the gateway it is one more llama-server: the same flags, `--help`, exit codes, error texts, endpoints and log. The
+flags go to llama.cpp's own parser inside the wheel where that can be called, else to our table;
+`LLAMA_TANDEM_EMBEDDED_PARSER=table` forces the table.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any, NoReturn
+
+from app.engine.embedded_flags import BadFlag, apply, help_page
+from app.engine.embedded_native import DEFAULT_PORT, find_parser
+
+MISSING = "llama-tandem: the embedded engine needs the wheel xllamacpp: pip install 'llama-tandem[embedded]'"
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Parses, loads, serves until a signal. Exit codes are llama-server's: 0 after SIGTERM, 1 for any refusal."""
+    _end_with_stdin()
+    try:
+        import xllamacpp
+    except ImportError:
+        _leave(1, MISSING)
+    params = xllamacpp.CommonParams()
+    params.port = DEFAULT_PORT
+    parse = None if os.environ.get("LLAMA_TANDEM_EMBEDDED_PARSER") == "table" else find_parser(xllamacpp)
+    if parse is None:
+        _by_table(xllamacpp, params, argv)
+    elif not parse(argv, params):
+        _leave(1)
+    _serve(xllamacpp, params)
+
+
+def _by_table(module: Any, params: Any, argv: list[str]) -> None:
+    if {"-h", "--help", "--usage"} & set(argv):
+        sys.stdout.write(help_page())
+        _leave(0)
+    if "--version" in argv:
+        _leave(0, f"version: xllamacpp {module.__version__}")
+    try:
+        apply(module, params, argv, dict(os.environ))
+    except BadFlag as error:
+        _leave(1, str(error))
+
+
+def _serve(module: Any, params: Any) -> NoReturn:
+    # Server() holds the GIL for the whole load, so no Python handler could run: until then the default action, as
+    # the binary's own before its load is done.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        server = module.Server(params)
+    except (RuntimeError, ValueError) as error:
+        # llama.cpp has said why on stderr; this sentence is only the end of it.
+        _leave(1, f"E embedded engine: {error}")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Not `del server`: it was seen to hang for ever, and waits for open streams.
+        signal.signal(number, lambda *_: os._exit(0))
+    while True:
+        signal.pause()
+        assert server is not None
+
+
+def _end_with_stdin() -> None:
+    """Where the kernel cannot tie us to the gateway (macOS), our stdin is a pipe that ends with it."""
+    if os.environ.get("LLAMA_TANDEM_PARENT_STDIN") != "1":
+        return
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _leave(code: int, message: str = "") -> NoReturn:
+    """Ends without the interpreter's shutdown, which could wait for llama.cpp's threads."""
+    try:
+        if message:
+            print(message, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens any more
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,113 @@
+"""A launch plan: the exact command line and the whole environment of one engine."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from app.catalog import ModelSpec, shards
+from app.engine.dialect import Dialect
+from app.engine.locate import EngineBinary
+from app.engine.translate import Note, translate
+from app.modes import NONE, PLAIN, Chain, named
+
+# What a child may inherit. `LLAMA_ARG_*`, `LLAMA_API_KEY`, `HF_TOKEN` and their like would change what it does.
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_*",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "CUDA_*",
+    "NVIDIA_*",
+    "HIP_*",
+    "ROCR_*",
+    "HSA_*",
+    "GGML_*",
+    "OMP_*",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards.
+
+    `requested` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan launches,
+    `reason` why they differ.
+    `fallback` is the same engine without speculation, None where there is nothing to fall back from or nobody may.
+    """
+
+    alias: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    files: tuple[Path, ...]
+    notes: tuple[Note, ...]
+    requested: str = NONE
+    chosen: str = NONE
+    chain: Chain = PLAIN
+    reason: str = ""
+    fallback: LaunchPlan | None = None
+
+    def with_port(self, port: int) -> LaunchPlan:
+        """The same plan on another port."""
+        at = self.argv.index("--port") + 1
+        return replace(self, argv=(*self.argv[:at], str(port), *self.argv[at + 1 :]))
+
+    def shell_line(self) -> str:
+        """The command line on one line, quoted for a shell."""
+        return shlex.join(self.argv)
+
+
+def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config_home: Path) -> dict[str, str]:
+    """An allow-list of `environ`, what every engine gets, and the entry's `env`, which wins.
+
+    `config_home` is a folder without files: llama-server reads `$XDG_CONFIG_HOME/llama.cpp/config.ini`.
+    """
+    inherited = {
+        name: value for name, value in environ.items() if any(fnmatchcase(name, pattern) for pattern in _INHERITED)
+    }
+    # Without GGML_NO_BACKTRACE a failed assertion starts gdb, which is slow and can hang.
+    return {**inherited, "GGML_NO_BACKTRACE": "1", "XDG_CONFIG_HOME": str(config_home), **own}
+
+
+def build_plan(
+    spec: ModelSpec,
+    engine: EngineBinary,
+    dialect: Dialect,
+    *,
+    port: int,
+    environ: Mapping[str, str],
+    config_home: Path,
+    requested: str | None = None,
+    reason: str = "",
+) -> LaunchPlan:
+    """Raises LaunchRefused where this build cannot do what the entry asks for.
+
+    `requested` is given where it is not what `spec` says any more, with the `reason`.
+    """
+    translation = translate(spec, dialect, port)
+    wanted = requested if requested is not None else named(spec.chain)
+    fallback = None
+    if spec.chain and spec.options.speculation.on_inert == "plain":
+        plain = replace(spec, chain=PLAIN, draft=None)
+        fallback = build_plan(
+            plain, engine, dialect, port=port, environ=environ, config_home=config_home, requested=wanted
+        )
+        fallback = replace(fallback, chosen=named(spec.chain))
+    return LaunchPlan(
+        alias=spec.alias,
+        argv=(*engine.command, *translation.argv),
+        env=child_environment(environ, spec.options.env, config_home),
+        files=tuple(path for first in (spec.target, spec.draft) if first is not None for path in shards(first)),
+        notes=translation.notes,
+        requested=wanted,
+        chosen=named(spec.chain),
+        chain=spec.chain,
+        reason=reason,
+        fallback=fallback,
+    )

@@ -1,0 +1,102 @@
+"""Runs a build's `--help` once and remembers the page, by the binary's path, size and mtime."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from app.engine.dialect import Dialect
+from app.engine.launch import child_environment
+from app.engine.locate import EngineBinary
+from app.errors import ProbeFailed
+
+PATIENCE_S = 20
+
+
+class Prober:
+    """Dialects by binary. The cache on disk may vanish or rot at any time: then the binary is asked again."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._folder = cache_dir / "help"
+        self._known: dict[str, Dialect] = {}
+
+    async def dialect(self, engine: EngineBinary) -> Dialect:
+        """As `dialect_now`, without blocking the event loop."""
+        return await asyncio.to_thread(self.dialect_now, engine)
+
+    def dialect_now(self, engine: EngineBinary) -> Dialect:
+        """Raises ProbeFailed, in words for a person, where the binary does not print a usable page."""
+        try:
+            identity = engine.identity
+        except OSError as error:
+            raise ProbeFailed(f"{engine.origin}: cannot be read any more: {error.strerror}") from None
+        if identity not in self._known:
+            self._known[identity] = self._cached(identity) or self._asked(engine, identity)
+        return self._known[identity]
+
+    def _path(self, identity: str) -> Path:
+        return self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.txt"
+
+    def _cached(self, identity: str) -> Dialect | None:
+        with suppress(OSError, UnicodeDecodeError, ProbeFailed):
+            return Dialect.from_help(self._path(identity).read_text(encoding="utf-8"))
+        return None
+
+    def _asked(self, engine: EngineBinary, identity: str) -> Dialect:
+        page = help_page(engine)
+        try:
+            dialect = Dialect.from_help(page)
+        except ProbeFailed as error:
+            raise ProbeFailed(f"{engine.origin}: {error}") from None
+        with suppress(OSError):
+            self._remember(identity, page)
+        return dialect
+
+    def _remember(self, identity: str, page: str) -> None:
+        """Whole or not at all: another gateway may read at any moment."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(page)
+            Path(name).rename(self._path(identity))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def help_page(engine: EngineBinary) -> str:
+    """What `--help` prints; raises ProbeFailed."""
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            done = subprocess.run(
+                [*engine.command, "--help"],
+                env=child_environment(os.environ, {}, Path(empty)),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ProbeFailed(f"{engine.origin}: --help did not end within {PATIENCE_S} s") from None
+        except OSError as error:
+            raise ProbeFailed(f"{engine.origin}: cannot be run: {error.strerror}") from None
+    if done.returncode != 0:
+        raise ProbeFailed(f"{engine.origin}: --help failed: {_why(done.returncode, done.stderr)}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _why(returncode: int, stderr: bytes) -> str:
+    if returncode == -signal.SIGILL:
+        return "illegal instruction; it was built for another processor"
+    if returncode < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        return f"it died of {names.get(-returncode, f'signal {-returncode}')}"
+    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"exit code {returncode}"

@@ -1,0 +1,233 @@
+"""A launch intent in the words of the build at hand.
+
+What a build does not know is dropped with a stated reason where that is harmless, and refused where it changes what
+was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.catalog import ModelSpec
+from app.engine.dialect import FLAG, Dialect
+from app.entries import LocalEntry
+from app.errors import LaunchRefused
+from app.modes import MODES
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What was translated, added or dropped for `key`, and why."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """Flags in the build's own words. `argv` lacks the program; the port is in it."""
+
+    argv: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+class _Writer:
+    """Collects flags and notes; refuses what the build cannot express."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.argv: list[str] = []
+        self.notes: list[Note] = []
+
+    def needed(self, key: str, names: tuple[str, ...], *values: str) -> None:
+        """Writes the first spelling that the build knows, or refuses: without it the user gets something else."""
+        name = self.dialect.first(*names)
+        if name is None:
+            raise LaunchRefused(f"{key}: this llama-server has no {names[0]}; use another build, or leave {key} out.")
+        if name != names[0]:
+            self.notes.append(Note(key, f"{names[0]} is {name} on this build"))
+        self.argv += [name, *values]
+
+    def harmless(self, key: str, name: str, value: str, why: str) -> None:
+        """Writes the flag where the build knows it; drops it with the reason otherwise."""
+        if name in self.dialect.flags:
+            self.argv += [name, value]
+        else:
+            self.notes.append(Note(key, f"{name} is unknown to this build and left out: {why}"))
+
+    def if_known(self, *names: str) -> None:
+        if name := self.dialect.first(*names):
+            self.argv.append(name)
+
+
+def translate(spec: ModelSpec, dialect: Dialect, port: int) -> Translation:
+    """The launch intent of `spec` in the words of `dialect`; raises LaunchRefused."""
+    options, writer = spec.options, _Writer(dialect)
+    writer.needed("target", ("--model", "-m"), str(spec.target))
+    _speculation(writer, spec)
+    writer.needed("the entry's name", ("--alias", "-a"), spec.alias)
+    for key, write in _OPTIONS.items():
+        if getattr(options, key) is not None:
+            write(writer, options)
+    if spec.draft is not None and options.draft and options.draft.ctx_size is not None:
+        why = "on such builds the draft's context always equals the target's"
+        writer.harmless("draft.ctx_size", "--ctx-size-draft", str(options.draft.ctx_size), why)
+    writer.needed("port", ("--port",), str(port))
+    _jinja(writer, options)
+    if options.device is not None:
+        writer.needed("device", ("--device", "-dev"), options.device)
+    if spec.draft is not None and options.draft and options.draft.device is not None:
+        writer.needed("draft.device", ("--device-draft", "--spec-draft-device", "-devd"), options.draft.device)
+    _gateways_own(writer, options)
+    _passed_through(writer, options.args)
+    return Translation(tuple(writer.argv), tuple(writer.notes))
+
+
+# Before --spec-type named draft modes, a draft model drafted by being there, in one way only.
+_IMPLIED = "draft-simple"
+
+
+def _speculation(writer: _Writer, spec: ModelSpec) -> None:
+    """The chain of modes, its options and the draft's files; raises LaunchRefused."""
+    if spec.draft is not None:
+        writer.needed("draft", ("--model-draft", "--spec-draft-model", "-md"), str(spec.draft))
+    modes = [step.mode for step in spec.chain if _is_said(writer, step.mode)]
+    if len(modes) > 1 and not writer.dialect.chains:
+        raise LaunchRefused(f"speculation: this llama-server takes one of {', '.join(modes)}, not all of them.")
+    if modes:
+        writer.argv += ["--spec-type", ",".join(modes)]
+        if _IMPLIED in modes:
+            # llama.cpp PR 23988 (June 2026): --model-draft alone loads the draft and never uses it.
+            text = "--spec-type draft-simple added: --model-draft alone would never be used"
+            writer.notes.append(Note("draft", text))
+    for step in spec.chain:
+        for key, value in step.options.items():
+            writer.needed(f"speculation.{key}", MODES[step.mode].options[key].flags, f"{value}")
+
+
+def _is_said(writer: _Writer, mode: str) -> bool:
+    """Whether --spec-type has to name the mode; raises LaunchRefused where the build does not have it."""
+    known = writer.dialect.speculation_modes
+    if mode in known:
+        return True
+    if mode == _IMPLIED:
+        if known:
+            text = "this build's --spec-type has no draft-simple: a draft model drafts without being named there"
+            writer.notes.append(Note("draft", text))
+        return False
+    there = ", ".join(sorted(known - {"none"})) or "only draft-simple, with a draft model"
+    raise LaunchRefused(f"speculation: this llama-server has no mode {mode}; it has {there}.")
+
+
+def _onoff(value: bool | None) -> str:
+    return "on" if value else "off"
+
+
+# In the order of the recipe. Sampling, context, slots and threads change what the user gets, so a build without
+# them is refused; `fit` only fills in what was left open, and `prio` is a wish to the operating system.
+_OPTIONS: dict[str, Callable[[_Writer, LocalEntry], None]] = {
+    "threads": lambda w, o: w.needed("threads", ("--threads", "-t"), str(o.threads)),
+    "fit": lambda w, o: w.harmless("fit", "--fit", _onoff(o.fit), "it loads without fitting itself to the memory"),
+    "prio": lambda w, o: w.harmless("prio", "--prio", str(o.prio), "it runs with normal priority"),
+    "temp": lambda w, o: w.needed("temp", ("--temp", "--temperature"), str(o.temp)),
+    "top_p": lambda w, o: w.needed("top_p", ("--top-p",), str(o.top_p)),
+    "ctx_size": lambda w, o: w.needed("ctx_size", ("--ctx-size", "-c"), str(o.ctx_size)),
+}
+
+
+def _jinja(writer: _Writer, options: LocalEntry) -> None:
+    if options.jinja is None:
+        return
+    name = "--jinja" if options.jinja else "--no-jinja"
+    if name in writer.dialect.flags:
+        writer.argv.append(name)
+    elif not options.jinja and "--jinja" not in writer.dialect.on_by_default:
+        # Such as August 2025: --jinja is off unless it is asked for, and there is no --no-jinja.
+        writer.notes.append(Note("jinja", f"{name} is unknown to this build and left out: it is so by default"))
+    else:
+        raise LaunchRefused(f"jinja: this llama-server has no {name}; use another build, or leave jinja out.")
+
+
+def _gateways_own(writer: _Writer, options: LocalEntry) -> None:
+    writer.needed("host", ("--host",), "127.0.0.1")
+    # Explicit, since the default of four slots shares one pool, and overflowing it fails every request in flight.
+    writer.needed("parallel", ("--parallel", "-np"), str(options.parallel))
+    if "--slots" in writer.dialect.flags and "--slots" not in writer.dialect.on_by_default:
+        writer.argv.append("--slots")
+    writer.if_known("--no-ui", "--no-webui")  # nobody is to browse an engine past the gateway
+
+
+# Renamed or removed since: old spelling -> (new spelling, fixed value or None to keep the user's). Both ways.
+_SUCCESSORS: dict[str, tuple[str, str | None]] = {
+    "--no-webui": ("--no-ui", None),
+    "--no-ui": ("--no-webui", None),
+}
+
+
+# Flags of one meaning together, so they are read together: a second --load-mode would overwrite the first
+# (llama.cpp PRs 20834 and 26133). Maps what was given to the first of these modes that the build has.
+_LOAD_FLAGS = ("--mmap", "--no-mmap", "--mlock", "-dio", "--direct-io")
+_LOAD_MODES: dict[frozenset[str], tuple[str, ...]] = {
+    frozenset({"--mmap"}): ("mmap",),
+    frozenset({"--no-mmap"}): ("none",),
+    # Mapping was on by default. Where there is no mmap+mlock, mlock means both.
+    frozenset({"--mlock"}): ("mmap+mlock", "mlock"),
+    frozenset({"--mlock", "--mmap"}): ("mmap+mlock", "mlock"),
+    frozenset({"--mlock", "--no-mmap"}): ("mlock",),
+    frozenset({"--direct-io"}): ("dio",),
+}
+
+
+def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
+    """Turns flags that --load-mode has replaced into it; returns the other arguments."""
+    given = [arg for arg in args if arg in _LOAD_FLAGS and arg not in writer.dialect.flags]
+    if not given or not writer.dialect.load_modes:
+        return args
+    meant = frozenset("--direct-io" if arg == "-dio" else arg for arg in given)
+    mode = next((mode for mode in _LOAD_MODES.get(meant, ()) if mode in writer.dialect.load_modes), None)
+    if mode is None or {"--load-mode", "-lm"} & set(args):
+        raise LaunchRefused(
+            f"args: {' '.join(given)}: this llama-server has --load-mode instead; give one of its modes."
+        )
+    writer.argv += ["--load-mode", mode]
+    writer.notes.append(Note("args", f"{' '.join(given)} is --load-mode {mode} on this build"))
+    return tuple(arg for arg in args if arg not in given)
+
+
+def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
+    """The entry's own flags: never dropped, translated where the build has renamed them; raises LaunchRefused."""
+    args = _load_mode(writer, args)
+    expects_value = False
+    for arg in args:
+        # A value may begin with a dash (`--threads-batch -1`).
+        if not expects_value and arg.startswith("--") and "=" in arg:
+            flag, _, value = arg.partition("=")
+            raise LaunchRefused(f"args: llama-server does not take {arg}; give two arguments, {flag} and {value}.")
+        if expects_value or not _looks_like_flag(arg):
+            writer.argv.append(arg)
+            expects_value = False
+            continue
+        name = "--" + arg[2:].replace("_", "-") if arg.startswith("--") else arg
+        if name in writer.dialect.flags:
+            writer.argv.append(name)
+        else:
+            name = _successor(writer, arg, name)
+        expects_value = name in writer.dialect.takes_value
+
+
+def _looks_like_flag(arg: str) -> bool:
+    return bool(FLAG.fullmatch(arg)) and not re.fullmatch(r"-\d+", arg)
+
+
+def _successor(writer: _Writer, given: str, name: str) -> str:
+    """Writes what `given` is called now; returns the flag that waits for a value, empty if it has one."""
+    successor, value = _SUCCESSORS.get(name, ("", None))
+    if successor not in writer.dialect.flags:
+        raise LaunchRefused(
+            f"args: this llama-server does not know {given}; `llama-server --help` lists what it takes."
+        )
+    writer.argv += [successor] if value is None else [successor, value]
+    writer.notes.append(Note("args", f"{given} is {' '.join(filter(None, (successor, value)))} on this build"))
+    return successor if value is None else ""

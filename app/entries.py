@@ -1,0 +1,250 @@
+"""A model's entry as written in `tandem.yaml`: types, limits, and the words for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from app.modes import AUTO, MODES, NONE, PLAIN, Chain, Step, parse_chain, wants_draft_model
+
+# Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
+# Spellings as of b11434 and, where renamed since, of August 2025.
+RESERVED_FLAGS: dict[str, str] = {
+    **dict.fromkeys(("-m", "--model"), "target"),
+    **dict.fromkeys(("-md", "--model-draft", "--spec-draft-model"), "draft"),
+    **dict.fromkeys(("-devd", "--device-draft", "--spec-draft-device"), "draft.device"),
+    **dict.fromkeys(("-cd", "--ctx-size-draft"), "draft.ctx_size"),
+    **dict.fromkeys(("-dev", "--device"), "device"),
+    **dict.fromkeys(("-c", "--ctx-size"), "ctx_size"),
+    **dict.fromkeys(("-np", "--parallel"), "parallel"),
+    **dict.fromkeys(("-t", "--threads"), "threads"),
+    **dict.fromkeys(("-fit", "--fit"), "fit"),
+    "--prio": "prio",
+    **dict.fromkeys(("--jinja", "--no-jinja"), "jinja"),
+    **dict.fromkeys(("--temp", "--temperature"), "temp"),
+    "--top-p": "top_p",
+    **dict.fromkeys(("-a", "--alias"), "the entry's name"),
+    **dict.fromkeys(("-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-mu", "--model-url"), "target"),
+    **dict.fromkeys(("-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"), "draft"),
+    **dict.fromkeys(("--spec-type", "--spec-default"), "speculation"),
+    **dict.fromkeys(("--draft", "--draft-n"), "speculation: {mode: draft-simple, n_max: ...}"),
+    "--draft-n-min": "speculation: {mode: draft-simple, n_min: ...}",
+    **{
+        flag: f"speculation: {{mode: {mode.name}, {key}: ...}}"
+        for mode in reversed(MODES.values())
+        for key, option in mode.options.items()
+        for flag in option.flags
+    },
+}
+# What the gateway decides for every engine; an entry has no say in it.
+GATEWAY_FLAGS = frozenset({"--host", "--port", "--api-key", "--api-key-file", "--api-prefix", "--reuse-port"})
+
+
+def _no_bool(value: Any) -> Any:
+    # YAML reads a bare `on` as true, and pydantic would read true as 1.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not on/off")
+    return value
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError('YAML reads this as on/off; put it in quotes: "on"')
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _printable(value: str) -> str:
+    if not value or not value.isprintable() or value != value.strip():
+        raise ValueError("must not be empty, nor hold control characters or spaces at an end")
+    return value
+
+
+def check_name(name: str) -> str:
+    """A name that clients send: printable, and without a comma, at which llama-server splits `--alias`."""
+    if not name or not name.isprintable() or any(c.isspace() for c in name):
+        raise ValueError("a model's name must be printable characters without spaces")
+    if name.startswith("-"):
+        raise ValueError("a model's name must not begin with a dash, which would make it a flag")
+    if "," in name:
+        raise ValueError("a model's name must not hold a comma")
+    return name
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+Text = Annotated[str, AfterValidator(_printable)]
+Argument = Annotated[str, BeforeValidator(_argument)]
+Name = Annotated[str, AfterValidator(check_name)]
+
+
+class Written(BaseModel):
+    """Unknown keys are errors: a misspelt key must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Files(Written):
+    """Where a model's GGUF lies: a `path`, a Hub `repo` below `models_dir`, or an installed Python `package`."""
+
+    path: Path | None = None
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    package: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] | None = None
+    include: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Files:
+        given = [k for k in ("path", "repo", "package") if getattr(self, k) is not None]
+        if len(given) != 1:
+            found = f"not {' and '.join(given)} together" if given else "none is given"
+            raise ValueError(f"give one of path, repo, package; {found}")
+        if self.path is not None and self.include is not None:
+            raise ValueError("include goes with repo or package; path names one file")
+        return self
+
+
+class DraftFiles(Files):
+    """The draft model, and what of it can differ from the target."""
+
+    device: Text | None = None
+    ctx_size: Annotated[Int, Field(ge=0)] | None = None
+
+
+class Speculation(Written):
+    """What was asked for: a chain of modes, or `auto`, and what happens where it cannot be had.
+
+    `chain` is None where the entry leaves the mode open: `auto`, or a mapping without a mode.
+    """
+
+    auto: bool = False
+    chain: tuple[Step, ...] | None = None
+    # Inert: asked for, and found not to work.
+    on_inert: Literal["plain", "fail"] = "plain"
+    # Load a draft that the headers say is incompatible.
+    force: bool = False
+    # Drafted tokens carry wrong log probabilities (b11434: 0.0).
+    on_logprobs: Literal["reject", "plain", "pass"] = "reject"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        if isinstance(value, cls) or value is None:
+            return value
+        written = dict(value) if isinstance(value, dict) else {"mode": value}
+        own = {key: written.pop(key) for key in ("on_inert", "force", "on_logprobs") if key in written}
+        mode = written.get("mode")
+        if mode is False:  # YAML reads a bare `off` so
+            mode = written["mode"] = NONE
+        if mode == AUTO or not written:
+            if len(written) > 1:
+                raise ValueError(f"auto chooses its own options; leave out {', '.join(written.keys() - {'mode'})}")
+            return {**own, "auto": mode == AUTO}
+        if mode is None:
+            raise ValueError(f"{', '.join(written)} without a mode; add one, such as mode: draft-simple")
+        if isinstance(mode, list | tuple) or mode == NONE:
+            if len(written) > 1:
+                raise ValueError("options go with their mode: [{mode: draft-simple, n_max: 8}, ngram-mod]")
+            return {**own, "chain": parse_chain(mode)}
+        return {**own, "chain": parse_chain(written)}
+
+
+class LocalEntry(Written):
+    """A model that this gateway starts an engine for. A key left out is left to llama-server."""
+
+    target: Files
+    draft: DraftFiles | None = None
+    speculation: Speculation = Speculation()
+    device: Text | None = None
+    ctx_size: Annotated[Int, Field(ge=0)] | None = None
+    parallel: Annotated[Int, Field(ge=1, le=1024)] = 1
+    threads: Annotated[Int, Field(ge=-1)] | None = None
+    fit: bool | None = None
+    prio: Annotated[Int, Field(ge=-1, le=3)] | None = None
+    jinja: bool | None = None
+    temp: Annotated[Float, Field(ge=0)] | None = None
+    top_p: Annotated[Float, Field(ge=0, le=1)] | None = None
+    args: tuple[Argument, ...] = ()
+    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
+    aliases: tuple[Name, ...] = ()
+
+    @field_validator("args")
+    @classmethod
+    def _no_flag_twice(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+        for arg in args:
+            # llama.cpp's own parser reads `--ctx_size` as `--ctx-size`
+            flag = arg.replace("_", "-") if arg.startswith("--") else arg
+            if flag in GATEWAY_FLAGS:
+                raise ValueError(f"{arg} is the gateway's to choose; leave it out")
+            if flag in RESERVED_FLAGS:
+                raise ValueError(f"{arg} has a key of its own: use {RESERVED_FLAGS[flag]}")
+        return args
+
+    @field_validator("threads")
+    @classmethod
+    def _some_threads(cls, threads: int | None) -> int | None:
+        if threads == 0:
+            raise ValueError("must be -1 (all) or at least 1")
+        return threads
+
+    @property
+    def chain(self) -> Chain | None:
+        """The modes to start with; None where `auto` is to choose. A draft given and nothing said is draft-simple."""
+        if self.speculation.auto:
+            return None
+        if self.speculation.chain is not None:
+            return self.speculation.chain
+        return (Step("draft-simple"),) if self.draft else PLAIN
+
+    @model_validator(mode="after")
+    def _a_draft_for_who_needs_it(self) -> LocalEntry:
+        if self.draft is None and wants_draft_model(self.chain or PLAIN):
+            raise ValueError("speculation needs a draft model: name its files under draft")
+        return self
+
+    @model_validator(mode="after")
+    def _room_in_every_slot(self) -> LocalEntry:
+        if self.ctx_size and self.ctx_size < self.parallel:
+            raise ValueError(f"ctx_size {self.ctx_size} is shared by parallel {self.parallel} slots: too small")
+        return self
+
+
+class AttachedEntry(Written):
+    """A server that others start; `model` is the name it is asked for, None to send the client's."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    model: Text | None = None
+    api_key: SecretStr | None = None
+    aliases: tuple[Name, ...] = ()
+
+    @field_validator("url")
+    @classmethod
+    def _root_only(cls, url: str) -> str:
+        root = url.rstrip("/")
+        if root.endswith("/v1"):
+            raise ValueError(f"give the server's root, without /v1: {root[:-3]}")
+        if "?" in root or "#" in root or not root.split("://", 1)[1]:
+            raise ValueError("give the server's root, such as http://127.0.0.1:9001")
+        return root
+
+
+def _kind(value: Any) -> Literal["local", "attached"]:
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return "attached" if "url" in keys else "local"
+
+
+Entry = Annotated[
+    Annotated[LocalEntry, Tag("local")] | Annotated[AttachedEntry, Tag("attached")],
+    Discriminator(_kind),
+]

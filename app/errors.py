@@ -1,0 +1,226 @@
+"""The exceptions of llama-tandem; they know no HTTP and no terminal.
+
+TandemError
+├── ConfigError              the settings or the catalog, as written, cannot be used
+├── NotImportable            a command line that makes no entry of the catalog
+├── GgufError                a model file is not what its name says
+├── FilesMissing             an entry names files that are not on disk
+├── EngineNotFound           there is no llama-server to run
+├── ProbeFailed              a llama-server is there, and does not answer --help
+├── LaunchRefused            this build cannot do what the entry asks for
+├── Unauthorized             no key, or none that is known
+├── Forbidden                a key that may not do this
+├── Misdirected              called by a name that is not this gateway's
+├── NotHere                  not at this port
+├── RateLimited              a key that has had what it may have for now
+├── StoreError               a model cannot be fetched, kept or removed
+│   ├── HubError             the Hub, or the way to it
+│   │   ├── NotOnHub
+│   │   ├── AccessDenied     no token, a wrong one, or a licence that is not accepted
+│   │   └── Offline          HF_HUB_OFFLINE is set
+│   ├── DiskFull
+│   └── WrongBytes           what arrived is not what the Hub announced
+├── RequestError             the client's fault
+│   ├── InvalidBody
+│   ├── BodyTooLarge
+│   ├── ModelRequired
+│   ├── UnknownAlias
+│   └── LogprobsRefused      speculation is on, and would make them wrong
+├── EngineUnavailable        no engine can answer now
+│   ├── StartFailed          it did not come up: carries the diagnosis
+│   ├── QueueTimeout         others hold the places
+│   └── ShuttingDown
+└── UpstreamError            the server behind us did not do its part
+    ├── UpstreamUnreachable
+    └── UpstreamDied
+
+Every message is one or two sentences for a person: what is wrong, and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class TandemError(Exception):
+    """The root: its text is fit to be shown to a user as it is."""
+
+    def __init__(self, message: str) -> None:
+        # The name of a file may be bytes that are no text: as lone surrogates no JSON and no database would take it.
+        super().__init__(message.encode("utf-8", "replace").decode())
+
+
+class ConfigError(TandemError):
+    """`problems` are one line each: `<source>: <key>: <what is wrong, what would be right>`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problems))
+
+
+class NotImportable(TandemError):
+    """A command line of llama.cpp that `import` cannot turn into an entry; names the flag and its value."""
+
+
+class GgufError(TandemError):
+    """A file cannot be read as GGUF; `reason` says why, without the path."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class FilesMissing(TandemError):
+    """An entry's files are not, or not all, where they should be."""
+
+
+class EngineNotFound(TandemError):
+    """No llama-server to run; the text says how to get one."""
+
+
+class ProbeFailed(TandemError):
+    """The binary did not print a usable `--help`."""
+
+
+class LaunchRefused(TandemError):
+    """A launch intent that this build of llama-server cannot express."""
+
+
+class Unauthorized(TandemError):
+    """The client has no key, or one that is wrong, revoked or expired."""
+
+
+class Forbidden(TandemError):
+    """The client is known, and may not have what it asks for; never said of a model, whose name it would confirm."""
+
+
+class Misdirected(TandemError):
+    """A request by a name that this gateway does not know as its own: a browser may have been led here."""
+
+
+class NotHere(TandemError):
+    """Something that another port serves; in the words for what does not exist."""
+
+
+class RateLimited(TandemError):
+    """`limit` is the one that was hit (rpm, tpm, concurrency), `retry_after` in seconds."""
+
+    def __init__(self, key: str, limit: str, words: str, retry_after: int) -> None:
+        self.limit = limit
+        self.retry_after = retry_after
+        super().__init__(f"The key '{key}' may have {words} ({limit}); try again in {retry_after} s.")
+
+
+class StoreError(TandemError):
+    """A model's files cannot be fetched, kept or removed."""
+
+
+class HubError(StoreError):
+    """The Hub does not answer, or answers with an error; what was received so far is kept."""
+
+
+class NotOnHub(HubError):
+    """No such repo, revision or file there."""
+
+
+class AccessDenied(HubError):
+    """The text says which token or licence page is missing."""
+
+
+class Offline(HubError):
+    """HF_HUB_OFFLINE is set, so nothing is asked."""
+
+
+class DiskFull(StoreError):
+    """No room for what is to come; what was received so far is kept."""
+
+
+class WrongBytes(StoreError):
+    """A size or a checksum differs from what the Hub announced."""
+
+
+class RequestError(TandemError):
+    """What the client sent cannot be served."""
+
+
+class InvalidBody(RequestError):
+    """Not JSON, empty, or not an object."""
+
+
+class BodyTooLarge(RequestError):
+    """Over `max_body_mb`."""
+
+
+class ModelRequired(RequestError):
+    """No `model`, and more than one to choose from."""
+
+
+class UnknownAlias(RequestError):
+    """`alias` is not in the catalog; `known` are the names that are."""
+
+    def __init__(self, alias: str, known: Sequence[str]) -> None:
+        self.alias = alias
+        self.known = tuple(known)
+        names = ", ".join(f"'{name}'" for name in known) or "none"
+        super().__init__(f"The model '{alias}' does not exist here. Models that do: {names}.")
+
+
+class LogprobsRefused(RequestError):
+    """The engine that would answer speculates, and reports wrong log probabilities under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why an engine failed: a stable `code`, one line of cause, one of advice, the log's last lines.
+
+    `permanent` says that the same launch plan would fail the same way again.
+    """
+
+    code: str
+    cause: str
+    advice: str
+    permanent: bool
+    log_tail: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.advice}".strip()
+
+
+class EngineUnavailable(TandemError):
+    """Nothing can answer for the alias now; `retry_after` is in seconds, None if waiting will not help."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class StartFailed(EngineUnavailable):
+    """The engine of `alias` did not come up, or went down and may not be started yet."""
+
+    def __init__(self, alias: str, diagnosis: Diagnosis, *, retry_after: float | None = None) -> None:
+        self.alias = alias
+        self.diagnosis = diagnosis
+        super().__init__(f"The engine of '{alias}' cannot start: {diagnosis}", retry_after=retry_after)
+
+
+class QueueTimeout(EngineUnavailable):
+    """No place came free within `queue_timeout`."""
+
+
+class ShuttingDown(EngineUnavailable):
+    """The gateway is on its way out."""
+
+
+class UpstreamError(TandemError):
+    """The server behind us failed, by no fault of the client's."""
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection, so nothing was asked."""
+
+
+class UpstreamDied(UpstreamError):
+    """The connection ended before the answer did."""

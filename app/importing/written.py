@@ -1,0 +1,39 @@
+"""An entry as YAML that a person would write: one line a key, short mappings in braces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+_PLAIN = re.compile(r"[A-Za-z_./~][\w./~+-]*", re.ASCII)
+
+
+def as_yaml(name: str, keys: Mapping[str, Any]) -> str:
+    """A whole tandem.yaml with one entry."""
+    # As in the README: a person who turns it off looks for the word that llama-server takes.
+    values = {
+        key: ("on" if value else "off") if key == "fit" else _value(value, key != "args") for key, value in keys.items()
+    }
+    return f"models:\n  {_text(name)}:\n" + "".join(f"    {key}: {value}\n" for key, value in values.items())
+
+
+def _value(value: Any, bare: bool = True) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_text(key)}: {_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(item, bare) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # PyYAML's own words for a number: it reads a bare 1e-05 as text
+    return _text(value, bare=bare) if isinstance(value, str) else yaml.safe_dump(value).splitlines()[0]
+
+
+def _text(text: str, *, bare: bool = True) -> str:
+    """Bare where YAML reads it back as the same text, else in double quotes."""
+    if bare and _PLAIN.fullmatch(text) and yaml.safe_load(text) == text:
+        return text
+    quoted: str = yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=True)
+    return quoted.removesuffix("\n")

@@ -1,0 +1,126 @@
+"""What `plan` and `check` tell, without starting an engine and without a device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.catalog import Catalog, shards
+from app.config import Settings, load_settings
+from app.engine.dialect import Dialect
+from app.engine.launch import LaunchPlan
+from app.engine.locate import locate
+from app.engine.probe import Prober
+from app.entries import AttachedEntry
+from app.errors import ConfigError, EngineNotFound, ProbeFailed, TandemError
+from app.gguf import read_header
+from app.ledger import Ledger
+from app.modes import AUTO, NONE, named
+from app.planning import Planner
+from app.speculation.settle import Settled
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One section of `check`."""
+
+    lines: tuple[str, ...]
+    fine: bool
+
+
+def plan_now(settings: Settings, alias: str) -> LaunchPlan:
+    """The launch plan of `alias` on the build at hand; raises what the planning raises."""
+    return Planner(settings, Catalog(settings), Ledger(settings.state_dir)).plan_now(alias)
+
+
+def dialect_at_hand(config: Path | None) -> Dialect | None:
+    """What the llama-server of the settings takes, for a person who may have neither yet: then None.
+
+    Raises ConfigError only for a `config` that was named.
+    """
+    try:
+        settings = load_settings(config)
+        return Prober(settings.cache_dir).dialect_now(locate(settings.llama_server))
+    except ConfigError:
+        if config is not None:
+            raise
+    except (EngineNotFound, ProbeFailed):
+        pass
+    return None
+
+
+def inspect(settings: Settings, alias: str | None) -> Iterator[Report]:
+    """A report on the engine, then one on each alias, or on the one that was asked for."""
+    catalog, ledger = Catalog(settings), Ledger(settings.state_dir)
+    planner = Planner(settings, catalog, ledger)
+    names = [catalog.canonical(alias)] if alias is not None else list(catalog.names)
+    if any(not isinstance(catalog.entry(name), AttachedEntry) for name in names):
+        yield _engine(settings)
+    for name in names:
+        yield _alias(catalog, planner, ledger, name)
+
+
+def _engine(settings: Settings) -> Report:
+    try:
+        return Report((f"engine: {locate(settings.llama_server).origin}",), fine=True)
+    except TandemError as error:
+        return Report((f"engine: {error}",), fine=False)
+
+
+def _alias(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:
+    entry = catalog.entry(name)
+    if isinstance(entry, AttachedEntry):
+        return Report((name, f"  attached   {entry.url}", "  ok"), fine=True)
+    lines, fine = [name], True
+    try:
+        spec = catalog.spec(name)
+        lines.append(f"  target     {_described(spec.target)}")
+        if spec.draft is not None:
+            lines.append(f"  draft      {_described(spec.draft)}")
+        lines += _speculation(planner.settled(name))
+        if catalog.requested(name) == AUTO:
+            lines.append(f"    next start: {planner.choice(name).why}")
+        lines += [f"  {note.key}: {note.text}" for note in planner.plan_now(name).notes]
+    except TandemError as error:
+        fine = False
+        lines.append(f"  CANNOT START: {error}")
+    if (seen := ledger.last_speculation(name)) is not None and (seen.active or seen.requested != NONE):
+        state = f"{seen.mode} was on" if seen.active else f"{seen.requested} was off: {seen.reason}"
+        lines.append(f"  last start, {_when(seen.at)}: {state}")
+    if (failure := ledger.last_failure(name)) is not None:
+        lines.append(f"  last failure, {_when(failure.at)}: {failure.diagnosis}")
+        lines += [f"    | {line}" for line in failure.diagnosis.log_tail]
+    if fine:
+        lines.append("  ok")
+    return Report(tuple(lines), fine)
+
+
+def _speculation(settled: Settled) -> list[str]:
+    """What was asked for, what the headers say of it, and what will be launched."""
+    if settled.requested == NONE and settled.verdict is None:
+        return []
+    lines = [f"  speculation: {settled.requested}"]
+    if (verdict := settled.verdict) is not None:
+        lines.append(f"    {verdict.outcome}: {verdict.reason}")
+        lines += [f"    warning: {warning}" for warning in verdict.warnings]
+        if verdict.mtp_layers:
+            lines.append("    the target has layers for multi-token prediction: speculation: draft-mtp needs no draft")
+    if settled.reason:
+        rest = named(settled.spec.chain)
+        lines.append(f"    so it starts {'without' if rest == NONE else f'with {rest} only'}: {settled.reason}")
+    return lines
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _described(first: Path) -> str:
+    """Path, architecture, size; raises GgufError."""
+    header = read_header(first)
+    files = shards(first)
+    size = sum(path.stat().st_size for path in files) / 1e9
+    count = f", {len(files)} shards" if len(files) > 1 else ""
+    return f"{first} ({header.architecture}{count}, {size:.2f} GB)"

@@ -1,0 +1,190 @@
+"""The only wiring: settings in, a gateway out. Everything is built here once, bottom-up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from app import logs, version
+from app.access.guard import Guard
+from app.access.hosts import Hosts, is_loopback
+from app.access.keyring import Keyring
+from app.access.keys import from_setting
+from app.access.local import local_key, make_local_secret
+from app.access.store import KeyStore
+from app.access.usage import UsageRecorder, UsageStore
+from app.api.front import Application, Front, reporter
+from app.api.models import ModelRows
+from app.catalog import Catalog
+from app.config import Settings
+from app.engine.launch import LaunchPlan
+from app.entries import LocalEntry
+from app.errors import TandemError
+from app.ledger import Ledger
+from app.metrics import Finished, Metrics
+from app.modes import AUTO
+from app.planning import Planner
+from app.proxy.relay import Relay
+from app.proxy.upstream import Upstreams
+from app.recording import Recorder
+from app.scheduler.loop import Scheduler
+from app.supervisor.ports import Ports
+from app.supervisor.process import Engine
+from app.supervisor.start import Limits
+from app.supervisor.states import State
+from app.supervisor.sweep import sweep
+
+log = logs.get_logger("gateway")
+
+
+class Gateway:
+    """The whole of it: `app` is the ASGI callable; `open` and `close` bracket its life in one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.catalog = Catalog(settings)
+        self.metrics = Metrics()
+        self._ledger = Ledger(settings.state_dir)
+        self.planner = Planner(settings, self.catalog, self._ledger)
+        self.scheduler = Scheduler(self._engine, max_loaded=settings.max_loaded, queue_timeout=settings.queue_timeout)
+        self._ports = Ports(settings.engine_port)
+        self._recorder = Recorder(self._ledger, key=self.planner.key, base=self.catalog.base)
+        self._usage = UsageRecorder(UsageStore(settings.state_dir), base=self.catalog.base)
+        self._upstreams = Upstreams(self.catalog, self.scheduler)
+        self.relay = Relay(
+            self._upstreams,
+            self.metrics,
+            max_body=int(settings.max_body_mb * 2**20),
+            report=reporter(self.metrics, self._record),
+        )
+        self.keys = Keyring(
+            KeyStore(settings.state_dir),
+            from_setting(settings.api_keys.get_secret_value()),
+            open_to_all=settings.no_auth,
+        )
+        guard = Guard(self.keys, hosts=_hosts(settings), admin_port=settings.admin_port)
+        self.app = Front(self._build_api, self.relay, self._life, guard)
+        self._opened = False
+        # The loop keeps only weak references to tasks
+        self._learning: set[asyncio.Task[None]] = set()
+
+    def _build_api(self) -> Application:
+        from app.api.admin import admin_routes  # FastAPI, late: see Front
+        from app.api.ollama.show import ollama_routes
+        from app.api.openai import create_api
+
+        rows = ModelRows(self.catalog, self.scheduler)
+        admin = admin_routes(self.catalog, self.scheduler, self.planner)
+        ollama = ollama_routes(self.catalog, rows, self.scheduler)
+        more = (admin, ollama)
+        return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
+
+    @asynccontextmanager
+    async def _life(self) -> AsyncIterator[None]:
+        await self.open()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    @property
+    def local(self) -> list[str]:
+        """Aliases that engines are started for."""
+        return [name for name, entry in self.catalog.entries.items() if isinstance(entry, LocalEntry)]
+
+    async def open(self) -> None:
+        """Raises EngineNotFound where an alias needs an engine and there is none."""
+        if self.local:
+            log.debug("engine found", origin=self.planner.binary().origin)
+            for pid in sweep():
+                log.warning("ended an engine that an earlier gateway had left behind", pid=pid)
+        self._upstreams.start()
+        self._let_in_our_own_user()
+        self.keys.watch()
+        self._opened = True
+        for alias in self.local:
+            self.scheduler.place(alias)
+        if len(self.catalog.names) == len(self.local) == 1:
+            # One model only: whoever starts this wants it. With several, the first request decides.
+            self.scheduler.places[self.local[0]].engine.start()
+
+    def _record(self, request: Finished) -> None:
+        self._recorder.add(request)
+        self._usage.add(request)
+
+    def _let_in_our_own_user(self) -> None:
+        try:
+            self.keys.add_local(local_key(make_local_secret(self.settings.state_dir)))
+        except OSError as error:
+            log.warning("no admin key for the command line of this machine", error=str(error))
+
+    def _engine(self, alias: str) -> Engine:
+        async def plan() -> LaunchPlan:
+            return await self.planner.plan(alias)
+
+        limits = Limits(
+            stall=self.settings.start_stall_timeout, start=self.settings.start_timeout, grace=self.settings.stop_grace
+        )
+        return Engine(alias, plan=plan, ports=self._ports, limits=limits, on_change=self._changed)
+
+    def _changed(self, engine: Engine) -> None:
+        self.metrics.starts[engine.alias] = engine.starts
+        if engine.state is State.STARTING:
+            self._recorder.starting(engine.alias)
+        if engine.state in (State.BACKOFF, State.FATAL) and engine.diagnosis is not None:
+            diagnosis = engine.diagnosis
+            self.metrics.exits[engine.alias, diagnosis.code] += 1
+            self._ledger.record_failure(engine.alias, diagnosis)
+            log.warning(f"engine down: {diagnosis.cause}", alias=engine.alias, advice=diagnosis.advice)
+        if engine.state is State.READY and engine.speculation is not None:
+            status = engine.speculation
+            self._ledger.record_speculation(
+                engine.alias, status.requested, bool(status.active), status.mode, status.reason
+            )
+            if status.requested == AUTO and engine.plan is not None:
+                learning = asyncio.create_task(self._auto_started(engine.alias, engine.plan.chosen, status.mode))
+                self._learning.add(learning)
+                learning.add_done_callback(self._learning.discard)
+        self.scheduler.changed(engine)
+
+    async def _auto_started(self, alias: str, chosen: str, mode: str) -> None:
+        """Counts the cold start, and looks up what traffic has taught about the mode that it came up with."""
+        with suppress(TandemError, OSError):  # a file that vanished since
+            key = await asyncio.to_thread(self.planner.key, alias)
+            await asyncio.to_thread(self._ledger.record_start, key, chosen)
+            self._upstreams.crossings[alias] = await asyncio.to_thread(self.planner.crossing, alias, mode)
+
+    async def settled(self, alias: str) -> Engine:
+        """The engine of `alias`, once it has come up or has failed to."""
+        engine = self.scheduler.places[alias].engine
+        while engine.state in (State.STOPPED, State.STARTING):
+            await engine.changed()
+        return engine
+
+    async def close(self) -> None:
+        """Ends every engine and connection; harmless when it was done before."""
+        if not self._opened:
+            return
+        self._opened = False
+        self.scheduler.refuse_new()
+        # First our side of the connections: an engine with an open one does not exit.
+        self.relay.cut()
+        await asyncio.sleep(0)
+        await self._upstreams.close()
+        await self.scheduler.close()
+        await asyncio.gather(*self._learning)
+        await self._recorder.close()
+        await self._usage.close()
+        await self.keys.close()
+
+
+def _hosts(settings: Settings) -> Hosts | None:
+    names = [name for name in settings.allowed_hosts.split(",") if name.strip()]
+    # Whoever opens the gateway to a network has keys; the names that it is called by there are not known here.
+    return Hosts([*names, settings.host]) if names or is_loopback(settings.host) else None
+
+
+def create_app(settings: Settings) -> Front:
+    """For those who bring their own server: `llama-tandem serve` does more about signals."""
+    return Gateway(settings).app

@@ -1,0 +1,157 @@
+"""Speculative decoding in one vocabulary: llama-server's modes, and the options that each one takes.
+
+Names and defaults as of b11434 (`--spec-type` and the flags beside it); what older builds call them is in the
+options' other spellings. The dialect decides which of them a build has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Family = Literal["draft", "ngram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its flag's spellings, newest first, and the values that do what they say."""
+
+    flags: tuple[str, ...]
+    low: float = 0
+    high: float | None = None
+    whole: bool = True
+    choices: tuple[str, ...] = ()
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with `value`, None if nothing is."""
+        if self.choices:
+            return None if value in self.choices else f"must be {' or '.join(self.choices)}, not {value!r}"
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return f"must be a {'whole ' if self.whole else ''}number, not {value!r}"
+        if value < self.low or (self.high is not None and value > self.high):
+            limits = f"at least {self.low:g}" if self.high is None else f"from {self.low:g} to {self.high:g}"
+            return f"must be {limits}, not {value!r}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """`draft_model`: needs a draft in files of its own. `family` says how it can be proven to be on."""
+
+    name: str
+    family: Family
+    draft_model: bool
+    options: Mapping[str, Option]
+
+
+_DRAFT = {
+    # 0 passes start-up and /health, then aborts the first request (GGML_ASSERT, b11434): never let through.
+    "n_max": Option(("--spec-draft-n-max", "--draft-max"), low=1),
+    "n_min": Option(("--spec-draft-n-min", "--draft-min")),
+    # No range check there: 1.01 turns drafting off and keeps its cost.
+    "p_min": Option(("--spec-draft-p-min", "--draft-p-min"), high=1, whole=False),
+    "p_split": Option(("--spec-draft-p-split", "--draft-p-split"), high=1, whole=False),
+    "sampling": Option(("--spec-draft-sampling",), choices=("greedy", "probabilistic")),
+}
+
+
+def _ngram(name: str, *options: str) -> Mode:
+    flags = {key: Option((f"--spec-{name}-{key.replace('_', '-')}",), low=1) for key in options}
+    return Mode(name, "ngram", draft_model=False, options=flags)
+
+
+_ALL = (
+    Mode("draft-simple", "draft", draft_model=True, options=_DRAFT),
+    Mode("draft-eagle3", "draft", draft_model=True, options=_DRAFT),
+    # The heads are in the target, or in a file beside it that is given as the draft.
+    Mode("draft-mtp", "draft", draft_model=False, options=_DRAFT),
+    Mode("draft-dflash", "draft", draft_model=True, options=_DRAFT),
+    Mode("draft-dspark", "draft", draft_model=True, options=_DRAFT),
+    _ngram("ngram-simple", "size_n", "size_m", "min_hits"),
+    _ngram("ngram-map-k", "size_n", "size_m", "min_hits"),
+    _ngram("ngram-map-k4v", "size_n", "size_m", "min_hits"),
+    _ngram("ngram-mod", "n_match", "n_min", "n_max"),
+    Mode("ngram-cache", "ngram", draft_model=False, options={}),
+)
+MODES: dict[str, Mode] = {mode.name: mode for mode in _ALL}
+NONE, AUTO = "none", "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One mode of a chain with the options that were given for it."""
+
+    mode: str
+    options: Mapping[str, int | float | str] = field(default_factory=dict, hash=False)
+
+    @property
+    def family(self) -> Family:
+        return MODES[self.mode].family
+
+    def __str__(self) -> str:
+        return self.mode
+
+
+Chain = tuple[Step, ...]
+PLAIN: Chain = ()
+
+
+def named(chain: Chain) -> str:
+    """`draft-simple,ngram-mod`; `none` for plain decoding."""
+    return ",".join(step.mode for step in chain) or NONE
+
+
+def written(chain: Chain) -> str | list[dict[str, int | float | str]]:
+    """As an entry writes it and JSON keeps it: `parse_chain` reads it back."""
+    return [{"mode": step.mode, **step.options} for step in chain] or NONE
+
+
+def drafts(chain: Chain) -> bool:
+    """Whether a mode of the draft family is in it."""
+    return any(step.family == "draft" for step in chain)
+
+
+def wants_draft_model(chain: Chain) -> bool:
+    """Whether it cannot work without draft files; with draft-mtp they are optional."""
+    return any(MODES[step.mode].draft_model for step in chain)
+
+
+def parse_step(value: Any) -> Step:
+    """A mode's name, or a mapping with `mode` and its options; raises ValueError in words."""
+    if isinstance(value, str):
+        value = {"mode": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("mode"), str):
+        raise ValueError(
+            f"must be a mode or a mapping with one, such as {{mode: draft-simple, n_max: 8}}; not {value!r}"
+        )
+    name = value["mode"]
+    mode = MODES.get(name)
+    if mode is None:
+        raise ValueError(f"there is no mode {name!r}; there are: {', '.join((*MODES, AUTO, NONE))}")
+    options = {key: given for key, given in value.items() if key != "mode"}
+    for key, given in options.items():
+        if key not in mode.options:
+            takes = ", ".join(mode.options) or "none"
+            raise ValueError(f"{name} has no option {key!r}; its options: {takes}")
+        if (problem := mode.options[key].problem(given)) is not None:
+            raise ValueError(f"{key} of {name} {problem}")
+    low, high = options.get("n_min"), options.get("n_max")
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"n_min {low} of {name} is above n_max {high}: no draft would ever be used")
+    return Step(name, options)
+
+
+def parse_chain(value: Any) -> Chain:
+    """One step or a list of them; raises ValueError in words."""
+    if value == NONE:
+        return PLAIN
+    steps = tuple(parse_step(item) for item in value) if isinstance(value, list | tuple) else (parse_step(value),)
+    names = [step.mode for step in steps]
+    if len(set(names)) < len(names):
+        raise ValueError("names a mode twice")
+    if sum(step.family == "draft" for step in steps) > 1:
+        raise ValueError("llama-server runs one draft mode at a time; n-gram modes may be chained to it")
+    if not steps:
+        raise ValueError("is an empty list; write none for no speculation")
+    return steps

@@ -1,0 +1,117 @@
+"""Alias -> launch plan, from the files and the binary as they are now."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+
+from app.catalog import Catalog, ModelSpec
+from app.config import Settings
+from app.engine.dialect import Dialect
+from app.engine.launch import LaunchPlan, build_plan
+from app.engine.locate import EngineBinary, locate
+from app.engine.probe import Prober
+from app.entries import LocalEntry
+from app.gguf import check_magic
+from app.ledger import Ledger, Measurement
+from app.modes import AUTO, NONE, Chain, named, parse_chain
+from app.speculation.auto import candidates
+from app.speculation.choice import Choice, choose, crossing
+from app.speculation.identity import key_of
+from app.speculation.settle import Settled, settle
+
+
+class Planner:
+    """Blocking calls of milliseconds; the first one of a build runs its `--help`."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, ledger: Ledger) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._ledger = ledger
+        self._prober = Prober(settings.cache_dir)
+
+    def binary(self) -> EngineBinary:
+        """Raises EngineNotFound."""
+        return locate(self._settings.llama_server)
+
+    def dialect(self) -> Dialect:
+        """Raises EngineNotFound or ProbeFailed."""
+        return self._prober.dialect_now(self.binary())
+
+    def settled(self, alias: str, chain: Chain | None = None) -> Settled:
+        """The files and the speculation that a start of `alias` would use; raises what `plan` raises.
+
+        `chain` replaces the modes of the entry or the variant, and what `auto` would choose.
+        """
+        auto = chain is None and self._catalog.requested(alias) == AUTO
+        spec = self._catalog.spec(alias, self.choice(alias).chain if auto else chain)
+        _check(spec)
+        return settle(spec, self.dialect(), requested=AUTO if auto else None)
+
+    def choice(self, alias: str) -> Choice:
+        """The modes of the next cold start, and why; raises what `settled` raises."""
+        requested = self._catalog.requested(alias)
+        if requested != AUTO:
+            return Choice(self._catalog.spec(alias).chain, f"{requested}: the entry says so.")
+        arms, by_rule = candidates(*self._catalog.files(alias), self.dialect())
+        key = self.key(alias)
+        tuned = self._tuned(key)
+        return choose(arms, by_rule, measured=self._measured(alias), starts=self._ledger.starts(key), tuned=tuned)
+
+    def _tuned(self, key: str) -> Choice | None:
+        found = self._ledger.tuned(key)
+        if found is None or found.partial:
+            return None
+        try:
+            chain = parse_chain(found.recommended)
+        except ValueError:  # of another version of ours
+            return None
+        day = time.strftime("%Y-%m-%d", time.localtime(found.at))
+        return Choice(chain, f"{named(chain)}: `llama-tandem tune` recommended it on {day}.")
+
+    def crossing(self, alias: str, mode: str) -> int | None:
+        """Requests in flight from which plain decoding has been faster than `mode`; raises what `key` raises."""
+        measured = self._measured(alias)
+        return crossing(measured.get(mode, ()), measured.get(NONE, ())) if mode != NONE else None
+
+    def _measured(self, alias: str) -> dict[str, list[Measurement]]:
+        """By mode, under the key of today."""
+        key, found = self.key(alias), defaultdict(list)
+        for row in self._ledger.measurements(alias):
+            if row.key == key:
+                found[row.mode].append(row)
+        return found
+
+    def plan_now(self, alias: str, chain: Chain | None = None) -> LaunchPlan:
+        """As `settled`; raises FilesMissing, GgufError, EngineNotFound, ProbeFailed or LaunchRefused."""
+        settled = self.settled(alias, chain)
+        return build_plan(
+            settled.spec,
+            self.binary(),
+            self.dialect(),
+            port=self._settings.engine_port,
+            environ=os.environ,
+            config_home=self._settings.state_dir / "no-config",
+            requested=settled.requested,
+            reason=settled.reason,
+        )
+
+    def key(self, alias: str) -> str:
+        """What measurements of `alias` and its variants are kept under; raises what `plan` raises."""
+        entry = self._catalog.entry(alias)
+        assert isinstance(entry, LocalEntry)
+        target, draft = self._catalog.files(alias)
+        return key_of(entry, target, draft, self.binary())
+
+    async def plan(self, alias: str, chain: Chain | None = None) -> LaunchPlan:
+        """As `plan_now`, without blocking the event loop."""
+        return await asyncio.to_thread(self.plan_now, alias, chain)
+
+
+def _check(spec: ModelSpec) -> None:
+    """A foreign file is named before anything is started for it; raises GgufError."""
+    for path in (spec.target, spec.draft):
+        if path is not None:
+            check_magic(path)

@@ -1,0 +1,96 @@
+"""Which whole answers are asked for as streams, and how.
+
+llama-server notices at its next write that a stream's client has left; whoever waits for a whole answer may leave
+unnoticed as long as anything else runs (b11434: `recv_with_timeout` begins its second anew at every result).
+
+A stream does not tell all that a whole answer does; the cases below were read in `server-task.cpp` and
+`server-context.cpp` and seen on runs. A request for one of them is relayed as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.proxy.body import with_fields
+
+_CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
+_COMPLETIONS = frozenset(("/v1/completions",))
+_ADDED = {"stream": b"true", "stream_options": b'{"include_usage":true}'}
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: Any = None
+
+
+class _Asked(msgspec.Struct):
+    """What decides; everything else in the body is the engine's business."""
+
+    messages: list[_Message] = []
+    stop: Any = None
+    stream_options: Any = None
+    continue_final_message: Any = None
+    verbose: Any = None
+    logprobs: Any = None
+    top_logprobs: Any = None
+    n_probs: Any = None
+    # What ends an answer in the midst of its words
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    n_predict: Any = None
+    t_max_predict_ms: Any = None
+    n_indent: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Asked)
+
+
+def as_stream(target: str, body: bytes | None, *, drafts: bool) -> bytes | None:
+    """The body that asks for the same as a stream; None for what has to be asked for as it is.
+
+    `target` is path and query; `drafts` says that the engine speculates.
+    """
+    path = target.partition("?")[0]
+    if body is None or path not in _CHAT | _COMPLETIONS:
+        return None
+    try:
+        asked = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # the engine has its own words for it
+    if not _told_in_full(asked, chat=path in _CHAT, drafts=drafts):
+        return None
+    return with_fields(body, _ADDED)
+
+
+def _told_in_full(asked: _Asked, *, chat: bool, drafts: bool) -> bool:
+    # (1) A malformed option of streams is refused by the engine only where the client's own arrives.
+    if not _well_formed(asked.stream_options):
+        return False
+    # (2) `__verbose` repeats the settings, `stream` among them; `n_indent` takes back what a stream has sent.
+    if asked.verbose or asked.n_indent:
+        return False
+    # (3) A prefilled answer comes back with its beginning, which a stream leaves out (some builds: only if asked to).
+    if asked.continue_final_message or (chat and asked.messages and asked.messages[-1].role == "assistant"):
+        return False
+    # (4) Chat tells no probability of a token that shows no text, such as the last one; a stop word's are taken off
+    #     whole answers only; those of drafted tokens are left out of streams.
+    if asked.logprobs or asked.top_logprobs or asked.n_probs:
+        return not (chat or asked.stop or drafts)
+    # (5) What could become a stop word is held back, and lost to a stream that is cut off there.
+    limits = (asked.max_tokens, asked.max_completion_tokens, asked.n_predict, asked.t_max_predict_ms)
+    return not (_held_back(asked.stop) and any(limit is not None for limit in limits))
+
+
+def _well_formed(options: Any) -> bool:
+    if options is None:
+        return True
+    return isinstance(options, dict) and isinstance(options.get("include_usage"), bool | None)
+
+
+def _held_back(stop: Any) -> bool:
+    """Whether some stop word has a beginning that is not all of it: one byte is there or not."""
+    words = stop if isinstance(stop, list) else [stop]
+    return any(
+        word is not None and (not isinstance(word, str) or len(word.encode("utf-8", "replace")) > 1) for word in words
+    )

@@ -1,0 +1,129 @@
+"""A request's body: read once, within a limit, decoded only as far as routing needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import msgspec
+
+from app.errors import BodyTooLarge, InvalidBody
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+
+class ClientGone(Exception):
+    """The client closed its connection: nobody is left to answer."""
+
+
+class Routing(msgspec.Struct, gc=False):
+    """The fields that the relay reads; everything else in the body is the engine's business."""
+
+    model: str | None = None
+    stream: bool | None = None
+    # Of the engine's types and limits, whatever they are: only whether they are asked for matters here.
+    logprobs: Any = None
+    top_logprobs: Any = None
+    n_probs: Any = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Log probabilities of generated tokens, in OpenAI's words or in llama-server's."""
+        return bool(self.logprobs or self.top_logprobs or self.n_probs)
+
+
+_DECODER = msgspec.json.Decoder(Routing)
+# strings, punctuation, and literals (numbers, true, false, null)
+_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+
+
+async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
+    """The whole body; raises BodyTooLarge as soon as it is known, before it is read whole, or ClientGone."""
+    if declared is not None and declared > limit:
+        raise BodyTooLarge(_too_large(limit))
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(_too_large(limit))
+        if not message.get("more_body", False):
+            return chunk if not chunks else b"".join([*chunks, chunk])
+        chunks.append(chunk)
+
+
+def _too_large(limit: int) -> str:
+    return f"The body is larger than {limit / 2**20:g} MiB; max_body_mb in tandem.yaml sets the limit."
+
+
+def routing(body: bytes) -> Routing:
+    """Raises InvalidBody in words for a client."""
+    if not body.strip():
+        raise InvalidBody("The body is empty; it must be a JSON object.")
+    try:
+        return _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        for field, kind in (("model", "a string"), ("stream", "true or false")):
+            if f"$.{field}" in text:
+                raise InvalidBody(f"'{field}' must be {kind}.") from None
+        raise InvalidBody("The body must be a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+
+
+def with_model(body: bytes, name: str) -> bytes:
+    """The same bytes with another top-level `model`."""
+    return with_fields(body, {"model": msgspec.json.encode(name)})
+
+
+def with_fields(body: bytes, values: Mapping[str, bytes]) -> bytes:
+    """The same bytes with the values of these top-level keys exchanged, or added where there are none; JSON values."""
+    depth, key = 0, b""
+    # The key whose value comes next, and where that value, an array or object perhaps, began
+    expecting: str | None = None
+    began: int | None = None
+    spans: list[tuple[int, int, str]] = []
+    for token in _TOKENS.finditer(body):
+        text = token.group()
+        if text in b"{[":
+            depth += 1
+            if depth == 2 and expecting is not None:
+                began = token.start()
+        elif text in b"}]":
+            depth -= 1
+            if depth == 1 and expecting is not None and began is not None:
+                spans.append((began, token.end(), expecting))
+                expecting = began = None
+        elif depth != 1:
+            continue
+        elif text == b":":
+            name = msgspec.json.decode(key)
+            expecting = name if name in values else None
+        elif text == b",":
+            expecting = None
+        elif expecting is not None:
+            spans.append((*token.span(), expecting))
+            expecting = None
+        else:
+            key = text
+    # A key written twice: parsers differ on which one counts, so both are exchanged.
+    for start, end, name in reversed(spans):
+        body = body[:start] + values[name] + body[end:]
+    found = {name for _, _, name in spans}
+    return _with_more(body, {name: value for name, value in values.items() if name not in found})
+
+
+def _with_more(body: bytes, values: Mapping[str, bytes]) -> bytes:
+    if not values:
+        return body
+    start = body.index(b"{") + 1
+    comma = b"" if body[start:].lstrip().startswith(b"}") else b","
+    added = b",".join(msgspec.json.encode(name) + b":" + value for name, value in values.items())
+    return body[:start] + added + comma + body[start:]

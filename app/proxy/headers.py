@@ -1,0 +1,96 @@
+"""Which headers cross the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Headers = list[tuple[bytes, bytes]]
+
+# RFC 9110, section 7.6.1: they speak of one connection only.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# The client's own, never an upstream's business: credentials, what the HTTP client sets anew, and
+# X-Conversation-Id, which makes llama-server go on generating after the client has left. X-Tandem-Metrics is ours.
+KEPT_FROM_UPSTREAM = HOP_BY_HOP | {
+    b"accept-encoding",
+    b"api-key",
+    b"authorization",
+    b"content-length",
+    b"cookie",
+    b"expect",
+    b"host",
+    b"origin",
+    b"referer",
+    b"x-api-key",
+    b"x-conversation-id",
+    b"x-request-id",
+    b"x-tandem-metrics",
+}
+# An upstream's own: the gateway sets its date and its id.
+KEPT_FROM_CLIENT = HOP_BY_HOP | {
+    b"access-control-allow-credentials",
+    b"access-control-allow-origin",
+    b"date",
+    b"request-id",
+    b"server",
+    b"set-cookie",
+    b"x-request-id",
+}
+
+
+_OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b"etag"))
+LONGEST_RETRY_AFTER_S = 120
+
+
+def for_upstream(headers: Iterable[tuple[bytes, bytes]], *, key: str | None, request_id: str) -> dict[str, str]:
+    """ASGI request headers, names in lower case -> what the upstream gets: its own key, not the client's."""
+    headers = list(headers)
+    named = _named_by_connection(headers)
+    passed = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in headers
+        if name not in KEPT_FROM_UPSTREAM and name not in named
+    }
+    passed["x-request-id"] = request_id
+    if key is not None:
+        passed["authorization"] = f"Bearer {key}"
+    return passed
+
+
+def for_client(headers: Iterable[tuple[bytes, bytes]], ids: Headers) -> Headers:
+    """The upstream's raw response headers -> ASGI response headers, with the request's id."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = _named_by_connection(lowered)
+    passed = [(name, value) for name, value in lowered if name not in KEPT_FROM_CLIENT and name not in named]
+    passed += ids
+    return passed
+
+
+def for_client_of_error(headers: Iterable[tuple[bytes, bytes]], ids: Headers, length: int) -> Headers:
+    """The same for an error in other words than the upstream's: JSON of `length` bytes."""
+    passed = [(n, _patience(v) if n == b"retry-after" else v) for n, v in for_client(headers, ids) if n not in _OF_BODY]
+    return [(b"content-type", b"application/json"), (b"content-length", str(length).encode()), *passed]
+
+
+def _patience(value: bytes) -> bytes:
+    """openai-python does not retry at all when it is asked to wait for longer."""
+    return str(LONGEST_RETRY_AFTER_S).encode() if value.isdigit() and int(value) > LONGEST_RETRY_AFTER_S else value
+
+
+def _named_by_connection(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """`Connection: close, X-Foo` makes X-Foo hop-by-hop as well."""
+    for name, value in headers:
+        if name == b"connection":
+            return frozenset(part.strip().lower() for part in value.split(b","))
+    return frozenset()

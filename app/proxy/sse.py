@@ -1,0 +1,130 @@
+"""A tap on an answer's bytes: sees everything, changes nothing, parses only the tail.
+
+Sans-io. `feed` is called once a chunk on the hot path, so it does next to nothing: until the first token has
+passed it looks for one, afterwards it only keeps the last few KB. `usage` and `timings` are read off
+those at the end; they ride on the last chunks of a stream and near the end of a JSON body.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+TAIL_BYTES = 16384
+
+# The first non-empty content or reasoning delta: chat, completions and native /completion, messages, responses.
+_FIRST_TOKEN = re.compile(rb'"(?:content|reasoning_content|text|delta|thinking|arguments)"\s*:\s*"[^"]')
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer; None where the upstream does not say.
+
+    `decode` is the seconds from the first token to the last by llama-server's clock (`timings.predicted_ms`, which
+    begins when the prompt is done, so that `predicted_n` tokens took `predicted_n - 1` steps of it); None as well where
+    the timings are those of one choice among several.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    drafted: int | None = None
+    accepted: int | None = None
+    decode: float | None = None
+    cached: int | None = None
+
+
+class Tap:
+    """Feed it every chunk; `first_token_seen` turns true with the first generated text."""
+
+    __slots__ = ("_chunks", "_kept", "first_token_seen", "size")
+
+    def __init__(self, *, first_token_seen: bool = False) -> None:
+        self.first_token_seen = first_token_seen
+        self.size = 0
+        self._chunks: deque[bytes] = deque()
+        self._kept = 0
+
+    def feed(self, chunk: bytes) -> None:
+        if not self.first_token_seen and _FIRST_TOKEN.search(chunk):
+            self.first_token_seen = True
+        self.size += len(chunk)
+        self._chunks.append(chunk)
+        self._kept += len(chunk)
+        while self._kept - len(self._chunks[0]) >= TAIL_BYTES:
+            self._kept -= len(self._chunks.popleft())
+
+    @property
+    def tail(self) -> bytes:
+        """At least the last TAIL_BYTES, or all there is."""
+        return b"".join(self._chunks)
+
+    @property
+    def between_events(self) -> bool:
+        """Whether the stream stands at the end of an event, so that another one may follow."""
+        return self.size == 0 or self.tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+
+    def usage(self) -> Usage:
+        """What the tail says of tokens; an answer that says nothing gives an empty Usage."""
+        text = self.tail.decode("utf-8", "replace")
+        usage, timings = _last_object(text, '"usage":'), _last_object(text, '"timings":')
+        cached = _count(timings, "cache_n") or 0
+        evaluated = _count(timings, "prompt_n")
+        decoded = _count(timings, "predicted_n")
+        tokens = _first(_count(usage, "completion_tokens", "output_tokens"), decoded)
+        return Usage(
+            prompt_tokens=_first(
+                _count(usage, "prompt_tokens", "input_tokens"),
+                None if evaluated is None else evaluated + cached,
+            ),
+            completion_tokens=tokens,
+            drafted=_count(timings, "draft_n"),
+            accepted=_count(timings, "draft_n_accepted"),
+            cached=_first(_count(timings, "cache_n"), _cached(usage)),
+            decode=_seconds(timings, "predicted_ms") if tokens == decoded else None,
+        )
+
+
+def _last_object(text: str, key: str) -> dict[str, Any]:
+    # In generated text the quote before the colon is escaped, so this finds the field and not a mention of it.
+    at = len(text)
+    while (at := text.rfind(key, 0, at)) >= 0:
+        try:
+            value, _ = _DECODER.raw_decode(text[at + len(key) :].lstrip())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _count(fields: dict[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+    return None
+
+
+def _cached(usage: dict[str, Any]) -> int | None:
+    """In Anthropic's words, or in those of OpenAI's two APIs."""
+    for name in ("prompt_tokens_details", "input_tokens_details"):
+        details = usage.get(name)
+        if isinstance(details, dict):
+            return _count(details, "cached_tokens")
+    return _count(usage, "cache_read_input_tokens")
+
+
+def _seconds(fields: dict[str, Any], name: str) -> float | None:
+    """Of a field in milliseconds; JSON as Python reads it may say NaN or Infinity."""
+    value = fields.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
+        return value / 1000
+    return None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)

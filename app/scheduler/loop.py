@@ -1,0 +1,233 @@
+"""The queue and the leases: applies `policy.decide` whenever something changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from app.errors import Diagnosis, QueueTimeout, ShuttingDown, StartFailed, TandemError
+from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, Snapshot, Start, Wait, decide
+from app.supervisor.process import Engine
+from app.supervisor.start import refusal
+from app.supervisor.states import State
+
+
+class Lease:
+    """One request's hold on an upstream, to the last byte. `release` is idempotent."""
+
+    __slots__ = ("_release", "alias", "base_url", "engine", "key")
+
+    def __init__(
+        self, alias: str, base_url: str, key: str | None, engine: Engine | None, release: Callable[[], None]
+    ) -> None:
+        self.alias = alias
+        self.base_url = base_url
+        self.key = key
+        # None for an attached server, which others look after
+        self.engine = engine
+        self._release: Callable[[], None] | None = release
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.alias}: {'held' if self._release else 'released'}>"
+
+    def release(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    async def post_mortem(self) -> Diagnosis | None:
+        """Why the upstream broke off, if it is an engine of ours that has died."""
+        return await self.engine.post_mortem() if self.engine else None
+
+
+@dataclass(slots=True)
+class Place:
+    """One alias's engine and its use."""
+
+    engine: Engine
+    in_flight: int = 0
+    last_used: float = 0.0
+    # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
+    # loop would count the same free place twice.
+    heading: State | None = None
+
+    @property
+    def state(self) -> State:
+        return self.heading or self.engine.state
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    alias: str
+    since: float
+    granted: asyncio.Future[Lease] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def give_back(self) -> None:
+        """For a waiter that left in the same turn of the loop in which it was granted a lease."""
+        if self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None:
+            self.granted.result().release()
+
+
+class Scheduler:
+    """Leases for local engines, at most `max_loaded` of them up at once; `make` makes an alias's engine."""
+
+    def __init__(self, make: Callable[[str], Engine], *, max_loaded: int, queue_timeout: float) -> None:
+        self.places: dict[str, Place] = {}
+        self._make = make
+        self._max_loaded = max_loaded
+        self._queue_timeout = queue_timeout
+        self._waiters: list[_Waiter] = []
+        self._closing = False
+        self._impatient: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        engines = ", ".join(f"{a}: {p.engine.state} {p.in_flight}" for a, p in self.places.items())
+        return f"<Scheduler [{engines}], {len(self._waiters)} waiting>"
+
+    @property
+    def in_flight(self) -> int:
+        return sum(place.in_flight for place in self.places.values())
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        counts: dict[str, int] = dict.fromkeys(self.places, 0)
+        for waiter in self._waiters:
+            counts[waiter.alias] += 1
+        return counts
+
+    def place(self, alias: str) -> Place:
+        """The place of `alias`, made at its first mention: variants come up only when they are asked for."""
+        if alias not in self.places:
+            self.places[alias] = Place(self._make(alias))
+        return self.places[alias]
+
+    async def lease(self, alias: str) -> Lease:
+        """A hold on the READY engine of `alias`, which is started or waited for as needed.
+
+        Raises StartFailed, QueueTimeout or ShuttingDown. A caller that is cancelled leaves the queue; the
+        start that it asked for goes on for the others.
+        """
+        self._still_open()
+        place = self.place(alias)
+        if place.state is State.READY:
+            return self._grant(alias)
+        if place.state in (State.STOPPED, State.FATAL):
+            await self._check(place.engine)
+            self._still_open()  # the check may have lasted longer than the gateway
+        waiter = _Waiter(alias, asyncio.get_running_loop().time())
+        self._waiters.append(waiter)
+        self._pump()
+        lease = None
+        try:
+            async with asyncio.timeout(self._queue_timeout):
+                lease = await waiter.granted
+                return lease
+        except TimeoutError:
+            message = f"No engine came free for '{alias}' within {self._queue_timeout:g} s."
+            raise QueueTimeout(message, retry_after=10) from None
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if lease is None:
+                waiter.give_back()
+
+    def _still_open(self) -> None:
+        if self._closing:
+            raise ShuttingDown("The gateway is shutting down.", retry_after=5)
+
+    async def _check(self, engine: Engine) -> None:
+        """What is certain to fail fails here, before a working engine makes room for it."""
+        try:
+            await engine.preflight()
+        except TandemError as error:
+            raise StartFailed(engine.alias, refusal(error)) from error
+
+    def changed(self, engine: Engine) -> None:
+        """To be called after every transition of an engine."""
+        place = self.places.get(engine.alias)
+        if place is not None:
+            place.heading = None
+        if place is not None and engine.state is State.DRAINING and place.in_flight == 0:
+            engine.drained()
+        self._pump()
+
+    def _pump(self) -> None:
+        loop = asyncio.get_running_loop()
+        for action in decide(self._snapshot(loop.time())):
+            match action:
+                case Grant(alias):
+                    for waiter in self._take(alias):
+                        waiter.granted.set_result(self._grant(alias))
+                case Refuse(alias):
+                    for waiter in self._take(alias):
+                        waiter.granted.set_exception(self._refusal(self.places[alias].engine))
+                case Start(alias):
+                    self.places[alias].heading = State.STARTING
+                    self.places[alias].engine.start()
+                case Drain(alias):
+                    self.places[alias].heading = State.DRAINING
+                    self.places[alias].engine.drain()
+        self._look_again_later(loop)
+
+    def _look_again_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing else may happen by itself when a wait outgrows the policy's patience."""
+        if self._impatient is not None:
+            self._impatient.cancel()
+        patient = [waiter.since + PATIENCE_S for waiter in self._waiters if waiter.since + PATIENCE_S > loop.time()]
+        # A hair later than the moment itself: a timer may fire early by the clock's resolution.
+        self._impatient = loop.call_at(min(patient) + 0.001, self._pump) if patient else None
+
+    def _snapshot(self, now: float) -> Snapshot:
+        return Snapshot(
+            now=now,
+            max_loaded=self._max_loaded,
+            engines=tuple(
+                EngineView(alias, place.state, place.in_flight, place.last_used) for alias, place in self.places.items()
+            ),
+            waiting=tuple(Wait(waiter.alias, waiter.since) for waiter in self._waiters),
+        )
+
+    def _take(self, alias: str) -> list[_Waiter]:
+        taken = [waiter for waiter in self._waiters if waiter.alias == alias]
+        self._waiters = [waiter for waiter in self._waiters if waiter.alias != alias]
+        return [waiter for waiter in taken if not waiter.granted.done()]
+
+    def _grant(self, alias: str) -> Lease:
+        place = self.places[alias]
+        place.in_flight += 1
+        address = place.engine.address
+        return Lease(alias, address.base_url, address.key, place.engine, lambda: self._released(place))
+
+    def _released(self, place: Place) -> None:
+        place.in_flight -= 1
+        place.last_used = asyncio.get_running_loop().time()
+        if place.in_flight == 0:
+            if place.engine.state is State.DRAINING:
+                place.engine.drained()
+            elif self._waiters:
+                self._pump()
+
+    def _refusal(self, engine: Engine) -> StartFailed:
+        assert engine.diagnosis is not None
+        return StartFailed(engine.alias, engine.diagnosis, retry_after=engine.retry_after)
+
+    def refuse_new(self) -> None:
+        """No new leases; those who wait are sent away, streams go on."""
+        self._closing = True
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.granted.done():
+                waiter.granted.set_exception(ShuttingDown("The gateway is shutting down.", retry_after=5))
+
+    def hurry(self) -> None:
+        """Every engine ends at once, whether it was stopping already or not."""
+        for place in self.places.values():
+            place.engine.hurry()
+
+    async def close(self) -> None:
+        """Ends all engines, side by side; returns when every child is reaped."""
+        self.refuse_new()
+        if self._impatient is not None:
+            self._impatient.cancel()
+        await asyncio.gather(*(place.engine.close() for place in self.places.values()))

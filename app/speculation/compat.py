@@ -1,0 +1,271 @@
+"""Whether a draft model can propose tokens for a target model, by what their GGUF headers say.
+
+The rules are those of llama.cpp's `common_speculative_are_compatible` as of b11434, which `draft-simple` asks at load:
+a build answers a failed one with a line in its log and un-drafted service, so it is worth knowing beforehand.
+They are in the order in which llama.cpp tries them:
+
+1. both tokenizers are of one kind (SPM, BPE, ...);
+2. both add BOS or neither does, and where they do it is the same token;
+3. the same for EOS;
+4. the vocabularies differ by 128 tokens at most;
+5. tokens from id 5 up have the same text, as far as both vocabularies go.
+
+Pre-tokenizers, merges and token types are not compared. What a header leaves out, llama.cpp fills in; that is followed
+here where all builds fill in the same, and told as missing where they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from app.errors import GgufError
+from app.gguf import Array, Header, read_header
+
+# llama.cpp's SPEC_VOCAB_MAX_SIZE_DIFFERENCE and SPEC_VOCAB_CHECK_START_TOKEN_ID.
+_SIZE_DIFFERENCE = 128
+_FIRST_COMPARED = 5
+# Above this share of the target's bytes, proposing costs more than most acceptance rates win back.
+_LARGEST_SHARE = 0.2
+
+_PRE = "tokenizer.ggml.pre"
+# `tokenizer.ggml.model` -> llama.cpp's vocabulary type, by its name in the log (llama-vocab.cpp).
+_KINDS = {
+    "llama": "SPM",
+    "gpt2": "BPE",
+    "gemma4": "BPE",
+    "hybriddna": "BPE",
+    "whitespace": "BPE",
+    "bert": "WPM",
+    "t5": "UGM",
+    "rwkv": "RWKV",
+    "plamo2": "PLaMo2",
+}
+# Whether BOS and EOS are added where the header does not say so. With BPE, BOS depends on the pre-tokenizer.
+_ADDED = {"SPM": (True, False), "WPM": (True, False), "UGM": (False, True), "RWKV": (False, False)}
+_PRE_ADDS_BOS = frozenset(
+    ["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon"]
+)
+
+_TRANSLATION = (
+    "Translating costs time with every draft, and what the two split into tokens differently is rejected: "
+    "a draft with the target's own vocabulary gains more."
+)
+# `get_sub_batch: failed to add token 515` and SIGABRT: seen on b11434 for both, with differences of 128 tokens.
+_DRAFT_BEYOND = "llama-server aborts if the draft proposes one."
+_TARGET_BEYOND = "llama-server aborts when a prompt or an answer contains one."
+
+
+class Outcome(StrEnum):
+    COMPATIBLE = "compatible"
+    INCOMPATIBLE = "incompatible"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reason` and `warnings` are sentences for a person; `mtp_layers` counts the target's own drafting layers."""
+
+    outcome: Outcome
+    reason: str
+    warnings: tuple[str, ...] = ()
+    mtp_layers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What a rule found; not `certain` where a header does not say enough for it."""
+
+    text: str
+    certain: bool = True
+
+
+def verdict(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> Verdict:
+    """Each model is given by its files, the first shard first; raises GgufError for one that cannot be read.
+
+    `translates`: the build carries tokens between vocabularies as text, as those of August 2025 to early 2026 do
+    (llama.cpp PR 12635); then no vocabulary is incompatible. No flag alone says so: builds that had renamed
+    `--spec-replace` kept the old name as an alias. It takes `--spec-replace` and no `draft-simple` in `--spec-type`.
+    """
+    headers = read_header(target[0]), read_header(draft[0])
+    outcome, reason, risks = _vocabularies(*headers, translates)
+    warnings = [*risks, *_mixture_of_experts(headers[0]), *_size(_total_bytes(target), _total_bytes(draft))]
+    return Verdict(outcome, reason, tuple(warnings), mtp_layers(headers[0]))
+
+
+def mtp_layers(header: Header) -> int:
+    """Multi-token prediction layers of a model, which `draft-mtp` drafts with; 0 for none."""
+    return max(0, header.number("{arch}.nextn_predict_layers") or 0)
+
+
+def small_enough(target: Sequence[Path], draft: Sequence[Path]) -> bool:
+    """Whether the draft's bytes are at most about a fifth of the target's, all shards; raises GgufError."""
+    return _total_bytes(draft) <= _total_bytes(target) * _LARGEST_SHARE
+
+
+def _vocabularies(target: Header, draft: Header, translates: bool) -> tuple[Outcome, str, list[str]]:
+    problems = list(_problems(target, draft, ids_always=translates))
+    certain = [problem.text for problem in problems if problem.certain]
+    if certain and translates:
+        reason, risk = f"{certain[0]} This build translates between the two through text.", _TRANSLATION
+        return Outcome.COMPATIBLE, reason, [risk]
+    if certain:
+        return Outcome.INCOMPATIBLE, f"{certain[0]} llama-server does not draft with such a pair.", []
+    if problems:
+        reason = " ".join(problem.text for problem in problems)
+        return Outcome.UNSURE, f"{reason} Only a start can show whether llama-server drafts with this pair.", []
+    return Outcome.COMPATIBLE, *_beyond(target.vocabulary_size or 0, draft.vocabulary_size or 0)
+
+
+def _beyond(target: int, draft: int) -> tuple[str, list[str]]:
+    """Reason and warnings for a pair that passes every rule, by its numbers of tokens."""
+    if target == draft:
+        return "Target and draft have the same tokens.", []
+    longer, shorter = ("target", "draft") if target > draft else ("draft", "target")
+    first, last = min(target, draft), max(target, draft) - 1
+    risk = (
+        f"Tokens {first} to {last} are the {longer}'s alone: {_DRAFT_BEYOND if draft > target else _TARGET_BEYOND} "
+        "In most models such tokens are padding and never come up."
+    )
+    return f"The {shorter}'s tokens are the {longer}'s, which has {last - first + 1} more: llama-server drafts.", [risk]
+
+
+def _problems(target: Header, draft: Header, *, ids_always: bool) -> Iterator[_Problem]:
+    """Every rule, in llama.cpp's order; `ids_always` as before its PR 22358 (April 2026)."""
+    yield from _tokenizers(target, draft)
+    yield from _special("bos", target, draft, ids_always)
+    yield from _special("eos", target, draft, ids_always)
+    yield from _tokens(target.arrays.get("tokenizer.ggml.tokens"), draft.arrays.get("tokenizer.ggml.tokens"))
+
+
+def _tokenizers(target: Header, draft: Header) -> Iterator[_Problem]:
+    """Rule 1."""
+    kinds = _kind(target), _kind(draft)
+    if None in kinds:
+        yield _missing("tokenizer.ggml.model", kinds)
+    elif kinds[0] != kinds[1]:
+        # A name that the table lacks may be another name of the same kind.
+        certain = all(header.tokenizer in _KINDS for header in (target, draft))
+        yield _Problem(
+            f"The tokenizers {'are' if certain else 'may be'} of different kinds: "
+            f"the target's is {kinds[0]}, the draft's {kinds[1]}.",
+            certain,
+        )
+
+
+def _special(name: str, target: Header, draft: Header, ids_always: bool) -> Iterator[_Problem]:
+    """Rules 2 and 3: `name` is `bos` or `eos`."""
+    added = _added(name, target), _added(name, draft)
+    ids = _special_id(name, target), _special_id(name, draft)
+    # What both leave out llama.cpp fills in from these two, so it is the same for both.
+    alike = (target.tokenizer, target.text(_PRE)) == (draft.tokenizer, draft.text(_PRE))
+    same_id = ids[0] == ids[1] and (ids[0] is not None or alike)
+    if None in added:
+        if not (added[0] is added[1] and alike and same_id):
+            yield _missing(f"tokenizer.ggml.add_{name}_token", added)
+    elif added[0] != added[1]:
+        who, other = ("target", "draft") if added[0] else ("draft", "target")
+        yield _Problem(f"The {who} adds {name.upper()} to every prompt, the {other} does not.")
+    elif (added[0] or ids_always) and not same_id:
+        if None in ids:
+            yield _missing(f"tokenizer.ggml.{name}_token_id", ids)
+        else:
+            yield _Problem(f"{name.upper()} is token {ids[0]} for the target and {ids[1]} for the draft.")
+
+
+def _tokens(target: Array | None, draft: Array | None) -> Iterator[_Problem]:
+    """Rules 4 and 5."""
+    texts = [tokens if tokens is not None and tokens.holds_texts else None for tokens in (target, draft)]
+    if texts[0] is None or texts[1] is None:
+        yield _missing("tokenizer.ggml.tokens", texts)
+    elif abs(len(texts[0]) - len(texts[1])) > _SIZE_DIFFERENCE:
+        yield _Problem(
+            f"The target's vocabulary has {len(texts[0])} tokens, the draft's {len(texts[1])}: "
+            f"{_SIZE_DIFFERENCE} apart is the most that llama-server takes."
+        )
+    elif (found := _first_difference(texts[0], texts[1])) is not None:
+        token, ours, theirs = found
+        yield _Problem(f"Token {token}, the first that differs, is {ours} for the target and {theirs} for the draft.")
+
+
+def _first_difference(target: Array, draft: Array) -> tuple[int, str, str] | None:
+    """The id of the first token that differs, and the two texts as `repr`."""
+    shorter, longer = sorted((target, draft), key=len)
+    if longer.raw(_FIRST_COMPARED).startswith(shorter.raw(_FIRST_COMPARED)):
+        return None
+    for token, pair in enumerate(zip(target.texts(), draft.texts(), strict=False)):
+        if token >= _FIRST_COMPARED and pair[0] != pair[1]:
+            ours, theirs = (_as_loaded(token, text) for text in pair)
+            if ours != theirs:
+                return token, _shown(ours), _shown(theirs)
+    return None
+
+
+def _as_loaded(token: int, text: bytes) -> bytes:
+    """What llama.cpp makes of a token's text: it ends at a NUL, and none is empty."""
+    return text.split(b"\0", 1)[0] or f"[EMPTY_{token}]".encode()
+
+
+def _shown(text: bytes) -> str:
+    return repr(text.decode("utf-8", "backslashreplace"))
+
+
+def _kind(header: Header) -> str | None:
+    return _KINDS.get(header.tokenizer, header.tokenizer) if header.tokenizer else None
+
+
+def _added(name: str, header: Header) -> bool | None:
+    """Whether the model's texts get this token; None where neither the header nor a rule of llama.cpp's says so."""
+    kind, pre = _kind(header), header.text(_PRE)
+    if name == "bos" and "gemma4" in (header.tokenizer, pre):
+        # llama.cpp overrides Gemma 4's header, which says no (PR 21500)
+        return True
+    said = header.flag(f"tokenizer.ggml.add_{name}_token")
+    if said is not None or kind is None:
+        return said
+    if kind == "BPE":
+        return False if name == "eos" else pre in _PRE_ADDS_BOS or None
+    default = _ADDED.get(kind)
+    return default[name == "eos"] if default else None
+
+
+def _special_id(name: str, header: Header) -> int | None:
+    """llama.cpp falls back to a default of the tokenizer's for an id outside of the vocabulary."""
+    value = header.number(f"tokenizer.ggml.{name}_token_id")
+    return value if value is not None and 0 <= value < (header.vocabulary_size or 0) else None
+
+
+def _missing(key: str, values: Sequence[object]) -> _Problem:
+    sides = [side for side, value in zip(("target", "draft"), values, strict=True) if value is None]
+    return _Problem(f"{key} is missing from the {' and the '.join(sides)}, or not usable there.", certain=False)
+
+
+def _mixture_of_experts(target: Header) -> Iterator[str]:
+    experts = target.number("{arch}.expert_count") or 0
+    if experts > 0:
+        yield (
+            f"The target is a mixture of {experts} experts: verifying several tokens at once touches more of them than "
+            "one token does, so drafting gains less than with a dense model."
+        )
+
+
+def _size(target: int, draft: int) -> Iterator[str]:
+    if draft > target * _LARGEST_SHARE:
+        share = f"{draft / target:.2f} of" if draft <= target else f"{draft / target:.1f} times"
+        yield (
+            f"The draft ({_bytes(draft)}) is {share} the target's size ({_bytes(target)}): above about a fifth, "
+            "drafting rarely gains."
+        )
+
+
+def _total_bytes(shards: Sequence[Path]) -> int:
+    try:
+        return sum(path.stat().st_size for path in shards)
+    except OSError as error:
+        raise GgufError(Path(error.filename), f"cannot be read: {error.strerror}") from None
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

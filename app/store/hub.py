@@ -1,0 +1,190 @@
+"""The Hub through huggingface_hub: listings, addresses, search; its errors in words. The only importer of it.
+
+HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are read by huggingface_hub itself, when it is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from huggingface_hub import HfApi, constants, get_token, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
+from app.store.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
+from app.store.fetch import Address
+from app.store.names import check_repo
+from app.store.ranges import Identity
+
+T = TypeVar("T")
+# Nobody at the other end, or no network: a person finds out soon.
+_CONNECT_TRIES = 3
+_NEAR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """`size` in bytes as the Hub says; `digest` as `ranges.Identity` has it."""
+
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All files of one commit of a repo."""
+
+    repo: str
+    revision: str
+    files: dict[str, HubFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A repo that a search found."""
+
+    repo: str
+    downloads: int
+    likes: int
+    gated: bool
+
+
+class Hub:
+    """Every method raises HubError or one of its kinds. `say` is told of waits."""
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
+        self._token = token or get_token()
+        # False: huggingface_hub would otherwise look for a token of its own
+        self._api = HfApi(endpoint=self.endpoint, token=self._token or False)
+        self._say = say
+        self._sleep = sleep
+
+    @property
+    def offline(self) -> bool:
+        """Whether HF_HUB_OFFLINE keeps everything from being asked."""
+        return constants.is_offline_mode()
+
+    def listing(self, repo: str, revision: str | None = None) -> Listing:
+        """The files of a branch or commit, main by default; the commit is settled first, so that the list is of one."""
+        check_repo(repo)
+        commit = str(self._ask(repo, lambda: self._api.model_info(repo, revision=revision)).sha)
+        entries = self._ask(repo, lambda: list(self._api.list_repo_tree(repo, recursive=True, revision=commit)))
+        return Listing(repo, commit, {e.path: _file(e) for e in entries if isinstance(e, RepoFile)})
+
+    def address(self, identity: Identity) -> Address:
+        """Where the bytes of a file are. Raises WrongBytes where the Hub contradicts its own listing."""
+        url = hf_hub_url(identity.repo, identity.path, revision=identity.revision, endpoint=self.endpoint)
+        found = self._ask(
+            identity.repo, lambda: self._api.get_hf_file_metadata(url=url, token=self._token or False), identity.path
+        )
+        if found.size is not None and found.size != identity.size:
+            raise WrongBytes(
+                f"{identity.path}: the Hub lists {identity.size} bytes and announces {found.size} where they lie."
+            )
+        headers = (("Authorization", f"Bearer {self._token}"),) if self._token else ()
+        return Address(found.location, self.endpoint, headers)
+
+    def search(self, text: str, limit: int) -> list[Found]:
+        """Repos with GGUF files, most downloaded first."""
+        found = self._ask(
+            text, lambda: list(self._api.list_models(search=text, filter="gguf", sort="downloads", limit=limit))
+        )
+        return [Found(m.id, m.downloads or 0, m.likes or 0, bool(m.gated)) for m in found]
+
+    def cached(self, identity: Identity) -> Path | None:
+        """The file in the Hub's own cache (HF_HOME), if it is there in this revision."""
+        found = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
+        return Path(found).resolve() if isinstance(found, str) and Path(found).is_file() else None
+
+    # -- errors ----------------------------------------------------------------------------------------------
+
+    def _ask(self, repo: str, ask: Callable[[], T], path: str = "") -> T:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return ask()
+            except OfflineModeIsEnabled:
+                raise Offline(f"{repo}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to pull.") from None
+            except HfHubHTTPError as error:
+                status = error.response.status_code
+                wish = retry_after(error.response.headers.get("Retry-After"))
+                if status not in RETRIED or attempt >= TRIES or (wish or 0) > LONGEST_RETRY_AFTER_S:
+                    raise self._in_words(repo, path, error) from None
+                self._wait(f"the Hub answers {status}", attempt, wish)
+            except httpx2.TransportError as error:
+                if attempt >= _CONNECT_TRIES:
+                    raise HubError(
+                        f"{self.endpoint} cannot be reached ({str(error) or type(error).__name__}); "
+                        "is there a network, and is HF_ENDPOINT right?"
+                    ) from None
+                self._wait("the Hub cannot be reached", attempt, None)
+
+    def _wait(self, why: str, attempt: int, wish: float | None) -> None:
+        seconds = delay(attempt, wish, random.random)
+        self._say(f"{why}; trying again in {seconds:.1f} s")
+        self._sleep(seconds)
+
+    def _in_words(self, repo: str, path: str, error: HfHubHTTPError) -> HubError:
+        status, page = error.response.status_code, f"{self.endpoint}/{repo}"
+        if isinstance(error, GatedRepoError):
+            if self._token:
+                return AccessDenied(
+                    f"{repo} is behind a licence that this token's account has not accepted: do so at {page}."
+                )
+            return AccessDenied(
+                f"{repo} is behind a licence: accept it at {page}, then set HF_TOKEN to a token of that account "
+                f"({self.endpoint}/settings/tokens)."
+            )
+        if isinstance(error, RevisionNotFoundError):
+            return NotOnHub(f"{repo}: the Hub does not have this revision (any more).")
+        if isinstance(error, RemoteEntryNotFoundError):
+            return NotOnHub(f"{repo}: the Hub does not have {path} (any more).")
+        if isinstance(error, RepositoryNotFoundError):
+            token = "" if self._token else ", or it is private and HF_TOKEN is not set"
+            return NotOnHub(f"{repo} is not on the Hub{token}.{self._near(repo)}")
+        if status in (401, 403):
+            how = "is not accepted" if status == 401 else "may not read this"
+            return AccessDenied(f"{repo}: the token in HF_TOKEN {how} (see {self.endpoint}/settings/tokens).")
+        return HubError(f"{repo}: the Hub answers {status}; try again later.")
+
+    def _near(self, repo: str) -> str:
+        """A sentence with repos of a similar name; empty where there is none or the search fails too."""
+        name = repo.partition("/")[2]
+        known: dict[str, None] = {}
+        with suppress(HfHubHTTPError, httpx2.HTTPError):
+            # A misspelt name finds nothing, its first word or its owner may
+            for query in ({"search": name}, {"search": name.split("-")[0]}, {"author": repo.partition("/")[0]}):
+                asked: dict[str, Any] = {**query, "filter": "gguf", "limit": 50}
+                known |= dict.fromkeys(found.id for found in self._api.list_models(**asked))
+        near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
+        return f" Near names: {', '.join(near)}." if near else ""
+
+
+def _file(entry: RepoFile) -> HubFile:
+    if entry.lfs is not None:
+        return HubFile(entry.lfs.size, f"sha256:{entry.lfs.sha256}")
+    return HubFile(entry.size, f"git:{entry.blob_id}")

@@ -1,0 +1,27 @@
+"""What a pull tells while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["plan", "start", "progress", "waiting", "checking", "done", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`received` and `size` are bytes of the file `path`, in a `plan` of all files; `text` is for a person.
+
+    `waiting`: somebody else pulls this file, and has got so far. `checking`: bytes hashed so far, of a file that
+    nothing is fetched of.
+    """
+
+    kind: Kind
+    path: str
+    received: int = 0
+    size: int = 0
+    text: str = ""
+
+
+Emit = Callable[[Event], None]

@@ -1,0 +1,247 @@
+"""Pulling: what an alias or `hf:repo` needs, at one revision, onto the disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from app.config import Settings
+from app.entries import AttachedEntry, Entry
+from app.errors import DiskFull, Offline, StoreError
+from app.gguf import read_header
+from app.store.digest import digest_of
+from app.store.download import download, free_bytes
+from app.store.hub import Hub, Listing
+from app.store.locks import locked
+from app.store.names import by_model, check_path, choose, quantization_of, shard_of
+from app.store.partial import received_of
+from app.store.places import Place
+from app.store.progress import Emit, Event
+from app.store.ranges import Identity
+
+# Left free besides what is fetched: a full disk breaks more than a pull.
+MARGIN = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One model of one repo, by pattern or by quantization."""
+
+    repo: str
+    include: str | None = None
+    quantization: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of one model at one revision; `notes` are for the person."""
+
+    wanted: Wanted
+    revision: str
+    files: tuple[Identity, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def wanted_of(alias: str, entry: Entry) -> list[Wanted]:
+    """What an entry needs of the Hub, target first; raises StoreError where that is nothing."""
+    if isinstance(entry, AttachedEntry):
+        raise StoreError(f"'{alias}' is attached at {entry.url}: there is nothing to pull.")
+    parts = [part for part in (entry.target, entry.draft) if part is not None]
+    found = [Wanted(part.repo, part.include) for part in parts if part.repo is not None]
+    if not found:
+        raise StoreError(f"'{alias}' names no repo of the Hub: its files are a path or in a package.")
+    return found
+
+
+class Puller:
+    """Plans, then fetches; every method raises StoreError or one of its kinds."""
+
+    def __init__(self, settings: Settings, hub: Hub, emit: Emit, *, free: Callable[[Place], int] = free_bytes) -> None:
+        self._models_dir = settings.models_dir
+        self._hub = hub
+        self._emit = emit
+        self._free = free
+
+    def plan(self, wanted: Wanted, *, update: bool = False) -> Plan:
+        """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`."""
+        listing = self._hub.listing(wanted.repo)
+        paths = _one_model(listing, wanted)
+        pinned = self._other_versions(listing, paths)
+        if update or not pinned:
+            return self._planned(wanted, listing, paths)
+        if len(set(pinned.values())) > 1:
+            raise StoreError(f"{wanted.repo}: files here are of several revisions; pull --update makes them one.")
+        revision = next(iter(pinned.values()))
+        note = (
+            f"{wanted.repo} has changed on the Hub: here is revision {revision[:12]}, there {listing.revision[:12]}; "
+            "kept as it is here (--update fetches the new one)"
+        )
+        try:
+            old = self._hub.listing(wanted.repo, revision)
+        except StoreError as error:
+            raise StoreError(f"{note}. The rest of the old one cannot be had: {error}") from None
+        return self._planned(wanted, old, _one_model(old, wanted), note)
+
+    def _other_versions(self, listing: Listing, paths: Iterable[str]) -> dict[str, str]:
+        """Path -> revision, of files here, whole or not, whose bytes are others than the Hub's now."""
+        found = {}
+        for path in paths:
+            place = Place(self._models_dir, listing.repo, path)
+            record, partial = place.record(), received_of(place)
+            known = record or (partial.identity if partial is not None else None)
+            if known is not None and known.digest != listing.files[path].digest:
+                found[path] = known.revision
+        return found
+
+    def _planned(self, wanted: Wanted, listing: Listing, paths: Iterable[str], *notes: str) -> Plan:
+        files = tuple(
+            Identity(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
+            for path in paths
+        )
+        return Plan(wanted, listing.revision, files, notes)
+
+    def complete_here(self, wanted: Wanted) -> list[Path]:
+        """All files of a model as they are recorded, for who cannot ask the Hub; empty if any is missing."""
+        folder = self._models_dir / wanted.repo
+        here = [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
+        paths = choose([path for path in here if not path.startswith(".")], wanted.include, wanted.quantization)
+        models = by_model(paths)
+        if len(models) != 1 or any(Place(self._models_dir, wanted.repo, path).record() is None for path in paths):
+            return []
+        return [folder / path for path in paths]
+
+    def pull(self, wanteds: Iterable[Wanted], *, update: bool = False) -> list[Path]:
+        """Everything that is wanted, whole and checked; returns the files, shards in order."""
+        done: list[Path] = []
+        plans = []
+        for wanted in wanteds:
+            try:
+                plans.append(self.plan(wanted, update=update))
+            except Offline:
+                here = self.complete_here(wanted)
+                if not here:
+                    raise
+                self._note(wanted.repo, f"{wanted.repo}: complete here; not compared with the Hub (HF_HUB_OFFLINE)")
+                done += here
+        self._check_disk(plans)
+        with httpx2.Client() as client:
+            for plan in plans:
+                for note in plan.notes:
+                    self._note(plan.wanted.repo, note)
+                for identity in plan.files:
+                    self._one(identity, client, update)
+                paths = [Place(self._models_dir, f.repo, f.path).final for f in plan.files]
+                check_headers(paths)
+                done += paths
+        return done
+
+    def _note(self, path: str, text: str) -> None:
+        self._emit(Event("note", path, text=text))
+
+    def _check_disk(self, plans: list[Plan]) -> None:
+        files = [identity for plan in plans for identity in plan.files]
+        places = [Place(self._models_dir, f.repo, f.path) for f in files]
+        have = total = 0
+        for identity, place in zip(files, places, strict=True):
+            total += identity.size
+            if place.final.exists() or self._hub.cached(identity) is not None:
+                have += identity.size
+            elif (partial := received_of(place)) is not None and partial.identity.digest == identity.digest:
+                have += partial.bytes_received
+        if files:
+            self._emit(Event("plan", "", have, total))
+        if have < total and self._free(places[0]) < total - have + MARGIN:
+            raise DiskFull(
+                f"{self._models_dir}: {(total - have) / 1e9:.2f} GB are to come and {MARGIN / 1e9:.1f} GB must stay "
+                f"free, and there are {self._free(places[0]) / 1e9:.2f} GB. Make room, or point models_dir elsewhere."
+            )
+
+    def _one(self, identity: Identity, client: httpx2.Client, update: bool) -> None:
+        place = Place(self._models_dir, identity.repo, identity.path)
+        place.prepare()
+
+        def waiting() -> None:
+            partial = received_of(place)
+            received = partial.bytes_received if partial is not None else 0
+            self._emit(Event("waiting", identity.path, received, identity.size))
+
+        with locked(place.lock, waiting):
+            if not self._is_here(place, identity, update) and not self._use_cached(place, identity):
+                download(place, identity, self._hub, client, self._emit)
+        self._emit(Event("done", identity.path, identity.size, identity.size))
+
+    def _is_here(self, place: Place, identity: Identity, update: bool) -> bool:
+        """A file without a record, which others put there, is hashed once."""
+        record = place.record()
+        if record is None and place.final.exists():
+            if self._hashed(place, identity) == identity.digest:
+                place.write_record(identity.revision, identity.digest)
+                return True
+        elif record is None or record.digest == identity.digest:
+            return record is not None
+        if update:
+            return False
+        raise StoreError(
+            f"{place.final} is not what the Hub has under this name. "
+            "`verify` repairs a damaged file, `pull --update` replaces it."
+        )
+
+    def _hashed(self, place: Place, identity: Identity) -> str:
+        def done(at: int) -> None:
+            self._emit(Event("checking", identity.path, at, identity.size))
+
+        return digest_of(place.final, identity.digest, done)
+
+    def _use_cached(self, place: Place, identity: Identity) -> bool:
+        """A link to the file in the Hub's own cache, if that has the right bytes."""
+        cached = self._hub.cached(identity)
+        if cached is None or cached.stat().st_size != identity.size:
+            return False
+        place.drop_partial()
+        place.part.symlink_to(cached)
+        place.finish()
+        if self._hashed(place, identity) != identity.digest:
+            place.final.unlink()
+            self._note(identity.path, f"{cached} in the Hub's cache has wrong bytes: not used")
+            return False
+        place.write_record(identity.revision, identity.digest)
+        self._note(identity.path, f"{identity.path}: used in place from the Hub's cache ({cached})")
+        return True
+
+
+def _one_model(listing: Listing, wanted: Wanted) -> list[str]:
+    """The paths of the one model that is asked for, shards in order; raises StoreError."""
+    paths = [check_path(path) for path in choose(listing.files, wanted.include, wanted.quantization)]
+    models = by_model(paths)
+    if len(models) == 1:
+        return next(iter(models.values()))
+    all_models = by_model(path for path in choose(listing.files, None, None))
+    known = Counter(quantization_of(files[0]) or files[0] for files in all_models.values())
+    names = ", ".join(sorted(known)) or "none at all"
+    if not models:
+        asked = wanted.quantization or wanted.include or "*.gguf"
+        raise StoreError(f"{wanted.repo}: no GGUF model there is {asked!r}. There are: {names}.")
+    raise StoreError(
+        f"{wanted.repo}: {len(models)} models there match; name one, such as hf:{wanted.repo}:"
+        f"{quantization_of(paths[0]) or 'Q4_K_M'}. There are: {names}."
+    )
+
+
+def check_headers(paths: list[Path]) -> None:
+    """Shards know their number and count; raises GgufError or StoreError for files that are not of one model."""
+    for path in paths:
+        header, shard = read_header(path), shard_of(path.name)
+        if shard is None:
+            continue
+        said = (header.number("split.no"), header.number("split.count"))
+        if said != (shard[0] - 1, shard[1]):
+            raise StoreError(
+                f"{path}: its name says shard {shard[0]} of {shard[1]}, its header split.no {said[0]} of {said[1]}: "
+                "the files on the Hub do not belong together."
+            )
+    if not read_header(paths[0]).architecture:
+        raise StoreError(f"{paths[0]}: its header names no architecture: no engine can load it.")

@@ -1,0 +1,166 @@
+"""One child process: spawn, signal, wait, log lines. It knows nothing of llama-server.
+
+A child dies with the gateway, `kill -9` of the gateway included: on Linux by PR_SET_PDEATHSIG, elsewhere
+because its stdin ends. The kernel sends the death signal when the *thread* that forked ends, so spawn on the
+main thread, never from a pool. `asyncio`'s own subprocesses are not used: uvloop's fork copies page tables
+(34 ms at 1 GB) and takes no process group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+LOG_LINES_KEPT = 400
+# A line longer than this is cut: a child that never ends its line must not fill our memory.
+LINE_LIMIT = 8192
+# How long the last lines may take to arrive after the exit; a grandchild can hold the pipe open for ever.
+LAST_WORDS_S = 0.5
+
+# Where util-linux's setpriv is missing: the same in Python, 11 ms slower. It also closes the gap between
+# fork and prctl, by looking whether the parent is still the one that it was.
+_TIE_TO_PARENT = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]): os._exit(1)
+try: os.execvp(sys.argv[2], sys.argv[2:])
+except FileNotFoundError: print(sys.argv[2] + ": not found", file=sys.stderr); os._exit(127)
+except OSError as error: print(f"{sys.argv[2]}: {error.strerror}", file=sys.stderr); os._exit(126)
+"""
+
+
+def tied_to_parent(argv: Sequence[str]) -> list[str]:
+    """The argv that runs `argv` so that the kernel kills it when this process dies (Linux)."""
+    if setpriv := shutil.which("setpriv"):
+        return [setpriv, "--pdeathsig", "KILL", "--", *argv]
+    return [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), *argv]
+
+
+class Child:
+    """A running child in a session of its own; `returncode` is negative for a signal, as Popen's."""
+
+    def __init__(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = process.pid
+        self.log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+        self.last_output = loop.time()
+        self._process = process
+        self._on_line = on_line
+        self._rest = b""
+        self._exited: asyncio.Future[int] = loop.create_future()
+        self._log_ended: asyncio.Future[None] = loop.create_future()
+        self._watch_log()
+        self._watch_exit()
+
+    @classmethod
+    def spawn(
+        cls, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None] = lambda _: None
+    ) -> Child:
+        """Needs a running loop, and never awaits: a cancelled caller cannot lose a child half-way.
+
+        Raises OSError where there is nothing to execute.
+        """
+        linux = sys.platform == "linux"
+        if not linux:
+            # The embedded engine and llama-server end when their stdin does, if they are told to look.
+            env = {**env, "LLAMA_TANDEM_PARENT_STDIN": "1", "LLAMA_SERVER_ROUTER_PORT": "1"}
+        process = subprocess.Popen(
+            tied_to_parent(argv) if linux else list(argv),
+            env=dict(env),
+            stdin=subprocess.DEVNULL if linux else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return cls(process, on_line)
+
+    def _watch_log(self) -> None:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        os.set_blocking(descriptor, False)
+        asyncio.get_running_loop().add_reader(descriptor, self._read_log, descriptor)
+
+    def _watch_exit(self) -> None:
+        loop = asyncio.get_running_loop()
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(self.pid)
+            loop.add_reader(descriptor, self._reap, descriptor)
+        else:
+            waiter = loop.run_in_executor(None, self._process.wait)
+            waiter.add_done_callback(lambda done: self._settle(done.result()))
+
+    def _read_log(self, descriptor: int) -> None:
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            return
+        self.last_output = asyncio.get_running_loop().time()
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[:LINE_LIMIT]
+        if not data:
+            lines, self._rest = [self._rest] if self._rest else [], b""
+            self._close_log()
+        for line in lines:
+            text = line[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
+            self.log.append(text)
+            self._on_line(text)
+
+    def _close_log(self) -> None:
+        stdout = self._process.stdout
+        if stdout is not None and not stdout.closed:
+            asyncio.get_running_loop().remove_reader(stdout.fileno())
+            stdout.close()
+        if not self._log_ended.done():
+            self._log_ended.set_result(None)
+
+    def _reap(self, descriptor: int) -> None:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+        self._settle(self._process.wait())
+
+    def _settle(self, returncode: int) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if not self._exited.done():
+            self._exited.set_result(returncode)
+
+    @property
+    def returncode(self) -> int | None:
+        return self._exited.result() if self._exited.done() else None
+
+    async def wait(self) -> int:
+        """The exit code, once the child is reaped and its last lines are in `log`."""
+        returncode = await asyncio.shield(self._exited)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._log_ended), LAST_WORDS_S)
+        self._close_log()
+        return returncode
+
+    def signal(self, number: signal.Signals) -> None:
+        """Reaches the whole process group; a child that is gone already is no error."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    async def terminate(self, grace: float, hurry: asyncio.Event) -> int:
+        """SIGTERM, grace (cut short by `hurry`), SIGTERM again, SIGKILL; the exit code.
+
+        llama-server takes a second SIGTERM as "at once", which still lets it free device memory in order.
+        """
+        for number, patience in ((signal.SIGTERM, grace), (signal.SIGTERM, min(1.0, grace))):
+            self.signal(number)
+            waiting = {asyncio.ensure_future(self.wait()), asyncio.ensure_future(hurry.wait())}
+            await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+            if self.returncode is not None:
+                return await self.wait()
+        self.signal(signal.SIGKILL)
+        return await self.wait()

@@ -1,0 +1,175 @@
+"""From a launch plan to a running engine that is healthy, ours, and speculates as asked or says why not."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from app import logs
+from app.engine.diagnose import diagnose
+from app.engine.launch import LaunchPlan
+from app.errors import Diagnosis, TandemError
+from app.modes import drafts, named
+from app.speculation.status import Status, judge
+from app.supervisor.child import Child
+from app.supervisor.ports import LOOPBACK, Ports
+from app.supervisor.start import Address, Limits, fingerprint, refusal, until_ready
+from app.supervisor.sweep import MARKER, marker
+
+log = logs.get_logger("engine")
+
+PORT_TRIES = 8
+
+
+@dataclass(slots=True)
+class Running:
+    """A child and where it answers; `since` is when it became ready, on the loop's clock."""
+
+    child: Child
+    port: int
+    address: Address
+    since: float
+    speculation: Status
+
+
+class Launcher:
+    """One alias's starts, one at a time. `running` is set as soon as there is a child to end."""
+
+    def __init__(self, alias: str, plan: Callable[[], Awaitable[LaunchPlan]], ports: Ports, limits: Limits) -> None:
+        self.alias = alias
+        self.running: Running | None = None
+        # Ends a stop's patience
+        self.hurry = asyncio.Event()
+        # The last start's plan, and what it may not be tried with again
+        self.plan: LaunchPlan | None = None
+        self.refused: object = None
+        self._plan = plan
+        self._ports = ports
+        self._limits = limits
+        # A plan whose speculation is certain to fail again, and the reason
+        self._inert: tuple[object, str] | None = None
+
+    async def preflight(self) -> LaunchPlan:
+        """Raises what the plan raises."""
+        return await self._plan()
+
+    async def start(self) -> Diagnosis | None:
+        """None when the engine is ready, else why it is not; the child of a failed start is reaped."""
+        self.refused = None
+        try:
+            plan = self.plan = await self._plan()
+        except TandemError as error:
+            return refusal(error)
+        self.refused = fingerprint(plan)
+        if self._inert is not None and plan.fallback is not None and self._inert[0] == self.refused:
+            return await self._without(plan.fallback, self._inert[1])
+        diagnosis = await self._start(plan)
+        if diagnosis is None or plan.fallback is None or not plan.chain:
+            return diagnosis
+        return await self._retry(plan, plan.fallback, diagnosis)
+
+    async def _retry(self, plan: LaunchPlan, fallback: LaunchPlan, first: Diagnosis) -> Diagnosis | None:
+        """One try without speculation, which may have been what killed the start."""
+        reason = f"{named(plan.chain)} failed at the start: {first.cause}"
+        log.warning("trying again without speculation", alias=self.alias, reason=reason)
+        diagnosis = await self._without(fallback, reason)
+        if diagnosis is None and first.permanent:
+            self._inert = (fingerprint(plan), reason)
+        # Where plain decoding fails as well, speculation was not to blame.
+        return diagnosis
+
+    async def _without(self, fallback: LaunchPlan, reason: str) -> Diagnosis | None:
+        self.plan = fallback
+        diagnosis = await self._start(fallback)
+        if diagnosis is None and self.running is not None:
+            self.running.speculation = Status(fallback.requested, active=False, reason=reason)
+        return diagnosis
+
+    async def _start(self, plan: LaunchPlan) -> Diagnosis | None:
+        port = 0
+        for _ in range(PORT_TRIES):
+            try:
+                port = self._ports.take(above=port)
+            except TandemError as error:
+                return Diagnosis("no_port", str(error), "", permanent=False)
+            diagnosis = await self._start_on(port, plan)
+            if diagnosis is None or diagnosis.code != "port_taken":
+                return diagnosis
+            log.info("port taken by someone else", alias=self.alias, port=port)
+        return diagnosis
+
+    async def _start_on(self, port: int, plan: LaunchPlan) -> Diagnosis | None:
+        key = secrets.token_urlsafe(32)
+        env = {**plan.env, "LLAMA_API_KEY": key, MARKER: marker()}
+        argv = plan.with_port(port).argv
+        try:
+            child = Child.spawn(argv, env, self._log_line)
+        except OSError as error:
+            self._ports.release(port)
+            return diagnose(127, [f"{argv[0]}: {error.strerror}"])
+        address = Address(f"http://{LOOPBACK}:{port}", key)
+        clock = asyncio.get_running_loop().time
+        running = self.running = Running(child, port, address, clock(), Status(plan.requested, reason=plan.reason))
+        diagnosis = await until_ready(child, address, self._limits) or await self._proven(running, plan)
+        if diagnosis is not None:
+            await self.end()
+        else:
+            running.since = clock()
+        return diagnosis
+
+    async def _proven(self, running: Running, plan: LaunchPlan) -> Diagnosis | None:
+        """Fills in the speculation's status; a diagnosis where the engine died of the proof, or must not be inert."""
+        if not plan.chain:
+            active = None if running.speculation.requested == "none" and not plan.reason else False
+            running.speculation = Status(plan.requested, active=active or False, reason=plan.reason)
+            return None
+        import httpx2  # late, as in until_ready
+
+        from app.supervisor.proof import gather
+
+        child = running.child
+        gathering = asyncio.ensure_future(gather(running.address, plan.chain, child.log))
+        gone = asyncio.ensure_future(child.wait())
+        try:
+            await asyncio.wait({gathering, gone}, return_when=asyncio.FIRST_COMPLETED, timeout=self._limits.start)
+            if gone.done():
+                return diagnose(gone.result(), tuple(child.log))
+            if not gathering.done():
+                late = f"no answer to the warm-up within {self._limits.start:g} s"
+                return diagnose(None, tuple(child.log), hung=late)
+            evidence = gathering.result()
+        except (httpx2.HTTPError, ValueError) as error:
+            # A crash closes the connection before the process is gone.
+            with suppress(TimeoutError):
+                return diagnose(await asyncio.wait_for(child.wait(), 2), tuple(child.log))
+            return Diagnosis("no_proof", f"The warm-up got no answer: {type(error).__name__}.", "", permanent=False)
+        finally:
+            gathering.cancel()
+            gone.cancel()
+            with suppress(asyncio.CancelledError, httpx2.HTTPError, ValueError):
+                await gathering
+        status = judge(plan.requested, named(plan.chain), draft_mode=drafts(plan.chain), evidence=evidence)
+        running.speculation = status
+        if not status.active and plan.fallback is None:
+            advice = "on_inert: plain would serve it without speculation."
+            cause = f"Speculation is not on, and on_inert is fail: {status.reason}."
+            return Diagnosis("speculation_inert", cause, advice, permanent=True, log_tail=tuple(child.log)[-20:])
+        return None
+
+    async def end(self) -> None:
+        """SIGTERM, grace, SIGKILL; returns when the child is reaped. Harmless without one."""
+        if self.running is not None:
+            await self.running.child.terminate(self._limits.grace, self.hurry)
+            self.forget()
+
+    def forget(self) -> None:
+        """Gives the port of a child that is gone back."""
+        if self.running is not None:
+            self._ports.release(self.running.port)
+            self.running = None
+
+    def _log_line(self, line: str) -> None:
+        log.debug(line, alias=self.alias, pid=self.running.child.pid if self.running else None)

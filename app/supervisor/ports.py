@@ -1,0 +1,39 @@
+"""Loopback ports for engines: the first free one from `engine_port` up."""
+
+from __future__ import annotations
+
+import socket
+
+from app.errors import EngineUnavailable
+
+LOOPBACK = "127.0.0.1"
+
+
+class Ports:
+    """Ports in use by our own engines, which may not listen yet, and a look at everybody else's."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._held: set[int] = set()
+
+    def take(self, *, above: int = 0) -> int:
+        """Holds a port that nobody listens on; raises EngineUnavailable when there is none up to 65535."""
+        for port in range(max(self._first, above + 1, 1), 65536):
+            if port not in self._held and _free(port):
+                self._held.add(port)
+                return port
+        raise EngineUnavailable(f"No free port from {self._first} up; set engine_port lower.", retry_after=5)
+
+    def release(self, port: int) -> None:
+        self._held.discard(port)
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As llama-server binds: a port in TIME_WAIT is free, one that is listened on is not.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,282 @@
+"""One task owns one engine: it alone writes the state, everyone else sends verbs and reads.
+
+    engine.start() ... engine.drain() ... engine.stop()     verbs: return at once
+    engine.state, engine.diagnosis, engine.address          what is true now
+    on_change                                               called after every transition
+
+An engine never restarts itself: the next request does, unless it is in BACKOFF or FATAL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from app import logs
+from app.engine.diagnose import diagnose
+from app.engine.launch import LaunchPlan
+from app.errors import Diagnosis
+from app.modes import NONE
+from app.speculation.status import Status
+from app.supervisor.launcher import Launcher, Running
+from app.supervisor.ports import Ports
+from app.supervisor.start import Address, Limits, fingerprint
+from app.supervisor.states import Event, State, next_state
+
+log = logs.get_logger("engine")
+
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S, TRIES = 1.0, 60.0, 5
+# So long in READY says that the engine works: what happened before no longer counts.
+PROVEN_AFTER_S = 60.0
+
+
+class Engine:
+    """The supervised engine of one alias."""
+
+    def __init__(
+        self,
+        alias: str,
+        *,
+        plan: Callable[[], Awaitable[LaunchPlan]],
+        ports: Ports,
+        limits: Limits,
+        on_change: Callable[[Engine], None],
+    ) -> None:
+        self.alias = alias
+        # What is true now
+        self.state = State.STOPPED
+        self.diagnosis: Diagnosis | None = None
+        self.retry_at = 0.0
+        self.starts = 0
+        self._on_change = on_change
+        # The owning task's own
+        self._launcher = Launcher(alias, plan, ports, limits)
+        self._failures = 0
+        self._verbs: asyncio.Queue[Event] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._live(), name=f"engine {alias}")
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.alias}: {self.state}, pid {self.pid}>"
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int | None:
+        return self._running.child.pid if self._running else None
+
+    @property
+    def plan(self) -> LaunchPlan | None:
+        """What was last started."""
+        return self._launcher.plan
+
+    @property
+    def speculation(self) -> Status | None:
+        """What the proof found; None while nothing is loaded."""
+        return self._running.speculation if self._running and self.state is not State.STARTING else None
+
+    def drafted(self) -> None:
+        """A token was drafted in traffic: proof for the modes that no warm-up can make draft."""
+        running = self._running
+        if running is not None and not running.speculation.active and running.speculation.mode != NONE:
+            running.speculation = replace(running.speculation, active=True, reason="")
+            log.info("speculation proven by traffic", alias=self.alias, mode=running.speculation.mode)
+
+    @property
+    def _running(self) -> Running | None:
+        return self._launcher.running
+
+    @property
+    def address(self) -> Address:
+        """Only of an engine that runs."""
+        assert self._running is not None
+        return self._running.address
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a start may be tried again; None unless in BACKOFF."""
+        if self.state is not State.BACKOFF:
+            return None
+        return max(0.0, self.retry_at - asyncio.get_running_loop().time())
+
+    async def changed(self) -> None:
+        """Returns at the next transition."""
+        await self._changed.wait()
+
+    async def post_mortem(self, patience: float = 2.0) -> Diagnosis | None:
+        """After a broken connection: the diagnosis if the engine is gone, or goes within `patience` seconds.
+
+        The kernel closes a crashed process's sockets before it has written the core file.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self.state in (State.READY, State.DRAINING):
+                    await self.changed()
+        return self.diagnosis if self.state in (State.BACKOFF, State.FATAL, State.STOPPED) else None
+
+    async def preflight(self) -> None:
+        """What can be known before a start, and so before another engine makes room for it.
+
+        Raises what the plan raises. A FATAL engine whose files or binary have changed is reset.
+        """
+        plan = await self._launcher.preflight()
+        if self.state is State.FATAL and fingerprint(plan) != self._launcher.refused:
+            self.reset()
+            while self.state is State.FATAL:
+                await self.changed()
+
+    # -- verbs -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._verbs.put_nowait(Event.START)
+
+    def drain(self) -> None:
+        self._verbs.put_nowait(Event.DRAIN)
+
+    def drained(self) -> None:
+        self._verbs.put_nowait(Event.DRAINED)
+
+    def unresponsive(self) -> None:
+        self._verbs.put_nowait(Event.UNRESPONSIVE)
+
+    def reset(self) -> None:
+        self._verbs.put_nowait(Event.RESET)
+
+    def stop(self) -> None:
+        """A second one hurries the first."""
+        if self.state is State.STOPPING:
+            self._launcher.hurry.set()
+        else:
+            self._verbs.put_nowait(Event.STOP)
+
+    def hurry(self) -> None:
+        """Stop without grace."""
+        self._launcher.hurry.set()
+        self.stop()
+
+    async def close(self) -> None:
+        """Stops the engine for good: returns when its child is reaped."""
+        if self.state is not State.STOPPING:
+            self.stop()
+        while self.state is not State.STOPPED or not self._verbs.empty():
+            await self.changed()
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    # -- the owning task -------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        stages: dict[State, Callable[[], Awaitable[Event]]] = {
+            State.STOPPED: self._stopped,
+            State.STARTING: self._starting,
+            State.READY: self._serving,
+            State.DRAINING: self._draining,
+            State.STOPPING: self._stopping,
+            State.BACKOFF: self._backing_off,
+            State.FATAL: self._fatal,
+        }
+        while True:
+            event = await stages[self.state]()
+            self._move(event)
+
+    def _move(self, event: Event) -> None:
+        before, self.state = self.state, next_state(self.state, event)
+        log.info(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self._on_change(self)
+
+    async def _verb(self, *accepted: Event) -> Event:
+        """The next verb that means something in this state; late ones (a drain of what has exited) do not."""
+        while True:
+            event = await self._verbs.get()
+            if event in accepted:
+                return event
+
+    async def _verb_or_exit(self, *accepted: Event) -> Event:
+        assert self._running is not None
+        verb = asyncio.ensure_future(self._verb(*accepted))
+        gone = asyncio.ensure_future(self._running.child.wait())
+        try:
+            await asyncio.wait({verb, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return Event.EXITED if gone.done() else verb.result()
+        finally:
+            verb.cancel()
+            gone.cancel()
+
+    async def _stopped(self) -> Event:
+        return await self._verb(Event.START, Event.STOP)
+
+    async def _fatal(self) -> Event:
+        event = await self._verb(Event.RESET, Event.STOP)
+        self._failures = 0
+        return event
+
+    async def _starting(self) -> Event:
+        self.starts += 1
+        starting = asyncio.ensure_future(self._launcher.start())
+        stop = asyncio.ensure_future(self._verb(Event.STOP))
+        try:
+            await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                self.diagnosis = starting.result()
+            else:
+                return Event.STOP
+        finally:
+            stop.cancel()
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+        if self.diagnosis is None:
+            self._tell_of_speculation()
+            return Event.HEALTHY
+        if self.diagnosis.permanent:
+            return Event.START_REFUSED
+        return self._failed(Event.START_FAILED)
+
+    def _tell_of_speculation(self) -> None:
+        assert self._running is not None
+        status = self._running.speculation
+        if status.requested != NONE:
+            tell = log.info if status.active else log.warning
+            tell("speculation is on" if status.active else "speculation is off", alias=self.alias, **status.fields())
+
+    async def _serving(self) -> Event:
+        event = await self._verb_or_exit(Event.DRAIN, Event.STOP, Event.UNRESPONSIVE)
+        assert self._running is not None
+        if asyncio.get_running_loop().time() - self._running.since >= PROVEN_AFTER_S:
+            # One below zero: the first crash after a proven run starts again without a delay.
+            self._failures = -1
+        if event is Event.EXITED:
+            self.diagnosis = diagnose(self._running.child.returncode, tuple(self._running.child.log))
+            self._launcher.forget()
+            self._failed(event)
+        return event
+
+    async def _draining(self) -> Event:
+        event = await self._verb_or_exit(Event.DRAINED, Event.STOP, Event.UNRESPONSIVE)
+        if event is Event.EXITED:
+            self._launcher.forget()
+        return event
+
+    async def _stopping(self) -> Event:
+        await self._launcher.end()
+        self._launcher.hurry.clear()
+        return Event.EXITED
+
+    async def _backing_off(self) -> Event:
+        if self._failures >= TRIES:
+            return Event.RETRIES_EXHAUSTED
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self.retry_at):
+                return await self._verb(Event.STOP)
+        return Event.BACKOFF_ELAPSED
+
+    def _failed(self, event: Event) -> Event:
+        self._failures += 1
+        delay = min(FIRST_BACKOFF_S * 2 ** (self._failures - 1), LONGEST_BACKOFF_S) if self._failures else 0.0
+        self.retry_at = asyncio.get_running_loop().time() + delay
+        return event

@@ -1,0 +1,86 @@
+"""One start, watched: ready, exited, hung, or somebody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.engine.diagnose import diagnose
+from app.engine.launch import LaunchPlan
+from app.errors import Diagnosis, FilesMissing, GgufError, TandemError
+from app.supervisor.child import Child
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: silence allowed while starting, the whole start, SIGTERM to SIGKILL."""
+
+    stall: float = 60
+    start: float = 1800
+    grace: float = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a READY engine answers, and the key that it wants."""
+
+    base_url: str
+    key: str
+
+
+async def until_ready(child: Child, address: Address, limits: Limits) -> Diagnosis | None:
+    """None once the child is ready and proved to be ours, else why it is not; the child may still run then."""
+    # httpx2 takes 80 ms to import: while the engine loads, not before
+    from app.supervisor.health import Foreign, wait_until_healthy
+
+    healthy = asyncio.ensure_future(wait_until_healthy(address.base_url, address.key))
+    gone = asyncio.ensure_future(child.wait())
+    hung = asyncio.ensure_future(_hung(child, limits))
+    watched: set[asyncio.Future[None] | asyncio.Future[int] | asyncio.Future[str]] = {healthy, gone, hung}
+    try:
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            return diagnose(gone.result(), tuple(child.log))
+        if healthy.done():
+            healthy.result()
+            return None
+        return diagnose(None, tuple(child.log), hung=hung.result())
+    except Foreign as error:
+        cause = f"What answers at {address.base_url} is not our engine: {error}."
+        return Diagnosis("port_taken", cause, "The next port is tried.", permanent=False)
+    finally:
+        for task in watched:
+            task.cancel()
+        with suppress(asyncio.CancelledError, Foreign):
+            await healthy  # its connection is closed before anyone goes on
+
+
+async def _hung(child: Child, limits: Limits) -> str:
+    """Returns what limit was passed: a stall (any log output resets it) or the whole start's."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limits.start
+    while True:
+        stalled = child.last_output + limits.stall
+        if loop.time() >= end:
+            return f"not ready after {limits.start:g} s"
+        if loop.time() >= stalled:
+            return f"no log output for {limits.stall:g} s"
+        await asyncio.sleep(min(end, stalled) - loop.time())
+
+
+def fingerprint(plan: LaunchPlan) -> object:
+    """Equal for two plans that must end the same way: same command, same bytes on disk as far as stat tells."""
+    stats = []
+    for path in (Path(plan.argv[0]), *plan.files):
+        with suppress(OSError):
+            stat = path.stat()
+            stats.append((path, stat.st_size, stat.st_mtime_ns))
+    return (plan.argv, tuple(sorted(plan.env.items())), tuple(stats))
+
+
+def refusal(error: TandemError) -> Diagnosis:
+    """A start that was not even tried, because it is certain to fail."""
+    codes: dict[type[TandemError], str] = {FilesMissing: "missing_file", GgufError: "not_gguf"}
+    return Diagnosis(codes.get(type(error), "refused"), str(error), "", permanent=True)

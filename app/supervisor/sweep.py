@@ -1,0 +1,42 @@
+"""Engines that an earlier gateway left behind, told by a marker in their environment.
+
+The kernel ends children with their gateway on Linux; this is for the systems and the moments where it does not
+(macOS; a gateway killed between fork and prctl). A child is ended only when the gateway whose pid and start
+time stand in its marker is gone, so two gateways never touch each other's.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import psutil
+
+MARKER = "LLAMA_TANDEM_GATEWAY"
+
+
+def marker() -> str:
+    """`<pid>:<start time in seconds>` of this process."""
+    return f"{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def _orphan(value: str) -> bool:
+    pid, _, started = value.partition(":")
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) > 1
+    except psutil.NoSuchProcess:
+        return True
+    except (ValueError, psutil.Error):
+        return False
+
+
+def sweep() -> list[int]:
+    """Kills the orphans that we may kill and returns their pids."""
+    swept = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            value = process.environ().get(MARKER)
+            if value and _orphan(value):
+                process.kill()
+                swept.append(process.pid)
+    return swept

@@ -1,0 +1,205 @@
+"""`llama-tandem tune`: what is compared, the race with its signals, and what is left of it: table, chart, ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from app import logs
+from app.catalog import Catalog
+from app.config import Settings
+from app.entries import LocalEntry
+from app.errors import ConfigError, LaunchRefused, TandemError
+from app.gguf import read_header
+from app.ledger import Ledger, Tuned
+from app.modes import drafts, named, written
+from app.planning import Planner
+from app.speculation.compat import mtp_layers
+from app.tuning import memory
+from app.tuning.arms import PLAIN_ARM, Arm, Candidates, candidates
+from app.tuning.chart import draw
+from app.tuning.design import LEVELS
+from app.tuning.engines import Engines
+from app.tuning.progress import Lines, Screen
+from app.tuning.prompts import Prompts, read_prompts
+from app.tuning.report import sentence, show
+from app.tuning.result import Result, arm_results
+from app.tuning.run import PlainFailed, Race
+from app.tuning.texts import BUILT_IN
+
+_LONGEST_MIN = 7 * 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As the command line has them; `minutes` is the budget of the whole run."""
+
+    modes: tuple[str, ...] | None = None
+    prompts: Path | None = None
+    minutes: float = 10
+    chart: Path | None = None
+    as_json: bool = False
+
+
+def tune(settings: Settings, name: str, options: Options) -> int:
+    """The exit code: 0, or 128 and the signal that ended it. Raises TandemError before anything is measured."""
+    logs.configure(settings.log_format, "debug" if settings.log_level == "debug" else "error")
+    return _Tuning(settings, name, options).run()
+
+
+class _Tuning:
+    def __init__(self, settings: Settings, name: str, options: Options) -> None:
+        catalog = Catalog(settings)
+        canonical = catalog.canonical(name)
+        # A variant is a pin to one way of decoding; here all are compared.
+        self._alias = canonical if canonical in catalog.entries else canonical.rpartition(":")[0]
+        entry = catalog.entry(self._alias)
+        if not isinstance(entry, LocalEntry):
+            raise ConfigError([f"{self._alias} is attached at {entry.url}: tune needs engines that it can start."])
+        if not 0 < options.minutes <= _LONGEST_MIN:
+            raise ConfigError([f"--minutes: must be above 0 and at most {_LONGEST_MIN}, a week"])
+        self._entry, self._catalog, self._options = entry, catalog, options
+        self._settings = settings
+        self._ledger = Ledger(settings.state_dir)
+        self._planner = Planner(settings, catalog, self._ledger)
+        self._prompts: Prompts = read_prompts(options.prompts) if options.prompts else BUILT_IN
+        self._candidates = self._choose()
+        self._key = self._planner.key(self._alias)
+        self._chart = options.chart or Path(f"tune-{self._alias.replace('/', '-')}.svg")
+        self._signal = 0
+
+    def _choose(self) -> Candidates:
+        """Raises what the planning raises, and LaunchRefused where plain decoding is all there is."""
+        layers = mtp_layers(read_header(self._catalog.spec(self._alias, ()).target))
+        found = candidates(self._entry, self._planner.dialect().speculation_modes, layers, self._options.modes)
+        arms, left_out = [], dict(found.left_out)
+        for arm in found.arms:
+            why = self._refused(arm)
+            if not why:
+                arms.append(arm)
+            elif arm == PLAIN_ARM:
+                raise LaunchRefused(why)
+            else:
+                left_out[named(arm.chain)] = why
+        if len(arms) < 2:
+            reasons = " ".join(f"{mode}: {sentence(why)}" for mode, why in left_out.items())
+            raise LaunchRefused(f"There is nothing to compare plain decoding with. {reasons}".strip())
+        return Candidates(tuple(arms), tuple(left_out.items()))
+
+    def _refused(self, arm: Arm) -> str:
+        """Why files or build rule an arm out, known without a start; empty where they do not."""
+        try:
+            settled = self._planner.settled(self._alias, arm.chain)
+        except TandemError as error:
+            return str(error)
+        return settled.reason if settled.spec.chain != arm.chain else ""
+
+    def run(self) -> int:
+        seconds = self._options.minutes * 60
+        console = Console(stderr=True)
+        progress = (Screen if console.is_terminal else Lines)(console, seconds)
+        engines = Engines(self._settings, self._planner, self._alias)
+        for line in self._notices():
+            progress.say(line)
+        race = Race(self._candidates.arms, engines, self._prompts, progress, together=self._together())
+        progress.tracks = race.tracks
+        with progress, asyncio.Runner() as runner:
+            ended = runner.run(self._watched(race, engines, seconds))
+        if ended and not any(track.samples for track in race.tracks.values()) and not self._signal:
+            raise LaunchRefused(f"Nothing was measured: {sentence(ended)}")
+        self._tell(race, ended)
+        return 128 + self._signal if self._signal else 0
+
+    async def _watched(self, race: Race, engines: Engines, seconds: float) -> str:
+        """Why it ended before its time, empty where it did not. No child is left when this returns."""
+        running = asyncio.ensure_future(race.run(seconds))
+
+        def signalled(number: signal.Signals) -> None:
+            if self._signal:
+                engines.hurry()
+            self._signal = self._signal or number
+            running.cancel()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, signalled, number)
+        try:
+            await running
+        except asyncio.CancelledError:
+            return f"it was stopped by {signal.Signals(self._signal).name}" if self._signal else "it was cancelled"
+        except PlainFailed as error:
+            return f"plain decoding failed: {error}"
+        finally:
+            await engines.close()
+        return ""
+
+    def _sizes(self) -> list[int]:
+        """Bytes of the files of each arm."""
+        target, draft = (sum(path.stat().st_size for path in files) for files in self._catalog.files(self._alias))
+        return [target + (draft if drafts(arm.chain) else 0) for arm in self._candidates.arms]
+
+    def _together(self) -> bool:
+        return memory.room_for_all(self._sizes())
+
+    def _notices(self) -> Sequence[str]:
+        """What a person should know before it begins."""
+        arms = [arm.name for arm in self._candidates.arms]
+        found = [f"Comparing {', '.join(arms[:-1])} and {arms[-1]} for {self._options.minutes:g} minutes."]
+        found += [f"{mode} is not tried: {sentence(why)}" for mode, why in self._candidates.left_out]
+        need, free = max(self._sizes()), memory.free()
+        if need > free:
+            found.append(
+                f"Memory is short: {free / 1e9:.1f} GB are free and the files have {need / 1e9:.1f} GB. "
+                "Stop a gateway that has models loaded, or the measurements will be those of a busy disk."
+            )
+        most = min(len(some) for some in self._prompts.values())
+        if len(self._prompts) < len(LEVELS) and most < sum(LEVELS):
+            found.append(
+                f"A round sends {sum(LEVELS)} prompts and there are {most}: some come twice, which flatters ngram-mod."
+            )
+        return found
+
+    def _tell(self, race: Race, ended: str) -> None:
+        """Saves first: a broken pipe must not cost the measurements."""
+        result = Result(
+            alias=self._alias,
+            key=self._key,
+            at=time.time(),
+            rounds=race.rounds,
+            kinds=tuple(self._prompts),
+            levels=LEVELS,
+            slots=self._entry.parallel,
+            arms=arm_results(race.tracks),
+            left_out=self._candidates.left_out,
+            ended=ended,
+        )
+        fields = result.fields()
+        if any(row.blocks for row in result.arms):
+            self._ledger.record_tuned(
+                Tuned(self._key, self._alias, result.at, result.partial, written(result.chain), fields["arms"])
+            )
+        chart = self._draw(result)
+        if self._options.as_json:
+            print(json.dumps(fields | {"chart": chart}, indent=2))
+            return
+        # Piped into a file, lines need not end at column 80.
+        show(result, Console(width=None if sys.stdout.isatty() else 120))
+        if chart:
+            print(f"Chart: {chart}")
+
+    def _draw(self, result: Result) -> str | None:
+        """The chart's path, None where it cannot be written."""
+        try:
+            self._chart.write_text(draw(result), encoding="utf-8")
+        except OSError as error:
+            print(f"llama-tandem: {self._chart}: cannot be written: {error.strerror}", file=sys.stderr)
+            return None
+        return str(self._chart.absolute())

@@ -1,0 +1,109 @@
+"""The arms' engines: each a start of its own on a port of its own, and none that survives."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import httpx2
+
+from app.config import Settings
+from app.engine.diagnose import diagnose
+from app.engine.launch import LaunchPlan
+from app.errors import LaunchRefused, UpstreamError
+from app.modes import NONE, drafts
+from app.planning import Planner
+from app.supervisor.launcher import Launcher
+from app.supervisor.ports import Ports
+from app.supervisor.start import Limits
+from app.tuning import memory
+from app.tuning.arms import Arm
+from app.tuning.measure import connect
+
+# A crash closes the connections before the process is gone.
+_LAST_BREATH_S = 2.0
+
+
+@dataclass(slots=True)
+class Loaded:
+    """An engine that answers, and the way to it."""
+
+    arm: Arm
+    launcher: Launcher
+    client: httpx2.AsyncClient
+
+    @property
+    def pid(self) -> int:
+        assert self.launcher.running is not None
+        return self.launcher.running.child.pid
+
+    async def memory(self) -> tuple[int | None, int | None]:
+        """Main memory and that of GPUs, in bytes; None where unknown."""
+        return memory.resident(self.pid), await memory.on_gpus(self.pid)
+
+    async def cause(self, error: UpstreamError) -> str:
+        """Why an answer failed: the diagnosis if the engine is gone, else what it said."""
+        assert self.launcher.running is not None
+        child = self.launcher.running.child
+        try:
+            return str(diagnose(await asyncio.wait_for(child.wait(), _LAST_BREATH_S), tuple(child.log)))
+        except TimeoutError:
+            return str(error)
+
+
+class CannotStart(Exception):
+    """An arm has no engine; the text says why."""
+
+
+class Engines:
+    """Starts and ends them. `close` ends what is left, whatever was cancelled before."""
+
+    def __init__(self, settings: Settings, planner: Planner, alias: str) -> None:
+        self._planner = planner
+        self._alias = alias
+        self._ports = Ports(settings.engine_port)
+        self._limits = Limits(
+            stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace
+        )
+        self._launchers: list[Launcher] = []
+        self._clients: list[httpx2.AsyncClient] = []
+
+    async def start(self, arm: Arm) -> Loaded:
+        """Raises CannotStart, also where it would decode in another way than the arm's."""
+        launcher = Launcher(self._alias, lambda: self._plan(arm), self._ports, self._limits)
+        self._launchers.append(launcher)
+        diagnosis = await launcher.start()
+        if diagnosis is not None:
+            raise CannotStart(str(diagnosis))
+        assert launcher.running is not None
+        status = launcher.running.speculation
+        if arm.chain and status.mode == NONE:
+            await launcher.end()
+            raise CannotStart(f"speculation is off: {status.reason}")
+        client = connect(launcher.running.address)
+        self._clients.append(client)
+        return Loaded(arm, launcher, client)
+
+    async def _plan(self, arm: Arm) -> LaunchPlan:
+        plan = await self._planner.plan(self._alias, arm.chain)
+        if plan.chain != arm.chain:
+            raise LaunchRefused(plan.reason)
+        # Plain decoding has an arm of its own. N-gram modes keep the fallback: without one, a build whose /slots does
+        # not tell whether they are on would be taken for one where they are not.
+        return replace(plan, fallback=None) if drafts(arm.chain) else plan
+
+    async def stop(self, loaded: Loaded) -> None:
+        """First our connections: an engine with an open one does not exit."""
+        await loaded.client.aclose()
+        await loaded.launcher.end()
+
+    def hurry(self) -> None:
+        """Stops without grace."""
+        for launcher in self._launchers:
+            launcher.hurry.set()
+
+    async def close(self) -> None:
+        """Returns when all children are reaped."""
+        for client in self._clients:
+            await client.aclose()
+        await asyncio.gather(*(launcher.end() for launcher in self._launchers))

@@ -1,0 +1,121 @@
+"""One block: requests sent to an engine at once, and what its own timings say of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from app.errors import UpstreamDied, UpstreamError
+from app.supervisor.start import Address
+from app.tuning.design import Cell
+from app.tuning.prompts import Prompt, chat
+from app.tuning.statistics import Sample, union
+
+WARM_UP_TOKENS = 16
+_WARM_UP = chat("Count from one to thirty in words, separated by commas.")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`begin` and `end` bracket its decoding, in seconds on the loop's clock; `tokens` is without the first one,
+    which prefill brings (b11434 counts `predicted_per_second` so)."""
+
+    text: str
+    tokens: int
+    begin: float
+    end: float
+    drafted: int
+    accepted: int
+
+
+def connect(address: Address) -> httpx2.AsyncClient:
+    """No limit on a read: slow machines take minutes for an answer, and a death closes the connection.
+
+    No connection is kept: llama-server closes idle ones after 5 s, and a block must not begin with a broken one.
+    """
+    return httpx2.AsyncClient(
+        base_url=address.base_url,
+        headers={"Authorization": f"Bearer {address.key}"},
+        timeout=httpx2.Timeout(None, connect=10),
+        limits=httpx2.Limits(max_keepalive_connections=0),
+        trust_env=False,
+    )
+
+
+async def warm_up(client: httpx2.AsyncClient) -> float | None:
+    """The first answer pages weights in: it is not counted. Tokens per second; raises as `ask`."""
+    answer = await ask(client, _WARM_UP, WARM_UP_TOKENS)
+    return answer.tokens / (answer.end - answer.begin) if answer.tokens and answer.end > answer.begin else None
+
+
+async def block(
+    client: httpx2.AsyncClient, cell: Cell, prompts: Sequence[Prompt], tokens: int
+) -> tuple[Sample | None, list[str]]:
+    """The block's sample, None where nothing was decoded, and the answers' texts; raises as `ask`."""
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(_errors_as_values(client, prompt, tokens)) for prompt in prompts]
+    answers = [task.result() for task in asked]
+    for answer in answers:
+        if isinstance(answer, UpstreamError):
+            raise answer
+    found = [answer for answer in answers if isinstance(answer, Answer)]
+    count, seconds = sum(answer.tokens for answer in found), union((answer.begin, answer.end) for answer in found)
+    texts = [answer.text for answer in found]
+    if count <= 0 or seconds <= 0:
+        return None, texts
+    drafted, accepted = sum(answer.drafted for answer in found), sum(answer.accepted for answer in found)
+    return Sample(cell, count, seconds, drafted, accepted), texts
+
+
+async def _errors_as_values(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> Answer | UpstreamError:
+    # A group would wrap them, and cancel the block's other requests.
+    try:
+        return await ask(client, prompt, tokens)
+    except UpstreamError as error:
+        return error
+
+
+async def ask(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> Answer:
+    """A greedy completion without the prompt cache.
+
+    Raises UpstreamDied where the connection ends, UpstreamError where the engine refuses.
+    """
+    body = {**prompt.body, "temperature": 0, "cache_prompt": False, "max_tokens": tokens, "stream": False}
+    try:
+        response = await client.post(prompt.path, json=body)
+        end = asyncio.get_running_loop().time()
+        answer = response.json()
+    except httpx2.HTTPError as error:
+        raise UpstreamDied(f"The engine does not answer: {error or type(error).__name__}.") from None
+    except ValueError:
+        raise UpstreamError(f"The engine answered {response.status_code} without JSON.") from None
+    if response.status_code != 200:
+        said = _of(answer, "error").get("message", answer)
+        raise UpstreamError(f"The engine answered {response.status_code}: {said}")
+    return _read(answer, end)
+
+
+def _read(answer: Any, end: float) -> Answer:
+    timings = _of(answer, "timings")
+    if not isinstance(timings.get("predicted_n"), int) or not isinstance(timings.get("predicted_ms"), int | float):
+        raise UpstreamError("This llama-server gives no timings, so nothing can be measured with it.")
+    seconds = max(0.0, timings["predicted_ms"] / 1000)
+    counts = [timings.get(key, 0) for key in ("draft_n", "draft_n_accepted")]
+    drafted, accepted = (count if isinstance(count, int) else 0 for count in counts)
+    return Answer(_text(answer), max(0, timings["predicted_n"] - 1), end - seconds, end, drafted, accepted)
+
+
+def _text(answer: Any) -> str:
+    choices = answer.get("choices") or [{}]
+    message = _of(choices[0], "message")
+    parts = (message.get("reasoning_content"), message.get("content"), choices[0].get("text"))
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _of(value: Any, key: str) -> dict[str, Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}

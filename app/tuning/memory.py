@@ -1,0 +1,71 @@
+"""What an engine takes and what is there, in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+_SMI_LIMIT_S = 10.0
+
+
+def resident(pid: int) -> int | None:
+    """Of the process and its children; weights that are mapped from a file count as far as they are in memory."""
+    total = 0
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += member.memory_info().rss
+    return total or None
+
+
+async def on_gpus(pid: int) -> int | None:
+    """On NVIDIA's, by nvidia-smi; None where there is none, or where it does not know the process."""
+    lines = await asyncio.to_thread(_smi, "--query-compute-apps=pid,used_memory")
+    return sum_of(lines, pid)
+
+
+def sum_of(lines: Iterable[str], pid: int) -> int | None:
+    """From nvidia-smi's lines of `pid, MiB`, one for each GPU that the process uses."""
+    found = []
+    for line in lines:
+        owner, _, used = line.partition(",")
+        if owner.strip() == str(pid) and used.strip().isdigit():
+            found.append(int(used) << 20)
+    return sum(found) if found else None
+
+
+def free() -> int:
+    """What processes can still take without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def room_for_all(sizes: Sequence[int]) -> bool:
+    """Whether engines with files of these sizes may be loaded at once: they take under half of what is free.
+
+    Where there is a GPU whose memory nobody tells, no.
+    """
+    if sum(sizes) * 2 >= free():
+        return False
+    lines = _smi("--query-gpu=memory.free")
+    if lines:
+        return sum(sizes) * 2 < sum(int(line) << 20 for line in lines if line.strip().isdigit())
+    return sys.platform == "darwin" or not (Path("/dev/kfd").exists() or any(Path("/dev").glob("dri/renderD*")))
+
+
+def _smi(query: str) -> list[str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    with suppress(OSError, subprocess.SubprocessError):
+        command = [program, query, "--format=csv,noheader,nounits"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SMI_LIMIT_S, check=True)
+        return done.stdout.splitlines()
+    return []

@@ -1,0 +1,97 @@
+"""What a person sees while it runs: a table that renews itself on a terminal, a line for each block elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from app.modes import NONE
+from app.tuning.arms import Arm
+from app.tuning.design import Cell
+from app.tuning.result import Track, estimates
+from app.tuning.statistics import Sample, mean_goodput
+
+
+class Lines:
+    """For logs and pipes, on stderr."""
+
+    def __init__(self, console: Console, seconds: float) -> None:
+        self.tracks: Mapping[str, Track] = {}
+        self._console = console
+        self._end = time.monotonic() + seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    @property
+    def _left(self) -> str:
+        minutes, seconds = divmod(max(0, round(self._end - time.monotonic())), 60)
+        return f"{minutes}:{seconds:02} left"
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
+
+    def doing(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
+        pass
+
+    def measured(self, arm: Arm, sample: Sample) -> None:
+        cell = sample.cell
+        where = f"round {cell.round + 1}, {cell.kind}, {cell.in_flight} in flight"
+        self.say(f"{where}, {arm.name}: {sample.goodput:.1f} tok/s, {self._left}")
+
+
+class Screen(Lines):
+    """For a terminal."""
+
+    def __init__(self, console: Console, seconds: float) -> None:
+        super().__init__(console, seconds)
+        self._now = Text("starting")
+        self._spinner = Spinner("dots", self._now)
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=5, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def doing(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
+        where = f": {cell.kind}, {cell.in_flight} in flight, round {cell.round + 1}" if cell else ""
+        self._now = Text(f"{what} {arm.name}{where}")
+
+    def measured(self, arm: Arm, sample: Sample) -> None:
+        pass
+
+    def _render(self) -> RenderableType:
+        self._spinner.update(text=Text.assemble(self._now, ("  " + self._left, "dim")))
+        table = Table(box=None, padding=(0, 2), show_edge=False)
+        for name in ("", "blocks", "tok/s", "gain", ""):
+            table.add_column(name, justify="right" if name else "left", header_style="dim")
+        found = estimates(self.tracks) if self.tracks else {}
+        for name, track in self.tracks.items():
+            speed, gain = mean_goodput(track.samples), found.get(name)
+            state = "left out" if track.failed else f"out after round {track.dropped}" if track.dropped else ""
+            table.add_row(
+                Text(name, style="" if track.racing else "dim"),
+                str(len(track.samples) or ""),
+                f"{speed:.1f}" if speed else "",
+                "plain" if name == NONE else f"{gain.gain:+.1%}" if gain else "",
+                Text(state, style="dim"),
+            )
+        return Group(table, self._spinner)

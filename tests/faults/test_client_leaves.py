@@ -1,0 +1,73 @@
+"""The client goes away."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from tests.support.gateway import Gateway, events, eventually
+
+Make = Callable[..., Gateway]
+
+
+def working(gateway: Gateway) -> list[int]:
+    return [slot["id"] for slot in gateway.client.get("/slots?model=m").json() if slot["is_processing"]]
+
+
+def busy(gateway: Gateway) -> bool:
+    return bool(working(gateway))
+
+
+def test_stream_that_is_left_frees_its_slot(make_gateway: Make) -> None:
+    """The upstream connection is closed, the slot is free, the log has no error, the lease is given back."""
+    gateway = make_gateway(args=["--tps", "20", "--tokens", "1000"])
+    with gateway.stream() as stream:
+        parsed = events(stream)
+        next(parsed)
+        assert busy(gateway)
+    left = time.monotonic()
+    eventually(lambda: not busy(gateway), within=1)
+    print(f"slot free {time.monotonic() - left:.3f} s after the client left")
+    eventually(lambda: gateway.metric('in_flight{alias="m"}') == 0)
+    (line,) = eventually(lambda: gateway.logged("POST /v1/chat/completions"))
+    assert (line["status"], line["level"]) == (499, "info")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_whole_answer_that_is_left_frees_its_slot_in_company(make_gateway: Make, path: str) -> None:
+    """Within 200 ms of the engine's next write, while another stream goes on: asked directly it runs to its end."""
+    gateway = make_gateway(args=["--tps", "20", "--tokens", "400"], parallel=2)
+    with gateway.stream() as other:
+        running = events(other)
+        next(running)
+        with pytest.raises(httpx2.ReadTimeout):
+            gateway.client.post(path, json={"messages": [], "prompt": "a"}, timeout=0.5)
+        left = time.monotonic()
+        eventually(lambda: len(working(gateway)) == 1, within=2)
+        print(f"slot free {time.monotonic() - left:.3f} s after the client left")
+        assert isinstance(next(running), dict)
+    eventually(lambda: gateway.metric('in_flight{alias="m"}') == 0)
+
+
+def test_request_that_is_left_in_the_queue_takes_no_place(make_gateway: Make) -> None:
+    """A client that leaves while the model loads leaves no lease behind; the start goes on."""
+    gateway = make_gateway(args=["--load-seconds", "1"])
+    with contextlib.suppress(httpx2.ReadTimeout):
+        gateway.client.post("/v1/chat/completions", json={"messages": []}, timeout=0.3)
+    eventually(lambda: gateway.state() == "ready")
+    assert gateway.metric('in_flight{alias="m"}') == 0
+    assert gateway.chat().status_code == 200
+
+
+def test_many_who_leave_hold_nothing(make_gateway: Make) -> None:
+    """Forty streams dropped at once: no lease, no slot, and the engine still answers."""
+    gateway = make_gateway(args=["--tps", "20", "--tokens", "1000"])
+    for _ in range(40):
+        with gateway.stream() as stream:
+            parsed = events(stream)
+            next(parsed)
+    eventually(lambda: gateway.metric('in_flight{alias="m"}') == 0)
+    eventually(lambda: not busy(gateway))
+    assert gateway.chat(max_tokens=2).status_code == 200

@@ -1,0 +1,81 @@
+"""The engine goes away while somebody waits for its words."""
+
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from tests.support.gateway import Gateway, events, eventually
+
+Make = Callable[..., Gateway]
+
+
+def test_death_mid_stream_is_an_error_event_and_a_broken_connection(make_gateway: Make) -> None:
+    """Never a clean end, never [DONE]; the log and the metrics say 502; the next request starts it again."""
+    gateway = make_gateway(args=["--exit-after-tokens", "3", "--tps", "50"])
+    parsed = []
+    with pytest.raises(httpx2.RemoteProtocolError), gateway.stream(max_tokens=20) as stream:
+        for event in events(stream):
+            parsed.append(event)
+    assert "[DONE]" not in parsed
+    assert parsed[-1]["error"]["code"] == "upstream_died"
+    assert "exit code 1" in parsed[-1]["error"]["message"]
+    (line,) = [line for line in gateway.log if line.get("event") == "POST /v1/chat/completions"]
+    assert line["status"] == 502
+    assert gateway.metric('requests_total{alias="m",status="502"}') == 1
+    assert gateway.metric('engine_exits_total{alias="m",cause="exited"}') == 1
+    eventually(lambda: gateway.state() == "stopped")
+    assert gateway.chat(max_tokens=2).status_code == 200
+
+
+def test_death_by_signal_is_named(make_gateway: Make) -> None:
+    """A segmentation fault is told as such."""
+    gateway = make_gateway(args=["--exit-after-tokens", "1", "--exit-signal", "SEGV"])
+    answer = gateway.chat()
+    assert answer.status_code == 502
+    assert "segmentation fault" in answer.json()["error"]["message"]
+
+
+def test_death_before_headers_is_a_502_with_the_diagnosis(make_gateway: Make) -> None:
+    """An OpenAI error body, not an empty one."""
+    gateway = make_gateway(args=["--exit-before-headers"])
+    answer = gateway.chat()
+    assert answer.status_code == 502
+    assert answer.json()["error"]["code"] == "upstream_died"
+    assert "exit code" in answer.json()["error"]["message"]
+
+
+def test_backoff_answers_at_once_with_retry_after(make_gateway: Make) -> None:
+    """Right after a crash nobody waits: 503, and a small Retry-After that SDKs honour."""
+    gateway = make_gateway(args=["--exit-before-headers"])
+    gateway.chat()
+    eventually(lambda: gateway.state() != "stopped")
+    gateway.chat()
+    eventually(lambda: gateway.state() == "backoff")
+    answer = gateway.chat()
+    assert answer.status_code == 503
+    assert 1 <= int(answer.headers["retry-after"]) <= 120
+    assert answer.json()["error"]["cause"] == "exited"
+
+
+def test_five_failures_are_enough(make_gateway: Make) -> None:
+    """An engine that dies under every request ends as FATAL; the delays in between double."""
+    gateway = make_gateway(args=["--fail-load", "memory-kv"])
+    tries = 0
+    eventually(lambda: gateway.state() == "backoff")
+    while gateway.state() != "fatal" and tries < 400:
+        gateway.chat()
+        tries += 1
+        eventually(lambda: gateway.state() in ("backoff", "stopped", "fatal"), within=10)
+        if gateway.metric('engine_starts_total{alias="m"}') >= 3:
+            break  # 1 s and 2 s have passed: the rest is the same again
+        eventually(lambda: gateway.state() in ("stopped", "fatal"), within=10)
+    assert gateway.metric('engine_exits_total{alias="m",cause="host_memory"}') >= 2
+
+
+def test_engines_own_error_passes_as_it_is(make_gateway: Make) -> None:
+    """A 4xx of the engine within the first seconds keeps its status and body."""
+    gateway = make_gateway(args=["--fail-status", "400", "--fail-message", "no such thing"])
+    for answer in (gateway.chat(), gateway.chat(stream=True)):
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"] == "no such thing"

@@ -1,0 +1,78 @@
+"""`kill -9` of a pull, wherever: the next one ends with the right bytes and reads little again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.store.partial import received_of
+from app.store.places import Place
+from app.store.ranges import Identity
+from tests.support.fake_hub import FakeHub
+from tests.support.fake_hub.repos import File
+
+ROOT = Path(__file__).parents[2]
+BLOCK, WORKERS = 1 << 13, 2
+CONTENT = os.urandom(BLOCK * 40 + 77)
+# Every block is written and journaled; then come a truncate, a sync, a rename and the record.
+CALLS = 41 * 2 + 12
+
+kills = st.lists(st.tuples(st.integers(1, CALLS), st.booleans()), min_size=1, max_size=4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(kills)
+def test_after_any_number_of_kills_the_bytes_are_right_and_little_is_read_again(order: list[tuple[int, bool]]) -> None:
+    """Kills in the middle of a write, between a block and its line, before the sync, around the rename.
+
+    Each costs one block a range in flight at most: whatever had arrived whole is never asked for again.
+    """
+    with tempfile.TemporaryDirectory() as scratch, FakeHub() as hub:
+        folder = Path(scratch)
+        repo = hub.add("org/m", {"m.gguf": File(CONTENT)})
+        identity = Identity("org/m", "m.gguf", repo.head, f"sha256:{File(CONTENT).sha256}", len(CONTENT))
+        place = Place(folder / "models", "org/m", "m.gguf")
+        url = f"{hub.bytes_url}/org/m/{repo.head}/m.gguf"
+        counted, died = folder / "counted", 0
+        for kill_at, torn in [*order, (None, False)]:
+            if place.final.exists():
+                break
+            kept = set(found.received) if (found := received_of(place)) else set()
+            hub.fetched.clear()
+            died += _run(folder, identity, url, kill_at, torn, counted)
+            asked = {n for a in hub.fetched for n in range((a.start or 0) // BLOCK, -(-(a.stop or 0) // BLOCK))}
+            assert not asked & kept
+        assert place.final.read_bytes() == CONTENT
+        received = sum(int(line) for line in counted.read_text().split())
+        assert len(CONTENT) <= received <= len(CONTENT) + died * WORKERS * BLOCK
+
+
+def _run(folder: Path, identity: Identity, url: str, kill_at: int | None, torn: bool, counted: Path) -> int:
+    """One pull; 1 if it was killed."""
+    told = {
+        "models_dir": str(folder / "models"),
+        "identity": asdict(identity),
+        "url": url,
+        "block": BLOCK,
+        "kill_at": kill_at,
+        "torn": torn,
+        "counted": str(counted),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.puller", json.dumps(told)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return int(done.returncode != 0)

@@ -1,0 +1,45 @@
+"""Log probabilities under speculation: llama-server gets them wrong, so they are refused or asked of a plain engine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import Gateway, header_only
+
+Make = Callable[..., Gateway]
+
+
+def drafted(make: Make, folder: Path, **speculation: Any) -> Gateway:
+    files = {name: {"path": str(header_only(folder / f"{name}.gguf"))} for name in ("target", "draft")}
+    return make(models={"m": files | {"speculation": {"mode": "draft-simple"} | speculation}})
+
+
+@pytest.mark.parametrize("asked", [{"logprobs": True}, {"logprobs": 3}, {"top_logprobs": 2}, {"n_probs": 5}])
+def test_refused_by_default(make_gateway: Make, tmp_path: Path, asked: dict[str, Any]) -> None:
+    """400 that names the way out, which works."""
+    gateway = drafted(make_gateway, tmp_path)
+    answer = gateway.chat(**asked)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "logprobs_under_speculation", "logprobs")
+    assert "'m:plain'" in error["message"]
+    assert gateway.chat("m:plain", **asked).status_code == 200
+    assert gateway.chat(logprobs=False, top_logprobs=None).status_code == 200
+
+
+def test_served_by_the_plain_variant(make_gateway: Make, tmp_path: Path) -> None:
+    """on_logprobs: plain; the answer says who gave it."""
+    gateway = drafted(make_gateway, tmp_path, on_logprobs="plain")
+    assert gateway.chat(logprobs=True).json()["model"] == "m:plain"
+    assert gateway.chat().json()["model"] == "m"
+
+
+def test_passed_on_request(make_gateway: Make, tmp_path: Path) -> None:
+    """on_logprobs: pass; wrong numbers, as asked."""
+    assert drafted(make_gateway, tmp_path, on_logprobs="pass").chat(logprobs=True).json()["model"] == "m"
+
+
+def test_an_engine_that_does_not_speculate_is_right(make_gateway: Make) -> None:
+    """Nothing to refuse."""
+    assert make_gateway().chat(logprobs=True).status_code == 200

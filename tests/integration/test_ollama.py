@@ -1,0 +1,117 @@
+"""Ollama's API, as its clients use it, over a fake engine."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.gateway import Gateway, eventually
+
+Make = Callable[..., Gateway]
+CHAT: dict[str, Any] = {"model": "m:latest", "messages": [{"role": "user", "content": "x"}]}
+
+
+def lines(answer: httpx2.Response) -> list[Any]:
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def test_chat_and_generate(make_gateway: Make) -> None:
+    """Streams of lines by default, one object for `stream: false`; the model's name as the client wrote it."""
+    gateway = make_gateway(args=["--tokens", "4"])
+    found = lines(gateway.client.post("/api/chat", json=CHAT))
+    assert "".join(line["message"]["content"] for line in found) == "t0 t1 t2 t3"
+    assert {line["model"] for line in found} == {"m:latest"}
+    assert (found[-1]["done"], found[-1]["done_reason"], found[-1]["eval_count"]) == (True, "stop", 4)
+    whole = gateway.client.post("/api/chat", json=CHAT | {"stream": False}).json()
+    assert (whole["message"]["content"], whole["done"]) == ("t0 t1 t2 t3", True)
+    options = {"num_predict": 2}
+    found = lines(gateway.client.post("/api/generate", json={"model": "m", "prompt": "x", "options": options}))
+    assert "".join(line["response"] for line in found) == "t0 t1"
+    assert found[-1]["done_reason"] == "length"
+    raw = gateway.client.post("/api/generate", json={"model": "m", "prompt": "x", "raw": True, "stream": False})
+    assert raw.json()["response"] == "t0 t1 t2 t3"
+    assert eventually(lambda: gateway.metric('completion_tokens_total{alias="m"}') == 4 + 4 + 2 + 4)
+
+
+def test_an_empty_request_loads_the_model(make_gateway: Make) -> None:
+    """And /api/ps lists it then."""
+    gateway = make_gateway()
+    answer = gateway.client.post("/api/generate", json={"model": "m"})
+    assert [line["done_reason"] for line in lines(answer)] == ["load"]
+    assert [model["name"] for model in gateway.client.get("/api/ps").json()["models"]] == ["m"]
+
+
+def test_embed(make_gateway: Make) -> None:
+    """One text or several; the older endpoint too."""
+    gateway = make_gateway(args=["--embeddings"])
+    answer = gateway.client.post("/api/embed", json={"model": "m", "input": ["a", "b"]}).json()
+    assert len(answer["embeddings"]) == 2
+    assert gateway.client.post("/api/embeddings", json={"model": "m", "prompt": "a"}).json()["embedding"]
+
+
+def test_models_are_listed_and_shown(make_gateway: Make) -> None:
+    """Without loading any."""
+    gateway = make_gateway(models={n: {"target": {"path": "model.gguf"}} for n in ("a", "b")})
+    [a, _] = gateway.client.get("/api/tags").json()["models"]
+    assert (a["name"], a["model"], a["details"]["family"]) == ("a", "a", "llama")
+    shown = gateway.client.post("/api/show", json={"model": "a:latest"}).json()
+    assert shown["model_info"]["general.architecture"] == "llama"
+    assert "completion" in shown["capabilities"]
+    assert gateway.client.get("/api/version").json()["version"]
+    assert gateway.engines == []
+
+
+def test_errors_are_one_text(make_gateway: Make) -> None:
+    """Unknown models, bodies that cannot be read, paths that are not there, and the engine's own refusals."""
+    gateway = make_gateway(args=["--fail-status", "500", "--fail-message", "'messages' is required"])
+    for status, method, path, body in (
+        (404, "POST", "/api/chat", CHAT | {"model": "nope"}),
+        (404, "POST", "/api/show", {"model": "nope"}),
+        (400, "POST", "/api/show", {}),
+        (400, "POST", "/api/chat", []),
+        (400, "POST", "/api/chat", CHAT),
+        (405, "GET", "/api/chat", None),
+        (404, "POST", "/api/pull", {}),
+    ):
+        answer = gateway.client.request(method, path, json=body)
+        assert answer.status_code == status, (path, answer.text)
+        assert isinstance(answer.json()["error"], str)
+        assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("flags", [["--exit-after-tokens", "3", "--tps", "50"], ["--error-after-tokens", "3"]])
+def test_a_stream_that_fails_says_so_and_breaks(make_gateway: Make, flags: list[str]) -> None:
+    """A line with the error, then no clean end."""
+    gateway = make_gateway(args=flags)
+    found: list[Any] = []
+    with (
+        pytest.raises(httpx2.RemoteProtocolError),
+        gateway.client.stream("POST", "/api/chat", json=CHAT) as answer,
+    ):
+        found.extend(json.loads(line) for line in answer.iter_lines())
+    assert isinstance(found[-1]["error"], str)
+    assert not any(line.get("done") for line in found)
+
+
+def test_an_engine_that_dies_in_a_whole_answer_is_a_502(make_gateway: Make) -> None:
+    """Nothing was promised yet."""
+    gateway = make_gateway(args=["--exit-after-tokens", "3"])
+    answer = gateway.client.post("/api/chat", json=CHAT | {"stream": False})
+    assert (answer.status_code, type(answer.json()["error"])) == (502, str)
+
+
+def test_a_client_that_leaves_frees_the_slot(make_gateway: Make) -> None:
+    """As with every other stream."""
+    gateway = make_gateway(args=["--tps", "20", "--tokens", "2000"])
+    with gateway.client.stream("POST", "/api/chat", json=CHAT) as answer:
+        next(answer.iter_lines())
+    eventually(lambda: not gateway.client.get("/slots?model=m").json()[0]["is_processing"])
+
+
+def test_the_hello_probe(make_gateway: Make) -> None:
+    """Claude Code's, and its other one."""
+    gateway = make_gateway()
+    assert gateway.client.head("/api/hello").status_code == gateway.client.head("/").status_code == 200

@@ -1,0 +1,370 @@
+"""Pulling what an alias or a name of the Hub needs, from a fake Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants, snapshot_download
+
+import app.store.fetch
+import app.store.hub
+from app.catalog import Catalog
+from app.config import Settings
+from app.errors import AccessDenied, DiskFull, HubError, NotOnHub, StoreError
+from app.store.hub import Hub
+from app.store.places import Place
+from app.store.progress import Event
+from app.store.pull import MARGIN, Puller, Wanted
+from tests.support.fake_hub import FakeHub, Fault
+from tests.support.fake_hub.repos import File
+from tests.support.gateway import eventually
+from tests.support.hub_models import model, shards
+
+REPO = "unsloth/GLM-4.7-GGUF"
+Q2, Q4 = shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3), shards("Q4_K_M/GLM-4.7-Q4_K_M", 2)
+FILES = Q2 | Q4 | {"README.md": b"# GLM", "mmproj-BF16.gguf": model()}
+WANTED = Wanted(REPO, quantization="UD-Q2_K_XL")
+DRAFT = "unsloth/GLM-4.5-Air-GGUF"
+
+
+class Here:
+    """A Hub, a folder for models, and what was told."""
+
+    def __init__(self, hub: FakeHub, folder: Path) -> None:
+        self.hub = hub
+        self.folder = folder
+        self.settings = Settings(models_dir=folder / "models")
+        self.repo = hub.add(REPO, FILES)
+        self.events: list[Event] = []
+
+    def puller(self, token: str | None = None, **options: Any) -> Puller:
+        hub = Hub(self.hub.url, token, sleep=lambda _: None)
+        return Puller(self.settings, hub, self.events.append, **options)
+
+    def pull(self, *wanted: Wanted, token: str | None = None, **options: Any) -> list[Path]:
+        return self.puller(token).pull(wanted or [WANTED], **options)
+
+    def place(self, path: str) -> Place:
+        return Place(self.settings.models_dir, REPO, path)
+
+    def has(self, files: dict[str, bytes]) -> bool:
+        return all(self.place(path).final.read_bytes() == content for path, content in files.items())
+
+    @property
+    def notes(self) -> str:
+        return "\n".join(event.text for event in self.events if event.kind == "note")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    """Without the waits between tries, and without the person's own token and cache."""
+    monkeypatch.setattr(app.store.fetch, "delay", lambda attempt, wish, _: 0.0)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    with FakeHub() as hub:
+        yield Here(hub, tmp_path)
+
+
+def test_every_shard_and_nothing_else_at_one_revision(here: Here) -> None:
+    """The paths come in order, as the catalog finds them."""
+    assert here.pull() == [here.place(path).final for path in sorted(Q2)]
+    assert here.has(Q2)
+    assert {record.revision for path in Q2 if (record := here.place(path).record())} == {here.repo.head}
+    assert {asked.path for asked in here.hub.fetched} == set(Q2)
+
+
+def test_what_is_complete_is_not_fetched_again(here: Here) -> None:
+    here.pull()
+    here.hub.fetched.clear()
+    here.pull()
+    assert not here.hub.fetched
+
+
+def test_a_file_that_others_put_there_is_hashed_and_kept(here: Here) -> None:
+    """As snapshot_download leaves it; the next pull does not even hash it."""
+    snapshot_download(REPO, local_dir=here.settings.models_dir / REPO, endpoint=here.hub.url, allow_patterns="*Q2*")
+    here.hub.fetched.clear()
+    here.pull()
+    assert not here.hub.fetched and any(event.kind == "checking" for event in here.events)
+    here.events.clear()
+    here.pull()
+    assert not any(event.kind == "checking" for event in here.events)
+
+
+def test_an_alias_needs_its_target_and_its_draft(here: Here) -> None:
+    """And what was pulled is what the catalog then finds."""
+    from app.store.commands import wanted_by
+
+    draft = {"GLM-4.5-Air-UD-Q4_K_XL.gguf": model()}
+    here.hub.add(DRAFT, draft)
+    entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "draft": {"repo": DRAFT, "include": "*UD-Q4_K_XL*"}}
+    settings = Settings.model_validate({"models_dir": here.settings.models_dir, "models": {"glm": entry}})
+    files = here.pull(*wanted_by(settings, ["glm"], None))
+    spec = Catalog(settings).spec("glm")
+    assert spec.target == files[0] and spec.draft == files[-1] and len(files) == 4
+
+
+def test_a_set_that_was_begun_goes_on_at_its_revision(here: Here) -> None:
+    """Though the Hub has a newer one meanwhile: shards of two uploads make no model. It is said."""
+    last = sorted(Q2)[-1]
+    here.hub.order(last, Fault(status=500, stays=True))
+    with pytest.raises(HubError):
+        here.pull()
+    here.hub.faults.clear()
+    old, new = here.repo.head, shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3)
+    here.repo.commit(new)
+    here.pull()
+    assert here.has(Q2) and "has changed on the Hub" in here.notes and old[:12] in here.notes
+    here.pull(update=True)
+    assert here.has(new)
+
+
+def test_a_revision_that_is_gone_is_said(here: Here) -> None:
+    here.pull()
+    first = here.repo.head
+    here.repo.commit(shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3))
+    del here.repo.commits[first]
+    with pytest.raises(StoreError, match="--update fetches the new one"):
+        here.pull()
+    assert here.has(Q2)
+
+
+def test_a_new_commit_that_leaves_the_files_alone_changes_nothing(here: Here) -> None:
+    here.pull()
+    here.repo.commit(FILES | {"README.md": b"new"})
+    here.hub.fetched.clear()
+    here.pull()
+    assert not here.hub.fetched and not here.notes
+
+
+def test_a_file_that_is_another_is_not_overwritten_unasked(here: Here) -> None:
+    path = sorted(Q2)[0]
+    here.place(path).prepare()
+    here.place(path).final.write_bytes(b"mine")
+    with pytest.raises(StoreError, match="not what the Hub has"):
+        here.pull()
+    assert here.place(path).final.read_bytes() == b"mine"
+    here.pull(update=True)
+    assert here.has(Q2)
+
+
+def test_the_disk_is_checked_first(here: Here) -> None:
+    """With a margin, and less what is here already; nothing is fetched when it does not fit."""
+    size = sum(map(len, Q2.values()))
+    with pytest.raises(DiskFull, match="Make room"):
+        here.puller(free=lambda _: size + MARGIN - 1).pull([WANTED])
+    assert not here.hub.fetched
+    here.puller(free=lambda _: size + MARGIN).pull([WANTED])
+    here.puller(free=lambda _: 0).pull([WANTED])
+    assert here.has(Q2)
+
+
+def test_several_models_that_match_are_named(here: Here) -> None:
+    with pytest.raises(StoreError, match=r"2 models there match; name one, such as hf:.*Q4_K_M.*UD-Q2_K_XL"):
+        here.pull(Wanted(REPO))
+    with pytest.raises(StoreError, match=r"no GGUF model there is 'Q9'. There are: Q4_K_M, UD-Q2_K_XL"):
+        here.pull(Wanted(REPO, quantization="Q9"))
+
+
+def test_a_name_that_is_not_there_brings_near_ones(here: Here) -> None:
+    with pytest.raises(NotOnHub, match=rf"Near names: {REPO}"):
+        here.pull(Wanted("unsloth/GLM-4.8-GGUF"))
+
+
+def test_gated_repos_say_what_is_missing(here: Here) -> None:
+    """A token, or the licence's page; with both it works."""
+    here.repo.gated, here.repo.allowed = True, {"hf_good"}
+    page = f"{here.hub.url}/{REPO}"
+    with pytest.raises(AccessDenied, match=f"accept it at {page}, then set HF_TOKEN"):
+        here.pull()
+    with pytest.raises(AccessDenied, match=f"account has not accepted: do so at {page}"):
+        here.pull(token="hf_other")
+    with pytest.raises(AccessDenied, match="token in HF_TOKEN is not accepted"):
+        here.pull(token="hf_invalid")
+    here.pull(token="hf_good")
+    assert here.has(Q2)
+
+
+def test_a_private_repo_says_that_a_token_may_be_missing(here: Here) -> None:
+    here.repo.private = True
+    with pytest.raises(NotOnHub, match="or it is private and HF_TOKEN is not set"):
+        here.pull()
+
+
+def test_the_token_stays_with_the_hub(here: Here) -> None:
+    """The host of the bytes is another."""
+    here.pull(token="hf_secret")
+    assert {asked.token for asked in here.hub.asked} == {"Bearer hf_secret"}
+    assert here.hub.fetched and {asked.token for asked in here.hub.fetched} == {None}
+
+
+def test_the_hub_itself_may_be_busy(here: Here) -> None:
+    """Retry-After is what is waited."""
+    waits: list[float] = []
+    here.hub.page_faults.extend([Fault(status=429, retry_after="5"), Fault(status=503)])
+    hub = Hub(here.hub.url, sleep=waits.append)
+    assert hub.listing(REPO).revision == here.repo.head
+    assert 5 <= waits[0] <= 6 and waits[1] <= 2
+    here.hub.page_faults.append(Fault(status=500, stays=True))
+    with pytest.raises(HubError, match="answers 500"):
+        hub.listing(REPO)
+
+
+def test_a_hub_that_is_not_there_is_said(here: Here) -> None:
+    with pytest.raises(HubError, match="cannot be reached"):
+        Hub("http://127.0.0.1:9", sleep=lambda _: None).listing(REPO)
+
+
+@pytest.mark.parametrize("name", ["../../../evil.gguf", "/tmp/evil.gguf", "a/../../evil.gguf", ".tandem/evil.gguf"])
+def test_a_hostile_name_leads_nowhere(here: Here, name: str) -> None:
+    """The Hub's listing is untrusted."""
+    here.hub.add("org/evil", {name: model()})
+    with pytest.raises(StoreError, match="no safe path"):
+        here.pull(Wanted("org/evil"))
+    assert not list(here.folder.rglob("evil*")) and not here.hub.fetched
+
+
+def test_a_link_that_leads_out_is_not_followed(here: Here) -> None:
+    outside = here.folder / "outside"
+    outside.mkdir()
+    (here.settings.models_dir / REPO).parent.mkdir(parents=True)
+    (here.settings.models_dir / REPO).symlink_to(outside, target_is_directory=True)
+    with pytest.raises(StoreError, match="leads out of"):
+        here.pull()
+    assert not list(outside.iterdir())
+
+
+def test_a_size_that_the_hub_contradicts_is_said(here: Here) -> None:
+    here.hub.add("org/liar", {"m.gguf": File(model(), said_size=10)})
+    with pytest.raises(StoreError, match="announced 10 bytes, the server has"):
+        here.pull(Wanted("org/liar"))
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"m-00001-of-00002.gguf": model(shard=(0, 2)), "m-00002-of-00002.gguf": model(shard=(1, 3))}, "belong"),
+        ({"m-00001-of-00002.gguf": model(shard=(0, 2)), "m-00002-of-00002.gguf": model(shard=(0, 2))}, "belong"),
+        ({"m-00001-of-00002.gguf": model(shard=(0, 2))}, "1 of 2 shards"),
+        ({"m.gguf": b"<!doctype html>"}, "not a GGUF"),
+        ({"m.gguf": model(architecture=None)}, "no architecture"),
+    ],
+)
+def test_headers_are_checked_at_the_end(here: Here, files: dict[str, bytes], said: str) -> None:
+    here.hub.add("org/odd", files)
+    with pytest.raises(Exception, match=said):
+        here.pull(Wanted("org/odd"))
+
+
+def test_the_hubs_own_cache_is_used_in_place(here: Here) -> None:
+    """And said so; a file there with wrong bytes is not."""
+    snapshot_download(REPO, endpoint=here.hub.url, allow_patterns="*Q2*")
+    first, *others = sorted(Q2)
+    damaged = next((here.folder / "hf").rglob(first.rpartition("/")[2])).resolve()
+    damaged.write_bytes(Q2[first][:-1] + bytes([Q2[first][-1] ^ 1]))
+    here.hub.fetched.clear()
+    here.pull()
+    assert here.has(Q2) and {asked.path for asked in here.hub.fetched} == {first}
+    assert all(here.place(path).final.is_symlink() for path in others)
+    assert here.notes.count("used in place") == 2 and here.notes.count("wrong bytes") == 1
+
+
+def test_two_pulls_at_once_work_as_one(here: Here) -> None:
+    """The second waits, shows how far the first has got, and fetches nothing."""
+    path = sorted(Q2)[0]
+    here.hub.order(path, Fault(rate=60_000))
+    other = Here(here.hub, here.folder)
+    here.hub.repos[REPO] = here.repo
+    first = threading.Thread(target=here.pull)
+    first.start()
+    eventually(lambda: here.hub.fetched)
+    other.pull()
+    first.join()
+    assert any(event.kind == "waiting" and event.path == path for event in other.events)
+    assert here.has(Q2)
+    assert {p: here.hub.sent[p] for p in Q2} == {p: len(content) for p, content in Q2.items()}
+
+
+def _command(here: Here, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TANDEM_"))}
+    own |= {"HF_ENDPOINT": here.hub.url, "HF_HOME": str(here.folder / "home"), "TANDEM_MODELS_DIR": "models"} | env
+    root = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, "-m", "app", *words],
+        env=own | {"PYTHONPATH": root},
+        cwd=here.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command_speaks_to_hf_endpoint_and_prints_the_entry(here: Here) -> None:
+    """Plain lines where there is no terminal."""
+    done = _command(here, "pull", f"hf:{REPO}:UD-Q2_K_XL")
+    assert done.returncode == 0, done.stderr
+    assert here.has(Q2)
+    assert '  "unsloth/GLM-4.7":\n' in done.stderr and "target: {repo: unsloth/GLM-4.7-GGUF" in done.stderr
+
+
+def test_the_command_prints_json_events(here: Here) -> None:
+    done = _command(here, "pull", f"hf:{REPO}", "--include", "*UD-Q2*", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["path"] for event in events if event["kind"] == "done"] == sorted(Q2)
+    assert events[0]["kind"] == "plan" and events[0]["size"] == sum(map(len, Q2.values()))
+
+
+def test_add_writes_the_entry_and_keeps_the_comments(here: Here) -> None:
+    """What it writes is what the catalog finds; an alias that is there stays as it is."""
+    file = here.folder / "tandem.yaml"
+    file.write_text("# mine\nport: 8000  # the usual\nmodels:\n  # a friend's\n  far: {url: 'http://127.0.0.1:9'}\n")
+    words = ("pull", f"hf:{REPO}:UD-Q2_K_XL", "--add", "glm")
+    done = _command(here, *words)
+    assert done.returncode == 0, done.stderr
+    text = file.read_text()
+    assert all(comment in text for comment in ("# mine", "# the usual", "# a friend's", "'http://127.0.0.1:9'"))
+    from app.config import load_settings
+
+    settings = load_settings(file, models_dir=here.settings.models_dir)
+    assert Catalog(settings).spec("glm").target == here.place(sorted(Q2)[0]).final
+    again = _command(here, *words)
+    assert again.returncode == 1 and "is there already" in again.stderr and file.read_text() == text
+
+
+def test_offline_nothing_is_asked(here: Here) -> None:
+    """What is complete is enough; what is not is said."""
+    name = f"hf:{REPO}:UD-Q2_K_XL"
+    missing = _command(here, "pull", name, HF_HUB_OFFLINE="1")
+    assert missing.returncode == 1 and "HF_HUB_OFFLINE is set" in missing.stderr and not here.hub.asked
+    here.pull()
+    here.hub.asked.clear()
+    done = _command(here, "pull", name, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0 and "not compared with the Hub" in done.stderr and not here.hub.asked
+
+
+def test_the_lock_ends_with_its_holder(here: Here) -> None:
+    """However it ends: the kernel lets go of it."""
+    path = sorted(Q2)[0]
+    place = here.place(path)
+    place.prepare()
+    program = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); time.sleep(9)"
+    holder = subprocess.Popen([sys.executable, "-c", program, str(place.lock)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    pulling = threading.Thread(target=here.pull)
+    pulling.start()
+    eventually(lambda: any(event.kind == "waiting" for event in here.events))
+    assert not here.hub.fetched
+    holder.kill()
+    pulling.join()
+    holder.communicate()
+    assert here.has(Q2)

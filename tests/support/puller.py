@@ -1,0 +1,75 @@
+"""`python -m tests.support.puller JSON`: downloads one file, and kills itself at a point that was asked for.
+
+`kill_at` counts the system calls that matter, each of them a point between two states on disk: writes of blocks, lines
+of the journal, syncs, renames. `torn` does half of that call first, where it is a write. The bytes that were received
+are counted in `counted`, a file, since nothing else of this process survives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from app.store.download import download
+from app.store.fetch import Address
+from app.store.places import Place
+from app.store.ranges import Identity
+
+
+class Direct:
+    """Knows where the bytes are without asking."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def address(self, identity: Identity) -> Address:
+        return Address(self._url, self._url)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def mine_the_calls(kill_at: int | None, torn: bool, counted: str) -> None:
+    lock, calls = threading.Lock(), 0
+    tally = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    real = {name: getattr(os, name) for name in ("pwrite", "write", "fsync", "replace", "ftruncate")}
+
+    def wrapped(name: str) -> Any:
+        def call(*args: Any) -> Any:
+            nonlocal calls
+            with lock:
+                calls += 1
+                if name == "pwrite":
+                    real["write"](tally, b"%d\n" % len(args[1]))
+                if calls == kill_at:
+                    if torn and name in ("pwrite", "write"):
+                        real[name](args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
+                    die()
+            return real[name](*args)
+
+        return call
+
+    for name in real:
+        setattr(os, name, wrapped(name))
+
+
+def main() -> None:
+    order = json.loads(sys.argv[1])
+    place = Place(Path(order["models_dir"]), order["identity"]["repo"], order["identity"]["path"])
+    place.prepare()
+    mine_the_calls(order["kill_at"], order["torn"], order["counted"])
+    with httpx2.Client(trust_env=False) as client:
+        identity = Identity(**order["identity"])
+        download(place, identity, Direct(order["url"]), client, lambda _: None, block=order["block"], workers=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Ollama's requests in llama-server's words."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.api.ollama.request import Asked, model_of, translate
+from app.errors import InvalidBody, ModelRequired
+
+
+def asked(path: str, **fields: Any) -> Asked:
+    return translate(path, json.dumps({"model": "m"} | fields).encode())
+
+
+def test_a_chat_streams_unless_told_otherwise() -> None:
+    """As Ollama does; the usage that the last line tells is asked for."""
+    found = asked("/api/chat", messages=[{"role": "user", "content": "x"}])
+    assert (found.target, found.stream, found.kind) == ("/v1/chat/completions", True, "chat")
+    assert found.body == {
+        "model": "m",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "messages": [{"role": "user", "content": "x"}],
+    }
+    assert not asked("/api/chat", messages=[{"role": "user", "content": "x"}], stream=False).stream
+
+
+def test_options_become_sampling_fields() -> None:
+    """By llama-server's names; what belongs to loading, and what is null, is left out."""
+    options = {"num_predict": 5, "temperature": 0, "stop": ["a"], "num_ctx": 4096, "num_gpu": 9, "seed": None}
+    body = asked("/api/generate", prompt="x", options=options, stream=False).body
+    assert body.items() >= {"max_tokens": 5, "temperature": 0, "stop": ["a"]}.items()
+    assert not {"num_predict", "num_ctx", "num_gpu", "seed"} & body.keys()
+
+
+def test_generate_is_a_chat_unless_raw_or_between_two_texts() -> None:
+    """A prompt goes through the model's template; `raw` does not, `suffix` fills in."""
+    found = asked("/api/generate", prompt="x", system="s")
+    assert found.target == "/v1/chat/completions"
+    assert [message["role"] for message in found.body["messages"]] == ["system", "user"]
+    assert asked("/api/generate", prompt="x", raw=True).target == "/v1/completions"
+    found = asked("/api/generate", prompt="x", suffix="y", options={"num_predict": 3})
+    assert found.target == "/infill"
+    assert found.body.items() >= {"input_prefix": "x", "input_suffix": "y", "n_predict": 3}.items()
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"), [("/api/chat", {}), ("/api/chat", {"messages": []}), ("/api/generate", {})]
+)
+def test_nothing_to_say_loads_the_model(path: str, fields: dict[str, Any]) -> None:
+    """How Ollama's clients warm a model up."""
+    assert asked(path, **fields).loading
+
+
+def test_images_are_data() -> None:
+    """Base64 by itself here, a data URL there."""
+    content = asked("/api/chat", messages=[{"role": "user", "content": "x", "images": ["/9j/abc"]}]).body["messages"][0]
+    assert content["content"][1]["image_url"]["url"] == "data:image/jpeg;base64,/9j/abc"
+
+
+def test_tools_and_their_answers() -> None:
+    """Arguments are text there and an object here; answers find their call by the tool's name."""
+    calls = [{"function": {"name": name, "arguments": {"a": 1}}} for name in ("one", "two")]
+    messages = [
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "tool_name": "two", "content": "2"},
+        {"role": "tool", "tool_name": "one", "content": "1"},
+    ]
+    first, two, one = asked("/api/chat", messages=messages, tools=[{"type": "function"}]).body["messages"]
+    assert [json.loads(call["function"]["arguments"]) for call in first["tool_calls"]] == [{"a": 1}] * 2
+    assert (one["tool_call_id"], two["tool_call_id"]) == tuple(call["id"] for call in first["tool_calls"])
+
+
+def test_format_and_think() -> None:
+    """A schema, or any JSON; thinking on, off, or so much of it."""
+    body = asked("/api/generate", prompt="x", format={"type": "object"}, think=False).body
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    body = asked("/api/generate", prompt="x", format="json", think="high").body
+    assert body["response_format"] == {"type": "json_object"}
+    assert body["chat_template_kwargs"]["reasoning_effort"] == "high"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/chat", {"model": 5}),
+        ("/api/chat", {"stream": "yes"}),
+        ("/api/chat", {"messages": "x"}),
+        ("/api/chat", {"messages": ["x"]}),
+        ("/api/chat", {"messages": [{"role": "user", "images": "x"}]}),
+        ("/api/chat", {"messages": [{"role": "assistant", "tool_calls": [{}]}]}),
+        ("/api/chat", {"messages": [{"role": "assistant", "tool_calls": 5}]}),
+        ("/api/generate", {"prompt": "x", "options": [1]}),
+        ("/api/generate", {"prompt": "x", "format": 5}),
+        ("/api/generate", {"prompt": "x", "think": 5}),
+        ("/api/embed", {}),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_words(path: str, fields: dict[str, Any]) -> None:
+    """A 400 that names the field, never a fault of ours."""
+    with pytest.raises(InvalidBody, match="'"):
+        asked(path, **fields)
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_object(raw: bytes) -> None:
+    """Whatever it is."""
+    with pytest.raises(InvalidBody):
+        translate("/api/chat", raw)
+
+
+def test_the_name_alone() -> None:
+    """Older clients say `name`."""
+    assert model_of(b'{"name": "a"}') == model_of(b'{"model": "a"}') == "a"
+    with pytest.raises(ModelRequired):
+        model_of(b"{}")

@@ -1,0 +1,195 @@
+"""Causes and advice from llama-server's own last words, as recorded on real runs."""
+
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.diagnose import diagnose
+
+FIT = "0.00.009.267 E common_fit_params: encountered an error while trying to fit params to free device memory: "
+GAVE_UP = "0.00.010.000 E srv  llama_server: exiting due to model loading error"
+
+
+def load(path: str, *causes: str, draft: bool = False) -> list[str]:
+    """The lines of a failed load as b11434 writes them: everything twice, because of the fit step."""
+    once = [
+        *(f"0.00.009.000 E {cause}" for cause in causes),
+        f"0.00.009.138 E llama_model_load: error loading model: llama_model_loader: failed to load model from {path}",
+        "0.00.009.195 E llama_model_load_from_file_impl: failed to load model",
+    ]
+    last = f"0.00.009.300 E srv    load_model: failed to load {'draft ' if draft else ''}model, '{path}'"
+    return [*once, FIT + "failed to load model", *once, last, GAVE_UP]
+
+
+OPEN = "gguf_init_from_file: failed to open GGUF file 'm/no.gguf' (No such file or directory)"
+MAGIC = "gguf_init_from_reader: invalid magic characters: '<htm', expected 'GGUF'"
+BOUNDS = (
+    "llama_model_load: error loading model: tensor 'token_embd.weight' data is not within the file bounds, "
+    "model is corrupted or incomplete"
+)
+ARCH = "llama_model_load: error loading model: unknown model architecture: 'unicornlm'"
+PORT = "0.00.012 E srv         start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18102"
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "permanent", "quoted"),
+    [
+        (load("m/no.gguf", OPEN), "missing_file", True, "m/no.gguf"),
+        (load("m/x.gguf", MAGIC), "not_gguf", True, "GGUF"),
+        (load("m/x.gguf", BOUNDS), "truncated", True, "incomplete"),
+        (load("m/x.gguf", ARCH), "unknown_architecture", True, "unicornlm"),
+        (load("m/no.gguf", OPEN, draft=True), "missing_file", True, "m/no.gguf"),
+        (load("m/d.gguf", draft=True), "draft_failed", True, "m/d.gguf"),
+        ([PORT, "0.00.013 E srv  llama_server: exiting due to HTTP server error"], "port_taken", False, "18102"),
+        (["error: invalid argument: --no-such"], "unknown_flag", True, "--no-such"),
+        (['error while handling argument "--port": stoi', "", "usage:"], "bad_value", True, "--port"),
+        (['error while handling argument "--device": invalid device: CUDA9'], "bad_device", True, "CUDA9"),
+        (
+            [
+                "0.00.368.736 E ggml_aligned_malloc: insufficient memory (attempted to allocate 43948.12 MB)",
+                "0.3 E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 46082949120",
+                "0.3 E ggml_backend_buft_alloc_buffer_n_default: failed to allocate CPU buffer of size 46082949120",
+                "0.00.372.809 E llama_init_from_model: failed to initialize the context: "
+                "failed to allocate buffer for kv cache",
+            ],
+            "host_memory",
+            False,
+            "43948.12 MB",
+        ),
+        (
+            [
+                "0.1 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 4096.00 MiB on device 0: "
+                "cudaMalloc failed: out of memory",
+                "0.1 E alloc_tensor_range: failed to allocate CUDA0 buffer of size 4294967296",
+            ],
+            "device_memory",
+            False,
+            "4096.00 MiB",
+        ),
+        (["0.1 E llama_model_load: error loading model: unable to allocate CUDA0 buffer"], "device_memory", False, ""),
+    ],
+)
+def test_a_failed_load_is_named_by_its_most_specific_line(
+    log: list[str], code: str, permanent: bool, quoted: str
+) -> None:
+    """Exit code 1 says nothing; generic lines about the same failure surround the one that matters."""
+    found = diagnose(1, log)
+    assert (found.code, found.permanent) == (code, permanent)
+    assert quoted in found.cause
+    assert found.cause.endswith(".")
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("returncode", "code", "permanent"),
+    [
+        (-signal.SIGILL, "illegal_instruction", True),
+        (-signal.SIGKILL, "killed", False),
+        (-signal.SIGSEGV, "crashed", False),
+        (-signal.SIGBUS, "signalled", False),
+        (126, "not_executable", True),
+        (127, "not_found", True),
+        (3, "exited", False),
+        (0, "exited", False),
+        (None, "exited", False),
+    ],
+)
+def test_without_a_telling_line_the_exit_decides(returncode: int | None, code: str, permanent: bool) -> None:
+    """A signal leaves no message; the kernel's killer neither."""
+    found = diagnose(returncode, ["0.1 I cmn          init: llama threadpool init, n_threads = 2"])
+    assert (found.code, found.permanent) == (code, permanent)
+
+
+def test_a_missing_library_is_the_loaders_line() -> None:
+    """The loader exits with 127, as a shell does for a missing program."""
+    line = "llama-server: error while loading shared libraries: libcudart.so.12: cannot open shared object file"
+    found = diagnose(127, [line])
+    assert found.code == "missing_library"
+    assert "libcudart.so.12" in found.cause
+
+
+def test_an_assertion_is_quoted() -> None:
+    """It is what to search the tracker for."""
+    line = 'speculative.cpp:1: GGML_ASSERT(target_layer_ids_n > 0 && "DFlash model has no target_layer_ids") failed'
+    found = diagnose(-signal.SIGABRT, [line])
+    assert (found.code, found.permanent) == ("assertion", True)
+    assert "target_layer_ids_n > 0" in found.cause
+
+
+def test_a_hang_is_its_own_cause_whatever_the_log_says() -> None:
+    """The one who watched knows which limit was passed."""
+    found = diagnose(None, [PORT], hung="no log output for 60 s")
+    assert (found.code, found.permanent) == ("hung", False)
+    assert "no log output for 60 s" in found.cause
+
+
+def test_the_tail_is_short_and_plain() -> None:
+    """20 lines, without colours and blank lines, none longer than 500 characters."""
+    tail = diagnose(1, [*(f"line {n}" for n in range(40)), "", "\x1b[31mred\x1b[0m", "x" * 900]).log_tail
+    assert len(tail) == 20
+    assert tail[-2] == "red"
+    assert len(tail[-1]) == 500
+
+
+LINES = st.lists(st.text() | st.sampled_from([*load("{x}", OPEN, MAGIC), "error: invalid argument: {0} {9} {model}"]))
+
+
+@given(LINES)
+def test_no_log_makes_it_fail(log: list[str]) -> None:
+    """A diagnosis that raises would hide what it should explain."""
+    assert diagnose(1, log).cause
+
+
+@given(st.none() | st.integers(), LINES)
+def test_no_exit_code_makes_it_fail(returncode: int | None, log: list[str]) -> None:
+    """Most real-time signals have no name in Python."""
+    assert diagnose(returncode, log).cause
+    assert diagnose(-40, log).cause
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        (load("m/x.gguf", MAGIC), "The model m/x.gguf is not GGUF."),
+        (load("m/x.gguf", "gguf_init_from_reader: failed to read magic"), "The model m/x.gguf is empty."),
+        (load("m/x.gguf", "gguf_init_from_reader: failed to read header"), "The model m/x.gguf is incomplete."),
+        (load("m/d.gguf", BOUNDS, draft=True), "The draft model m/d.gguf is incomplete."),
+        (load("m/d.gguf", MAGIC, draft=True), "The draft model m/d.gguf is not GGUF."),
+        (load("m/x.gguf"), "The model m/x.gguf cannot be loaded."),
+        # August 2025, without the reason
+        (load("a.gguf", "gguf_init_from_file: failed to open GGUF file 'a.gguf'"), "The file a.gguf cannot be opened."),
+    ],
+)
+def test_the_cause_names_the_file_and_whether_it_is_the_draft(log: list[str], cause: str) -> None:
+    """Of two models with several shards each, one has to be downloaded again."""
+    assert diagnose(1, log).cause == cause
+
+
+def test_a_bad_device_names_the_flag() -> None:
+    """The target's and the draft's devices are two keys."""
+    found = diagnose(1, ['error while handling argument "--device-draft": invalid device: CUDA9'])
+    assert found.cause == "There is no device CUDA9, which --device-draft asks for."
+
+
+def test_a_removed_flag_is_told_with_its_successor() -> None:
+    """llama-server says it itself."""
+    words = "the argument has been removed. use --spec-draft-n-max or --spec-ngram-mod-n-max"
+    found = diagnose(1, [f'error while handling argument "--draft-max": {words}'])
+    assert found.code == "removed_flag"
+    assert found.cause.endswith("use --spec-draft-n-max or --spec-ngram-mod-n-max.")
+
+
+def test_an_abort_quotes_its_line_and_may_be_tried_again() -> None:
+    """GGML_ABORT ends a process whose RPC server has gone, among others."""
+    line = "ggml-rpc.cpp:519: Remote RPC server crashed or returned malformed response"
+    found = diagnose(-signal.SIGABRT, [line])
+    assert (found.code, found.permanent) == ("aborted", False)
+    assert line in found.cause
+
+
+def test_a_wrappers_exit_code_is_read_as_the_signal() -> None:
+    """Shell scripts and containers say 128 + signal."""
+    assert diagnose(137, []).code == "killed"
+    assert diagnose(134, []).code == "aborted"

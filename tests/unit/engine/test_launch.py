@@ -1,0 +1,84 @@
+"""Launch plans: the whole command line, the whole environment, every file."""
+
+import shlex
+from pathlib import Path
+
+from app.catalog import ModelSpec
+from app.engine.dialect import Dialect
+from app.engine.launch import LaunchPlan, build_plan, child_environment
+from app.engine.locate import EngineBinary
+from app.entries import LocalEntry
+from app.modes import PLAIN
+
+DIALECT = Dialect.from_help((Path(__file__).parents[2] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8"))
+ENGINE = EngineBinary(command=("/opt/llama-server",), files=(), origin="llama-server on PATH")
+HOME = Path("/state/empty")
+
+
+def plan(environ: dict[str, str] | None = None, **keys: object) -> LaunchPlan:
+    target, draft = Path("/m/a b-00001-of-00002.gguf"), Path("/m/d.gguf")
+    entry = LocalEntry.model_validate({"target": {"path": target}, "draft": {"path": draft}, **keys})
+    spec = ModelSpec("org/model", target, draft, entry, entry.chain or PLAIN)
+    return build_plan(spec, ENGINE, DIALECT, port=8001, environ=environ or {}, config_home=HOME)
+
+
+def test_files_are_all_shards_of_target_and_draft() -> None:
+    """Whatever changes on disk and matters is watched; argv names first shards only."""
+    names = [path.name for path in plan().files]
+    assert names == ["a b-00001-of-00002.gguf", "a b-00002-of-00002.gguf", "d.gguf"]
+
+
+def test_argv_begins_with_the_engine() -> None:
+    """The embedded engine's prefix is several words."""
+    assert plan().argv[:2] == ("/opt/llama-server", "--model")
+
+
+def test_another_port_changes_nothing_else() -> None:
+    """The next free port is a new plan; the old one stays as it was."""
+    before = plan(args=["--no-warmup"])
+    after = before.with_port(8002)
+    assert [(a, b) for a, b in zip(before.argv, after.argv, strict=True) if a != b] == [("8001", "8002")]
+    assert after.argv[after.argv.index("--port") + 1] == "8002"
+    assert after.env == before.env
+
+
+def test_shell_line_can_be_pasted() -> None:
+    """A shell reads back exactly argv."""
+    assert tuple(shlex.split(plan().shell_line())) == plan().argv
+    assert "\n" not in plan().shell_line()
+
+
+def test_environment_is_an_allow_list() -> None:
+    """llama-server reads LLAMA_ARG_* and keys from its environment; none of ours reaches it."""
+    outside = {
+        "PATH": "/bin",
+        "HOME": "/h",
+        "LD_LIBRARY_PATH": "/l",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "GGML_CUDA_NO_PINNED": "1",
+        "LLAMA_ARG_CTX_SIZE": "1",
+        "LLAMA_API_KEY": "k",
+        "HF_TOKEN": "t",
+        "AIP_MODE": "PREDICTION",
+        "OPENAI_API_KEY": "s",
+        "XDG_CONFIG_HOME": "/h/.config",
+        "LLAMA_SERVER_ROUTER_PORT": "1",
+    }
+    assert child_environment(outside, {}, HOME) == {
+        **{name: outside[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")},
+        "GGML_CUDA_NO_PINNED": "1",
+        "GGML_NO_BACKTRACE": "1",
+        "XDG_CONFIG_HOME": str(HOME),
+    }
+
+
+def test_an_entrys_own_environment_wins() -> None:
+    """`env` of an entry is said on purpose, whatever its name."""
+    env = plan({"CUDA_VISIBLE_DEVICES": "0"}, env={"CUDA_VISIBLE_DEVICES": 1, "LLAMA_ARG_POLL": "0"}).env
+    assert env["CUDA_VISIBLE_DEVICES"] == "1"
+    assert env["LLAMA_ARG_POLL"] == "0"
+
+
+def test_notes_come_from_the_translation() -> None:
+    """`plan` prints them."""
+    assert [note.key for note in plan().notes] == ["draft"]

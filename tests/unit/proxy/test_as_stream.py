@@ -1,0 +1,96 @@
+"""Which whole answers are asked for as streams."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.proxy.as_stream import as_stream
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+SAID = [{"role": "user", "content": "Hello"}]
+
+
+def asked(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[str, Any] | None:
+    body = as_stream(target, json.dumps({"messages": SAID} | fields).encode(), drafts=drafts)
+    return None if body is None else json.loads(body)
+
+
+@pytest.mark.parametrize("target", [CHAT, COMPLETIONS, "/chat/completions", CHAT + "?a=b"])
+@pytest.mark.parametrize("given", [{}, {"stream": False}, {"stream": None}, {"stream_options": None}])
+def test_a_stream_is_asked_for_with_its_usage(target: str, given: dict[str, Any]) -> None:
+    """Two fields are exchanged or added."""
+    expected = {"stream": True, "stream_options": {"include_usage": True}, "messages": SAID}
+    assert asked(target, **given) == expected
+
+
+@given(st.dictionaries(st.sampled_from(["include_usage", "x"]), st.none() | st.booleans()))
+def test_a_clients_own_options_are_exchanged(options: dict[str, Any]) -> None:
+    """They mean nothing to a whole answer; the usage has to come."""
+    answer = asked(stream_options=options)
+    assert answer is not None and answer["stream_options"] == {"include_usage": True}
+
+
+def test_nothing_else_is_written_anew() -> None:
+    """Numbers, order and white space are the client's."""
+    body = b'{ "seed": 1.50,\n "stream" : false, "stream_options": {"a": [1, {"stream": 2}]}, "messages": [] }'
+    assert as_stream(CHAT, body, drafts=False) == (
+        b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, "messages": [] }'
+    )
+
+
+@pytest.mark.parametrize("target", ["/completions", "/completion", "/v1/responses", "/v1/messages", "/v1/embeddings"])
+def test_other_endpoints_are_asked_as_they_are(target: str) -> None:
+    """Native completions, and what is no completion."""
+    assert asked(target) is None
+    assert as_stream("/slots", None, drafts=False) is None
+
+
+ASSISTANT = [*SAID, {"role": "assistant", "content": "Hello my"}]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"verbose": True},
+        {"n_indent": 2},
+        {"messages": ASSISTANT},
+        {"continue_final_message": True},
+        {"logprobs": True},
+        {"n_probs": 1},
+        {"stop": "ab", "max_tokens": 5},
+        {"stop": ["a", "é"], "n_predict": 5},
+        {"stop": 5, "max_completion_tokens": 5},
+        {"stream_options": 5},
+        {"stream_options": {"include_usage": "yes"}},
+        {"messages": "no list"},
+    ],
+)
+def test_what_a_stream_does_not_tell_in_full_is_asked_directly(fields: dict[str, Any]) -> None:
+    """So is what the engine may have to refuse in its own words."""
+    assert asked(**fields) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stop": "ab"},
+        {"stop": ["\n"], "max_tokens": 5},
+        {"stop": [], "max_tokens": 5},
+        {"return_tokens": True, "return_progress": True, "timings_per_token": True},
+        {"n": 2, "tools": [], "verbose": False, "logprobs": False},
+    ],
+)
+def test_what_a_stream_tells_is_asked_as_one(fields: dict[str, Any]) -> None:
+    """Stop words of one byte, or without a limit; fields that only streams know."""
+    assert asked(**fields) is not None
+
+
+def test_log_probabilities_of_completions() -> None:
+    """Streams of completions have them all, but for stop words and drafted tokens."""
+    assert asked(COMPLETIONS, logprobs=2) is not None
+    assert asked(COMPLETIONS, logprobs=2, stop="a") is None
+    assert asked(COMPLETIONS, logprobs=2, drafts=True) is None
+    assert asked(COMPLETIONS, drafts=True) is not None

@@ -1,0 +1,153 @@
+"""Streams as llama-server b11434 wrote them, and the direct answers to the same requests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.proxy.assemble import Assembly, Whole
+from tests.support.answers import comparable
+
+RECORDED = sorted((Path(__file__).parents[2] / "data/streams").glob("*.sse"))
+CHAT = RECORDED[0].with_name("chat.sse").read_bytes()
+REFUSED = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
+
+
+def assembled(*chunks: bytes) -> Whole | None:
+    assembly = Assembly()
+    for chunk in chunks:
+        assembly.feed(chunk)
+    return assembly.whole()
+
+
+def body(*chunks: bytes) -> dict[str, Any]:
+    whole = assembled(*chunks)
+    assert whole is not None and whole.status == 200
+    answer: dict[str, Any] = json.loads(whole.body)
+    return answer
+
+
+def event(**fields: Any) -> bytes:
+    return b"data: " + json.dumps(fields).encode() + b"\n\n"
+
+
+def said(index: int = 0, **delta: Any) -> bytes:
+    return event(choices=[{"index": index, "finish_reason": None, "delta": delta}], object="chat.completion.chunk")
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_recorded_stream_makes_the_direct_answer(path: Path) -> None:
+    """Field by field and in the same order; ids and times aside."""
+    direct = json.loads(path.with_suffix(".json").read_text())
+    answer = body(path.read_bytes())
+    assert list(answer) == list(direct)
+    assert comparable(answer) == comparable(direct)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_the_cut_does_not_matter(path: Path) -> None:
+    """Byte by byte, and in two at some four hundred places."""
+    stream = path.read_bytes()
+    whole = assembled(stream)
+    assert assembled(*(stream[at : at + 1] for at in range(len(stream)))) == whole
+    for at in range(0, len(stream), 1 + len(stream) // 400):
+        assert assembled(stream[:at], stream[at:]) == whole
+
+
+@given(st.data())
+def test_a_stream_that_ends_early_is_no_answer(data: st.DataObject) -> None:
+    """Nothing but `[DONE]` and its blank line makes it whole."""
+    assert assembled(CHAT[: data.draw(st.integers(0, len(CHAT) - 1))]) is None
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_no_bytes_make_it_raise(chunks: list[bytes]) -> None:
+    """Whatever comes is an answer or is none."""
+    assert assembled(*chunks) is None
+    assembled(b"data: {", *chunks, b"\n\n", DONE)
+
+
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=5)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_interleaved_choices_stay_apart(texts: list[list[str]], random: Any) -> None:
+    """Each in its own order, whatever the order among them; sorted by index at the end."""
+    queues = {index: [said(index, content=text) for text in parts] for index, parts in enumerate(texts)}
+    stream = [said(index, role="assistant", content=None) for index in queues]
+    while waiting := [index for index, queue in queues.items() if queue]:
+        stream.append(queues[random.choice(waiting)].pop(0))
+    choices = body(*stream, DONE)["choices"]
+    assert [choice["message"]["content"] for choice in choices] == ["".join(parts) for parts in texts]
+    assert [choice["index"] for choice in choices] == list(range(len(texts)))
+
+
+def test_usage_and_timings_are_the_first_choices() -> None:
+    """As in a direct answer; each choice's stand right behind its end, and they may come in any order."""
+    stream: list[bytes] = []
+    for index in (1, 0, 2):
+        stream += [
+            said(index, content="x"),
+            event(choices=[], usage={"completion_tokens": index}, timings={"n": index}),
+        ]
+    answer = body(*stream, DONE)
+    assert (answer["usage"], answer["timings"]) == ({"completion_tokens": 0}, {"n": 0})
+
+
+def test_tool_calls_are_put_together_by_index() -> None:
+    """Arguments in pieces; a name that was told again replaces the first; an id that never comes is left out."""
+
+    def call(index: int, **function: str) -> bytes:
+        return said(tool_calls=[{"index": index, "function": function}])
+
+    named = said(tool_calls=[{"index": 0, "id": "c1", "type": "function", "function": {"name": "get"}}])
+    stream = [named, call(1, name="now"), call(0, name="get_it", arguments='{"a"'), call(0, arguments=":1}")]
+    (choice,) = body(*stream, DONE)["choices"]
+    assert choice["message"]["content"] == ""
+    assert choice["message"]["tool_calls"] == [
+        {"type": "function", "function": {"name": "get_it", "arguments": '{"a":1}'}, "id": "c1"},
+        {"type": "function", "function": {"name": "now", "arguments": ""}},
+    ]
+
+
+@pytest.mark.parametrize(("code", "status"), [(400, 400), (503, 503), (None, 500), ("x", 500), (200, 500)])
+def test_an_error_in_the_stream_has_its_own_status(code: Any, status: int) -> None:
+    """The very words of the event, with its code as the status, as they come in one piece."""
+    error = {"error": {"code": code, "message": "Context size has been exceeded."}}
+    whole = assembled(said(content="a"), event(**error))
+    assert whole is not None
+    assert (whole.status, json.loads(whole.body)) == (status, error)
+
+
+def test_an_error_as_older_builds_write_it() -> None:
+    """`error:` is the name of the field, and its value has no object around it."""
+    old = b"error: " + json.dumps(json.loads(REFUSED)["error"]).encode() + b"\n\n"
+    whole = assembled(old)
+    assert whole is not None
+    assert (whole.status, json.loads(whole.body)) == (503, json.loads(REFUSED))
+
+
+def test_what_only_streams_have_is_left_out() -> None:
+    """Pings, `data: null`, progress, and the timings of every token."""
+    progress = event(choices=[], prompt_progress={"total": 1}, timings={"n": 1}, object="chat.completion.chunk")
+    answer = body(b":\n\n", b"data: null\n\n", progress, said(content="a"), event(choices=[], timings={"n": 2}), DONE)
+    assert answer["timings"] == {"n": 2}
+    assert "prompt_progress" not in answer
+
+
+def test_carriage_returns_and_what_nobody_knows_yet() -> None:
+    """Lines may end in CRLF; a new field of the last chunk is passed on."""
+    stream = said(content="a") + event(choices=[], service_tier="x") + DONE
+    assert body(stream.replace(b"\n", b"\r\n"))["service_tier"] == "x"
+
+
+def test_numbers_are_not_written_anew() -> None:
+    """Counts and times pass as the bytes that they came as."""
+    whole = assembled(said(content="a"), b'data: {"choices":[],"timings":{"ms":1.50,"n":1e2}}\n\n', DONE)
+    assert whole is not None and b'"timings":{"ms":1.50,"n":1e2}' in whole.body

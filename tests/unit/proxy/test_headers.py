@@ -1,0 +1,51 @@
+"""What crosses, and what does not."""
+
+from app.proxy.headers import for_client, for_client_of_error, for_upstream
+
+
+def test_client_credentials_and_conversation_never_reach_an_upstream() -> None:
+    """Keys, cookies and X-Conversation-Id stay; the upstream gets its own key."""
+    client = [
+        (b"authorization", b"Bearer secret"),
+        (b"x-api-key", b"secret"),
+        (b"cookie", b"a=b"),
+        (b"x-conversation-id", b"c1"),
+        (b"x-tandem-metrics", b"body"),
+        (b"host", b"gateway"),
+        (b"content-type", b"application/json"),
+        (b"anthropic-version", b"2023-06-01"),
+    ]
+    assert for_upstream(client, key="engine", request_id="r1") == {
+        "content-type": "application/json",
+        "anthropic-version": "2023-06-01",
+        "authorization": "Bearer engine",
+        "x-request-id": "r1",
+    }
+
+
+def test_hop_by_hop_headers_end_here() -> None:
+    """Both the standard ones and those that Connection names, in both directions."""
+    headers = [(b"connection", b"keep-alive, X-Hop"), (b"keep-alive", b"timeout=5"), (b"x-hop", b"1"), (b"x-end", b"2")]
+    assert for_upstream(headers, key=None, request_id="r") == {"x-end": "2", "x-request-id": "r"}
+    assert for_client([(b"Transfer-Encoding", b"chunked"), *headers], [(b"x-request-id", b"r")]) == [
+        (b"x-end", b"2"),
+        (b"x-request-id", b"r"),
+    ]
+
+
+def test_content_length_of_an_answer_passes() -> None:
+    """An answer's length is its own; without it a client could not see a short body."""
+    assert (b"content-length", b"5") in for_client([(b"Content-Length", b"5")], [(b"x-request-id", b"r")])
+
+
+def test_an_error_in_other_words_has_its_own_length_and_no_longer_wait_than_clients_take() -> None:
+    """What described the upstream's bytes goes; a Retry-After above what SDKs obey is lowered to it."""
+    theirs = [(b"Content-Length", b"999"), (b"Content-Encoding", b"gzip"), (b"Retry-After", b"600"), (b"X-A", b"1")]
+    found = dict(for_client_of_error(theirs, [(b"x-request-id", b"r")], 7))
+    assert found == {
+        b"content-type": b"application/json",
+        b"content-length": b"7",
+        b"retry-after": b"120",
+        b"x-a": b"1",
+        b"x-request-id": b"r",
+    }

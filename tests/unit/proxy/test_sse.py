@@ -1,0 +1,111 @@
+"""The tap: what it reads off an answer, however the bytes are cut."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.proxy.sse import TAIL_BYTES, Tap, Usage
+
+EVENTS = [
+    {"choices": [{"delta": {"role": "assistant", "content": None}}]},
+    {"choices": [{"delta": {"content": "Hel"}}]},
+    {"choices": [{"delta": {"content": 'a lie: "usage":{"prompt_tokens":99}'}}]},
+    {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}},
+    {"choices": [], "timings": {"prompt_n": 5, "cache_n": 2, "predicted_n": 3, "draft_n": 4, "draft_n_accepted": 2}},
+]
+STREAM = b"".join(b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n" for event in EVENTS)
+STREAM += b"data: [DONE]\n\n"
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=20))
+def test_usage_is_read_however_the_stream_is_cut(cuts: list[int]) -> None:
+    """Counts come from the tail, whatever the chunks were."""
+    tap = Tap()
+    places = [0, *sorted(cuts), len(STREAM)]
+    for start, end in itertools.pairwise(places):
+        tap.feed(STREAM[start:end])
+    assert tap.usage() == Usage(prompt_tokens=7, completion_tokens=3, drafted=4, accepted=2, cached=2)
+    assert tap.between_events
+    assert tap.size == len(STREAM)
+
+
+def test_first_token_is_the_first_non_empty_delta() -> None:
+    """A role, a null and an empty string are no token."""
+    tap = Tap()
+    for event in ({"role": "assistant", "content": None}, {"content": ""}):
+        tap.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+        assert not tap.first_token_seen
+    tap.feed(b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}\n\n')
+    assert tap.first_token_seen
+
+
+def test_timings_alone_give_counts() -> None:
+    """Without usage the prompt is what was evaluated plus what was cached; nothing drafted stays None."""
+    tap = Tap()
+    tap.feed(b'{"content":"x","timings":{"prompt_n":5,"cache_n":10,"predicted_n":2}}')
+    assert tap.usage() == Usage(prompt_tokens=15, completion_tokens=2, drafted=None, accepted=None, cached=10)
+
+
+def test_decoding_is_timed_by_the_engines_clock() -> None:
+    """`predicted_ms` in seconds; the timings of one choice are not those of an answer with several."""
+    for usage, decode in (
+        (b"", 0.25),
+        (b'"usage":{"completion_tokens":3},', 0.25),
+        (b'"usage":{"output_tokens":6},', None),
+    ):
+        tap = Tap()
+        tap.feed(b"{" + usage + b'"timings":{"prompt_n":5,"predicted_n":3,"predicted_ms":250}}')
+        assert tap.usage().decode == decode
+
+
+@pytest.mark.parametrize("value", ["null", '"5"', "true", "-1", "NaN", "Infinity", "1" + "0" * 400])
+def test_a_time_that_is_none_is_not_taken(value: str) -> None:
+    """An upstream's JSON need not make sense."""
+    tap = Tap()
+    tap.feed(b'{"timings":{"predicted_n":3,"predicted_ms":%s}}' % value.encode())
+    assert tap.usage().decode is None
+
+
+def test_memory_is_bounded() -> None:
+    """A long stream leaves little more than its tail."""
+    tap = Tap()
+    for _ in range(1000):
+        tap.feed(b"x" * 1000)
+    assert len(tap.tail) <= TAIL_BYTES + 1000
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_usage(data: bytes) -> None:
+    """Nothing that an upstream sends makes the tap raise."""
+    tap = Tap()
+    tap.feed(b'"usage":' + data + b'"timings":' + data)
+    assert isinstance(tap.usage(), Usage)
+
+
+def test_half_an_event_is_noticed() -> None:
+    """An error event may follow a blank line only."""
+    tap = Tap()
+    tap.feed(b'data: {"a":1}\n\n')
+    assert tap.between_events
+    tap.feed(b'data: {"b"')
+    assert not tap.between_events
+
+
+@pytest.mark.parametrize(
+    ("usage", "cached"),
+    [
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, 4),
+        ({"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}}, 4),
+        ({"input_tokens": 9, "cache_read_input_tokens": 4}, 4),
+        ({"prompt_tokens": 9, "prompt_tokens_details": None}, None),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": True}}, None),
+    ],
+)
+def test_cached_tokens_in_each_apis_words(usage: object, cached: int | None) -> None:
+    """Where timings do not tell."""
+    tap = Tap()
+    tap.feed(json.dumps({"usage": usage}).replace(": ", ":").encode())
+    assert tap.usage().cached == cached

@@ -1,0 +1,496 @@
+"""The way to a server behind us: what is asked of it, and that every end gives connection and lease back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from pydantic import SecretStr
+
+from app.catalog import Catalog
+from app.config import Settings
+from app.entries import AttachedEntry, Entry, Files, LocalEntry
+from app.errors import Diagnosis, ModelRequired, QueueTimeout, UnknownAlias, UpstreamDied, UpstreamUnreachable
+from app.proxy.upstream import Answer, Call, Upstreams
+from app.scheduler.loop import Lease
+from app.speculation.status import Status
+from app.supervisor.states import State
+
+CRASHED = Diagnosis("killed", "It was killed.", "", permanent=False)
+KEY = ConnectionKey("other", 9001, False, True, None, None, None, None)
+LOCAL = LocalEntry(target=Files.model_validate({"path": "/m.gguf"}))
+OTHER = AttachedEntry(url="http://other:9001", api_key=SecretStr("their-key"), model="theirs", aliases=("o",))
+
+
+class Response:
+    """An aiohttp answer of these chunks; an exception among them is raised."""
+
+    def __init__(self, *chunks: bytes | Exception, status: int = 200) -> None:
+        self.status = status
+        self.headers = {"content-type": "text/event-stream"}
+        self.raw_headers = ((b"Content-Type", b"text/event-stream"),)
+        self.content = self
+        self.ended = ""
+        self._chunks = list(chunks)
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        while self._chunks:
+            chunk = self._chunks.pop(0)
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+    def is_eof(self) -> bool:
+        return not self._chunks
+
+    def close(self) -> None:
+        self.ended = "cut"
+
+    def release(self) -> None:
+        self.ended = "to the pool"
+
+
+class World:
+    """Upstreams whose session and scheduler do as they are told, and are written down."""
+
+    def __init__(self, outcome: Any = None, **entries: Entry) -> None:
+        self.outcome = outcome or Response(b"data")
+        self.asked: list[SimpleNamespace] = []
+        self.held = 0
+        self.engine: Any = SimpleNamespace(verbs=[], diagnosis=None, post_mortem=self._post_mortem, speculation=None)
+        self.engine.drafted = lambda: self.engine.verbs.append("drafted")
+        self.engine.unresponsive = lambda: self.engine.verbs.append("unresponsive")
+        self.upstreams = Upstreams(Catalog(Settings(models=entries or {"m": LOCAL})), self)  # type: ignore[arg-type]
+        self.upstreams._session = self  # type: ignore[assignment]
+
+    @property
+    def places(self) -> Any:
+        """The scheduler's: so many are with each engine."""
+        return defaultdict(lambda: SimpleNamespace(in_flight=self.held))
+
+    async def _post_mortem(self) -> Diagnosis | None:
+        diagnosis: Diagnosis | None = self.engine.diagnosis
+        return diagnosis
+
+    async def lease(self, alias: str) -> Lease:
+        self.held += 1
+        return Lease(alias, "http://127.0.0.1:8001", "our-key", self.engine, self._released)
+
+    def _released(self) -> None:
+        self.held -= 1
+
+    async def request(self, method: str, url: Any, **more: Any) -> Response:
+        self.asked.append(SimpleNamespace(method=method, url=str(url), **more))
+        if asyncio.iscoroutinefunction(self.outcome):
+            await self.outcome()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        response: Response = self.outcome
+        return response
+
+    async def enter(self, alias: str = "m", **more: Any) -> Answer:
+        return await self.upstreams.enter(call(alias, **more))
+
+
+def call(
+    alias: str,
+    target: str = "/v1/chat/completions",
+    body: bytes | None = b'{"model": "m", "x": 1}',
+    *,
+    streaming: bool = True,
+) -> Call:
+    headers = [(b"authorization", b"Bearer client"), (b"x-conversation-id", b"c"), (b"accept", b"*/*")]
+    return Call(alias, "POST", target, headers, body, streaming=streaming, request_id="r-1")
+
+
+def refused(errno: int | None = 111, text: str = "Connect call failed ('127.0.0.1', 9001)") -> Exception:
+    return aiohttp.ClientConnectorError(KEY, OSError(errno, text))
+
+
+def test_a_request_without_a_model_means_the_only_one() -> None:
+    """With several, or none, it has to say which; any name of an entry gives the entry's own."""
+    assert World(a=OTHER).upstreams.resolve(None) == World(a=OTHER).upstreams.resolve("o") == "a"
+    with pytest.raises(ModelRequired, match="'a', 'b'"):
+        World(a=OTHER, b=LOCAL).upstreams.resolve(None)
+    with pytest.raises(UnknownAlias, match="'c'"):
+        World(a=OTHER).upstreams.resolve("c")
+
+
+def test_an_engine_is_asked_with_its_own_key_and_the_clients_bytes() -> None:
+    """Body and target byte for byte; the client's key and conversation stay behind."""
+
+    async def main() -> None:
+        world = World()
+        answer = await world.enter(target="/v1/chat/completions?a=%2F&b=+")
+        [asked] = world.asked
+        assert (asked.method, asked.url) == ("POST", "http://127.0.0.1:8001/v1/chat/completions?a=%2F&b=+")
+        assert (asked.data, asked.allow_redirects) == (b'{"model": "m", "x": 1}', False)
+        assert asked.headers == {"accept": "*/*", "x-request-id": "r-1", "authorization": "Bearer our-key"}
+        assert (answer.status, answer.content_type, world.held) == (200, b"text/event-stream", 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("entry", "model", "key"),
+    [
+        (OTHER, "theirs", "Bearer their-key"),
+        (AttachedEntry(url="http://other:9001/"), "m", None),
+    ],
+)
+def test_an_attached_server_is_asked_by_its_own_name_and_key(entry: AttachedEntry, model: str, key: str | None) -> None:
+    """No lease is taken for it; without a key of its own it gets none, and never the client's."""
+
+    async def main() -> None:
+        world = World(m=entry)
+        (await world.enter()).close()
+        [asked] = world.asked
+        assert asked.url == "http://other:9001/v1/chat/completions"
+        assert json.loads(asked.data) == {"model": model, "x": 1}
+        assert (asked.headers.get("authorization"), world.held) == (key, 0)
+
+    asyncio.run(main())
+
+
+def test_an_answer_knows_what_decoded_it_and_in_what_company() -> None:
+    """The count is of the moment in which the request was sent; of a server of others nothing is known."""
+
+    async def main() -> None:
+        world = World(o=OTHER, m=LOCAL)
+        world.engine.speculation = Status("draft-simple", True, "draft-simple")
+        first, second, other = await world.enter(), await world.enter(), await world.enter("o")
+        assert [(answer.mode, answer.in_flight) for answer in (first, second, other)] == [
+            ("draft-simple", 1),
+            ("draft-simple", 2),
+            (None, None),
+        ]
+        first.drafted()
+        other.drafted()
+        assert world.engine.verbs == ["drafted"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("speculation", "status", "kind", "tells"),
+    [
+        (Status("draft-simple", True, "draft-simple"), 200, "application/json; charset=utf-8", True),
+        (Status("draft-simple", False, "none", "off"), 200, "application/json", True),
+        (Status("draft-simple", True, "draft-simple"), 200, "text/event-stream", False),
+        (Status("draft-simple", True, "draft-simple"), 400, "application/json", False),
+        (Status(), 200, "application/json", False),
+        (None, 200, "application/json", False),
+    ],
+)
+def test_only_good_whole_answers_of_who_asked_for_speculation_tell_of_it(
+    speculation: Status | None, status: int, kind: str, tells: bool
+) -> None:
+    """Errors, streams and plain entries pass as they are."""
+
+    async def main() -> None:
+        world = World(Response(b"{}", status=status))
+        world.outcome.headers = {"content-type": kind}
+        world.engine.speculation = speculation
+        assert (await world.enter()).tells_of_speculation is tells
+
+    asyncio.run(main())
+
+
+def test_a_get_has_no_body_to_exchange_a_name_in() -> None:
+    """/props and /slots of an attached server."""
+
+    async def main() -> None:
+        world = World(m=OTHER)
+        await world.enter(target="/slots?model=m", body=None)
+        assert world.asked[0].data is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("read", "ended"), [(True, "to the pool"), (False, "cut")])
+def test_closing_gives_back_connection_and_lease(read: bool, ended: str) -> None:
+    """A whole answer's connection is used again; half of one is cut, which is how llama-server learns to stop."""
+
+    async def main() -> None:
+        response = Response(b"one", b"two")
+        world = World(response)
+        answer = await world.enter()
+        if read:
+            assert await answer.read() == b"onetwo"
+        assert (response.ended, world.held) == ("", 1)
+        answer.close()
+        answer.close()
+        assert (response.ended, world.held) == (ended, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("outcome", [refused(), aiohttp.ServerDisconnectedError(), ValueError("ours")])
+def test_a_request_that_fails_holds_nothing(outcome: Exception) -> None:
+    """Whatever it was: the place is free again."""
+
+    async def main() -> None:
+        world = World(outcome)
+        with pytest.raises((UpstreamDied, UpstreamUnreachable, ValueError)):
+            await world.enter()
+        assert (len(world.asked), world.held) == (1, 0)
+
+    asyncio.run(main())
+
+
+def test_a_client_that_leaves_before_the_headers_holds_nothing() -> None:
+    """Cancelled in the middle of a long prompt."""
+
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def never() -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        world = World(never)
+        entering = asyncio.create_task(world.enter())
+        await asked.wait()
+        assert world.held == 1
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert world.held == 0
+
+    asyncio.run(main())
+
+
+def test_a_request_that_gets_no_place_asks_nobody() -> None:
+    """The scheduler's word goes to the client as it is."""
+
+    async def main() -> None:
+        world = World()
+
+        async def full(_: str) -> Lease:
+            raise QueueTimeout("full")
+
+        world.lease = full  # type: ignore[method-assign]
+        with pytest.raises(QueueTimeout, match="full"):
+            await world.enter()
+        assert world.asked == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "words", "verbs"),
+    [(CRASHED, "cannot be reached: It was killed.", []), (None, "cannot be reached: Connection ref", ["unresponsive"])],
+)
+def test_an_engine_that_cannot_be_reached_is_dead_or_given_up(
+    diagnosis: Diagnosis | None, words: str, verbs: list[str]
+) -> None:
+    """Its death is told; one that lives and takes no connection is reported to the supervisor."""
+
+    async def main() -> None:
+        world = World(refused())
+        world.engine.diagnosis = diagnosis
+        with pytest.raises(UpstreamUnreachable, match=words):
+            await world.enter()
+        assert world.engine.verbs == verbs
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (refused(), "cannot be reached: Connection refused"),
+        (
+            aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
+            "cannot be reached: Name or service not known",
+        ),
+        (refused(None, "Multiple exceptions: no way"), "no way"),
+        (aiohttp.ServerDisconnectedError(), "closed the connection before it answered."),
+        (ConnectionResetError(), "reset the connection."),
+        (aiohttp.ServerTimeoutError(), "did not accept a connection within 5 s."),
+    ],
+)
+def test_an_attached_server_that_fails_is_named_with_its_address(error: Exception, words: str) -> None:
+    """Whoever reads it can look there."""
+
+    async def main() -> None:
+        world = World(error, m=OTHER)
+        with pytest.raises((UpstreamDied, UpstreamUnreachable)) as caught:
+            await world.enter()
+        assert "The server of 'm' at other:9001 " in str(caught.value)
+        assert words in str(caught.value)
+        assert "Unknown error" not in str(caught.value)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "words"), [(CRASHED, "went down while it answered: It was killed."), (None, "broke off its answer.")]
+)
+def test_an_answer_that_breaks_off_says_why(diagnosis: Diagnosis | None, words: str) -> None:
+    """What came before passes; the end is an error, never the end."""
+
+    async def main() -> None:
+        response = Response(b"half", aiohttp.ClientPayloadError("cut"))
+        world = World(response)
+        world.engine.diagnosis = diagnosis
+        answer = await world.enter()
+        seen = []
+        with pytest.raises(UpstreamDied, match=words):
+            async for chunk in answer.chunks():
+                seen.append(chunk)
+        answer.close()
+        assert (seen, world.held) == ([b"half"], 0)
+
+    asyncio.run(main())
+
+
+def test_a_session_belongs_to_the_loop_that_starts_it() -> None:
+    """Nothing of a client library's own goes upstream, no answer is unpacked, and no end comes from a clock."""
+
+    async def main() -> None:
+        upstreams = Upstreams(Catalog(Settings()), None)  # type: ignore[arg-type]
+        await upstreams.close()
+        upstreams.start()
+        session = upstreams._session
+        assert session is not None
+        assert (session.timeout.total, session.timeout.sock_read, session.auto_decompress) == (None, None, False)
+        assert {"user-agent", "accept", "accept-encoding"} <= {name.lower() for name in session.skip_auto_headers}
+        assert session.connector is not None and session.connector.limit == 0
+        await upstreams.close()
+        assert session.closed
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("drafted", "plain", "state", "crossing", "chosen"),
+    [
+        (0, 0, State.READY, 2, "m"),
+        (1, 0, State.READY, 2, "m:plain"),
+        (0, 1, State.READY, 2, "m:plain"),
+        (3, 0, State.STOPPED, 2, "m"),
+        (3, 0, State.READY, None, "m"),
+    ],
+)
+def test_an_auto_alias_goes_by_load(
+    drafted: int, plain: int, state: State, crossing: int | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drafted while few are in flight, plain beyond the measured crossing, if both are loaded."""
+    places = {
+        "m": SimpleNamespace(in_flight=drafted, state=State.READY),
+        "m:plain": SimpleNamespace(in_flight=plain, state=state),
+    }
+    monkeypatch.setattr(World, "places", places)
+    world = World(m=LocalEntry.model_validate({"target": {"path": "/m.gguf"}, "speculation": "auto"}))
+    world.upstreams.crossings["m"] = crossing
+    assert asyncio.run(world.enter("m"))._lease.alias == chosen
+    assert asyncio.run(world.enter("m:plain"))._lease.alias == "m:plain"
+
+
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"object":"chat.completion.chunk"}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def test_a_whole_answer_of_our_engine_is_asked_for_as_a_stream() -> None:
+    """And is one in one piece when `enter` returns: JSON, of known length, the connection fit for the next request."""
+
+    async def main() -> None:
+        response = Response(CHUNK[:9], CHUNK[9:], DONE)
+        world = World(response)
+        answer = await world.enter(streaming=False)
+        (asked,) = world.asked
+        assert json.loads(asked.data) == {
+            "model": "m",
+            "x": 1,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        assert asked.headers["accept"] == "*/*"
+        body = await answer.read()
+        assert json.loads(body)["choices"][0]["message"]["content"] == "hi"
+        assert (answer.status, answer.content_type) == (200, b"application/json")
+        assert dict(answer.raw_headers) == {
+            b"Content-Type": b"application/json; charset=utf-8",
+            b"Content-Length": str(len(body)).encode(),
+        }
+        answer.close()
+        assert (response.ended, world.held) == ("to the pool", 0)
+
+    asyncio.run(main())
+
+
+def test_streams_and_servers_of_others_are_asked_as_the_client_wrote() -> None:
+    """Not a byte more."""
+
+    async def main() -> None:
+        for world, streaming in ((World(), True), (World(m=AttachedEntry(url="http://other:9001")), False)):
+            (await world.enter(streaming=streaming)).close()
+            assert world.asked[0].data == b'{"model": "m", "x": 1}'
+
+    asyncio.run(main())
+
+
+def test_an_error_inside_the_stream_is_the_answer() -> None:
+    """With its own status."""
+
+    async def main() -> None:
+        error = b'{"error":{"code":500,"message":"Context size has been exceeded."}}'
+        answer = await World(Response(CHUNK, b"data: " + error + b"\n\n")).enter(streaming=False)
+        assert (answer.status, await answer.read()) == (500, error)
+
+    asyncio.run(main())
+
+
+def test_an_error_instead_of_the_stream_stays_as_it_is() -> None:
+    """Status, headers and body."""
+
+    async def main() -> None:
+        response = Response(b"words", status=400)
+        answer = await World(response).enter(streaming=False)
+        assert (answer.status, answer.raw_headers, await answer.read()) == (400, response.raw_headers, b"words")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", [aiohttp.ClientPayloadError("cut"), b"", b"data: {broken\n\n" + DONE])
+def test_a_stream_without_its_end_is_no_answer(end: bytes | Exception) -> None:
+    """Broken off, ended without [DONE], or not understood: nothing was promised yet, so the client gets a 502."""
+
+    async def main() -> None:
+        world = World(response := Response(CHUNK, end))
+        with pytest.raises(UpstreamDied, match="broke off"):
+            await world.enter(streaming=False)
+        assert (response.ended, world.held) == ("cut", 0)
+
+    asyncio.run(main())
+
+
+def test_a_client_that_leaves_a_whole_answer_cuts_its_stream() -> None:
+    """That is how the engine learns of it; the lease comes back."""
+
+    async def main() -> None:
+
+        class Endless(Response):
+            async def iter_any(self) -> AsyncIterator[bytes]:
+                yield CHUNK
+                await asyncio.Event().wait()
+
+        world = World(response := Endless(CHUNK))
+        entering = asyncio.ensure_future(world.enter(streaming=False))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert (response.ended, world.held) == ("cut", 0)
+
+    asyncio.run(main())

@@ -1,0 +1,128 @@
+"""The policy's six cases, and what must hold for every snapshot."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, Snapshot, Start, Wait, decide
+from app.supervisor.states import OCCUPYING, State
+
+
+def snapshot(*engines: EngineView, waiting: tuple[str, ...] = (), max_loaded: int = 1, waited: float = 0.0) -> Snapshot:
+    waits = tuple(Wait(alias, since=float(n)) for n, alias in enumerate(waiting))
+    return Snapshot(now=waited + len(waits), max_loaded=max_loaded, engines=engines, waiting=waits)
+
+
+def test_ready_engine_grants() -> None:
+    """Case 1: whoever waits for a READY engine gets it, once for all waiters."""
+    assert decide(snapshot(EngineView("a", State.READY), waiting=("a", "a"))) == [Grant("a")]
+
+
+def test_start_is_joined() -> None:
+    """Case 2: a second request for an engine that starts does nothing more."""
+    assert decide(snapshot(EngineView("a", State.STARTING), waiting=("a", "a"))) == []
+
+
+def test_backoff_and_fatal_refuse() -> None:
+    """Case 3: nobody waits for an engine that will not come up now."""
+    for state in (State.BACKOFF, State.FATAL):
+        assert decide(snapshot(EngineView("a", state), waiting=("a",))) == [Refuse("a")]
+
+
+def test_leaving_engine_is_waited_for() -> None:
+    """Case 4: an engine that is on its way out is neither granted nor started."""
+    for state in (State.DRAINING, State.STOPPING):
+        assert decide(snapshot(EngineView("a", state), waiting=("a",))) == []
+
+
+def test_stopped_engine_starts_in_a_free_place() -> None:
+    """Case 5: a free place is used, and only as many starts as there are places."""
+    engines = (EngineView("a", State.STOPPED), EngineView("b", State.STOPPED))
+    assert decide(snapshot(*engines, waiting=("b", "a"), max_loaded=1)) == [Start("b")]
+    assert decide(snapshot(*engines, waiting=("b", "a"), max_loaded=2)) == [Start("b"), Start("a")]
+
+
+def test_least_recently_used_idle_engine_makes_room() -> None:
+    """Case 6: of two idle engines the one that was used longer ago is drained."""
+    engines = (
+        EngineView("old", State.READY, last_used=1),
+        EngineView("new", State.READY, last_used=2),
+        EngineView("c", State.STOPPED),
+    )
+    assert decide(snapshot(*engines, waiting=("c",), max_loaded=2)) == [Drain("old")]
+
+
+def test_evict_waits_for_in_flight() -> None:
+    """A busy engine is left alone while the wait is short."""
+    engines = (EngineView("a", State.READY, in_flight=1), EngineView("b", State.STOPPED))
+    assert decide(snapshot(*engines, waiting=("b",))) == []
+
+
+def test_steady_traffic_cannot_shut_out_another_alias() -> None:
+    """Out of patience, the busy engine takes no new leases, even if somebody waits for it too."""
+    engines = (EngineView("a", State.READY, in_flight=3), EngineView("b", State.STOPPED))
+    assert decide(snapshot(*engines, waiting=("b",), waited=PATIENCE_S + 1)) == [Drain("a")]
+
+
+def test_one_place_being_cleared_serves_one_waiter() -> None:
+    """A second eviction is not begun for a place that is being cleared already, but is for a second waiter."""
+    engines = (
+        EngineView("a", State.DRAINING),
+        EngineView("b", State.READY),
+        EngineView("c", State.STOPPED),
+        EngineView("d", State.STOPPED),
+    )
+    assert decide(snapshot(*engines, waiting=("c",), max_loaded=2)) == []
+    assert decide(snapshot(*engines, waiting=("c", "d"), max_loaded=2)) == [Drain("b")]
+
+
+ALIASES = ("a", "b", "c", "d")
+VIEWS = st.tuples(
+    *(
+        st.builds(
+            EngineView,
+            st.just(alias),
+            st.sampled_from(State),
+            st.integers(0, 3),
+            st.floats(0, 100),
+        )
+        for alias in ALIASES
+    )
+)
+SNAPSHOTS = st.builds(
+    Snapshot,
+    now=st.floats(100, 200),
+    max_loaded=st.integers(1, 4),
+    engines=VIEWS,
+    waiting=st.lists(st.builds(Wait, st.sampled_from(ALIASES), st.floats(0, 200))).map(tuple),
+)
+
+
+@given(SNAPSHOTS)
+def test_every_decision_is_within_bounds(case: Snapshot) -> None:
+    """Never more starts than free places, no verb to an engine that cannot take it, nothing said twice."""
+    actions = decide(case)
+    states = {engine.alias: engine.state for engine in case.engines}
+    free = case.max_loaded - sum(state in OCCUPYING for state in states.values())
+    assert len(actions) == len(set(actions))
+    assert sum(isinstance(action, Start) for action in actions) <= max(free, 0)
+    waiting = {wait.alias for wait in case.waiting}
+    expected = {
+        Grant: {State.READY},
+        Start: {State.STOPPED},
+        Drain: {State.READY},
+        Refuse: {State.BACKOFF, State.FATAL},
+    }
+    for action in actions:
+        assert states[action.alias] in expected[type(action)]
+        assert isinstance(action, Drain) or action.alias in waiting
+
+
+@given(SNAPSHOTS)
+def test_nobody_is_granted_a_place_that_is_being_cleared(case: Snapshot) -> None:
+    """An engine is not granted after it was told to drain in the same decision."""
+    drained: set[str] = set()
+    for action in decide(case):
+        if isinstance(action, Drain):
+            drained.add(action.alias)
+        elif isinstance(action, Grant):
+            assert action.alias not in drained

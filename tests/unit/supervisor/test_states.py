@@ -1,0 +1,49 @@
+"""Every pair of state and event, legal or not."""
+
+from itertools import product
+
+import pytest
+
+from app.supervisor.states import TRANSITIONS, Event, IllegalTransition, State, next_state
+
+LEGAL = """
+stopped   start              starting
+stopped   stop               stopped
+starting  healthy            ready
+starting  start_failed       backoff
+starting  start_refused      fatal
+starting  stop               stopping
+ready     drain              draining
+ready     stop               stopping
+ready     unresponsive       stopping
+ready     exited             backoff
+draining  drained            stopping
+draining  drain_timeout      stopping
+draining  stop               stopping
+draining  unresponsive       stopping
+draining  exited             stopped
+stopping  stop               stopping
+stopping  exited             stopped
+backoff   backoff_elapsed    stopped
+backoff   stop               stopped
+backoff   retries_exhausted  fatal
+fatal     reset              stopped
+fatal     stop               stopped
+"""
+PAIRS = {(State(a), Event(b)): State(c) for a, b, c in (line.split() for line in LEGAL.strip().splitlines())}
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+def test_every_pair_moves_as_the_table_says_or_raises(state: State, event: Event) -> None:
+    """A legal event moves to the documented state; any other raises and names both."""
+    if (state, event) in PAIRS:
+        assert next_state(state, event) is PAIRS[state, event]
+    else:
+        with pytest.raises(IllegalTransition, match=f"{event} in {state}"):
+            next_state(state, event)
+
+
+def test_every_state_has_a_way_out() -> None:
+    """No state is a trap: each has at least one event that leaves it."""
+    for state in State:
+        assert any(target is not state for target in TRANSITIONS[state].values())

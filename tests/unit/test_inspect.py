@@ -1,0 +1,150 @@
+"""What `check` and `plan` tell of the files and the binary at hand, without starting anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import Settings
+from app.engine import probe
+from app.errors import ConfigError, Diagnosis, EngineNotFound, FilesMissing, UnknownAlias
+from app.inspect import Report, dialect_at_hand, inspect, plan_now
+from app.ledger import Ledger
+from tests.support.gateway import header_only
+
+PAGE = (Path(__file__).parents[1] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A llama-server that prints its recorded page, and a model that is a header."""
+    binary = tmp_path / "llama-server"
+    binary.write_text("")
+    binary.chmod(0o755)
+    monkeypatch.setattr(probe, "help_page", lambda engine: PAGE)
+    header_only(tmp_path / "m.gguf", "glm4moe")
+    return tmp_path
+
+
+def settings(folder: Path, llama_server: str | None = None, **models: Any) -> Settings:
+    return Settings.model_validate(
+        {
+            "llama_server": llama_server or str(folder / "llama-server"),
+            "state_dir": folder / "state",
+            "cache_dir": folder / "cache",
+            "engine_port": 8100,
+            "models": models,
+        }
+    )
+
+
+def entry(path: Path, **more: Any) -> dict[str, Any]:
+    return {"target": {"path": str(path)}} | more
+
+
+def told(found: Settings, alias: str | None = None) -> list[Report]:
+    return list(inspect(found, alias))
+
+
+def test_a_model_that_can_start_is_described(machine: Path) -> None:
+    """The engine first; then files with architecture and size, and what was translated."""
+    draft = header_only(machine / "d.gguf", "glm4")
+    engine, model = told(settings(machine, m=entry(machine / "m.gguf", draft={"path": str(draft)})))
+    assert engine == Report((f"engine: llama_server in the settings ({machine}/llama-server)",), fine=True)
+    name, target, drafts, *notes, last = model.lines
+    assert (name, last, model.fine) == ("m", "  ok", True)
+    assert target == f"  target     {machine}/m.gguf (glm4moe, 0.00 GB)"
+    assert drafts == f"  draft      {draft} (glm4, 0.00 GB)"
+    assert [note.strip().split(":")[0] for note in notes] == ["speculation", "unsure", "warning", "draft"]
+
+
+def test_shards_are_counted_and_weighed_together(machine: Path) -> None:
+    """The first stands for all; a missing one would have been named."""
+    first = header_only(machine / "s-00001-of-00002.gguf")
+    first.with_name("s-00002-of-00002.gguf").write_bytes(b"x" * 10_000_000)
+    _, model = told(settings(machine, m=entry(first)))
+    assert "(llama, 2 shards, 0.01 GB)" in model.lines[1]
+
+
+@pytest.mark.parametrize(
+    ("prepared", "words"),
+    [
+        (lambda path: None, "missing"),
+        (lambda path: path.write_bytes(b"<html>"), "x.gguf: "),
+    ],
+)
+def test_a_model_that_cannot_start_says_why_and_the_others_go_on(machine: Path, prepared: Any, words: str) -> None:
+    """One line with the reason; no `ok` below it."""
+    prepared(machine / "x.gguf")
+    _, bad, good = told(settings(machine, x=entry(machine / "x.gguf"), m=entry(machine / "m.gguf")))
+    assert not bad.fine and bad.lines[0] == "x"
+    [reason] = bad.lines[1:]
+    assert reason.startswith("  CANNOT START: ") and words in reason
+    assert good.fine
+
+
+def test_a_flag_that_the_build_does_not_know_is_found_before_a_start(machine: Path) -> None:
+    """This is what `check` is for."""
+    _, model = told(settings(machine, m=entry(machine / "m.gguf", args=["--no-such-flag"])))
+    assert not model.fine and "--no-such-flag" in model.lines[-1]
+
+
+def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
+    """The attached one does not need it."""
+    gone = str(machine / "gone")
+    engine, local, attached = told(settings(machine, gone, m=entry(machine / "m.gguf"), o={"url": "http://o:1"}))
+    assert (engine.fine, local.fine, attached.fine) == (False, False, True)
+    assert gone in engine.lines[0] and gone in local.lines[-1]
+    assert attached.lines == ("o", "  attached   http://o:1", "  ok")
+    with pytest.raises(EngineNotFound):
+        plan_now(settings(machine, gone, m=entry(machine / "m.gguf")), "m")
+
+
+def test_only_what_was_asked_for_is_told(machine: Path) -> None:
+    """By any of its names; an engine is not looked for where none is needed."""
+    models = {"m": entry(machine / "m.gguf", aliases=["short"]), "o": {"url": "http://o:1"}}
+    assert [report.lines[0].split(":")[0] for report in told(settings(machine, **models), "short")] == ["engine", "m"]
+    assert [report.lines[0] for report in told(settings(machine, **models), "o")] == ["o"]
+    with pytest.raises(UnknownAlias, match="'short'"):
+        told(settings(machine, **models), "other")
+
+
+def test_the_last_failure_is_told_though_all_is_well_now(machine: Path) -> None:
+    """What the files show is not all: out of memory shows only at a start."""
+    found = settings(machine, m=entry(machine / "m.gguf"))
+    diagnosis = Diagnosis("oom", "There was no memory.", "Take less.", permanent=False, log_tail=("one",))
+    Ledger(found.state_dir).record_failure("m", diagnosis)
+    _, model = told(found)
+    assert model.fine and model.lines[-1] == "  ok"
+    assert model.lines[-3].startswith("  last failure, 20") and model.lines[-3].endswith(str(diagnosis))
+    assert model.lines[-2] == "    | one"
+
+
+def test_a_plan_is_that_of_the_gateway(machine: Path) -> None:
+    """Same binary, first engine port, every file; an attached server has none."""
+    found = settings(machine, m=entry(machine / "m.gguf"), o={"url": "http://o:1"})
+    plan = plan_now(found, "m")
+    assert plan.argv[:3] == (str(machine / "llama-server"), "--model", str(machine / "m.gguf"))
+    assert plan.argv[plan.argv.index("--port") + 1] == "8100"
+    assert plan.env["XDG_CONFIG_HOME"].startswith(str(found.state_dir))
+    assert plan.files == (machine / "m.gguf",)
+    with pytest.raises(FilesMissing, match="attached"):
+        plan_now(found, "o")
+
+
+def test_the_build_at_hand_needs_no_settings(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who imports a command line may have neither a tandem.yaml nor a llama-server yet, or a file that is broken."""
+    monkeypatch.chdir(machine)
+    monkeypatch.setenv("TANDEM_CACHE_DIR", str(machine / "cache"))
+    file = machine / "tandem.yaml"
+    file.write_text("llama_server: ./llama-server\n")
+    dialect = dialect_at_hand(None)
+    assert dialect is not None and "--spec-type" in dialect.flags
+    file.write_text("llama_server: ./nothing\n")
+    assert dialect_at_hand(None) is None
+    file.write_text("prot: 1\n")
+    assert dialect_at_hand(None) is None
+    with pytest.raises(ConfigError):
+        dialect_at_hand(file)
