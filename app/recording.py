@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from app import logs
+from app.batches import Batches
 from app.errors import TandemError
 from app.ledger import Ledger, Measurement
 from app.metrics import Finished
 
 log = logs.get_logger("ledger")
 
-EVERY_S = 1.0
 # More than a second of traffic ever holds; beyond it a slow disk costs figures and not memory.
 KEPT_REQUESTS = 10_000
 # With one token there is no time between tokens.
@@ -40,8 +40,7 @@ class Recorder:
         self._keys: dict[str, asyncio.Task[str | None]] = {}
         self._kept: list[_Kept] = []
         self._lost = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._batches = Batches(self._write, lambda: bool(self._kept))
 
     def starting(self, alias: str) -> None:
         """An engine of `alias` starts: its key is worked out while it loads."""
@@ -55,31 +54,11 @@ class Recorder:
             self._lost += 1
             return
         self._kept.append((key, request, time.time()))
-        self._write_later()
+        self._batches.due()
 
     async def close(self) -> None:
         """Writes what is left."""
-        if self._writing is not None:
-            await self._writing
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._write()
-
-    def _write_later(self) -> None:
-        if self._timer is None and self._writing is None:
-            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._begin)
-
-    def _begin(self) -> None:
-        self._timer = None
-        self._writing = asyncio.create_task(self._write_and_go_on())
-
-    async def _write_and_go_on(self) -> None:
-        try:
-            await self._write()
-        finally:
-            self._writing = None
-            if self._kept:
-                self._write_later()
+        await self._batches.close()
 
     async def _write(self) -> None:
         kept, self._kept = self._kept, []

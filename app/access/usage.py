@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from app import logs
+from app.batches import Batches
 from app.ledger import FILE_NAME
 from app.metrics import Finished
 
 log = logs.get_logger("ledger")
 
-EVERY_S = 1.0
 # A year and a month, so that a month can be compared with the one a year ago.
 KEPT_DAYS = 400
 COLUMNS = ("key", "alias", "day")
@@ -106,8 +106,7 @@ class UsageRecorder:
         self._base = base
         self._clock = clock
         self._kept: dict[_Row, Used] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._batches = Batches(self._write, lambda: bool(self._kept))
 
     def add(self, request: Finished) -> None:
         """Of a request that asked for a model that exists, whatever became of it."""
@@ -115,32 +114,11 @@ class UsageRecorder:
             return
         row = (request.key, self._base(request.alias), day(self._clock()))
         self._kept.setdefault(row, Used()).add(request)
-        if self._timer is None and self._writing is None:
-            self._later()
+        self._batches.due()
 
     async def close(self) -> None:
         """Writes what is left."""
-        if self._writing is not None:
-            await self._writing
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._kept:
-            await self._write()
-
-    def _later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._begin)
-
-    def _begin(self) -> None:
-        self._timer = None
-        self._writing = asyncio.create_task(self._write_and_go_on())
-
-    async def _write_and_go_on(self) -> None:
-        try:
-            await self._write()
-        finally:
-            self._writing = None
-            if self._kept:
-                self._later()
+        await self._batches.close()
 
     async def _write(self) -> None:
         kept, self._kept = self._kept, {}

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from app.modes import Chain, Step
+from app.speculation.choice import LEAST_GAIN
 from app.tuning.result import ArmResult, Result
-from app.tuning.statistics import LEAST_GAIN
 
 
 def show(result: Result, console: Console) -> None:

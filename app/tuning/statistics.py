@@ -12,11 +12,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.speculation.choice import LEAST_GAIN
 from app.tuning.design import Cell, Estimate
 
 CONFIDENCE = 0.95
-# Below that a gain is not worth a draft model's memory.
-LEAST_GAIN = 0.02
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from app import recording
+from app.batches import EVERY_S
 from app.errors import EngineNotFound
 from app.ledger import Measurement
 from app.metrics import Finished
-from app.recording import EVERY_S, Recorder
+from app.recording import Recorder
 from tests.support import clock
 
 GOOD = Finished("m", 200, 3.0, ttft=1.0, completion_tokens=5, drafted=8, accepted=6, mode="draft-simple", in_flight=2)
@@ -151,7 +152,7 @@ def test_closing_waits_for_the_write_that_is_under_way() -> None:
         found = recorder(ledger)
         found.starting("m")
         found.add(GOOD)
-        found._begin()
+        found._batches._begin()
         await asyncio.sleep(0)
         found.add(GOOD)
         await found.close()

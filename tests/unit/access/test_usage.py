@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.access.usage import EVERY_S, KEPT_DAYS, UsageRecorder, UsageStore, Used, day
+from app.access.usage import KEPT_DAYS, UsageRecorder, UsageStore, Used, day
+from app.batches import EVERY_S
 from app.metrics import Finished
 from tests.support import clock
 
