@@ -1,0 +1,43 @@
+"""The command line: thin, by topic. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli import figures, keys, models, serving
+
+cli = typer.Typer(
+    name="llama-tandem",
+    help="An OpenAI-compatible gateway in front of llama.cpp's llama-server, with or without a draft model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+# In the order of the help page
+for topic in (serving, models, figures, keys):
+    cli.add_typer(topic.commands)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from app import version
+
+        print(f"llama-tandem {version()}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _global(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The console script."""
+    cli()

@@ -1,0 +1,128 @@
+"""Commands that run the gateway, ready it and talk to it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.program import Alias, Config, errors_in_words
+
+if TYPE_CHECKING:
+    from app.main import Gateway
+
+commands = typer.Typer()
+
+
+@commands.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [default: 8000].")] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask nobody for a key, not even on a network.")] = False,
+    config: Config = None,
+) -> None:
+    """Run the gateway; engines are started when they are asked for."""
+    with errors_in_words():
+        from app.banner import no_models
+        from app.config import load_settings
+
+        settings = load_settings(config, host=host, port=port, no_auth=no_auth or None)
+        if not settings.models:
+            raise no_models()
+        from app.serve import serve as run
+
+        run(settings, _announce)
+
+
+def _announce(gateway: Gateway, url: str) -> None:
+    from app.banner import greet
+
+    greet(gateway, url)
+
+
+@commands.command()
+def plan(alias: Alias, config: Config = None) -> None:
+    """Print the exact llama-server command line for ALIAS; what was translated goes to stderr."""
+    with errors_in_words():
+        from app.config import load_settings
+        from app.inspect import plan_now
+
+        launch = plan_now(load_settings(config), alias)
+        print(launch.shell_line())
+        for note in launch.notes:
+            print(f"{note.key}: {note.text}", file=sys.stderr)
+
+
+@commands.command()
+def check(
+    alias: Annotated[str | None, typer.Argument(metavar="[ALIAS]", help="Only this model.")] = None,
+    config: Config = None,
+) -> None:
+    """Say whether each model can start: engine, files, translations, last failure."""
+    with errors_in_words():
+        from app.config import load_settings
+        from app.inspect import inspect
+
+        fine = True
+        for report in inspect(load_settings(config), alias):
+            print("\n".join(report.lines))
+            fine &= report.fine
+    if not fine:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def chat(
+    alias: Alias,
+    url: Annotated[str | None, typer.Option(help="The gateway's root [default: from the settings].")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Holds an API key [default: this machine's own].")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    config: Config = None,
+) -> None:
+    """Chat with ALIAS in the terminal, through a running gateway."""
+    with errors_in_words():
+        from app.access.local import local_secret
+        from app.chat import chat as converse
+        from app.chat import read_key
+        from app.config import load_settings, root_url
+
+        # The key of this machine goes to no address that somebody merely names.
+        key = read_key(key_file) if key_file else None
+        if url is None:
+            settings = load_settings(config)
+            url = root_url(settings.host, settings.port)
+            key = key or local_secret(settings.state_dir)
+        converse(url.rstrip("/").removesuffix("/v1"), alias, system, key)
+
+
+@commands.command()
+def init(config: Config = None) -> None:
+    """Write a commented tandem.yaml."""
+    with errors_in_words():
+        from app.banner import write_example
+
+        path = write_example(config or Path("tandem.yaml"))
+        print(f"Wrote {path}. Next: llama-tandem check, then llama-tandem serve.")
+
+
+# Without interspersed options the flags of the line need no `--` before them.
+@commands.command("import", context_settings={"allow_interspersed_args": False})
+def import_(
+    words: Annotated[
+        list[str], typer.Argument(metavar="LINE", help="Such as: ./llama-server --model tiny.gguf -c 4096")
+    ],
+    config: Config = None,
+) -> None:
+    """Print a tandem.yaml for a command line of llama.cpp; what its flags became goes to stderr."""
+    with errors_in_words(2):
+        from app.importing.entry import import_line
+        from app.inspect import dialect_at_hand
+
+        imported = import_line(words, dialect_at_hand(config))
+        for note in imported.notes:
+            print(f"{note.key}: {note.text}", file=sys.stderr)
+        print(imported.yaml, end="", flush=True)
