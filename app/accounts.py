@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from app.access.keys import EVERYTHING, Key, check_name, digest, lifetime, new_secret, patterns
@@ -18,9 +17,8 @@ from app.access.usage import COLUMNS, UsageStore
 from app.catalog import Catalog
 from app.config import Settings
 from app.errors import ConfigError
+from app.tables import console, table
 
-# Without a terminal there is no width to keep to.
-_WIDTH = 160
 _NO_KEYS = "There are no keys. llama-tandem keys create --name NAME makes one; from then on every client needs one."
 
 
@@ -68,18 +66,17 @@ def revoke(settings: Settings, name: str) -> None:
 def show_keys(settings: Settings) -> None:
     """Prints a table of those that are not revoked."""
     keys = [key for key in KeyStore(settings.state_dir).all() if key.revoked is None]
-    _console().print(_table(keys, time.time()) if keys else _NO_KEYS, soft_wrap=not keys)
+    console().print(_table(keys, time.time()) if keys else _NO_KEYS, soft_wrap=not keys)
 
 
 def _table(keys: Sequence[Key], now: float) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    for column in ("name", "models", "admin", "rpm", "tpm", "concurrency", "created", "expires"):
-        table.add_column(column, overflow="fold")
+    columns = ("name", "models", "admin", "rpm", "tpm", "concurrency", "created", "expires")
+    shown = table(*columns, left=columns)
     for key in keys:
         limits = ("-" if limit is None else str(limit) for limit in (key.rpm, key.tpm, key.concurrency))
         end = "never" if key.expires is None else _day(key.expires) + ("" if key.valid(now) else " (over)")
-        table.add_row(key.name, ", ".join(key.models), "yes" if key.admin else "", *limits, _day(key.created), end)
-    return table
+        shown.add_row(key.name, ", ".join(key.models), "yes" if key.admin else "", *limits, _day(key.created), end)
+    return shown
 
 
 def used(settings: Settings, by: str) -> list[dict[str, Any]]:
@@ -98,13 +95,10 @@ def show_usage(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         print("Nothing has been used yet.")
         return
-    console = _console()
-    table = Table(box=None, pad_edge=False, header_style="")
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), justify="left" if column in COLUMNS else "right", overflow="fold")
+    shown = table(*(column.replace("_", " ") for column in rows[0]), left=COLUMNS)
     for row in rows:
-        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) or "-" for value in row.values()))
-    console.print(table)
+        shown.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) or "-" for value in row.values()))
+    console().print(shown)
 
 
 def usage_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -115,11 +109,6 @@ def usage_csv(rows: Sequence[dict[str, Any]]) -> str:
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()
-
-
-def _console() -> Console:
-    console = Console(highlight=False, markup=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
 
 
 def _day(at: float) -> str:

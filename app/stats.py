@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from app.catalog import Catalog
@@ -18,6 +17,7 @@ from app.ledger import Ledger, Measurement
 from app.modes import NONE
 from app.planning import Planner
 from app.speculation.aggregate import LEVELS, Figures, Stats, ratio, stats_of
+from app.tables import console, table
 
 _LEVEL_NAMES = {1: "1", 2: "2-3", 4: "4+"}
 _LEGEND = (
@@ -28,8 +28,6 @@ _NOTHING_YET = (
     "Nothing has been measured yet. `llama-tandem serve` records what every completion of two tokens or more takes; "
     "for a comparison send requests to a model and to its variant MODEL:plain."
 )
-# Without a terminal there is no width to keep to.
-_WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,39 +72,36 @@ def _key(planner: Planner, name: str, found: Sequence[Measurement]) -> tuple[str
 
 def tables(reports: Sequence[Report]) -> None:
     """Prints a table an alias."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_WIDTH)
+    out = console()
     for report in reports:
         stats = report.stats
-        console.print(stats.alias, style="bold", soft_wrap=True)
+        out.print(stats.alias, style="bold", soft_wrap=True)
         if stats.modes:
-            console.print(_table(stats))
+            out.print(_table(stats))
         if report.note:
-            console.print(report.note, soft_wrap=True)
+            out.print(report.note, soft_wrap=True)
         if stats.older:
             requests = "request" if stats.older == 1 else "requests"
-            console.print(f"Left out: {stats.older} {requests} of older setups.", soft_wrap=True)
-        console.print()
+            out.print(f"Left out: {stats.older} {requests} of older setups.", soft_wrap=True)
+        out.print()
     if any(report.stats.modes for report in reports):
-        console.print(_LEGEND, soft_wrap=True)
+        out.print(_LEGEND, soft_wrap=True)
     elif not reports:
-        console.print(_NOTHING_YET, soft_wrap=True)
+        out.print(_NOTHING_YET, soft_wrap=True)
 
 
 def _table(stats: Stats) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    for name in ("mode", "requests", "acceptance", "TPOT p50", "p95", "tok/s at 1", "at 2-3", "at 4+"):
-        table.add_column(name, justify="left" if name == "mode" else "right", overflow="fold")
+    columns = ("mode", "requests", "acceptance", "TPOT p50", "p95", "tok/s at 1", "at 2-3", "at 4+")
+    shown = table(*columns, left=("mode",))
     for figures in stats.modes:
         accepted = "-" if figures.acceptance is None else f"{figures.acceptance:.2f}"
         tpots = (_ms(figures.tpot_p50), _ms(figures.tpot_p95))
         values = (*tpots, *(figures.goodput.get(level) for level in LEVELS))
-        table.add_row(figures.mode, str(figures.requests), accepted, *(_number(value) for value in values))
+        shown.add_row(figures.mode, str(figures.requests), accepted, *(_number(value) for value in values))
         if stats.plain is not None and figures.mode != NONE:
             against = _against(figures, stats.plain)
-            table.add_row("", "", "", *("" if value is None else f"{value:.2f}x" for value in against))
-    return table
+            shown.add_row("", "", "", *("" if value is None else f"{value:.2f}x" for value in against))
+    return shown
 
 
 def _against(figures: Figures, plain: Figures) -> list[float | None]:

@@ -1,0 +1,25 @@
+"""Tables for a person: as wide as the terminal is, plain and unfolded where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from rich.console import Console
+from rich.table import Table
+
+# Without a terminal there is no width to keep to.
+_WIDTH = 1000
+
+
+def console() -> Console:
+    """Prints names as they are: no markup, no colours of its own."""
+    found = Console(highlight=False, markup=False)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
+
+
+def table(*columns: str, left: Collection[str]) -> Table:
+    """An empty one; the columns that are not `left` are figures."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="left" if column in left else "right", overflow="fold")
+    return made
