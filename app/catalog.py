@@ -29,7 +29,7 @@ _SHARD = re.compile(r"^(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """An entry resolved to files: `target` and `draft` are absolute paths of the first shards.
+    """An entry resolved to files: `target`, `draft` and `mmproj` are absolute paths, of the first shards.
 
     `chain` is how to speculate; a draft that it does not use is None here.
     """
@@ -39,6 +39,7 @@ class ModelSpec:
     draft: Path | None
     options: LocalEntry
     chain: Chain = PLAIN
+    mmproj: Path | None = None
 
 
 class Catalog:
@@ -143,7 +144,8 @@ class Catalog:
         if chain is None:
             chain = pinned(entry, variant) if variant else entry.chain or PLAIN
         draft = self._first_shard(entry.draft, f"models.{alias}.draft") if entry.draft and drafts(chain) else None
-        return ModelSpec(alias=self.canonical(name), target=target, draft=draft, options=entry, chain=chain)
+        mmproj = self._first_shard(entry.mmproj, f"models.{alias}.mmproj") if entry.mmproj else None
+        return ModelSpec(self.canonical(name), target, draft, entry, chain, mmproj)
 
     def files(self, name: str) -> tuple[list[Path], list[Path]]:
         """All shards of target and draft, whether the modes at hand use the draft or not; raises as `spec` does."""
@@ -157,11 +159,15 @@ class Catalog:
         if files.path is not None:
             return _complete(_path_itself(files.path, key), key)
         folder, source = self._folder(files, key)
-        pattern = files.include or "*"
+        pattern, projectors = files.include or "*", key.endswith(".mmproj")
         # As snapshot_download reads a pattern: the whole path in the repo, `*` crossing slashes.
-        found = [path for path in _ggufs(folder) if fnmatchcase(path.relative_to(folder).as_posix(), pattern)]
+        there = [path for path in ggufs(folder) if is_projector(path.name) == projectors]
+        found = [path for path in there if fnmatchcase(path.relative_to(folder).as_posix(), pattern)]
         if not found:
-            raise FilesMissing(f"{key}: no GGUF file matches {pattern!r} of {source} in {folder}.{_present(folder)}")
+            what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
+            raise FilesMissing(
+                f"{key}: no {what} matches {pattern!r} of {source} in {folder}.{_present(folder, there)}"
+            )
         models = _group(found)
         if len(models) > 1:
             names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in models))
@@ -202,13 +208,17 @@ def shards(first: Path) -> list[Path]:
     return [first.with_name(f"{stem}-{no:05d}-of-{count:05d}.gguf") for no in range(1, count + 1)]
 
 
-def _ggufs(folder: Path) -> list[Path]:
-    """GGUF files below a folder; not multimodal projectors, nor what a download left half-way (hidden)."""
+def is_projector(name: str) -> bool:
+    """Whether a GGUF file's name says that it is a multimodal projector, such as `mmproj-BF16.gguf`."""
+    return "mmproj" in name.lower()
+
+
+def ggufs(folder: Path) -> list[Path]:
+    """GGUF files below a folder, but for what a download left half-way (hidden)."""
     return [
         path
         for path in sorted(folder.rglob("*.gguf"))
-        if not path.name.startswith("mmproj")
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 
 
@@ -236,9 +246,9 @@ def _complete(first: Path, key: str) -> Path:
     return first
 
 
-def _present(folder: Path) -> str:
+def _present(folder: Path, there: list[Path]) -> str:
     if not folder.is_dir():
         return " That folder does not exist."
-    names = [path.relative_to(folder).as_posix() for path in _ggufs(folder)]
+    names = [path.relative_to(folder).as_posix() for path in there]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f" There are: {', '.join(names[:5])}{more}." if names else " There is none at all."

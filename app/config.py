@@ -25,7 +25,7 @@ from pydantic_settings import (
 )
 
 from app.access.keys import from_setting
-from app.entries import AttachedEntry, DraftFiles, Entry, Files, Float, Int, LocalEntry, Name
+from app.entries import FILE_KEYS, AttachedEntry, DraftFiles, Entry, Files, Float, Int, LocalEntry, Name
 from app.errors import ConfigError
 
 PREFIX = "TANDEM_"
@@ -217,8 +217,8 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
     for part in loc[:-1]:
         if part in ("local", "attached"):
             model = LocalEntry if part == "local" else AttachedEntry
-        elif part in ("target", "draft"):
-            model = Files if part == "target" else DraftFiles
+        elif part in FILE_KEYS:
+            model = DraftFiles if part == "draft" else Files
     return sorted(model.model_fields)
 
 
@@ -245,7 +245,7 @@ def _problem(sources: _Sources, error: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         return f"{where}: must be one of {context['expected']}, not {error['input']!r}"
     if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
-        shape = "such as {path: models/tiny.gguf}" if loc[-1] in ("target", "draft") else "of keys and values"
+        shape = "such as {path: models/tiny.gguf}" if loc[-1] in FILE_KEYS else "of keys and values"
         return f"{where}: must be a mapping {shape}"
     if kind == "string_pattern_mismatch":
         return f"{where}: {error['input']!r} must look like {_PATTERN_EXAMPLES.get(str(loc[-1]), context['pattern'])}"
@@ -306,7 +306,7 @@ def _absolute(settings: Settings, sources: _Sources) -> Settings:
     models = {
         name: entry
         if isinstance(entry, AttachedEntry)
-        else entry.model_copy(update={key: files(entry, key) for key in ("target", "draft")})
+        else entry.model_copy(update={key: files(entry, key) for key in FILE_KEYS})
         for name, entry in settings.models.items()
     }
     paths = {field: anchor(field, getattr(settings, field)) for field in ("models_dir", "state_dir", "cache_dir")}

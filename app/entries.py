@@ -27,6 +27,7 @@ RESERVED_FLAGS: dict[str, str] = {
     **dict.fromkeys(("-md", "--model-draft", "--spec-draft-model"), "draft"),
     **dict.fromkeys(("-devd", "--device-draft", "--spec-draft-device"), "draft.device"),
     **dict.fromkeys(("-cd", "--ctx-size-draft"), "draft.ctx_size"),
+    **dict.fromkeys(("-mm", "--mmproj", "-mmu", "--mmproj-url"), "mmproj"),
     **dict.fromkeys(("-dev", "--device"), "device"),
     **dict.fromkeys(("-c", "--ctx-size"), "ctx_size"),
     **dict.fromkeys(("-np", "--parallel"), "parallel"),
@@ -49,6 +50,8 @@ RESERVED_FLAGS: dict[str, str] = {
         for flag in option.flags
     },
 }
+# The keys of an entry that name files.
+FILE_KEYS = ("target", "draft", "mmproj")
 # What the gateway decides for every engine; an entry has no say in it.
 GATEWAY_FLAGS = frozenset({"--host", "--port", "--api-key", "--api-key-file", "--api-prefix", "--reuse-port"})
 
@@ -165,6 +168,8 @@ class LocalEntry(Written):
 
     target: Files
     draft: DraftFiles | None = None
+    # The multimodal projector, for images and sound.
+    mmproj: Files | None = None
     speculation: Speculation = Speculation()
     device: Text | None = None
     ctx_size: Annotated[Int, Field(ge=0)] | None = None

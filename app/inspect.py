@@ -79,6 +79,8 @@ def _alias(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Rep
         lines.append(f"  target     {_described(spec.target)}")
         if spec.draft is not None:
             lines.append(f"  draft      {_described(spec.draft)}")
+        if spec.mmproj is not None:
+            lines.append(f"  projector  {_described(spec.mmproj)}")
         lines += _speculation(planner.settled(name))
         if catalog.requested(name) == AUTO:
             lines.append(f"    next start: {planner.choice(name).why}")

@@ -112,6 +112,6 @@ class Planner:
 
 def _check(spec: ModelSpec) -> None:
     """A foreign file is named before anything is started for it; raises GgufError."""
-    for path in (spec.target, spec.draft):
+    for path in (spec.target, spec.draft, spec.mmproj):
         if path is not None:
             check_magic(path)

@@ -35,7 +35,8 @@ _INHERITED = (
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards.
+    """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards of all
+    of its models.
 
     `requested` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan launches,
     `reason` why they differ.
@@ -99,11 +100,12 @@ def build_plan(
             plain, engine, dialect, port=port, environ=environ, config_home=config_home, requested=wanted
         )
         fallback = replace(fallback, chosen=named(spec.chain))
+    given = (spec.target, spec.draft, spec.mmproj)
     return LaunchPlan(
         alias=spec.alias,
         argv=(*engine.command, *translation.argv),
         env=child_environment(environ, spec.options.env, config_home),
-        files=tuple(path for first in (spec.target, spec.draft) if first is not None for path in shards(first)),
+        files=tuple(path for first in given if first is not None for path in shards(first)),
         notes=translation.notes,
         requested=wanted,
         chosen=named(spec.chain),

@@ -66,6 +66,8 @@ def translate(spec: ModelSpec, dialect: Dialect, port: int) -> Translation:
     """The launch intent of `spec` in the words of `dialect`; raises LaunchRefused."""
     options, writer = spec.options, _Writer(dialect)
     writer.needed("target", ("--model", "-m"), str(spec.target))
+    if spec.mmproj is not None:
+        writer.needed("mmproj", ("--mmproj",), str(spec.mmproj))
     _speculation(writer, spec)
     writer.needed("the entry's name", ("--alias", "-a"), spec.alias)
     for key, write in _OPTIONS.items():

@@ -89,6 +89,8 @@ class _Import:
             raise NotImportable("there is no model: the command line needs --model or -hf")
         if draft := self._draft():
             keys["draft"] = draft
+        if mmproj := self._files("mmproj"):
+            keys["mmproj"] = mmproj
         if (spoken := self._speculation()) is not None:
             keys["speculation"] = spoken
         for key, read_value in _KEYS.items():
@@ -105,7 +107,7 @@ class _Import:
         return Imported(name, keys, tuple(self.notes))
 
     def _files(self, part: str) -> dict[str, Any]:
-        """The mapping under `target` or `draft`, empty if no flag names a file; raises NotImportable."""
+        """The mapping under `target`, `draft` or `mmproj`, empty if no flag names a file; raises NotImportable."""
         path, repo, file, url = (self.one.get(f"{part}.{kind}") for kind in ("path", "repo", "file", "url"))
         if path is not None:
             for other in filter(None, (repo, file, url)):

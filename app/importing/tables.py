@@ -13,13 +13,15 @@ TRUE = frozenset({"on", "enabled", "true", "1"})
 FALSE = frozenset({"off", "disabled", "false", "0"})
 CHOICES = TRUE | FALSE | {"auto", "-1"}
 
-# Flags that name a model's files, or the keys inside `target` and `draft`.
+# Flags that name a model's files, or the keys inside `target`, `draft` and `mmproj`.
 FILES: dict[str, str] = {
     **dict.fromkeys(("-m", "--model"), "target.path"),
     **dict.fromkeys(("-hf", "-hfr", "--hf-repo"), "target.repo"),
     **dict.fromkeys(("-hff", "--hf-file"), "target.file"),
     **dict.fromkeys(("-mu", "--model-url"), "target.url"),
     **dict.fromkeys(("-md", "--model-draft", "--spec-draft-model"), "draft.path"),
+    **dict.fromkeys(("-mm", "--mmproj"), "mmproj.path"),
+    **dict.fromkeys(("-mmu", "--mmproj-url"), "mmproj.url"),
     **dict.fromkeys(("-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"), "draft.repo"),
 }
 # Options of speculation: spelling -> whose option it is, and its key. `draft` is whichever draft mode there is.

@@ -31,6 +31,8 @@ def key_of(entry: LocalEntry, target: Sequence[Path], draft: Sequence[Path], bin
         binary.identity,
         hardware(),
         repr([(name, getattr(entry, name)) for name in _OPTIONS]),
+        # Only where there is one: entries without it keep their key
+        *([f"mmproj {entry.mmproj!r}"] if entry.mmproj is not None else []),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from app.catalog import is_projector
 from app.errors import StoreError
 
 _REPO = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
@@ -62,7 +63,13 @@ def check_path(path: str) -> str:
 def is_model(path: str) -> bool:
     """A GGUF file that is neither a multimodal projector nor an importance matrix."""
     name = path.rpartition("/")[2]
-    return path.endswith(".gguf") and not name.startswith(("mmproj", "imatrix"))
+    return path.endswith(".gguf") and not is_projector(name) and not name.startswith("imatrix")
+
+
+def projectors(paths: Iterable[str], include: str | None = None) -> list[str]:
+    """The multimodal projectors among the files of a repo, sorted."""
+    found = (path for path in sorted(paths) if path.endswith(".gguf") and is_projector(path.rpartition("/")[2]))
+    return [path for path in found if fnmatchcase(path, include or "*")]
 
 
 def model_of(path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +9,14 @@ from pathlib import Path
 import httpx2
 
 from app.config import Settings
-from app.entries import AttachedEntry, Entry
+from app.entries import FILE_KEYS, AttachedEntry, Entry
 from app.errors import DiskFull, Offline, StoreError
 from app.gguf import read_header
 from app.store.digest import digest_of
 from app.store.download import download, free_bytes
 from app.store.hub import Hub, Listing
 from app.store.locks import locked
-from app.store.names import by_model, check_path, choose, quantization_of, shard_of
+from app.store.names import by_model, check_path, choose, projectors, quantization_of, shard_of
 from app.store.partial import received_of
 from app.store.places import Place
 from app.store.progress import Emit, Event
@@ -29,11 +28,18 @@ MARGIN = 512 << 20
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One model of one repo, by pattern or by quantization."""
+    """One model of one repo, by pattern or by quantization; with `projector` a multimodal projector, by pattern."""
 
     repo: str
     include: str | None = None
     quantization: str | None = None
+    projector: bool = False
+
+    def chosen(self, paths: Iterable[str]) -> list[str]:
+        """Those of a repo's files that are asked for, sorted."""
+        if self.projector:
+            return projectors(paths, self.include)
+        return choose(paths, self.include, self.quantization)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,12 @@ def wanted_of(alias: str, entry: Entry) -> list[Wanted]:
     """What an entry needs of the Hub, target first; raises StoreError where that is nothing."""
     if isinstance(entry, AttachedEntry):
         raise StoreError(f"'{alias}' is attached at {entry.url}: there is nothing to pull.")
-    parts = [part for part in (entry.target, entry.draft) if part is not None]
-    found = [Wanted(part.repo, part.include) for part in parts if part.repo is not None]
+    parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None}
+    found = [
+        Wanted(part.repo, part.include, projector=key == "mmproj")
+        for key, part in parts.items()
+        if part.repo is not None
+    ]
     if not found:
         raise StoreError(f"'{alias}' names no repo of the Hub: its files are a path or in a package.")
     return found
@@ -108,7 +118,7 @@ class Puller:
         """All files of a model as they are recorded, for who cannot ask the Hub; empty if any is missing."""
         folder = self._models_dir / wanted.repo
         here = [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
-        paths = choose([path for path in here if not path.startswith(".")], wanted.include, wanted.quantization)
+        paths = wanted.chosen(path for path in here if not path.startswith("."))
         models = by_model(paths)
         if len(models) != 1 or any(Place(self._models_dir, wanted.repo, path).record() is None for path in paths):
             return []
@@ -215,16 +225,19 @@ class Puller:
 
 def _one_model(listing: Listing, wanted: Wanted) -> list[str]:
     """The paths of the one model that is asked for, shards in order; raises StoreError."""
-    paths = [check_path(path) for path in choose(listing.files, wanted.include, wanted.quantization)]
+    paths = [check_path(path) for path in wanted.chosen(listing.files)]
     models = by_model(paths)
     if len(models) == 1:
         return next(iter(models.values()))
-    all_models = by_model(path for path in choose(listing.files, None, None))
-    known = Counter(quantization_of(files[0]) or files[0] for files in all_models.values())
+    everything = by_model(Wanted(wanted.repo, projector=wanted.projector).chosen(listing.files))
+    known = {(not wanted.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
     names = ", ".join(sorted(known)) or "none at all"
     if not models:
+        what = "multimodal projector" if wanted.projector else "GGUF model"
         asked = wanted.quantization or wanted.include or "*.gguf"
-        raise StoreError(f"{wanted.repo}: no GGUF model there is {asked!r}. There are: {names}.")
+        raise StoreError(f"{wanted.repo}: no {what} there is {asked!r}. There are: {names}.")
+    if wanted.projector:
+        raise StoreError(f"{wanted.repo}: {len(models)} multimodal projectors match; narrow include to one of {names}.")
     raise StoreError(
         f"{wanted.repo}: {len(models)} models there match; name one, such as hf:{wanted.repo}:"
         f"{quantization_of(paths[0]) or 'Q4_K_M'}. There are: {names}."

@@ -113,6 +113,22 @@ def test_an_alias_needs_its_target_and_its_draft(here: Here) -> None:
     assert spec.target == files[0] and spec.draft == files[-1] and len(files) == 4
 
 
+def test_a_projector_is_pulled_with_its_alias(here: Here) -> None:
+    """Where the entry names one, and by its own pattern."""
+    from app.store.commands import wanted_by
+
+    here.repo.commit(FILES | {"mmproj-F32.gguf": model()})
+    entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "mmproj": {"repo": REPO, "include": "*BF16*"}}
+    settings = Settings.model_validate({"models_dir": here.settings.models_dir, "models": {"glm": entry}})
+    here.pull(*wanted_by(settings, ["glm"], None))
+    assert Catalog(settings).spec("glm").mmproj == here.place("mmproj-BF16.gguf").final
+    assert {asked.path for asked in here.hub.fetched} == {*Q2, "mmproj-BF16.gguf"}
+    with pytest.raises(StoreError, match=r"2 multimodal projectors match; .* mmproj-BF16\.gguf, mmproj-F32\.gguf"):
+        here.pull(Wanted(REPO, projector=True))
+    with pytest.raises(StoreError, match="no multimodal projector there is 'x'"):
+        here.pull(Wanted(REPO, "x", projector=True))
+
+
 def test_a_set_that_was_begun_goes_on_at_its_revision(here: Here) -> None:
     """Though the Hub has a newer one meanwhile: shards of two uploads make no model. It is said."""
     last = sorted(Q2)[-1]

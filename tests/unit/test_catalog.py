@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog import Catalog, shards
+from app.catalog import Catalog, ModelSpec, shards
 from app.config import Settings
 from app.entries import AttachedEntry, Files, LocalEntry
 from app.errors import ConfigError, FilesMissing, UnknownAlias
@@ -68,6 +68,23 @@ def test_path_that_is_no_model(tmp_path: Path, name: str, words: str) -> None:
     touch(tmp_path, "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "folder/x")
     with pytest.raises(FilesMissing, match=words):
         catalog(tmp_path, path=str(tmp_path / name)).spec("short")
+
+
+def test_a_projector_is_found_beside_the_models_and_never_taken_for_one(tmp_path: Path) -> None:
+    """By its name, wherever `mmproj` stands in it; of two the entry has to name one."""
+    touch(tmp_path / REPO, "m-Q4.gguf", "mmproj-BF16.gguf")
+
+    def spec(**mmproj: str) -> ModelSpec:
+        entry = LocalEntry.model_validate({"target": {"repo": REPO}, "mmproj": {"repo": REPO, **mmproj}})
+        return Catalog(Settings(models_dir=tmp_path, models={"m": entry})).spec("m")
+
+    assert spec().target == tmp_path / REPO / "m-Q4.gguf" and spec().mmproj == tmp_path / REPO / "mmproj-BF16.gguf"
+    touch(tmp_path / REPO, "m-mmproj-f16.gguf")
+    assert spec(include="*f16*").mmproj == tmp_path / REPO / "m-mmproj-f16.gguf"
+    with pytest.raises(FilesMissing, match=r"models\.m\.mmproj: .*narrow include to one of m-mmproj"):
+        spec()
+    with pytest.raises(FilesMissing, match=r"no multimodal projector .* matches '\*F32\*'"):
+        spec(include="*F32*")
 
 
 def test_package_is_located_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,11 +60,13 @@ def test_relative_paths_hold_from_the_file(clean: Path) -> None:
     folder = clean / "deep"
     folder.mkdir()
     (folder / "t.yaml").write_text(
-        "llama_server: bin/llama-server\nmodels: {tiny: {target: {path: m/t.gguf}, draft: {path: /abs/d.gguf}}}"
+        "llama_server: bin/llama-server\n"
+        "models: {tiny: {target: {path: m/t.gguf}, draft: {path: /abs/d.gguf}, mmproj: {path: m/p.gguf}}}"
     )
     settings = load_settings(folder / "t.yaml")
     entry = settings.models["tiny"]
-    assert isinstance(entry, LocalEntry) and entry.draft is not None
+    assert isinstance(entry, LocalEntry) and entry.draft is not None and entry.mmproj is not None
+    assert entry.mmproj.path == folder / "m/p.gguf"
     assert settings.models_dir == folder / "models"
     assert settings.llama_server == str(folder / "bin/llama-server")
     assert entry.target.path == folder / "m/t.gguf"
@@ -101,6 +103,9 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {a: {target: {}}}", "models.a.target: give one of path, repo, package; none is given"),
         ("models: {a: {target: {path: x, repo: a/b}}}", "not path and repo together"),
         ("models: {a: {target: x}}", "models.a.target: must be a mapping such as {path: models/tiny.gguf}"),
+        ("models: {a: {target: {path: x}, mmproj: x}}", "models.a.mmproj: must be a mapping such as {path: "),
+        ("models: {a: {target: {path: x}, mmproj: {pat: x}}}", "models.a.mmproj.pat: no such key; did you mean path?"),
+        ("models: {a: {target: {path: x}, args: [-mm, p]}}", "models.a.args: -mm has a key of its own: use mmproj"),
         ("models: {a: {target: {repo: x}}}", "models.a.target.repo: 'x' must look like unsloth/GLM-4.7-GGUF"),
         ("models: {a: {target: {path: x}, fit: maybe}}", "models.a.fit: must be on or off, not 'maybe'"),
         ("models: {a: {target: {path: x}, threads: 0}}", "models.a.threads: must be -1 (all) or at least 1"),

@@ -102,6 +102,12 @@ def test_the_recipe_as_a_file() -> None:
         ("-fit off --no-jinja --temperature 0", {"fit": False, "jinja": False, "temp": 0.0}),
         ("-t 0", {"threads": -1}),
         ("-np -1", {}),
+        ("-mm p.gguf", {"mmproj": {"path": "p.gguf"}}),
+        (
+            "-mmu https://hub.example/a/b/resolve/main/mmproj-F16.gguf",
+            {"mmproj": {"repo": "a/b", "include": "mmproj-F16.gguf"}},
+        ),
+        ("--mmproj p.gguf --no-mmproj-offload", {"mmproj": {"path": "p.gguf"}, "args": ["--no-mmproj-offload"]}),
         ("-dev none --prio -1", {"device": "none", "prio": -1}),
         ("--ctx-size=4096", {"ctx_size": 4096}),
         ("-c 1 -c 2", {"ctx_size": 2}),

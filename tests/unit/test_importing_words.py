@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.dialect import Dialect, _entries
-from app.entries import GATEWAY_FLAGS, RESERVED_FLAGS, LocalEntry
+from app.entries import FILE_KEYS, GATEWAY_FLAGS, RESERVED_FLAGS, LocalEntry
 from app.errors import NotImportable
 from app.importing.entry import Imported, import_line
 from app.importing.tables import DROPPED, ENV_SWITCHES, FILES, OPTIONAL, OPTIONS, flag_of, values_of
@@ -56,7 +56,7 @@ def test_no_flag_that_an_entry_refuses_can_become_an_argument() -> None:
     assert set(DROPPED) >= GATEWAY_FLAGS
     for flag, key in RESERVED_FLAGS.items():
         assert values_of(flag) is not None, flag
-        assert (flag in FILES) == (key in ("target", "draft")), flag
+        assert (flag in FILES) == (key in FILE_KEYS), flag
         assert (flag in OPTIONS) == key.startswith("speculation: "), flag
 
 

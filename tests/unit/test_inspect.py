@@ -60,6 +60,18 @@ def test_a_model_that_can_start_is_described(machine: Path) -> None:
     assert [note.strip().split(":")[0] for note in notes] == ["speculation", "unsure", "warning", "draft"]
 
 
+def test_a_projector_is_described_and_missed(machine: Path) -> None:
+    """It is one of the model's files: without it the model would start and be blind."""
+    mmproj = header_only(machine / "mmproj.gguf", "clip")
+    found = settings(machine, m=entry(machine / "m.gguf", mmproj={"path": str(mmproj)}))
+    assert f"  projector  {mmproj} (clip, 0.00 GB)" in told(found)[1].lines
+    assert f"--mmproj {mmproj} " in plan_now(found, "m").shell_line()
+    mmproj.write_bytes(b"<!doctype html>")
+    assert "mmproj.gguf: is not a GGUF file" in told(found)[1].lines[-1]
+    mmproj.unlink()
+    assert "CANNOT START: models.m.mmproj: missing" in told(found)[1].lines[-1]
+
+
 def test_shards_are_counted_and_weighed_together(machine: Path) -> None:
     """The first stands for all; a missing one would have been named."""
     first = header_only(machine / "s-00001-of-00002.gguf")

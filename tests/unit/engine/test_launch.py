@@ -8,7 +8,7 @@ from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan, child_environment
 from app.engine.locate import EngineBinary
 from app.entries import LocalEntry
-from app.modes import PLAIN
+from app.modes import PLAIN, Step
 
 DIALECT = Dialect.from_help((Path(__file__).parents[2] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8"))
 ENGINE = EngineBinary(command=("/opt/llama-server",), files=(), origin="llama-server on PATH")
@@ -26,6 +26,16 @@ def test_files_are_all_shards_of_target_and_draft() -> None:
     """Whatever changes on disk and matters is watched; argv names first shards only."""
     names = [path.name for path in plan().files]
     assert names == ["a b-00001-of-00002.gguf", "a b-00002-of-00002.gguf", "d.gguf"]
+
+
+def test_the_projector_is_one_of_the_files() -> None:
+    """A start that failed is tried again when it has changed; without speculation it stays."""
+    entry = LocalEntry.model_validate({"target": {"path": "/m/t.gguf"}, "mmproj": {"path": "/m/p.gguf"}})
+    spec = ModelSpec("m", Path("/m/t.gguf"), None, entry, (Step("ngram-mod"),), Path("/m/p.gguf"))
+    found = build_plan(spec, ENGINE, DIALECT, port=8001, environ={}, config_home=HOME)
+    assert found.fallback is not None
+    for launch in (found, found.fallback):
+        assert launch.files == (Path("/m/t.gguf"), Path("/m/p.gguf")) and "--mmproj" in launch.argv
 
 
 def test_argv_begins_with_the_engine() -> None:

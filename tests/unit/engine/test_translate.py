@@ -285,3 +285,13 @@ def test_a_draft_that_is_not_used_is_not_loaded(mode: str) -> None:
     found = translated(NEW, draft={"device": "CUDA1", "ctx_size": 512}, speculation=mode)
     assert not {"--model-draft", "--device-draft", "--ctx-size-draft"} & set(found.argv)
     assert ("--spec-type" in found.argv) == (mode == "ngram-mod")
+
+
+@pytest.mark.parametrize("build", [NEW, OLD, BETWEEN, EMBEDDED])
+def test_a_projector_goes_along_on_every_build(build: Dialect) -> None:
+    """With its path; a build without multimodality is refused, since the entry asks for it."""
+    entry = LocalEntry.model_validate({"target": {"path": TARGET}, "mmproj": {"path": "/m/p.gguf"}})
+    spec = ModelSpec("m", TARGET, None, entry, mmproj=Path("/m/p.gguf"))
+    assert "--mmproj /m/p.gguf --alias m " in line(translate(spec, build, 8001))
+    with pytest.raises(LaunchRefused, match="mmproj: this llama-server has no --mmproj"):
+        translate(spec, without(AUGUST_2025, "--mmproj "), 8001)
