@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.catalog import Catalog, shards
+from app.catalog import Catalog, ModelSpec, is_projector, shards
 from app.config import Settings, load_settings
+from app.engine.architectures import doubt
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan
-from app.engine.locate import locate
+from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
 from app.entries import AttachedEntry
 from app.errors import ConfigError, EngineNotFound, ProbeFailed, TandemError
@@ -81,6 +82,7 @@ def _alias(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Rep
             lines.append(f"  draft      {_described(spec.draft)}")
         if spec.mmproj is not None:
             lines.append(f"  projector  {_described(spec.mmproj)}")
+        lines += _doubts(planner.binary(), spec)
         lines += _speculation(planner.settled(name))
         if catalog.requested(name) == AUTO:
             lines.append(f"    next start: {planner.choice(name).why}")
@@ -97,6 +99,26 @@ def _alias(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Rep
     if fine:
         lines.append("  ok")
     return Report(tuple(lines), fine)
+
+
+def _doubts(engine: EngineBinary, spec: ModelSpec) -> list[str]:
+    """Raises GgufError."""
+    kinds = {read_header(path).architecture for path in (spec.target, spec.draft) if path is not None}
+    return [f"  warning: {text}" for kind in sorted(filter(None, kinds)) if (text := doubt(engine, kind)) is not None]
+
+
+def unknown_architectures(settings: Settings, files: Iterable[Path]) -> list[str]:
+    """What is to be said of pulled files that the engine at hand would refuse; nothing where there is no engine yet.
+
+    Raises GgufError.
+    """
+    firsts = {shards(path)[0] for path in files if not is_projector(path.name)}
+    kinds = sorted({kind for path in firsts if (kind := read_header(path).architecture)})
+    try:
+        engine = locate(settings.llama_server)
+    except EngineNotFound:
+        return []
+    return [text for kind in kinds if (text := doubt(engine, kind)) is not None]
 
 
 def _speculation(settled: Settled) -> list[str]:

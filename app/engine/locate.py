@@ -66,15 +66,15 @@ def _binary(path: Path, what: str) -> EngineBinary:
     path = path.absolute()
     real = path.resolve()
     # A shared build's llama-server is a stub of 18 KB; its flags are in these (b11434).
-    folders = (real.parent, real.parent.parent / "lib")
-    libraries = {
-        library.resolve()
-        for folder in folders
-        for pattern in ("libllama-server-impl.*", "libllama-common.*")
-        for library in folder.glob(pattern)
-        if library.is_file()
-    }
-    return EngineBinary((str(path),), (real, *sorted(libraries)), f"{what} ({path})")
+    libraries = beside(real, "libllama-server-impl.*", "libllama-common.*")
+    return EngineBinary((str(path),), (real, *libraries), f"{what} ({path})")
+
+
+def beside(program: Path, *patterns: str) -> list[Path]:
+    """The libraries that a program was installed with."""
+    folders = (program.parent, program.parent.parent / "lib")
+    found = (library for folder in folders for pattern in patterns for library in folder.glob(pattern))
+    return sorted({library.resolve() for library in found if library.is_file()})
 
 
 def _at(path: Path) -> EngineBinary:

@@ -73,10 +73,15 @@ class Prober:
 
 def help_page(engine: EngineBinary) -> str:
     """What `--help` prints; raises ProbeFailed."""
+    return ask(engine, "--help")
+
+
+def ask(engine: EngineBinary, flag: str) -> str:
+    """What a flag prints that only prints; raises ProbeFailed."""
     with tempfile.TemporaryDirectory() as empty:
         try:
             done = subprocess.run(
-                [*engine.command, "--help"],
+                [*engine.command, flag],
                 env=child_environment(os.environ, {}, Path(empty)),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -84,11 +89,11 @@ def help_page(engine: EngineBinary) -> str:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ProbeFailed(f"{engine.origin}: --help did not end within {PATIENCE_S} s") from None
+            raise ProbeFailed(f"{engine.origin}: {flag} did not end within {PATIENCE_S} s") from None
         except OSError as error:
             raise ProbeFailed(f"{engine.origin}: cannot be run: {error.strerror}") from None
     if done.returncode != 0:
-        raise ProbeFailed(f"{engine.origin}: --help failed: {_why(done.returncode, done.stderr)}")
+        raise ProbeFailed(f"{engine.origin}: {flag} failed: {_why(done.returncode, done.stderr)}")
     return done.stdout.decode("utf-8", "replace")
 
 

@@ -41,8 +41,8 @@ def pull(
     include: str | None = None,
     add: str | None = None,
     update: bool = False,
-) -> None:
-    """Everything that `names` need, and the entry for a name of the Hub; raises TandemError."""
+) -> list[Path]:
+    """Fetches everything that `names` need, and tells the entry for a name of the Hub; raises TandemError."""
     wanted = wanted_by(settings, names, include)
     if add is not None and not (len(names) == 1 and names[0].startswith("hf:")):
         raise StoreError("--add goes with one hf:... name.")
@@ -50,7 +50,7 @@ def pull(
     puller = Puller(settings, hub, emit)
     files = puller.pull(wanted, update=update)
     if not all(name.startswith("hf:") for name in names):
-        return
+        return files
     for one in wanted:
         folder = settings.models_dir / one.repo
         paths = [path.relative_to(folder).as_posix() for path in files if path.is_relative_to(folder)]
@@ -62,3 +62,4 @@ def pull(
         else:
             alias = one.repo.removesuffix("-GGUF")
             emit(Event("note", one.repo, text=f"models:\n{entry_text(alias, one, pattern)}"))
+    return files

@@ -332,6 +332,16 @@ def test_the_command_speaks_to_hf_endpoint_and_prints_the_entry(here: Here) -> N
     assert '  "unsloth/GLM-4.7":\n' in done.stderr and "target: {repo: unsloth/GLM-4.7-GGUF" in done.stderr
 
 
+def test_a_pull_warns_of_what_the_engine_at_hand_does_not_know(here: Here) -> None:
+    """The model is kept: a newer engine may load it."""
+    engine = here.folder / "llama-server"
+    engine.write_bytes(b"unknown model architecture: '\0gemma3\0")
+    engine.chmod(0o755)
+    done = _command(here, "pull", f"hf:{REPO}:UD-Q2_K_XL", TANDEM_LLAMA_SERVER=str(engine))
+    assert done.returncode == 0 and "does not know the architecture llama" in done.stderr
+    assert here.has(Q2)
+
+
 def test_the_command_prints_json_events(here: Here) -> None:
     done = _command(here, "pull", f"hf:{REPO}", "--include", "*UD-Q2*", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]

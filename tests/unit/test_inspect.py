@@ -10,7 +10,7 @@ import pytest
 from app.config import Settings
 from app.engine import probe
 from app.errors import ConfigError, Diagnosis, EngineNotFound, FilesMissing, UnknownAlias
-from app.inspect import Report, dialect_at_hand, inspect, plan_now
+from app.inspect import Report, dialect_at_hand, inspect, plan_now, unknown_architectures
 from app.ledger import Ledger
 from tests.support.gateway import header_only
 
@@ -70,6 +70,25 @@ def test_a_projector_is_described_and_missed(machine: Path) -> None:
     assert "mmproj.gguf: is not a GGUF file" in told(found)[1].lines[-1]
     mmproj.unlink()
     assert "CANNOT START: models.m.mmproj: missing" in told(found)[1].lines[-1]
+
+
+def test_an_architecture_that_the_engine_does_not_know_is_a_warning(machine: Path) -> None:
+    """Not a failure: the names in a binary are evidence, and its refusal is proof."""
+    (machine / "llama-server").write_bytes(b"unknown model architecture: '\0llama\0")
+    found = told(settings(machine, m=entry(machine / "m.gguf")))[1]
+    assert found.fine and any("does not know the architecture glm4moe" in line for line in found.lines)
+    header_only(machine / "m.gguf", "llama")
+    assert not any("does not know" in line for line in told(settings(machine, m=entry(machine / "m.gguf")))[1].lines)
+
+
+def test_what_was_pulled_for_an_engine_that_is_too_old_is_said(machine: Path) -> None:
+    """Shards are asked for once, projectors not at all; without an engine there is nothing to compare with."""
+    first = header_only(machine / "x-00001-of-00002.gguf", "glm9")
+    files = [first, header_only(machine / "x-00002-of-00002.gguf", ""), header_only(machine / "mmproj-x.gguf", "clip")]
+    (machine / "llama-server").write_bytes(b"unknown model architecture: '\0llama\0")
+    (text,) = unknown_architectures(settings(machine), files)
+    assert "glm9" in text and str(machine / "llama-server") in text
+    assert unknown_architectures(settings(machine, str(machine / "none")), files) == []
 
 
 def test_shards_are_counted_and_weighed_together(machine: Path) -> None:

@@ -26,7 +26,9 @@ def main() -> None:
         write("version: 0.6.0-dev (build 0, commit fake)\nbuilt with Python for tests")
         return
     if "--list-devices" in sys.argv:
-        sys.stdout.write("Available devices:\n  (none)\n")
+        gpu = os.environ.get("GGML_FAKE_GPU_MIB")
+        line = f"CUDA0: A fake GPU ({gpu} MiB, {gpu} MiB free)" if gpu else "(none)"
+        sys.stdout.write(f"Available devices:\n  {line}\n")
         return
     # Python's own handler would turn a SIGINT while loading into a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,48 @@
+"""Whether a build of llama.cpp knows an architecture, without loading a model.
+
+No flag lists them. llama.cpp holds their names as texts in the file that refuses the others with `unknown model
+architecture`, so a name that is not in that file is not known. One that is there may be there for another reason
+(`bert` ends `modern-bert`, and linkers keep one text for both): a start can still refuse it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from app.engine.locate import EngineBinary, beside
+
+_WITNESS = b"unknown model architecture"
+
+
+def knows(engine: EngineBinary, architecture: str) -> bool | None:
+    """False: it will refuse such a model. None: this engine's files do not tell. Takes up to a second."""
+    told = None
+    for path in _candidates(engine):
+        found = _tells(path, architecture)
+        if found:
+            return True
+        told = found if told is None else told
+    return told
+
+
+def doubt(engine: EngineBinary, architecture: str) -> str | None:
+    """A sentence for a person where the engine is certain to refuse; None where it is not."""
+    if knows(engine, architecture) is not False:
+        return None
+    return f"the engine here does not know the architecture {architecture}: a newer one may ({engine.origin})"
+
+
+def _candidates(engine: EngineBinary) -> list[Path]:
+    """The program and its libraries; a shared build has the names in libllama."""
+    return list(dict.fromkeys([*engine.files, *beside(engine.files[0], "libllama.*")])) if engine.files else []
+
+
+def _tells(path: Path, architecture: str) -> bool | None:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data.find(_WITNESS) < 0:
+                return None
+            return data.find(architecture.encode("utf-8", "replace") + b"\0") >= 0
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        return None

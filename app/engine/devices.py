@@ -1,0 +1,38 @@
+"""The devices that a llama-server sees beside the processor, by its `--list-devices`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app.engine.locate import EngineBinary
+from app.engine.probe import ask
+from app.errors import ProbeFailed
+
+_HEAD = "Available devices:"
+# `  CUDA0: NVIDIA GeForce RTX 4090 (24077 MiB, 23000 MiB free)`
+_DEVICE = re.compile(r"^ +(\S+): (.+) \((\d+) MiB, (\d+) MiB free\)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`total` and `free` are its memory in bytes."""
+
+    name: str
+    description: str
+    total: int
+    free: int
+
+
+def devices(engine: EngineBinary) -> tuple[Device, ...]:
+    """None at all for a build for the processor alone; raises ProbeFailed."""
+    page = ask(engine, "--list-devices")
+    if _HEAD not in page:
+        raise ProbeFailed(f"{engine.origin}: --list-devices lists nothing")
+    return parse(page)
+
+
+def parse(page: str) -> tuple[Device, ...]:
+    """What the page lists; lines of another form are none of its devices."""
+    found = (_DEVICE.match(line) for line in page.partition(_HEAD)[2].splitlines())
+    return tuple(Device(m[1], m[2], int(m[3]) << 20, int(m[4]) << 20) for m in found if m is not None)
