@@ -158,7 +158,7 @@ class Catalog:
     def _first_shard(self, files: Files, key: str) -> Path:
         if files.path is not None:
             return _complete(_path_itself(files.path, key), key)
-        folder, source = self._folder(files, key)
+        folder, source = self.folder(files, key)
         pattern, projectors = files.include or "*", key.endswith(".mmproj")
         # As snapshot_download reads a pattern: the whole path in the repo, `*` crossing slashes.
         there = [path for path in ggufs(folder) if is_projector(path.name) == projectors]
@@ -176,7 +176,8 @@ class Catalog:
             )
         return _complete(models[0], key)
 
-    def _folder(self, files: Files, key: str) -> tuple[Path, str]:
+    def folder(self, files: Files, key: str) -> tuple[Path, str]:
+        """Where a repo's or a package's files lie, and words for it; raises FilesMissing for a package that is not."""
         if files.repo is not None:
             return self._models_dir / files.repo, f"the repo {files.repo}"
         assert files.package is not None

@@ -159,6 +159,11 @@ class Ledger:
             return [Measurement(*row) for row in self._read(f"SELECT * FROM measurement {where} ORDER BY at", *values)]
         return []
 
+    def last_uses(self) -> dict[str, float]:
+        """Alias or variant -> when its engine last came up or answered, in seconds since the epoch."""
+        both = "SELECT alias, at FROM measurement UNION ALL SELECT alias, at FROM last_speculation"
+        return dict(self._read(f"SELECT alias, max(at) FROM ({both}) GROUP BY alias"))
+
     # -- tuning ----------------------------------------------------------------------------------------------
 
     def record_tuned(self, found: Tuned) -> None:

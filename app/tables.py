@@ -23,3 +23,8 @@ def table(*columns: str, left: Collection[str]) -> Table:
     for column in columns:
         made.add_column(column, justify="left" if column in left else "right", overflow="fold")
     return made
+
+
+def size_in_words(size: int) -> str:
+    """Of bytes, in thousands of thousands as disks are sold."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 or not size else f"{max(size / 1e6, 0.01):.2f} MB"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from app.cli.program import AsJson, Config, errors_in_words
 
 commands = typer.Typer()
+_ON_DISK = "Aliases, or hf:ORG/REPO[:QUANTIZATION]."
 
 
 @commands.command()
@@ -39,3 +40,83 @@ def pull(
         except KeyboardInterrupt:
             print("llama-tandem: stopped; pull again to go on from here.", file=sys.stderr)
             raise typer.Exit(130) from None
+
+
+@commands.command()
+def ls(as_json: AsJson = False, config: Config = None) -> None:
+    """List the models on disk: alias, repo, quantization, size, complete or not, last used."""
+    with errors_in_words():
+        from app.config import load_settings
+        from app.library.on_disk import Shelf
+
+        shelf = Shelf(load_settings(config))
+        if as_json:
+            _print_json(shelf.fields())
+        else:
+            shelf.show()
+
+
+@commands.command()
+def rm(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help=_ON_DISK)],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="Also what other aliases need.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Delete models from the disk, half-way downloads too; never what is in use."""
+    with errors_in_words():
+        from app.config import load_settings
+        from app.library.on_disk import Shelf, kept_fields, question, removed_in_words
+        from app.store.remove import remove
+
+        doomed = Shelf(load_settings(config)).removable(names, shared=shared)
+        if not yes:
+            for line in question(doomed):
+                _say(line)
+            typer.confirm("Delete?", abort=True, err=True)
+        gone = []
+        try:
+            for kept in doomed:
+                gone.append(remove(kept))
+                if not as_json:
+                    print(removed_in_words(gone[-1]))
+        finally:
+            if as_json:
+                _print_json([kept_fields(one.kept) | {"freed": one.freed} for one in gone])
+
+
+@commands.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help=f"{_ON_DISK} [default: all]")] = None,
+    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only tell what is damaged.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Read every byte again, and fetch again what is damaged; exit code 1 where something stays so."""
+    with errors_in_words():
+        from app.config import load_settings
+        from app.library.on_disk import Shelf, verdicts_in_words
+        from app.store.show import shown
+
+        shelf = Shelf(load_settings(config))
+        try:
+            with shown(as_json, total="checking") as emit:
+                checked = shelf.verify(names or (), emit, repair=not no_repair)
+        except KeyboardInterrupt:
+            _say("llama-tandem: stopped.")
+            raise typer.Exit(130) from None
+        if not as_json:
+            print(verdicts_in_words(checked))
+    if any(one.verdict == "bad" for one in checked):
+        raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))

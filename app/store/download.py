@@ -6,7 +6,6 @@ caller's thread only waits and tells, so that Ctrl-C reaches it at once.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from app.errors import WrongBytes
 from app.store.digest import new_hash
 from app.store.fetch import Fetcher, Source, Stopped
 from app.store.partial import Partial
-from app.store.places import Place
+from app.store.places import Place, room_below
 from app.store.progress import Emit, Event, Kind
 from app.store.ranges import BLOCK, Identity
 
@@ -178,8 +177,4 @@ class _Transfer:
 
 def free_bytes(place: Place) -> int:
     """What the file system of a place has left for us."""
-    folder = place.models_dir
-    while not folder.exists():
-        folder = folder.parent
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    return room_below(place.models_dir)

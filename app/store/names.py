@@ -37,9 +37,14 @@ def parse_hub_name(text: str) -> HubName:
 
 def check_repo(repo: str) -> str:
     """Raises StoreError for what cannot be a repo's name."""
-    if not _REPO.match(repo) or ".." in repo:
+    if not is_repo(repo):
         raise StoreError(f"{repo!r} is not the name of a repo; it must look like unsloth/GLM-4.7-GGUF.")
     return repo
+
+
+def is_repo(name: str) -> bool:
+    """Whether it can be a repo's name, and is safe as two folders of ours."""
+    return _REPO.fullmatch(name) is not None and ".." not in name
 
 
 def check_path(path: str) -> str:
@@ -67,7 +72,7 @@ def is_model(path: str) -> bool:
 
 
 def projectors(paths: Iterable[str], include: str | None = None) -> list[str]:
-    """The multimodal projectors among the files of a repo, sorted."""
+    """The multimodal projectors that a pattern asks for, sorted."""
     found = (path for path in sorted(paths) if path.endswith(".gguf") and is_projector(path.rpartition("/")[2]))
     return [path for path in found if fnmatchcase(path, include or "*")]
 

@@ -82,12 +82,19 @@ class Place:
 
     def record(self) -> Record | None:
         """What is known of the complete file; None where there is none or it has changed since."""
+        known = self.last_record()
         try:
-            known = Record(**json.loads(self._record.read_text()))
             found = self.final.stat()
+        except OSError:
+            return None
+        return known if known and (found.st_size, found.st_mtime_ns) == (known.size, known.mtime_ns) else None
+
+    def last_record(self) -> Record | None:
+        """What the complete file was found to be, whatever it is now."""
+        try:
+            return Record(**json.loads(self._record.read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        return known if (found.st_size, found.st_mtime_ns) == (known.size, known.mtime_ns) else None
 
     def write_record(self, revision: str, digest: str) -> None:
         """The file in place has this digest."""
@@ -112,6 +119,14 @@ class Place:
         self.part.replace(self.final)
         sync_folder(self.final.parent)
         self.journal.unlink(missing_ok=True)
+
+
+def room_below(folder: Path) -> int:
+    """Bytes that the file system of a folder, which need not be there yet, has left for us."""
+    while not folder.exists():
+        folder = folder.parent
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def sync_folder(folder: Path) -> None:

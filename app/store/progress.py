@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["plan", "start", "progress", "waiting", "checking", "done", "note"]
+# What `verify` finds of a file: well; damaged; damaged, and fetched again; nothing to compare it with; not whole.
+Verdict = Literal["fine", "bad", "repaired", "unknown", "incomplete"]
+Kind = Literal["plan", "start", "progress", "waiting", "checking", "done", "note"] | Verdict
 
 
 @dataclass(frozen=True, slots=True)

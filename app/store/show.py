@@ -8,23 +8,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TextIO
+from typing import TextIO, get_args
 
-from app.store.progress import Emit, Event
+from app.store.progress import Emit, Event, Kind, Verdict
 
 _PLAIN_EVERY_S, _JSON_EVERY_S = 10.0, 0.5
 _STEADY = ("progress", "waiting", "checking")
 _WORDS = {"progress": "", "waiting": "another pull has ", "checking": "checked "}
+_VERDICTS = get_args(Verdict)
 
 
 @contextmanager
-def shown(as_json: bool, out: TextIO | None = None) -> Iterator[Emit]:
-    """What to give a pull; notes of a JSON run are events too."""
+def shown(as_json: bool, out: TextIO | None = None, total: Kind = "progress") -> Iterator[Emit]:
+    """What to give a pull; notes of a JSON run are events too. The total counts events of the kind `total`."""
     stream = out or sys.stderr
     if as_json:
         yield _json(out or sys.stdout)
     elif stream.isatty():
-        with _bars() as emit:
+        with _bars(total) as emit:
             yield emit
     else:
         yield _plain(stream)
@@ -66,9 +67,12 @@ def _plain(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
         if event.kind == "note":
             print(event.text, file=out, flush=True)
         elif event.kind == "plan":
-            print(f"{event.size / 1e9:.2f} GB in all, {event.received / 1e9:.2f} GB here", file=out, flush=True)
+            here = f", {event.received / 1e9:.2f} GB here" if event.received else ""
+            print(f"{event.size / 1e9:.2f} GB in all{here}", file=out, flush=True)
         elif event.kind == "done":
             print(f"{event.path}: complete, {event.size / 1e9:.2f} GB", file=out, flush=True)
+        elif event.kind in _VERDICTS:
+            print(_verdict(event), file=out, flush=True)
         elif event.kind in _STEADY and event.size:
             share = f"{100 * event.received / event.size:.0f} %, {event.received / 1e9:.2f} GB"
             print(f"{event.path}: {_WORDS[event.kind]}{share}", file=out, flush=True)
@@ -76,8 +80,12 @@ def _plain(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
     return emit
 
 
+def _verdict(event: Event) -> str:
+    return f"{event.path}: {event.kind}{': ' if event.text else ''}{event.text}"
+
+
 @contextmanager
-def _bars() -> Iterator[Emit]:
+def _bars(counted: Kind) -> Iterator[Emit]:
     """One bar a file and a total, with rate and time left."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -92,14 +100,19 @@ def _bars() -> Iterator[Emit]:
                 bars.console.print(event.text, markup=False, highlight=False)
             elif event.kind == "plan":
                 bars.update(total, total=event.size, completed=event.received)
+            elif event.kind in _VERDICTS:
+                # The bar says it of a file that is fine
+                if event.kind != "fine" or event.text:
+                    bars.console.print(_verdict(event), markup=False, highlight=False)
             else:
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
                 name = f"{words}{event.path.rpartition('/')[2]}"
                 if event.path not in tasks:
                     tasks[event.path] = bars.add_task(name, total=event.size)
-                    had[event.path] = event.received
+                    # A file is hashed from its beginning, and fetched from where an earlier pull stopped
+                    had[event.path] = 0 if event.kind == "checking" else event.received
                 bars.update(tasks[event.path], completed=event.received, description=name)
-                if event.kind == "progress":
+                if event.kind == counted:
                     bars.update(total, advance=event.received - had[event.path])
                     had[event.path] = event.received
 

@@ -35,6 +35,9 @@ COMMANDS = [
     ["chat", "m"],
     ["tune", "m"],
     ["pull", "m"],
+    ["ls"],
+    ["rm", "m"],
+    ["verify"],
 ]
 
 
@@ -43,6 +46,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty working folder and no settings of the person who runs the tests."""
     for name in [name for name in os.environ if name.startswith("TANDEM_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -72,10 +76,12 @@ def test_help_names_every_command_and_each_has_its_own() -> None:
     """Without an argument the same page comes, and is an error."""
     page = run("--help")
     assert page.exit_code == 0
-    for name in ("serve", "plan", "check", "chat", "init", "import", "stats", "tune", "usage", "pull"):
+    for name in ("serve", "plan", "check", "chat", "init", "import", "stats", "tune", "usage"):
         assert f"\n  {name} " in page.output
         own = run(name, "--help")
         assert own.exit_code == 0 and "--config FILE" in own.output
+    for name in ("pull", "ls", "rm", "verify"):
+        assert f"\n  {name} " in page.output and {"--config", "--json"} <= set(run(name, "--help").output.split())
     bare = run()
     assert bare.exit_code == 2 and bare.output == page.output
 

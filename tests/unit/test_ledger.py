@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import Diagnosis
-from app.ledger import FILE_NAME, Ledger, Tuned
+from app.ledger import FILE_NAME, Ledger, Measurement, Tuned
 
 FIRST = Diagnosis("missing_file", "The file x is gone.", "Fetch it.", permanent=True, log_tail=("one", "twö"))
 SECOND = Diagnosis("killed", "It was killed.", "", permanent=False)
@@ -95,3 +95,14 @@ def test_a_tuning_is_kept_under_its_key(tmp_path: Path) -> None:
     assert ledger.tuned("k") == whole and ledger.tuned("other") is None
     ledger.record_tuned(replace(whole, at=3.0, recommended="none"))
     assert (found := ledger.tuned("k")) is not None and (found.at, found.recommended) == (3.0, "none")
+
+
+def test_the_last_use_is_the_latest_start_or_answer(tmp_path: Path) -> None:
+    """By alias or variant; of one that was never used nothing is known."""
+    ledger = Ledger(tmp_path)
+    assert ledger.last_uses() == {}
+    ledger.record_speculation("a", "none", False, "none", "")
+    started = ledger.last_uses()["a"]
+    row = Measurement("a", "k", "none", started + 5, 1, None, None, 1.0, 2, None, None)
+    ledger.record_measurements([row, replace(row, alias="b:plain", at=started - 5)])
+    assert ledger.last_uses() == {"a": started + 5, "b:plain": started - 5}

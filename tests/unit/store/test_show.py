@@ -21,12 +21,21 @@ def test_plain_lines_come_now_and_then() -> None:
     for event in STEPS:
         emit(event)
     assert out.getvalue().splitlines() == [
-        "3.00 GB in all, 0.00 GB here",
+        "3.00 GB in all",
         "m.gguf: 0 %, 0.00 GB",
         "m.gguf: 67 %, 2.00 GB",
         "the server answers 429",
         "m.gguf: complete, 3.00 GB",
     ]
+
+
+def test_verdicts_are_lines() -> None:
+    """With the reason where there is one."""
+    out = io.StringIO()
+    emit = _plain(out)
+    emit(Event("fine", "org/m/a.gguf", 1, 1))
+    emit(Event("bad", "org/m/b.gguf", 1, 1, "its checksum is another"))
+    assert out.getvalue() == "org/m/a.gguf: fine\norg/m/b.gguf: bad: its checksum is another\n"
 
 
 def test_json_events_are_one_a_line() -> None:

@@ -1,0 +1,1 @@
+"""What `ls`, `rm` and `verify` tell of models on disk."""

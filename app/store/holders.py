@@ -1,0 +1,63 @@
+"""Who uses a model's files now, in any process that we may look into: an engine above all, ours or anybody's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process: its number and name."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+
+def holders(paths: Collection[Path]) -> list[Holder]:
+    """Those that have one of the files open or mapped, or were started with it: an engine may have read it whole.
+
+    Compared is what the files are, not what they are called: a link to one has another name.
+    """
+    wanted = {identity for path in paths if (identity := _identity(path)) is not None}
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and not wanted.isdisjoint(map(_identity, set(_names(process)))):
+                found.append(Holder(process.pid, process.name()))
+    return found
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    with suppress(OSError, ValueError):
+        found = Path(path).stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _names(process: psutil.Process) -> Iterator[str | Path]:
+    words = [word for word in process.cmdline() if word.endswith(".gguf")]
+    if words:
+        folder = Path(process.cwd())
+        yield from (folder / word for word in words)
+    with suppress(psutil.Error):
+        yield from (file.path for file in process.open_files())
+    yield from _mapped(process.pid)
+
+
+def _mapped(pid: int) -> Iterator[str]:
+    # Not psutil's memory_maps: it reads smaps, for which the kernel walks the page tables of 200 GB. Other systems
+    # than Linux have neither, and an engine there is known by what it was started with.
+    with suppress(OSError), Path(f"/proc/{pid}/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            name = line.rstrip("\n").split(None, 5)[5:]
+            if name and name[0].startswith("/"):
+                yield name[0]
