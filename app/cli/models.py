@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +41,49 @@ def pull(
         except KeyboardInterrupt:
             print("llama-tandem: stopped; pull again to go on from here.", file=sys.stderr)
             raise typer.Exit(130) from None
+
+
+@commands.command()
+def search(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A part of a repo's name.")],
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 20,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Find repos with GGUF models on the Hub, the most downloaded first."""
+    with errors_in_words():
+        from app.config import load_settings
+
+        load_settings(config)
+        from app.library.on_hub import show_found
+        from app.store.hub import Hub
+
+        found = Hub(say=_say).search(text, limit)
+        if as_json:
+            _print_json([asdict(one) for one in found])
+        else:
+            show_found(found, text)
+
+
+@commands.command()
+def show(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="hf:ORG/REPO, ORG/REPO, or an alias.")],
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Show the quantizations of a repo: size, shards, and whether each fits this machine."""
+    with errors_in_words():
+        from app.config import load_settings
+
+        settings = load_settings(config)
+        from app.library.on_hub import look_up, page_fields, show_page
+        from app.store.hub import Hub
+
+        page = look_up(settings, repo, Hub(say=_say))
+        if as_json:
+            _print_json(page_fields(page))
+        else:
+            show_page(page, settings.models_dir)
 
 
 @commands.command()

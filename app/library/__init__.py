@@ -1,1 +1,1 @@
-"""What `ls`, `rm` and `verify` tell of models on disk."""
+"""What `search`, `show`, `ls`, `rm` and `verify` tell of models on the Hub and on disk."""

@@ -29,7 +29,7 @@ from huggingface_hub.hf_api import RepoFile
 from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
 from app.store.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
 from app.store.fetch import Address
-from app.store.names import check_repo
+from app.store.names import check_repo, is_repo
 from app.store.ranges import Identity
 
 T = TypeVar("T")
@@ -108,11 +108,11 @@ class Hub:
         return Address(found.location, self.endpoint, headers)
 
     def search(self, text: str, limit: int) -> list[Found]:
-        """Repos with GGUF files, most downloaded first."""
+        """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""
         found = self._ask(
             text, lambda: list(self._api.list_models(search=text, filter="gguf", sort="downloads", limit=limit))
         )
-        return [Found(m.id, m.downloads or 0, m.likes or 0, bool(m.gated)) for m in found]
+        return [Found(m.id, m.downloads or 0, m.likes or 0, bool(m.gated)) for m in found if is_repo(m.id)]
 
     def cached(self, identity: Identity) -> Path | None:
         """The file in the Hub's own cache (HF_HOME), if it is there in this revision."""

@@ -35,6 +35,8 @@ COMMANDS = [
     ["chat", "m"],
     ["tune", "m"],
     ["pull", "m"],
+    ["search", "glm"],
+    ["show", "m"],
     ["ls"],
     ["rm", "m"],
     ["verify"],
@@ -80,7 +82,7 @@ def test_help_names_every_command_and_each_has_its_own() -> None:
         assert f"\n  {name} " in page.output
         own = run(name, "--help")
         assert own.exit_code == 0 and "--config FILE" in own.output
-    for name in ("pull", "ls", "rm", "verify"):
+    for name in ("pull", "search", "show", "ls", "rm", "verify"):
         assert f"\n  {name} " in page.output and {"--config", "--json"} <= set(run(name, "--help").output.split())
     bare = run()
     assert bare.exit_code == 2 and bare.output == page.output

@@ -1,0 +1,58 @@
+"""search and show, as a person runs them against a Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.store.pull import Wanted
+from tests.support.fake_hub import FakeHub
+from tests.support.fake_hub.repos import File
+from tests.support.gateway import fake_llama_server
+from tests.support.hub_models import model
+from tests.support.library import FILES, REPO, Here
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Here]:
+    with FakeHub() as hub:
+        yield Here(hub, tmp_path)
+
+
+def test_search_lists_repos_by_their_name(here: Here) -> None:
+    """As a table and as JSON; a name that could not be asked for, or would play with the terminal, is left out."""
+    here.hub.add("meta/Gated-GLM-GGUF", {"m.gguf": model()}, gated=True)
+    here.hub.add("evil/\x1b[2Jglm", {"m.gguf": model()})
+    head, *rows = here.command("search", "glm").stdout.splitlines()
+    assert head.split() == ["repo", "downloads", "likes", "access"]
+    assert sorted(row.split()[0] for row in rows) == ["meta/Gated-GLM-GGUF", REPO]
+    assert "licence to accept" in next(row for row in rows if "Gated" in row)
+    assert here.json("search", "4.7") == [{"repo": REPO, "downloads": 7, "likes": 3, "gated": False}]
+    assert len(here.json("search", "glm", "--limit", "1")) == 1
+    assert "No GGUF repo" in here.command("search", "nothing").stdout
+
+
+def test_show_says_what_fits_and_why(here: Here) -> None:
+    """By the engine's devices, the host's memory and the disk; nothing is downloaded."""
+    here.hub.add(REPO, FILES | {"GLM-4.7-BF16.gguf": File(model(), said_size=10**16)})
+    engine = {"TANDEM_LLAMA_SERVER": str(fake_llama_server(here.folder)), "GGML_FAKE_GPU_MIB": "4096"}
+    text = here.command("show", f"hf:{REPO}", **engine).stdout
+    rows = {row.split()[0]: row for row in text.splitlines()[2:5]}
+    assert set(rows) == {"UD-Q2_K_XL", "Q4_K_M", "BF16"}
+    assert "yes: devices" in rows["UD-Q2_K_XL"] and " 3 " in rows["UD-Q2_K_XL"]
+    assert rows["BF16"].split()[-2:] == ["no", "no"]
+    assert "Multimodal projector: mmproj-BF16.gguf" in text
+    assert "CUDA0 4.29 GB (A fake GPU)" in text and "--list-devices" in text and "free in" in text
+    assert not here.hub.fetched
+
+
+def test_show_takes_an_alias_and_tells_what_is_here(here: Here) -> None:
+    """With a quantization only that one."""
+    here.pull(Wanted(REPO, "*Q2*"))
+    found = here.json("show", "glm")
+    assert {one["name"]: one["here"] for one in found["quantizations"]} == {"UD-Q2_K_XL": "complete", "Q4_K_M": None}
+    assert found["machine"]["host"] > 0 and found["machine"]["disk_free"] > 0
+    assert [one["name"] for one in here.json("show", f"{REPO}:q4_k_m")["quantizations"]] == ["Q4_K_M"]
+    assert "Near names: " in here.command("show", "unsloth/GLM-4.8-GGUF").stderr
