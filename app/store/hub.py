@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_session,
+    get_token,
+    hf_hub_url,
+    hf_raise_for_status,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -36,6 +44,9 @@ T = TypeVar("T")
 # Nobody at the other end, or no network: a person finds out soon.
 _CONNECT_TRIES = 3
 _NEAR = 5
+_PATIENCE_S = 30.0
+# What a list of repos says of each only when it is asked for.
+_TOLD = ("downloads", "likes", "gated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +115,33 @@ class Hub:
             raise WrongBytes(
                 f"{identity.path}: the Hub lists {identity.size} bytes and announces {found.size} where they lie."
             )
-        headers = (("Authorization", f"Bearer {self._token}"),) if self._token else ()
-        return Address(found.location, self.endpoint, headers)
+        return Address(found.location, self.endpoint, self._credentials)
 
     def search(self, text: str, limit: int) -> list[Found]:
         """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""
-        found = self._ask(
-            text, lambda: list(self._api.list_models(search=text, filter="gguf", sort="downloads", limit=limit))
-        )
-        return [Found(m.id, m.downloads or 0, m.likes or 0, bool(m.gated)) for m in found if is_repo(m.id)]
+        found = self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_TOLD))
+        return [
+            Found(str(one["id"]), int(one.get("downloads") or 0), int(one.get("likes") or 0), bool(one.get("gated")))
+            for one in found
+            if is_repo(str(one["id"]))
+        ]
+
+    def _repos(self, **query: Any) -> list[dict[str, Any]]:
+        # Not list_models: it tries again for itself, half a minute before anybody hears of it
+        url, params = f"{self.endpoint}/api/models", {"filter": "gguf", **query}
+        response = get_session().get(url, params=params, headers=dict(self._credentials), timeout=_PATIENCE_S)
+        hf_raise_for_status(response)
+        found: list[dict[str, Any]] = response.json()
+        return found
 
     def cached(self, identity: Identity) -> Path | None:
         """The file in the Hub's own cache (HF_HOME), if it is there in this revision."""
         found = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
         return Path(found).resolve() if isinstance(found, str) and Path(found).is_file() else None
+
+    @property
+    def _credentials(self) -> tuple[tuple[str, str], ...]:
+        return (("Authorization", f"Bearer {self._token}"),) if self._token else ()
 
     # -- errors ----------------------------------------------------------------------------------------------
 
@@ -178,8 +202,7 @@ class Hub:
         with suppress(HfHubHTTPError, httpx2.HTTPError):
             # A misspelt name finds nothing, its first word or its owner may
             for query in ({"search": name}, {"search": name.split("-")[0]}, {"author": repo.partition("/")[0]}):
-                asked: dict[str, Any] = {**query, "filter": "gguf", "limit": 50}
-                known |= dict.fromkeys(found.id for found in self._api.list_models(**asked))
+                known |= dict.fromkeys(str(found["id"]) for found in self._repos(**query, limit=50))
         near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
         return f" Near names: {', '.join(near)}." if near else ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.store.pull import Wanted
-from tests.support.fake_hub import FakeHub
+from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.repos import File
 from tests.support.gateway import fake_llama_server
 from tests.support.hub_models import model
@@ -32,6 +32,18 @@ def test_search_lists_repos_by_their_name(here: Here) -> None:
     assert here.json("search", "4.7") == [{"repo": REPO, "downloads": 7, "likes": 3, "gated": False}]
     assert len(here.json("search", "glm", "--limit", "1")) == 1
     assert "No GGUF repo" in here.command("search", "nothing").stdout
+
+
+def test_a_hub_that_is_busy_or_away_is_said_at_once(here: Here) -> None:
+    """Whoever waits is told why, by us alone."""
+    here.hub.page_faults.append(Fault(status=503))
+    done = here.command("search", "glm")
+    assert done.returncode == 0 and done.stderr.startswith("the Hub answers 503; trying again in ")
+    away = here.command("search", "glm", HF_ENDPOINT="http://127.0.0.1:9")
+    assert away.returncode == 1 and not away.stdout
+    *waits, last = away.stderr.splitlines()
+    assert len(waits) == 2 and all("cannot be reached; trying again" in line for line in waits)
+    assert "is there a network, and is HF_ENDPOINT right?" in last
 
 
 def test_show_says_what_fits_and_why(here: Here) -> None:

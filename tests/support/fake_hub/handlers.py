@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .hub import FakeHub
 
 _PIECE = 1 << 16
+_LISTED = ("modelId", "private", "downloads", "likes", "tags")
 _MODEL = re.compile(r"^/api/models/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?$")
 _RESOLVE = re.compile(r"^/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 _RANGE = re.compile(r"^bytes=(\d+)-(\d*)$")
@@ -79,12 +80,14 @@ class Pages(_Handler):
 
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.asked.append(Asked(self.command, self.path, self.token))
-        if (fault := self.hub.next_page_fault()) is not None:
-            return self.refuse(fault)
         url = urlsplit(self.path)
+        # Not for what huggingface_hub asks of its own accord, such as /api/agent-harnesses, once a day
+        ours = url.path.startswith("/api/models") or _RESOLVE.match(url.path)
+        if ours and (fault := self.hub.next_page_fault()) is not None:
+            return self.refuse(fault)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if url.path == "/api/models":
-            return self._search(query)
+            return self._search(query, parse_qs(url.query).get("expand"))
         if found := _MODEL.match(url.path):
             name, kind, revision, _ = found.groups()
             return self._model(name, kind or "revision", unquote(revision or "main"), query, body)
@@ -93,10 +96,12 @@ class Pages(_Handler):
             return self._resolve(name, unquote(revision), unquote(path))
         return self.fail(404, "EntryNotFound", "Entry not found")
 
-    def _search(self, query: dict[str, str]) -> None:
-        text = query.get("search", "").lower()
+    def _search(self, query: dict[str, str], expand: list[str] | None) -> None:
+        """As the Hub: a list says of each repo what `expand` names, else a usual few things."""
+        text, said = query.get("search", "").lower(), {"id", "_id", *(expand or _LISTED)}
         found = [repo for repo in self.hub.repos.values() if text in repo.name.lower() and not repo.private]
-        self.json([repo.described(repo.head) for repo in found[: int(query.get("limit") or 100)]])
+        rows = [repo.described(repo.head) for repo in found[: int(query.get("limit") or 100)]]
+        self.json([{key: value for key, value in row.items() if key in said} for row in rows])
 
     def _known(self, name: str, revision: str) -> tuple[Repo, str] | None:
         """Answers and returns None where there is nothing to see for this token."""
