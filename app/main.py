@@ -25,6 +25,7 @@ from app.ledger import Ledger
 from app.metrics import Finished, Metrics
 from app.modes import AUTO
 from app.planning import Planner
+from app.proxy.call import Calls
 from app.proxy.relay import Relay
 from app.proxy.upstream import Upstreams
 from app.recording import Recorder
@@ -53,9 +54,9 @@ class Gateway:
         self._usage = UsageRecorder(UsageStore(settings.state_dir), base=self.catalog.base)
         self._upstreams = Upstreams(self.catalog, self.scheduler)
         self.relay = Relay(
+            Calls(self.catalog, max_body=int(settings.max_body_mb * 2**20)),
             self._upstreams,
             self.metrics,
-            max_body=int(settings.max_body_mb * 2**20),
             report=reporter(self.metrics, self._record),
         )
         self.keys = Keyring(

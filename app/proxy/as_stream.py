@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.proxy.body import with_fields
+from app.proxy.fields import edited
 
 _CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
 _COMPLETIONS = frozenset(("/v1/completions",))
@@ -60,7 +60,7 @@ def as_stream(target: str, body: bytes | None, *, drafts: bool) -> bytes | None:
         return None  # the engine has its own words for it
     if not _told_in_full(asked, chat=path in _CHAT, drafts=drafts):
         return None
-    return with_fields(body, _ADDED)
+    return edited(body, _ADDED)
 
 
 def _told_in_full(asked: _Asked, *, chat: bool, drafts: bool) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import msgspec
@@ -35,8 +34,6 @@ class Routing(msgspec.Struct, gc=False):
 
 
 _DECODER = msgspec.json.Decoder(Routing)
-# strings, punctuation, and literals (numbers, true, false, null)
-_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 
 
 async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
@@ -76,54 +73,3 @@ def routing(body: bytes) -> Routing:
         raise InvalidBody("The body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBody(f"The body is not valid JSON: {error}.") from None
-
-
-def with_model(body: bytes, name: str) -> bytes:
-    """The same bytes with another top-level `model`."""
-    return with_fields(body, {"model": msgspec.json.encode(name)})
-
-
-def with_fields(body: bytes, values: Mapping[str, bytes]) -> bytes:
-    """The same bytes with the values of these top-level keys exchanged, or added where there are none; JSON values."""
-    depth, key = 0, b""
-    # The key whose value comes next, and where that value, an array or object perhaps, began
-    expecting: str | None = None
-    began: int | None = None
-    spans: list[tuple[int, int, str]] = []
-    for token in _TOKENS.finditer(body):
-        text = token.group()
-        if text in b"{[":
-            depth += 1
-            if depth == 2 and expecting is not None:
-                began = token.start()
-        elif text in b"}]":
-            depth -= 1
-            if depth == 1 and expecting is not None and began is not None:
-                spans.append((began, token.end(), expecting))
-                expecting = began = None
-        elif depth != 1:
-            continue
-        elif text == b":":
-            name = msgspec.json.decode(key)
-            expecting = name if name in values else None
-        elif text == b",":
-            expecting = None
-        elif expecting is not None:
-            spans.append((*token.span(), expecting))
-            expecting = None
-        else:
-            key = text
-    # A key written twice: parsers differ on which one counts, so both are exchanged.
-    for start, end, name in reversed(spans):
-        body = body[:start] + values[name] + body[end:]
-    found = {name for _, _, name in spans}
-    return _with_more(body, {name: value for name, value in values.items() if name not in found})
-
-
-def _with_more(body: bytes, values: Mapping[str, bytes]) -> bytes:
-    if not values:
-        return body
-    start = body.index(b"{") + 1
-    comma = b"" if body[start:].lstrip().startswith(b"}") else b","
-    added = b",".join(msgspec.json.encode(name) + b":" + value for name, value in values.items())
-    return body[:start] + added + comma + body[start:]

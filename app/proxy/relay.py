@@ -13,19 +13,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from app.access.guard import KEY, may_use
+from app.access.guard import KEY
 from app.access.limits import Limits
 from app.errors import ShuttingDown, TandemError, UpstreamDied
 from app.metrics import Metrics
-from app.proxy import form
-from app.proxy.body import ClientGone, Message, Receive, read_body, routing
+from app.proxy.body import ClientGone, Message, Receive
+from app.proxy.call import Call, Calls
 from app.proxy.exchange import Exchange, Report
 from app.proxy.headers import Headers, for_client, for_client_of_error
-from app.proxy.scope import Scope, declared_length, header, query_model, target
+from app.proxy.scope import Scope
 from app.proxy.sse import Tap
 from app.proxy.stream_errors import Sieve, suspicious
 from app.proxy.surface import Surface
-from app.proxy.upstream import Answer, Call, Upstreams
+from app.proxy.upstream import Answer, Upstreams
 from app.proxy.whole import asks_for_metrics, gather, told
 
 Send = Callable[[Message], Awaitable[None]]
@@ -45,18 +45,19 @@ class Relay:
 
     def __init__(
         self,
+        calls: Calls,
         upstreams: Upstreams,
         metrics: Metrics,
         *,
-        max_body: int,
         report: Report,
         limits: Limits | None = None,
     ) -> None:
+        self._calls = calls
         self._upstreams = upstreams
         self._metrics = metrics
         self._serving: set[asyncio.Task[Any]] = set()
         self._cut = False
-        self.max_body = max_body
+        self.max_body = calls.max_body
         self._report = report
         self._limits = limits or Limits(time.monotonic)
         self.headers_wait = HEADERS_WAIT_S
@@ -91,7 +92,9 @@ class Relay:
             self._report(exchange)
 
     async def _watched(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        call = await self._call(exchange, scope, receive)
+        call = await self._calls.read(scope, receive, exchange.request_id)
+        exchange.alias = call.alias
+        self._metrics.in_flight[call.alias] += 1
         serving = asyncio.current_task()
         assert serving is not None
         gone = False
@@ -131,33 +134,6 @@ class Relay:
         if not exchange.started:
             raise error
         await self._break_off(exchange, exchange.surface.error_event(error), error, send)
-
-    async def _call(self, exchange: Exchange, scope: Scope, receive: Receive) -> Call:
-        """What is asked of whom; the body is in memory then, and nothing was promised yet."""
-        if scope["method"] == "GET":
-            boundary = None
-            model, streaming, body, logprobs = query_model(scope["query_string"]), False, None, False
-        else:
-            body = await read_body(receive, declared_length(scope["headers"]), self.max_body)
-            kind = header(scope["headers"], b"content-type")
-            if (boundary := form.boundary_of(kind) if kind.startswith(b"multipart/") else None) is not None:
-                fields = form.routing(body, boundary)
-            else:
-                fields = routing(body)
-            model, streaming, logprobs = fields.model, bool(fields.stream), fields.wants_logprobs
-        exchange.alias = self._upstreams.resolve(model, logprobs=logprobs, may=may_use(scope))
-        self._metrics.in_flight[exchange.alias] += 1
-        return Call(
-            alias=exchange.alias,
-            method=scope["method"],
-            target=target(scope),
-            headers=scope["headers"],
-            body=body,
-            streaming=streaming,
-            logprobs=logprobs,
-            boundary=boundary,
-            request_id=exchange.request_id,
-        )
 
     async def _serve(self, exchange: Exchange, call: Call, send: Send) -> None:
         try:

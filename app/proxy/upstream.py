@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
 
-from app.catalog import Catalog, May
+from app.catalog import Catalog
 from app.entries import AttachedEntry, LocalEntry
-from app.errors import Diagnosis, LogprobsRefused, ModelRequired, UpstreamDied, UpstreamError, UpstreamUnreachable
+from app.errors import Diagnosis, LogprobsRefused, UpstreamDied, UpstreamError, UpstreamUnreachable
 from app.modes import NONE
 from app.proxy import form
 from app.proxy.as_stream import as_stream
 from app.proxy.assemble import Assembly
-from app.proxy.body import with_model
-from app.proxy.headers import Headers, for_upstream
+from app.proxy.call import Call
+from app.proxy.fields import with_model
+from app.proxy.headers import for_upstream
 from app.scheduler.loop import Lease, Scheduler
 from app.supervisor.states import State
 
@@ -31,22 +31,6 @@ JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
 # Of a stream's headers, what a whole answer has differently or not at all
 _OF_STREAMS = frozenset((b"content-type", b"transfer-encoding", b"cache-control", b"x-accel-buffering"))
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request as it goes upstream; `target` is path and query, `headers` are the client's, names in lower case."""
-
-    alias: str
-    method: str
-    target: str
-    headers: Headers
-    body: bytes | None
-    streaming: bool
-    request_id: str
-    logprobs: bool = False
-    # Of a body that is a form
-    boundary: bytes | None = None
 
 
 class Answer:
@@ -156,26 +140,6 @@ class Upstreams:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-    def resolve(self, model: str | None, *, logprobs: bool = False, may: May = None) -> str:
-        """The entry's own name, or its plain variant's where log probabilities need it.
-
-        Raises UnknownAlias or ModelRequired.
-        """
-        alias = self._named(model, may)
-        entry = self._catalog.entry(alias)
-        if logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs == "plain":
-            return self._catalog.plain(alias)
-        return alias
-
-    def _named(self, model: str | None, may: May) -> str:
-        if model is not None:
-            return self._catalog.canonical(model, may)
-        shown = self._catalog.shown(may)
-        if len(shown) == 1:
-            return shown[0]
-        names = ", ".join(f"'{name}'" for name in shown) or "none"
-        raise ModelRequired(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
 
     async def enter(self, call: Call) -> Answer:
         """The answer's headers, or of our own engines the whole of an answer that is not streamed.

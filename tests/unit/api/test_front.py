@@ -157,7 +157,7 @@ def test_an_unforeseen_failure_is_an_answer_without_our_insides(
     def fails(*_: Any, **__: Any) -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr("app.proxy.upstream.Upstreams.resolve", fails)
+    monkeypatch.setattr("app.proxy.call.Calls.named", fails)
     monkeypatch.setattr("app.api.models.ModelRows.all", fails)
     app, seen = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path)).app, []
 

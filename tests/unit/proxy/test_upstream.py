@@ -18,8 +18,9 @@ from pydantic import SecretStr
 from app.catalog import Catalog
 from app.config import Settings
 from app.entries import AttachedEntry, Entry, Files, LocalEntry
-from app.errors import Diagnosis, ModelRequired, QueueTimeout, UnknownAlias, UpstreamDied, UpstreamUnreachable
-from app.proxy.upstream import Answer, Call, Upstreams
+from app.errors import Diagnosis, QueueTimeout, UpstreamDied, UpstreamUnreachable
+from app.proxy.call import Call
+from app.proxy.upstream import Answer, Upstreams
 from app.scheduler.loop import Lease
 from app.speculation.status import Status
 from app.supervisor.states import State
@@ -113,15 +114,6 @@ def call(
 
 def refused(errno: int | None = 111, text: str = "Connect call failed ('127.0.0.1', 9001)") -> Exception:
     return aiohttp.ClientConnectorError(KEY, OSError(errno, text))
-
-
-def test_a_request_without_a_model_means_the_only_one() -> None:
-    """With several, or none, it has to say which; any name of an entry gives the entry's own."""
-    assert World(a=OTHER).upstreams.resolve(None) == World(a=OTHER).upstreams.resolve("o") == "a"
-    with pytest.raises(ModelRequired, match="'a', 'b'"):
-        World(a=OTHER, b=LOCAL).upstreams.resolve(None)
-    with pytest.raises(UnknownAlias, match="'c'"):
-        World(a=OTHER).upstreams.resolve("c")
 
 
 def test_an_engine_is_asked_with_its_own_key_and_the_clients_bytes() -> None:

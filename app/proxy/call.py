@@ -1,0 +1,78 @@
+"""A request, read: what is asked of whom. Its body is in memory then, and nothing was promised yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.access.guard import may_use
+from app.catalog import Catalog, May
+from app.entries import LocalEntry
+from app.errors import ModelRequired
+from app.proxy import form
+from app.proxy.body import Receive, Routing, read_body, routing
+from app.proxy.headers import Headers
+from app.proxy.scope import Scope, declared_length, header, query_model, target
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as it goes upstream; `target` is path and query, `headers` are the client's, names in lower case."""
+
+    alias: str
+    method: str
+    target: str
+    headers: Headers
+    body: bytes | None
+    streaming: bool
+    request_id: str
+    logprobs: bool = False
+    # Of a body that is a form
+    boundary: bytes | None = None
+
+
+class Calls:
+    """Reads requests; `max_body` is in bytes."""
+
+    def __init__(self, catalog: Catalog, *, max_body: int) -> None:
+        self._catalog = catalog
+        self.max_body = max_body
+
+    async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
+        """Raises a RequestError, or ClientGone."""
+        body, boundary = None, None
+        if scope["method"] == "GET":
+            asked = Routing(model=query_model(scope["query_string"]))
+        else:
+            body = await read_body(receive, declared_length(scope["headers"]), self.max_body)
+            kind = header(scope["headers"], b"content-type")
+            boundary = form.boundary_of(kind) if kind.startswith(b"multipart/") else None
+            asked = routing(body) if boundary is None else form.routing(body, boundary)
+        alias = self.named(asked.model, may_use(scope))
+        return Call(
+            alias=self.decoding(alias, logprobs=asked.wants_logprobs),
+            method=scope["method"],
+            target=target(scope),
+            headers=scope["headers"],
+            body=body,
+            streaming=bool(asked.stream),
+            logprobs=asked.wants_logprobs,
+            boundary=boundary,
+            request_id=request_id,
+        )
+
+    def named(self, model: str | None, may: May = None) -> str:
+        """The entry's own name, with the variant if one is asked for; raises UnknownAlias or ModelRequired."""
+        if model is not None:
+            return self._catalog.canonical(model, may)
+        shown = self._catalog.shown(may)
+        if len(shown) == 1:
+            return shown[0]
+        names = ", ".join(f"'{name}'" for name in shown) or "none"
+        raise ModelRequired(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
+
+    def decoding(self, alias: str, *, logprobs: bool) -> str:
+        """The alias, or its plain variant where log probabilities need it."""
+        entry = self._catalog.entry(alias)
+        if logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs == "plain":
+            return self._catalog.plain(alias)
+        return alias
