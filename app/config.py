@@ -27,6 +27,7 @@ from pydantic_settings import (
 from app.access.keys import from_setting
 from app.entries import FILE_KEYS, AttachedEntry, DraftFiles, Entry, Files, Float, Int, LocalEntry, Name
 from app.errors import ConfigError
+from app.filters import Filters
 
 PREFIX = "TANDEM_"
 FILE_NAME = "tandem.yaml"
@@ -219,6 +220,8 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
             model = LocalEntry if part == "local" else AttachedEntry
         elif part in FILE_KEYS:
             model = DraftFiles if part == "draft" else Files
+        elif part == "request":
+            model = Filters
     return sorted(model.model_fields)
 
 
@@ -231,7 +234,7 @@ _WORDS = {
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "string_type": "must be text",
-    "tuple_type": 'must be a list, such as ["--no-warmup"]',
+    "tuple_type": "must be a list, such as [one, two]",
     "missing": "is missing",
     "path_type": "must be a path",
 }

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.filters import Filters
 from app.modes import AUTO, MODES, NONE, PLAIN, Chain, Step, parse_chain, wants_draft_model
 
 # Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
@@ -183,6 +184,7 @@ class LocalEntry(Written):
     args: tuple[Argument, ...] = ()
     env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
     aliases: tuple[Name, ...] = ()
+    request: Filters | None = None
 
     @field_validator("args")
     @classmethod
@@ -232,6 +234,7 @@ class AttachedEntry(Written):
     model: Text | None = None
     api_key: SecretStr | None = None
     aliases: tuple[Name, ...] = ()
+    request: Filters | None = None
 
     @field_validator("url")
     @classmethod

@@ -10,6 +10,7 @@ from app.entries import LocalEntry
 from app.errors import ModelRequired
 from app.proxy import form
 from app.proxy.body import Receive, Routing, read_body, routing
+from app.proxy.filtering import Filter
 from app.proxy.headers import Headers
 from app.proxy.scope import Scope, declared_length, header, query_model, target
 
@@ -36,6 +37,7 @@ class Calls:
     def __init__(self, catalog: Catalog, *, max_body: int) -> None:
         self._catalog = catalog
         self.max_body = max_body
+        self._filters = {name: Filter(e.request) for name, e in catalog.entries.items() if e.request is not None}
 
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
         """Raises a RequestError, or ClientGone."""
@@ -47,11 +49,15 @@ class Calls:
             kind = header(scope["headers"], b"content-type")
             boundary = form.boundary_of(kind) if kind.startswith(b"multipart/") else None
             asked = routing(body) if boundary is None else form.routing(body, boundary)
-        alias = self.named(asked.model, may_use(scope))
+        alias, where = self.named(asked.model, may_use(scope)), target(scope)
+        if self._filters and body is not None and boundary is None:
+            wanted = self._filtered(alias, where, body)
+            if wanted is not body:
+                body, asked = wanted, routing(wanted)
         return Call(
             alias=self.decoding(alias, logprobs=asked.wants_logprobs),
             method=scope["method"],
-            target=target(scope),
+            target=where,
             headers=scope["headers"],
             body=body,
             streaming=bool(asked.stream),
@@ -69,6 +75,11 @@ class Calls:
             return shown[0]
         names = ", ".join(f"'{name}'" for name in shown) or "none"
         raise ModelRequired(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
+
+    def _filtered(self, alias: str, target: str, body: bytes) -> bytes:
+        """As the entry wants it to be, whichever of its variants is asked."""
+        filters = self._filters.get(self._catalog.base(alias))
+        return body if filters is None else filters.apply(target.partition("?")[0], body)
 
     def decoding(self, alias: str, *, logprobs: bool) -> str:
         """The alias, or its plain variant where log probabilities need it."""

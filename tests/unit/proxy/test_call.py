@@ -57,3 +57,19 @@ def test_log_probabilities_are_decoded_plainly_where_the_entry_says_so() -> None
     entry = LocalEntry.model_validate({"target": FILES, "speculation": {"mode": "ngram-mod", "on_logprobs": "plain"}})
     assert read(calls(a=entry), b'{"logprobs": true}').alias == "a:plain"
     assert read(calls(a=entry), b"{}").alias == "a"
+
+
+def test_an_entrys_filters_are_at_work_before_anything_is_decided() -> None:
+    """By the path that the upstream gets, for variants as for the alias; what was dropped is not asked for."""
+    request = {"max_tokens": 9, "drop": ["logprobs"]}
+    reader = calls(a=LocalEntry.model_validate({"target": FILES, "request": request}), b=OTHER)
+    assert read(reader, b'{"model": "a:plain", "logprobs": true}').body == b'{"max_tokens":9,"model": "a:plain"}'
+    assert not read(reader, b'{"model": "a", "logprobs": true}').logprobs
+    assert read(reader, b'{"model": "b", "logprobs": true}').body == b'{"model": "b", "logprobs": true}'
+
+
+def test_forms_have_no_fields_to_filter() -> None:
+    """A file passes as it is."""
+    reader = calls(a=AttachedEntry.model_validate({"url": "http://other:9001", "request": {"fixed": {"x": 1}}}))
+    form = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n--B--\r\n'
+    assert read(reader, form, content_type="multipart/form-data; boundary=B").body == form

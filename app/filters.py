@@ -1,0 +1,69 @@
+"""What an entry does to requests on their way to it (`request:`), as written in `tandem.yaml`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# The most tokens that an answer may have, in the words of one API or another; an entry says `max_tokens`.
+LIMIT = "max_tokens"
+LIMITS = (LIMIT, "max_completion_tokens", "n_predict", "max_output_tokens")
+# What the gateway itself goes by; changed behind its back it would be wrong.
+_OURS = {"model": "an entry's name is what it is asked by", "stream": "clients say how they want to be answered"}
+
+
+class Filters(BaseModel):
+    """`defaults` fill what a client left out, `fixed` replaces what it sent, `drop` takes away, `max_tokens` caps.
+
+    All of the top level of a JSON body; values are whatever JSON can hold.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    defaults: dict[str, Any] = {}
+    max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
+    fixed: dict[str, Any] = {}
+    drop: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_json(self) -> Filters:
+        for where, values in (("defaults", self.defaults), ("fixed", self.fixed)):
+            for name, value in values.items():
+                if not _is_json(value):
+                    raise ValueError(f"{where}.{name}: {value!r} cannot be sent as JSON; put it in quotes")
+        return self
+
+    @model_validator(mode="after")
+    def _of_fields_that_are_free(self) -> Filters:
+        named = [("defaults", n) for n in self.defaults] + [("fixed", n) for n in self.fixed]
+        seen: dict[str, str] = {}
+        for where, name in [*named, *(("drop", name) for name in self.drop)]:
+            if name in _OURS:
+                raise ValueError(f"{where}: {name} is not to be changed: {_OURS[name]}")
+            if name in LIMITS and name != LIMIT:
+                raise ValueError(f"{where}: write {LIMIT} for {name}; each API gets it by its own name")
+            if (other := seen.setdefault(name, where)) != where:
+                raise ValueError(f"{name} stands in {other} and in {where}; one of them would do nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _within_the_cap(self) -> Filters:
+        for where, values in (("defaults", self.defaults), ("fixed", self.fixed)):
+            tokens = values.get(LIMIT, 1)
+            if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+                raise ValueError(f"{where}.{LIMIT}: must be a whole number from 1 on, not {tokens!r}")
+            if self.max_tokens is not None and tokens > self.max_tokens:
+                raise ValueError(f"{where}.{LIMIT}: {tokens} is above the cap, max_tokens: {self.max_tokens}")
+        return self
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_json(inner) for name, inner in value.items())
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)
