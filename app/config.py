@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 from app.access.keys import from_setting
+from app.access.origins import origins_of
 from app.entries import FILE_KEYS, AttachedEntry, DraftFiles, Entry, Files, Float, Int, LocalEntry, Name
 from app.errors import ConfigError
 from app.filters import Filters
@@ -68,6 +69,9 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="Names, comma-separated, that browsers and proxies may call a gateway on loopback by."
     )
+    cors_origins: str = Field(
+        "", description="Web pages, comma-separated, that may use this gateway, such as https://app.example."
+    )
     max_loaded: Annotated[Int, Field(ge=1)] = Field(1, description="How many engines may be up at once.")
     queue_timeout: Seconds = Field(300, description="Seconds a request waits for an engine, then 503.")
     drain_timeout: Seconds = Field(30, description="Seconds that streams get after SIGTERM.")
@@ -107,6 +111,12 @@ class Settings(BaseSettings):
     def _keys_of_some_length(cls, api_keys: SecretStr) -> SecretStr:
         from_setting(api_keys.get_secret_value())
         return api_keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, cors_origins: str) -> str:
+        origins_of(cors_origins)
+        return cors_origins
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -12,9 +12,11 @@ from app.access.hosts import Hosts, is_loopback
 from app.access.keyring import Keyring
 from app.access.keys import from_setting
 from app.access.local import local_key, make_local_secret
+from app.access.origins import origins_of
 from app.access.store import KeyStore
 from app.access.usage import UsageRecorder, UsageStore
-from app.api.front import Application, Front, reporter
+from app.api.cors import Application, Cors
+from app.api.front import Front, reporter
 from app.api.models import ModelRows
 from app.catalog import Catalog
 from app.config import Settings
@@ -64,8 +66,10 @@ class Gateway:
             from_setting(settings.api_keys.get_secret_value()),
             open_to_all=settings.no_auth,
         )
-        guard = Guard(self.keys, hosts=_hosts(settings), admin_port=settings.admin_port)
-        self.app = Front(self._build_api, self.relay, self._life, guard)
+        origins = origins_of(settings.cors_origins)
+        guard = Guard(self.keys, hosts=_hosts(settings, origins), admin_port=settings.admin_port)
+        front = Front(self._build_api, self.relay, self._life, guard)
+        self.app: Application = Cors(front, origins) if origins else front
         self._opened = False
         # The loop keeps only weak references to tasks
         self._learning: set[asyncio.Task[None]] = set()
@@ -180,12 +184,12 @@ class Gateway:
         await self.keys.close()
 
 
-def _hosts(settings: Settings) -> Hosts | None:
+def _hosts(settings: Settings, origins: frozenset[bytes]) -> Hosts | None:
     names = [name for name in settings.allowed_hosts.split(",") if name.strip()]
     # Whoever opens the gateway to a network has keys; the names that it is called by there are not known here.
-    return Hosts([*names, settings.host]) if names or is_loopback(settings.host) else None
+    return Hosts([*names, settings.host], origins) if names or is_loopback(settings.host) else None
 
 
-def create_app(settings: Settings) -> Front:
+def create_app(settings: Settings) -> Application:
     """For those who bring their own server: `llama-tandem serve` does more about signals."""
     return Gateway(settings).app

@@ -35,10 +35,11 @@ def host_name(value: str) -> str:
 
 
 class Hosts:
-    """Loopback, and the names that were configured."""
+    """Loopback, and the names that were configured; `origins` are pages of elsewhere that are welcome."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), origins: frozenset[bytes] = frozenset()) -> None:
         self._names = frozenset(map(host_name, names))
+        self._origins = origins
         self._good: set[bytes] = set()
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -46,9 +47,9 @@ class Hosts:
         for name, value in headers:
             if name == b"host" and value not in self._good:
                 self._check_host(value)
-            elif name == b"origin" and not self._own_page(value.decode("latin-1")):
+            elif name == b"origin" and value not in self._origins and not self._own_page(value.decode("latin-1")):
                 page = value.decode("latin-1")[:200]
-                raise Forbidden(f"A web page of {page} may not use this gateway; allowed_hosts names others.")
+                raise Forbidden(f"A web page of {page} may not use this gateway; cors_origins names those that may.")
 
     def _check_host(self, value: bytes) -> None:
         shown = value.decode("latin-1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from random import getrandbits
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from app import logs
 from app.access.guard import Guard
 from app.api.anthropic import AnthropicSurface
+from app.api.cors import Application
 from app.api.ollama.door import Door
 from app.api.routes import HEALTH, MESSAGES, OLLAMA, RESPONSES, TARGETS, allowed, relayed
 from app.api.surface import OpenAISurface, ResponsesSurface, no_such_route
@@ -32,8 +33,6 @@ _GIVEN_ID = re.compile(rb"[\w.:+/=-]{1,128}\Z")
 # Asked for every few seconds by machines: of no interest to people.
 _QUIET = frozenset(("/health", "/metrics"))
 _HEALTHY = b'{"status":"ok"}'
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Front:

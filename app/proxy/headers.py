@@ -37,10 +37,14 @@ KEPT_FROM_UPSTREAM = HOP_BY_HOP | {
     b"x-request-id",
     b"x-tandem-metrics",
 }
-# An upstream's own: the gateway sets its date and its id.
+# An upstream's own: the gateway sets its date and its id, and says itself which web pages may read an answer.
 KEPT_FROM_CLIENT = HOP_BY_HOP | {
     b"access-control-allow-credentials",
+    b"access-control-allow-headers",
+    b"access-control-allow-methods",
     b"access-control-allow-origin",
+    b"access-control-expose-headers",
+    b"access-control-max-age",
     b"date",
     b"request-id",
     b"server",

@@ -1,0 +1,24 @@
+"""Web pages by the origin that browsers name them by (RFC 6454): as written in the settings, and as sent. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/:?#@\[\]*,]+)(?::(\d{1,5}))?\Z")
+# A browser leaves it out.
+_PORTS = {"http": "80", "https": "443"}
+
+
+def origins_of(text: str) -> frozenset[bytes]:
+    """The origins of `cors_origins` as browsers send them; raises ValueError in words."""
+    return frozenset(_origin(part) for part in (part.strip() for part in text.split(",")) if part)
+
+
+def _origin(written: str) -> bytes:
+    if written == "*":
+        raise ValueError("* would let any web page in; name each origin, such as https://app.example")
+    match = _ORIGIN.match(written.lower().removesuffix("/"))
+    if match is None:
+        raise ValueError(f"{written!r} is no origin; write scheme, host and port, such as http://localhost:3000")
+    scheme, host, port = match.groups()
+    return (f"{scheme}://{host}" if port in (None, _PORTS.get(scheme)) else f"{scheme}://{host}:{port}").encode()

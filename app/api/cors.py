@@ -1,0 +1,71 @@
+"""CORS (the Fetch standard): which web pages may read our answers. Pure ASGI, around everything else.
+
+A listed origin is named, never `*`, and credentials are never allowed: keys travel in headers that a page sets itself,
+so that no page can use what a browser keeps for somebody else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from app.proxy.body import Message, Receive
+from app.proxy.headers import Headers
+from app.proxy.scope import Scope, header
+
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Seconds that a browser need not ask again.
+_MAX_AGE = b"600"
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
+# What a page may read beside the few that it always may.
+_EXPOSED = b"x-request-id, request-id, retry-after, x-should-retry, x-tandem-speculation"
+_NAMES = re.compile(rb"[\w.,\s-]{1,2048}\Z")
+
+
+class Cors:
+    """Answers preflights of listed origins, before any key is asked for, and marks every answer to them."""
+
+    def __init__(self, app: Application, origins: frozenset[bytes]) -> None:
+        self._app = app
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        origin = header(scope["headers"], b"origin")
+        listed = origin in self._origins
+        if listed and scope["method"] == "OPTIONS" and header(scope["headers"], b"access-control-request-method"):
+            await send({"type": "http.response.start", "status": 204, "headers": _preflight(origin, scope["headers"])})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        # Caches have to know that an answer to another page would differ.
+        marks = [(b"vary", b"origin")]
+        if listed:
+            marks += [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", _EXPOSED)]
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *marks]
+            await send(message)
+
+        await self._app(scope, receive, send_marked)
+
+
+def _preflight(origin: bytes, asked: Headers) -> Headers:
+    names = header(asked, b"access-control-request-headers")
+    allowed = [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-methods", _METHODS),
+        (b"access-control-max-age", _MAX_AGE),
+        (b"vary", b"origin, access-control-request-headers"),
+    ]
+    # SDKs send many of their own (x-stainless-*), and `*` would not cover Authorization.
+    if _NAMES.match(names):
+        allowed.append((b"access-control-allow-headers", names))
+    # Of a page on a public site that asks a machine at home.
+    if header(asked, b"access-control-request-private-network") == b"true":
+        allowed.append((b"access-control-allow-private-network", b"true"))
+    return allowed
