@@ -32,6 +32,8 @@ class Exchange:
     status: int = 0
     started: bool = False
     ended: bool = False
+    # When the client last got a byte before the answer's own, by the loop's clock
+    spoken: float = 0.0
     ttft: float | None = None
     failure: Exception | None = None
     # The upstream's side

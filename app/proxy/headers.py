@@ -87,6 +87,16 @@ def for_client_of_error(headers: Iterable[tuple[bytes, bytes]], ids: Headers, le
     return [(b"content-type", b"application/json"), (b"content-length", str(length).encode()), *passed]
 
 
+def of_stream(ids: Headers) -> Headers:
+    """Of an event stream that begins before the upstream's does."""
+    return [
+        (b"content-type", b"text/event-stream"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+        *ids,
+    ]
+
+
 def _patience(value: bytes) -> bytes:
     """openai-python does not retry at all when it is asked to wait for longer."""
     return str(LONGEST_RETRY_AFTER_S).encode() if value.isdigit() and int(value) > LONGEST_RETRY_AFTER_S else value

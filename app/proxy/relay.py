@@ -19,8 +19,9 @@ from app.errors import ShuttingDown, TandemError, UpstreamDied
 from app.metrics import Metrics
 from app.proxy.body import ClientGone, Message, Receive
 from app.proxy.call import Call, Calls
+from app.proxy.company import Company
 from app.proxy.exchange import Exchange, Report
-from app.proxy.headers import Headers, for_client, for_client_of_error
+from app.proxy.headers import Headers, for_client, for_client_of_error, of_stream
 from app.proxy.scope import Scope
 from app.proxy.sse import Tap
 from app.proxy.stream_errors import Sieve, suspicious
@@ -158,9 +159,10 @@ class Relay:
         try:
             await asyncio.wait({opening}, timeout=self.headers_wait)
             if not opening.done():
-                await self._start(exchange, 200, _sse_headers(exchange), send)
+                await self._start(exchange, 200, of_stream(exchange.ids), send)
             while not opening.done():
                 await _body(send, exchange.surface.comment("waiting for the engine"))
+                exchange.spoken = asyncio.get_running_loop().time()
                 await asyncio.wait({opening}, timeout=self.comment_every)
             return opening.result()
         except BaseException:
@@ -176,7 +178,7 @@ class Relay:
             return
         streamed = answer.content_type.startswith(EVENT_STREAM)
         # A whole text at once has no time to first token, so nobody needs to look for one in it.
-        exchange.tap = tap = Tap(first_token_seen=not streamed)
+        exchange.tap = Tap(first_token_seen=not streamed)
         chunks = answer.chunks()
         if not exchange.started:
             headers = for_client(answer.raw_headers, exchange.ids)
@@ -184,31 +186,47 @@ class Relay:
                 await self._tell(exchange, call, answer, chunks, headers, send)
             else:
                 await self._start(exchange, answer.status, headers, send)
-        sieve = Sieve()
+        await self._pass_on(exchange, chunks, streamed, send)
+        exchange.ended = True
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pass_on(self, exchange: Exchange, chunks: AsyncIterator[bytes], streamed: bool, send: Send) -> None:
+        """Chunk by chunk as they come, with comments in the pauses of a stream; raises StreamAborted."""
+        assert exchange.tap is not None
+        tap, sieve, surface = exchange.tap, Sieve(), exchange.surface
+        event, failure = b"", None
+        company = Company(
+            send,
+            surface.comment("waiting for the engine"),
+            lambda: tap.between_events,
+            last=exchange.spoken,
+            every=self.comment_every if streamed else None,
+        )
         try:
             async for chunk in chunks:
                 if streamed and (sieve.kept or suspicious(chunk)):
                     chunk = sieve.pass_on(chunk, before=tap.tail)
-                await _body(send, chunk)
+                await company.send(chunk)
                 seen = tap.first_token_seen
                 tap.feed(chunk)
                 if not seen and tap.first_token_seen:
                     exchange.ttft = time.perf_counter() - exchange.began
                 if sieve.kept and (told := sieve.error) is not None:
-                    event = exchange.surface.upstream_error_event(500, told)
-                    await self._break_off(exchange, event, None, send)
-            if sieve.kept:  # a stream that ends within an event
-                await _body(send, sieve.kept)
-                tap.feed(sieve.kept)
+                    event = surface.upstream_error_event(500, told)
+                    break
+            else:
+                if sieve.kept:  # a stream that ends within an event
+                    await company.send(sieve.kept)
+                    tap.feed(sieve.kept)
+                return
         except UpstreamDied as error:
-            event = b""
+            failure = error
             if streamed:
                 # A half event cannot be taken back; ended, it does not swallow the error.
-                event = b"" if tap.between_events else b"\n\n"
-                event += exchange.surface.error_event(error)
-            await self._break_off(exchange, event, error, send)
-        exchange.ended = True
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                event = (b"" if tap.between_events else b"\n\n") + surface.error_event(error)
+        finally:
+            company.close()
+        await self._break_off(exchange, event, failure, send)
 
     async def _pass_refusal(self, exchange: Exchange, answer: Answer, send: Send) -> None:
         """An upstream's whole error in the client's dialect, a 500 for a bad request turned into a 400.
@@ -246,6 +264,7 @@ class Relay:
 
     async def _start(self, exchange: Exchange, status: int, headers: Headers, send: Send) -> None:
         exchange.started, exchange.status = True, status
+        exchange.spoken = asyncio.get_running_loop().time()
         await send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _break_off(self, exchange: Exchange, event: bytes, error: Exception | None, send: Send) -> NoReturn:
@@ -271,12 +290,3 @@ async def _abandon(opening: asyncio.Future[Answer]) -> None:
 
 async def _body(send: Send, chunk: bytes) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-def _sse_headers(exchange: Exchange) -> Headers:
-    return [
-        (b"content-type", EVENT_STREAM),
-        (b"cache-control", b"no-cache"),
-        (b"x-accel-buffering", b"no"),
-        *exchange.ids,
-    ]
