@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from app.access.keys import from_setting
 from app.access.origins import origins_of
+from app.access.remote import hosts_of
 from app.entries import FILE_KEYS, AttachedEntry, DraftFiles, Entry, Files, Float, Int, LocalEntry, Name
 from app.errors import ConfigError
 from app.filters import Filters
@@ -72,6 +73,10 @@ class Settings(BaseSettings):
     cors_origins: str = Field(
         "", description="Web pages, comma-separated, that may use this gateway, such as https://app.example."
     )
+    allow_remote_media: str = Field(
+        "",
+        description="Hosts, comma-separated, that images and audio named by address are fetched from; none if empty.",
+    )
     max_loaded: Annotated[Int, Field(ge=1)] = Field(1, description="How many engines may be up at once.")
     queue_timeout: Seconds = Field(300, description="Seconds a request waits for an engine, then 503.")
     drain_timeout: Seconds = Field(30, description="Seconds that streams get after SIGTERM.")
@@ -117,6 +122,12 @@ class Settings(BaseSettings):
     def _origins(cls, cors_origins: str) -> str:
         origins_of(cors_origins)
         return cors_origins
+
+    @field_validator("allow_remote_media")
+    @classmethod
+    def _media_hosts(cls, allow_remote_media: str) -> str:
+        hosts_of(allow_remote_media)
+        return allow_remote_media
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -25,7 +25,9 @@ TandemError
 │   ├── BodyTooLarge
 │   ├── ModelRequired
 │   ├── UnknownAlias
-│   └── LogprobsRefused      speculation is on, and would make them wrong
+│   ├── LogprobsRefused      speculation is on, and would make them wrong
+│   ├── RemoteMediaRefused   an image of a host that nobody has allowed
+│   └── RemoteMediaFailed    it is allowed, and cannot be had
 ├── EngineUnavailable        no engine can answer now
 │   ├── StartFailed          it did not come up: carries the diagnosis
 │   ├── QueueTimeout         others hold the places
@@ -170,6 +172,14 @@ class UnknownAlias(RequestError):
 
 class LogprobsRefused(RequestError):
     """The engine that would answer speculates, and reports wrong log probabilities under it."""
+
+
+class RemoteMediaRefused(RequestError):
+    """A request names media at an address that this gateway does not fetch from."""
+
+
+class RemoteMediaFailed(RequestError):
+    """The media at an address cannot be had, or are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from app.access.keyring import Keyring
 from app.access.keys import from_setting
 from app.access.local import local_key, make_local_secret
 from app.access.origins import origins_of
+from app.access.remote import hosts_of
 from app.access.store import KeyStore
 from app.access.usage import UsageRecorder, UsageStore
 from app.api.cors import Application, Cors
@@ -28,6 +29,7 @@ from app.metrics import Finished, Metrics
 from app.modes import AUTO
 from app.planning import Planner
 from app.proxy.call import Calls
+from app.proxy.fetch import Fetcher
 from app.proxy.relay import Relay
 from app.proxy.upstream import Upstreams
 from app.recording import Recorder
@@ -55,11 +57,14 @@ class Gateway:
         self._recorder = Recorder(self._ledger, key=self.planner.key, base=self.catalog.base)
         self._usage = UsageRecorder(UsageStore(settings.state_dir), base=self.catalog.base)
         self._upstreams = Upstreams(self.catalog, self.scheduler)
+        media_hosts = hosts_of(settings.allow_remote_media)
+        self._fetcher = Fetcher(media_hosts)
         self.relay = Relay(
-            Calls(self.catalog, max_body=int(settings.max_body_mb * 2**20)),
+            Calls(self.catalog, max_body=int(settings.max_body_mb * 2**20), media_hosts=media_hosts),
             self._upstreams,
             self.metrics,
             report=reporter(self.metrics, self._record),
+            fetcher=self._fetcher,
         )
         self.keys = Keyring(
             KeyStore(settings.state_dir),
@@ -177,6 +182,7 @@ class Gateway:
         self.relay.cut()
         await asyncio.sleep(0)
         await self._upstreams.close()
+        await self._fetcher.close()
         await self.scheduler.close()
         await asyncio.gather(*self._learning)
         await self._recorder.close()

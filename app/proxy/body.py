@@ -17,6 +17,9 @@ class ClientGone(Exception):
     """The client closed its connection: nobody is left to answer."""
 
 
+NULL = msgspec.Raw(b"null")
+
+
 class Routing(msgspec.Struct, gc=False):
     """The fields that the relay reads; everything else in the body is the engine's business."""
 
@@ -26,6 +29,9 @@ class Routing(msgspec.Struct, gc=False):
     logprobs: Any = None
     top_logprobs: Any = None
     n_probs: Any = None
+    # Where media may be named; kept as bytes, so that a long conversation costs nothing here.
+    messages: msgspec.Raw = NULL
+    input: msgspec.Raw = NULL
 
     @property
     def wants_logprobs(self) -> bool:

@@ -10,8 +10,10 @@ from app.entries import LocalEntry
 from app.errors import ModelRequired
 from app.proxy import form
 from app.proxy.body import Receive, Routing, read_body, routing
+from app.proxy.fetch import address
 from app.proxy.filtering import Filter
 from app.proxy.headers import Headers
+from app.proxy.media import Remote, find
 from app.proxy.scope import Scope, declared_length, header, query_model, target
 
 
@@ -29,14 +31,17 @@ class Call:
     logprobs: bool = False
     # Of a body that is a form
     boundary: bytes | None = None
+    # Media in it that are to be fetched first
+    remote: Remote | None = None
 
 
 class Calls:
-    """Reads requests; `max_body` is in bytes."""
+    """Reads requests; `max_body` is in bytes, `media_hosts` are those that remote media may come from."""
 
-    def __init__(self, catalog: Catalog, *, max_body: int) -> None:
+    def __init__(self, catalog: Catalog, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
         self._catalog = catalog
         self.max_body = max_body
+        self._media_hosts = media_hosts
         self._filters = {name: Filter(e.request) for name, e in catalog.entries.items() if e.request is not None}
 
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
@@ -54,6 +59,9 @@ class Calls:
             wanted = self._filtered(alias, where, body)
             if wanted is not body:
                 body, asked = wanted, routing(wanted)
+        if (remote := find(asked.messages, asked.input)) is not None:
+            for url in remote.urls:
+                address(url, self._media_hosts)
         return Call(
             alias=self.decoding(alias, logprobs=asked.wants_logprobs),
             method=scope["method"],
@@ -64,6 +72,7 @@ class Calls:
             logprobs=asked.wants_logprobs,
             boundary=boundary,
             request_id=request_id,
+            remote=remote,
         )
 
     def named(self, model: str | None, may: May = None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from app.access.guard import KEY
@@ -21,12 +21,13 @@ from app.proxy.body import ClientGone, Message, Receive
 from app.proxy.call import Call, Calls
 from app.proxy.company import Company
 from app.proxy.exchange import Exchange, Report
+from app.proxy.fetch import Fetcher
 from app.proxy.headers import Headers, for_client, for_client_of_error, of_stream
 from app.proxy.scope import Scope
 from app.proxy.sse import Tap
 from app.proxy.stream_errors import Sieve, suspicious
 from app.proxy.surface import Surface
-from app.proxy.upstream import Answer, Upstreams
+from app.proxy.upstream import Answer, Upstreams, abandon
 from app.proxy.whole import asks_for_metrics, gather, told
 
 Send = Callable[[Message], Awaitable[None]]
@@ -52,6 +53,7 @@ class Relay:
         *,
         report: Report,
         limits: Limits | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._calls = calls
         self._upstreams = upstreams
@@ -60,6 +62,7 @@ class Relay:
         self._cut = False
         self.max_body = calls.max_body
         self._report = report
+        self._fetcher = fetcher or Fetcher()
         self._limits = limits or Limits(time.monotonic)
         self.headers_wait = HEADERS_WAIT_S
         self.comment_every = COMMENT_EVERY_S
@@ -138,9 +141,7 @@ class Relay:
 
     async def _serve(self, exchange: Exchange, call: Call, send: Send) -> None:
         try:
-            answer = await (
-                self._enter_in_company(exchange, call, send) if call.streaming else self._upstreams.enter(call)
-            )
+            answer = await (self._enter_in_company(exchange, call, send) if call.streaming else self._enter(call))
         except TandemError as error:
             if not exchange.started:
                 raise
@@ -153,9 +154,16 @@ class Relay:
         finally:
             answer.close()
 
+    async def _enter(self, call: Call) -> Answer:
+        """What the request names elsewhere is fetched before an engine is asked for."""
+        if call.remote is not None and call.body is not None:
+            body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
+            call = replace(call, body=body, remote=None)
+        return await self._upstreams.enter(call)
+
     async def _enter_in_company(self, exchange: Exchange, call: Call, send: Send) -> Answer:
         """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""
-        opening = asyncio.ensure_future(self._upstreams.enter(call))
+        opening = asyncio.ensure_future(self._enter(call))
         try:
             await asyncio.wait({opening}, timeout=self.headers_wait)
             if not opening.done():
@@ -166,7 +174,7 @@ class Relay:
                 await asyncio.wait({opening}, timeout=self.comment_every)
             return opening.result()
         except BaseException:
-            await _abandon(opening)
+            await abandon(opening)
             raise
 
     async def _forward(self, exchange: Exchange, call: Call, answer: Answer, send: Send) -> None:
@@ -279,13 +287,6 @@ class Relay:
         exchange.ended = True
         await self._start(exchange, reply.status, reply.headers, send)
         await send({"type": "http.response.body", "body": reply.body, "more_body": False})
-
-
-async def _abandon(opening: asyncio.Future[Answer]) -> None:
-    """An answer that came in the very turn in which nobody wanted it any more is given back too."""
-    opening.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        (await opening).close()
 
 
 async def _body(send: Send, chunk: bytes) -> None:

@@ -5,8 +5,10 @@ aiohttp, here alone: it was measured at a third of httpx2's CPU per streamed eve
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import aiohttp
 from yarl import URL
@@ -114,6 +116,13 @@ class Answer:
         # An unfinished response is cut, which is how llama-server learns to stop; a finished one goes to the pool.
         self._response.close() if not self._response.content.is_eof() else self._response.release()
         self._lease.release()
+
+
+async def abandon(opening: asyncio.Future[Answer]) -> None:
+    """An answer that came in the very turn in which nobody wanted it any more is given back too."""
+    opening.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        (await opening).close()
 
 
 class Upstreams:
