@@ -7,10 +7,11 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 an
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ _DEPTH_LIMIT = 4
 # Far above any vocabulary or chat template; a damaged length must not make us allocate or loop for minutes.
 _ITEMS_LIMIT = 1 << 24
 _STRING_LIMIT = 1 << 26
+_TENSORS_LIMIT, _DIMENSIONS_LIMIT = 1 << 20, 8
 
 Scalar = int | float | bool | str
 
@@ -101,6 +103,7 @@ class Header:
     file_size: int
     metadata: dict[str, Scalar] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
+    tensors_at: int = 0  # the offset of their list
 
     def number(self, key: str) -> int | None:
         """A whole number, None where the key is absent or something else; `{arch}` is the architecture."""
@@ -257,7 +260,24 @@ def read_header(path: Path) -> Header:
                 header.arrays[key] = reader.skip_array()
             else:
                 header.metadata[key] = reader.scalar(kind)
-        return header
+        return replace(header, tensors_at=reader.at)
+
+
+def parameter_count(header: Header) -> int:
+    """Of the tensors in this file; a sharded model is the sum of its shards'. Raises GgufError."""
+    with _mapped(header.path) as data:
+        reader = _Reader(header.path, data, header.tensors_at)
+        if header.tensor_count > _TENSORS_LIMIT:
+            raise reader.fail(f"is damaged: its header claims {header.tensor_count} tensors")
+        total = 0
+        for _ in range(header.tensor_count):
+            reader.string()
+            dimensions = reader.unpack(_U32)
+            if dimensions > _DIMENSIONS_LIMIT:
+                raise reader.fail(f"is damaged: its header claims a tensor of {dimensions} dimensions")
+            total += math.prod(reader.unpack(_U64) for _ in range(dimensions))
+            reader.step(12)  # its type, and where its data are
+        return total
 
 
 def check_magic(path: Path) -> None:

@@ -9,18 +9,21 @@ from typing import Any
 from app.catalog import Catalog, May, shards
 from app.entries import AttachedEntry, LocalEntry
 from app.errors import TandemError
-from app.gguf import Header, read_header
+from app.gguf import Header, parameter_count, read_header
 from app.scheduler.loop import Scheduler
 from app.speculation.status import Status
 
+TEMPLATE = "tokenizer.chat_template"
+
 
 class ModelRows:
-    """OpenAI's fields, and those that other clients look for: `context_length`, `max_model_len`, `meta`, `state`."""
+    """OpenAI's fields, and those that other clients look for; None where a server would have to be asked."""
 
     def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
         self._headers: dict[tuple[Path, int], Header] = {}
+        self._parameters: dict[tuple[Path, int], int] = {}
 
     def all(self, *, variants: bool = False, may: May = None) -> list[dict[str, Any]]:
         """One row an entry that `may` be known; with `variants` also one for each way of decoding to pin it to."""
@@ -37,7 +40,8 @@ class ModelRows:
         entry = self._catalog.entry(alias)
         row: dict[str, Any] = {"id": alias, "object": "model", "created": 0, "owned_by": "llama-tandem"}
         if isinstance(entry, AttachedEntry):
-            return row | {"state": "attached", "aliases": list(entry.aliases)}
+            unknown = dict.fromkeys(("speculation", "context_length", "max_model_len", "capabilities", "meta"))
+            return row | {"state": "attached", "aliases": list(entry.aliases)} | unknown
         place = self._scheduler.places.get(alias)
         aliases = list(entry.aliases) if alias in self._catalog.entries else []
         row |= {"state": str(place.engine.state) if place else "stopped", "aliases": aliases}
@@ -60,17 +64,24 @@ class ModelRows:
             header = self._header(target)
         trained = header.context_length if header else None
         context = slot_context(entry, trained)
-        meta = {
-            "n_ctx": context,
-            "n_ctx_train": trained,
-            "size": sum(path.stat().st_size for path in shards(target)) if target else None,
-        }
+        meta = {"n_ctx": context, "n_ctx_train": trained, "n_params": None, "size": None}
+        with suppress(TandemError, OSError):
+            parts = shards(target) if target else []
+            meta["size"] = sum(path.stat().st_size for path in parts) or None
+            meta["n_params"] = sum(map(self._count, parts)) or None
         return {
             "created": int(target.stat().st_mtime) if target else 0,
             "context_length": context,
             "max_model_len": context,
+            "capabilities": capabilities(entry, header),
             "meta": meta,
         }
+
+    def _count(self, path: Path) -> int:
+        key = (path, path.stat().st_mtime_ns)
+        if key not in self._parameters:
+            self._parameters[key] = parameter_count(read_header(path))
+        return self._parameters[key]
 
     def _header(self, path: Path) -> Header:
         key = (path, path.stat().st_mtime_ns)
@@ -85,3 +96,21 @@ def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
         share = entry.ctx_size // entry.parallel
         return min(share, trained) if trained else share
     return trained // entry.parallel if trained else None
+
+
+def capabilities(entry: LocalEntry, header: Header | None) -> list[str]:
+    """Ollama's words, by the entry's flags, and by what the chat template mentions: llama-server goes by it as well."""
+    flags = set(entry.args)
+    if flags & {"--embedding", "--embeddings"}:
+        return ["embedding"]
+    if flags & {"--rerank", "--reranking"}:
+        return ["rerank"]
+    template = (header.text(TEMPLATE) if header else None) or ""
+    found = ["completion"]
+    if "tools" in template:
+        found.append("tools")
+    if "<think>" in template or "enable_thinking" in template:
+        found.append("thinking")
+    if flags & {"--mmproj", "-mm"}:
+        found.append("vision")
+    return found

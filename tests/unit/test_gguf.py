@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import GgufError
-from app.gguf import check_magic, read_header
+from app.gguf import check_magic, parameter_count, read_header
 from tests.support import tiny_models
 from tests.support.headers import write_header
 
@@ -77,6 +78,30 @@ def test_first_shard_speaks_for_all(tmp_path: Path) -> None:
     assert [shard.number("split.no") for shard in shards] == [0, 1, 2]
     assert shards[0].context_length == tiny_models.CONTEXT
     assert sum(shard.tensor_count for shard in shards) == shards[0].number("split.tensors.count")
+
+
+def test_parameters_are_counted_from_the_list_of_tensors(tmp_path: Path) -> None:
+    """Without their data; shards have their own, and together as many as the whole model."""
+    whole = tiny_models.write_target(tmp_path / "target.gguf")
+    expected = sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(whole).tensors)
+    assert parameter_count(read_header(whole)) == expected > 1000
+    shards = tiny_models.write_sharded(tmp_path / "big", 3)
+    assert sum(parameter_count(read_header(path)) for path in shards) == expected
+
+
+@pytest.mark.parametrize(
+    ("tensors", "rest", "words"),
+    [
+        (1 << 40, b"", "tensors"),
+        (1, struct.pack("<QI", 0, 1 << 30), "dimensions"),
+        (2, struct.pack("<QIQIQ", 0, 1, 5, 0, 0), "cut off"),
+    ],
+)
+def test_a_damaged_list_of_tensors_is_refused(tensors: int, rest: bytes, words: str, tmp_path: Path) -> None:
+    """In words, and before it costs anything."""
+    header = read_header(raw(tmp_path / "x.gguf", tensors=tensors, rest=rest))
+    with pytest.raises(GgufError, match=words):
+        parameter_count(header)
 
 
 def test_absent_keys_are_none(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from app.access.guard import may_use
-from app.api.models import ModelRows
+from app.api.models import TEMPLATE, ModelRows
 from app.api.ollama.request import model_of
 from app.catalog import Catalog
 from app.scheduler.loop import Scheduler
@@ -17,7 +17,6 @@ from app.supervisor.states import State
 
 # The release of Ollama whose API this is: clients refuse to speak to older ones.
 SPOKEN = "0.12.0"
-TEMPLATE = "tokenizer.chat_template"
 # Ollama's own for "never": nothing here is unloaded by a clock.
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -57,21 +56,11 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler) -> AP
             "template": (header.text(TEMPLATE) if header else None) or "",
             "details": _details(rows, name),
             "model_info": info,
-            "capabilities": capabilities(header.text(TEMPLATE) if header else None),
+            "capabilities": row["capabilities"] or ["completion"],
             "modified_at": _time(row),
         }
 
     return routes
-
-
-def capabilities(template: str | None) -> list[str]:
-    """Ollama's words, by what the chat template mentions: that is what llama-server goes by as well."""
-    found = ["completion"]
-    if template and "tools" in template:
-        found.append("tools")
-    if template and ("<think>" in template or "enable_thinking" in template):
-        found.append("thinking")
-    return found
 
 
 def _listed(rows: ModelRows, name: str) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""The rows of /v1/models: every field that some client looks for, and no engine for any of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.api.models import ModelRows, capabilities
+from app.catalog import Catalog
+from app.config import Settings
+from app.entries import AttachedEntry, LocalEntry
+from app.gguf import Header
+from app.scheduler.loop import Scheduler
+from tests.support import tiny_models
+
+FIELDS = {
+    *("id", "object", "created", "owned_by", "context_length", "max_model_len", "meta", "capabilities", "state"),
+    *("aliases", "speculation"),
+}
+
+
+def rows(**models: Any) -> ModelRows:
+    def never(alias: str) -> Any:
+        raise AssertionError(f"an engine of {alias} was asked for")
+
+    return ModelRows(Catalog(Settings(models=models)), Scheduler(never, max_loaded=1, queue_timeout=1))
+
+
+def test_a_row_says_what_clients_look_for(tmp_path: Path) -> None:
+    """Sizes from the file's header: the context of a slot, the parameters of all shards."""
+    shards = tiny_models.write_sharded(tmp_path / "big", 3)
+    entry = LocalEntry.model_validate({"target": {"path": shards[0]}, "ctx_size": 64, "parallel": 2, "aliases": ["b"]})
+    row = rows(a=entry).one("b")
+    assert row.keys() == FIELDS
+    assert (row["id"], row["state"], row["aliases"], row["capabilities"]) == ("a", "stopped", ["b"], ["completion"])
+    assert row["context_length"] == row["max_model_len"] == row["meta"]["n_ctx"] == 32
+    assert row["meta"]["n_ctx_train"] == tiny_models.CONTEXT
+    assert row["meta"]["size"] == sum(path.stat().st_size for path in shards)
+    assert row["meta"]["n_params"] > 1000
+
+
+def test_what_is_not_known_is_null() -> None:
+    """An attached server is not asked, and a file that is not there says nothing; the fields are there all the same."""
+    found = rows(
+        a=AttachedEntry(url="http://127.0.0.1:1"), b=LocalEntry.model_validate({"target": {"path": "/no/such.gguf"}})
+    ).all()
+    assert [row.keys() for row in found] == [FIELDS, FIELDS]
+    assert found[0]["context_length"] is found[1]["context_length"] is found[1]["meta"]["n_params"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "template", "expected"),
+    [
+        ([], "", ["completion"]),
+        ([], "{% if tools %}", ["completion", "tools"]),
+        (["--mmproj", "x"], "enable_thinking", ["completion", "thinking", "vision"]),
+        (["--embeddings"], "tools", ["embedding"]),
+        (["--reranking"], "", ["rerank"]),
+    ],
+)
+def test_capabilities_are_those_of_flags_and_template(args: list[str], template: str, expected: list[str]) -> None:
+    """In Ollama's words."""
+    header = Header(Path("x"), 3, 0, 0, {"tokenizer.chat_template": template})
+    entry = LocalEntry.model_validate({"target": {"path": "/x"}, "args": args})
+    assert capabilities(entry, header) == expected
