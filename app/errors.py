@@ -149,7 +149,11 @@ class RequestError(TandemError):
 
 
 class InvalidBody(RequestError):
-    """Not JSON, empty, or not an object."""
+    """Not JSON, empty, or not an object; `param` is the field that is wrong, if it is one."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        self.param = param
+        super().__init__(message)
 
 
 class BodyTooLarge(RequestError):

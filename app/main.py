@@ -86,7 +86,7 @@ class Gateway:
 
         rows = ModelRows(self.catalog, self.scheduler)
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
-        ollama = ollama_routes(self.catalog, rows, self.scheduler)
+        ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
         more = (admin, ollama)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 

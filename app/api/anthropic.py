@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,7 +10,10 @@ import msgspec
 from app.api.error_handlers import HttpError
 from app.api.surface import OpenAISurface
 from app.api.upstream_errors import Refusal
+from app.proxy.surface import Reply
 
+# Anthropic's own status for what others answer 503 to.
+OVERLOADED = 529
 _BY_STATUS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -19,7 +23,7 @@ _BY_STATUS = {
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
-    529: "overloaded_error",
+    OVERLOADED: "overloaded_error",
 }
 _KINDS = frozenset((*_BY_STATUS.values(), "api_error", "billing_error", "timeout_error"))
 
@@ -33,6 +37,15 @@ class AnthropicSurface(OpenAISurface):
     """The dialect of Anthropic's clients; llama-server answers them with errors in its own."""
 
     id_names = (b"x-request-id", b"request-id")
+
+    def error(self, error: Exception, *, request_id: str) -> Reply:
+        reply = super().error(error, request_id=request_id)
+        passing = any(name == b"retry-after" for name, _ in reply.headers)
+        return replace(reply, status=OVERLOADED) if reply.status == 503 and passing else reply
+
+    def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
+        status, body = super().upstream_error(status, body)
+        return (OVERLOADED if status == 503 else status), body
 
     def body(self, message: str, error: HttpError, **more: Any) -> bytes:
         # A 503 that waiting will not help is no overload.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import (
     BodyTooLarge,
@@ -26,7 +26,7 @@ from app.errors import (
     UpstreamDied,
     UpstreamUnreachable,
 )
-from app.proxy.headers import LONGEST_RETRY_AFTER_S
+from app.proxy.patience import LONGEST_RETRY_AFTER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ def http_error(error: Exception) -> HttpError:
     found = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _UNFORESEEN)
     if isinstance(error, EngineUnavailable | RateLimited) and error.retry_after is not None:
         seconds = min(max(1, math.ceil(error.retry_after)), LONGEST_RETRY_AFTER_S)
-        return HttpError(found.status, found.kind, found.code, found.param, seconds)
+        return replace(found, retry_after=seconds)
+    if isinstance(error, InvalidBody):
+        return replace(found, param=error.param)
     return found
 
 

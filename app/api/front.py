@@ -15,11 +15,11 @@ from typing import Any
 
 from app import logs
 from app.access.guard import Guard
-from app.api.anthropic import AnthropicSurface
 from app.api.cors import Application
 from app.api.ollama.door import Door
-from app.api.routes import HEALTH, MESSAGES, OLLAMA, RESPONSES, TARGETS, allowed, relayed
-from app.api.surface import OpenAISurface, ResponsesSurface, no_such_route
+from app.api.routes import HEALTH, OLLAMA, TARGETS, allowed, relayed
+from app.api.surface import OpenAISurface, no_such_route
+from app.api.surfaces import Surfaces
 from app.errors import TandemError
 from app.metrics import Finished, Metrics
 from app.proxy.body import Message, Receive
@@ -55,15 +55,8 @@ class Front:
         self._relay = relay
         self._life = life
         self._guard = guard
-        self._surface = OpenAISurface()
-        # Paths whose clients speak another dialect.
-        anthropic, responses = AnthropicSurface(), ResponsesSurface()
+        self._surfaces = Surfaces()
         self._ollama = Door(relay)
-        self._surfaces = (
-            dict.fromkeys(MESSAGES, anthropic)
-            | dict.fromkeys(RESPONSES, responses)
-            | dict.fromkeys(OLLAMA, self._ollama.surface)
-        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -78,7 +71,7 @@ class Front:
                 await self._refuse(scope, send, error, request_id)
                 return
         if relayed(method, path):
-            surface = self._surfaces.get(path, self._surface)
+            surface = self._surfaces.of(path)
             if (target := TARGETS.get(path)) is not None:
                 scope = scope | {"raw_path": target}
             await self._relay(scope, receive, send, surface=surface, request_id=request_id)
@@ -87,13 +80,13 @@ class Front:
         elif path == HEALTH and method in ("GET", "HEAD"):
             await _answer(send, 200, _HEALTHY, request_id, bodiless=method == "HEAD")
         elif takes := allowed(path):
-            await _not_allowed(scope, send, self._surfaces.get(path, self._surface), takes, request_id)
+            await _not_allowed(scope, send, self._surfaces.of(path), takes, request_id)
         else:
             await self._served(scope, receive, send, request_id)
 
     async def _refuse(self, scope: Scope, send: Send, error: TandemError, request_id: str) -> None:
         """In the words of the surface, before a byte of the body was read."""
-        surface = self._surfaces.get(scope["path"], self._surface)
+        surface = self._surfaces.of(scope["path"])
         reply = surface.error(error, request_id=request_id)
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
         body = b"" if scope["method"] == "HEAD" else reply.body
@@ -116,12 +109,13 @@ class Front:
 
     async def _served(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         began, status = time.perf_counter(), 500
+        ids = [(name, request_id.encode("latin-1")) for name in self._surfaces.of(scope["path"]).id_names]
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("latin-1"))]
+                message["headers"] = [*message.get("headers", ()), *ids]
             await send(message)
 
         try:

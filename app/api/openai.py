@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from app.access.guard import may_use
-from app.api.error_handlers import http_error, text
+from app.api.error_handlers import HttpError, http_error, text
 from app.api.models import ModelRows
-from app.api.ollama.surface import OllamaSurface
 from app.api.routes import GETS, HEALTH, OLLAMA, POSTS
-from app.api.surface import OpenAISurface, no_such_route
+from app.api.surface import no_such_route
+from app.api.surfaces import Surfaces
 from app.errors import TandemError
 from app.metrics import Metrics
+from app.proxy.body import ClientGone
 from app.scheduler.loop import Scheduler
 
 
@@ -54,24 +56,33 @@ def create_api(
 
 
 def _errors_in_shape(api: FastAPI) -> None:
-    """OpenAI's, and Ollama's below `/api/`."""
-    openai, ollama = OpenAISurface(), OllamaSurface()
+    """That of the path's clients."""
+    surfaces = Surfaces()
 
-    def surface(request: Request) -> OpenAISurface:
-        return ollama if request.url.path.startswith("/api/") else openai
+    def answer(request: Request, message: str, known: HttpError, headers: Any = None) -> Response:
+        body = surfaces.of(request.url.path).body(message, known)
+        return Response(body, known.status, dict(headers or {}), media_type="application/json")
 
     @api.exception_handler(TandemError)
     @api.exception_handler(Exception)  # Starlette raises it again after the answer, so that it is logged
     async def failed(request: Request, error: Exception) -> Response:
-        found = http_error(error)
-        body = surface(request).body(text(error), found)
-        return Response(body, found.status, media_type="application/json")
+        return answer(request, text(error), http_error(error))
+
+    @api.exception_handler(ClientGone)
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody is left to read it
 
     @api.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
         known, message = no_such_route(request.method, request.url.path, error.status_code, error.headers)
-        body = surface(request).body(message, known)
-        return Response(body, known.status, dict(error.headers or {}), media_type="application/json")
+        return answer(request, message, known, error.headers)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        param = str(first["loc"][-1])
+        known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)
+        return answer(request, f"'{param}': {first['msg'].replace('Input should be', 'must be')}.", known)
 
 
 def _describe_what_comes_before(api: FastAPI, version: str) -> None:

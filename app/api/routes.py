@@ -35,9 +35,6 @@ GETS = frozenset(_both(_READ))
 TARGETS = {path: f"/v1{path}".encode() for path in (*_OPENAI, *_ANTHROPIC)} | {
     f"/v1{path}": path.encode() for path in (*_NATIVE, *_READ)
 }
-# Errors and events in a dialect of their own.
-MESSAGES = _both(_ANTHROPIC)
-RESPONSES = _both(("/responses", "/responses/input_tokens"))
 # Ollama's, translated for the relay.
 OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
 # The gateway's own; here because it is answered before FastAPI, too.

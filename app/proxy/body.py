@@ -75,7 +75,7 @@ def routing(body: bytes) -> Routing:
         text = str(error)
         for field, kind in (("model", "a string"), ("stream", "true or false")):
             if f"$.{field}" in text:
-                raise InvalidBody(f"'{field}' must be {kind}.") from None
+                raise InvalidBody(f"'{field}' must be {kind}.", param=field) from None
         raise InvalidBody("The body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBody(f"The body is not valid JSON: {error}.") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from app.proxy.patience import patient
+
 Headers = list[tuple[bytes, bytes]]
 
 # RFC 9110, section 7.6.1: they speak of one connection only.
@@ -54,7 +56,6 @@ KEPT_FROM_CLIENT = HOP_BY_HOP | {
 
 
 _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b"etag"))
-LONGEST_RETRY_AFTER_S = 120
 
 
 def for_upstream(headers: Iterable[tuple[bytes, bytes]], *, key: str | None, request_id: str) -> dict[str, str]:
@@ -83,7 +84,7 @@ def for_client(headers: Iterable[tuple[bytes, bytes]], ids: Headers) -> Headers:
 
 def for_client_of_error(headers: Iterable[tuple[bytes, bytes]], ids: Headers, length: int) -> Headers:
     """The same for an error in other words than the upstream's: JSON of `length` bytes."""
-    passed = [(n, _patience(v) if n == b"retry-after" else v) for n, v in for_client(headers, ids) if n not in _OF_BODY]
+    passed = [(n, patient(n, v)) for n, v in for_client(headers, ids) if n not in _OF_BODY]
     return [(b"content-type", b"application/json"), (b"content-length", str(length).encode()), *passed]
 
 
@@ -95,11 +96,6 @@ def of_stream(ids: Headers) -> Headers:
         (b"x-accel-buffering", b"no"),
         *ids,
     ]
-
-
-def _patience(value: bytes) -> bytes:
-    """openai-python does not retry at all when it is asked to wait for longer."""
-    return str(LONGEST_RETRY_AFTER_S).encode() if value.isdigit() and int(value) > LONGEST_RETRY_AFTER_S else value
 
 
 def _named_by_connection(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]:

@@ -181,6 +181,13 @@ def test_bad_input_is_answered_in_openais_shape(
     assert answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("field", ["model", "stream"])
+def test_a_field_of_the_wrong_kind_is_named(shared: Gateway, field: str) -> None:
+    """In `param`, where SDKs show it."""
+    error = shared.client.post("/v1/chat/completions", json={field: 5}).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_body", field)
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One gateway for the questions that change nothing."""

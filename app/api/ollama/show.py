@@ -12,6 +12,8 @@ from app.access.guard import may_use
 from app.api.models import TEMPLATE, ModelRows
 from app.api.ollama.request import model_of
 from app.catalog import Catalog
+from app.proxy.body import read_body
+from app.proxy.scope import declared_length
 from app.scheduler.loop import Scheduler
 from app.supervisor.states import State
 
@@ -21,8 +23,8 @@ SPOKEN = "0.12.0"
 _NEVER = "0001-01-01T00:00:00Z"
 
 
-def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler) -> APIRouter:
-    """The part of Ollama's API that loads nothing."""
+def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, max_body: int) -> APIRouter:
+    """The part of Ollama's API that loads nothing; `max_body` is in bytes."""
     routes = APIRouter(prefix="/api")
 
     @routes.head("/hello", include_in_schema=False)
@@ -44,7 +46,8 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler) -> AP
 
     @routes.post("/show", summary="One model, as Ollama shows it")
     async def show(request: Request) -> dict[str, Any]:
-        name = model_of(await request.body())
+        body = await read_body(request.receive, declared_length(request.scope["headers"]), max_body)
+        name = model_of(body)
         row, header = rows.one(name, may_use(request.scope)), rows.header(name)
         kind = header.architecture if header else ""
         info: dict[str, Any] = {"general.architecture": kind} if kind else {}

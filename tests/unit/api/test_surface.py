@@ -73,7 +73,7 @@ def test_no_error_of_a_request_is_forgotten() -> None:
     assert len(kinds) >= 9
     for kind in kinds:
         bare = kind.__new__(kind)
-        bare.retry_after = None  # type: ignore[attr-defined]
+        bare.retry_after = bare.param = None  # type: ignore[attr-defined]
         assert http_error(bare).status != 500, kind
 
 

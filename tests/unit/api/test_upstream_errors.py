@@ -103,7 +103,7 @@ BROKEN = StartFailed("a", Diagnosis("c", "It broke.", "Mend it.", permanent=True
     [
         (UnknownAlias("a", []), 404, "not_found_error"),
         (BodyTooLarge("x"), 413, "request_too_large"),
-        (BUSY, 503, "overloaded_error"),
+        (BUSY, 529, "overloaded_error"),
         (BROKEN, 503, "api_error"),
         (UpstreamDied("x"), 502, "api_error"),
         (KeyError("secret"), 500, "api_error"),
@@ -117,6 +117,13 @@ def test_anthropics_shape(error: Exception, status: int, kind: str) -> None:
     assert dict(reply.headers)[b"request-id"] == dict(reply.headers)[b"x-request-id"] == b"r"
     event = AnthropicSurface().error_event(error)
     assert event == b"event: error\ndata: " + reply.body + b"\n\n"
+
+
+def test_an_overloaded_upstream_is_told_in_anthropics_number() -> None:
+    """A 503 of llama-server that loads, or of a server of others; 529 passes as it is."""
+    for status in (503, 529):
+        told, body = AnthropicSurface().upstream_error(status, refusal(status, "Loading model", "unavailable_error"))
+        assert (told, json.loads(body)["error"]["type"]) == (529, "overloaded_error")
 
 
 def test_responses_events_have_a_type() -> None:
