@@ -31,13 +31,13 @@ models: {models}
 
 def greet(gateway: Gateway, url: str) -> None:
     """Prints the greeting once the only model is loaded, or at once where models load on demand."""
-    names = gateway.catalog.names
+    names, eager = gateway.catalog.names, gateway.eager
     text = _GREETING.format(url=url, models=", ".join(names), model=names[0])
-    if len(names) > 1 or not gateway.local:
+    if eager is None:
         _say(text)
         return
-    _say(f"llama-tandem listens at {url}; loading {names[0]} ...")
-    waiting = asyncio.ensure_future(_greet_when_loaded(gateway, text))
+    _say(f"llama-tandem listens at {url}; loading {eager} ...")
+    waiting = asyncio.ensure_future(_greet_when_loaded(gateway, eager, text))
     _waiting.add(waiting)
     waiting.add_done_callback(_waiting.discard)
 
@@ -46,8 +46,8 @@ def greet(gateway: Gateway, url: str) -> None:
 _waiting: set[asyncio.Future[None]] = set()
 
 
-async def _greet_when_loaded(gateway: Gateway, text: str) -> None:
-    engine = await gateway.settled(gateway.local[0])
+async def _greet_when_loaded(gateway: Gateway, alias: str, text: str) -> None:
+    engine = await gateway.settled(alias)
     if engine.diagnosis is None:
         _say(text)
     else:

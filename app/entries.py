@@ -185,6 +185,8 @@ class LocalEntry(Written):
     env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
     aliases: tuple[Name, ...] = ()
     request: Filters | None = None
+    # Whether the first request for files that are not here brings them
+    pull: Literal["never", "on_demand"] = "never"
 
     @field_validator("args")
     @classmethod
@@ -218,6 +220,12 @@ class LocalEntry(Written):
     def _a_draft_for_who_needs_it(self) -> LocalEntry:
         if self.draft is None and wants_draft_model(self.chain or PLAIN):
             raise ValueError("speculation needs a draft model: name its files under draft")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_pull(self) -> LocalEntry:
+        if self.pull == "on_demand" and not any(part.repo for part in (self.target, self.draft) if part):
+            raise ValueError("pull: on_demand takes files of a repo; name one under target or draft")
         return self
 
     @model_validator(mode="after")

@@ -25,11 +25,14 @@ TandemError
 │   ├── BodyTooLarge
 │   ├── ModelRequired
 │   ├── UnknownAlias
+│   ├── UnknownPull
 │   ├── LogprobsRefused      speculation is on, and would make them wrong
 │   ├── RemoteMediaRefused   an image of a host that nobody has allowed
 │   └── RemoteMediaFailed    it is allowed, and cannot be had
 ├── EngineUnavailable        no engine can answer now
 │   ├── StartFailed          it did not come up: carries the diagnosis
+│   ├── Downloading          its files are on their way
+│   ├── PullFailed           its files could not be had: carries the reason
 │   ├── QueueTimeout         others hold the places
 │   └── ShuttingDown
 └── UpstreamError            the server behind us did not do its part
@@ -41,9 +44,10 @@ Every message is one or two sentences for a person: what is wrong, and what woul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class TandemError(Exception):
@@ -174,6 +178,10 @@ class UnknownAlias(RequestError):
         super().__init__(f"The model '{alias}' does not exist here. Models that do: {names}.")
 
 
+class UnknownPull(RequestError):
+    """No pull of this id, or of so long ago that it is forgotten."""
+
+
 class LogprobsRefused(RequestError):
     """The engine that would answer speculates, and reports wrong log probabilities under it."""
 
@@ -218,6 +226,24 @@ class StartFailed(EngineUnavailable):
         self.alias = alias
         self.diagnosis = diagnosis
         super().__init__(f"The engine of '{alias}' cannot start: {diagnosis}", retry_after=retry_after)
+
+
+class Downloading(EngineUnavailable):
+    """The files of `alias` are being pulled; `progress` are the fields that say how far that is."""
+
+    def __init__(self, alias: str, words: str, progress: Mapping[str, Any], *, retry_after: float) -> None:
+        self.alias = alias
+        self.progress = dict(progress)
+        super().__init__(f"The files of '{alias}' are not here yet ({words}).", retry_after=retry_after)
+
+
+class PullFailed(EngineUnavailable):
+    """The files of `alias` are not here, and pulling them failed."""
+
+    def __init__(self, alias: str, reason: str, *, retry_after: float) -> None:
+        self.alias = alias
+        self.reason = reason
+        super().__init__(f"The files of '{alias}' cannot be pulled: {reason}", retry_after=retry_after)
 
 
 class QueueTimeout(EngineUnavailable):

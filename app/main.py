@@ -32,6 +32,9 @@ from app.proxy.call import Calls
 from app.proxy.fetch import Fetcher
 from app.proxy.relay import Relay
 from app.proxy.upstream import Upstreams
+from app.pulling.demand import OnDemand
+from app.pulling.pulls import Pulls
+from app.pulling.work import pull_work
 from app.recording import Recorder
 from app.scheduler.loop import Scheduler
 from app.supervisor.ports import Ports
@@ -56,7 +59,9 @@ class Gateway:
         self._ports = Ports(settings.engine_port)
         self._recorder = Recorder(self._ledger, key=self.planner.key, base=self.catalog.base)
         self._usage = UsageRecorder(UsageStore(settings.state_dir), base=self.catalog.base)
-        self._upstreams = Upstreams(self.catalog, self.scheduler)
+        self.pulls = Pulls(pull_work(settings))
+        self._on_demand = OnDemand(self.catalog, self.pulls)
+        self._upstreams = Upstreams(self.catalog, self.scheduler, self._on_demand)
         media_hosts = hosts_of(settings.allow_remote_media)
         self._fetcher = Fetcher(media_hosts)
         self.relay = Relay(
@@ -76,6 +81,8 @@ class Gateway:
         front = Front(self._build_api, self.relay, self._life, guard)
         self.app: Application = Cors(front, origins) if origins else front
         self._opened = False
+        # The alias that is loaded without being asked for
+        self.eager: str | None = None
         # The loop keeps only weak references to tasks
         self._learning: set[asyncio.Task[None]] = set()
 
@@ -84,7 +91,7 @@ class Gateway:
         from app.api.ollama.show import ollama_routes
         from app.api.openai import create_api
 
-        rows = ModelRows(self.catalog, self.scheduler)
+        rows = ModelRows(self.catalog, self.scheduler, self._on_demand)
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
         more = (admin, ollama)
@@ -115,9 +122,10 @@ class Gateway:
         self._opened = True
         for alias in self.local:
             self.scheduler.place(alias)
-        if len(self.catalog.names) == len(self.local) == 1:
+        if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
             # One model only: whoever starts this wants it. With several, the first request decides.
-            self.scheduler.places[self.local[0]].engine.start()
+            self.eager = self.local[0]
+            self.scheduler.places[self.eager].engine.start()
 
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
@@ -172,18 +180,24 @@ class Gateway:
             await engine.changed()
         return engine
 
+    def refuse_new(self) -> None:
+        """No new leases and no new pulls; streams go on, pulls stop where they are."""
+        self.scheduler.refuse_new()
+        self.pulls.refuse_new()
+
     async def close(self) -> None:
         """Ends every engine and connection; harmless when it was done before."""
         if not self._opened:
             return
         self._opened = False
-        self.scheduler.refuse_new()
+        self.refuse_new()
         # First our side of the connections: an engine with an open one does not exit.
         self.relay.cut()
         await asyncio.sleep(0)
         await self._upstreams.close()
         await self._fetcher.close()
         await self.scheduler.close()
+        await self.pulls.close()
         await asyncio.gather(*self._learning)
         await self._recorder.close()
         await self._usage.close()

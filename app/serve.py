@@ -64,7 +64,7 @@ class _Shutdown:
         busy = self._gateway.metrics.in_flight.total()
         log.info("shutting down", signal=name, in_flight=busy, drain_timeout=self._drain_timeout if busy else 0)
         self._server.should_exit = True
-        self._gateway.scheduler.refuse_new()
+        self._gateway.refuse_new()
         loop.call_later(self._drain_timeout, self._cut)
 
     def _cut(self) -> None:

@@ -10,6 +10,7 @@ from app.catalog import Catalog, May, shards
 from app.entries import AttachedEntry, LocalEntry
 from app.errors import TandemError
 from app.gguf import Header, parameter_count, read_header
+from app.pulling.demand import OnDemand
 from app.scheduler.loop import Scheduler
 from app.speculation.status import Status
 
@@ -17,11 +18,15 @@ TEMPLATE = "tokenizer.chat_template"
 
 
 class ModelRows:
-    """OpenAI's fields, and those that other clients look for; None where a server would have to be asked."""
+    """OpenAI's fields, and those that other clients look for; None where a server would have to be asked.
 
-    def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
+    While its files are pulled, `state` is `downloading`, and `download` says how far that is.
+    """
+
+    def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
+        self._on_demand = on_demand
         self._headers: dict[tuple[Path, int], Header] = {}
         self._parameters: dict[tuple[Path, int], int] = {}
 
@@ -44,9 +49,18 @@ class ModelRows:
             return row | {"state": "attached", "aliases": list(entry.aliases)} | unknown
         place = self._scheduler.places.get(alias)
         aliases = list(entry.aliases) if alias in self._catalog.entries else []
-        row |= {"state": str(place.engine.state) if place else "stopped", "aliases": aliases}
+        row |= {"state": str(place.engine.state) if place else "stopped", "aliases": aliases} | self._download(alias)
         status = (place.engine.speculation if place else None) or Status(self._catalog.requested(alias))
         return row | {"speculation": status.fields()} | self._facts(alias, entry)
+
+    def _download(self, alias: str) -> dict[str, Any]:
+        """How far the pull of an alias is that has no engine for now, or why it came to nothing."""
+        if self._scheduler.is_up(alias):
+            return {}
+        if (pull := self._on_demand.pull_of(alias)) is not None:
+            return {"state": "downloading", "download": pull.progress.fields()}
+        failure = self._on_demand.failure(alias)
+        return {} if failure is None else {"download": {"error": failure}}
 
     def header(self, name: str) -> Header | None:
         """Of a local model whose file can be read; raises UnknownAlias."""

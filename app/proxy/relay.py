@@ -169,7 +169,7 @@ class Relay:
             if not opening.done():
                 await self._start(exchange, 200, of_stream(exchange.ids), send)
             while not opening.done():
-                await _body(send, exchange.surface.comment("waiting for the engine"))
+                await _body(send, exchange.surface.comment(self._upstreams.waiting_for(call.alias)))
                 exchange.spoken = asyncio.get_running_loop().time()
                 await asyncio.wait({opening}, timeout=self.comment_every)
             return opening.result()

@@ -23,6 +23,7 @@ from app.proxy.assemble import Assembly
 from app.proxy.call import Call
 from app.proxy.fields import with_model
 from app.proxy.headers import for_upstream
+from app.pulling.demand import OnDemand
 from app.scheduler.loop import Lease, Scheduler
 from app.supervisor.states import State
 
@@ -128,9 +129,10 @@ async def abandon(opening: asyncio.Future[Answer]) -> None:
 class Upstreams:
     """Names to answers. Close it before the engines stop: llama-server ends once its connections do."""
 
-    def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
+    def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
+        self._on_demand = on_demand
         self._urls: dict[tuple[str, str], URL] = {}
         self._session: aiohttp.ClientSession | None = None
         # Requests in flight from which an `auto` alias is better served plainly, as far as traffic has measured it
@@ -162,6 +164,8 @@ class Upstreams:
             body = _renamed(call.body, call.boundary, entry.model) if call.body and entry.model else call.body
         else:
             alias = self._by_load(call.alias) if entry.speculation.auto else call.alias
+            if entry.pull == "on_demand" and not self._scheduler.is_up(alias):
+                await self._on_demand.ensure(alias, patient=call.streaming)
             lease, body = await self._scheduler.lease(alias), call.body
         streamed = None
         if lease.engine is not None and not call.streaming:
@@ -178,6 +182,10 @@ class Upstreams:
         except BaseException:
             lease.release()
             raise
+
+    def waiting_for(self, alias: str) -> str:
+        """What a request waits for that has no answer yet, in words."""
+        return self._on_demand.waiting_for(alias)
 
     def _by_load(self, alias: str) -> str:
         """Where the drafted and the plain engine of an `auto` alias are both up: the one that is faster in company."""

@@ -96,6 +96,11 @@ class Scheduler:
             counts[waiter.alias] += 1
         return counts
 
+    def is_up(self, alias: str) -> bool:
+        """Whether the engine of `alias` is READY, or on its way there."""
+        place = self.places.get(alias)
+        return place is not None and place.state in (State.STARTING, State.READY)
+
     def place(self, alias: str) -> Place:
         """The place of `alias`, made at its first mention: variants come up only when they are asked for."""
         if alias not in self.places:

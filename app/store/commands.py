@@ -8,7 +8,6 @@ from pathlib import Path
 from app.catalog import Catalog
 from app.config import Settings, settings_file
 from app.errors import StoreError
-from app.store.hub import Hub
 from app.store.names import parse_hub_name
 from app.store.progress import Emit, Event
 from app.store.pull import Puller, Wanted, wanted_of
@@ -46,6 +45,8 @@ def pull(
     wanted = wanted_by(settings, names, include)
     if add is not None and not (len(names) == 1 and names[0].startswith("hf:")):
         raise StoreError("--add goes with one hf:... name.")
+    from app.store.hub import Hub  # late: names alone need no huggingface_hub
+
     hub = Hub(say=lambda text: emit(Event("note", "", text=text)))
     puller = Puller(settings, hub, emit)
     files = puller.pull(wanted, update=update)

@@ -26,4 +26,5 @@ class Event:
     text: str = ""
 
 
+# What runs tells something several times a second; an exception out of it ends the pull in order.
 Emit = Callable[[Event], None]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx2
+from typing import TYPE_CHECKING
 
 from app.config import Settings
 from app.entries import FILE_KEYS, AttachedEntry, Entry
@@ -14,13 +13,17 @@ from app.errors import DiskFull, Offline, StoreError
 from app.gguf import read_header
 from app.store.digest import digest_of
 from app.store.download import download, free_bytes
-from app.store.hub import Hub, Listing
 from app.store.locks import locked
 from app.store.names import by_model, check_path, choose, projectors, quantization_of, shard_of
 from app.store.partial import received_of
 from app.store.places import Place
 from app.store.progress import Emit, Event
 from app.store.ranges import Identity
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from app.store.hub import Hub, Listing
 
 # Left free besides what is fetched: a full disk breaks more than a pull.
 MARGIN = 512 << 20
@@ -138,6 +141,8 @@ class Puller:
                 self._note(wanted.repo, f"{wanted.repo}: complete here; not compared with the Hub (HF_HUB_OFFLINE)")
                 done += here
         self._check_disk(plans)
+        import httpx2  # late: a gateway looks at what an entry needs, and most never pull
+
         with httpx2.Client() as client:
             for plan in plans:
                 for note in plan.notes:

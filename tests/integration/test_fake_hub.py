@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.support.fake_hub import FakeHub, Fault
+from tests.support.hub_environment import hub_environment
 
 PROGRAM = """
 import sys
@@ -18,12 +19,6 @@ try:
 except GatedRepoError as error:
     print(error.response.status_code)
 """
-
-
-def hub_environment(hub: FakeHub, folder: Path, **more: str) -> dict[str, str]:
-    """What makes huggingface_hub and the commands take `hub` for the Hub, and nothing of the person's own."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TANDEM_"))}
-    return own | {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf")} | more
 
 
 def test_huggingface_hub_downloads_from_it_through_hf_endpoint(tmp_path: Path) -> None:

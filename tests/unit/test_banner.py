@@ -39,7 +39,10 @@ def gateway(*names: str, local: bool = True, diagnosis: Diagnosis | None = None)
         return SimpleNamespace(alias=alias, diagnosis=diagnosis)
 
     return SimpleNamespace(
-        catalog=SimpleNamespace(names=names), local=list(names) if local else [], settled=settled, loaded=loaded
+        catalog=SimpleNamespace(names=names),
+        eager=names[0] if local and len(names) == 1 else None,
+        settled=settled,
+        loaded=loaded,
     )
 
 

@@ -107,6 +107,8 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {a: {target: {path: x}, mmproj: {pat: x}}}", "models.a.mmproj.pat: no such key; did you mean path?"),
         ("models: {a: {target: {path: x}, args: [-mm, p]}}", "models.a.args: -mm has a key of its own: use mmproj"),
         ("models: {a: {target: {repo: x}}}", "models.a.target.repo: 'x' must look like unsloth/GLM-4.7-GGUF"),
+        ("models: {a: {target: {repo: a/b}, pull: on}}", "models.a.pull: must be one of 'never' or 'on_demand'"),
+        ("models: {a: {target: {path: x}, pull: on_demand}}", "models.a: pull: on_demand takes files of a repo"),
         ("models: {a: {target: {path: x}, fit: maybe}}", "models.a.fit: must be on or off, not 'maybe'"),
         ("models: {a: {target: {path: x}, threads: 0}}", "models.a.threads: must be -1 (all) or at least 1"),
         ("models: {a: {target: {path: x}, args: [-c, 5]}}", "models.a.args: -c has a key of its own: use ctx_size"),

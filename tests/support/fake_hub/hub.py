@@ -53,12 +53,16 @@ class _Server(ThreadingHTTPServer):
     def stop(self) -> None:
         self.shutdown()
         self._thread.join()
+        self.cut()
+        self.server_close()
+
+    def cut(self) -> None:
+        """Breaks every connection that is open now."""
         for request in list(self._open):
             try:
                 request.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
-        self.server_close()
 
 
 @dataclass
@@ -101,6 +105,10 @@ class FakeHub:
     def order(self, path: str, *faults: Fault) -> None:
         """The next requests for the bytes of `path` meet these."""
         self.faults[path].extend(faults)
+
+    def cut_all(self) -> None:
+        """Breaks off the bytes that are on their way: what is asked for next meets the faults of then."""
+        self._bytes.cut()
 
     def next_fault(self, path: str) -> Fault:
         with self.lock:

@@ -11,15 +11,19 @@ from app.errors import (
     BodyTooLarge,
     ConfigError,
     Diagnosis,
+    Downloading,
     EngineUnavailable,
     InvalidBody,
     ModelRequired,
+    NotOnHub,
+    PullFailed,
     QueueTimeout,
     RequestError,
     ShuttingDown,
     StartFailed,
     TandemError,
     UnknownAlias,
+    UnknownPull,
     UpstreamDied,
     UpstreamError,
     UpstreamUnreachable,
@@ -45,6 +49,10 @@ def reply(error: Exception) -> tuple[int, dict[bytes, bytes], Any]:
         (UnknownAlias("a", ["b"]), 404, INVALID, "model_not_found", "model"),
         (BodyTooLarge("x"), 413, INVALID, "body_too_large", None),
         (StartFailed("a", DIAGNOSIS), 503, SERVER, "engine_start_failed", None),
+        (Downloading("a", "x", {}, retry_after=10), 503, SERVER, "model_downloading", None),
+        (PullFailed("a", "x", retry_after=10), 503, SERVER, "pull_failed", None),
+        (UnknownPull("x"), 404, INVALID, "pull_not_found", None),
+        (NotOnHub("x"), 400, INVALID, "cannot_pull", "name"),
         (QueueTimeout("x", retry_after=10), 503, SERVER, "queue_timeout", None),
         (ShuttingDown("x", retry_after=5), 503, SERVER, "shutting_down", None),
         (UpstreamUnreachable("x"), 502, SERVER, "upstream_unreachable", None),
@@ -149,3 +157,11 @@ def test_a_wrong_method_names_the_right_ones() -> None:
     assert (error.status, message) == (405, "/health does not take PUT; it takes GET.")
     error, message = no_such_route("GET", "/nowhere", 404)
     assert (error.code, message) == ("not_found", "There is nothing at GET /nowhere.")
+
+
+def test_a_download_tells_how_far_it_is() -> None:
+    """Beside OpenAI's four fields, where SDKs keep it; and when to come again."""
+    fields = {"phase": "downloading", "percent": 25.0, "received": 1, "size": 4}
+    _, headers, body = reply(Downloading("a", "downloading a: 25 %", fields, retry_after=12.3))
+    assert headers[b"retry-after"] == b"13" and b"x-should-retry" not in headers
+    assert body["state"] == "downloading" and body.items() >= fields.items()

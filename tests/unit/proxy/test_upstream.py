@@ -21,6 +21,8 @@ from app.entries import AttachedEntry, Entry, Files, LocalEntry
 from app.errors import Diagnosis, QueueTimeout, UpstreamDied, UpstreamUnreachable
 from app.proxy.call import Call
 from app.proxy.upstream import Answer, Upstreams
+from app.pulling.demand import OnDemand
+from app.pulling.pulls import Pulls
 from app.scheduler.loop import Lease
 from app.speculation.status import Status
 from app.supervisor.states import State
@@ -69,7 +71,9 @@ class World:
         self.engine: Any = SimpleNamespace(verbs=[], diagnosis=None, post_mortem=self._post_mortem, speculation=None)
         self.engine.drafted = lambda: self.engine.verbs.append("drafted")
         self.engine.unresponsive = lambda: self.engine.verbs.append("unresponsive")
-        self.upstreams = Upstreams(Catalog(Settings(models=entries or {"m": LOCAL})), self)  # type: ignore[arg-type]
+        catalog = Catalog(Settings(models=entries or {"m": LOCAL}))
+        on_demand = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
+        self.upstreams = Upstreams(catalog, self, on_demand)  # type: ignore[arg-type]
         self.upstreams._session = self  # type: ignore[assignment]
 
     @property
@@ -114,6 +118,25 @@ def call(
 
 def refused(errno: int | None = 111, text: str = "Connect call failed ('127.0.0.1', 9001)") -> Exception:
     return aiohttp.ClientConnectorError(KEY, OSError(errno, text))
+
+
+@pytest.mark.parametrize(("up", "streaming"), [(True, True), (False, True), (False, False)])
+def test_files_are_looked_for_where_no_engine_is_up(up: bool, streaming: bool) -> None:
+    """A request for an engine that is up costs no look at the disk; a stream is patient."""
+
+    async def main() -> None:
+        entry = LocalEntry(target=Files(repo="org/m"), pull="on_demand")
+        world, asked = World(m=entry), []
+
+        async def ensure(name: str, *, patient: bool) -> None:
+            asked.append((name, patient))
+
+        world.is_up = lambda alias: up  # type: ignore[attr-defined]
+        world.upstreams._on_demand.ensure = ensure  # type: ignore[method-assign]
+        (await world.enter("m:plain", target="/props", streaming=streaming)).close()
+        assert asked == ([] if up else [("m:plain", streaming)])
+
+    asyncio.run(main())
 
 
 def test_an_engine_is_asked_with_its_own_key_and_the_clients_bytes() -> None:
@@ -349,7 +372,7 @@ def test_a_session_belongs_to_the_loop_that_starts_it() -> None:
     """Nothing of a client library's own goes upstream, no answer is unpacked, and no end comes from a clock."""
 
     async def main() -> None:
-        upstreams = Upstreams(Catalog(Settings()), None)  # type: ignore[arg-type]
+        upstreams = Upstreams(Catalog(Settings()), None, None)  # type: ignore[arg-type]
         await upstreams.close()
         upstreams.start()
         session = upstreams._session

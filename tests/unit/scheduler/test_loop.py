@@ -101,6 +101,19 @@ def test_a_ready_engine_is_leased_at_once_and_given_back_once() -> None:
     clock.run(main())
 
 
+def test_an_engine_is_up_from_its_start_to_its_drain() -> None:
+    """A verb that it has not taken up yet counts; an alias that nobody has asked for is not up."""
+
+    async def main() -> None:
+        states = {str(state): state for state in State}
+        scheduler, _ = made(**states)
+        assert {alias for alias in states if scheduler.is_up(alias)} == {State.STARTING, State.READY}
+        scheduler.place("stopped").heading = State.STARTING
+        assert scheduler.is_up("stopped") and not scheduler.is_up("unheard-of")
+
+    clock.run(main())
+
+
 def test_one_start_serves_everyone_who_waits_for_it() -> None:
     """Requests for a stopped engine start it once and are granted together."""
 
