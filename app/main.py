@@ -90,11 +90,12 @@ class Gateway:
         from app.api.admin import admin_routes  # FastAPI, late: see Front
         from app.api.ollama.show import ollama_routes
         from app.api.openai import create_api
+        from app.api.pulls import pull_routes
 
         rows = ModelRows(self.catalog, self.scheduler, self._on_demand)
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
-        more = (admin, ollama)
+        more = (admin, pull_routes(self.settings, self.pulls), ollama)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager

@@ -1,0 +1,95 @@
+"""`/admin/pulls`: start, list, follow and cancel the gateway's pulls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from fastapi.responses import StreamingResponse
+
+from app.api.pull_views import ErrorBody, PullList, PullView, StartPull, view
+from app.config import Settings
+from app.pulling.pull import Pull, State
+from app.pulling.pulls import Pulls
+
+# The pace of events to who follows a pull, and how long a cancelled one may take to stop before that is said.
+_FOLLOW_EVERY_S = 1.0
+_STOP_S = 5.0
+_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+PullId = Annotated[str, Path(description="As `POST /admin/pulls` tells it.")]
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _refused(description: str) -> dict[str, Any]:
+    return {"model": ErrorBody, "description": description}
+
+
+# "4XX" keeps FastAPI from telling of a 422, which nobody gets
+_ANY: Responses = {"4XX": _refused("No admin key, or called by another name or from a web page")}
+_ONE: Responses = {404: _refused("No such pull"), **_ANY}
+_START: Responses = {
+    400: _refused("What was sent cannot be used"),
+    404: _refused("No such alias"),
+    503: _refused("The gateway is shutting down"),
+    **_ANY,
+}
+_EVENTS: Responses = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **_ONE}
+
+
+def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
+    """Everything below `/admin/pulls`."""
+    routes = APIRouter(prefix="/admin/pulls", tags=["pulls"])
+
+    @routes.post("", status_code=202, responses=_START)
+    async def start(asked: StartPull, response: Response) -> PullView:
+        """Start a pull; the one of the same files that runs already is joined."""
+        from app.store.commands import wanted_by  # late: most gateways never pull
+
+        wanted = tuple(wanted_by(settings, [asked.name], asked.include))
+        pull = pulls.start(asked.name, wanted, update=asked.update)
+        response.headers["Location"] = f"/admin/pulls/{pull.id}"
+        return view(pull)
+
+    @routes.get("", responses=_ANY)
+    async def every() -> PullList:
+        """The pulls that run, and the last that have ended."""
+        return PullList(data=[view(pull) for pull in pulls.all()])
+
+    @routes.get("/{pull_id}", responses=_ONE)
+    async def one(pull_id: PullId) -> PullView:
+        """One pull as it is now."""
+        return view(pulls.one(pull_id))
+
+    @routes.get("/{pull_id}/events", response_class=StreamingResponse, responses=_EVENTS)
+    async def follow(pull_id: PullId) -> StreamingResponse:
+        """Follow a pull: each event's data is the pull as it is then, the last one says how it ended."""
+        events = _events(pulls.one(pull_id))
+        return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
+
+    @routes.delete("/{pull_id}", responses=_ONE)
+    async def cancel(pull_id: PullId) -> PullView:
+        """Cancel a pull; what was received is kept, and one that has ended stays as it is."""
+        pull = pulls.one(pull_id)
+        pull.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(pull.over(), _STOP_S)
+        return view(pull)
+
+    return routes
+
+
+async def _events(pull: Pull) -> AsyncIterator[str]:
+    last = None
+    while True:
+        ended, now = pull.state is not State.RUNNING, view(pull)
+        # Nothing new is a comment, so that nobody takes the silence for the end
+        yield f"data: {now.model_dump_json()}\n\n" if now != last else ": nothing new\n\n"
+        if ended:
+            return
+        last = now
+        with suppress(TimeoutError):
+            await asyncio.wait_for(pull.over(), _FOLLOW_EVERY_S)
