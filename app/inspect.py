@@ -14,8 +14,8 @@ from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
-from app.entries import AttachedEntry
-from app.errors import ConfigError, EngineNotFound, ProbeFailed, TandemError
+from app.entries import AttachedEntry, LocalEntry
+from app.errors import ConfigError, EngineNotFound, FilesMissing, ProbeFailed, StoreError, TandemError
 from app.gguf import read_header
 from app.ledger import Ledger
 from app.modes import AUTO, NONE, named
@@ -33,7 +33,12 @@ class Report:
 
 def plan_now(settings: Settings, alias: str) -> LaunchPlan:
     """The launch plan of `alias` on the build at hand; raises what the planning raises."""
-    return Planner(settings, Catalog(settings), Ledger(settings.state_dir)).plan_now(alias)
+    catalog = Catalog(settings)
+    try:
+        return Planner(settings, catalog, Ledger(settings.state_dir)).plan_now(alias)
+    except FilesMissing as error:
+        told, _ = _to_pull(settings, catalog, catalog.base(alias))
+        raise FilesMissing("\n".join((str(error), *told))) from None
 
 
 def dialect_at_hand(config: Path | None) -> Dialect | None:
@@ -60,7 +65,7 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[Report]:
     if any(not isinstance(catalog.entry(name), AttachedEntry) for name in names):
         yield _engine(settings)
     for name in names:
-        yield _alias(catalog, planner, ledger, name)
+        yield _alias(settings, catalog, planner, ledger, name)
 
 
 def _engine(settings: Settings) -> Report:
@@ -70,23 +75,16 @@ def _engine(settings: Settings) -> Report:
         return Report((f"engine: {error}",), fine=False)
 
 
-def _alias(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:
+def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:
     entry = catalog.entry(name)
     if isinstance(entry, AttachedEntry):
         return Report((name, f"  attached   {entry.url}", "  ok"), fine=True)
     lines, fine = [name], True
     try:
-        spec = catalog.spec(name)
-        lines.append(f"  target     {_described(spec.target)}")
-        if spec.draft is not None:
-            lines.append(f"  draft      {_described(spec.draft)}")
-        if spec.mmproj is not None:
-            lines.append(f"  projector  {_described(spec.mmproj)}")
-        lines += _doubts(planner.binary(), spec)
-        lines += _speculation(planner.settled(name))
-        if catalog.requested(name) == AUTO:
-            lines.append(f"    next start: {planner.choice(name).why}")
-        lines += [f"  {note.key}: {note.text}" for note in planner.plan_now(name).notes]
+        lines += _start(catalog, planner, name)
+    except FilesMissing as error:
+        told, fine = _to_pull(settings, catalog, catalog.base(name))
+        lines += [f"  {line}" for line in (*(() if fine else (f"CANNOT START: {error}",)), *told)]
     except TandemError as error:
         fine = False
         lines.append(f"  CANNOT START: {error}")
@@ -119,6 +117,45 @@ def unknown_architectures(settings: Settings, files: Iterable[Path]) -> list[str
     except EngineNotFound:
         return []
     return [text for kind in kinds if (text := doubt(engine, kind)) is not None]
+
+
+def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
+    """What a start would be; raises what the planning raises."""
+    entry = catalog.entry(name)
+    if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
+        catalog.files(name)  # a draft that is not used now is pulled with the rest
+    spec = catalog.spec(name)
+    yield f"  target     {_described(spec.target)}"
+    if spec.draft is not None:
+        yield f"  draft      {_described(spec.draft)}"
+    if spec.mmproj is not None:
+        yield f"  projector  {_described(spec.mmproj)}"
+    yield from _doubts(planner.binary(), spec)
+    yield from _speculation(planner.settled(name))
+    if catalog.requested(name) == AUTO:
+        yield f"    next start: {planner.choice(name).why}"
+    for note in planner.plan_now(name).notes:
+        yield f"  {note.key}: {note.text}"
+
+
+def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str], bool]:
+    """What would bring files that are missing, and whether the first request does, as far as the Hub tells."""
+    from app.store.pull import wanted_of
+
+    entry = catalog.entry(alias)
+    try:
+        wanted = wanted_of(alias, entry)
+    except StoreError:  # nothing of the Hub's
+        return [], False
+    if isinstance(entry, AttachedEntry) or entry.pull == "never":
+        names = " and ".join(f"{one.repo} ({one.include or '*.gguf'})" for one in wanted)
+        return [f"`llama-tandem pull {alias}` brings {names}."], False
+    from app.store.preview import preview  # huggingface_hub is slow to import
+
+    try:
+        return [f"the first request pulls {line}" for line in preview(settings, wanted)], True
+    except StoreError as error:
+        return [f"It cannot be pulled: {error}"], False
 
 
 def _speculation(settled: Settled) -> list[str]:

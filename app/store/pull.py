@@ -140,7 +140,7 @@ class Puller:
                     raise
                 self._note(wanted.repo, f"{wanted.repo}: complete here; not compared with the Hub (HF_HUB_OFFLINE)")
                 done += here
-        self._check_disk(plans)
+        self.check_disk(plans)
         import httpx2  # late: a gateway looks at what an entry needs, and most never pull
 
         with httpx2.Client() as client:
@@ -157,22 +157,29 @@ class Puller:
     def _note(self, path: str, text: str) -> None:
         self._emit(Event("note", path, text=text))
 
-    def _check_disk(self, plans: list[Plan]) -> None:
+    def here(self, identity: Identity) -> int:
+        """Bytes of a file that need not be fetched: a version of it that is to be replaced is no help."""
+        place = Place(self._models_dir, identity.repo, identity.path)
+        record = place.record()
+        if place.final.exists() and (record is None or record.digest == identity.digest):
+            return identity.size
+        if self._hub.cached(identity) is not None:
+            return identity.size
+        partial = received_of(place)
+        return partial.bytes_received if partial is not None and partial.identity.digest == identity.digest else 0
+
+    def check_disk(self, plans: list[Plan]) -> None:
+        """Tells how much is to come; raises DiskFull where that does not fit."""
         files = [identity for plan in plans for identity in plan.files]
-        places = [Place(self._models_dir, f.repo, f.path) for f in files]
-        have = total = 0
-        for identity, place in zip(files, places, strict=True):
-            total += identity.size
-            if place.final.exists() or self._hub.cached(identity) is not None:
-                have += identity.size
-            elif (partial := received_of(place)) is not None and partial.identity.digest == identity.digest:
-                have += partial.bytes_received
-        if files:
-            self._emit(Event("plan", "", have, total))
-        if have < total and self._free(places[0]) < total - have + MARGIN:
+        if not files:
+            return
+        have, total = sum(map(self.here, files)), sum(identity.size for identity in files)
+        self._emit(Event("plan", "", have, total))
+        free = self._free(Place(self._models_dir, files[0].repo, files[0].path))
+        if have < total and free < total - have + MARGIN:
             raise DiskFull(
                 f"{self._models_dir}: {(total - have) / 1e9:.2f} GB are to come and {MARGIN / 1e9:.1f} GB must stay "
-                f"free, and there are {self._free(places[0]) / 1e9:.2f} GB. Make room, or point models_dir elsewhere."
+                f"free, and there are {free / 1e9:.2f} GB. Make room, or point models_dir elsewhere."
             )
 
     def _one(self, identity: Identity, client: httpx2.Client, update: bool) -> None:

@@ -366,6 +366,44 @@ def test_add_writes_the_entry_and_keeps_the_comments(here: Here) -> None:
     assert again.returncode == 1 and "is there already" in again.stderr and file.read_text() == text
 
 
+def test_check_and_plan_say_what_the_first_request_would_pull(here: Here) -> None:
+    """With sizes, and what of it is here already; what the Hub does not have cannot start."""
+    entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "pull": "on_demand"}
+    (here.folder / "tandem.yaml").write_text(json.dumps({"models": {"glm": entry}, "llama_server": "embedded"}))
+    checked, planned = _command(here, "check", "glm"), _command(here, "plan", "glm")
+    size = sum(map(len, Q2.values())) / 1e9
+    told = f"the first request pulls {REPO}: 3 files, {size:.2f} GB (revision {here.repo.head[:12]})"
+    assert checked.returncode == 0 and f"  {told}\n  ok\n" in checked.stdout, checked.stdout
+    assert planned.returncode == 1 and planned.stdout == "" and told in planned.stderr
+    assert not here.hub.fetched and not (here.folder / "models").exists()
+    del here.hub.repos[REPO]
+    checked = _command(here, "check", "glm")
+    assert checked.returncode == 1 and f"It cannot be pulled: {REPO} is not on the Hub" in checked.stdout
+    here.hub.repos[REPO] = here.repo
+    here.pull()
+    assert "target     " in _command(here, "check", "glm").stdout
+
+
+def test_a_preview_counts_what_is_here(here: Here) -> None:
+    """Of files that were begun, as well; and a disk that is too small is found out before the first request."""
+    last = sorted(Q2)[-1]
+    here.hub.order(last, Fault(status=500, stays=True))
+    with pytest.raises(HubError):
+        here.pull()
+    plan = here.puller().plan(WANTED)
+    assert [here.puller().here(identity) for identity in plan.files] == [len(Q2[p]) for p in sorted(Q2)[:2]] + [0]
+    with pytest.raises(DiskFull):
+        here.puller(free=lambda _: 0).check_disk([plan])
+
+
+def test_what_an_update_replaces_is_no_room_saved(here: Here) -> None:
+    """The old file stays until the new one is whole."""
+    here.pull()
+    here.repo.commit(shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3))
+    with pytest.raises(DiskFull, match="are to come"):
+        here.puller(free=lambda _: 0).pull([WANTED], update=True)
+
+
 def test_offline_nothing_is_asked(here: Here) -> None:
     """What is complete is enough; what is not is said."""
     name = f"hf:{REPO}:UD-Q2_K_XL"

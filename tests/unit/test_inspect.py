@@ -179,3 +179,15 @@ def test_the_build_at_hand_needs_no_settings(machine: Path, monkeypatch: pytest.
     assert dialect_at_hand(None) is None
     with pytest.raises(ConfigError):
         dialect_at_hand(file)
+
+
+def test_files_of_a_repo_that_are_missing_can_be_pulled(machine: Path) -> None:
+    """The command stands there to be pasted; nothing is asked of the Hub."""
+    target, draft = {"repo": "org/big-GGUF", "include": "*Q4*"}, {"repo": "org/small-GGUF"}
+    found = settings(machine, m={"target": target, "draft": draft})
+    advice = "`llama-tandem pull m` brings org/big-GGUF (*Q4*) and org/small-GGUF (*.gguf)."
+    _, model = told(found)
+    assert not model.fine and model.lines[-1] == f"  {advice}"
+    with pytest.raises(FilesMissing, match="no GGUF file matches") as refused:
+        plan_now(found, "m:plain")
+    assert str(refused.value).splitlines()[1] == advice
