@@ -113,7 +113,7 @@ def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
 
 
 def capabilities(entry: LocalEntry, header: Header | None) -> list[str]:
-    """Ollama's words, by the entry's flags, and by what the chat template mentions: llama-server goes by it as well."""
+    """Ollama's words, by the entry and by what the chat template mentions: llama-server goes by it as well."""
     flags = set(entry.args)
     if flags & {"--embedding", "--embeddings"}:
         return ["embedding"]
@@ -125,6 +125,6 @@ def capabilities(entry: LocalEntry, header: Header | None) -> list[str]:
         found.append("tools")
     if "<think>" in template or "enable_thinking" in template:
         found.append("thinking")
-    if flags & {"--mmproj", "-mm"}:
+    if entry.mmproj is not None:
         found.append("vision")
     return found

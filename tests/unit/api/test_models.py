@@ -12,6 +12,8 @@ from app.catalog import Catalog
 from app.config import Settings
 from app.entries import AttachedEntry, LocalEntry
 from app.gguf import Header
+from app.pulling.demand import OnDemand
+from app.pulling.pulls import Pulls
 from app.scheduler.loop import Scheduler
 from tests.support import tiny_models
 
@@ -25,7 +27,9 @@ def rows(**models: Any) -> ModelRows:
     def never(alias: str) -> Any:
         raise AssertionError(f"an engine of {alias} was asked for")
 
-    return ModelRows(Catalog(Settings(models=models)), Scheduler(never, max_loaded=1, queue_timeout=1))
+    catalog = Catalog(Settings(models=models))
+    nothing_to_pull = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
+    return ModelRows(catalog, Scheduler(never, max_loaded=1, queue_timeout=1), nothing_to_pull)
 
 
 def test_a_row_says_what_clients_look_for(tmp_path: Path) -> None:
@@ -51,17 +55,17 @@ def test_what_is_not_known_is_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "template", "expected"),
+    ("keys", "template", "expected"),
     [
-        ([], "", ["completion"]),
-        ([], "{% if tools %}", ["completion", "tools"]),
-        (["--mmproj", "x"], "enable_thinking", ["completion", "thinking", "vision"]),
-        (["--embeddings"], "tools", ["embedding"]),
-        (["--reranking"], "", ["rerank"]),
+        ({}, "", ["completion"]),
+        ({}, "{% if tools %}", ["completion", "tools"]),
+        ({"mmproj": {"path": "/x"}}, "enable_thinking", ["completion", "thinking", "vision"]),
+        ({"args": ["--embeddings"]}, "tools", ["embedding"]),
+        ({"args": ["--reranking"]}, "", ["rerank"]),
     ],
 )
-def test_capabilities_are_those_of_flags_and_template(args: list[str], template: str, expected: list[str]) -> None:
+def test_capabilities_are_those_of_entry_and_template(keys: dict[str, Any], template: str, expected: list[str]) -> None:
     """In Ollama's words."""
     header = Header(Path("x"), 3, 0, 0, {"tokenizer.chat_template": template})
-    entry = LocalEntry.model_validate({"target": {"path": "/x"}, "args": args})
+    entry = LocalEntry.model_validate({"target": {"path": "/x"}} | keys)
     assert capabilities(entry, header) == expected

@@ -36,6 +36,9 @@ class Upstream:
         self.tells_of_speculation = False
         self.mode = self.in_flight = None
 
+    def waiting_for(self, alias: str) -> str:
+        return "waiting for the engine"
+
     async def enter(self, call: Call) -> Any:
         await asyncio.sleep(self._headers_after)
         return self
