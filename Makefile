@@ -7,7 +7,7 @@ BIN := .venv/bin
 run: .venv/run.stamp
 	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
 
-test: .venv/test.stamp check
+test: .venv/test.stamp .cache/litellm.stamp check
 	$(BIN)/pytest
 
 check: .venv/test.stamp
@@ -31,6 +31,10 @@ llama-server:
 .venv/test.stamp: pyproject.toml
 	scripts/install-venv "$(PYTHON)" embedded,test,dev
 	@touch $@ .venv/run.stamp
+
+.cache/litellm.stamp: scripts/install-litellm
+	scripts/install-litellm "$(PYTHON)"
+	@touch $@
 
 clean:
 	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

