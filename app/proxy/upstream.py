@@ -175,7 +175,8 @@ class Upstreams:
         try:
             if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs == "reject":
                 _refuse_under_speculation(lease)
-            answer = Answer(await self._request(call, lease, streamed or body), lease, in_flight)
+            once = call.streaming or streamed is not None
+            answer = Answer(await self._request(call, lease, streamed or body, once=once), lease, in_flight)
             if streamed is not None:
                 await answer.assemble()
             return answer
@@ -197,9 +198,13 @@ class Upstreams:
         both_up = drafted.state is State.READY and plain.state is State.READY
         return f"{alias}:plain" if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
 
-    async def _request(self, call: Call, lease: Lease, body: bytes | None) -> aiohttp.ClientResponse:
+    async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> aiohttp.ClientResponse:
         assert self._session is not None
         headers = for_upstream(call.headers, key=lease.key, request_id=call.request_id)
+        if once and not lease.base_url.startswith("https:"):
+            # llama-server closes behind a stream without having said so (b11434): the next request on that connection
+            # may go out before the end is seen, and is lost. Elsewhere a new one would cost a TLS handshake.
+            headers["connection"] = "close"
         try:
             return await self._session.request(
                 call.method,

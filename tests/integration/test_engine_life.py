@@ -213,3 +213,13 @@ def test_engine_gets_a_clean_environment(make_gateway: Make) -> None:
     assert len(environ["LLAMA_API_KEY"]) > 30
     assert environ["LLAMA_API_KEY"] not in Path(f"/proc/{pid}/cmdline").read_text()
     assert os.getpgid(pid) == pid
+
+
+def test_a_request_right_behind_a_stream_finds_a_good_connection(make_gateway: Make) -> None:
+    """llama-server closes after each stream without having said so; whole answers are streams to it, too."""
+    gateway = make_gateway(args=["--tokens", "2"])
+    for _ in range(5):
+        with gateway.stream() as stream:
+            assert list(events(stream))[-1] == "[DONE]"
+        assert gateway.chat().status_code == gateway.chat().status_code == 200
+    assert eventually(lambda: gateway.metric('requests_total{alias="m",status="200"}') == 15)

@@ -116,6 +116,29 @@ def call(
     return Call(alias, "POST", target, headers, body, streaming=streaming, request_id="r-1")
 
 
+@pytest.mark.parametrize(
+    ("alias", "target", "streaming", "closes"),
+    [
+        ("m", "/v1/chat/completions", True, True),
+        ("m", "/v1/chat/completions", False, True),  # asked for as a stream
+        ("m", "/tokenize", False, False),
+        ("plain", "/v1/chat/completions", True, True),
+        ("plain", "/v1/chat/completions", False, False),
+        ("tls", "/v1/chat/completions", True, False),
+    ],
+)
+def test_a_streams_connection_is_not_used_again(alias: str, target: str, streaming: bool, closes: bool) -> None:
+    """llama-server closes it behind the stream, unannounced; where a new one costs a TLS handshake it is kept."""
+
+    async def main() -> None:
+        tls = AttachedEntry(url="https://other")
+        world = World(Response(b"data: [DONE]\n\n"), m=LOCAL, plain=OTHER, tls=tls)
+        await world.enter(alias, target=target, streaming=streaming)
+        assert ("connection" in world.asked[0].headers) == closes
+
+    asyncio.run(main())
+
+
 def refused(errno: int | None = 111, text: str = "Connect call failed ('127.0.0.1', 9001)") -> Exception:
     return aiohttp.ClientConnectorError(KEY, OSError(errno, text))
 
@@ -148,7 +171,8 @@ def test_an_engine_is_asked_with_its_own_key_and_the_clients_bytes() -> None:
         [asked] = world.asked
         assert (asked.method, asked.url) == ("POST", "http://127.0.0.1:8001/v1/chat/completions?a=%2F&b=+")
         assert (asked.data, asked.allow_redirects) == (b'{"model": "m", "x": 1}', False)
-        assert asked.headers == {"accept": "*/*", "x-request-id": "r-1", "authorization": "Bearer our-key"}
+        kept = {"accept": "*/*", "x-request-id": "r-1", "authorization": "Bearer our-key"}
+        assert asked.headers == kept | {"connection": "close"}
         assert (answer.status, answer.content_type, world.held) == (200, b"text/event-stream", 1)
 
     asyncio.run(main())
