@@ -47,7 +47,9 @@ def _xdg(variable: str, fallback: str) -> Path:
 class Settings(BaseSettings):
     """Every setting; the field's description is its line in `.env.example`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, allow_inf_nan=False
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all, which takes keys.")
     port: Port = Field(8000, description="Port to listen on; 0 picks a free one.")

@@ -95,6 +95,7 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
     ("text", "words"),
     [
         ("prot: 1", "tandem.yaml: prot: no such key; did you mean port?"),
+        ("max_body_mb: .inf", "tandem.yaml: max_body_mb: must be a finite number, not inf"),
         ("port: many", "tandem.yaml: port: must be a whole number, not 'many'"),
         ("port: 70000", "tandem.yaml: port: must be less than or equal to 65535"),
         ("max_loaded: on", "tandem.yaml: max_loaded: must be a number, not on/off"),
