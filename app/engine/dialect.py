@@ -16,6 +16,7 @@ from app.errors import ProbeFailed
 _COLUMN = 40
 _HEAD = re.compile(r"(?:-{1,2}[A-Za-z0-9][\w-]*(?:,\s*|\s+|$))+")
 FLAG = re.compile(r"-{1,2}[A-Za-z0-9][\w-]*")
+_PAIR = re.compile(r"[A-Z]+ [A-Z]+")
 _REMOVED = "the argument has been removed"
 
 
@@ -42,6 +43,8 @@ class Dialect:
     on_by_default: frozenset[str]
     # Values of --load-mode; empty where the build has --mlock and --no-mmap instead.
     load_modes: frozenset[str] = frozenset()
+    # Flags that take two words, such as `--lora-scaled FNAME SCALE` in 2025.
+    pairs: frozenset[str] = frozenset()
 
     @classmethod
     def from_help(cls, page: str) -> Dialect:
@@ -62,6 +65,7 @@ class Dialect:
                 name for entry in entries if "(default: enabled" in entry.text for name in entry.names
             ),
             load_modes=frozenset(re.findall(r"- ([a-z+]+):", loads)),
+            pairs=frozenset(name for entry in entries if _PAIR.fullmatch(entry.values) for name in entry.names),
         )
 
     @property

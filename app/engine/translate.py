@@ -171,6 +171,7 @@ _SUCCESSORS: dict[str, tuple[str, str | None]] = {
 # Flags of one meaning together, so they are read together: a second --load-mode would overwrite the first
 # (llama.cpp PRs 20834 and 26133). Maps what was given to the first of these modes that the build has.
 _LOAD_FLAGS = ("--mmap", "--no-mmap", "--mlock", "-dio", "--direct-io")
+_NO_DIRECT_IO = ("-ndio", "--no-direct-io")
 _LOAD_MODES: dict[frozenset[str], tuple[str, ...]] = {
     frozenset({"--mmap"}): ("mmap",),
     frozenset({"--no-mmap"}): ("none",),
@@ -184,8 +185,13 @@ _LOAD_MODES: dict[frozenset[str], tuple[str, ...]] = {
 
 def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
     """Turns flags that --load-mode has replaced into it; returns the other arguments."""
+    if not writer.dialect.load_modes:
+        return args
+    for needless in [arg for arg in args if arg in _NO_DIRECT_IO and arg not in writer.dialect.flags]:
+        writer.notes.append(Note("args", f"{needless} left out: without --load-mode dio it is so"))
+        args = tuple(arg for arg in args if arg != needless)
     given = [arg for arg in args if arg in _LOAD_FLAGS and arg not in writer.dialect.flags]
-    if not given or not writer.dialect.load_modes:
+    if not given:
         return args
     meant = frozenset("--direct-io" if arg == "-dio" else arg for arg in given)
     mode = next((mode for mode in _LOAD_MODES.get(meant, ()) if mode in writer.dialect.load_modes), None)

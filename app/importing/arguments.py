@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
-from app.importing.tables import LOADING, OPTIONAL, REPEATABLE, TRUE
+from app.importing.tables import LOADING, OPTIONAL, REPEATABLE, SCALED, TRUE
 from app.importing.words import Given
 
 
@@ -23,6 +23,9 @@ def arguments(given: list[Given], dialect: Dialect | None, notes: list[Note]) ->
         said = (one.flag, *one.values)
         if one.flag in OPTIONAL:
             said = _optional(one, dialect, notes)
+        elif one.flag in SCALED and len(one.values) == 2 and not (dialect and one.flag in dialect.pairs):
+            said = (one.flag, ":".join(one.values))
+            notes.append(Note(one.shown, f"{' '.join(said)}: one word since 2026"))
         elif one.flag in LOADING:
             notes.append(Note(one.shown, "kept in args: where a build has --load-mode instead, that is written"))
         elif dialect is not None and one.flag not in dialect.flags:

@@ -126,7 +126,7 @@ class _Import:
 
     def _repo(self, part: str, given: Given, file: Given | None) -> dict[str, Any]:
         repo, _, quant = given.value.partition(":")
-        why = f"files below <models_dir>/{repo}; nothing is downloaded here"
+        why = f"files below <models_dir>/{repo}, which `llama-tandem pull` gets"
         if file is not None:
             include = glob.escape(file.value)
         elif quant:
@@ -145,9 +145,9 @@ class _Import:
             r"https?://[^/]+/([\w.-]+/[\w.-]+)/(?:resolve|blob)/[^/]+/([^?#]+)(?:[?#].*)?", given.value
         )
         if match is None:
-            raise NotImportable(f"{given.shown}: nothing is downloaded here; fetch it and name the file with --model")
+            raise NotImportable(f"{given.shown}: no file of the Hub; fetch it and name the file with --model")
         self.notes.append(
-            Note(given.shown, f"{part}: the file below <models_dir>/{match[1]}; nothing is downloaded here")
+            Note(given.shown, f"{part}: the file below <models_dir>/{match[1]}, which `llama-tandem pull` gets")
         )
         self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = given.shown
         return {"repo": match[1], "include": glob.escape(match[2])}

@@ -50,7 +50,7 @@ REMOVED_OPTIONS = {
 _PORT = (
     "the gateway's: it listens on `port` of tandem.yaml (8000), engines on the first free port from `engine_port` up"
 )
-_KEYS = "the gateway's: each engine gets a random key of its own, and the gateway asks clients for none"
+_KEYS = "the gateway's: each engine gets a random key of its own; clients get theirs by `llama-tandem keys create`"
 _CLIENTS = "llama-cli's own: here clients send their messages"
 _TERMINAL = "llama-cli's own: here there is no terminal; `llama-tandem chat` has one"
 _PRINTS = "prints something and ends: nothing to serve"
@@ -64,9 +64,9 @@ _DROPPED_VALUES: dict[str, str] = {
     "--api-key-file": _KEYS,
     "--api-prefix": "the gateway's: it answers at /v1, and its engines are not reached from elsewhere",
     **dict.fromkeys(("--ssl-key-file", "--ssl-cert-file"), _TLS),
-    **dict.fromkeys(("-hft", "--hf-token"), "nothing is downloaded here, so nobody has to log in"),
+    **dict.fromkeys(("-hft", "--hf-token"), "engines download nothing; `llama-tandem pull` logs in by HF_TOKEN"),
     # It would load another model than the entry's (b11434).
-    **dict.fromkeys(("-dr", "--docker-repo"), "nothing is downloaded here; name the file with --model"),
+    **dict.fromkeys(("-dr", "--docker-repo"), "engines download nothing; name the file with --model"),
     **dict.fromkeys(("-p", "--prompt", "-f", "--file", "-bf", "--binary-file"), _CLIENTS),
     **dict.fromkeys(("-sys", "--system-prompt", "-sysf", "--system-prompt-file"), _CLIENTS),
     **dict.fromkeys(("--in-prefix", "--in-suffix", "--image", "--audio", "--video"), _CLIENTS),
@@ -96,7 +96,8 @@ SECRET = {"--api-key", "-hft", "--hf-token"}
 OPTIONAL = {"-fa", "--flash-attn", "--log-colors", *_COLOURS}
 _PAIRS = {"--control-vector-layer-range": (2, 2), "--spec-replace": (2, 2)}
 # Two words in 2025, FNAME:SCALE since.
-_PAIRS |= dict.fromkeys(("--lora-scaled", "--control-vector-scaled"), (1, 2))
+SCALED = ("--lora-scaled", "--control-vector-scaled")
+_PAIRS |= dict.fromkeys(SCALED, (1, 2))
 _SWITCHES = {"--jinja", "--no-jinja", "--spec-default", *_DROPPED_SWITCHES}
 
 # llama.cpp adds these up; of any other flag the last wins (PR 17940 warns about it).
@@ -107,7 +108,7 @@ REPEATABLE = {
     "--chat-template-kwargs",
 }
 # The launch writes --load-mode for them where a build has that instead.
-LOADING = {"--mmap", "--no-mmap", "--mlock", "-dio", "--direct-io", "--no-direct-io"}
+LOADING = {"--mmap", "--no-mmap", "--mlock", "-dio", "--direct-io", "-ndio", "--no-direct-io"}
 
 OURS = frozenset({*RESERVED_FLAGS, *GATEWAY_FLAGS, *DROPPED, *OPTIONS, *FILES})
 

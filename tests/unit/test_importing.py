@@ -138,7 +138,9 @@ def test_flags_have_keys_and_the_rest_are_args(line: str, wanted: dict[str, Any]
         ("--no-such-flag 3", "unknown to the llama-server here"),
         ("-devd CUDA1 -cd 1", "-cd 1: dropped: there is no draft model"),
         ("--ssl-key-file k", "plain HTTP"),
-        ("-dr ai/smollm2", "-dr ai/smollm2: dropped: nothing is downloaded here"),
+        ("--api-key k", "clients get theirs by `llama-tandem keys create`"),
+        ("llama-server -hf a/b:Q8_0", "files below <models_dir>/a/b, which `llama-tandem pull` gets"),
+        ("-dr ai/smollm2", "-dr ai/smollm2: dropped: engines download nothing"),
         ("", "-m m.gguf: target, as it is; a relative path starts from the folder of tandem.yaml"),
         ("", "m: the model's name, after its file"),
     ],
@@ -147,6 +149,15 @@ def test_what_became_something_else_is_told(line: str, words: str) -> None:
     """One line each; flags that only got a key are not worth one."""
     assert words in told(line)
     assert "-c" not in [note.key for note in imported("-c 4096").notes]
+
+
+def test_two_words_of_2025_are_one_for_builds_that_want_one() -> None:
+    """b11434: `lora-scaled format: FNAME:SCALE`, and the second word would be an invalid argument."""
+    line = "--lora-scaled a.gguf 0.5 --lora-scaled b.gguf:2"
+    words = ["--lora-scaled", "a.gguf:0.5", "--lora-scaled", "b.gguf:2"]
+    assert keys(line) == keys(line, None) == {"args": words}
+    assert "--lora-scaled a.gguf 0.5: --lora-scaled a.gguf:0.5: one word since 2026" in told(line)
+    assert keys("--lora-scaled a.gguf 0.5", OLD) == {"args": ["--lora-scaled", "a.gguf", "0.5"]}
 
 
 @pytest.mark.parametrize("line", ["--api-key s3cret", "--api-key=s3cret", "-hft s3cret"])
@@ -267,7 +278,7 @@ def test_a_flag_that_got_a_value_over_the_years(line: str, dialect: Dialect | No
         ("llama-server", "there is no model"),
         ("llama-server --model=", "names nothing"),
         ("llama-server -hff x.gguf", "needs -hf beside it"),
-        ("llama-server -mu http://there/x.gguf", "nothing is downloaded here"),
+        ("llama-server -mu http://there/x.gguf", "no file of the Hub"),
         ("llama-server -hf norepo", "-hf norepo: "),
         ("-c many", "-c many: must be a whole number"),
         ("-c -5", "-c -5: must be greater than or equal to 0"),

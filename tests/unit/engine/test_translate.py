@@ -218,6 +218,14 @@ def test_flags_of_loading_become_one_mode(given: list[str], mode: str) -> None:
     assert found.argv.count("--load-mode") == 1
 
 
+def test_turning_off_what_is_off_needs_no_flag() -> None:
+    """--no-direct-io of spring 2026, which b11434 does not know: without --load-mode dio there is none."""
+    for flag in ("--no-direct-io", "-ndio"):
+        found = translated(NEW, args=[flag, "--mlock"])
+        assert line(found).endswith("--load-mode mmap+mlock")
+        assert f"{flag} left out: without --load-mode dio it is so" in [note.text for note in found.notes]
+
+
 def test_flags_of_loading_stay_on_a_build_that_has_them() -> None:
     """August 2025 takes both."""
     assert line(translated(OLD, args=["--no-mmap", "--mlock"])).endswith("--no-mmap --mlock")
