@@ -294,3 +294,30 @@ def test_with_and_without_v1(make_gateway: Make, upstream: Callable[..., Upstrea
     body = {"messages": [{"role": "user", "content": "x"}], "prompt": "x", "content": "x", "max_tokens": 1}
     assert gateway.client.post(f"{asked}?a=1", json=body).status_code == 200
     assert server.last_request()["path"] == f"{target}?a=1"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "sent"),
+    [
+        ("/v1/chat/completions", {}, {"max_tokens": 50, "temperature": 0.5}),
+        ("/v1/chat/completions", {"max_completion_tokens": 900}, {"max_completion_tokens": 50, "temperature": 0.5}),
+        ("/v1/messages", {"max_tokens": 20, "temperature": 1}, {"max_tokens": 20, "temperature": 1}),
+        ("/v1/responses", {"top_k": 4}, {"max_output_tokens": 50, "temperature": 0.5}),
+        ("/api/chat", {"options": {"num_predict": -1, "top_k": 4}}, {"max_tokens": 50, "temperature": 0.5}),
+        ("/api/generate", {"options": {"num_predict": 7, "temperature": 0}}, {"max_tokens": 7, "temperature": 0}),
+        ("/api/generate", {"suffix": "x", "options": {"num_predict": 900}}, {"n_predict": 50, "temperature": 0.5}),
+    ],
+)
+def test_an_entrys_request_holds_on_every_surface(
+    make_gateway: Make, upstream: Callable[..., Upstream], path: str, body: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    """Each API's own name for the limit; Ollama's options too."""
+    server = upstream()
+    request = {"defaults": {"temperature": 0.5}, "max_tokens": 50, "drop": ["top_k"], "fixed": {"seed": 3}}
+    gateway = make_gateway(models={"a": server.entry(request=request)}, env=KEY)
+    common = {"messages": [{"role": "user", "content": "x"}], "input": "x", "prompt": "x", "stream": False}
+    gateway.client.post(path, json=common | body)
+    seen = json.loads(server.last_request()["body"].encode("latin-1"))
+    limits = {"max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict", "temperature", "top_k"}
+    assert {name: value for name, value in seen.items() if name in limits} == sent
+    assert seen["seed"] == 3
