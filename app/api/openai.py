@@ -15,7 +15,7 @@ from app.api.models import ModelRows
 from app.api.routes import GETS, HEALTH, OLLAMA, POSTS
 from app.api.surface import no_such_route
 from app.api.surfaces import Surfaces
-from app.errors import InvalidBody, TandemError
+from app.errors import TandemError
 from app.metrics import Metrics
 from app.proxy.body import ClientGone
 from app.scheduler.loop import Scheduler
@@ -71,11 +71,6 @@ def _errors_in_shape(api: FastAPI) -> None:
     @api.exception_handler(ClientGone)
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody is left to read it
-
-    @api.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> Response:
-        problems = (".".join(map(str, found["loc"])) + f": {found['msg']}" for found in error.errors())
-        return await failed(request, InvalidBody(f"The request is not as it must be: {'; '.join(problems)}."))
 
     @api.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:

@@ -137,10 +137,10 @@ def test_a_failure_says_why(here: Here) -> None:
         ({"name": "glm", "include": "*"}, 400, "cannot_pull"),
         ({"name": "hf:../../etc"}, 400, "cannot_pull"),
         ({"name": f"hf:{REPO}:Q4_K_M", "include": "*"}, 400, "cannot_pull"),
-        ({}, 400, "invalid_body"),
-        ({"name": "glm", "force": True}, 400, "invalid_body"),
-        ({"name": 7}, 400, "invalid_body"),
-        ([], 400, "invalid_body"),
+        ({}, 400, "invalid_parameter"),
+        ({"name": "glm", "force": True}, 400, "invalid_parameter"),
+        ({"name": 7}, 400, "invalid_parameter"),
+        ([], 400, "invalid_parameter"),
     ],
 )
 def test_what_cannot_be_pulled_is_refused_in_openais_shape(here: Here, body: Any, status: int, code: str) -> None:
