@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from app.filters import Filters
-from app.modes import AUTO, MODES, NONE, PLAIN, Chain, Step, parse_chain, wants_draft_model
+from app.modes import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain, wants_draft_model
 
 # Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
 # Spellings as of b11434 and, where renamed since, of August 2025.
@@ -53,6 +53,8 @@ RESERVED_FLAGS: dict[str, str] = {
 }
 # The keys of an entry that name files.
 FILE_KEYS = ("target", "draft", "mmproj")
+# llama-server's own batch, on all builds looked at, and the flags that set it.
+_BATCH, _BATCH_FLAGS = 2048, ("-b", "--batch-size")
 # What the gateway decides for every engine; an entry has no say in it.
 GATEWAY_FLAGS = frozenset({"--host", "--port", "--api-key", "--api-key-file", "--api-prefix", "--reuse-port"})
 
@@ -220,6 +222,29 @@ class LocalEntry(Written):
     def _a_draft_for_who_needs_it(self) -> LocalEntry:
         if self.draft is None and wants_draft_model(self.chain or PLAIN):
             raise ValueError("speculation needs a draft model: name its files under draft")
+        return self
+
+    def too_long(self, chain: Chain) -> str:
+        """Why drafts as long as those of `chain` abort llama-server once every slot has one; empty where they fit."""
+        batch, most = self._batch, longest_draft(chain)
+        # `GGML_ASSERT(add_ok && "batch must be large enough to hold the sampled and draft tokens")`, b11434
+        if not chain or self.parallel * (most + 1) <= batch:
+            return ""
+        slots = "one slot" if self.parallel == 1 else f"{self.parallel} slots"
+        return (
+            f"drafts of up to {most} tokens for {slots} do not fit into a batch of {batch}: llama-server would abort "
+            f"in the midst of answers. {batch // self.parallel - 1} tokens is the most, or set --batch-size in args"
+        )
+
+    @property
+    def _batch(self) -> int:
+        given = [value for flag, value in zip(self.args, self.args[1:], strict=False) if flag in _BATCH_FLAGS]
+        return int(given[-1]) if given and given[-1].isdecimal() else _BATCH
+
+    @model_validator(mode="after")
+    def _drafts_fit_into_a_batch(self) -> LocalEntry:
+        if problem := self.too_long(self.chain or PLAIN):
+            raise ValueError(f"speculation: {problem}")
         return self
 
     @model_validator(mode="after")

@@ -29,7 +29,8 @@ class Option:
             return None if value in self.choices else f"must be {' or '.join(self.choices)}, not {value!r}"
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return f"must be a {'whole ' if self.whole else ''}number, not {value!r}"
-        if value < self.low or (self.high is not None and value > self.high):
+        # Not the other way round: every comparison with .nan is false.
+        if not (self.low <= value and (self.high is None or value <= self.high)):
             limits = f"at least {self.low:g}" if self.high is None else f"from {self.low:g} to {self.high:g}"
             return f"must be {limits}, not {value!r}"
         return None
@@ -37,12 +38,16 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """`draft_model`: needs a draft in files of its own. `family` says how it can be proven to be on."""
+    """`draft_model`: needs a draft in files of its own. `family` says how it can be proven to be on.
+
+    `longest` is how many tokens it proposes at once where its options do not say: b11434's defaults.
+    """
 
     name: str
     family: Family
     draft_model: bool
     options: Mapping[str, Option]
+    longest: int = 3
 
 
 _DRAFT = {
@@ -56,9 +61,18 @@ _DRAFT = {
 }
 
 
-def _ngram(name: str, *options: str) -> Mode:
-    flags = {key: Option((f"--spec-{name}-{key.replace('_', '-')}",), low=1) for key in options}
-    return Mode(name, "ngram", draft_model=False, options=flags)
+# What b11434 takes; above it ends at once.
+_LONGEST_NGRAM = 1024
+
+
+def _ngram(name: str, *options: str, longest: int) -> Mode:
+    flags = {
+        key: Option(
+            (f"--spec-{name}-{key.replace('_', '-')}",), low=1, high=None if key == "min_hits" else _LONGEST_NGRAM
+        )
+        for key in options
+    }
+    return Mode(name, "ngram", draft_model=False, options=flags, longest=longest)
 
 
 _ALL = (
@@ -68,11 +82,11 @@ _ALL = (
     Mode("draft-mtp", "draft", draft_model=False, options=_DRAFT),
     Mode("draft-dflash", "draft", draft_model=True, options=_DRAFT),
     Mode("draft-dspark", "draft", draft_model=True, options=_DRAFT),
-    _ngram("ngram-simple", "size_n", "size_m", "min_hits"),
-    _ngram("ngram-map-k", "size_n", "size_m", "min_hits"),
-    _ngram("ngram-map-k4v", "size_n", "size_m", "min_hits"),
-    _ngram("ngram-mod", "n_match", "n_min", "n_max"),
-    Mode("ngram-cache", "ngram", draft_model=False, options={}),
+    _ngram("ngram-simple", "size_n", "size_m", "min_hits", longest=48),
+    _ngram("ngram-map-k", "size_n", "size_m", "min_hits", longest=48),
+    _ngram("ngram-map-k4v", "size_n", "size_m", "min_hits", longest=48),
+    _ngram("ngram-mod", "n_match", "n_min", "n_max", longest=64),
+    _ngram("ngram-cache", longest=8),
 )
 MODES: dict[str, Mode] = {mode.name: mode for mode in _ALL}
 NONE, AUTO = "none", "auto"
@@ -110,6 +124,12 @@ def written(chain: Chain) -> str | list[dict[str, int | float | str]]:
 def drafts(chain: Chain) -> bool:
     """Whether a mode of the draft family is in it."""
     return any(step.family == "draft" for step in chain)
+
+
+def longest_draft(chain: Chain) -> int:
+    """The most tokens that are proposed at once for one request; 0 for plain decoding."""
+    own = ((step.options.get("n_max", step.options.get("size_m")), MODES[step.mode].longest) for step in chain)
+    return max((given if isinstance(given, int) else usual for given, usual in own), default=0)
 
 
 def wants_draft_model(chain: Chain) -> bool:

@@ -55,7 +55,10 @@ class Planner:
         requested = self._catalog.requested(alias)
         if requested != AUTO:
             return Choice(self._catalog.spec(alias).chain, f"{requested}: the entry says so.")
-        arms, by_rule = candidates(*self._catalog.files(alias), self.dialect())
+        entry = self._catalog.entry(alias)
+        assert isinstance(entry, LocalEntry)
+        room = entry.too_long
+        arms, by_rule = candidates(*self._catalog.files(alias), self.dialect(), lambda chain: not room(chain))
         key = self.key(alias)
         tuned = self._tuned(key)
         return choose(arms, by_rule, measured=self._measured(alias), starts=self._ledger.starts(key), tuned=tuned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.engine.dialect import Dialect
@@ -15,8 +15,12 @@ from app.speculation.settle import judged
 _DRAFT, _MTP, _NGRAM = (Step("draft-simple"),), (Step("draft-mtp"),), (Step("ngram-mod"),)
 
 
-def candidates(target: Sequence[Path], draft: Sequence[Path], dialect: Dialect) -> tuple[list[Chain], Choice]:
+def candidates(
+    target: Sequence[Path], draft: Sequence[Path], dialect: Dialect, fits: Callable[[Chain], bool]
+) -> tuple[list[Chain], Choice]:
     """All chains worth trying, plain first, and the choice by rule; models are given by all of their shards.
+
+    `fits` says whether the entry has room for a chain's drafts.
 
     The rule: a compatible draft that is small enough, else the target's own layers for multi-token prediction, else
     n-grams, which cost next to nothing, else plain decoding. Raises GgufError.
@@ -34,5 +38,5 @@ def candidates(target: Sequence[Path], draft: Sequence[Path], dialect: Dialect) 
     if "ngram-mod" in dialect.speculation_modes:
         arms.append(_NGRAM)
         rules.append(Choice(_NGRAM, "ngram-mod by rule: no draft that fits, and n-grams cost next to nothing."))
-    rules.append(Choice(PLAIN, "No speculation by rule: no draft that fits, and this build has no ngram-mod."))
-    return arms, rules[0]
+    rules.append(Choice(PLAIN, "No speculation by rule: neither a draft that fits nor ngram-mod can be had."))
+    return [arm for arm in arms if fits(arm)], next(rule for rule in rules if fits(rule.chain))

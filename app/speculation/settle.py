@@ -36,12 +36,15 @@ def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> S
     Raises GgufError, and LaunchRefused where speculation cannot work and `on_inert` is `fail`.
     """
     requested, options = requested or named(spec.chain), spec.options.speculation
-    found, against = _judged(spec, dialect)
-    if not against or options.force:
+    # What an entry itself writes was refused at load: this is a choice of `auto` or `tune`, or a variant's.
+    too_long = spec.options.too_long(spec.chain)
+    found, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
+    if not against or (options.force and not too_long):
         return Settled(spec, requested, verdict=found)
     if options.on_inert == "fail":
-        raise LaunchRefused(f"speculation: {against} on_inert: plain would start without it; force: true would try.")
-    rest = tuple(step for step in spec.chain if step.family != "draft")
+        tries = "" if too_long else "; force: true would try"
+        raise LaunchRefused(f"speculation: {against} on_inert: plain would start without it{tries}.")
+    rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
     return Settled(replace(spec, chain=rest, draft=None), requested, reason=against, verdict=found)
 
 

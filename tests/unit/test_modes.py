@@ -54,6 +54,9 @@ def test_auto_leaves_the_choice_open() -> None:
         ({"mode": "draft-simple", "n_max": 0}, "n_max of draft-simple must be at least 1"),
         ({"mode": "draft-simple", "n_max": 2, "n_min": 3}, "n_min 3 of draft-simple is above n_max 2"),
         ({"mode": "draft-simple", "p_min": 1.01}, "must be from 0 to 1"),
+        ({"mode": "draft-simple", "p_min": float("nan")}, "must be from 0 to 1, not nan"),
+        ({"mode": "ngram-mod", "n_match": 1025}, "n_match of ngram-mod must be from 1 to 1024"),
+        ({"mode": "ngram-simple", "size_m": 100000}, "size_m of ngram-simple must be from 1 to 1024"),
         ({"mode": "draft-simple", "n_max": True}, "must be a whole number"),
         ({"mode": "draft-simple", "n_match": 3}, "has no option 'n_match'; its options: n_max"),
         ({"mode": "draft-simple", "sampling": "hot"}, "must be greedy or probabilistic"),
@@ -86,3 +89,26 @@ def test_modes_with_a_draft_model_need_one(mode: str) -> None:
 def test_a_chain_survives_being_written(chain: object) -> None:
     """What `tune` recommends is kept as JSON, and an entry may hold it."""
     assert parse_chain(json.loads(json.dumps(written(parse_chain(chain))))) == parse_chain(chain)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"speculation": {"mode": "draft-simple", "n_max": 2048}}, "one slot do not fit into a batch of 2048"),
+        ({"speculation": {"mode": "draft-simple", "n_max": 2047}}, ""),
+        ({"speculation": {"mode": "draft-simple", "n_max": 511}, "parallel": 4}, ""),
+        ({"speculation": {"mode": "draft-simple", "n_max": 512}, "parallel": 4}, "512 tokens for 4 slots"),
+        ({"speculation": ["draft-simple", "ngram-mod"], "args": ["-b", "64"]}, "63 tokens is the most"),
+        ({"speculation": {"mode": "ngram-simple", "size_m": 64}, "args": ["--batch-size", "64"]}, "batch of 64"),
+        ({"speculation": "ngram-mod", "args": ["-b", "64", "-b", "128"]}, ""),
+        ({"speculation": "none", "args": ["-b", "4"], "parallel": 8}, ""),
+    ],
+)
+def test_drafts_that_outgrow_the_batch_are_refused_at_load(fields: dict[str, Any], words: str) -> None:
+    """b11434 aborts as soon as every slot has a draft: GGML_ASSERT(add_ok && "batch must be large enough ...")."""
+    whole = {"target": FILES, "draft": FILES} | fields
+    if words:
+        with pytest.raises(ValidationError, match=words):
+            LocalEntry.model_validate(whole)
+    else:
+        assert LocalEntry.model_validate(whole).chain is not None

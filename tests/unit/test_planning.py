@@ -21,8 +21,12 @@ def planner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planner:
     model, binary = header_only(tmp_path / "m.gguf"), tmp_path / "llama-server"
     binary.write_text("")
     binary.chmod(0o755)
-    entry = LocalEntry.model_validate({"target": {"path": str(model)}, "speculation": "auto"})
-    settings = Settings(models={"m": entry}, llama_server=str(binary), state_dir=tmp_path, cache_dir=tmp_path)
+    fields = {"target": {"path": str(model)}, "speculation": "auto"}
+    entry = LocalEntry.model_validate(fields)
+    crowded = LocalEntry.model_validate(fields | {"parallel": 40})
+    settings = Settings(
+        models={"m": entry, "crowded": crowded}, llama_server=str(binary), state_dir=tmp_path, cache_dir=tmp_path
+    )
     dialect = Dialect.from_help(PAGE.read_text(encoding="utf-8"))
     monkeypatch.setattr(Planner, "dialect", lambda self: dialect)
     return Planner(settings, Catalog(settings), Ledger(tmp_path))
@@ -72,3 +76,11 @@ def test_traffic_of_this_setup_counts_and_no_other(planner: Planner) -> None:
 def test_a_chain_that_is_given_replaces_the_choice(planner: Planner) -> None:
     """`tune` starts modes that the entry does not name."""
     assert planner.plan_now("m", ()).chosen == "none"
+
+
+def test_drafts_that_outgrow_the_batch_are_nobodys_choice(planner: Planner) -> None:
+    """40 slots with 65 tokens each would abort llama-server; a variant that asks for it decodes plainly."""
+    assert named(planner.choice("crowded").chain) == "none"
+    settled = planner.settled("crowded:ngram")
+    assert (named(settled.spec.chain), settled.requested) == ("none", "ngram-mod")
+    assert settled.reason.startswith("Drafts of up to 64 tokens for 40 slots do not fit into a batch of 2048")
