@@ -243,7 +243,8 @@ def _renamed(body: bytes, boundary: bytes | None, name: str) -> bytes:
 def _refuse_under_speculation(lease: Lease) -> None:
     """llama-server reports 0.0 for every drafted token (b11434): wrong numbers are worse than none."""
     status = lease.engine.speculation if lease.engine else None
-    if status is not None and status.active:
+    # Whether it was proven to be on or not: the first token that it drafts would be the first wrong one.
+    if status is not None and status.mode != NONE:
         raise LogprobsRefused(
             f"Log probabilities would be wrong: '{lease.alias}' decodes with {status.mode}, and llama-server reports "
             f"0.0 for drafted tokens. Ask for '{lease.alias}:plain', or set on_logprobs to plain or pass."

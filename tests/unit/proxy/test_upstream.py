@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
 from collections import defaultdict
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 from app.catalog import Catalog
 from app.config import Settings
 from app.entries import AttachedEntry, Entry, Files, LocalEntry
-from app.errors import Diagnosis, QueueTimeout, UpstreamDied, UpstreamUnreachable
+from app.errors import Diagnosis, LogprobsRefused, QueueTimeout, UpstreamDied, UpstreamUnreachable
 from app.proxy.call import Call
 from app.proxy.upstream import Answer, Upstreams
 from app.pulling.demand import OnDemand
@@ -463,6 +464,32 @@ def test_a_whole_answer_of_our_engine_is_asked_for_as_a_stream() -> None:
         }
         answer.close()
         assert (response.ended, world.held) == ("to the pool", 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [
+        (Status("draft-simple", True, "draft-simple"), True),
+        (Status("ngram-mod", False, "ngram-mod", "nothing has been drafted yet"), True),
+        (Status("draft-simple", False, "none", "off"), False),
+        (Status(), False),
+    ],
+)
+def test_log_probabilities_are_refused_wherever_a_token_may_be_drafted(status: Status, refused: bool) -> None:
+    """Speculation that only traffic can prove is wrong from its first drafted token on."""
+
+    async def main() -> None:
+        world = World()
+        world.engine.speculation = status
+        request = dataclasses.replace(call("m"), logprobs=True)
+        if refused:
+            with pytest.raises(LogprobsRefused, match="'m' decodes with"):
+                await world.upstreams.enter(request)
+            assert (world.asked, world.held) == ([], 0)
+        else:
+            assert (await world.upstreams.enter(request)).status == 200
 
     asyncio.run(main())
 
