@@ -38,15 +38,13 @@ class Evidence:
 def judge(requested: str, chain: str, *, draft_mode: bool, evidence: Evidence) -> Status:
     """The status of a loaded engine that was launched with `chain`.
 
-    `/slots` is llama-server's only word that cannot be wrong where it says no (b11434: `speculative`); drafted tokens
-    are proof whatever it says.
+    Drafted tokens are proof whatever else is said. Without them `/slots` is only believed where no warm-up could draft:
+    it says yes as well to a draft whose `n_min` or `p_min` throws every token away (b11434). Its no cannot be wrong.
     """
-    if evidence.drafted or evidence.slots:
-        silent = draft_mode and not evidence.drafted
-        reason = "/slots says that it is on; the warm-up drafted no token" if silent else ""
-        return Status(requested, True, chain, reason)
-    if evidence.slots is None and not draft_mode:
-        why = "this build does not tell whether it is on: the first drafted token in traffic will prove it"
-        return Status(requested, False, chain, why)
+    if evidence.drafted or (evidence.slots and not draft_mode):
+        return Status(requested, True, chain)
+    if evidence.slots or (evidence.slots is None and not draft_mode):
+        found = "no token was drafted in the warm-up" if draft_mode else "this build does not tell whether it is on"
+        return Status(requested, False, chain, f"{found}: the first drafted token in traffic will prove it")
     why = "/slots says that it is off" if evidence.slots is False else "no token was drafted in the warm-up"
     return Status(requested, False, NONE, f"{why}: {evidence.log_says}" if evidence.log_says else why)
