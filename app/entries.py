@@ -146,7 +146,7 @@ class Speculation(Written):
     @model_validator(mode="before")
     @classmethod
     def _as_written(cls, value: Any) -> Any:
-        if isinstance(value, cls) or value is None:
+        if isinstance(value, cls):
             return value
         written = dict(value) if isinstance(value, dict) else {"mode": value}
         own = {key: written.pop(key) for key in ("on_inert", "force", "on_logprobs") if key in written}
@@ -157,7 +157,7 @@ class Speculation(Written):
             if len(written) > 1:
                 raise ValueError(f"auto chooses its own options; leave out {', '.join(written.keys() - {'mode'})}")
             return {**own, "auto": mode == AUTO}
-        if mode is None:
+        if "mode" not in written:
             raise ValueError(f"{', '.join(written)} without a mode; add one, such as mode: draft-simple")
         if isinstance(mode, list | tuple) or mode == NONE:
             if len(written) > 1:

@@ -139,13 +139,14 @@ def wants_draft_model(chain: Chain) -> bool:
 
 def parse_step(value: Any) -> Step:
     """A mode's name, or a mapping with `mode` and its options; raises ValueError in words."""
-    if isinstance(value, str):
-        value = {"mode": value}
-    if not isinstance(value, Mapping) or not isinstance(value.get("mode"), str):
+    name = value.get("mode") if isinstance(value, Mapping) else value
+    if not isinstance(name, str):
         raise ValueError(
-            f"must be a mode or a mapping with one, such as {{mode: draft-simple, n_max: 8}}; not {value!r}"
+            f"must be a mode or a mapping with one, such as {{mode: draft-simple, n_max: 8}}; not {name!r}"
         )
-    name = value["mode"]
+    value = value if isinstance(value, Mapping) else {}
+    if name in (AUTO, NONE):
+        raise ValueError(f"{name} stands alone: it is no mode to chain or to give options to")
     mode = MODES.get(name)
     if mode is None:
         raise ValueError(f"there is no mode {name!r}; there are: {', '.join((*MODES, AUTO, NONE))}")
