@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app import logs
 from app.engine.diagnose import diagnose
@@ -152,6 +152,8 @@ class Launcher:
             with suppress(asyncio.CancelledError, httpx2.HTTPError, ValueError):
                 await gathering
         status = judge(plan.requested, named(plan.chain), draft_mode=drafts(plan.chain), evidence=evidence)
+        # What is left of a chain may be on, and it still has to be said why the rest is not.
+        status = replace(status, reason=" ".join(filter(None, (plan.reason, status.reason))))
         running.speculation = status
         if not status.active and plan.fallback is None:
             advice = "on_inert: plain would serve it without speculation."

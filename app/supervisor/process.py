@@ -81,7 +81,8 @@ class Engine:
         """A token was drafted in traffic: proof for the modes that no warm-up can make draft."""
         running = self._running
         if running is not None and not running.speculation.active and running.speculation.mode != NONE:
-            running.speculation = replace(running.speculation, active=True, reason="")
+            reason = self.plan.reason if self.plan else ""
+            running.speculation = replace(running.speculation, active=True, reason=reason)
             log.info("speculation proven by traffic", alias=self.alias, mode=running.speculation.mode)
 
     @property

@@ -52,6 +52,15 @@ def test_another_vocabulary_is_known_before_the_load(serve: Serve, models: Model
     assert not any("draft" in line["event"] for line in gateway.log if line.get("pid"))
 
 
+def test_what_is_left_of_a_chain_says_where_the_rest_is(serve: Serve, models: Models) -> None:
+    """The n-grams go on without the draft, and are on; the draft's reason is kept."""
+    gateway = serve(m=entry(models, "text", ["draft-simple", "ngram-mod"]), other=entry(models))
+    gateway.chat("m", max_tokens=2).raise_for_status()
+    found = status(gateway)
+    assert (found["active"], found["mode"]) == (True, "ngram-mod")
+    assert "Token 300" in found["reason"]
+
+
 def test_force_tries_and_the_engine_has_the_last_word(serve: Serve, models: Models) -> None:
     """llama-server drops the draft with a line in its log; we tell that line."""
     gateway = serve(m=entry(models, "text", {"force": True}), other=entry(models))
