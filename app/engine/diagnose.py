@@ -155,19 +155,19 @@ _RULES = (
         "Another build or other options may do; the line above is what to search for.",
     ),
     _rule(
+        "draft_vocabulary",
+        # Before the general abort, whose form it has. Seen on b11434 where target and draft are up to 128 tokens apart,
+        # which passes llama-server's own check; the warm-up is the same every time, and so is its end.
+        r"get_sub_batch: failed to add token (\d+)",
+        "The token {0} came up, which only one of target and draft has.",
+        "Use a draft model with the target's vocabulary, or leave draft out.",
+    ),
+    _rule(
         "aborted",
         # GGML_ABORT: `server-context.cpp:1067: failed to reload model after sleeping`, `ggml-rpc.cpp:519: ...`
         r"(?m)^(\S+\.(?:cpp|cuh?|c|h|mm?):\d+: .+)",
         "llama.cpp aborted: {0}.",
         "The line above is what to search for.",
-        permanent=False,
-    ),
-    _rule(
-        "draft_vocabulary",
-        # Seen on b11434 with a draft of up to 128 more tokens than the target: it passes llama-server's own check.
-        r"get_sub_batch: failed to add token (\d+)",
-        "The draft proposed the token {0}, which the target does not have.",
-        "Use a draft model with the target's vocabulary, or leave draft out.",
         permanent=False,
     ),
     _rule(

@@ -110,6 +110,14 @@ def test_a_missing_library_is_the_loaders_line() -> None:
     assert "libcudart.so.12" in found.cause
 
 
+def test_a_token_that_one_side_lacks_is_not_just_an_abort() -> None:
+    """b11434's line has the form of every GGML_ABORT; the warm-up meets it again at every start."""
+    line = "/b/common/common.cpp:2216: get_sub_batch: failed to add token 543 at index 2 (error -2, n = 4)"
+    found = diagnose(-signal.SIGABRT, [line])
+    assert (found.code, found.permanent) == ("draft_vocabulary", True)
+    assert "543" in found.cause and "vocabulary" in found.advice
+
+
 def test_an_assertion_is_quoted() -> None:
     """It is what to search the tracker for."""
     line = 'speculative.cpp:1: GGML_ASSERT(target_layer_ids_n > 0 && "DFlash model has no target_layer_ids") failed'
