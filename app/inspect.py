@@ -20,7 +20,8 @@ from app.gguf import read_header
 from app.ledger import Ledger
 from app.modes import AUTO, NONE, named
 from app.planning import Planner
-from app.speculation.settle import Settled
+from app.speculation.compat import mtp_layers
+from app.speculation.settle import Settled, judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
     if spec.mmproj is not None:
         yield f"  projector  {_described(spec.mmproj)}"
     yield from _doubts(planner.binary(), spec)
-    yield from _speculation(planner.settled(name))
+    settled = planner.settled(name)
+    yield from _speculation(settled, _of_the_headers(catalog, planner, settled, name))
     if catalog.requested(name) == AUTO:
         yield f"    next start: {planner.choice(name).why}"
     for note in planner.plan_now(name).notes:
@@ -158,16 +160,25 @@ def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str
         return [f"It cannot be pulled: {error}"], False
 
 
-def _speculation(settled: Settled) -> list[str]:
+def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled, name: str) -> list[str]:
+    """The verdict on the draft, and what else could draft for the target; raises as `planner.settled` does."""
+    dialect, found = planner.dialect(), settled.verdict
+    if found is None and settled.requested == AUTO and settled.spec.options.draft:
+        # Whether `auto` has the draft among its choices
+        found = judged(*catalog.files(name), translates=dialect.translates_vocabularies)
+    lines = [] if found is None else [f"    {found.outcome}: {found.reason}"]
+    lines += [f"    warning: {warning}" for warning in (found.warnings if found else ())]
+    used = any(step.mode == "draft-mtp" for step in settled.spec.chain)
+    if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(read_header(settled.spec.target)):
+        lines.append("    the target has layers for multi-token prediction: `speculation: draft-mtp` needs no draft")
+    return lines
+
+
+def _speculation(settled: Settled, headers: list[str]) -> list[str]:
     """What was asked for, what the headers say of it, and what will be launched."""
-    if settled.requested == NONE and settled.verdict is None:
+    if settled.requested == NONE and not headers:
         return []
-    lines = [f"  speculation: {settled.requested}"]
-    if (verdict := settled.verdict) is not None:
-        lines.append(f"    {verdict.outcome}: {verdict.reason}")
-        lines += [f"    warning: {warning}" for warning in verdict.warnings]
-        if verdict.mtp_layers:
-            lines.append("    the target has layers for multi-token prediction: speculation: draft-mtp needs no draft")
+    lines = [f"  speculation: {settled.requested}", *headers]
     if settled.reason:
         rest = named(settled.spec.chain)
         lines.append(f"    so it starts {'without' if rest == NONE else f'with {rest} only'}: {settled.reason}")

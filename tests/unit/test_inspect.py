@@ -13,6 +13,7 @@ from app.errors import ConfigError, Diagnosis, EngineNotFound, FilesMissing, Unk
 from app.inspect import Report, dialect_at_hand, inspect, plan_now, unknown_architectures
 from app.ledger import Ledger
 from tests.support.gateway import header_only
+from tests.support.headers import write_header
 
 PAGE = (Path(__file__).parents[1] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8")
 
@@ -58,6 +59,27 @@ def test_a_model_that_can_start_is_described(machine: Path) -> None:
     assert target == f"  target     {machine}/m.gguf (glm4moe, 0.00 GB)"
     assert drafts == f"  draft      {draft} (glm4, 0.00 GB)"
     assert [note.strip().split(":")[0] for note in notes] == ["speculation", "unsure", "warning", "draft"]
+
+
+def test_layers_for_multi_token_prediction_are_offered(machine: Path) -> None:
+    """With a draft or without one, until they are what drafts."""
+    path = write_header(machine / "mtp.gguf", {"llama.nextn_predict_layers": 1})
+    offer = "`speculation: draft-mtp` needs no draft"
+    assert any(offer in line for line in told(settings(machine, m=entry(path)))[1].lines)
+    used = told(settings(machine, m=entry(path, speculation="draft-mtp")))[1].lines
+    assert "  speculation: draft-mtp" in used and not any(offer in line for line in used)
+    assert not any("speculation" in line for line in told(settings(machine, m=entry(machine / "m.gguf")))[1].lines)
+
+
+def test_the_verdict_is_there_before_auto_has_made_its_choice(machine: Path) -> None:
+    """An incompatible draft is not among the choices, and this is where a person learns it."""
+    tokens = {"tokenizer.ggml.tokens": ["a"] * 9}
+    target = write_header(machine / "t.gguf", {"tokenizer.ggml.model": "gpt2", **tokens})
+    draft = write_header(machine / "d.gguf", {"tokenizer.ggml.model": "llama", **tokens})
+    lines = told(settings(machine, m=entry(target, draft={"path": str(draft)}, speculation="auto")))[1].lines
+    at = lines.index("  speculation: auto")
+    assert lines[at + 1].startswith("    incompatible: The tokenizers are of different kinds")
+    assert any("next start: ngram-mod by rule" in line for line in lines)
 
 
 def test_a_projector_is_described_and_missed(machine: Path) -> None:
