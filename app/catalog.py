@@ -106,12 +106,17 @@ class Catalog:
         return self._split(name)[0]
 
     def variants(self, alias: str) -> tuple[str, ...]:
-        """The ways of decoding that an entry can be pinned to; none for an attached server."""
-        return VARIANTS if isinstance(self.entries[alias], LocalEntry) else ()
+        """The ways of decoding that an entry can be pinned to, but for names of others; none for an attached server."""
+        local = isinstance(self.entries[alias], LocalEntry)
+        return tuple(variant for variant in VARIANTS if local and f"{alias}:{variant}" not in self._owner)
 
     def plain(self, name: str) -> str:
-        """The name that decodes plainly: the variant, or the name itself where it asks for no speculation."""
-        return name if self.requested(name) == NONE else f"{self._split(name)[0]}:plain"
+        """The name that decodes plainly: the variant, or the name itself where it asks for no speculation.
+
+        It is the name itself as well where the variant's is another model's.
+        """
+        alias = self._split(name)[0]
+        return name if self.requested(name) == NONE or "plain" not in self.variants(alias) else f"{alias}:plain"
 
     def requested(self, name: str) -> str:
         """The speculation that an entry or a variant asks for, by name; raises UnknownAlias."""

@@ -173,8 +173,8 @@ class Upstreams:
             streamed = as_stream(call.target, body, drafts=status is not None and status.mode != NONE)
         in_flight = self._scheduler.places[lease.alias].in_flight if lease.engine else None
         try:
-            if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs == "reject":
-                _refuse_under_speculation(lease)
+            if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
+                _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
             once = call.streaming or streamed is not None
             answer = Answer(await self._request(call, lease, streamed or body, once=once), lease, in_flight)
             if streamed is not None:
@@ -190,13 +190,13 @@ class Upstreams:
 
     def _by_load(self, alias: str) -> str:
         """Where the drafted and the plain engine of an `auto` alias are both up: the one that is faster in company."""
-        places = self._scheduler.places
-        drafted, plain = places.get(alias), places.get(f"{alias}:plain")
+        places, beside = self._scheduler.places, self._catalog.plain(alias)
+        drafted, plain = places.get(alias), places.get(beside) if beside != alias else None
         crossing = self.crossings.get(alias)
         if crossing is None or drafted is None or plain is None:
             return alias
         both_up = drafted.state is State.READY and plain.state is State.READY
-        return f"{alias}:plain" if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
+        return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
 
     async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> aiohttp.ClientResponse:
         assert self._session is not None
@@ -240,14 +240,20 @@ def _renamed(body: bytes, boundary: bytes | None, name: str) -> bytes:
     return with_model(body, name) if boundary is None else form.with_model(body, boundary, name)
 
 
-def _refuse_under_speculation(lease: Lease) -> None:
+def _refuse_under_speculation(lease: Lease, plain: str) -> None:
     """llama-server reports 0.0 for every drafted token (b11434): wrong numbers are worse than none."""
     status = lease.engine.speculation if lease.engine else None
     # Whether it was proven to be on or not: the first token that it drafts would be the first wrong one.
     if status is not None and status.mode != NONE:
+        # Another model may have the name of the plain variant.
+        ways = (
+            f"Ask for '{plain}', or set on_logprobs to plain or pass"
+            if plain != lease.alias
+            else "Set on_logprobs to pass"
+        )
         raise LogprobsRefused(
             f"Log probabilities would be wrong: '{lease.alias}' decodes with {status.mode}, and llama-server reports "
-            f"0.0 for drafted tokens. Ask for '{lease.alias}:plain', or set on_logprobs to plain or pass."
+            f"0.0 for drafted tokens. {ways}."
         )
 
 

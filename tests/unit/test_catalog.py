@@ -118,6 +118,17 @@ def test_a_variant_belongs_to_its_entry() -> None:
     assert [catalog.base(name) for name in ("x", "y", "x:plain", "y:draft", "z:plain")] == ["x"] * 5
 
 
+def test_a_model_with_the_name_of_a_variant_is_no_variant() -> None:
+    """It is another model, which must not answer where the first one's plain variant is meant."""
+    drafted = {"target": {"path": "/m.gguf"}, "speculation": "ngram-mod"}
+    models = {"x": drafted | {"aliases": ["y"]}, "x:plain": {"target": {"path": "/other.gguf"}}}
+    catalog = Catalog(Settings.model_validate({"models": models}))
+    assert (catalog.variants("x"), catalog.canonical("x:plain")) == (("draft", "ngram"), "x:plain")
+    assert (catalog.base("x:plain"), catalog.plain("x"), catalog.plain("x:draft")) == ("x:plain", "x", "x:draft")
+    with pytest.raises(UnknownAlias):
+        catalog.canonical("y:plain")
+
+
 def test_a_tag_that_clients_append_is_accepted(tmp_path: Path) -> None:
     """`:latest`, unless a model has that very name."""
     models = {name: AttachedEntry(url="http://x") for name in ("a", "b", "b:latest", "c:v")}

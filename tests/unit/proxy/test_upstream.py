@@ -436,6 +436,23 @@ def test_an_auto_alias_goes_by_load(
     assert asyncio.run(world.enter("m:plain"))._lease.alias == "m:plain"
 
 
+def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither load nor log probabilities lead there."""
+    monkeypatch.setattr(World, "places", {n: SimpleNamespace(in_flight=3, state=State.READY) for n in ("m", "m:plain")})
+    speculation = {"mode": "auto", "on_logprobs": "plain"}
+    world = World(
+        **{
+            "m": LocalEntry.model_validate({"target": {"path": "/m.gguf"}, "speculation": speculation}),
+            "m:plain": LOCAL,
+        }
+    )
+    world.engine.speculation = Status("auto", True, "ngram-mod")
+    world.upstreams.crossings["m"] = 1
+    assert asyncio.run(world.enter("m"))._lease.alias == "m"
+    with pytest.raises(LogprobsRefused, match=r"drafted tokens\. Set on_logprobs to pass"):
+        asyncio.run(world.upstreams.enter(dataclasses.replace(call("m"), logprobs=True)))
+
+
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"object":"chat.completion.chunk"}\n\n'
 DONE = b"data: [DONE]\n\n"
 
