@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 from app.catalog import Catalog, ModelSpec
 from app.config import Settings
@@ -45,16 +46,18 @@ class Planner:
 
         `chain` replaces the modes of the entry or the variant, and what `auto` would choose.
         """
-        auto = chain is None and self._catalog.requested(alias) == AUTO
-        spec = self._catalog.spec(alias, self.choice(alias).chain if auto else chain)
+        choice = self.choice(alias) if chain is None and self._catalog.requested(alias) == AUTO else None
+        spec = self._catalog.spec(alias, choice.chain if choice else chain)
         _check(spec)
-        return settle(spec, self.dialect(), requested=AUTO if auto else None)
+        found = settle(spec, self.dialect(), requested=AUTO if choice else None)
+        return replace(found, why=choice.why) if choice else found
 
     def choice(self, alias: str) -> Choice:
         """The modes of the next cold start, and why; raises what `settled` raises."""
         requested = self._catalog.requested(alias)
         if requested != AUTO:
-            return Choice(self._catalog.spec(alias).chain, f"{requested}: the entry says so.")
+            who = "entry" if alias in self._catalog.known else "name"
+            return Choice(self._catalog.spec(alias).chain, f"{requested}: the {who} says so.")
         entry = self._catalog.entry(alias)
         assert isinstance(entry, LocalEntry)
         room = entry.too_long
@@ -99,6 +102,7 @@ class Planner:
             config_home=self._settings.state_dir / "no-config",
             requested=settled.requested,
             reason=settled.reason,
+            why=settled.why,
         )
 
     def key(self, alias: str) -> str:

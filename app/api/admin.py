@@ -24,15 +24,20 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
     async def speculation(alias: str) -> dict[str, Any]:
         name = catalog.canonical(alias)
         place = scheduler.places.get(name)
-        now = (place.engine.speculation if place else None) or Status(catalog.requested(name))
+        loaded = place.engine.speculation if place else None
+        now = loaded or Status(catalog.requested(name))
         if isinstance(catalog.entry(name), AttachedEntry):
             return {
                 "alias": name,
                 **now.fields(),
                 "reason": "an attached server decides for itself",
+                "why": "",
                 "next_start": None,
             }
         choice = await asyncio.to_thread(planner.choice, name)
-        return {"alias": name, **now.fields(), "next_start": choice.fields()}
+        plan = place.engine.plan if place and loaded else None
+        # What was chosen by the figures of then; where nothing was chosen, the entry says it now as before.
+        why = (plan.why or choice.why) if plan else ""
+        return {"alias": name, **now.fields(), "why": why, "next_start": choice.fields()}
 
     return routes

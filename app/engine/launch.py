@@ -39,7 +39,7 @@ class LaunchPlan:
     of its models.
 
     `requested` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan launches,
-    `reason` why they differ.
+    `reason` why they differ, `why` what `auto` chose it for.
     `fallback` is the same engine without speculation, None where there is nothing to fall back from or nobody may.
     """
 
@@ -52,6 +52,7 @@ class LaunchPlan:
     chosen: str = NONE
     chain: Chain = PLAIN
     reason: str = ""
+    why: str = ""
     fallback: LaunchPlan | None = None
 
     def with_port(self, port: int) -> LaunchPlan:
@@ -86,10 +87,11 @@ def build_plan(
     config_home: Path,
     requested: str | None = None,
     reason: str = "",
+    why: str = "",
 ) -> LaunchPlan:
     """Raises LaunchRefused where this build cannot do what the entry asks for.
 
-    `requested` is given where it is not what `spec` says any more, with the `reason`.
+    `requested` is given where it is not what `spec` says any more, with the `reason`, or `why` it was chosen.
     """
     translation = translate(spec, dialect, port)
     wanted = requested if requested is not None else named(spec.chain)
@@ -99,7 +101,7 @@ def build_plan(
         fallback = build_plan(
             plain, engine, dialect, port=port, environ=environ, config_home=config_home, requested=wanted
         )
-        fallback = replace(fallback, chosen=named(spec.chain))
+        fallback = replace(fallback, chosen=named(spec.chain), why=why)
     given = (spec.target, spec.draft, spec.mmproj)
     return LaunchPlan(
         alias=spec.alias,
@@ -111,5 +113,6 @@ def build_plan(
         chosen=named(spec.chain),
         chain=spec.chain,
         reason=reason,
+        why=why,
         fallback=fallback,
     )

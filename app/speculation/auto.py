@@ -12,6 +12,7 @@ from app.speculation.choice import Choice
 from app.speculation.compat import Outcome, mtp_layers, small_enough
 from app.speculation.settle import judged
 
+_NO_DRAFT = "there is no draft that is compatible and small enough"
 _DRAFT, _MTP, _NGRAM = (Step("draft-simple"),), (Step("draft-mtp"),), (Step("ngram-mod"),)
 
 
@@ -37,6 +38,6 @@ def candidates(
         rules.append(Choice(_MTP, "draft-mtp by rule: the target has layers for multi-token prediction."))
     if "ngram-mod" in dialect.speculation_modes:
         arms.append(_NGRAM)
-        rules.append(Choice(_NGRAM, "ngram-mod by rule: no draft that fits, and n-grams cost next to nothing."))
-    rules.append(Choice(PLAIN, "No speculation by rule: neither a draft that fits nor ngram-mod can be had."))
+        rules.append(Choice(_NGRAM, f"ngram-mod by rule: {_NO_DRAFT}, and n-grams cost next to nothing."))
+    rules.append(Choice(PLAIN, f"No speculation by rule: {_NO_DRAFT}, and ngram-mod cannot be had."))
     return [arm for arm in arms if fits(arm)], next(rule for rule in rules if fits(rule.chain))

@@ -19,13 +19,14 @@ from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 class Settled:
     """`spec` is what to launch; `reason` says why its chain is not `requested`, empty where it is.
 
-    `verdict` is None where no draft of `draft-simple` was to be judged.
+    `verdict` is None where no draft of `draft-simple` was to be judged. `why` explains a choice of `auto`.
     """
 
     spec: ModelSpec
     requested: str
     reason: str = ""
     verdict: Verdict | None = None
+    why: str = ""
 
 
 def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> Settled:

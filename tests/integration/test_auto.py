@@ -19,20 +19,27 @@ def test_cold_starts_try_the_arms_in_turn(make_gateway: Make, tmp_path: Path) ->
     files = {name: {"path": str(header_only(tmp_path / f"{name}.gguf"))} for name in ("target", "draft", "other")}
     entry = {"target": files["target"], "draft": files["draft"], "speculation": "auto"}
     gateway = make_gateway(models={"org/m": entry, "other": {"target": files["other"]}})
-    assert explained(gateway, "org/m")["next_start"]["why"].startswith("ngram-mod by rule")
-    seen = []
+    before = explained(gateway, "org/m")
+    assert before["why"] == "" and before["next_start"]["why"].startswith("ngram-mod by rule")
+    seen, whys = [], []
     for _ in range(3):
         gateway.chat("org/m").raise_for_status()
         now = explained(gateway, "org/m")
         assert (now["requested"], now["alias"]) == ("auto", "org/m")
         seen.append(now["mode"])
+        whys.append(now["why"])
         gateway.chat("other").raise_for_status()
     assert seen == ["ngram-mod", "none", "draft-simple"]
+    assert [why.split()[0] for why in whys] == seen and whys[0] == before["next_start"]["why"]
+    assert whys[1] == "none is being tried: cold start 2 of 10 at most."
     assert explained(gateway, "org/m")["next_start"]["figures"]["none"]["cold_starts"] == 1
 
 
 def test_an_explicit_mode_is_explained_too(make_gateway: Make) -> None:
     """And an unknown alias is a 404 like everywhere."""
     gateway = make_gateway()
-    assert explained(gateway)["next_start"]["why"] == "none: the entry says so."
+    gateway.chat().raise_for_status()
+    found = explained(gateway)
+    assert found["why"] == found["next_start"]["why"] == "none: the entry says so."
+    assert explained(gateway, "m:ngram")["next_start"]["why"] == "ngram-mod: the name says so."
     assert gateway.client.get("/admin/aliases/nope/speculation", headers=gateway.admin).status_code == 404
