@@ -14,7 +14,7 @@ from typing import Any
 from app.ledger import Measurement
 from app.modes import NONE, PLAIN, Chain, named
 
-# Each arm is tried at so many cold starts, and no more than so many in all.
+# Each arm is tried at so many cold starts, undecided ones at more, and no more than so many in all.
 STARTS_PER_ARM, EXPLORING_STARTS = 2, 10
 # Fewer requests than this are an anecdote.
 LEAST_REQUESTS = 3
@@ -101,7 +101,7 @@ def choose(
     if not starts and not measured:
         return by_rule
     rates = {name: rate(rows) for name, rows in measured.items()}
-    exploring = _untried(arms, by_rule, starts)
+    exploring = _to_try(arms, by_rule, starts, rates)
     if exploring is not None:
         tried = sum(starts.values())
         why = f"{named(exploring)} is being tried: cold start {tried + 1} of {EXPLORING_STARTS} at most."
@@ -122,12 +122,30 @@ def _figures(rates: Mapping[str, Rate | None], starts: Mapping[str, int]) -> dic
     }
 
 
-def _untried(arms: Sequence[Chain], by_rule: Choice, starts: Mapping[str, int]) -> Chain | None:
-    """The arm with the fewest starts while there are some to be made; what the rule would take first."""
+def _to_try(
+    arms: Sequence[Chain], by_rule: Choice, starts: Mapping[str, int], rates: Mapping[str, Rate | None]
+) -> Chain | None:
+    """The arm with the fewest starts while there are some to be made; what the rule would take first.
+
+    Once each has had its own, the starts that are left go to plain decoding and to those that may yet pay.
+    """
     if sum(starts.values()) >= EXPLORING_STARTS:
         return None
-    ordered = sorted(arms, key=lambda chain: (starts.get(named(chain), 0), chain != by_rule.chain, chain != PLAIN))
-    return ordered[0] if starts.get(named(ordered[0]), 0) < STARTS_PER_ARM else None
+    tried = [chain for chain in arms if starts.get(named(chain), 0) >= STARTS_PER_ARM]
+    wanted = list(arms)
+    if len(tried) == len(arms):
+        undecided = [chain for chain in arms if chain and _undecided(rates.get(named(chain)), rates.get(NONE))]
+        wanted = [PLAIN, *undecided] if undecided else []
+    ordered = sorted(wanted, key=lambda chain: (starts.get(named(chain), 0), chain != by_rule.chain, chain != PLAIN))
+    return ordered[0] if ordered else None
+
+
+def _undecided(arm: Rate | None, plain: Rate | None) -> bool:
+    """Whether more figures could show a gain that those at hand do not; without any, nobody asks for the model."""
+    if arm is None or plain is None:
+        return False
+    found = gain(arm, plain)
+    return not found.pays and found.high >= LEAST_GAIN
 
 
 def _best(arms: Sequence[Chain], by_rule: Choice, rates: Mapping[str, Rate | None]) -> Choice:

@@ -79,7 +79,23 @@ def test_a_gain_within_the_noise_is_none() -> None:
         "none": measured("none", 0.02, 5, noise=0.5),
         "draft-simple": measured("draft-simple", 0.018, 5, noise=0.5),
     }
-    assert choose(ARMS, RULE, measured=found, starts=DONE).chain == PLAIN
+    spent = DONE | {"none": EXPLORING_STARTS}
+    assert choose(ARMS, RULE, measured=found, starts=spent).chain == PLAIN
+
+
+def test_what_is_undecided_gets_the_starts_that_are_left() -> None:
+    """Five requests that scatter by half leave a tenth open; a certain loser is not tried again, and ten is the end."""
+    found = {
+        "none": measured("none", 0.02, 5, noise=0.5),
+        "ngram-mod": measured("ngram-mod", 0.018, 5, noise=0.5),
+        "draft-simple": measured("draft-simple", 0.2, 5),
+    }
+    starts = dict(DONE)
+    while "being tried" in (choice := choose(ARMS, RULE, measured=found, starts=starts)).why:
+        starts[named(choice.chain)] += 1
+    assert starts == {"none": 4, "ngram-mod": 4, "draft-simple": 2}
+    decided = found | {"ngram-mod": measured("ngram-mod", 0.01, 20), "none": measured("none", 0.02, 20)}
+    assert named(choose(ARMS, RULE, measured=decided, starts=DONE).chain) == "ngram-mod"
 
 
 def test_without_figures_for_plain_the_rule_stays() -> None:
