@@ -156,8 +156,8 @@ class Launcher:
         status = replace(status, reason=" ".join(filter(None, (plan.reason, status.reason))))
         running.speculation = status
         if not status.active and plan.fallback is None:
-            advice = "on_inert: plain would serve it without speculation."
-            cause = f"Speculation is not on, and on_inert is fail: {status.reason}."
+            advice = "on_inert is fail; with plain it would be served without speculation."
+            cause = f"Speculation is not on: {status.reason}."
             return Diagnosis("speculation_inert", cause, advice, permanent=True, log_tail=tuple(child.log)[-20:])
         return None
 

@@ -182,11 +182,14 @@ class _Tuning:
             ended=ended,
         )
         fields = result.fields()
-        if any(row.blocks for row in result.arms):
+        # Where nothing was compared with plain decoding, that it is the best would be no finding for `auto` to follow.
+        measured = [row for row in result.arms if row.blocks]
+        if any(row.arm.chain or result.partial for row in measured):
             self._ledger.record_tuned(
                 Tuned(self._key, self._alias, result.at, result.partial, written(result.chain), fields["arms"])
             )
-        chart = self._draw(result)
+        # An empty one would take the place of one that took hours.
+        chart = self._draw(result) if measured else None
         if self._options.as_json:
             print(json.dumps(fields | {"chart": chart}, indent=2))
             return

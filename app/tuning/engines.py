@@ -74,7 +74,8 @@ class Engines:
         self._launchers.append(launcher)
         diagnosis = await launcher.start()
         if diagnosis is not None:
-            raise CannotStart(str(diagnosis))
+            # Its advice is for entries that say on_inert: fail, which an arm does without being asked.
+            raise CannotStart(diagnosis.cause if diagnosis.code == "speculation_inert" else str(diagnosis))
         assert launcher.running is not None
         status = launcher.running.speculation
         if arm.chain and status.mode == NONE:

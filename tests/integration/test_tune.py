@@ -122,7 +122,7 @@ def test_a_signal_while_engines_load_leaves_no_child(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     code, output, _ = finish(process)
     assert code == 130 and "No recommendation: not one round was whole." in output
-    assert not (tmp_path / "state" / "ledger.sqlite3").exists()
+    assert not (tmp_path / "state" / "ledger.sqlite3").exists() and not (tmp_path / "tune-org-m.svg").exists()
 
 
 def test_a_gateway_that_is_killed_leaves_no_child(tmp_path: Path) -> None:
@@ -157,8 +157,11 @@ def test_an_arm_that_cannot_start_is_told_and_left_out(tmp_path: Path) -> None:
     arms = {row["name"]: row for row in json.loads(output)["arms"]}
     assert arms["none"]["failed"] is None
     assert arms["ngram-mod"]["failed"] == "speculation is off: /slots says that it is off"
-    assert "Speculation is not on" in arms["draft-simple n_max 4"]["failed"]
+    why = arms["draft-simple n_max 4"]["failed"]
+    assert why.startswith("Speculation is not on: /slots says that it is off") and "on_inert" not in why
     assert "draft-simple n_max 4 is left out:" in errors
+    # Plain decoding was best among itself: nothing that `auto` should follow.
+    assert saved(tmp_path, output) is None
 
 
 def test_a_model_that_cannot_start_at_all_is_said(tmp_path: Path) -> None:
