@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.errors import StoreError
-from app.store.partial import in_words
+from app.store.disk import in_words
 
 _PIECE = 4 << 20
 
@@ -18,6 +18,7 @@ class Hash(Protocol):
 
     def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
+    def copy(self) -> Hash: ...
 
 
 def new_hash(digest: str, size: int) -> Hash:

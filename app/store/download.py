@@ -7,9 +7,9 @@ caller's thread only waits and tells, so that Ctrl-C reaches it at once.
 from __future__ import annotations
 
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from app.errors import WrongBytes
 from app.store.digest import new_hash
@@ -17,10 +17,8 @@ from app.store.fetch import Fetcher, Source, Stopped
 from app.store.partial import Partial
 from app.store.places import Place, room_below
 from app.store.progress import Emit, Event, Kind
-from app.store.ranges import BLOCK, Identity
-
-if TYPE_CHECKING:
-    import httpx2
+from app.store.ranges import BLOCK, PIECE, Identity
+from app.store.wire import Wire
 
 # Ranges in flight.
 WORKERS = 4
@@ -31,7 +29,7 @@ def download(
     place: Place,
     identity: Identity,
     source: Source,
-    client: httpx2.Client,
+    wire: Wire,
     emit: Emit,
     *,
     block: int = BLOCK,
@@ -47,7 +45,7 @@ def download(
             if partial.replaced:
                 text = "has changed on the Hub since it was begun: from the start again"
                 emit(Event("note", identity.path, text=f"{identity.path} {text}"))
-            found = _Transfer(partial, identity, source, client, emit).run(workers)
+            found = _Transfer(partial, identity, source, wire, emit).run(workers)
             if found == identity.digest:
                 partial.sync()
                 break
@@ -63,7 +61,7 @@ def download(
 class _Transfer:
     """One pass over the file."""
 
-    def __init__(self, partial: Partial, identity: Identity, source: Source, client: httpx2.Client, emit: Emit) -> None:
+    def __init__(self, partial: Partial, identity: Identity, source: Source, wire: Wire, emit: Emit) -> None:
         self._partial = partial
         self._identity = identity
         self._emit = emit
@@ -74,12 +72,12 @@ class _Transfer:
         self._digest: str | None = None
         self._notes: deque[str] = deque()
         self._stop = threading.Event()
-        self._fetcher = Fetcher(client, source, identity, self._stop, self._notes.append)
+        self._fetcher = Fetcher(wire, source, identity, self._stop, self._notes.append)
 
     def run(self, workers: int) -> str:
         """The checksum of the whole file, once all of it is there."""
-        threads = [threading.Thread(target=self._guarded, args=(self._fetch_all,)) for _ in range(workers)]
-        threads.append(threading.Thread(target=self._guarded, args=(self._hash_all,)))
+        works = [self._fetch_all] * workers + [self._hash_all]
+        threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
         for thread in threads:
             thread.start()
         try:
@@ -124,7 +122,7 @@ class _Transfer:
             self._changed.notify_all()
 
     def _fetch_all(self) -> None:
-        buffer = bytearray(self._partial.ranges.block)
+        buffer = memoryview(bytearray(PIECE))
         while (run := self._next_run()) is not None:
             self._fetch(run, buffer)
 
@@ -136,43 +134,38 @@ class _Transfer:
                 return None
             return self._queue.popleft()
 
-    def _fetch(self, run: range, buffer: bytearray) -> None:
-        ranges, number, filled = self._partial.ranges, run.start, 0
-        view, length = memoryview(buffer), ranges.length(run.start)
-        end = min(run.stop * ranges.block, self._identity.size)
-        for chunk in self._fetcher.chunks(run.start * ranges.block, end):
-            rest = memoryview(chunk)
-            while rest:
-                part = rest[: length - filled]
-                view[filled : filled + len(part)] = part
-                filled, rest = filled + len(part), rest[len(part) :]
-                if filled == length:
-                    self._partial.write(number, view[:length])
-                    with self._changed:
-                        self._changed.notify_all()
-                    number, filled = number + 1, 0
-                    length = ranges.length(number) if number < run.stop else 0
+    def _fetch(self, run: range, buffer: memoryview) -> None:
+        block, size = self._partial.ranges.block, self._identity.size
+        at, checksum = run.start * block, 0
+        for data in self._fetcher.pieces(at, min(run.stop * block, size), block, buffer):
+            self._partial.write(at, data)
+            at, checksum = at + len(data), zlib.crc32(data, checksum)
+            if at % block == 0 or at == size:
+                self._partial.complete((at - 1) // block, checksum)
+                checksum = 0
+                with self._changed:
+                    self._changed.notify_all()
 
     def _hash_all(self) -> None:
         """Follows the front of what is there, reading from the page cache what was just written."""
-        ranges = self._partial.ranges
-        own, buffer = new_hash(self._identity.digest, self._identity.size), bytearray(ranges.block)
-        for number in range(ranges.count):
-            while (view := self._block(number, buffer)) is None:
+        own, buffer = new_hash(self._identity.digest, self._identity.size), memoryview(bytearray(PIECE))
+        for number in range(self._partial.ranges.count):
+            self._until_received(number)
+            while (longer := self._partial.add_to(own, number, buffer)) is None:
                 with self._changed:
                     self._queue.appendleft(range(number, number + 1))
                     self._changed.notify_all()
-            own.update(view)
+                self._until_received(number)
+            own = longer
         with self._changed:
             self._digest = f"{self._identity.digest.partition(':')[0]}:{own.hexdigest()}"
             self._changed.notify_all()
 
-    def _block(self, number: int, buffer: bytearray) -> memoryview | None:
+    def _until_received(self, number: int) -> None:
         with self._changed:
             self._changed.wait_for(lambda: number in self._partial.ranges.received or self._stop.is_set())
         if self._stop.is_set():
             raise Stopped
-        return self._partial.read(number, buffer)
 
 
 def free_bytes(place: Place) -> int:

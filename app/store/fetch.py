@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import random
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from http.client import HTTPResponse
+from typing import Protocol
+from urllib.parse import urljoin
 
 from app.errors import HubError, WrongBytes
 from app.store.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
 from app.store.ranges import Identity
-
-if TYPE_CHECKING:
-    import httpx2
+from app.store.wire import Failures, Wire, origin
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
 # What a signed address answers once it has expired, by its host.
 _EXPIRED = frozenset({401, 403, 404, 410})
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
-_CONNECT_S, _READ_S = 10.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,52 +58,39 @@ class Fetcher:
 
     def __init__(
         self,
-        client: httpx2.Client,
+        wire: Wire,
         source: Source,
         identity: Identity,
         stop: threading.Event,
         say: Callable[[str], None],
     ) -> None:
-        self._client = client
+        self._wire = wire
         self._source = source
         self._identity = identity
         self._stop = stop
         self._say = say
         self._lock = threading.Lock()
         self._address: Address | None = None
-        self._open: set[Any] = set()
 
     def abort(self) -> None:
         """Ends reads that wait for a server; `stop` is set."""
-        with self._lock:
-            for stream in self._open:
-                # Closed meanwhile: then nobody reads from it
-                with suppress(OSError):
-                    stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        self._wire.abort()
 
-    @contextmanager
-    def _abortable(self, response: httpx2.Response) -> Iterator[None]:
-        stream = response.extensions["network_stream"]
-        with self._lock:
-            self._open.add(stream)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open.discard(stream)
+    def pieces(self, start: int, stop: int, block: int, buffer: memoryview) -> Iterator[memoryview]:
+        """Bytes [start, stop) of the file as they come in, none of the pieces across a multiple of `block`.
 
-    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Bytes [start, stop) of the file in pieces of any size, through any number of connections.
-
-        Raises HubError when `TRIES` requests in a row brought nothing, WrongBytes for a server that has another
-        size than announced, Stopped.
+        Through any number of connections; each piece is good until the next is asked for. Raises HubError when
+        `TRIES` requests in a row brought nothing, WrongBytes for a server that has another size than announced,
+        Stopped.
         """
         attempt = 0
         while start < stop:
             try:
-                for chunk in self._request(start, stop):
-                    start, attempt = start + len(chunk), 0
-                    yield chunk
+                with self._response(start, stop) as response:
+                    while start < stop:
+                        count = self._receive(response, buffer[: min(stop - start, block - start % block)])
+                        start, attempt = start + count, 0
+                        yield buffer[:count]
             except _Again as again:
                 attempt += 1
                 self._wait(attempt, again)
@@ -132,43 +116,40 @@ class Fetcher:
                 self._address = self._source.address(self._identity)
             return self._address
 
-    def _request(self, start: int, stop: int) -> Iterator[bytes]:
-        import httpx2
-
+    @contextmanager
+    def _response(self, start: int, stop: int) -> Iterator[HTTPResponse]:
+        """The answer to a range, at the end of all redirects and looked at."""
         address = self._where()
         url = address.url
+        for _ in range(_HOPS):
+            with self._in_words(), self._wire.get(url, _headers(url, address, start, stop)) as response:
+                if response.status in _REDIRECTS and "Location" in response.headers:
+                    url = urljoin(url, response.headers["Location"])
+                    continue
+                self._check(response, start, stop)
+                yield response
+                return
+        raise HubError(f"{self._identity.path}: more than {_HOPS} redirects.")
+
+    def _receive(self, response: HTTPResponse, into: memoryview) -> int:
+        if self._stop.is_set():
+            raise Stopped
+        count = response.readinto(into)
+        if not count:
+            raise _Again("the connection ended early")
+        return count
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
         try:
-            for _ in range(_HOPS):
-                headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-                if origin(url) == origin(address.home):
-                    headers |= dict(address.headers)
-                with self._client.stream("GET", url, headers=headers, timeout=_timeout()) as response:
-                    if response.status_code in _REDIRECTS and "Location" in response.headers:
-                        url = urljoin(url, response.headers["Location"])
-                        continue
-                    with self._abortable(response):
-                        self._check(response, start, stop)
-                        yield from self._body(response, stop - start)
-                    return
-            raise HubError(f"{self._identity.path}: more than {_HOPS} redirects.")
-        except (httpx2.TransportError, OSError) as error:
+            yield
+        except Failures as error:
             if self._stop.is_set():
                 raise Stopped from None
             raise _Again(f"the connection failed ({str(error) or type(error).__name__})") from None
 
-    def _body(self, response: httpx2.Response, length: int) -> Iterator[bytes]:
-        for chunk in response.iter_raw():
-            if self._stop.is_set():
-                raise Stopped
-            length -= len(chunk)
-            if length < 0:
-                raise _Again("the server sends more than it was asked for")
-            yield chunk
-        if length:
-            raise _Again("the connection ended early")
-
-    def _check(self, response: httpx2.Response, start: int, stop: int) -> None:
-        status, said = response.status_code, self._identity.size
+    def _check(self, response: HTTPResponse, start: int, stop: int) -> None:
+        status, said = response.status, self._identity.size
         if status in RETRIED:
             raise _Again(f"the server answers {status}", retry_after(response.headers.get("Retry-After")))
         if status in _EXPIRED:
@@ -187,13 +168,6 @@ class Fetcher:
             raise _Again("the server sends another range than it was asked for")
 
 
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host, port: what a token is for."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _timeout() -> httpx2.Timeout:
-    import httpx2
-
-    return httpx2.Timeout(_READ_S, connect=_CONNECT_S)
+def _headers(url: str, address: Address, start: int, stop: int) -> dict[str, str]:
+    headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+    return headers | dict(address.headers) if origin(url) == origin(address.home) else headers

@@ -7,13 +7,11 @@ import os
 import threading
 import zlib
 from pathlib import Path
-from types import TracebackType
 
-from app.errors import DiskFull, StoreError
+from app.store.digest import Hash
+from app.store.disk import in_words
 from app.store.places import Place
 from app.store.ranges import BLOCK, Identity, Ranges, line, parse
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def received_of(place: Place) -> Ranges | None:
@@ -28,7 +26,7 @@ class Partial:
     """Open for its one writer, who holds the lock. `inherited` are blocks that an earlier run wrote, not yet checked;
     `replaced` says that what lay there was another version.
 
-    `write` may be called by several threads, each with blocks of its own.
+    Several threads may write, each to blocks of its own.
     """
 
     def __init__(self, place: Place, identity: Identity, block: int = BLOCK) -> None:
@@ -60,35 +58,42 @@ class Partial:
         os.close(self._file)
         os.close(self._journal)
 
-    def write(self, number: int, data: bytearray | memoryview) -> None:
-        """A whole block: first the bytes, then the line that says so. Raises DiskFull or StoreError."""
+    def write(self, at: int, data: memoryview) -> None:
+        """Some bytes of a block. Raises DiskFull or StoreError, as all that follow."""
         with in_words(self._path):
-            at, rest = number * self.ranges.block, memoryview(data)
-            while rest:
-                written = os.pwrite(self._file, rest, at)
-                at, rest = at + written, rest[written:]
-            checksum = zlib.crc32(data)
-            text = line(number, checksum)
+            while data:
+                written = os.pwrite(self._file, data, at)
+                at, data = at + written, data[written:]
+
+    def complete(self, number: int, checksum: int) -> None:
+        """All bytes of a block are written: the line that says so."""
+        text = line(number, checksum)
+        with in_words(self._path):
             if os.write(self._journal, text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with self._lock:
             self.ranges.received[number] = checksum
-            self.bytes_received += len(data)
+            self.bytes_received += self.ranges.length(number)
 
-    def read(self, number: int, into: bytearray) -> memoryview | None:
-        """A block that was received; None, and it is missing again, where the disk holds something else."""
-        length = self.ranges.length(number)
-        view = memoryview(into)[:length]
+    def add_to(self, whole: Hash, number: int, buffer: memoryview) -> Hash | None:
+        """The checksum of the file with a received block added to it, read by way of `buffer`.
+
+        None, and the block is missing again, where the disk holds something else.
+        """
+        start, checksum = number * self.ranges.block, 0
+        at, end = start, start + self.ranges.length(number)
+        longer, doubtful = whole.copy(), number in self.inherited
         with in_words(self._path):
-            whole = os.preadv(self._file, [view], number * self.ranges.block) == length
-        if number in self.inherited:
-            whole = whole and zlib.crc32(view) == self.ranges.received[number]
-            self.inherited.discard(number)
-        if whole:
-            return view
+            while at < end and (count := os.preadv(self._file, [buffer[: end - at]], at)):
+                longer.update(buffer[:count])
+                checksum = zlib.crc32(buffer[:count], checksum) if doubtful else 0
+                at += count
+        self.inherited.discard(number)
+        if at == end and (not doubtful or checksum == self.ranges.received[number]):
+            return longer
         with self._lock:
             del self.ranges.received[number]
-            self.bytes_received -= length
+            self.bytes_received -= end - start
         return None
 
     def sync(self) -> None:
@@ -96,26 +101,6 @@ class Partial:
         with in_words(self._path):
             os.ftruncate(self._file, self.ranges.identity.size)
             os.fsync(self._file)
-
-
-class in_words:
-    """Maps what the file system says; raises DiskFull or StoreError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        if not isinstance(error, OSError):
-            return
-        if error.errno in _NO_ROOM:
-            raise DiskFull(
-                f"{self._path}: no room is left on the disk ({error.strerror}). What was received is kept: "
-                "make room and pull again to go on."
-            ) from None
-        raise StoreError(f"{self._path}: {error.strerror}.") from None
 
 
 def _open(path: Path, more: int = 0) -> int:

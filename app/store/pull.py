@@ -19,10 +19,9 @@ from app.store.partial import received_of
 from app.store.places import Place
 from app.store.progress import Emit, Event
 from app.store.ranges import Identity
+from app.store.wire import Wire
 
 if TYPE_CHECKING:
-    import httpx2
-
     from app.store.hub import Hub, Listing
 
 # Left free besides what is fetched: a full disk breaks more than a pull.
@@ -141,14 +140,12 @@ class Puller:
                 self._note(wanted.repo, f"{wanted.repo}: complete here; not compared with the Hub (HF_HUB_OFFLINE)")
                 done += here
         self.check_disk(plans)
-        import httpx2  # late: a gateway looks at what an entry needs, and most never pull
-
-        with httpx2.Client() as client:
+        with Wire() as wire:
             for plan in plans:
                 for note in plan.notes:
                     self._note(plan.wanted.repo, note)
                 for identity in plan.files:
-                    self._one(identity, client, update)
+                    self._one(identity, wire, update)
                 paths = [Place(self._models_dir, f.repo, f.path).final for f in plan.files]
                 check_headers(paths)
                 done += paths
@@ -182,7 +179,7 @@ class Puller:
                 f"free, and there are {free / 1e9:.2f} GB. Make room, or point models_dir elsewhere."
             )
 
-    def _one(self, identity: Identity, client: httpx2.Client, update: bool) -> None:
+    def _one(self, identity: Identity, wire: Wire, update: bool) -> None:
         place = Place(self._models_dir, identity.repo, identity.path)
         place.prepare()
 
@@ -193,7 +190,7 @@ class Puller:
 
         with locked(place.lock, waiting):
             if not self._is_here(place, identity, update) and not self._use_cached(place, identity):
-                download(place, identity, self._hub, client, self._emit)
+                download(place, identity, self._hub, wire, self._emit)
         self._emit(Event("done", identity.path, identity.size, identity.size))
 
     def _is_here(self, place: Place, identity: Identity, update: bool) -> bool:

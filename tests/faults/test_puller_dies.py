@@ -19,12 +19,13 @@ from app.store.places import Place
 from app.store.ranges import Identity
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_hub.repos import File
+from tests.support.puller import PIECES
 
 ROOT = Path(__file__).parents[2]
 BLOCK, WORKERS = 1 << 13, 2
 CONTENT = os.urandom(BLOCK * 40 + 77)
-# Every block is written and journaled; then come a truncate, a sync, a rename and the record.
-CALLS = 41 * 2 + 12
+# Every block is written in pieces and journaled; then come a truncate, a sync, a rename and the record.
+CALLS = 41 * (PIECES + 2) + 12
 
 kills = st.lists(st.tuples(st.integers(1, CALLS), st.booleans()), min_size=1, max_size=4)
 

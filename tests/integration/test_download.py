@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 import app.store.fetch
 from app.errors import DiskFull, HubError, WrongBytes
 from app.store.download import download
+from app.store.fetch import Address
 from app.store.partial import received_of
 from app.store.places import Place
 from app.store.progress import Event
 from app.store.ranges import RUN, Identity
+from app.store.wire import Wire
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.repos import File
 from tests.support.puller import Direct
@@ -45,14 +46,14 @@ class Pull:
         return Identity("org/m", PATH, **(found | changed))
 
     def run(self, identity: Identity | None = None, workers: int = 3) -> None:
-        with httpx2.Client(trust_env=False) as client:
+        with Wire() as wire:
             url = f"{self.hub.bytes_url}/org/m/{self.repo.head}/{PATH}"
             source = Direct(url)
             download(
                 self.place,
                 identity or self.identity(),
                 source,
-                client,
+                wire,
                 self.events.append,
                 block=BLOCK,
                 workers=workers,
@@ -172,6 +173,35 @@ def test_a_size_that_is_a_lie_is_said(pull: Pull, lie: int) -> None:
     assert not pull.place.final.exists()
 
 
+class _ByTheHub:
+    """An address at the Hub itself, which sends every request on to the host of the bytes."""
+
+    def __init__(self, hub: FakeHub, revision: str) -> None:
+        self._url, self._home = f"{hub.url}/org/m/resolve/{revision}/{PATH}", hub.url
+
+    def address(self, identity: Identity) -> Address:
+        return Address(self._url, self._home, (("Authorization", "Bearer hf_secret"),))
+
+
+def test_a_redirect_to_another_host_carries_no_token(pull: Pull) -> None:
+    """Of each range anew: the Hub gets the token, the host of the bytes never."""
+    with Wire() as wire:
+        source = _ByTheHub(pull.hub, pull.repo.head)
+        download(pull.place, pull.identity(), source, wire, pull.events.append, block=BLOCK)
+    assert pull.place.final.read_bytes() == CONTENT
+    assert {asked.token for asked in pull.hub.asked} == {"Bearer hf_secret"}
+    assert len(pull.hub.fetched) == len(pull.hub.asked) == 4 and {asked.token for asked in pull.hub.fetched} == {None}
+
+
+@pytest.mark.parametrize("location", ["/org/m/resolve/main/round", "file:///etc/passwd", "http://host:port/"])
+def test_a_redirect_that_leads_nowhere_is_said(pull: Pull, location: str) -> None:
+    """Round and round, to a file of this machine, or to no address at all."""
+    pull.hub.page_faults.append(Fault(status=302, location=location, stays=True))
+    with Wire() as wire, pytest.raises(HubError, match=r"more than 5 redirects|the connection failed \("):
+        download(pull.place, pull.identity(), _ByTheHub(pull.hub, "main"), wire, pull.events.append, block=BLOCK)
+    assert not pull.place.final.exists()
+
+
 def test_a_server_without_ranges_is_said(pull: Pull) -> None:
     pull.hub.order(PATH, Fault(whole=True, stays=True))
     with pytest.raises(HubError, match="ignores ranges"):
@@ -228,6 +258,7 @@ def test_another_revision_with_the_same_bytes_is_gone_on_with(pull: Pull) -> Non
 
 
 def test_a_disk_that_fills_up_is_said_and_what_arrived_is_kept(pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A block is one piece here
     real, room = os.pwrite, [10]
 
     def pwrite(*args: Any) -> int:

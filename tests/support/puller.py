@@ -1,8 +1,8 @@
 """`python -m tests.support.puller JSON`: downloads one file, and kills itself at a point that was asked for.
 
-`kill_at` counts the system calls that matter, each of them a point between two states on disk: writes of blocks, lines
-of the journal, syncs, renames. `torn` does half of that call first, where it is a write. The bytes that were received
-are counted in `counted`, a file, since nothing else of this process survives.
+A block comes in several pieces. `kill_at` counts the system calls that matter, each of them a point between two states
+on disk: writes of pieces, lines of the journal, syncs, renames. `torn` does half of that call first, where it is a
+write. The bytes that were received are counted in `counted`, a file, since nothing else of this process survives.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
+import app.store.download
 from app.store.download import download
 from app.store.fetch import Address
 from app.store.places import Place
 from app.store.ranges import Identity
+from app.store.wire import Wire
+
+# Of a block, each of them a write
+PIECES = 3
 
 
 class Direct:
@@ -65,10 +68,11 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     place = Place(Path(order["models_dir"]), order["identity"]["repo"], order["identity"]["path"])
     place.prepare()
+    app.store.download.PIECE = order["block"] // PIECES
     mine_the_calls(order["kill_at"], order["torn"], order["counted"])
-    with httpx2.Client(trust_env=False) as client:
+    with Wire() as wire:
         identity = Identity(**order["identity"])
-        download(place, identity, Direct(order["url"]), client, lambda _: None, block=order["block"], workers=2)
+        download(place, identity, Direct(order["url"]), wire, lambda _: None, block=order["block"], workers=2)
 
 
 if __name__ == "__main__":

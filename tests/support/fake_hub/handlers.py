@@ -59,7 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(status, json.dumps({"error": message or code}).encode(), **headers)
 
     def refuse(self, fault: Fault) -> None:
-        more = {"Retry_After": fault.retry_after} if fault.retry_after else {}
+        said = {"Retry_After": fault.retry_after, "Location": fault.location}
+        more = {name: value for name, value in said.items() if value is not None}
         self.fail(fault.status or 500, fault.code or "", **more)
 
 

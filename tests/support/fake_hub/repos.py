@@ -16,14 +16,15 @@ Content = bytes | Path
 class Fault:
     """What the next request for a file's bytes meets; one request uses one fault up, unless it `stays`.
 
-    `cut`: the connection ends after so many bytes of the body. `status`: this instead of bytes, with `retry_after`
-    and `code` (X-Error-Code). `flip`: the byte at this offset of the file is wrong. `rate`: bytes a second.
+    `cut`: the connection ends after so many bytes of the body. `status`: this instead of bytes, with `retry_after`,
+    `location` and `code` (X-Error-Code). `flip`: the byte at this offset of the file is wrong. `rate`: bytes a second.
     `whole`: Range is ignored and the answer is 200 from the first byte.
     """
 
     cut: int | None = None
     status: int | None = None
     retry_after: str | None = None
+    location: str | None = None
     code: str | None = None
     flip: int | None = None
     rate: float | None = None

@@ -1,0 +1,31 @@
+"""What the file system says, in words."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from types import TracebackType
+
+from app.errors import DiskFull, StoreError
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class in_words:
+    """Maps what the file system says; raises DiskFull or StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if not isinstance(error, OSError):
+            return
+        if error.errno in _NO_ROOM:
+            raise DiskFull(
+                f"{self._path}: no room is left on the disk ({error.strerror}). What was received is kept: "
+                "make room and pull again to go on."
+            ) from None
+        raise StoreError(f"{self._path}: {error.strerror}.") from None
