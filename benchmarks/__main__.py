@@ -1,7 +1,10 @@
-"""`make bench`: prints a table. Nothing here is asserted: machines differ, and shared ones differ by the minute."""
+"""`make bench`, or `python -m benchmarks NAME...`: prints tables. Nothing here is asserted: machines differ, and shared
+ones differ by the minute.
+"""
 
 from __future__ import annotations
 
+import argparse
 import platform
 import subprocess
 import sys
@@ -12,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import relay, startup
+from benchmarks import pull, relay, startup
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,11 +28,11 @@ def _llama_server() -> str:
 
 
 class _Report:
-    """Rows of: what, the gateway's figure, the yardstick's, the target, and whether it is met."""
+    """Rows of: what, our figure, the yardstick's, the target, and whether it is met."""
 
-    def __init__(self, title: str, yardstick: str) -> None:
+    def __init__(self, title: str, yardstick: str, ours: str = "gateway") -> None:
         self.table = Table(title=title, title_justify="left")
-        for name in ("", "gateway", yardstick, "ratio"):
+        for name in ("", ours, yardstick, "ratio"):
             self.table.add_column(name, justify="right" if name else "left")
         self.table.add_column("target")
 
@@ -98,7 +101,39 @@ def _startup(folder: Path) -> Table:
     return report.table
 
 
+def _pull(folder: Path) -> Table:
+    ours, theirs = pull.measure(folder)
+    title = f"Pulling {pull.GIGABYTES} GB in {pull.SHARDS} shards, hashed, from a Hub on loopback"
+    report = _Report(title, "curl", "pull")
+    ratio = ours.rate / theirs.rate if theirs else None
+    report.row(
+        "rate",
+        f"{ours.rate / 1e6:,.0f} MB/s",
+        f"{theirs.rate / 1e6:,.0f} MB/s" if theirs else "",
+        f"{ratio:.2f}x" if ratio else "",
+        ">= 0.8x" if ratio else "",
+        ratio is None or ratio >= 0.8,
+    )
+    report.row("CPU per gigabyte", f"{ours.cpu_per_gb:.2f} s", f"{theirs.cpu_per_gb:.2f} s" if theirs else "", "")
+    report.row(
+        "most resident memory",
+        f"{ours.peak_rss / 1e6:.0f} MB",
+        f"{theirs.peak_rss / 1e6:.0f} MB" if theirs else "",
+        target="< 150 MB",
+        met=ours.peak_rss < 150e6,
+    )
+    return report.table
+
+
+_ALL = {"relay": _relay, "startup": _startup, "pull": _pull}
+
+
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Prints tables; without a name all of them.")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=", ".join(_ALL))
+    names = parser.parse_args().names or list(_ALL)
+    if unknown := [name for name in names if name not in _ALL]:
+        parser.error(f"there is no {unknown[0]}; there are {', '.join(_ALL)}")
     console = Console()
     load = psutil.getloadavg()[0]
     console.print(
@@ -106,8 +141,8 @@ def main() -> int:
         f"Python {platform.python_version()}"
     )
     with tempfile.TemporaryDirectory() as scratch:
-        console.print(_relay(Path(scratch)))
-        console.print(_startup(Path(scratch)))
+        for name in names:
+            console.print(_ALL[name](Path(scratch)))
     return 0
 
 
