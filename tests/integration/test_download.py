@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import app.store.fetch
-from app.errors import DiskFull, HubError, WrongBytes
+from app.errors import DiskFull, HubError, StoreError, WrongBytes
 from app.store.download import download
 from app.store.fetch import Address
 from app.store.partial import received_of
@@ -85,6 +86,35 @@ def test_a_file_arrives_whole_and_is_recorded(pull: Pull) -> None:
     assert not pull.place.part.exists() and not pull.place.journal.exists()
     assert pull.hub.sent[PATH] == len(CONTENT)
     assert pull.events[0].kind == "start" and pull.events[-1].received == len(CONTENT)
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synced, renamed, and the folder synced: power loss leaves a whole file under its name, or none."""
+    steps: list[str] = []
+    real = {"fsync": os.fsync, "replace": os.replace}
+
+    def noted(name: str) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            steps.append(name)
+            return real[name](*args, **more)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, noted(name))
+    pull.run()
+    assert steps[:3] == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("which", ["part", "journal"])
+def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(pull: Pull, tmp_path: Path, which: str) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    link: Path = getattr(pull.place, which)
+    link.symlink_to(outside)
+    with suppress(StoreError):
+        pull.run()
+    assert outside.read_bytes() == b"mine" and not pull.place.final.is_symlink()
 
 
 def test_several_ranges_are_in_flight_at_once(pull: Pull) -> None:

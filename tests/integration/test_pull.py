@@ -404,6 +404,20 @@ def test_what_an_update_replaces_is_no_room_saved(here: Here) -> None:
         here.puller(free=lambda _: 0).pull([WANTED], update=True)
 
 
+def test_the_environment_tells_token_and_cache(here: Here) -> None:
+    """HF_TOKEN opens what is gated; what HF_HOME's cache holds is used from there, and nothing is fetched."""
+    here.repo.gated, here.repo.allowed = True, {"hf_good"}
+    name = f"hf:{REPO}:UD-Q2_K_XL"
+    refused = _command(here, "pull", name, HF_TOKEN="hf_other")
+    assert refused.returncode == 1 and "has not accepted" in refused.stderr and "hf_other" not in refused.stderr
+    cache = here.folder / "home" / "hub"
+    snapshot_download(REPO, endpoint=here.hub.url, token="hf_good", cache_dir=cache, allow_patterns="*Q2*")
+    here.hub.fetched.clear()
+    done = _command(here, "pull", name, HF_TOKEN="hf_good")
+    assert done.returncode == 0 and done.stderr.count("used in place from the Hub's cache") == 3, done.stderr
+    assert here.has(Q2) and not here.hub.fetched
+
+
 def test_offline_nothing_is_asked(here: Here) -> None:
     """What is complete is enough; what is not is said."""
     name = f"hf:{REPO}:UD-Q2_K_XL"
