@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPResponse
 from typing import Protocol
 from urllib.parse import urljoin
@@ -127,9 +127,16 @@ class Fetcher:
                     url = urljoin(url, response.headers["Location"])
                     continue
                 self._check(response, start, stop)
+                self._remember(address, url)
                 yield response
                 return
         raise HubError(f"{self._identity.path}: more than {_HOPS} redirects.")
+
+    def _remember(self, address: Address, url: str) -> None:
+        """Where a redirect has led to is asked at once from now on, until that has expired."""
+        with self._lock:
+            if self._address is address:
+                self._address = replace(address, url=url)
 
     def _receive(self, response: HTTPResponse, into: memoryview) -> int:
         if self._stop.is_set():

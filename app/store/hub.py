@@ -115,7 +115,8 @@ class Hub:
             raise WrongBytes(
                 f"{identity.path}: the Hub lists {identity.size} bytes and announces {found.size} where they lie."
             )
-        return Address(found.location, self.endpoint, self._credentials)
+        # Of a xet-backed file what HEAD is sent on to need not serve bytes: there the GETs are sent on (see ADR 0001)
+        return Address(found.location if found.xet_file_data is None else url, self.endpoint, self._credentials)
 
     def search(self, text: str, limit: int) -> list[Found]:
         """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""

@@ -214,13 +214,23 @@ class _ByTheHub:
 
 
 def test_a_redirect_to_another_host_carries_no_token(pull: Pull) -> None:
-    """Of each range anew: the Hub gets the token, the host of the bytes never."""
+    """The Hub gets the token, the host of the bytes never; and the Hub is not asked again for every range."""
     with Wire() as wire:
         source = _ByTheHub(pull.hub, pull.repo.head)
         download(pull.place, pull.identity(), source, wire, pull.events.append, block=BLOCK)
     assert pull.place.final.read_bytes() == CONTENT
     assert {asked.token for asked in pull.hub.asked} == {"Bearer hf_secret"}
-    assert len(pull.hub.fetched) == len(pull.hub.asked) == 4 and {asked.token for asked in pull.hub.fetched} == {None}
+    assert len(pull.hub.fetched) == 4 and {asked.token for asked in pull.hub.fetched} == {None}
+
+
+def test_where_a_redirect_led_to_is_asked_directly_until_it_has_expired(pull: Pull) -> None:
+    """A signed address ends some day: then the Hub gives a new one."""
+    pull.hub.order(PATH, Fault(), Fault(status=403), Fault(), Fault())
+    with Wire() as wire:
+        source = _ByTheHub(pull.hub, pull.repo.head)
+        download(pull.place, pull.identity(), source, wire, pull.events.append, block=BLOCK, workers=1)
+    assert pull.place.final.read_bytes() == CONTENT
+    assert len(pull.hub.asked) == 2 and len(pull.hub.fetched) == 5
 
 
 @pytest.mark.parametrize("location", ["/org/m/resolve/main/round", "file:///etc/passwd", "http://host:port/"])

@@ -223,6 +223,16 @@ def test_the_token_stays_with_the_hub(here: Here) -> None:
     assert here.hub.fetched and {asked.token for asked in here.hub.fetched} == {None}
 
 
+def test_a_xet_backed_file_comes_in_plain_ranges(here: Here) -> None:
+    """The Hub says that it is one; its bytes are asked for by GETs to the Hub, which sends them on, token and all."""
+    content = model(300_000)
+    here.hub.add("org/xet", {"m.gguf": File(content, xet=True)})
+    [file] = here.pull(Wanted("org/xet"), token="hf_secret")
+    assert file.read_bytes() == content
+    assert not any("xet-read-token" in asked.path for asked in here.hub.asked)
+    assert {asked.token for asked in here.hub.fetched} == {None}
+
+
 def test_the_hub_itself_may_be_busy(here: Here) -> None:
     """Retry-After is what is waited."""
     waits: list[float] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from .repos import Fault, File, Repo
+from .repos import XET_HASH, Fault, File, Repo
 
 if TYPE_CHECKING:
     from .hub import FakeHub
@@ -149,18 +149,21 @@ class Pages(_Handler):
         if file is None:
             return self.fail(404, "EntryNotFound", "Entry not found", X_Repo_Commit=commit)
         said_size = file.size if file.said_size is None else file.said_size
+        route = f"{self.hub.url}/api/models/{name}/xet-read-token/{commit}"
+        xet = {"X_Xet_Hash": XET_HASH, "X_Xet_Refresh_Route": route} if file.xet else {}
         return self.answer(
             302,
-            Location=f"{self.hub.bytes_url}/{name}/{commit}/{quote(path)}?signature=1",
+            Location=f"{self.hub.bytes_url}/{name}/{commit}/{quote(path)}?signature={self.command}",
             X_Repo_Commit=commit,
             X_Linked_Etag=f'"{file.sha256}"',
             X_Linked_Size=str(said_size),
             ETag=f'"{file.sha256}"',
+            **xet,
         )
 
 
 class Bytes(_Handler):
-    """Another host: it has never heard of tokens."""
+    """Another host: it has never heard of tokens. Of a xet-backed file it takes no address that was given for HEAD."""
 
     def do_GET(self) -> None:
         from .hub import Asked
@@ -171,6 +174,8 @@ class Bytes(_Handler):
         start = int(found[1]) if found else 0
         stop = min(int(found[2]) + 1 if found and found[2] else file.size, file.size)
         self.hub.fetched.append(Asked(self.command, path, self.token, start, stop))
+        if file.xet and urlsplit(self.path).query == "signature=HEAD":
+            return self.answer(403)
         fault = self.hub.next_fault(path)
         if fault.status is not None:
             return self.refuse(fault)

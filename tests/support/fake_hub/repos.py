@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 Content = bytes | Path
+XET_HASH = "1" * 64
 
 
 @dataclass
@@ -55,7 +56,7 @@ class File:
         """As the Hub's tree and paths-info have it."""
         size = self.size if self.said_size is None else self.said_size
         lfs = {"oid": self.sha256, "size": size, "pointerSize": 135}
-        xet = {"xetHash": "1" * 64} if self.xet else {}
+        xet = {"xetHash": XET_HASH} if self.xet else {}
         return {"type": "file", "path": path, "size": size, "oid": "0" * 40, "lfs": lfs, **xet}
 
 
