@@ -1,8 +1,8 @@
 """HTTP connections for bytes in bulk: the standard library's, which receives into a buffer of ours.
 
-Through httpx2 a pull took 4 s of CPU a gigabyte, three of them to carry pieces of 64 KiB through Python one by one
-under the interpreter's lock; this takes less than one. Kept alive, shared by threads, by way of the proxy that the
-environment names.
+Receiving a gigabyte from loopback in four threads takes 0.45 s of CPU this way, and 1.6 s through httpx2, which hands
+every 64 KiB through Python, under the interpreter's lock. Connections are kept alive, shared by threads, and led
+through the proxy that the environment names.
 """
 
 from __future__ import annotations
