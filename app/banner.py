@@ -90,6 +90,7 @@ models:
   #   target: {{repo: unsloth/GLM-4.7-GGUF, include: "*UD-Q2_K_XL*"}}
   #   draft: {{repo: unsloth/GLM-4.5-Air-GGUF, include: "*UD-Q4_K_XL*", device: "CUDA0,CUDA1", ctx_size: 16384}}
   #   speculation: auto    # or draft-simple (what a draft means by itself), ngram-mod, none, a list, ...
+  #   pull: on_demand      # the first request downloads what is not there
   #   device: CUDA0
   #   ctx_size: 16384
 

@@ -74,6 +74,8 @@ def _errors_in_shape(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's, for a body that is not even text
+            return await failed(request, InvalidBody(f"{error.detail}."))
         known, message = no_such_route(request.method, request.url.path, error.status_code, error.headers)
         return answer(request, message, known, error.headers)
 

@@ -33,8 +33,8 @@ class Here:
         self.gateway = make(models=entries, models_dir=str(self.models), env=hub_variables(hub, folder))
 
     def ask(self, method: str, path: str = "", **more: Any) -> httpx2.Response:
-        headers = self.gateway.admin
-        return self.gateway.client.request(method, f"/admin/pulls{path}", headers=headers, **more)
+        more.setdefault("headers", self.gateway.admin)
+        return self.gateway.client.request(method, f"/admin/pulls{path}", **more)
 
     def start(self, **body: Any) -> dict[str, Any]:
         answer = self.ask("POST", json=body)
@@ -148,6 +148,12 @@ def test_what_cannot_be_pulled_is_refused_in_openais_shape(here: Here, body: Any
     error = refused.json()["error"]
     assert (refused.status_code, error["code"], error["type"]) == (status, code, "invalid_request_error")
     assert error["message"] and "param" in error and not here.hub.asked
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"name=glm"])
+def test_what_is_no_json_is_refused_in_the_same_shape(here: Here, content: bytes) -> None:
+    refused = here.ask("POST", content=content, headers=here.gateway.admin | {"content-type": "application/json"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_body")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/0"), ("DELETE", "/0"), ("GET", "/0/events")])
