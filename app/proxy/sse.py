@@ -2,7 +2,8 @@
 
 Sans-io. `feed` is called once a chunk on the hot path, so it does next to nothing: until the first token has
 passed it looks for one, afterwards it only keeps the last few KB. `usage` and `timings` are read off
-those at the end; they ride on the last chunks of a stream and near the end of a JSON body.
+those at the end; they ride on the last chunks of a stream and near the end of a JSON body. Anthropic's streams tell
+the prompt's tokens in their first event only, so what comes before the first token is kept as well.
 """
 
 from __future__ import annotations
@@ -40,17 +41,19 @@ class Usage:
 class Tap:
     """Feed it every chunk; `first_token_seen` turns true with the first generated text."""
 
-    __slots__ = ("_chunks", "_kept", "first_token_seen", "size")
+    __slots__ = ("_chunks", "_head", "_kept", "first_token_seen", "size")
 
     def __init__(self, *, first_token_seen: bool = False) -> None:
         self.first_token_seen = first_token_seen
         self.size = 0
+        self._head = b""
         self._chunks: deque[bytes] = deque()
         self._kept = 0
 
     def feed(self, chunk: bytes) -> None:
-        if not self.first_token_seen and _FIRST_TOKEN.search(chunk):
-            self.first_token_seen = True
+        if not self.first_token_seen:
+            self._head += chunk[: TAIL_BYTES - len(self._head)]
+            self.first_token_seen = _FIRST_TOKEN.search(chunk) is not None
         self.size += len(chunk)
         self._chunks.append(chunk)
         self._kept += len(chunk)
@@ -70,14 +73,14 @@ class Tap:
     def usage(self) -> Usage:
         """What the tail says of tokens; an answer that says nothing gives an empty Usage."""
         text = self.tail.decode("utf-8", "replace")
-        usage, timings = _last_object(text, '"usage":'), _last_object(text, '"timings":')
+        usage, timings = self._told_of_usage(text), _last_object(text, '"timings":')
         cached = _count(timings, "cache_n") or 0
         evaluated = _count(timings, "prompt_n")
         decoded = _count(timings, "predicted_n")
         tokens = _first(_count(usage, "completion_tokens", "output_tokens"), decoded)
         return Usage(
             prompt_tokens=_first(
-                _count(usage, "prompt_tokens", "input_tokens"),
+                _prompt(usage),
                 None if evaluated is None else evaluated + cached,
             ),
             completion_tokens=tokens,
@@ -86,6 +89,17 @@ class Tap:
             cached=_first(_count(timings, "cache_n"), _cached(usage)),
             decode=_seconds(timings, "predicted_ms") if tokens == decoded else None,
         )
+
+    def _told_of_usage(self, tail: str) -> dict[str, Any]:
+        """The last event's word, and of the prompt the first one's, in which what has come out is no count yet."""
+        last = _last_object(tail, '"usage":')
+        if b'"message_start"' not in self._head:
+            return last
+        # All of a stream that came in one chunk is its head as well.
+        head = self._head.decode("utf-8", "replace").partition("\n\n")[0]
+        first = _last_object(head, '"usage":')
+        prompt = {name: value for name, value in first.items() if name != "output_tokens"}
+        return prompt if last == first else prompt | last
 
 
 def _last_object(text: str, key: str) -> dict[str, Any]:
@@ -107,6 +121,12 @@ def _count(fields: dict[str, Any], *names: str) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
     return None
+
+
+def _prompt(usage: dict[str, Any]) -> int | None:
+    """Anthropic counts apart what came out of the cache."""
+    fresh = _count(usage, "prompt_tokens", "input_tokens")
+    return None if fresh is None else fresh + (_count(usage, "cache_read_input_tokens") or 0)
 
 
 def _cached(usage: dict[str, Any]) -> int | None:

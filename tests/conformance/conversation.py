@@ -1,13 +1,8 @@
-"""What all clients ask: the models' names, and a talk that shows a small model how a tool is called."""
+"""What all clients ask: among it a talk that shows a small model how a tool is called."""
 
 from __future__ import annotations
 
 from typing import Any
-
-# Slashes and a colon, as the Hub's names and Ollama's have.
-CHAT = "org/tiny:chat"
-EMBEDDER = "org/embedder"
-TOOLS = "org/speaker"
 
 SAID = [{"role": "user", "content": "Hello"}]
 CITIES = ("Paris", "Rome", "Oslo")

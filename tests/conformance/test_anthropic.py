@@ -7,19 +7,9 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.conformance.conversation import (
-    ANSWER,
-    ASKED,
-    CHAT,
-    DESCRIPTION,
-    SAID,
-    SCHEMA,
-    SHOWN,
-    TOOL,
-    TOOLS,
-    question,
-)
-from tests.support.gateway import Gateway
+from tests.conformance.conversation import ANSWER, ASKED, DESCRIPTION, SAID, SCHEMA, SHOWN, TOOL, question
+from tests.support.gateway import Gateway, eventually
+from tests.support.small_models import CHAT, SPEAKER
 
 MESSAGES: Any = SAID
 TOOL_PARAM: Any = {"name": TOOL, "description": DESCRIPTION, "input_schema": SCHEMA}
@@ -65,6 +55,18 @@ def test_a_stream(client: anthropic.Anthropic) -> None:
     assert (message.stop_reason, message.usage.output_tokens) == ("max_tokens", 8)
 
 
+def test_tokens_in_are_counted(client: anthropic.Anthropic, real: Gateway) -> None:
+    """By the gateway, for its limits and its usage: those out of the cache too, whole and streamed."""
+    counter = f'prompt_tokens_total{{alias="{CHAT}"}}'
+    prompt = client.messages.count_tokens(model=CHAT, messages=MESSAGES).input_tokens
+    before = real.metric(counter)
+    for stream in (False, True):
+        answer: Any = client.messages.create(model=CHAT, messages=MESSAGES, max_tokens=2, stream=stream)
+        if stream:
+            list(answer)
+    assert eventually(lambda: real.metric(counter) - before == 2 * prompt)
+
+
 def test_an_async_beta_stream(real: Gateway) -> None:
     """`?beta=true` and a beta header that nobody here knows change nothing."""
 
@@ -81,7 +83,7 @@ def test_an_async_beta_stream(real: Gateway) -> None:
 
 def test_tool_use(client: anthropic.Anthropic, speaking: Gateway) -> None:
     """A call as a block with its input, whole and streamed."""
-    body: Any = {"model": TOOLS, "messages": talk(), "tools": [TOOL_PARAM], "max_tokens": 60}
+    body: Any = {"model": SPEAKER, "messages": talk(), "tools": [TOOL_PARAM], "max_tokens": 60}
     with client.messages.stream(**body) as stream:
         streamed = stream.get_final_message()
     for answer in (client.messages.create(**body), streamed):

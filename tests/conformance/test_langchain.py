@@ -8,19 +8,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
-from tests.conformance.conversation import (
-    ANSWER,
-    ASKED,
-    CHAT,
-    CITIES,
-    EMBEDDER,
-    SHOWN,
-    TOOL,
-    TOOLS,
-    openai_tool,
-    question,
-)
+from tests.conformance.conversation import ANSWER, ASKED, CITIES, SHOWN, TOOL, openai_tool, question
 from tests.support.gateway import Gateway
+from tests.support.small_models import CHAT, EMBEDDER, SPEAKER
 
 NO_KEY = SecretStr("none")
 
@@ -69,7 +59,7 @@ def test_async_batch(real: Gateway) -> None:
 
 def test_tools(speaking: Gateway) -> None:
     """`bind_tools`, whole and in pieces."""
-    asked = model(speaking, TOOLS, limit=60).bind_tools([openai_tool()])
+    asked = model(speaking, SPEAKER, limit=60).bind_tools([openai_tool()])
     whole = asked.invoke(talk())
     pieces: Any = None
     for piece in asked.stream(talk()):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.conversation import CHAT, EMBEDDER, TOOLS, openai_messages, openai_tool
+from tests.conformance.conversation import openai_messages, openai_tool
 from tests.support.gateway import Gateway
+from tests.support.small_models import CHAT, EMBEDDER, SPEAKER
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".cache/litellm/bin/python"
@@ -19,7 +20,7 @@ OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "127.0.0.1", "PYT
 @pytest.mark.skipif(not PYTHON.exists(), reason="litellm is not installed; `make test` does it")
 def test_litellm(real: Gateway, tmp_path: Path) -> None:
     """As OpenAI, as Anthropic and as Ollama: whole, streamed, side by side, text, embeddings, tools, errors."""
-    speaker = TOOLS if TOOLS in real.settings["models"] else ""
+    speaker = SPEAKER if SPEAKER in real.settings["models"] else ""
     talk = json.dumps({"messages": openai_messages(), "tools": [openai_tool()]})
     script = Path(__file__).with_name("litellm_client.py")
     done = subprocess.run(

@@ -7,21 +7,9 @@ from typing import Any
 import ollama
 import pytest
 
-from tests.conformance.conversation import (
-    ANSWER,
-    ASKED,
-    CHAT,
-    CITIES,
-    EMBEDDER,
-    SAID,
-    SCHEMA,
-    SHOWN,
-    TOOL,
-    TOOLS,
-    openai_tool,
-    question,
-)
+from tests.conformance.conversation import ANSWER, ASKED, CITIES, SAID, SCHEMA, SHOWN, TOOL, openai_tool, question
 from tests.support.gateway import Gateway
+from tests.support.small_models import CHAT, EMBEDDER, SPEAKER
 
 FEW: Any = {"num_predict": 8, "temperature": 0}
 
@@ -86,7 +74,7 @@ def test_tools(client: ollama.Client, speaking: Gateway) -> None:
     """A call with its arguments as an object."""
     for stream in (False, True):
         asked: Any = client.chat(
-            model=TOOLS, messages=talk(), tools=[openai_tool()], stream=stream, options={"num_predict": 60}
+            model=SPEAKER, messages=talk(), tools=[openai_tool()], stream=stream, options={"num_predict": 60}
         )
         calls = [call for part in (asked if stream else [asked]) for call in part.message.tool_calls or []]
         assert [(call.function.name, call.function.arguments) for call in calls] == [(TOOL, {"city": ASKED})]

@@ -9,18 +9,9 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.conformance.conversation import (
-    ASKED,
-    CHAT,
-    CITIES,
-    EMBEDDER,
-    SAID,
-    TOOL,
-    TOOLS,
-    openai_messages,
-    openai_tool,
-)
+from tests.conformance.conversation import ASKED, CITIES, SAID, TOOL, openai_messages, openai_tool
 from tests.support.gateway import Gateway
+from tests.support.small_models import CHAT, EMBEDDER, SPEAKER
 
 MESSAGES: Any = SAID
 
@@ -103,7 +94,7 @@ def test_structured_output(client: openai.OpenAI) -> None:
 
 def test_tool_calls(client: openai.OpenAI, speaking: Gateway) -> None:
     """A call with id, name and arguments, whole and in pieces that the SDK puts together."""
-    body: Any = {"model": TOOLS, "messages": openai_messages(), "tools": [openai_tool()], "max_tokens": 60}
+    body: Any = {"model": SPEAKER, "messages": openai_messages(), "tools": [openai_tool()], "max_tokens": 60}
     whole = client.chat.completions.create(**body)
     assert whole.choices[0].finish_reason == "tool_calls"
     with client.chat.completions.stream(**body) as stream:

@@ -68,9 +68,9 @@ def _texts(count: int) -> list[str]:
     return pieces + ["".join(pair) for pair in _pairs(count - len(pieces))]
 
 
-def write_target(path: Path, *, seed: int = SEED) -> Path:
+def write_target(path: Path, *, seed: int = SEED, context: int = CONTEXT) -> Path:
     """The verifier: three blocks."""
-    return _write(path, TARGET_BLOCKS, Tokens(), seed)
+    return _write(path, TARGET_BLOCKS, Tokens(), seed, context=context)
 
 
 def write_draft(path: Path, *, seed: int = SEED) -> Path:
@@ -163,11 +163,20 @@ def write_not_gguf(path: Path) -> Path:
     return path
 
 
-def _write(path: Path, blocks: int, tokens: Tokens, seed: int = SEED, *, arch: str = "llama", split: int = 0) -> Path:
+def _write(
+    path: Path,
+    blocks: int,
+    tokens: Tokens,
+    seed: int = SEED,
+    *,
+    arch: str = "llama",
+    split: int = 0,
+    context: int = CONTEXT,
+) -> Path:
     writer = gguf.GGUFWriter(path, arch, split_max_tensors=split)
     writer.add_name(f"tiny {path.stem}")
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(blocks)
     writer.add_feed_forward_length(HIDDEN)

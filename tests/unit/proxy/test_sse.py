@@ -42,6 +42,29 @@ def test_first_token_is_the_first_non_empty_delta() -> None:
     assert tap.first_token_seen
 
 
+@pytest.mark.parametrize(("words", "at_once"), [(1, True), (1, False), (3000, False)])
+def test_anthropics_prompt_stands_in_the_first_event(words: int, at_once: bool) -> None:
+    """Cached tokens apart from the others, and out of the tail's reach when the answer is long."""
+    usage = {"cache_read_input_tokens": 131, "input_tokens": 1, "output_tokens": 0}
+    events = [
+        {"type": "message_start", "message": {"content": [], "usage": usage}},
+        *({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "word"}} for _ in range(words)),
+        {"type": "message_delta", "usage": {"output_tokens": words}},
+    ]
+    chunks = [b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n" for event in events]
+    tap = Tap()
+    for chunk in [b"".join(chunks)] if at_once else chunks:
+        tap.feed(chunk)
+    assert tap.usage() == Usage(prompt_tokens=132, completion_tokens=words, cached=131)
+
+
+def test_a_message_that_is_broken_off_counts_its_prompt_alone() -> None:
+    """How much came of it nobody has said."""
+    tap = Tap()
+    tap.feed(b'data: {"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":0}}}\n\n')
+    assert tap.usage() == Usage(prompt_tokens=7)
+
+
 def test_timings_alone_give_counts() -> None:
     """Without usage the prompt is what was evaluated plus what was cached; nothing drafted stays None."""
     tap = Tap()
