@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench llama-server clean
+.PHONY: run test clients check bench llama-server clean
 
 run: .venv/run.stamp
 	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
 
 test: .venv/test.stamp .cache/litellm.stamp check
 	$(BIN)/pytest
+
+# Real clients from the npm registry; without node it says what it skips.
+clients: .venv/test.stamp
+	scripts/run-clients $(BIN)/python
 
 check: .venv/test.stamp
 	$(BIN)/ruff check
@@ -37,4 +41,4 @@ llama-server:
 	@touch $@
 
 clean:
-	rm -rf .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache tests/clients/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
