@@ -90,6 +90,9 @@ class Settings(BaseSettings):
         1800, description="An engine that is not ready after so many seconds is given up, whatever it logs."
     )
     max_body_mb: Annotated[Float, Field(gt=0)] = Field(64, description="Largest request body, in MiB.")
+    body_timeout: Annotated[Float, Field(gt=0)] = Field(
+        300, description="Seconds that a request's body may take to arrive, then 408."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json otherwise."
     )

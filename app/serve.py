@@ -13,6 +13,9 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -20,6 +23,7 @@ from app import logs
 from app.access.hosts import is_loopback
 from app.access.keyring import Keyring
 from app.config import Settings, root_url
+from app.connections import ConnectionLimits, Connections, LimitedProtocol, affordable
 from app.errors import ConfigError
 from app.main import Gateway
 from app.proxy.relay import StreamAborted
@@ -72,6 +76,13 @@ class _Shutdown:
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._server.abort)
 
 
+def limited(settings: Settings) -> Any:
+    """What uvicorn makes a connection's protocol with."""
+    limits = ConnectionLimits(body_s=settings.body_timeout)
+    limits = replace(limits, connections=affordable(limits.connections))
+    return partial(LimitedProtocol, connections=Connections(limits))
+
+
 def refuse_strangers(settings: Settings, keys: Keyring) -> None:
     """Raises ConfigError where everybody on a network could use the models and nobody has said that they may."""
     if is_loopback(settings.host) or keys.required:
@@ -110,7 +121,7 @@ async def _serve(
         gateway.planner.binary()  # no engine is a message, not a failed start-up
     config = uvicorn.Config(
         gateway.app,
-        http="httptools",
+        http=limited(settings),
         ws="none",
         lifespan="on",
         access_log=False,

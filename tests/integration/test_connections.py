@@ -1,0 +1,327 @@
+"""Limits of one connection, on sockets: a server of this protocol alone, with limits that a test can wait for."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.connections import ConnectionLimits, Connections, LimitedProtocol
+
+LIMITS = ConnectionLimits(head_bytes=2000, head_s=0.4, body_s=0.4, unread_s=0.4, linger_s=0.4, connections=4)
+PATIENT = ConnectionLimits(head_bytes=2000, head_s=30, body_s=30, unread_s=30, linger_s=30, connections=4)
+OK = b"HTTP/1.1 200 OK"
+
+
+class World:
+    """The server, what its application did, and clients."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.connections = Connections(limits)
+        self.port = 0
+        self.bodies: list[bytes] = []
+        self.headers: list[Any] = []
+        self.left = 0
+        self.clients: list[Client] = []
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """`/early` answers without reading, `/flood` never stops, the rest says how much it has read."""
+        if scope["path"] != "/early" and not await self._read(receive):
+            self.left += 1
+            return
+        self.headers = list(scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while scope["path"] == "/flood":
+            if (await self._sent(send, receive)) == "http.disconnect":
+                self.left += 1
+                return
+        await send({"type": "http.response.body", "body": b"done", "more_body": False})
+
+    async def _read(self, receive: Any) -> bool:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            body, more = body + message["body"], message["more_body"]
+        self.bodies.append(body)
+        return True
+
+    async def _sent(self, send: Any, receive: Any) -> str:
+        gone = asyncio.ensure_future(receive())
+        sent = asyncio.ensure_future(send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True}))
+        await asyncio.wait({gone, sent}, return_when=asyncio.FIRST_COMPLETED)
+        await sent
+        if gone.done():
+            kind: str = gone.result()["type"]
+            return kind
+        gone.cancel()
+        return ""
+
+    async def open(self) -> "Client":
+        self.clients.append(Client(*await asyncio.open_connection("127.0.0.1", self.port)))
+        return self.clients[-1]
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Fails the test where it does not come true."""
+        async with asyncio.timeout(10):
+            while not true():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def sent(self, data: bytes) -> "Client":
+        self.writer.write(data)
+        await self.writer.drain()
+        return self
+
+    async def everything(self) -> bytes:
+        """To the end of the connection, which must come by itself."""
+        async with asyncio.timeout(10):
+            found = b""
+            try:
+                while part := await self.reader.read(65536):
+                    found += part
+            except ConnectionError:
+                pass
+            return found
+
+    async def ask(self) -> bytes:
+        """One request and the first bytes of its answer."""
+        await self.sent(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            return await self.reader.read(65536)
+
+
+def run(test: Callable[[World], Awaitable[None]], limits: ConnectionLimits = LIMITS) -> World:
+    """Serves while `test` lasts; whatever it opened must be closed or gone afterwards."""
+    world = World(limits)
+
+    async def main() -> None:
+        config = uvicorn.Config(
+            world.app, interface="asgi3", lifespan="off", access_log=False, log_config=None, ws="none"
+        )
+        config.load()
+        protocol = partial(LimitedProtocol, connections=world.connections)
+        factory: Any = partial(protocol, config=config, server_state=ServerState(), app_state={})
+        server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+        world.port = server.sockets[0].getsockname()[1]
+        try:
+            await test(world)
+        finally:
+            server.close()
+            for client in world.clients:
+                client.writer.transport.abort()
+            await world.until(lambda: repr(world.connections) == "<Connections 0 open, 0 idle>")
+
+    asyncio.run(main())
+    return world
+
+
+def refusal(answer: bytes) -> tuple[int, str]:
+    """Status and code of a whole answer; the body must be what its length says."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"connection: close" in head and b"content-length: %d" % len(body) in head
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+SLOW_HEAD, SLOW_BODY = b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize("beginning", [SLOW_HEAD, SLOW_BODY], ids=["head", "body"])
+def test_a_client_that_sends_byte_after_byte_is_told_and_closed(beginning: bytes) -> None:
+    """Every byte is in time, the request is not; others are answered meanwhile."""
+
+    async def test(world: World) -> None:
+        slow, other = await (await world.open()).sent(beginning), await world.open()
+
+        async def trickle() -> None:
+            for _ in range(200):
+                await slow.sent(b"a")
+                await asyncio.sleep(0.05)
+
+        trickling = asyncio.create_task(trickle())
+        assert (await other.ask()).startswith(OK)
+        assert refusal(await slow.everything()) == (408, "request_timeout")
+        trickling.cancel()
+        await asyncio.gather(trickling, return_exceptions=True)
+
+    run(test)
+
+
+@pytest.mark.parametrize("said", [b"", b"\r\n", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n\r\n"])
+def test_a_connection_that_asks_nothing_is_closed(said: bytes) -> None:
+    """At its beginning, and after an answer; an empty line is no request."""
+
+    async def test(world: World) -> None:
+        answer = await (await (await world.open()).sent(said)).everything()
+        assert answer == b"" or answer.startswith(OK)
+
+    run(test)
+
+
+@pytest.mark.parametrize("size", [300, 100_000])
+@pytest.mark.parametrize("where", ["line", "name", "value", "many"])
+def test_a_head_has_its_size(where: str, size: int) -> None:
+    """In one header or in many, in the line itself, whole or cut at any place."""
+    parts = {
+        "line": b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n" % (b"a" * size),
+        "name": b"GET / HTTP/1.1\r\nhost: x\r\n%s: v\r\n\r\n" % (b"a" * size),
+        "value": b"GET / HTTP/1.1\r\nhost: x\r\na: %s\r\n\r\n" % (b"v" * size),
+        "many": b"GET / HTTP/1.1\r\nhost: x\r\n%s\r\n" % (b"a: b\r\n" * (size // 6)),
+    }
+
+    async def test(world: World) -> None:
+        client = await world.open()
+        await client.sent(parts[where])
+        answer = await client.everything()
+        assert answer.startswith(OK) if size == 300 else refusal(answer) == (431, "headers_too_large")
+
+    run(test)
+
+
+def test_trailers_are_no_headers() -> None:
+    """What comes behind the body was there when nobody looked, and fills no memory."""
+    body = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n%s\r\n"
+
+    async def test(world: World) -> None:
+        assert OK in await (await (await world.open()).sent(body % (b"authorization: Bearer x\r\n"))).everything()
+        assert world.headers == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
+
+    run(test)
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"content-length: 4\r\ntransfer-encoding: chunked\r\n",
+        b"transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+        b"content-length: 4\r\ncontent-length: 40\r\n",
+        b"content-length: 4, 40\r\n",
+        b"content-length: +4\r\n",
+        b"content-length: 0x4\r\n",
+        b"content-length: -4\r\n",
+        b"content-length: 4 4\r\n",
+        b"content-length : 4\r\n",
+        b"content-length: 99999999999999999999\r\n",
+        b"transfer-encoding: xchunked\r\n",
+        b"transfer-encoding: chunked, identity\r\n",
+        b"transfer-encoding: identity\r\n",
+        b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
+        b"transfer-encoding:\r\n chunked\r\n",
+        b"x: a\r\n folded: b\r\n",
+        b" x: a\r\n",
+        b"x: a\n",
+        b"x: a\nhost: y\r\n",
+        b"x: a\rb\r\n",
+        b"x: a\x00b\r\n",
+        b"x y: a\r\n",
+        b"host: y\r\n",
+    ],
+)
+def test_a_request_that_two_servers_could_read_differently_is_refused(head: bytes) -> None:
+    """And with it the connection: nothing behind it is a request of anybody's."""
+
+    async def test(world: World) -> None:
+        client = await world.open()
+        await client.sent(b"POST / HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n" + SMUGGLED)
+        answer = await client.everything()
+        assert refusal(answer) == (400, "invalid_http")
+        assert answer.count(b"HTTP/1.1 4") == 1
+
+    assert run(test).headers == []
+
+
+@pytest.mark.parametrize("size", [b"g", b"-1", b"0x1", b"1 ", b"+1", b"ffffffffffffffffff", b"1\n"])
+def test_a_chunk_of_no_clear_size_ends_the_connection(size: bytes) -> None:
+    """The application never sees a whole body."""
+
+    async def test(world: World) -> None:
+        client = await world.open()
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        await client.sent(head + size + b"\r\na\r\n0\r\n\r\n" + SMUGGLED)
+        assert refusal(await client.everything()) == (400, "invalid_http")
+
+    assert run(test).bodies == []
+
+
+def test_garbage_behind_a_request_is_told_in_nobodys_answer() -> None:
+    """The connection ends; no second head stands within the first's answer."""
+
+    async def test(world: World) -> None:
+        client = await world.open()
+        await client.sent(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
+        await client.reader.read(1)
+        await client.sent(b"garbage\r\n\r\n")
+        assert b"HTTP/1.1 400" not in await client.everything()
+
+    assert run(test).left == 1
+
+
+def test_an_answer_before_the_body_is_seen_and_the_rest_thrown_away() -> None:
+    """A body of any length is not read to its end for that."""
+
+    async def test(world: World) -> None:
+        client = await world.open()
+        await client.sent(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n" + b"x" * 100_000)
+        assert (await client.everything()).startswith(OK)
+
+    assert run(test).bodies == []
+
+
+@pytest.mark.parametrize("cut", [0, 10, 60, 150, -1], ids=str)
+def test_an_offer_of_http_2_is_answered_in_http_1(cut: int) -> None:
+    """As curl --http2 and Java's client make it, cut anywhere: the body is the body, and the connection goes on."""
+    offer = b"host: x\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQ\r\n"
+    request = b"POST / HTTP/1.1\r\n" + offer + b"content-length: 35\r\n\r\n" + SMUGGLED
+
+    async def test(world: World) -> None:
+        client = await world.open()
+        await client.sent(request[:cut])
+        await asyncio.sleep(0.02)
+        await client.sent(request[cut:])
+        assert (await client.reader.read(65536)).startswith(OK)
+        assert (await client.ask()).startswith(OK)
+
+    assert run(test, PATIENT).bodies == [SMUGGLED, b""]
+
+
+def test_a_client_that_reads_nothing_is_cut() -> None:
+    """The application learns of it as of any that leaves, and others are answered meanwhile."""
+
+    async def test(world: World) -> None:
+        slow, other = await world.open(), await world.open()
+        await slow.sent(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await other.ask()).startswith(OK)
+        await world.until(lambda: world.left == 1)
+
+    run(test)
+
+
+def test_the_longest_idle_connection_makes_room() -> None:
+    """One in the midst of an answer never does, and where all are, a new one is told so."""
+
+    async def test(world: World) -> None:
+        idle = [await world.open() for _ in range(4)]
+        assert (await idle[0].ask()).startswith(OK)  # waits anew from here
+        fifth = await world.open()
+        assert await idle[1].everything() == b""
+        assert (await fifth.ask()).startswith(OK) and (await idle[0].ask()).startswith(OK)
+        busy = [idle[0], idle[2], idle[3], fifth]
+        for client in busy:
+            await client.sent(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
+            await client.reader.read(1)
+        assert refusal(await (await world.open()).everything()) == (503, "too_many_connections")
+
+    run(test, PATIENT)
