@@ -1,19 +1,21 @@
 """llama-server's error in the middle of a stream, found without parsing what passes.
 
 It sends one event and ends (b11434): `data: {"error":{...}}`, in Anthropic's dialect `event: error` and the inner
-object. Generated text cannot look like it: there quotes and line ends are escaped.
+object; builds of 2025 name the field so, `error: {...}`. Generated text cannot look like it: there quotes and line
+ends are escaped.
 """
 
 from __future__ import annotations
 
-_MARKS = (b'data: {"error"', b"event: error")
+_MARKS = (b'data: {"error"', b"event: error", b'error: {"')
+_FIELDS = (b"data:", b"error:")
 _END = b"\n\n"
 LARGEST_BYTES = 1 << 16
 
 
 def suspicious(chunk: bytes) -> bool:
     """Worth a closer look: it may hold an error, or end in the first bytes of one. Costs as good as nothing."""
-    return b'{"error"' in chunk or b"event: error" in chunk or not chunk.endswith(_END)
+    return b'{"error"' in chunk or b"event: error" in chunk or b'error: {"' in chunk or not chunk.endswith(_END)
 
 
 class Sieve:
@@ -45,7 +47,7 @@ class Sieve:
         if _END not in self.kept:
             return b"" if len(self.kept) > LARGEST_BYTES else None
         lines = self.kept.split(_END, 1)[0].split(b"\n")
-        return b"".join(line.removeprefix(b"data:") for line in lines if line.startswith(b"data:")).strip()
+        return b"".join(line.partition(b":")[2] for line in lines if line.startswith(_FIELDS)).strip()
 
 
 def _after_next(data: bytes, start: int) -> int:
