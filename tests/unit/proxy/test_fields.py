@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.proxy.fields import edited, fields_of, with_model
+from app.errors import InvalidBody
+from app.proxy.fields import MOST_FIELDS, edited, fields_of, with_model
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -71,3 +72,25 @@ def test_a_field_goes_with_one_comma(body: bytes, expected: bytes) -> None:
 def test_a_name_that_is_no_text_is_nobodys() -> None:
     """Half a surrogate pair in a key hinders nothing."""
     assert with_model(b'{"\\ud800": 1, "model": "x"}', "new") == b'{"\\ud800": 1, "model": "new"}'
+
+
+@pytest.mark.parametrize("value", [b"1,", b"[],", b'"",', b'{"a":[1]},', b"[[[[]]]],"])
+def test_a_body_of_nothing_but_small_values_is_read_at_once(value: bytes) -> None:
+    """A loop over them all would stop everybody else's streams for a minute; and it is read right."""
+    body = b'{"x":[' + value * 3_000_000 + b'1],"model":"x"}'
+    assert [field.name for field in fields_of(body)] == ["x", "model"]
+
+
+def test_fields_have_their_number() -> None:
+    """Told in words for a client."""
+    body = b'{"model":"x"' + b',"a":1' * MOST_FIELDS + b"}"
+    with pytest.raises(InvalidBody, match="more than 1000 fields"):
+        fields_of(body)
+    assert len(fields_of(body.replace(b',"a":1', b"", 1))) == MOST_FIELDS
+
+
+@pytest.mark.parametrize("body", [b'{"\xff": 1}', b"[]", b'{"a":1', b'{"\\ud800":' + b"[" * 100_000 + b"}"])
+def test_what_is_no_object_is_refused(body: bytes) -> None:
+    """Nothing but InvalidBody comes out of it."""
+    with pytest.raises(InvalidBody):
+        fields_of(body)
