@@ -15,7 +15,7 @@ from app.api.models import ModelRows
 from app.api.routes import GETS, HEALTH, OLLAMA, POSTS
 from app.api.surface import no_such_route
 from app.api.surfaces import Surfaces
-from app.errors import TandemError
+from app.errors import InvalidBody, TandemError
 from app.metrics import Metrics
 from app.proxy.body import ClientGone
 from app.scheduler.loop import Scheduler

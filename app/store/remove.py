@@ -10,10 +10,10 @@ from pathlib import Path
 
 from app.catalog import Catalog
 from app.errors import StoreError
+from app.store.disk import in_words
 from app.store.holders import holders
 from app.store.kept import Kept
 from app.store.locks import locked_if_free
-from app.store.partial import in_words
 from app.store.places import Place
 
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from app.errors import DiskFull, StoreError
 from app.store.digest import digest_of
+from app.store.disk import in_words
 from app.store.download import download, free_bytes
 from app.store.holders import holders
 from app.store.kept import Kept, Part
 from app.store.locks import locked
-from app.store.partial import in_words
 from app.store.places import Place
 from app.store.progress import Emit, Event, Verdict
 from app.store.ranges import Identity
+from app.store.wire import Wire
 
 if TYPE_CHECKING:
     from app.store.hub import Hub, Listing
@@ -129,7 +130,5 @@ class Verifier:
         return "repaired", why
 
     def _fetch(self, place: Place, identity: Identity, emit: Emit) -> None:
-        import httpx2
-
-        with httpx2.Client() as client:
-            download(place, identity, self._hub(), client, emit)
+        with Wire() as wire:
+            download(place, identity, self._hub(), wire, emit)
