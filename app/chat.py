@@ -45,7 +45,7 @@ def read_key(path: Path) -> str:
     """Raises ConfigError."""
     try:
         return path.expanduser().read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
         raise ConfigError([f"--key-file: {path}: cannot be read: {error}"]) from None
 
 

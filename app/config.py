@@ -40,8 +40,15 @@ Seconds = Annotated[Float, Field(ge=0)]
 def _xdg(variable: str, fallback: str) -> Path:
     root = os.environ.get(variable, "")
     # The XDG specification: a relative path there is invalid and to be ignored.
-    base = Path(root) if root.startswith("/") else Path.home() / fallback
-    return base / "llama-tandem"
+    return (Path(root) if root.startswith("/") else _expanded(Path("~") / fallback)) / "llama-tandem"
+
+
+def _expanded(path: Path) -> Path:
+    """Raises ConfigError where a leading `~` leads nowhere: a container's user may have no home."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError([f"{path}: there is no such home folder; write the path out, or set HOME"]) from None
 
 
 class Settings(BaseSettings):
@@ -188,7 +195,7 @@ def _read_dotenv(path: Path) -> dict[str, str]:
 def _find_file(explicit: Path | None, environment: Mapping[str, str]) -> Path | None:
     named = explicit or (Path(value) if (value := environment.get(f"{PREFIX}CONFIG")) else None)
     if named is not None:
-        named = named.expanduser()
+        named = _expanded(named)
         if not named.is_file():
             source = "--config" if explicit else f"{PREFIX}CONFIG"
             raise ConfigError([f"{source}: there is no file {named}"])
@@ -324,7 +331,7 @@ def _absolute(settings: Settings, sources: _Sources) -> Settings:
 
     def anchor(field: str, path: Path) -> Path:
         elsewhere = field in sources.overrides or f"{PREFIX}{field.upper()}" in sources.environment
-        return (Path.cwd() if elsewhere else beside) / path.expanduser()
+        return (Path.cwd() if elsewhere else beside) / _expanded(path)
 
     def files(entry: Any, key: str) -> Any:
         part = getattr(entry, key)

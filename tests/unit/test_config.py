@@ -82,6 +82,15 @@ def test_state_and_caches_follow_xdg(monkeypatch: pytest.MonkeyPatch, clean: Pat
     assert settings.cache_dir == Path.home() / ".cache/llama-tandem"
 
 
+def test_a_home_that_is_not_there_is_told_in_words(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a user of a container has none, and where a `~name` is nobody's."""
+    message = problems("models_dir: ~nobody-of-this-name/models", clean)
+    assert message == "~nobody-of-this-name/models: there is no such home folder; write the path out, or set HOME"
+    monkeypatch.setenv("HOME", "~")  # what expanduser is left with where nothing knows the user
+    with pytest.raises(ConfigError, match=r"~/.local/state: there is no such home folder"):
+        load_settings()
+
+
 @pytest.mark.parametrize("word", ["on", "off", "true", "false", '"on"', '"off"', '"true"', '"false"'])
 def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
     """on/off and true/false, quoted or not."""
