@@ -205,8 +205,13 @@ class LimitedProtocol(HttpToolsProtocol):
             return  # it is read again, see _decline
         self._phase = _Phase.NOTHING
         super().on_message_complete()
-        if self.cycle.response_complete:  # an early answer, see below
-            self.transport.close()
+        if not self._answering and not self.transport.is_closing():
+            # The answer came first (see below), and this is the end of the body: the connection goes on.
+            self._stop_waiting()
+            self._connections.idle(self)
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

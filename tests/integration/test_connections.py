@@ -280,6 +280,21 @@ def test_an_answer_before_the_body_is_seen_and_the_rest_thrown_away() -> None:
     assert run(test).bodies == []
 
 
+def test_a_connection_whose_answer_came_first_goes_on() -> None:
+    """Clients send head and body apart, and use the connection again, whatever the answer was."""
+
+    async def test(world: World) -> None:
+        client = await world.open()
+        for _ in range(3):
+            await client.sent(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n")
+            assert (await client.reader.read(65536)).startswith(OK)
+            await client.sent(b"ab")
+        assert (await client.ask()).startswith(OK)
+        assert b"HTTP" not in await client.everything()
+
+    run(test)
+
+
 @pytest.mark.parametrize("cut", [0, 10, 60, 150, -1], ids=str)
 def test_an_offer_of_http_2_is_answered_in_http_1(cut: int) -> None:
     """As curl --http2 and Java's client make it, cut anywhere: the body is the body, and the connection goes on."""
