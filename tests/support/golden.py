@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 # What is another at every run.
 _TIMES = re.compile(r'"(created_at|total_duration|load_duration)":("[^"]*"|\d+)')
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
+_KIND = ("text/event-stream", "application/json")
 # What came before a cut is read before it, as from an engine that dies between two tokens.
 _PAUSE_S = 0.1
 
@@ -46,14 +48,14 @@ class Scripted:
         self._pause = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def answer(self, status: int, body: str, *, cut: bool) -> None:
-        """`cut` breaks the connection where a chunk should follow."""
-        data, kind = body.encode(), b"application/json" if status != 200 else b"text/event-stream"
+    def answer(self, status: int, body: str, *, cut: bool, kind: str = "") -> None:
+        """`cut` breaks the connection where a chunk should follow; `kind` is a stream's unless it is a refusal."""
+        data = body.encode()
         head = b"HTTP/1.1 %d Status\r\nServer: llama.cpp\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n"
         head += b"Connection: close\r\n\r\n"
         chunk = b"%x\r\n%s\r\n" % (len(data), data) if data else b""
         self._pause = _PAUSE_S if cut else 0
-        self.script = head % (status, kind) + chunk + (b"" if cut else b"0\r\n\r\n")
+        self.script = head % (status, (kind or _KIND[status != 200]).encode()) + chunk + (b"" if cut else b"0\r\n\r\n")
 
     def _accept(self) -> None:
         while True:
@@ -61,7 +63,7 @@ class Scripted:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            with sock, sock.makefile("rb") as file:
+            with sock, sock.makefile("rb") as file, suppress(OSError):
                 length = 0
                 while line := file.readline().strip():
                     if line.lower().startswith(b"content-length:"):
@@ -77,9 +79,9 @@ class Scripted:
 class Stage:
     """A gateway before a scripted server; `play` gives what clients of every API see of a case."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **entry: Any) -> None:
         self.server = Scripted()
-        self.gateway = Gateway(folder, models={"m": {"url": self.server.url}})
+        self.gateway = Gateway(folder, models={"m": {"url": self.server.url} | entry})
 
     def play(self, case: dict[str, Any]) -> dict[str, Any]:
         """A stream is asked for streamed, a refusal both ways, and must be the same."""
