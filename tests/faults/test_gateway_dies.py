@@ -68,7 +68,8 @@ def test_orphan_of_a_gone_gateway_is_swept(make_gateway: Make) -> None:
         gateway = make_gateway()
         assert children[0].wait(5) == children[1].wait(5) == -signal.SIGKILL
         assert children[2].poll() is None
-        assert len(gateway.logged("left behind")) == 2
+        # Another gateway that starts on this machine now may have been faster with either.
+        assert {line["pid"] for line in gateway.logged("left behind")} <= {child.pid for child in children[:2]}
     finally:
         for child in children:
             child.kill()
