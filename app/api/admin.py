@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from app.api.refusals import ADMIN, refused
 from app.catalog import Catalog
 from app.entries import AttachedEntry
 from app.planning import Planner
@@ -19,7 +20,9 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
     routes = APIRouter(prefix="/admin")
 
     @routes.get(
-        "/aliases/{alias:path}/speculation", summary="What decodes now, what the next cold start would, and why"
+        "/aliases/{alias:path}/speculation",
+        summary="What decodes now, what the next cold start would, and why",
+        responses={404: refused("No such alias"), **ADMIN},
     )
     async def speculation(alias: str) -> dict[str, Any]:
         name = catalog.canonical(alias)

@@ -46,19 +46,6 @@ class PullList(BaseModel):
     data: list[PullView]
 
 
-class ErrorFields(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(BaseModel):
-    """OpenAI's shape."""
-
-    error: ErrorFields
-
-
 def view(pull: Pull) -> PullView:
     """The pull as it is now."""
     return PullView(

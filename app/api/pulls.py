@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.pull_views import ErrorBody, PullList, PullView, StartPull, view
+from app.api.pull_views import PullList, PullView, StartPull, view
+from app.api.refusals import ADMIN, Responses, refused
 from app.config import Settings
 from app.pulling.pull import Pull, State
 from app.pulling.pulls import Pulls
@@ -21,21 +22,12 @@ _STOP_S = 5.0
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 PullId = Annotated[str, Path(description="As `POST /admin/pulls` tells it.")]
-Responses = dict[int | str, dict[str, Any]]
-
-
-def _refused(description: str) -> dict[str, Any]:
-    return {"model": ErrorBody, "description": description}
-
-
-# "4XX" keeps FastAPI from telling of a 422, which nobody gets
-_ANY: Responses = {"4XX": _refused("No admin key, or called by another name or from a web page")}
-_ONE: Responses = {404: _refused("No such pull"), **_ANY}
+_ONE: Responses = {404: refused("No such pull"), **ADMIN}
 _START: Responses = {
-    400: _refused("What was sent cannot be used"),
-    404: _refused("No such alias"),
-    503: _refused("The gateway is shutting down"),
-    **_ANY,
+    400: refused("What was sent cannot be used"),
+    404: refused("No such alias"),
+    503: refused("The gateway is shutting down"),
+    **ADMIN,
 }
 _EVENTS: Responses = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **_ONE}
 
@@ -54,7 +46,7 @@ def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
         response.headers["Location"] = f"/admin/pulls/{pull.id}"
         return view(pull)
 
-    @routes.get("", responses=_ANY)
+    @routes.get("", responses=ADMIN)
     async def every() -> PullList:
         """The pulls that run, and the last that have ended."""
         return PullList(data=[view(pull) for pull in pulls.all()])

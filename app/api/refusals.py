@@ -1,0 +1,31 @@
+"""How the OpenAPI page tells of refusals: FastAPI knows what an endpoint answers, not what it raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+class ErrorFields(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's shape."""
+
+    error: ErrorFields
+
+
+def refused(description: str) -> dict[str, Any]:
+    """One of an endpoint's `responses`."""
+    return {"model": ErrorBody, "description": description}
+
+
+# Of every endpoint under /admin; "4XX" keeps FastAPI from telling of a 422, which nobody gets
+ADMIN: Responses = {"4XX": refused("No admin key, or called by another name or from a web page")}
