@@ -41,6 +41,7 @@ class Partial:
         self.inherited = set(self.ranges.received)
         self.bytes_received = self.ranges.bytes_received
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._path = place.part
         self._file = _open(place.part)
         self._journal = _open(place.journal, os.O_APPEND)
@@ -60,7 +61,8 @@ class Partial:
 
     def write(self, at: int, data: memoryview) -> None:
         """Some bytes of a block. Raises DiskFull or StoreError, as all that follow."""
-        with in_words(self._path):
+        # The kernel lets one thread at a time write to a file, and the others would burn their time spinning
+        with in_words(self._path), self._writing:
             while data:
                 written = os.pwrite(self._file, data, at)
                 at, data = at + written, data[written:]

@@ -322,7 +322,8 @@ def test_two_pulls_at_once_work_as_one(here: Here) -> None:
 
 def _command(here: Here, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     own = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TANDEM_"))}
-    own |= {"HF_ENDPOINT": here.hub.url, "HF_HOME": str(here.folder / "home"), "TANDEM_MODELS_DIR": "models"} | env
+    own |= {"HF_ENDPOINT": here.hub.url, "HF_HOME": str(here.folder / "home"), "TANDEM_MODELS_DIR": "models"}
+    own |= {"TANDEM_STATE_DIR": "state", "TANDEM_CACHE_DIR": "cache"} | env
     root = str(Path(__file__).parents[2])
     return subprocess.run(
         [sys.executable, "-m", "app", *words],
