@@ -82,6 +82,8 @@ def _errors_in_shape(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        if first["loc"] == ("body",) or first["type"] == "json_invalid":
+            return await failed(request, InvalidBody("The body must be a JSON object."))
         param = str(first["loc"][-1])
         known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)
         return answer(request, f"'{param}': {first['msg'].replace('Input should be', 'must be')}.", known)

@@ -140,7 +140,7 @@ def test_a_failure_says_why(here: Here) -> None:
         ({}, 400, "invalid_parameter"),
         ({"name": "glm", "force": True}, 400, "invalid_parameter"),
         ({"name": 7}, 400, "invalid_parameter"),
-        ([], 400, "invalid_parameter"),
+        ([], 400, "invalid_body"),
     ],
 )
 def test_what_cannot_be_pulled_is_refused_in_openais_shape(here: Here, body: Any, status: int, code: str) -> None:
