@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from app.chat import chat
-from app.errors import UpstreamError, UpstreamUnreachable
+from app.chat import chat, read_key
+from app.errors import ConfigError, UpstreamError, UpstreamUnreachable
 
 Reply = Callable[[], httpx2.Response]
 Run = Callable[..., list[Any]]
@@ -153,3 +154,10 @@ def test_an_address_that_is_none_is_named() -> None:
     """A typing error in --url."""
     with pytest.raises(UpstreamUnreachable, match="http://gateway:80x0"):
         chat("http://gateway:80x0", "m", None)
+
+
+@pytest.mark.parametrize("name", ["not-there", "~nobody-of-this-name/key"])
+def test_a_key_file_that_cannot_be_read_is_named(name: str) -> None:
+    """A missing file, and a home that is nobody's."""
+    with pytest.raises(ConfigError, match=f"--key-file: {name}: cannot be read"):
+        read_key(Path(name))
