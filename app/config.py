@@ -227,14 +227,16 @@ class _Sources:
             return f"--{field.replace('_', '-')}"
         variable = f"{PREFIX}{field.upper()}"
         if self.environment.get(variable):
-            origin = "environment" if variable in os.environ else ".env"
-            return f"{origin}: {variable}" + path.removeprefix(field)
+            return f"{self._origin(variable)}: {variable}" + path.removeprefix(field)
         return f"{self.file or FILE_NAME}: {path or 'settings'}"
+
+    def _origin(self, variable: str) -> str:
+        return "environment" if variable in os.environ else ".env"
 
     def unknown_variables(self) -> list[str]:
         known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | {f"{PREFIX}CONFIG"}
         return [
-            f"environment: {name}: no such setting{_near(name, sorted(known))}"
+            f"{self._origin(name)}: {name}: no such setting{_near(name, sorted(known))}"
             for name in self.environment
             if name.startswith(PREFIX) and name not in known
         ]

@@ -166,6 +166,14 @@ def test_all_problems_are_told_at_once(clean: Path, monkeypatch: pytest.MonkeyPa
     assert len(message.splitlines()) == 3
 
 
+def test_a_mistake_in_dotenv_is_said_to_stand_there(clean: Path) -> None:
+    """Wrong values and unknown names alike: nobody looks for them in the shell then."""
+    (clean / ".env").write_text("TANDEM_PORT=x\nTANDEM_PROT=1\n")
+    message = problems("", clean)
+    assert ".env: TANDEM_PORT: must be a whole number, not 'x'" in message
+    assert ".env: TANDEM_PROT: no such setting; did you mean TANDEM_PORT?" in message
+
+
 def test_secret_is_read_from_the_environment_and_not_shown(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`env:NAME` is the variable's value, and does not appear in what is printed."""
     monkeypatch.setenv("OTHER_KEY", "very-secret")
