@@ -60,7 +60,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all, which takes keys.")
     port: Port = Field(8000, description="Port to listen on; 0 picks a free one.")
-    engine_port: Port = Field(8001, description="Engines take the first free port from here up, on loopback.")
+    engine_port: Annotated[Int, Field(ge=1, le=65535)] = Field(
+        8001, description="Engines take the first free port from here up, on loopback."
+    )
     llama_server: str = Field("auto", description="auto, embedded, or the path of a llama-server.")
     models_dir: Path = Field(Path("models"), description="Where `repo` entries are: <models_dir>/<repo>/<file>.")
     state_dir: Path = Field(

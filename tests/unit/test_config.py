@@ -107,6 +107,7 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("max_body_mb: .inf", "tandem.yaml: max_body_mb: must be a finite number, not inf"),
         ("port: many", "tandem.yaml: port: must be a whole number, not 'many'"),
         ("port: 70000", "tandem.yaml: port: must be less than or equal to 65535"),
+        ("engine_port: 0", "tandem.yaml: engine_port: must be greater than or equal to 1, not 0"),
         ("max_loaded: on", "tandem.yaml: max_loaded: must be a number, not on/off"),
         ("log_format: xml", "tandem.yaml: log_format: must be one of 'auto', 'console' or 'json', not 'xml'"),
         ("models: {a: {target: {path: x}, ctx_sze: 1}}", "models.a.ctx_sze: no such key; did you mean ctx_size?"),
