@@ -1,6 +1,6 @@
 """The catalog: names that clients send -> entries -> files on disk.
 
-Names are checked against each other once, at load. Files are looked up at every use: a model that
+Names are checked against each other when the settings are read. Files are looked up at every use: a model that
 was downloaded a minute ago is there, one that was deleted is named as missing before anything starts.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.config import Settings
 from app.entries import AttachedEntry, Files, LocalEntry
-from app.errors import ConfigError, FilesMissing, UnknownAlias
+from app.errors import FilesMissing, UnknownAlias
 from app.modes import AUTO, NONE, PLAIN, Chain, Step, drafts, named
 
 # Whether a client may know of a name; None for all of them
@@ -48,15 +48,9 @@ class Catalog:
     def __init__(self, settings: Settings) -> None:
         self.entries = settings.models
         self._models_dir = settings.models_dir
-        self._owner: dict[str, str] = {name: name for name in settings.models}
-        problems = []
-        for name, entry in settings.models.items():
-            for alias in entry.aliases:
-                owner = self._owner.setdefault(alias, name)
-                if owner != name:
-                    problems.append(f"models.{name}.aliases: '{alias}' already names '{owner}'")
-        if problems:
-            raise ConfigError(problems)
+        # Each belongs to one entry: the settings see to it
+        aliases = {alias: name for name, entry in settings.models.items() for alias in entry.aliases}
+        self._owner: dict[str, str] = {name: name for name in settings.models} | aliases
 
     @property
     def names(self) -> tuple[str, ...]:

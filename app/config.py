@@ -119,6 +119,16 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as 127.0.0.1")
         return host
 
+    @field_validator("models")
+    @classmethod
+    def _one_meaning_each(cls, models: dict[str, LocalEntry | AttachedEntry]) -> dict[str, LocalEntry | AttachedEntry]:
+        owners = {name: name for name in models}
+        for name, entry in models.items():
+            for alias in entry.aliases:
+                if (owner := owners.setdefault(alias, name)) != name:
+                    raise ValueError(f"'{alias}' is an alias of '{name}' and a name of '{owner}'; it can mean one only")
+        return models
+
     @model_validator(mode="after")
     def _keys_or_none(self) -> Settings:
         if self.no_auth and self.api_keys.get_secret_value():

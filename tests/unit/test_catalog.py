@@ -7,7 +7,7 @@ import pytest
 from app.catalog import Catalog, ModelSpec, shards
 from app.config import Settings
 from app.entries import AttachedEntry, Files, LocalEntry
-from app.errors import ConfigError, FilesMissing, UnknownAlias
+from app.errors import FilesMissing, UnknownAlias
 
 
 def catalog(tmp_path: Path, **files: str | None) -> Catalog:
@@ -102,13 +102,6 @@ def test_unknown_name_lists_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(UnknownAlias, match="'org/name:tag', 'short'"):
         catalog(tmp_path, path="/x").canonical("other")
     assert catalog(tmp_path, path="/x").canonical("short") == "org/name:tag"
-
-
-def test_name_given_twice_is_refused() -> None:
-    """An alias may not be another entry's name or alias."""
-    models = {"a": AttachedEntry(url="http://x"), "b": AttachedEntry(url="http://y", aliases=("a",))}
-    with pytest.raises(ConfigError, match=r"models\.b\.aliases: 'a' already names 'a'"):
-        Catalog(Settings(models=models))
 
 
 def test_a_variant_belongs_to_its_entry() -> None:

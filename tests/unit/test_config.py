@@ -143,6 +143,14 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {'--port': {url: 'http://x'}}", "must not begin with a dash"),
         ("models: {'a b': {url: 'http://x'}}", "without spaces"),
         ("models: {a: {url: 'http://x'}, a: {url: 'http://y'}}", "the key 'a' is written twice"),
+        (
+            "models: {a: {url: 'http://x', aliases: [b]}, b: {url: 'http://y'}}",
+            "models: 'b' is an alias of 'a' and a name",
+        ),
+        (
+            "models: {a: {url: 'http://x', aliases: [c]}, b: {url: 'http://y', aliases: [c]}}",
+            "an alias of 'b' and a name",
+        ),
         ("models: 5", "models: must be a mapping"),
         ("- 1", "must be a mapping of settings"),
         ("a: [", "is not valid YAML"),
