@@ -61,6 +61,11 @@ def run(*args: str) -> Result:
     return result
 
 
+def test_the_tests_keep_off_this_persons_state() -> None:
+    """`make run` leaves a key there, and `make test` comes after it."""
+    assert not load_settings().state_dir.is_relative_to(Path.home() / ".local")
+
+
 def test_the_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tree that runs without being installed has none, which is no reason to fail."""
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.2.3")

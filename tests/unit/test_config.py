@@ -86,6 +86,7 @@ def test_a_home_that_is_not_there_is_told_in_words(clean: Path, monkeypatch: pyt
     """Where a user of a container has none, and where a `~name` is nobody's."""
     message = problems("models_dir: ~nobody-of-this-name/models", clean)
     assert message == "~nobody-of-this-name/models: there is no such home folder; write the path out, or set HOME"
+    monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "~")  # what expanduser is left with where nothing knows the user
     with pytest.raises(ConfigError, match=r"~/.local/state: there is no such home folder"):
         load_settings()
