@@ -62,11 +62,14 @@ def check(
 ) -> None:
     """Say whether each model can start: engine, files, translations, last failure."""
     with errors_in_words():
+        from app.banner import no_models
         from app.config import load_settings
         from app.inspect import inspect
 
-        fine = True
-        for report in inspect(load_settings(config), alias):
+        settings, fine = load_settings(config), True
+        if not settings.models:
+            raise no_models()
+        for report in inspect(settings, alias):
             print("\n".join(report.lines))
             fine &= report.fine
     if not fine:

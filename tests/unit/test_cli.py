@@ -124,9 +124,10 @@ def test_options_of_serve_are_settings(folder: Path) -> None:
     assert result.exit_code == 1 and result.stderr.startswith("llama-tandem: --port: must be less than")
 
 
-def test_serve_without_models_shows_the_way() -> None:
-    """The first thing that somebody without a tandem.yaml sees."""
-    result = run("serve")
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_without_models_the_way_is_shown(command: str) -> None:
+    """The first thing that somebody without a tandem.yaml sees; `check` does not call nothing fine."""
+    result = run(command)
     assert result.exit_code == 1 and "llama-tandem init" in result.stderr
 
 
@@ -158,8 +159,11 @@ def test_a_plan_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(("second", "code"), [(True, 0), (False, 1)])
-def test_check_ends_with_1_if_one_model_cannot_start(second: bool, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_ends_with_1_if_one_model_cannot_start(
+    second: bool, code: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every report is printed, those after a bad one too."""
+    (folder / "tandem.yaml").write_text(MODELS)
 
     def inspect(settings: Any, alias: str | None) -> Iterator[Report]:
         yield Report(("a", "  ok"), fine=True)
