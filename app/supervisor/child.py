@@ -123,6 +123,9 @@ class Child:
     def _reap(self, descriptor: int) -> None:
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+        # What a wrapper script has started does not outlive it: it would keep port and memory. Before the reaping,
+        # while the number of the group cannot be another's.
+        self.signal(signal.SIGKILL)
         self._settle(self._process.wait())
 
     def _settle(self, returncode: int) -> None:

@@ -1,11 +1,15 @@
 """The engine goes away while somebody waits for its words."""
 
+import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
-from tests.support.gateway import Gateway, events, eventually
+from tests.support.gateway import Gateway, events, eventually, fake_llama_server
 
 Make = Callable[..., Gateway]
 
@@ -79,3 +83,18 @@ def test_engines_own_error_passes_as_it_is(make_gateway: Make) -> None:
     for answer in (gateway.chat(), gateway.chat(stream=True)):
         assert answer.status_code == 400
         assert answer.json()["error"]["message"] == "no such thing"
+
+
+def test_what_a_wrapper_has_started_does_not_outlive_it(make_gateway: Make, tmp_path: Path) -> None:
+    """A script that does not `exec` is killed, by the kernel for want of memory say: its llama-server ends as well."""
+    script = tmp_path / "wrapper"
+    script.write_text(f'#!/bin/sh\n"{fake_llama_server(tmp_path)}" "$@"\nexit $?\n')
+    script.chmod(0o755)
+    gateway = make_gateway(llama_server=str(script))
+    assert gateway.chat().status_code == 200
+    (wrapper,) = (pid for pid in gateway.engines if psutil.Process(pid).ppid() == gateway.process.pid)
+    assert len(gateway.engines) == 2
+    os.kill(wrapper, signal.SIGKILL)
+    eventually(lambda: not gateway.engines)
+    eventually(lambda: gateway.state() == "stopped")
+    assert gateway.chat().status_code == 200
