@@ -203,7 +203,9 @@ class Engine:
         gone = asyncio.ensure_future(self._running.child.wait())
         try:
             await asyncio.wait({verb, gone}, return_when=asyncio.FIRST_COMPLETED)
-            return Event.EXITED if gone.done() else verb.result()
+            # A stop counts in the very turn of the exit, too: whoever closes the engine waits for STOPPED.
+            stop = verb.done() and verb.result() is Event.STOP
+            return Event.EXITED if gone.done() and not stop else verb.result()
         finally:
             verb.cancel()
             gone.cancel()
@@ -222,10 +224,9 @@ class Engine:
         stop = asyncio.ensure_future(self._verb(Event.STOP))
         try:
             await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                self.diagnosis = starting.result()
-            else:
+            if stop.done():  # as above, in the very turn in which the start ends
                 return Event.STOP
+            self.diagnosis = starting.result()
         finally:
             stop.cancel()
             starting.cancel()

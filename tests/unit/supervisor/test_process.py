@@ -1,0 +1,99 @@
+"""One engine's task, with a launcher that the test decides for: what happens in one turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.engine.launch import LaunchPlan
+from app.errors import Diagnosis
+from app.speculation.status import Status
+from app.supervisor.ports import Ports
+from app.supervisor.process import Engine
+from app.supervisor.start import Limits
+from app.supervisor.states import State
+
+
+class Launcher:
+    """Starts when `started` is decided, runs until `exited` is."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.hurry = asyncio.Event()
+        self.plan: LaunchPlan | None = None
+        self.running: Any = None
+        self.started: asyncio.Future[Diagnosis | None] = loop.create_future()
+        self.exited: asyncio.Future[int] = loop.create_future()
+
+    async def start(self) -> Diagnosis | None:
+        diagnosis = await self.started
+        if diagnosis is None:
+            child = SimpleNamespace(pid=1, wait=self.wait, returncode=1, log=())
+            self.running = SimpleNamespace(child=child, since=0.0, speculation=Status("none"))
+        return diagnosis
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.exited)
+
+    async def end(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.running = None
+
+
+async def no_plan() -> LaunchPlan:
+    raise AssertionError("the launcher of these tests needs none")
+
+
+def engine(seen: list[State]) -> tuple[Engine, Launcher]:
+    """`seen` gets every state that it comes to."""
+    made = Engine("m", plan=no_plan, ports=Ports(1), limits=Limits(), on_change=lambda made: seen.append(made.state))
+    launcher = Launcher()
+    made._launcher = launcher  # type: ignore[assignment]
+    return made, launcher
+
+
+async def come_to(made: Engine, state: State) -> None:
+    while made.state is not state:
+        await made.changed()
+    await asyncio.sleep(0)  # its task waits for what comes next
+
+
+@pytest.mark.parametrize("outcome", [None, Diagnosis("exited", "It ended.", "", permanent=False)])
+def test_a_stop_in_the_turn_in_which_the_start_ends_is_heard(outcome: Diagnosis | None) -> None:
+    """Whether it came up or failed: whoever closes it would wait for a READY or FATAL engine for ever."""
+    seen: list[State] = []
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        made.start()
+        await come_to(made, State.STARTING)
+        made.stop()
+        launcher.started.set_result(outcome)
+        await made.changed()
+        await made.close()
+
+    asyncio.run(scenario())
+    assert seen[:3] == [State.STARTING, State.STOPPING, State.STOPPED]
+
+
+def test_a_stop_in_the_turn_of_the_exit_is_heard() -> None:
+    """Not BACKOFF, which lasts up to a minute, or FATAL, which lasts."""
+    seen: list[State] = []
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        made.start()
+        launcher.started.set_result(None)
+        await come_to(made, State.READY)
+        made.stop()
+        launcher.exited.set_result(1)
+        await made.changed()
+        await made.close()
+
+    asyncio.run(scenario())
+    assert seen[:4] == [State.STARTING, State.READY, State.STOPPING, State.STOPPED]
