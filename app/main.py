@@ -197,6 +197,7 @@ class Gateway:
         await asyncio.sleep(0)
         await self._upstreams.close()
         await self._fetcher.close()
+        self.planner.close()
         await self.scheduler.close()
         await self.pulls.close()
         await asyncio.gather(*self._learning)

@@ -41,6 +41,10 @@ class Planner:
         """Raises EngineNotFound or ProbeFailed."""
         return self._prober.dialect_now(self.binary())
 
+    def close(self) -> None:
+        """Ends a probe that still runs: it would hold up the end of the process."""
+        self._prober.close()
+
     def settled(self, alias: str, chain: Chain | None = None) -> Settled:
         """The files and the speculation that a start of `alias` would use; raises what `plan` raises.
 

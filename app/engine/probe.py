@@ -14,6 +14,7 @@ from pathlib import Path
 from app.engine.dialect import Dialect
 from app.engine.launch import child_environment
 from app.engine.locate import EngineBinary
+from app.engine.tied import tied_to_parent
 from app.errors import ProbeFailed
 
 PATIENCE_S = 20
@@ -25,6 +26,7 @@ class Prober:
     def __init__(self, cache_dir: Path) -> None:
         self._folder = cache_dir / "help"
         self._known: dict[str, Dialect] = {}
+        self._running: set[subprocess.Popen[bytes]] = set()
 
     async def dialect(self, engine: EngineBinary) -> Dialect:
         """As `dialect_now`, without blocking the event loop."""
@@ -40,6 +42,11 @@ class Prober:
             self._known[identity] = self._cached(identity) or self._asked(engine, identity)
         return self._known[identity]
 
+    def close(self) -> None:
+        """Ends a `--help` that still runs, in another thread; its caller gets ProbeFailed."""
+        for process in tuple(self._running):
+            _kill(process)
+
     def _path(self, identity: str) -> Path:
         return self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.txt"
 
@@ -49,7 +56,7 @@ class Prober:
         return None
 
     def _asked(self, engine: EngineBinary, identity: str) -> Dialect:
-        page = help_page(engine)
+        page = help_page(engine, self._running)
         try:
             dialect = Dialect.from_help(page)
         except ProbeFailed as error:
@@ -71,23 +78,17 @@ class Prober:
             raise
 
 
-def help_page(engine: EngineBinary) -> str:
-    """What `--help` prints; raises ProbeFailed."""
-    return ask(engine, "--help")
+def help_page(engine: EngineBinary, running: set[subprocess.Popen[bytes]]) -> str:
+    """What `--help` prints; raises ProbeFailed. `running` holds the process for as long as it runs."""
+    return ask(engine, "--help", running)
 
 
-def ask(engine: EngineBinary, flag: str) -> str:
-    """What a flag prints that only prints; raises ProbeFailed."""
+def ask(engine: EngineBinary, flag: str, running: set[subprocess.Popen[bytes]] | None = None) -> str:
+    """What a flag prints that only prints; `running` as of `help_page`. Raises ProbeFailed."""
     with tempfile.TemporaryDirectory() as empty:
+        env = child_environment(os.environ, {}, Path(empty))
         try:
-            done = subprocess.run(
-                [*engine.command, flag],
-                env=child_environment(os.environ, {}, Path(empty)),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=PATIENCE_S,
-                check=False,
-            )
+            done = _run([*engine.command, flag], env, set() if running is None else running)
         except subprocess.TimeoutExpired:
             raise ProbeFailed(f"{engine.origin}: {flag} did not end within {PATIENCE_S} s") from None
         except OSError as error:
@@ -95,6 +96,36 @@ def ask(engine: EngineBinary, flag: str) -> str:
     if done.returncode != 0:
         raise ProbeFailed(f"{engine.origin}: {flag} failed: {_why(done.returncode, done.stderr)}")
     return done.stdout.decode("utf-8", "replace")
+
+
+def _run(
+    command: list[str], env: dict[str, str], running: set[subprocess.Popen[bytes]]
+) -> subprocess.CompletedProcess[bytes]:
+    """What does not end in time is killed with all that it has started; raises OSError or TimeoutExpired."""
+    process = subprocess.Popen(
+        tied_to_parent(command),
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    running.add(process)
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=PATIENCE_S)
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            running.discard(process)
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The whole group: a wrapper script may wait for a child of its own."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _why(returncode: int, stderr: bytes) -> str:

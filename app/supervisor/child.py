@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,29 +17,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from app.engine.tied import tied_to_parent
+
 LOG_LINES_KEPT = 400
 # A line longer than this is cut: a child that never ends its line must not fill our memory.
 LINE_LIMIT = 8192
 # How long the last lines may take to arrive after the exit; a grandchild can hold the pipe open for ever.
 LAST_WORDS_S = 0.5
-
-# Where util-linux's setpriv is missing: the same in Python, 11 ms slower. It also closes the gap between
-# fork and prctl, by looking whether the parent is still the one that it was.
-_TIE_TO_PARENT = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]): os._exit(1)
-try: os.execvp(sys.argv[2], sys.argv[2:])
-except FileNotFoundError: print(sys.argv[2] + ": not found", file=sys.stderr); os._exit(127)
-except OSError as error: print(f"{sys.argv[2]}: {error.strerror}", file=sys.stderr); os._exit(126)
-"""
-
-
-def tied_to_parent(argv: Sequence[str]) -> list[str]:
-    """The argv that runs `argv` so that the kernel kills it when this process dies (Linux)."""
-    if setpriv := shutil.which("setpriv"):
-        return [setpriv, "--pdeathsig", "KILL", "--", *argv]
-    return [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), *argv]
 
 
 class Child:
@@ -72,7 +55,7 @@ class Child:
             # The embedded engine and llama-server end when their stdin does, if they are told to look.
             env = {**env, "LLAMA_TANDEM_PARENT_STDIN": "1", "LLAMA_SERVER_ROUTER_PORT": "1"}
         process = subprocess.Popen(
-            tied_to_parent(argv) if linux else list(argv),
+            tied_to_parent(argv),
             env=dict(env),
             stdin=subprocess.DEVNULL if linux else subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -24,7 +24,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     binary = tmp_path / "llama-server"
     binary.write_text("")
     binary.chmod(0o755)
-    monkeypatch.setattr(probe, "help_page", lambda engine: PAGE)
+    monkeypatch.setattr(probe, "help_page", lambda engine, running: PAGE)
     header_only(tmp_path / "m.gguf", "glm4moe")
     return tmp_path
 

@@ -21,7 +21,7 @@ class Asked:
         self.page = page
         self.times = 0
 
-    def __call__(self, engine: EngineBinary) -> str:
+    def __call__(self, engine: EngineBinary, running: object) -> str:
         self.times += 1
         return self.page
 
@@ -87,7 +87,7 @@ def test_a_page_that_is_no_llama_servers_names_the_engine(tmp_path: Path, engine
 
 def ran(monkeypatch: pytest.MonkeyPatch, returncode: int, stderr: bytes = b"") -> None:
     done = subprocess.CompletedProcess[bytes]([], returncode, b"", stderr)
-    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: done)
+    monkeypatch.setattr(probe, "_run", lambda *args, **kwargs: done)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_failed_probe_says_why(
     """In words for a person, with the loader's line where there is one."""
     ran(monkeypatch, returncode, stderr)
     with pytest.raises(ProbeFailed, match=words):
-        probe.help_page(engine)
+        probe.help_page(engine, set())
 
 
 def test_a_probe_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, engine: EngineBinary) -> None:
@@ -114,9 +114,9 @@ def test_a_probe_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, en
     def hang(*args: object, **kwargs: object) -> None:
         raise subprocess.TimeoutExpired("llama-server", 20)
 
-    monkeypatch.setattr(subprocess, "run", hang)
+    monkeypatch.setattr(probe, "_run", hang)
     with pytest.raises(ProbeFailed, match="20 s"):
-        probe.help_page(engine)
+        probe.help_page(engine, set())
 
 
 def test_a_binary_that_vanished_is_a_failed_probe(tmp_path: Path, engine: EngineBinary, asked: Asked) -> None:
@@ -132,4 +132,4 @@ def test_a_nameless_signal_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch
     """Most real-time signals have no name in Python."""
     ran(monkeypatch, -40)
     with pytest.raises(ProbeFailed, match="signal 40"):
-        probe.help_page(engine)
+        probe.help_page(engine, set())
