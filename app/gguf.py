@@ -266,18 +266,31 @@ def read_header(path: Path) -> Header:
 def parameter_count(header: Header) -> int:
     """Of the tensors in this file; a sharded model is the sum of its shards'. Raises GgufError."""
     with _mapped(header.path) as data:
+        return sum(parameters for parameters, _ in _tensors(_Reader(header.path, data, header.tensors_at), header))
+
+
+def check_whole(header: Header) -> None:
+    """Raises GgufError for a file that ends before its last tensor begins: a download that was cut off."""
+    with _mapped(header.path) as data:
         reader = _Reader(header.path, data, header.tensors_at)
-        if header.tensor_count > _TENSORS_LIMIT:
-            raise reader.fail(f"is damaged: its header claims {header.tensor_count} tensors")
-        total = 0
-        for _ in range(header.tensor_count):
-            reader.string()
-            dimensions = reader.unpack(_U32)
-            if dimensions > _DIMENSIONS_LIMIT:
-                raise reader.fail(f"is damaged: its header claims a tensor of {dimensions} dimensions")
-            total += math.prod(reader.unpack(_U64) for _ in range(dimensions))
-            reader.step(12)  # its type, and where its data are
-        return total
+        last = max((offset for _, offset in _tensors(reader, header)), default=None)
+        alignment = header.number("general.alignment") or 32
+        if last is not None and -(-reader.at // alignment) * alignment + last >= len(data):
+            raise reader.fail("is incomplete, its tensors are not all there: download it again")
+
+
+def _tensors(reader: _Reader, header: Header) -> Iterator[tuple[int, int]]:
+    """Of each tensor in the list its number of parameters, and where its data are in bytes behind the list's end."""
+    if header.tensor_count > _TENSORS_LIMIT:
+        raise reader.fail(f"is damaged: its header claims {header.tensor_count} tensors")
+    for _ in range(header.tensor_count):
+        reader.string()
+        dimensions = reader.unpack(_U32)
+        if dimensions > _DIMENSIONS_LIMIT:
+            raise reader.fail(f"is damaged: its header claims a tensor of {dimensions} dimensions")
+        parameters = math.prod(reader.unpack(_U64) for _ in range(dimensions))
+        reader.step(_U32.size)  # its type
+        yield parameters, reader.unpack(_U64)
 
 
 def check_magic(path: Path) -> None:

@@ -16,7 +16,7 @@ from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
 from app.entries import AttachedEntry, LocalEntry
 from app.errors import ConfigError, EngineNotFound, FilesMissing, ProbeFailed, StoreError, TandemError
-from app.gguf import read_header
+from app.gguf import check_whole, read_header
 from app.ledger import Ledger
 from app.modes import AUTO, NONE, named
 from app.planning import Planner
@@ -193,6 +193,8 @@ def _described(first: Path) -> str:
     """Path, architecture, size; raises GgufError."""
     header = read_header(first)
     files = shards(first)
+    for path in files:
+        check_whole(header if path == first else read_header(path))
     size = sum(path.stat().st_size for path in files) / 1e9
     count = f", {len(files)} shards" if len(files) > 1 else ""
     return f"{first} ({header.architecture}{count}, {size:.2f} GB)"

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import GgufError
-from app.gguf import check_magic, parameter_count, read_header
+from app.gguf import check_magic, check_whole, parameter_count, read_header
 from tests.support import tiny_models
 from tests.support.headers import write_header
 
@@ -266,3 +266,19 @@ def test_file_that_changes_after_its_header_was_read(tmp_path: Path, replace: Ca
     path.write_bytes(replace(path.read_bytes()))
     with pytest.raises(GgufError):
         list(array.texts())
+
+
+def test_a_file_without_its_last_tensors_is_not_whole(tmp_path: Path) -> None:
+    """Wherever the download was cut off, be it in the list of tensors; a whole file passes."""
+    path = tiny_models.write_target(tmp_path / "m.gguf")
+    header, whole = read_header(path), path.read_bytes()
+    check_whole(header)
+    for size in (header.tensors_at, header.tensors_at + 100, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        with pytest.raises(GgufError, match="download it again"):
+            check_whole(read_header(path))
+
+
+def test_a_file_without_tensors_is_whole(tmp_path: Path) -> None:
+    """A vocabulary alone, or a shard that holds the metadata."""
+    check_whole(read_header(raw(tmp_path / "m.gguf")))

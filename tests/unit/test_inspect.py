@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.inspect import Report, dialect_at_hand, inspect, plan_now, unknown_arch
 from app.ledger import Ledger
 from tests.support.gateway import header_only
 from tests.support.headers import write_header
+from tests.support.tiny_models import write_target
 
 PAGE = (Path(__file__).parents[1] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8")
 
@@ -116,9 +118,22 @@ def test_what_was_pulled_for_an_engine_that_is_too_old_is_said(machine: Path) ->
 def test_shards_are_counted_and_weighed_together(machine: Path) -> None:
     """The first stands for all; a missing one would have been named."""
     first = header_only(machine / "s-00001-of-00002.gguf")
-    first.with_name("s-00002-of-00002.gguf").write_bytes(b"x" * 10_000_000)
+    with header_only(first.with_name("s-00002-of-00002.gguf")).open("ab") as second:
+        second.truncate(10_000_000)
     _, model = told(settings(machine, m=entry(first)))
     assert "(llama, 2 shards, 0.01 GB)" in model.lines[1]
+
+
+def test_a_download_that_was_cut_off_cannot_start(machine: Path) -> None:
+    """A shard is looked at like a single file: `check` does not call fine what llama-server will refuse."""
+    first = header_only(machine / "s-00001-of-00002.gguf")
+    second = write_target(first.with_name("s-00002-of-00002.gguf"))
+    _, whole = told(settings(machine, m=entry(first)))
+    assert whole.fine
+    os.truncate(second, second.stat().st_size // 2)
+    _, cut = told(settings(machine, m=entry(first)))
+    assert not cut.fine
+    assert f"CANNOT START: {second}: is incomplete" in cut.lines[1]
 
 
 @pytest.mark.parametrize(
