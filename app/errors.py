@@ -255,7 +255,11 @@ class ShuttingDown(EngineUnavailable):
 
 
 class UpstreamError(TandemError):
-    """The server behind us failed, by no fault of the client's."""
+    """The server behind us failed, by no fault of the client's; `diagnosis` says why, of an engine of ours."""
+
+    def __init__(self, message: str, diagnosis: Diagnosis | None = None) -> None:
+        self.diagnosis = diagnosis
+        super().__init__(message)
 
 
 class UpstreamUnreachable(UpstreamError):

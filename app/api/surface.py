@@ -8,7 +8,7 @@ import msgspec
 
 from app.api.error_handlers import HttpError, http_error, text
 from app.api.upstream_errors import Refusal, read
-from app.errors import Downloading, RateLimited, StartFailed
+from app.errors import Downloading, RateLimited, StartFailed, UpstreamError
 from app.proxy.headers import Headers
 from app.proxy.surface import Reply
 
@@ -50,14 +50,14 @@ def no_such_route(method: str, path: str, status: int, headers: Any = None) -> t
 
 
 def more_of(error: Exception) -> dict[str, Any]:
-    """What a failed start, a limit that was hit or a download that runs tells beside its message."""
+    """What a failed engine, a limit that was hit or a download that runs tells beside its message."""
     if isinstance(error, RateLimited):
         return {"limit": error.limit}
     if isinstance(error, Downloading):
         return {"state": "downloading", **error.progress}
-    if not isinstance(error, StartFailed):
+    diagnosis = error.diagnosis if isinstance(error, StartFailed | UpstreamError) else None
+    if diagnosis is None:
         return {}
-    diagnosis = error.diagnosis
     return {"cause": diagnosis.code, "advice": diagnosis.advice, "log": list(diagnosis.log_tail)}
 
 

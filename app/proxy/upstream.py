@@ -15,7 +15,7 @@ from yarl import URL
 
 from app.catalog import Catalog
 from app.entries import AttachedEntry, LocalEntry
-from app.errors import Diagnosis, LogprobsRefused, UpstreamDied, UpstreamError, UpstreamUnreachable
+from app.errors import LogprobsRefused, UpstreamDied, UpstreamError, UpstreamUnreachable
 from app.modes import NONE
 from app.proxy import form
 from app.proxy.as_stream import as_stream
@@ -81,7 +81,7 @@ class Answer:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise UpstreamDied(_broken(self._lease, error, await self._lease.post_mortem())) from error
+            raise await _died(self._lease, error) from error
 
     async def assemble(self) -> None:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
@@ -96,7 +96,7 @@ class Answer:
                 assembly.feed(chunk)
             whole = assembly.whole()
             if whole is None:
-                raise UpstreamDied(_broken(self._lease, EOFError(), await self._lease.post_mortem()))
+                raise await _died(self._lease, EOFError())
         except BaseException:
             # Cut: the engine learns from it at its next write.
             self._response.close()
@@ -216,7 +216,7 @@ class Upstreams:
         except aiohttp.ClientConnectorError as error:
             raise await self._unreachable(lease, error) from error
         except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            raise UpstreamDied(_broken(lease, error, await lease.post_mortem())) from error
+            raise await _died(lease, error) from error
 
     async def _unreachable(self, lease: Lease, error: aiohttp.ClientConnectorError) -> UpstreamError:
         diagnosis = await lease.post_mortem()
@@ -224,7 +224,7 @@ class Upstreams:
             lease.engine.unresponsive()
         reason = str(diagnosis) if diagnosis else _reason(error)
         what = f"The engine of '{lease.alias}'" if lease.engine else f"The server of '{lease.alias}' at {_host(lease)}"
-        return UpstreamUnreachable(f"{what} cannot be reached: {reason}")
+        return UpstreamUnreachable(f"{what} cannot be reached: {reason}", diagnosis)
 
     def _url(self, base: str, target: str) -> URL:
         """yarl parses a URL in about 10 us; a gateway asks for the same few again and again."""
@@ -272,13 +272,13 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
     return error.strerror or str(error)
 
 
-def _broken(lease: Lease, error: Exception, diagnosis: Diagnosis | None) -> str:
-    if diagnosis is not None:
-        return f"The engine of '{lease.alias}' went down while it answered: {diagnosis}"
+async def _died(lease: Lease, error: Exception) -> UpstreamDied:
+    if (diagnosis := await lease.post_mortem()) is not None:
+        return UpstreamDied(f"The engine of '{lease.alias}' went down while it answered: {diagnosis}", diagnosis)
     if lease.engine is not None:
-        return f"The engine of '{lease.alias}' broke off its answer."
+        return UpstreamDied(f"The engine of '{lease.alias}' broke off its answer.")
     how = next((words for kind, words in _HOW.items() if isinstance(error, kind)), f"{type(error).__name__}")
-    return f"The server of '{lease.alias}' at {_host(lease)} {how}."
+    return UpstreamDied(f"The server of '{lease.alias}' at {_host(lease)} {how}.")
 
 
 _HOW: dict[type[Exception], str] = {

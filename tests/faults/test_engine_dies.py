@@ -24,6 +24,7 @@ def test_death_mid_stream_is_an_error_event_and_a_broken_connection(make_gateway
     assert "[DONE]" not in parsed
     assert parsed[-1]["error"]["code"] == "upstream_died"
     assert "exit code 1" in parsed[-1]["error"]["message"]
+    assert parsed[-1]["error"]["log"]
     (line,) = [line for line in gateway.log if line.get("event") == "POST /v1/chat/completions"]
     assert line["status"] == 502
     assert gateway.metric('requests_total{alias="m",status="502"}') == 1
@@ -45,8 +46,10 @@ def test_death_before_headers_is_a_502_with_the_diagnosis(make_gateway: Make) ->
     gateway = make_gateway(args=["--exit-before-headers"])
     answer = gateway.chat()
     assert answer.status_code == 502
-    assert answer.json()["error"]["code"] == "upstream_died"
-    assert "exit code" in answer.json()["error"]["message"]
+    error = answer.json()["error"]
+    assert error["code"] == "upstream_died"
+    assert "exit code" in error["message"]
+    assert error["cause"] == "exited" and error["log"], "the message sends the reader there"
 
 
 def test_backoff_answers_at_once_with_retry_after(make_gateway: Make) -> None:
