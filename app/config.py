@@ -6,14 +6,11 @@ or raises one ConfigError that lists every problem with its source and key.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -27,12 +24,11 @@ from pydantic_settings import (
 from app.access.keys import from_setting
 from app.access.origins import origins_of
 from app.access.remote import hosts_of
-from app.entries import FILE_KEYS, AttachedEntry, DraftFiles, Entry, Files, Float, Int, LocalEntry, Name
+from app.config_files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv, read_yaml
+from app.config_words import near, problem
+from app.entries import FILE_KEYS, AttachedEntry, Entry, Float, Int, LocalEntry, Name
 from app.errors import ConfigError
-from app.filters import Filters
 
-PREFIX = "TANDEM_"
-FILE_NAME = "tandem.yaml"
 Port = Annotated[Int, Field(ge=0, le=65535)]
 Seconds = Annotated[Float, Field(ge=0)]
 
@@ -40,15 +36,7 @@ Seconds = Annotated[Float, Field(ge=0)]
 def _xdg(variable: str, fallback: str) -> Path:
     root = os.environ.get(variable, "")
     # The XDG specification: a relative path there is invalid and to be ignored.
-    return (Path(root) if root.startswith("/") else _expanded(Path("~") / fallback)) / "llama-tandem"
-
-
-def _expanded(path: Path) -> Path:
-    """Raises ConfigError where a leading `~` leads nowhere: a container's user may have no home."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ConfigError([f"{path}: there is no such home folder; write the path out, or set HOME"]) from None
+    return (Path(root) if root.startswith("/") else expanded(Path("~") / fallback)) / "llama-tandem"
 
 
 class Settings(BaseSettings):
@@ -154,71 +142,9 @@ class Settings(BaseSettings):
         return allow_remote_media
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key written twice: the second would silently win."""
-
-
-def _mapping(loader: _UniqueKeys, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, str | int | float | bool | None):
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is written twice", key_node.start_mark
-                )
-            seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # a SafeLoader
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not UTF-8 text"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: is not valid YAML: {' '.join(str(error).split())}"]) from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError([f"{path}: must be a mapping of settings, such as `port: 8000`"])
-    strange = [key for key in data if not isinstance(key, str)]
-    if strange:
-        raise ConfigError([f"{path}: {key}: a setting's name is a word" for key in strange])
-    return data
-
-
-def _read_dotenv(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    try:
-        return {name: value for name, value in dotenv_values(path).items() if value is not None}
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not UTF-8 text"]) from None
-
-
-def _find_file(explicit: Path | None, environment: Mapping[str, str]) -> Path | None:
-    named = explicit or (Path(value) if (value := environment.get(f"{PREFIX}CONFIG")) else None)
-    if named is not None:
-        named = _expanded(named)
-        if not named.is_file():
-            source = "--config" if explicit else f"{PREFIX}CONFIG"
-            raise ConfigError([f"{source}: there is no file {named}"])
-        return named.absolute()
-    default = Path.cwd() / FILE_NAME
-    return default if default.is_file() else None
-
-
 def settings_file(config: Path | None = None) -> Path:
     """The file that the settings are read from, or would be if it were there; raises ConfigError."""
-    return _find_file(config, {**_read_dotenv(Path(".env")), **os.environ}) or Path.cwd() / FILE_NAME
+    return find_file(config, {**read_dotenv(Path(".env")), **os.environ}) or Path.cwd() / FILE_NAME
 
 
 class _Sources:
@@ -226,9 +152,9 @@ class _Sources:
 
     def __init__(self, config: Path | None, overrides: Mapping[str, Any]) -> None:
         self.overrides = dict(overrides)
-        self.environment: dict[str, str] = {**_read_dotenv(Path(".env")), **os.environ}
-        self.file = _find_file(config, self.environment)
-        self.written = _read_yaml(self.file) if self.file else {}
+        self.environment: dict[str, str] = {**read_dotenv(Path(".env")), **os.environ}
+        self.file = find_file(config, self.environment)
+        self.written = read_yaml(self.file) if self.file else {}
 
     def name(self, loc: tuple[int | str, ...]) -> str:
         """`tandem.yaml: models.tiny.ctx_size`, or the variable or option that the value stands in."""
@@ -248,70 +174,10 @@ class _Sources:
     def unknown_variables(self) -> list[str]:
         known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | {f"{PREFIX}CONFIG"}
         return [
-            f"{self._origin(name)}: {name}: no such setting{_near(name, sorted(known))}"
+            f"{self._origin(name)}: {name}: no such setting{near(name, sorted(known))}"
             for name in self.environment
             if name.startswith(PREFIX) and name not in known
         ]
-
-
-def _near(name: str, known: list[str]) -> str:
-    match = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {match[0]}?" if match else f"; known are {', '.join(known)}"
-
-
-def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the mapping around `loc` takes."""
-    model: Any = Settings
-    for part in loc[:-1]:
-        if part in ("local", "attached"):
-            model = LocalEntry if part == "local" else AttachedEntry
-        elif part in FILE_KEYS:
-            model = DraftFiles if part == "draft" else Files
-        elif part == "request":
-            model = Filters
-    return sorted(model.model_fields)
-
-
-_WORDS = {
-    "bool_parsing": "must be on or off",
-    "bool_type": "must be on or off",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "string_type": "must be text",
-    "tuple_type": "must be a list, such as [one, two]",
-    "missing": "is missing",
-    "path_type": "must be a path",
-}
-
-
-def _problem(sources: _Sources, error: Mapping[str, Any]) -> str:
-    loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
-    where = sources.name(loc)
-    if kind == "extra_forbidden":
-        return f"{where}: no such key{_near(str(loc[-1]), _known_keys(loc))}"
-    if kind == "literal_error":
-        return f"{where}: must be one of {context['expected']}, not {error['input']!r}"
-    if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
-        shape = "such as {path: models/tiny.gguf}" if loc[-1] in FILE_KEYS else "of keys and values"
-        return f"{where}: must be a mapping {shape}"
-    if kind == "string_pattern_mismatch":
-        return f"{where}: {error['input']!r} must look like {_PATTERN_EXAMPLES.get(str(loc[-1]), context['pattern'])}"
-    if kind == "value_error":
-        return f"{where}: {context['error']}"
-    words = _WORDS.get(kind) or error["msg"].replace("Input should be", "must be")
-    secret = loc[:1] == ("api_keys",) or loc[-1:] == ("api_key",)
-    given = "" if secret or kind == "missing" or isinstance(error["input"], dict) else f", not {error['input']!r}"
-    return f"{where}: {words}{given}"
-
-
-_PATTERN_EXAMPLES = {
-    "url": "http://127.0.0.1:9001",
-    "repo": "unsloth/GLM-4.7-GGUF",
-    "package": "a Python package's name",
-}
 
 
 def _validate(sources: _Sources) -> Settings:
@@ -333,7 +199,7 @@ def _validate(sources: _Sources) -> Settings:
     except SettingsError as error:
         problems.append(f"environment: {error}; {PREFIX}MODELS holds JSON")
     except ValidationError as error:
-        problems += [_problem(sources, item) for item in error.errors()]
+        problems += [problem(sources.name(item["loc"]), item, Settings) for item in error.errors()]
     if problems:
         raise ConfigError(problems)
     return settings
@@ -345,7 +211,7 @@ def _absolute(settings: Settings, sources: _Sources) -> Settings:
 
     def anchor(field: str, path: Path) -> Path:
         elsewhere = field in sources.overrides or f"{PREFIX}{field.upper()}" in sources.environment
-        return (Path.cwd() if elsewhere else beside) / _expanded(path)
+        return (Path.cwd() if elsewhere else beside) / expanded(path)
 
     def files(entry: Any, key: str) -> Any:
         part = getattr(entry, key)

@@ -10,13 +10,16 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.catalog import Catalog
 from app.entries import LocalEntry
 from app.errors import Downloading, FilesMissing, PullFailed, ShuttingDown, StoreError
 from app.pulling.pull import Pull, State
 from app.pulling.pulls import Pulls
+
+if TYPE_CHECKING:
+    from app.store.pull import Wanted
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 10.0, 600.0
 # Where nobody knows yet how long a pull will take
@@ -92,7 +95,7 @@ class OnDemand:
         backoff = min(FIRST_BACKOFF_S * 2.0**last.failed, LONGEST_BACKOFF_S)
         return max(0.0, last.pull.ended + backoff - self._clock())
 
-    def _wanted(self, alias: str) -> Any:
+    def _wanted(self, alias: str) -> tuple[Wanted, ...]:
         from app.store.pull import wanted_of  # late: most gateways never pull
 
         return tuple(dict.fromkeys(wanted_of(alias, self._catalog.entry(alias))))
