@@ -59,11 +59,11 @@ class Meter:
     def enter(self, key: Key, now: float) -> None:
         """Counts a request in; raises RateLimited, and then counts nothing."""
         if key.concurrency is not None and self.in_flight >= key.concurrency:
-            raise RateLimited(key.name, "concurrency", f"{key.concurrency} requests at once", _WHEN_BUSY_S)
+            raise RateLimited(key.name, "concurrency", _count(key.concurrency, "request") + " at once", _WHEN_BUSY_S)
         if key.rpm is not None and (wait := self._requests.room_in(now, key.rpm)):
-            raise RateLimited(key.name, "rpm", f"{key.rpm} requests a minute", wait)
+            raise RateLimited(key.name, "rpm", _count(key.rpm, "request") + " a minute", wait)
         if key.tpm is not None and (wait := self._tokens.room_in(now, key.tpm)):
-            raise RateLimited(key.name, "tpm", f"{key.tpm} tokens a minute", wait)
+            raise RateLimited(key.name, "tpm", _count(key.tpm, "token") + " a minute", wait)
         self.in_flight += 1
         if key.rpm is not None:
             self._requests.add(now, 1)
@@ -74,6 +74,10 @@ class Meter:
         if key.tpm is not None and tokens:
             self._tokens.forget(now)
             self._tokens.add(now, tokens)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class Visit:

@@ -76,6 +76,16 @@ def test_requests_at_once() -> None:
     assert limits.visit(key) is not None
 
 
+@pytest.mark.parametrize(("concurrency", "words"), [(1, "1 request at once"), (2, "2 requests at once")])
+def test_a_limit_is_told_in_numbers_that_fit(concurrency: int, words: str) -> None:
+    """One is not many."""
+    key, limits = replace(KEY, concurrency=concurrency), Limits(Clock())
+    for _ in range(concurrency):
+        limits.visit(key)
+    with pytest.raises(RateLimited, match=f"may have {words} "):
+        limits.visit(key)
+
+
 def test_a_refused_request_counts_for_nothing() -> None:
     """Who retries in a loop is not shut out for ever."""
     clock, key = Clock(), replace(KEY, rpm=1)
