@@ -17,6 +17,8 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.heads import HeadWithBody
+
 _NOT_HTTP = "This is not valid HTTP/1.1."
 # The headers of an offer to speak another protocol on this connection (RFC 9110, section 7.8).
 _OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
@@ -115,7 +117,8 @@ class LimitedProtocol(HttpToolsProtocol):
     # -- The connection ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._head_with_body = HeadWithBody(transport, self.loop)
+        super().connection_made(self._head_with_body)  # type: ignore[arg-type]
         if self._connections.opened(self):
             self._await(_Phase.HEAD, self._limits.head_s)
         else:
@@ -199,6 +202,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase = _Phase.BODY
         self._connections.busy(self)
         super().on_headers_complete()
+        self._head_with_body.expect()
 
     def on_message_complete(self) -> None:
         if self._phase is _Phase.HEAD:
