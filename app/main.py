@@ -63,13 +63,12 @@ class Gateway:
         self._on_demand = OnDemand(self.catalog, self.pulls)
         self._upstreams = Upstreams(self.catalog, self.scheduler, self._on_demand)
         media_hosts = hosts_of(settings.allow_remote_media)
-        self._fetcher = Fetcher(media_hosts)
         self.relay = Relay(
             Calls(self.catalog, max_body=int(settings.max_body_mb * 2**20), media_hosts=media_hosts),
             self._upstreams,
             self.metrics,
             report=reporter(self.metrics, self._record),
-            fetcher=self._fetcher,
+            fetcher=Fetcher(media_hosts),
         )
         self.keys = Keyring(
             KeyStore(settings.state_dir),
@@ -117,7 +116,6 @@ class Gateway:
             log.debug("engine found", origin=self.planner.binary().origin)
             for pid in sweep():
                 log.warning("ended an engine that an earlier gateway had left behind", pid=pid)
-        self._upstreams.start()
         self._let_in_our_own_user()
         self.keys.watch()
         self._opened = True
@@ -195,8 +193,7 @@ class Gateway:
         # First our side of the connections: an engine with an open one does not exit.
         self.relay.cut()
         await asyncio.sleep(0)
-        await self._upstreams.close()
-        await self._fetcher.close()
+        self._upstreams.close()
         self.planner.close()
         await self.scheduler.close()
         await self.pulls.close()

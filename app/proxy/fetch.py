@@ -1,22 +1,23 @@
 """Remote media, fetched by the gateway: from listed hosts, at public addresses, within limits of size and time.
 
 A name is resolved once, and the connection goes to an address that was looked at: a name that points elsewhere a moment
-later (DNS rebinding) leads nowhere. Every redirect begins anew.
+later (DNS rebinding) leads nowhere. Every redirect begins anew. httpx2 is imported by the first request that names an
+address.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from app.access.remote import is_listed, is_public
 from app.errors import BodyTooLarge, RemoteMediaFailed, RemoteMediaRefused
 from app.proxy.media import Media, Remote
+
+if TYPE_CHECKING:
+    from httpx2 import URL, AsyncClient, Response
 
 # In bytes: of one address; and how many of them a request may name.
 LARGEST = 20 << 20
@@ -27,15 +28,18 @@ EACH_S = 10.0
 ALL_S = 30.0
 _KINDS = ("image/", "audio/")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_PORTS = {"http": 80, "https": 443}
 
 
 def address(text: str, hosts: tuple[str, ...]) -> URL:
     """The URL, if its host is one of `hosts`; raises RemoteMediaRefused."""
+    import httpx2
+
     try:
-        url = URL(text)
-        host = url.raw_host
-    except ValueError:
-        host = None
+        url = httpx2.URL(text)
+        host = url.raw_host.decode()
+    except (httpx2.InvalidURL, ValueError):
+        host = ""
     if not host or url.scheme not in ("http", "https"):
         raise RemoteMediaRefused(f"{text[:200]!r} is no address that can be fetched; send the media as a data: URL.")
     if not is_listed(host, hosts):
@@ -46,48 +50,26 @@ def address(text: str, hosts: tuple[str, ...]) -> URL:
     return url
 
 
-class _Resolver(AbstractResolver):
-    """Names to addresses that may be connected to; raises _Inside for all others."""
-
-    def __init__(self, may: Callable[[str], bool], within: AbstractResolver) -> None:
-        self._may = may
-        self._within = within
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._within.resolve(host, port, family)
-        # One that is not public among others that are is a trap as well.
-        if not all(self._may(result["host"]) for result in found):
-            raise _Inside
-        return found
-
-    async def close(self) -> None:
-        await self._within.close()
-
-
-class _Inside(OSError):
-    """An address within a network that the client has no business in."""
+async def resolve(host: str, port: int) -> list[str]:
+    """A name's addresses, or the address that it is in whatever notation; raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(where[0]) for *_, where in found]
 
 
 class Fetcher:
-    """`may` tells which addresses may be connected to, `resolver` what a name stands for."""
+    """`may` tells which addresses may be connected to, `resolve` what a name stands for."""
 
     def __init__(
         self,
         hosts: tuple[str, ...] = (),
         *,
         may: Callable[[str], bool] = is_public,
-        resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
+        resolve: Callable[[str, int], Awaitable[list[str]]] = resolve,
     ) -> None:
         self._hosts = hosts
         self._may = may
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._resolve = resolve
 
     async def fill(self, remote: Remote, body: bytes, *, largest: int) -> bytes:
         """The body with its media in it; raises RemoteMediaRefused, RemoteMediaFailed or BodyTooLarge."""
@@ -103,56 +85,75 @@ class Fetcher:
         return remote.filled(body, media)
 
     async def _fetch(self, text: str, room: int) -> Media:
+        import httpx2
+
         url = address(text, self._hosts)
         try:
-            async with asyncio.timeout(EACH_S):
+            async with asyncio.timeout(EACH_S), _client() as client:
                 for _ in range(MOST_REDIRECTS + 1):
-                    found = await self._ask(url, room)
+                    found = await self._ask(client, url, room)
                     if isinstance(found, Media):
                         return found
-                    url = address(str(found), self._hosts)
+                    url = address(found, self._hosts)
         except TimeoutError:
             raise RemoteMediaFailed(f"{_shown(url)} could not be fetched within {EACH_S:g} s.") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(getattr(error, "os_error", None), _Inside):
-                raise _inside(url) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
             raise RemoteMediaFailed(f"{_shown(url)} cannot be fetched.") from None
         raise RemoteMediaFailed(f"{_shown(url)} redirects more than {MOST_REDIRECTS} times.")
 
-    async def _ask(self, url: URL, room: int) -> Media | URL:
+    async def _ask(self, client: AsyncClient, url: URL, room: int) -> Media | str:
         """The media, or where they are instead."""
-        # What looks like an address is not resolved, so nobody else would look at it.
-        if _is_address(url.raw_host or "") and not self._may(url.raw_host or ""):
-            raise _inside(url)
-        async with self._open().get(url, allow_redirects=False) as answer:
-            if answer.status in _REDIRECTS and (elsewhere := answer.headers.get("location")):
-                return url.join(URL(elsewhere))
+        answer = await self._answer(client, url)
+        try:
+            if answer.status_code in _REDIRECTS and (elsewhere := answer.headers.get("location")):
+                return str(url.join(elsewhere))
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if answer.status != 200:
-                raise RemoteMediaFailed(f"{_shown(url)} answered {answer.status}.")
+            if answer.status_code != 200:
+                raise RemoteMediaFailed(f"{_shown(url)} answered {answer.status_code}.")
             if not kind.startswith(_KINDS) or answer.headers.get("content-encoding", "identity") != "identity":
                 raise RemoteMediaFailed(
                     f"{_shown(url)} is {kind or 'nothing that says what it is'}, not image or audio."
                 )
             return Media(kind, await _read(url, answer, room))
+        finally:
+            await answer.aclose()
 
-    def _open(self) -> aiohttp.ClientSession:
-        """Made at the first use: a session belongs to the loop that it is made in."""
-        if self._session is None:
-            resolver = _Resolver(self._may, self._resolver())
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True),
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"accept": "image/*, audio/*", "accept-encoding": "identity", "user-agent": "llama-tandem"},
+    async def _answer(self, client: AsyncClient, url: URL) -> Response:
+        """From the first of its addresses that takes a connection; the name still stands in Host and certificate."""
+        import httpx2
+
+        addresses = await self._resolve(url.raw_host.decode(), url.port or _PORTS[url.scheme])
+        # One that is not public among others that are is a trap as well.
+        if not all(self._may(found) for found in addresses):
+            raise RemoteMediaRefused(f"{_shown(url)} is within a private network; nothing is fetched from there.")
+        failure: Exception = OSError("it has no address")
+        for found in addresses:
+            request = client.build_request(
+                "GET",
+                url.copy_with(host=found),
+                headers={"host": url.netloc.decode()},
+                extensions={"sni_hostname": url.raw_host.decode()},
             )
-        return self._session
+            try:
+                return await client.send(request, stream=True)
+            except httpx2.ConnectError as error:
+                failure = error
+        raise failure
 
 
-async def _read(url: URL, answer: aiohttp.ClientResponse, room: int) -> bytes:
+def _client() -> AsyncClient:
+    import httpx2
+
+    return httpx2.AsyncClient(
+        timeout=None,
+        trust_env=False,
+        headers={"accept": "image/*, audio/*", "accept-encoding": "identity", "user-agent": "llama-tandem"},
+    )
+
+
+async def _read(url: URL, answer: Response, room: int) -> bytes:
     content = bytearray()
-    async for chunk in answer.content.iter_any():
+    async for chunk in answer.aiter_raw():
         content += chunk
         if len(content) > LARGEST:
             raise RemoteMediaFailed(f"{_shown(url)} is larger than {LARGEST >> 20} MiB.")
@@ -164,15 +165,6 @@ async def _read(url: URL, answer: aiohttp.ClientResponse, room: int) -> bytes:
 def _room(media: dict[str, Media], left: int) -> int:
     """How many bytes of media still fit: as base64 they are a third longer."""
     return left * 3 // 4 - sum(len(one.content) for one in media.values())
-
-
-def _is_address(host: str) -> bool:
-    """As aiohttp decides it, `127.1` included."""
-    return ":" in host or host.replace(".", "").isdigit()
-
-
-def _inside(url: URL) -> RemoteMediaRefused:
-    return RemoteMediaRefused(f"{_shown(url)} is within a private network; nothing is fetched from there.")
 
 
 def _shown(url: URL) -> str:

@@ -58,19 +58,27 @@ KEPT_FROM_CLIENT = HOP_BY_HOP | {
 _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b"etag"))
 
 
-def for_upstream(headers: Iterable[tuple[bytes, bytes]], *, key: str | None, request_id: str) -> dict[str, str]:
+def for_upstream(headers: Headers, *, key: str | None, request_id: str) -> Headers:
     """ASGI request headers, names in lower case -> what the upstream gets: its own key, not the client's."""
-    headers = list(headers)
     named = _named_by_connection(headers)
-    passed = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in headers
-        if name not in KEPT_FROM_UPSTREAM and name not in named
-    }
-    passed["x-request-id"] = request_id
+    passed = [(name, value) for name, value in headers if name not in KEPT_FROM_UPSTREAM and name not in named]
+    passed.append((b"x-request-id", request_id.encode("latin-1")))
     if key is not None:
-        passed["authorization"] = f"Bearer {key}"
+        passed.append((b"authorization", b"Bearer " + key.encode()))
     return passed
+
+
+def request_head(method: str, target: str, host: str, headers: Headers, *, length: int | None, close: bool) -> bytes:
+    """All of an HTTP/1.1 request before its body of `length` bytes, None where it has none."""
+    parts = [f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("latin-1")]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    if length is not None:
+        parts.append(b"Content-Length: %d\r\n" % length)
+    if close:
+        parts.append(b"Connection: close\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
 
 
 def for_client(headers: Iterable[tuple[bytes, bytes]], ids: Headers) -> Headers:

@@ -1,17 +1,10 @@
-"""The relay's way to a server behind it: a lease, one HTTP request, an answer that gives both back.
-
-aiohttp, here alone: it was measured at a third of httpx2's CPU per streamed event.
-"""
+"""The relay's way to a server behind it: a lease, one HTTP request, an answer that gives both back."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
-
-import aiohttp
-from yarl import URL
 
 from app.catalog import Catalog
 from app.entries import AttachedEntry, LocalEntry
@@ -21,15 +14,14 @@ from app.proxy import form
 from app.proxy.as_stream import as_stream
 from app.proxy.assemble import Assembly
 from app.proxy.call import Call
+from app.proxy.connection import BrokenOff, Connection
 from app.proxy.fields import with_model
-from app.proxy.headers import for_upstream
+from app.proxy.headers import for_upstream, request_head
+from app.proxy.pool import CONNECT_S, CannotConnect, Origin, Pool
 from app.pulling.demand import OnDemand
 from app.scheduler.loop import Lease, Scheduler
 from app.supervisor.states import State
 
-CONNECT_S = 5.0
-# llama-server closes an idle connection after 5 s; below that by enough, no request meets a closed one.
-KEEP_ALIVE_S = 2.0
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
 # Of a stream's headers, what a whole answer has differently or not at all
@@ -39,15 +31,26 @@ _OF_STREAMS = frozenset((b"content-type", b"transfer-encoding", b"cache-control"
 class Answer:
     """An upstream's answer whose headers are here; `close` gives connection and lease back, at any time."""
 
-    __slots__ = ("_lease", "_response", "_whole", "content_type", "in_flight", "raw_headers", "speculation", "status")
+    __slots__ = (
+        "_connection",
+        "_lease",
+        "_pool",
+        "_whole",
+        "content_type",
+        "in_flight",
+        "raw_headers",
+        "speculation",
+        "status",
+    )
 
-    def __init__(self, response: aiohttp.ClientResponse, lease: Lease, in_flight: int | None = None) -> None:
-        self._response = response
+    def __init__(self, connection: Connection, pool: Pool, lease: Lease, in_flight: int | None = None) -> None:
+        self._connection: Connection | None = connection
+        self._pool = pool
         self._lease = lease
         self._whole: bytes | None = None
-        self.status = response.status
-        self.raw_headers = response.raw_headers
-        self.content_type = response.headers.get("content-type", "").encode("latin-1")
+        self.status = connection.status
+        self.raw_headers = connection.headers
+        self.content_type = next((v for name, v in connection.headers if name.lower() == b"content-type"), b"")
         # Of our own engines: what decodes, and how many requests were with it when this one was sent.
         self.speculation = lease.engine.speculation if lease.engine else None
         self.in_flight = in_flight
@@ -72,16 +75,21 @@ class Answer:
         if self._lease.engine is not None:
             self._lease.engine.drafted()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises UpstreamDied where it ends too early."""
+    async def chunk(self) -> bytes:
+        """The next bytes of the body, b"" at its end; raises UpstreamDied where that comes too early."""
         if self._whole is not None:
-            yield self._whole
-            return
+            whole, self._whole = self._whole, b""
+            return whole
+        if self._connection is None:
+            return b""
         try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, ConnectionError) as error:
+            return await self._connection.read()
+        except BrokenOff as error:
             raise await _died(self._lease, error) from error
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; raises UpstreamDied where it ends too early."""
+        return _Chunks(self)
 
     async def assemble(self) -> None:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
@@ -96,27 +104,49 @@ class Answer:
                 assembly.feed(chunk)
             whole = assembly.whole()
             if whole is None:
-                raise await _died(self._lease, EOFError())
+                raise await _died(self._lease, BrokenOff("broke off its answer"))
         except BaseException:
-            # Cut: the engine learns from it at its next write.
-            self._response.close()
+            self._cut()  # the engine learns from it at its next write
             raise
         self.status, self._whole, self.content_type = whole.status, whole.body, JSON
         kept = [(name, value) for name, value in self.raw_headers if name.lower() not in _OF_STREAMS]
-        self.raw_headers = (
+        self.raw_headers = [
             *kept,
             (b"Content-Type", JSON + b"; charset=utf-8"),
             (b"Content-Length", str(len(whole.body)).encode()),
-        )
+        ]
 
     async def read(self) -> bytes:
         """The whole body, of an error that is to be told in other words."""
         return b"".join([chunk async for chunk in self.chunks()])
 
     def close(self) -> None:
-        # An unfinished response is cut, which is how llama-server learns to stop; a finished one goes to the pool.
-        self._response.close() if not self._response.content.is_eof() else self._response.release()
+        """An unfinished answer is cut, which is how llama-server learns to stop."""
+        if self._connection is not None:
+            self._pool.give_back(self._connection)
+            self._connection = None
         self._lease.release()
+
+    def _cut(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+
+
+class _Chunks:
+    """An answer's `chunk` as an iterator: a generator would cost another frame for every event."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if chunk := await self._answer.chunk():
+            return chunk
+        raise StopAsyncIteration
 
 
 async def abandon(opening: asyncio.Future[Answer]) -> None:
@@ -133,24 +163,14 @@ class Upstreams:
         self._catalog = catalog
         self._scheduler = scheduler
         self._on_demand = on_demand
-        self._urls: dict[tuple[str, str], URL] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._origins: dict[str, Origin] = {}
+        self._pool = Pool()
         # Requests in flight from which an `auto` alias is better served plainly, as far as traffic has measured it
         self.crossings: dict[str, int | None] = {}
 
-    def start(self) -> None:
-        """Inside the running loop, to which a session belongs."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+    def close(self) -> None:
+        """Cuts what is still connected."""
+        self._pool.close()
 
     async def enter(self, call: Call) -> Answer:
         """The answer's headers, or of our own engines the whole of an answer that is not streamed.
@@ -176,7 +196,8 @@ class Upstreams:
             if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
                 _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
             once = call.streaming or streamed is not None
-            answer = Answer(await self._request(call, lease, streamed or body, once=once), lease, in_flight)
+            connection = await self._request(call, lease, streamed or body, once=once)
+            answer = Answer(connection, self._pool, lease, in_flight)
             if streamed is not None:
                 await answer.assemble()
             return answer
@@ -198,42 +219,50 @@ class Upstreams:
         both_up = drafted.state is State.READY and plain.state is State.READY
         return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
 
-    async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> aiohttp.ClientResponse:
-        assert self._session is not None
-        headers = for_upstream(call.headers, key=lease.key, request_id=call.request_id)
-        if once and not lease.base_url.startswith("https:"):
+    async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> Connection:
+        """A connection on which the answer's headers have come; raises UpstreamError."""
+        origin = self._origin(lease.base_url)
+        head = request_head(
+            call.method,
+            origin.prefix + call.target,
+            origin.authority,
+            for_upstream(call.headers, key=lease.key, request_id=call.request_id),
+            length=None if body is None else len(body),
             # llama-server closes behind a stream without having said so (b11434): the next request on that connection
             # may go out before the end is seen, and is lost. Elsewhere a new one would cost a TLS handshake.
-            headers["connection"] = "close"
+            close=once and not origin.tls,
+        )
         try:
-            return await self._session.request(
-                call.method,
-                self._url(lease.base_url, call.target),
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-            )
-        except aiohttp.ClientConnectorError as error:
-            raise await self._unreachable(lease, error) from error
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            connection = await self._pool.connection(origin)
+        except CannotConnect as error:
+            raise await self._unreachable(lease, str(error)) from error
+        except TimeoutError as error:
+            raise await _died(lease, BrokenOff(f"did not accept a connection within {CONNECT_S:g} s")) from error
+        try:
+            await connection.ask(head, body)
+        except BrokenOff as error:
+            self._pool.give_back(connection)
             raise await _died(lease, error) from error
+        except BaseException:
+            self._pool.give_back(connection)
+            raise
+        return connection
 
-    async def _unreachable(self, lease: Lease, error: aiohttp.ClientConnectorError) -> UpstreamError:
+    async def _unreachable(self, lease: Lease, reason: str) -> UpstreamError:
         diagnosis = await lease.post_mortem()
         if lease.engine is not None and diagnosis is None:
             lease.engine.unresponsive()
-        reason = str(diagnosis) if diagnosis else _reason(error)
         what = f"The engine of '{lease.alias}'" if lease.engine else f"The server of '{lease.alias}' at {_host(lease)}"
-        return UpstreamUnreachable(f"{what} cannot be reached: {reason}", diagnosis)
+        return UpstreamUnreachable(f"{what} cannot be reached: {diagnosis or reason}", diagnosis)
 
-    def _url(self, base: str, target: str) -> URL:
-        """yarl parses a URL in about 10 us; a gateway asks for the same few again and again."""
-        url = self._urls.get((base, target))
-        if url is None:
-            url = URL(base + target, encoded=True)
-            if len(self._urls) < 1024:
-                self._urls[base, target] = url
-        return url
+    def _origin(self, url: str) -> Origin:
+        """Engines get new ports now and then, so that not all of them are kept for ever."""
+        origin = self._origins.get(url)
+        if origin is None:
+            if len(self._origins) >= 1024:
+                self._origins.clear()
+            origin = self._origins[url] = Origin.of(url)
+        return origin
 
 
 def _renamed(body: bytes, boundary: bytes | None, name: str) -> bytes:
@@ -262,14 +291,7 @@ def _nothing() -> None:
 
 
 def _host(lease: Lease) -> str:
-    return URL(lease.base_url).authority
-
-
-def _reason(error: aiohttp.ClientConnectorError) -> str:
-    """The operating system's words, without asyncio's "Connect call failed"; the resolver's numbers are negative."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
+    return Origin.of(lease.base_url).authority
 
 
 async def _died(lease: Lease, error: Exception) -> UpstreamDied:
@@ -277,13 +299,4 @@ async def _died(lease: Lease, error: Exception) -> UpstreamDied:
         return UpstreamDied(f"The engine of '{lease.alias}' went down while it answered: {diagnosis}", diagnosis)
     if lease.engine is not None:
         return UpstreamDied(f"The engine of '{lease.alias}' broke off its answer.")
-    how = next((words for kind, words in _HOW.items() if isinstance(error, kind)), f"{type(error).__name__}")
-    return UpstreamDied(f"The server of '{lease.alias}' at {_host(lease)} {how}.")
-
-
-_HOW: dict[type[Exception], str] = {
-    aiohttp.ServerDisconnectedError: "closed the connection before it answered",
-    aiohttp.ClientPayloadError: "broke off its answer",
-    ConnectionError: "reset the connection",
-    TimeoutError: f"did not accept a connection within {CONNECT_S:g} s",
-}
+    return UpstreamDied(f"The server of '{lease.alias}' at {_host(lease)} {error}.")

@@ -1,6 +1,8 @@
 """What crosses, and what does not."""
 
-from app.proxy.headers import for_client, for_client_of_error, for_upstream
+import pytest
+
+from app.proxy.headers import for_client, for_client_of_error, for_upstream, request_head
 
 
 def test_client_credentials_and_conversation_never_reach_an_upstream() -> None:
@@ -15,18 +17,32 @@ def test_client_credentials_and_conversation_never_reach_an_upstream() -> None:
         (b"content-type", b"application/json"),
         (b"anthropic-version", b"2023-06-01"),
     ]
-    assert for_upstream(client, key="engine", request_id="r1") == {
-        "content-type": "application/json",
-        "anthropic-version": "2023-06-01",
-        "authorization": "Bearer engine",
-        "x-request-id": "r1",
-    }
+    assert for_upstream(client, key="engine", request_id="r1") == [
+        (b"content-type", b"application/json"),
+        (b"anthropic-version", b"2023-06-01"),
+        (b"x-request-id", b"r1"),
+        (b"authorization", b"Bearer engine"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("length", "close", "ends"),
+    [
+        (None, False, b"\r\n"),
+        (0, False, b"Content-Length: 0\r\n\r\n"),
+        (17, True, b"Content-Length: 17\r\nConnection: close\r\n\r\n"),
+    ],
+)
+def test_a_requests_head_is_whole(length: int | None, close: bool, ends: bytes) -> None:
+    """Line, host, headers as they are, and the framing."""
+    head = request_head("GET", "/a?b=%2F", "h:1", [(b"x-a", b"\xe9")], length=length, close=close)
+    assert head == b"GET /a?b=%2F HTTP/1.1\r\nHost: h:1\r\nx-a: \xe9\r\n" + ends
 
 
 def test_hop_by_hop_headers_end_here() -> None:
     """Both the standard ones and those that Connection names, in both directions."""
     headers = [(b"connection", b"keep-alive, X-Hop"), (b"keep-alive", b"timeout=5"), (b"x-hop", b"1"), (b"x-end", b"2")]
-    assert for_upstream(headers, key=None, request_id="r") == {"x-end": "2", "x-request-id": "r"}
+    assert for_upstream(headers, key=None, request_id="r") == [(b"x-end", b"2"), (b"x-request-id", b"r")]
     assert for_client([(b"Transfer-Encoding", b"chunked"), *headers], [(b"x-request-id", b"r")]) == [
         (b"x-end", b"2"),
         (b"x-request-id", b"r"),
