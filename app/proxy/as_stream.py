@@ -4,11 +4,14 @@ llama-server notices at its next write that a stream's client has left; whoever 
 unnoticed as long as anything else runs (b11434: `recv_with_timeout` begins its second anew at every result).
 
 A stream does not tell all that a whole answer does; the cases below were read in `server-task.cpp` and
-`server-context.cpp` and seen on runs. A request for one of them is relayed as it is.
+`server-context.cpp` and seen on runs. A request for one of them is relayed as it is. Of one more it shows at the end
+whether it has told all: what might become a stop word is held back, and lost where a limit comes first. With
+`timings_per_token` each piece tells how many tokens it goes up to.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,6 +21,15 @@ from app.proxy.fields import edited
 _CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
 _COMPLETIONS = frozenset(("/v1/completions",))
 _ADDED = {"stream": b"true", "stream_options": b'{"include_usage":true}'}
+_COUNTED = _ADDED | {"timings_per_token": b"true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A body that asks for a stream; `counted` says that its pieces tell how many tokens they go up to."""
+
+    body: bytes
+    counted: bool
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -35,18 +47,14 @@ class _Asked(msgspec.Struct):
     logprobs: Any = None
     top_logprobs: Any = None
     n_probs: Any = None
-    # What ends an answer in the midst of its words
-    max_tokens: Any = None
-    max_completion_tokens: Any = None
-    n_predict: Any = None
-    t_max_predict_ms: Any = None
     n_indent: Any = None
+    timings_per_token: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Asked)
 
 
-def as_stream(target: str, body: bytes | None, *, drafts: bool) -> bytes | None:
+def as_stream(target: str, body: bytes | None, *, drafts: bool) -> Streamed | None:
     """The body that asks for the same as a stream; None for what has to be asked for as it is.
 
     `target` is path and query; `drafts` says that the engine speculates.
@@ -60,12 +68,13 @@ def as_stream(target: str, body: bytes | None, *, drafts: bool) -> bytes | None:
         return None  # the engine has its own words for it
     if not _told_in_full(asked, chat=path in _CHAT, drafts=drafts):
         return None
-    return edited(body, _ADDED)
+    counted = _held_back(asked.stop)
+    return Streamed(edited(body, _COUNTED if counted else _ADDED), counted)
 
 
 def _told_in_full(asked: _Asked, *, chat: bool, drafts: bool) -> bool:
     # (1) A malformed option of streams is refused by the engine only where the client's own arrives.
-    if not _well_formed(asked.stream_options):
+    if not _well_formed(asked.stream_options) or not isinstance(asked.timings_per_token, bool | None):
         return False
     # (2) `__verbose` repeats the settings, `stream` among them; `n_indent` takes back what a stream has sent.
     if asked.verbose or asked.n_indent:
@@ -77,9 +86,7 @@ def _told_in_full(asked: _Asked, *, chat: bool, drafts: bool) -> bool:
     #     whole answers only; those of drafted tokens are left out of streams.
     if asked.logprobs or asked.top_logprobs or asked.n_probs:
         return not (chat or asked.stop or drafts)
-    # (5) What could become a stop word is held back, and lost to a stream that is cut off there.
-    limits = (asked.max_tokens, asked.max_completion_tokens, asked.n_predict, asked.t_max_predict_ms)
-    return not (_held_back(asked.stop) and any(limit is not None for limit in limits))
+    return True
 
 
 def _well_formed(options: Any) -> bool:

@@ -53,26 +53,36 @@ class _Error(msgspec.Struct, gc=False):
     code: Any = None
 
 
+class _Timings(msgspec.Struct, gc=False):
+    predicted_n: int | None = None
+
+
 _EVENT = msgspec.json.Decoder(_Fields | None)
 _PIECES = msgspec.json.Decoder(list[_Piece])
 _ERROR = msgspec.json.Decoder(_Error)
 _TEXT = msgspec.json.Decoder(str)
+_TIMINGS = msgspec.json.Decoder(_Timings | None)
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Status and JSON body of an answer in one piece."""
+    """Status and JSON body of an answer in one piece; `in_full` is False where its end may have been held back."""
 
     status: int
     body: bytes
+    in_full: bool = True
 
 
 class Assembly:
-    """Feed it the stream, cut anywhere; ask for `whole` when it has ended."""
+    """Feed it the stream, cut anywhere; ask for `whole` when it has ended.
 
-    __slots__ = ("_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_line")
+    `counted` says that the pieces tell how many tokens they go up to (`timings_per_token`).
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_broken", "_choices", "_counted", "_data", "_done", "_error", "_fields", "_kind", "_last", "_line")
+
+    def __init__(self, *, counted: bool = False) -> None:
+        self._counted = counted
         # Framing: the line that has not ended, and the data of the event that has not
         self._line = b""
         self._data: list[bytes] = []
@@ -111,7 +121,8 @@ class Assembly:
             "object": self._kind.removesuffix(".chunk"),
         }
         ordered = {name: fields.pop(name) for name in _ORDER if name in fields}
-        return Whole(200, msgspec.json.encode(ordered | fields))
+        in_full = not self._counted or all(choice.in_full for choice in self._choices.values())
+        return Whole(200, msgspec.json.encode(ordered | fields), in_full)
 
     def _dispatch(self) -> None:
         if not self._data:
@@ -136,12 +147,16 @@ class Assembly:
         self._error = Whole(code if isinstance(code, int) and 400 <= code <= 599 else 500, data)
 
     def _take(self, fields: _Fields) -> None:
-        for piece in _PIECES.decode(fields.get("choices", b"[]")):
+        tokens = _tokens(fields) if self._counted else None
+        pieces = _PIECES.decode(fields.get("choices", b"[]"))
+        for piece in pieces:
             self._last = piece.index
             choice = self._choices.get(piece.index)
             if choice is None:
                 choice = self._choices[piece.index] = _Choice(chat=piece.delta is not None)
-            choice.add(piece)
+            choice.add(piece, tokens)
+        if not pieces and self._last in self._choices:
+            self._choices[self._last].ends_at(tokens)
         if "object" in fields:
             self._kind = _TEXT.decode(fields["object"])
         # Each of several choices ends with usage and timings of its own, in chat on a chunk without a choice right
@@ -150,10 +165,16 @@ class Assembly:
             self._fields.update((name, raw) for name, raw in fields.items() if name not in _OF_STREAMS_ONLY)
 
 
+def _tokens(fields: _Fields) -> int | None:
+    """How many have been generated when an event was sent, where it says so."""
+    timings = _TIMINGS.decode(fields["timings"]) if "timings" in fields else None
+    return timings.predicted_n if timings else None
+
+
 class _Choice:
     """One of the answer's choices as it grows."""
 
-    __slots__ = ("_calls", "_chat", "_content", "_finish", "_logprobs", "_reasoning", "_role")
+    __slots__ = ("_calls", "_chat", "_content", "_end", "_finish", "_logprobs", "_reasoning", "_role", "_shown")
 
     def __init__(self, *, chat: bool) -> None:
         self._chat = chat
@@ -163,9 +184,24 @@ class _Choice:
         self._calls: dict[int, _Call] = {}
         self._logprobs: list[msgspec.Raw] = []
         self._finish: str | None = None
+        # Tokens: up to which the pieces go, and all of them
+        self._shown: int | None = None
+        self._end: int | None = None
 
-    def add(self, piece: _Piece) -> None:
-        self._finish = piece.finish_reason or self._finish
+    @property
+    def in_full(self) -> bool:
+        """A limit cuts off what is held back, because it may become a stop word; at any other end it is sent first."""
+        return self._finish != "length" or (self._end is not None and self._shown == self._end)
+
+    def ends_at(self, tokens: int | None) -> None:
+        self._end = tokens
+
+    def add(self, piece: _Piece, tokens: int | None) -> None:
+        """`tokens` is how many this piece goes up to, if it is known."""
+        if piece.finish_reason:
+            self._finish, self._end = piece.finish_reason, tokens
+        elif _shows(piece) and tokens is not None:
+            self._shown = tokens
         if piece.text:
             self._content.append(piece.text)
         if piece.logprobs is not None:
@@ -192,6 +228,12 @@ class _Choice:
             message["tool_calls"] = [self._calls[number].whole() for number in sorted(self._calls)]
         choice = {"finish_reason": self._finish, "index": index, "message": message}
         return choice if logprobs is None else choice | {"logprobs": logprobs}
+
+
+def _shows(piece: _Piece) -> bool:
+    """Whether text came with it: the first piece of a chat may only tell whose turn it is."""
+    delta = piece.delta
+    return bool(piece.text or (delta and (delta.content or delta.reasoning_content or delta.tool_calls)))
 
 
 class _Call:

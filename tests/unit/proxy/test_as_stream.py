@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.proxy.as_stream import as_stream
+from app.proxy.as_stream import Streamed, as_stream
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAID = [{"role": "user", "content": "Hello"}]
 
 
 def asked(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[str, Any] | None:
-    body = as_stream(target, json.dumps({"messages": SAID} | fields).encode(), drafts=drafts)
-    return None if body is None else json.loads(body)
+    streamed = as_stream(target, json.dumps({"messages": SAID} | fields).encode(), drafts=drafts)
+    return None if streamed is None else json.loads(streamed.body)
 
 
 @pytest.mark.parametrize("target", [CHAT, COMPLETIONS, "/chat/completions", CHAT + "?a=b"])
@@ -36,8 +36,8 @@ def test_a_clients_own_options_are_exchanged(options: dict[str, Any]) -> None:
 def test_nothing_else_is_written_anew() -> None:
     """Numbers, order and white space are the client's."""
     body = b'{ "seed": 1.50,\n "stream" : false, "stream_options": {"a": [1, {"stream": 2}]}, "messages": [] }'
-    assert as_stream(CHAT, body, drafts=False) == (
-        b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, "messages": [] }'
+    assert as_stream(CHAT, body, drafts=False) == Streamed(
+        b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, "messages": [] }', counted=False
     )
 
 
@@ -60,9 +60,7 @@ ASSISTANT = [*SAID, {"role": "assistant", "content": "Hello my"}]
         {"continue_final_message": True},
         {"logprobs": True},
         {"n_probs": 1},
-        {"stop": "ab", "max_tokens": 5},
-        {"stop": ["a", "é"], "n_predict": 5},
-        {"stop": 5, "max_completion_tokens": 5},
+        {"timings_per_token": 1},
         {"stream_options": 5},
         {"stream_options": {"include_usage": "yes"}},
         {"messages": "no list"},
@@ -76,16 +74,36 @@ def test_what_a_stream_does_not_tell_in_full_is_asked_directly(fields: dict[str,
 @pytest.mark.parametrize(
     "fields",
     [
-        {"stop": "ab"},
-        {"stop": ["\n"], "max_tokens": 5},
-        {"stop": [], "max_tokens": 5},
+        {"stop": "ab", "max_tokens": 5},
         {"return_tokens": True, "return_progress": True, "timings_per_token": True},
         {"n": 2, "tools": [], "verbose": False, "logprobs": False},
     ],
 )
 def test_what_a_stream_tells_is_asked_as_one(fields: dict[str, Any]) -> None:
-    """Stop words of one byte, or without a limit; fields that only streams know."""
+    """Stop words; fields that only streams know."""
     assert asked(**fields) is not None
+
+
+@pytest.mark.parametrize("stop", ["ab", ["a", "é"], 5])
+def test_a_stop_word_that_can_be_begun_has_its_tokens_counted(stop: Any) -> None:
+    """Its beginning is held back: the end of the stream shows whether that happened."""
+    streamed = as_stream(CHAT, json.dumps({"messages": SAID, "stop": stop}).encode(), drafts=False)
+    assert streamed is not None and streamed.counted
+    assert asked(stop=stop, timings_per_token=False) == {
+        "messages": SAID,
+        "stop": stop,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "timings_per_token": True,
+    }
+
+
+@pytest.mark.parametrize("stop", [None, [], "", "\n", ["a", "b"]])
+def test_a_stop_word_of_one_byte_is_there_or_is_not(stop: Any) -> None:
+    """Nothing is held back for it, so nothing is counted."""
+    streamed = as_stream(CHAT, json.dumps({"messages": SAID, "stop": stop}).encode(), drafts=False)
+    assert streamed is not None and not streamed.counted
+    assert "timings_per_token" not in json.loads(streamed.body)
 
 
 def test_log_probabilities_of_completions() -> None:

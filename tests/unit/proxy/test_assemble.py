@@ -151,3 +151,61 @@ def test_numbers_are_not_written_anew() -> None:
     """Counts and times pass as the bytes that they came as."""
     whole = assembled(said(content="a"), b'data: {"choices":[],"timings":{"ms":1.50,"n":1e2}}\n\n', DONE)
     assert whole is not None and b'"timings":{"ms":1.50,"n":1e2}' in whole.body
+
+
+def counted(*chunks: bytes) -> bool:
+    """Whether an answer whose tokens were counted was told in full."""
+    assembly = Assembly(counted=True)
+    for chunk in (*chunks, DONE):
+        assembly.feed(chunk)
+    whole = assembly.whole()
+    assert whole is not None
+    return whole.in_full
+
+
+def piece(tokens: int, index: int = 0, *, finish: str | None = None, **delta: Any) -> bytes:
+    choice = {"index": index, "finish_reason": finish, "delta": delta}
+    return event(choices=[choice], timings={"predicted_n": tokens})
+
+
+def end(tokens: int, finish: str, index: int = 0) -> bytes:
+    """As a chat ends: why, and on a chunk without a choice how far it went."""
+    choice = {"index": index, "finish_reason": finish, "delta": {}}
+    return event(choices=[choice]) + event(choices=[], timings={"predicted_n": tokens})
+
+
+@pytest.mark.parametrize("delta", [{"content": "a"}, {"reasoning_content": "a"}, {"tool_calls": [{"index": 0}]}])
+def test_a_limit_that_comes_with_the_last_text_has_cut_nothing_off(delta: dict[str, Any]) -> None:
+    """The last piece goes up to the last token."""
+    assert counted(piece(1, content="a"), piece(3, **delta), end(3, "length"))
+
+
+def test_a_limit_behind_the_last_text_may_have_cut_something_off() -> None:
+    """A token of which nothing was sent, be it the only one, whose piece tells whose turn it is."""
+    assert not counted(piece(1, content="a"), piece(2, content="a"), end(3, "length"))
+    assert not counted(piece(1, role="assistant", content=None), end(1, "length"))
+    assert not counted(said(content="a"), event(choices=[{"index": 0, "finish_reason": "length", "delta": {}}]))
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls"])
+def test_at_any_other_end_what_was_held_back_is_sent(finish: str) -> None:
+    """A stop word that is whole, or the model's own end: of these the tokens show no text."""
+    assert counted(piece(1, content="a"), end(3, finish))
+
+
+def test_each_choice_has_an_end_of_its_own() -> None:
+    """Whatever the order; one that was cut is enough."""
+    both = [piece(1, content="a"), piece(1, 1, content="b")]
+    assert counted(*both, end(1, "length", 1), end(1, "length", 0))
+    assert not counted(*both, end(1, "length", 1), piece(2, content="c"), end(3, "length", 0))
+
+
+def test_completions_tell_their_end_with_the_choice() -> None:
+    """Every token has a piece there, an empty one if it is held back."""
+
+    def text(tokens: int, text: str, finish: str | None = None) -> bytes:
+        choice = {"index": 0, "finish_reason": finish, "text": text}
+        return event(choices=[choice], timings={"predicted_n": tokens})
+
+    assert counted(text(1, "a"), text(2, "b"), text(2, "", "length"))
+    assert not counted(text(1, "a"), text(2, ""), text(2, "", "length"))

@@ -564,3 +564,20 @@ def test_a_client_that_leaves_a_whole_answer_cuts_its_stream() -> None:
         assert (response.ended, world.held) == ("cut", 0)
 
     asyncio.run(main())
+
+
+def test_an_answer_whose_end_was_held_back_is_asked_for_in_one_piece() -> None:
+    """A limit came before the stop word was whole: the second request is the client's own."""
+
+    async def main() -> None:
+        body = b'{"model": "m", "stop": "abc"}'
+        cut = b'data: {"choices":[{"index":0,"finish_reason":"length","delta":{}}]}\n\ndata: [DONE]\n\n'
+        world = World(Response(cut))
+        answer = await world.enter(streaming=False, body=body)
+        assert [json.loads(asked.data).get("stream") for asked in world.asked] == [True, None]
+        assert world.asked[1].data == body
+        assert world.held == 1
+        answer.close()
+        assert world.held == 0
+
+    asyncio.run(main())
