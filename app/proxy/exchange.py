@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.access.limits import Visit
 from app.metrics import Finished
@@ -14,6 +15,11 @@ from app.proxy.surface import Surface
 from app.proxy.upstream import Answer
 
 _NOTHING = Usage()
+# Of a prompt that no engine has counted: English text and JSON. What is longer than this counts as no more.
+_BYTES_A_TOKEN = 4
+_LOOKED_AT = 1 << 20
+# Images and audio as base64 are no text.
+_MEDIA = re.compile(rb"[A-Za-z0-9+/=]{512,}")
 
 
 @dataclass(slots=True)
@@ -25,6 +31,8 @@ class Exchange:
     surface: Surface
     began: float
     alias: str = ""
+    # As it goes upstream, unless it is a form
+    body: bytes | None = None
     # The name of the key that asked; and what counts its limits, if it has any
     key: str = ""
     visit: Visit | None = None
@@ -47,11 +55,29 @@ class Exchange:
         given = self.request_id.encode("latin-1")
         return [(name, given) for name in self.surface.id_names]
 
+    @property
+    def heard_out(self) -> bool:
+        """Whether the client has had a stream's last event; it need not wait for the end of the connection then."""
+        return self.started and self.tap is not None and self.tap.streamed and self.tap.finished
+
     def usage(self) -> Usage:
-        """What the tail says; read once, so ask only when the answer is complete or given up."""
+        """What the tail says, or what a stream that does not say it has brought.
+
+        Read once, so ask only when the answer is complete or given up.
+        """
         if self._usage is None:
-            self._usage = self.tap.usage() if self.tap else _NOTHING
+            self._usage = self._known() if self.tap else _NOTHING
         return self._usage
+
+    def _known(self) -> Usage:
+        assert self.tap is not None
+        told = self.tap.usage()
+        # An engine that has not begun to answer has not begun to work either.
+        begun = self.tap.size > 0 or self.answer is not None
+        if told.completion_tokens is not None or not self.tap.streamed or not begun:
+            return told
+        prompt = estimated_tokens(self.body) if told.prompt_tokens is None else told.prompt_tokens
+        return replace(told, prompt_tokens=prompt, completion_tokens=self.tap.tokens)
 
     def finished(self) -> Finished:
         usage, answer = self.usage(), self.answer
@@ -70,6 +96,11 @@ class Exchange:
             key=self.key,
             cached=usage.cached,
         )
+
+
+def estimated_tokens(body: bytes | None) -> int:
+    """Of the prompt in a body."""
+    return len(_MEDIA.sub(b"", (body or b"")[:_LOOKED_AT])) // _BYTES_A_TOKEN
 
 
 # What the relay tells the world of a finished exchange: the record, and the failure if there was one.

@@ -75,7 +75,8 @@ class Relay:
                 exchange.visit = self._limits.visit(key)
             await self._watched(exchange, scope, receive, send)
         except ClientGone:
-            exchange.status = 499  # nginx's number for it; nobody is left to read it
+            if not exchange.heard_out:
+                exchange.status = 499  # nginx's number for it; nobody is left to read it
         except StreamAborted:
             raise
         except TandemError as error:
@@ -97,7 +98,7 @@ class Relay:
 
     async def _watched(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         call = await self._calls.read(scope, receive, exchange.request_id)
-        exchange.alias = call.alias
+        exchange.alias, exchange.body = call.alias, None if call.boundary else call.body
         self._metrics.in_flight[call.alias] += 1
         serving = asyncio.current_task()
         assert serving is not None
@@ -141,7 +142,9 @@ class Relay:
 
     async def _serve(self, exchange: Exchange, call: Call, send: Send) -> None:
         try:
-            answer = await (self._enter_in_company(exchange, call, send) if call.streaming else self._enter(call))
+            answer = await (
+                self._enter_in_company(exchange, call, send) if call.streaming else self._enter(exchange, call)
+            )
         except TandemError as error:
             if not exchange.started:
                 raise
@@ -154,16 +157,17 @@ class Relay:
         finally:
             answer.close()
 
-    async def _enter(self, call: Call) -> Answer:
+    async def _enter(self, exchange: Exchange, call: Call) -> Answer:
         """What the request names elsewhere is fetched before an engine is asked for."""
+        exchange.tap = Tap()
         if call.remote is not None and call.body is not None:
             body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
             call = replace(call, body=body, remote=None)
-        return await self._upstreams.enter(call)
+        return await self._upstreams.enter(call, exchange.tap)
 
     async def _enter_in_company(self, exchange: Exchange, call: Call, send: Send) -> Answer:
         """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""
-        opening = asyncio.ensure_future(self._enter(call))
+        opening = asyncio.ensure_future(self._enter(exchange, call))
         try:
             await asyncio.wait({opening}, timeout=self.headers_wait)
             if not opening.done():
@@ -186,7 +190,7 @@ class Relay:
             return
         streamed = answer.content_type.startswith(EVENT_STREAM)
         # A whole text at once has no time to first token, so nobody needs to look for one in it.
-        exchange.tap = Tap(first_token_seen=not streamed)
+        exchange.tap = Tap(streamed=streamed)
         chunks = answer.chunks()
         if not exchange.started:
             headers = for_client(answer.raw_headers, exchange.ids)
@@ -241,7 +245,7 @@ class Relay:
 
         Raises UpstreamDied before anything is promised.
         """
-        exchange.tap = Tap(first_token_seen=True)
+        exchange.tap = Tap(streamed=False)
         body, complete = await gather(answer.chunks(), exchange.tap)
         status, body = exchange.surface.upstream_error(answer.status, body if complete else b"")
         headers = for_client_of_error(answer.raw_headers, exchange.ids, len(body))

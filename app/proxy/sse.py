@@ -1,9 +1,9 @@
 """A tap on an answer's bytes: sees everything, changes nothing, parses only the tail.
 
 Sans-io. `feed` is called once a chunk on the hot path, so it does next to nothing: until the first token has
-passed it looks for one, afterwards it only keeps the last few KB. `usage` and `timings` are read off
-those at the end; they ride on the last chunks of a stream and near the end of a JSON body. Anthropic's streams tell
-the prompt's tokens in their first event only, so what comes before the first token is kept as well.
+passed it looks for one, afterwards it counts events (0.2 us) and keeps the last few KB. `usage` and `timings` are
+read off those at the end; they ride on the last chunks of a stream and near the end of a JSON body. Anthropic's
+streams tell the prompt's tokens in their first event only, so what comes before the first token is kept as well.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from typing import Any
 
 TAIL_BYTES = 16384
 
-# The first non-empty content or reasoning delta: chat, completions and native /completion, messages, responses.
-_FIRST_TOKEN = re.compile(rb'"(?:content|reasoning_content|text|delta|thinking|arguments)"\s*:\s*"[^"]')
+# A non-empty content or reasoning delta: chat, completions and native /completion, messages, responses.
+_TEXT = re.compile(rb'"(?:content|reasoning_content|text|delta|thinking|arguments)"\s*:\s*"[^"]')
+# What a client may take for the end: Anthropic's last event, Responses', and that of the others.
+_LAST_EVENT = re.compile(rb"^(?:data: ?\[DONE\]|event: ?(?:message_stop|response\.(?:completed|incomplete)))\r?$", re.M)
+# Of a long answer the last event of Responses begins before the tail; nothing else there has these three.
+_OF_RESPONSES = frozenset(("input_tokens", "output_tokens", "total_tokens"))
 _DECODER = json.JSONDecoder()
 
 
@@ -39,13 +43,19 @@ class Usage:
 
 
 class Tap:
-    """Feed it every chunk; `first_token_seen` turns true with the first generated text."""
+    """Feed it every chunk; `first_token_seen` turns true with the first generated text.
 
-    __slots__ = ("_chunks", "_head", "_kept", "first_token_seen", "size")
+    `streamed` is False for an answer in one piece, in which nobody looks for a first token or counts events.
+    """
 
-    def __init__(self, *, first_token_seen: bool = False) -> None:
-        self.first_token_seen = first_token_seen
+    __slots__ = ("_chunks", "_events", "_head", "_kept", "first_token_seen", "size", "streamed")
+
+    def __init__(self, *, streamed: bool = True) -> None:
+        self.streamed = streamed
+        self.first_token_seen = not streamed
         self.size = 0
+        # From the one with the first text on
+        self._events = 0
         self._head = b""
         self._chunks: deque[bytes] = deque()
         self._kept = 0
@@ -53,7 +63,10 @@ class Tap:
     def feed(self, chunk: bytes) -> None:
         if not self.first_token_seen:
             self._head += chunk[: TAIL_BYTES - len(self._head)]
-            self.first_token_seen = _FIRST_TOKEN.search(chunk) is not None
+            self.first_token_seen = _TEXT.search(chunk) is not None
+            self._events = len(_TEXT.findall(chunk))
+        elif self.streamed:
+            self._events += chunk.count(b"data:")
         self.size += len(chunk)
         self._chunks.append(chunk)
         self._kept += len(chunk)
@@ -70,9 +83,24 @@ class Tap:
         """Whether the stream stands at the end of an event, so that another one may follow."""
         return self.size == 0 or self.tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
 
+    @property
+    def tokens(self) -> int:
+        """How many a stream has brought as far as events show it: one each, but for those at its end without text."""
+        tail = self.tail
+        last = len(_TEXT.findall(tail))
+        return last if len(tail) == self.size else max(last, self._events - tail.count(b"data:") + last)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a stream has said all, though its connection may still be open."""
+        tail = self.tail
+        if not self.between_events:
+            return False
+        return _LAST_EVENT.search(tail) is not None or self._told_of_usage(_text(tail)).keys() >= _OF_RESPONSES
+
     def usage(self) -> Usage:
         """What the tail says of tokens; an answer that says nothing gives an empty Usage."""
-        text = self.tail.decode("utf-8", "replace")
+        text = _text(self.tail)
         usage, timings = self._told_of_usage(text), _last_object(text, '"timings":')
         cached = _count(timings, "cache_n") or 0
         evaluated = _count(timings, "prompt_n")
@@ -96,10 +124,14 @@ class Tap:
         if b'"message_start"' not in self._head:
             return last
         # All of a stream that came in one chunk is its head as well.
-        head = self._head.decode("utf-8", "replace").partition("\n\n")[0]
+        head = _text(self._head).partition("\n\n")[0]
         first = _last_object(head, '"usage":')
         prompt = {name: value for name, value in first.items() if name != "output_tokens"}
         return prompt if last == first else prompt | last
+
+
+def _text(found: bytes) -> str:
+    return found.decode("utf-8", "replace")
 
 
 def _last_object(text: str, key: str) -> dict[str, Any]:

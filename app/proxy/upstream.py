@@ -18,6 +18,7 @@ from app.proxy.connection import BrokenOff, Connection
 from app.proxy.fields import with_model
 from app.proxy.headers import for_upstream, request_head
 from app.proxy.pool import CONNECT_S, CannotConnect, Origin, Pool
+from app.proxy.sse import Tap
 from app.pulling.demand import OnDemand
 from app.scheduler.loop import Lease, Scheduler
 from app.supervisor.states import State
@@ -91,11 +92,11 @@ class Answer:
         """The body as it arrives; raises UpstreamDied where it ends too early."""
         return _Chunks(self)
 
-    async def assemble(self, *, counted: bool) -> bool:
+    async def assemble(self, tap: Tap | None, *, counted: bool) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 
-        False where the stream has not told all of it (see `as_stream`). Raises UpstreamDied; what is no stream (an
-        error that came first) stays as it is.
+        `tap` gets the stream. False where it has not told all of it (see `as_stream`). Raises UpstreamDied; what is
+        no stream (an error that came first) stays as it is.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
             return True
@@ -103,6 +104,8 @@ class Answer:
         try:
             async for chunk in self.chunks():
                 assembly.feed(chunk)
+                if tap is not None:
+                    tap.feed(chunk)
             whole = assembly.whole()
             if whole is None:
                 raise await _died(self._lease, BrokenOff("broke off its answer"))
@@ -173,10 +176,11 @@ class Upstreams:
         """Cuts what is still connected."""
         self._pool.close()
 
-    async def enter(self, call: Call) -> Answer:
+    async def enter(self, call: Call, tap: Tap | None = None) -> Answer:
         """The answer's headers, or of our own engines the whole of an answer that is not streamed.
 
-        Raises EngineUnavailable, UpstreamError or LogprobsRefused, and then holds nothing.
+        `tap` gets what that is put together from: all that is known if the client leaves first. Raises
+        EngineUnavailable, UpstreamError or LogprobsRefused, and then holds nothing.
         """
         entry = self._catalog.entry(call.alias)
         if isinstance(entry, AttachedEntry):
@@ -199,7 +203,7 @@ class Upstreams:
             once = call.streaming or streamed is not None
             connection = await self._request(call, lease, streamed.body if streamed else body, once=once)
             answer = Answer(connection, self._pool, lease, in_flight)
-            if streamed is not None and not await answer.assemble(counted=streamed.counted):
+            if streamed is not None and not await answer.assemble(tap, counted=streamed.counted):
                 answer.hang_up()
                 connection = await self._request(call, lease, body, once=False)
                 answer = Answer(connection, self._pool, lease, in_flight)

@@ -3,10 +3,12 @@
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx2
 import pytest
 
+from app.access.usage import UsageStore
 from tests.support.gateway import Gateway, events, eventually
 
 Make = Callable[..., Gateway]
@@ -49,6 +51,50 @@ def test_whole_answer_that_is_left_frees_its_slot_in_company(make_gateway: Make,
         print(f"slot free {time.monotonic() - left:.3f} s after the client left")
         assert isinstance(next(running), dict)
     eventually(lambda: gateway.metric('in_flight{alias="m"}') == 0)
+
+
+def used(gateway: Gateway) -> tuple[int, int]:
+    """Tokens in and out, of the one row of usage."""
+    [row] = eventually(lambda: UsageStore(Path(gateway.settings["state_dir"])).read(["alias"]), within=3)
+    return row["tokens_in"], row["tokens_out"]
+
+
+def test_what_a_client_has_had_is_counted_when_it_leaves(make_gateway: Make) -> None:
+    """One token an event, and a prompt of about that size; else a key with a limit could leave for ever for nothing."""
+    gateway = make_gateway(args=["--tps", "50", "--tokens", "1000"])
+    with gateway.stream(messages=[{"role": "user", "content": "word " * 400}]) as stream:
+        parsed = events(stream)
+        seen = [next(parsed) for _ in range(11)][1:]  # the first one tells whose turn it is
+    tokens_in, tokens_out = used(gateway)
+    assert len(seen) <= tokens_out <= len(seen) + 50
+    assert 400 < tokens_in < 1000
+
+
+def test_what_a_whole_answer_has_cost_is_counted_when_its_client_leaves(make_gateway: Make) -> None:
+    """It has had nothing of it, but the engine has worked."""
+    gateway = make_gateway(args=["--tps", "50", "--tokens", "1000"])
+    assert gateway.chat(max_tokens=1).status_code == 200
+    before = used(gateway)[1]
+    with pytest.raises(httpx2.ReadTimeout):
+        gateway.client.post("/v1/chat/completions", json={"messages": []}, timeout=0.5)
+    eventually(lambda: used(gateway)[1] - before >= 5, within=3)
+
+
+@pytest.mark.parametrize(
+    ("path", "last"),
+    [("/v1/responses", "response.completed"), ("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")],
+)
+def test_who_has_had_the_last_event_may_leave_before_the_end(make_gateway: Make, path: str, last: str) -> None:
+    """As Codex does: the answer is whole, with its tokens, and no client that went away."""
+    gateway = make_gateway(args=["--end-seconds", "30"])
+    body = {"messages": [], "input": "x", "max_tokens": 5, "max_output_tokens": 5, "stream": True}
+    with gateway.client.stream("POST", path, json=body) as stream:
+        lines = stream.iter_lines()
+        while last not in next(lines):
+            pass
+        assert next(line for line in lines if not line) == ""  # to the blank line behind it
+    (line,) = eventually(lambda: gateway.logged(f"POST {path}"))
+    assert (line["status"], line["completion_tokens"]) == (200, 5)
 
 
 def test_request_that_is_left_in_the_queue_takes_no_place(make_gateway: Make) -> None:

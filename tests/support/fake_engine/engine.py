@@ -111,6 +111,7 @@ class Engine:
                 raise Gone
             connection.chunk(surface.token(job, index))
         connection.chunk(b"".join(surface.closing(job)))
+        connection.sleep(self.options.number("--end-seconds"))
         connection.end_stream()
 
     def _whole(self, connection: Connection, surface: Surface, job: Job) -> None:

@@ -17,6 +17,7 @@ from app.entries import AttachedEntry
 from app.metrics import Metrics
 from app.proxy.call import Call, Calls
 from app.proxy.relay import Relay
+from app.proxy.sse import Tap
 from tests.support.clock import run
 
 TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
@@ -39,7 +40,7 @@ class Upstream:
     def waiting_for(self, alias: str) -> str:
         return "waiting for the engine"
 
-    async def enter(self, call: Call) -> Any:
+    async def enter(self, call: Call, tap: Tap) -> Any:
         await asyncio.sleep(self._headers_after)
         return self
 

@@ -132,3 +132,65 @@ def test_cached_tokens_in_each_apis_words(usage: object, cached: int | None) -> 
     tap = Tap()
     tap.feed(json.dumps({"usage": usage}).replace(": ", ":").encode())
     assert tap.usage().cached == cached
+
+
+def deltas(*texts: str | None) -> bytes:
+    """Of a chat; None tells whose turn it is."""
+    return b"".join(
+        b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}, separators=(",", ":")).encode() + b"\n\n"
+        for text in texts
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 500, 100_000])
+@pytest.mark.parametrize("words", [0, 1, 5, 1000])
+def test_events_are_counted_as_tokens(words: int, size: int) -> None:
+    """Those with text, and never more; a cut within the word `data:` loses one, but none that the tail still holds."""
+    stream = deltas(None, *["w"] * words, "", "") + b"data: [DONE]\n\n"
+    tap = Tap()
+    for at in range(0, len(stream), size):
+        tap.feed(stream[at : at + size])
+    held = min(words, TAIL_BYTES // len(deltas("w")) - 3)
+    cuts = len(stream) // size if size < len(stream) else 0
+    assert max(held, words - cuts) <= tap.tokens <= words
+
+
+def test_each_event_in_a_chunk_of_its_own_is_counted() -> None:
+    """As they come while an engine decodes."""
+    tap = Tap()
+    for at in range(1000):
+        tap.feed(deltas("w"))
+        if at % 100 == 50:
+            tap.feed(b":\n\n")
+    assert tap.tokens == 1000
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"data: [DONE]\n\n",
+        b"data: [DONE]\r\n\r\n",
+        b'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+        b'event: response.completed\ndata: {"type":"response.completed","response":{}}\n\n',
+        b'event: response.incomplete\ndata: {"type":"response.incomplete","response":{}}\n\n',
+        b'data: {"response":{"output":"%s","usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}}\n\n'
+        % (b"x" * TAIL_BYTES),
+    ],
+)
+def test_a_stream_has_said_all_with_its_last_event(end: bytes) -> None:
+    """Of every API, however long that event is; and not before it is whole."""
+    tap = Tap()
+    for at, chunk in enumerate((deltas("a"), end[:-9], end[-9:-1], end[-1:])):
+        assert not tap.finished, at
+        tap.feed(chunk)
+    assert tap.finished
+
+
+@pytest.mark.parametrize(
+    "text", ["data: [DONE]", "\ndata: [DONE]\n\n", "event: message_stop\n", '"usage":{"input_tokens":1}']
+)
+def test_text_about_an_end_is_none(text: str) -> None:
+    """Whatever an answer speaks of."""
+    tap = Tap()
+    tap.feed(deltas(text))
+    assert not tap.finished

@@ -112,7 +112,7 @@ def test_a_header_asks_for_metrics(name: bytes, value: bytes, asks: bool) -> Non
 
 def test_a_whole_answer_is_gathered() -> None:
     """The tap has seen it all."""
-    tap = Tap(first_token_seen=True)
+    tap = Tap(streamed=False)
     assert asyncio.run(gather(pieces(BODY[:40], BODY[40:]), tap)) == (BODY, True)
     assert (tap.usage().drafted, tap.size) == (12, len(BODY))
 
