@@ -37,6 +37,7 @@ TandemError
 │   └── ShuttingDown
 └── UpstreamError            the server behind us did not do its part
     ├── UpstreamUnreachable
+    ├── UpstreamKeyRefused   it does not let the gateway in
     └── UpstreamDied
 
 Every message is one or two sentences for a person: what is wrong, and what would be right.
@@ -264,6 +265,17 @@ class UpstreamError(TandemError):
 
 class UpstreamUnreachable(UpstreamError):
     """No connection, so nothing was asked."""
+
+
+class UpstreamKeyRefused(UpstreamError):
+    """An attached server at `host` does not let the gateway in; `given` says whether its entry has a key.
+
+    Clients have keys of the gateway: told of a 401 as it is, each would look for the mistake in its own.
+    """
+
+    def __init__(self, alias: str, host: str, *, given: bool) -> None:
+        what = "does not accept the key that it is sent. Correct" if given else "asks for a key. Set"
+        super().__init__(f"The server of '{alias}' at {host} {what} api_key in its entry of tandem.yaml.")
 
 
 class UpstreamDied(UpstreamError):

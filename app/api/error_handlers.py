@@ -28,6 +28,7 @@ from app.errors import (
     UnknownAlias,
     UnknownPull,
     UpstreamDied,
+    UpstreamKeyRefused,
     UpstreamUnreachable,
 )
 from app.proxy.patience import LONGEST_RETRY_AFTER_S
@@ -35,13 +36,17 @@ from app.proxy.patience import LONGEST_RETRY_AFTER_S
 
 @dataclass(frozen=True, slots=True)
 class HttpError:
-    """An error as every surface needs it: `kind` and `code` are OpenAI's `type` and `code`."""
+    """An error as every surface needs it: `kind` and `code` are OpenAI's `type` and `code`.
+
+    `lasting` says that trying again would end the same way, whatever the status lets one think.
+    """
 
     status: int
     kind: str
     code: str
     param: str | None = None
     retry_after: int | None = None
+    lasting: bool = False
 
 
 _BY_CLASS: dict[type[TandemError], HttpError] = {
@@ -65,6 +70,7 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     QueueTimeout: HttpError(503, "server_error", "queue_timeout"),
     ShuttingDown: HttpError(503, "server_error", "shutting_down"),
     UpstreamUnreachable: HttpError(502, "server_error", "upstream_unreachable"),
+    UpstreamKeyRefused: HttpError(502, "server_error", "upstream_key_refused", lasting=True),
     UpstreamDied: HttpError(502, "server_error", "upstream_died"),
 }
 _UNFORESEEN = HttpError(500, "server_error", "internal_error")

@@ -33,8 +33,8 @@ def error_headers(error: HttpError, request_id: str, length: int, names: tuple[b
         headers.append((b"www-authenticate", b"Bearer"))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
-    elif error.status == 503:
-        # OpenAI's SDKs retry every 503; this one would end the same way.
+    elif error.status == 503 or error.lasting:
+        # OpenAI's SDKs retry every 500 and above; this one would end the same way.
         headers.append((b"x-should-retry", b"false"))
     return headers
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from app.catalog import Catalog
 from app.entries import AttachedEntry, LocalEntry
-from app.errors import LogprobsRefused, UpstreamDied, UpstreamError, UpstreamUnreachable
+from app.errors import LogprobsRefused, UpstreamDied, UpstreamError, UpstreamKeyRefused, UpstreamUnreachable
 from app.modes import NONE
 from app.proxy import form
 from app.proxy.as_stream import as_stream
@@ -203,6 +203,9 @@ class Upstreams:
             once = call.streaming or streamed is not None
             connection = await self._request(call, lease, streamed.body if streamed else body, once=once)
             answer = Answer(connection, self._pool, lease, in_flight)
+            if answer.status == 401 and lease.engine is None:
+                answer.close()
+                raise UpstreamKeyRefused(lease.alias, _host(lease), given=lease.key is not None)
             if streamed is not None and not await answer.assemble(tap, counted=streamed.counted):
                 answer.hang_up()
                 connection = await self._request(call, lease, body, once=False)

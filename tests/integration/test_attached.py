@@ -122,6 +122,23 @@ def test_down_server_is_a_502_with_its_host(make_gateway: Make) -> None:
         assert "Connection refused" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("env", "words"), [({"THEIR_KEY": "another"}, "Correct api_key"), (None, "Set api_key")])
+def test_a_key_that_the_server_refuses_is_the_entrys(
+    make_gateway: Make, upstream: Callable[..., Upstream], env: dict[str, str] | None, words: str
+) -> None:
+    """A 401 of the server's would send each client to look for the mistake in its own key; the log has it too."""
+    server = upstream()
+    entry = server.entry() if env else {"url": server.url}
+    gateway = make_gateway(models={"a": entry}, env=env)
+    for answer in (gateway.chat("a"), gateway.chat("a", stream=True), gateway.client.get("/slots?model=a")):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (502, "upstream_key_refused")
+        assert words in error["message"]
+        assert answer.headers["x-should-retry"] == "false" and "www-authenticate" not in answer.headers
+    (line,) = eventually(lambda: gateway.logged("GET /slots"))
+    assert line["level"] == "warning" and words in line["error"]
+
+
 def test_server_that_dies_mid_stream(make_gateway: Make, upstream: Callable[..., Upstream]) -> None:
     """The same honesty as for our own engines."""
     server = upstream("--exit-after-tokens", "2", "--tps", "50")

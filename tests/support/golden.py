@@ -81,7 +81,7 @@ class Stage:
 
     def __init__(self, folder: Path, **entry: Any) -> None:
         self.server = Scripted()
-        self.gateway = Gateway(folder, models={"m": {"url": self.server.url} | entry})
+        self.gateway = Gateway(folder, models={"m": {"url": self.server.url, "api_key": "theirs"} | entry})
 
     def play(self, case: dict[str, Any]) -> dict[str, Any]:
         """A stream is asked for streamed, a refusal both ways, and must be the same."""
@@ -104,9 +104,10 @@ class Stage:
                     text += piece
             except httpx2.RemoteProtocolError:
                 broken = True
+        text = _PORT.sub("127.0.0.1:PORT", text)
         if answer.headers["content-type"].startswith("application/json"):
             return {"status": answer.status_code, "body": json.loads(text)}
-        lines = _PORT.sub("127.0.0.1:PORT", _TIMES.sub(r'"\1":0', text)).splitlines()
+        lines = _TIMES.sub(r'"\1":0', text).splitlines()
         return {"status": answer.status_code, "lines": lines, "broken": broken}
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from app.errors import (
     UnknownPull,
     UpstreamDied,
     UpstreamError,
+    UpstreamKeyRefused,
     UpstreamUnreachable,
 )
 
@@ -57,6 +58,7 @@ def reply(error: Exception) -> tuple[int, dict[bytes, bytes], Any]:
         (ShuttingDown("x", retry_after=5), 503, SERVER, "shutting_down", None),
         (UpstreamUnreachable("x"), 502, SERVER, "upstream_unreachable", None),
         (UpstreamDied("x"), 502, SERVER, "upstream_died", None),
+        (UpstreamKeyRefused("a", "other:1", given=True), 502, SERVER, "upstream_key_refused", None),
         (ConfigError(["x"]), 500, SERVER, "internal_error", None),
     ],
 )
