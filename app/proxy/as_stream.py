@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from app.proxy.decoding import crowded
 from app.proxy.fields import edited
 
 _CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
@@ -60,8 +61,8 @@ def as_stream(target: str, body: bytes | None, *, drafts: bool) -> Streamed | No
     `target` is path and query; `drafts` says that the engine speculates.
     """
     path = target.partition("?")[0]
-    if body is None or path not in _CHAT | _COMPLETIONS:
-        return None
+    if body is None or path not in _CHAT | _COMPLETIONS or crowded(body):
+        return None  # a crowd takes too much memory to be looked at
     try:
         asked = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

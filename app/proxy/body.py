@@ -18,6 +18,7 @@ class ClientGone(Exception):
 
 
 NULL = msgspec.Raw(b"null")
+_NOT_ASKED_FOR = frozenset((b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"))
 
 
 class Routing(msgspec.Struct, gc=False):
@@ -26,17 +27,23 @@ class Routing(msgspec.Struct, gc=False):
     model: str | None = None
     stream: bool | None = None
     # Of the engine's types and limits, whatever they are: only whether they are asked for matters here.
-    logprobs: Any = None
-    top_logprobs: Any = None
-    n_probs: Any = None
+    logprobs: msgspec.Raw = NULL
+    top_logprobs: msgspec.Raw = NULL
+    n_probs: msgspec.Raw = NULL
     # Where media may be named; kept as bytes, so that a long conversation costs nothing here.
     messages: msgspec.Raw = NULL
     input: msgspec.Raw = NULL
+    query: msgspec.Raw = NULL
+    documents: msgspec.Raw = NULL
 
     @property
     def wants_logprobs(self) -> bool:
         """Log probabilities of generated tokens, in OpenAI's words or in llama-server's."""
-        return bool(self.logprobs or self.top_logprobs or self.n_probs)
+        return any(_asked_for(field) for field in (self.logprobs, self.top_logprobs, self.n_probs))
+
+
+def _asked_for(field: msgspec.Raw) -> bool:
+    return bytes(memoryview(field)[:8]) not in _NOT_ASKED_FOR
 
 
 _DECODER = msgspec.json.Decoder(Routing)

@@ -59,7 +59,8 @@ class Calls:
             wanted = self._filtered(alias, where, body)
             if wanted is not body:
                 body, asked = wanted, routing(wanted)
-        if (remote := find(asked.messages, asked.input)) is not None:
+        remote = find(asked.messages, input=asked.input, query=asked.query, documents=asked.documents)
+        if remote is not None:
             for url in remote.urls:
                 address(url, self._media_hosts)
         return Call(

@@ -1,7 +1,8 @@
 """Images, audio and files that a request names by an address: found in its messages, and put in as data. Pure.
 
 llama-server (b11434) fetches `image_url` and `video_url`, newer builds also what stands for the data of `input_audio`
-and `input_video`; other servers fetch the rest. Text that mentions an address is no such thing.
+and `input_video`; other servers fetch the rest. It reads what is to be ranked (`query`, `documents`) as text alone;
+vLLM takes parts there as in messages. Text that mentions an address is no such thing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 from app.errors import InvalidBody
+from app.proxy.decoding import decoded, refuse_crowded
 from app.proxy.fields import edited
 
 # Of a part: the text itself, or an object that holds it.
@@ -78,19 +80,13 @@ class Remote:
         return edited(body, {name: msgspec.json.encode(value) for name, value in self._fields.items()})
 
 
-def find(messages: msgspec.Raw, given: msgspec.Raw) -> Remote | None:
-    """Of a body's `messages` and `input`, JSON each; None where all is there already, as it is nearly always.
+def find(messages: msgspec.Raw, **others: msgspec.Raw) -> Remote | None:
+    """Of a body's `messages` and other fields, JSON each; None where all is there already, as it is nearly always.
 
     Raises InvalidBody where it cannot be told: then it does not go on either.
     """
-    try:
-        fields = {}
-        if _has_parts(messages):
-            fields["messages"] = msgspec.json.decode(messages)
-        if _has_items(given):
-            fields["input"] = msgspec.json.decode(given)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+    fields = {"messages": decoded(messages)} if _has_parts(messages) else {}
+    fields |= {name: decoded(given) for name, given in others.items() if _has_items(given)}
     found = {name: list(_places(value)) for name, value in fields.items()}
     places = [place for some in found.values() for place in some]
     return Remote({name: fields[name] for name, some in found.items() if some}, places) if places else None
@@ -98,15 +94,18 @@ def find(messages: msgspec.Raw, given: msgspec.Raw) -> Remote | None:
 
 def _has_parts(messages: msgspec.Raw) -> bool:
     """Whether a message is more than text; what is no list of messages is looked at in any case."""
+    refuse_crowded(messages, (b"{",))
     try:
         return any(_first(m.content) not in b'"n' for m in _MESSAGES.decode(messages) or ())
     except msgspec.ValidationError:
         return True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
 
 
 def _has_items(given: msgspec.Raw) -> bool:
     """A text, or texts and numbers to be embedded, need no look."""
-    return _first(given) == b"[" and b"{" in bytes(given)
+    return _first(given) in (b"[", b"{") and b"{" in bytes(given)
 
 
 def _first(value: msgspec.Raw) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from app.errors import InvalidBody, ModelRequired
+from app.proxy.decoding import decoded
 
 # Ollama's `options` -> llama-server's fields. What belongs to loading (num_ctx, num_gpu) is the entry's to say.
 _OPTIONS = {
@@ -86,10 +87,7 @@ def _named(fields: dict[str, Any]) -> str:
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+    found = decoded(raw)
     if not isinstance(found, dict):
         raise InvalidBody("The body must be a JSON object.")
     return found

@@ -77,3 +77,13 @@ def test_only_routing_fields_are_read() -> None:
     fields = routing(b'{"model": "a/b", "stream": true, "messages": [{"model": "no"}]}')
     assert (fields.model, fields.stream) == ("a/b", True)
     assert routing(b'{"model": null, "stream": null}').model is None
+
+
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [("null", False), ("false", False), ("0", False), ("[]", False), ("true", True), ("1", True), ("[[0]]", True)],
+)
+@pytest.mark.parametrize("name", ["logprobs", "top_logprobs", "n_probs"])
+def test_log_probabilities_are_asked_for_or_not(name: str, value: str, asked: bool) -> None:
+    """By whichever name, and of whatever type: the engine's to judge."""
+    assert routing(f'{{"{name}": {value} }}'.encode()).wants_logprobs == asked

@@ -20,7 +20,7 @@ DATA = base64.b64encode(PNG.content).decode()
 
 def found_in(body: dict[str, Any] | bytes) -> Remote | None:
     fields = routing(body if isinstance(body, bytes) else json.dumps(body).encode())
-    return find(fields.messages, fields.input)
+    return find(fields.messages, input=fields.input, query=fields.query, documents=fields.documents)
 
 
 def message(*parts: Any) -> dict[str, Any]:
@@ -43,6 +43,10 @@ REMOTE = {
             "content": [{"type": "image", "source": {"type": "url", "url": URL}}],
         }
     ),
+    "reranked": {"query": "x", "documents": ["a", {"content": [{"type": "image_url", "image_url": {"url": URL}}]}]},
+    "reranked-object": {"query": {"content": [{"type": "image_url", "image_url": URL}]}, "documents": ["a"]},
+    "reranked-parts": {"documents": {"content": [{"type": "image_url", "image_url": URL}, {"type": "text"}]}},
+    "reranked-image": {"query": {"text": "x"}, "documents": [{"image": URL}]},
     "responses": {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": URL}]}]},
     "responses-file": {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": URL}]}]},
     "responses-tool": {
@@ -91,6 +95,8 @@ def test_media_by_address_are_found_on_every_surface(body: dict[str, Any]) -> No
             ]
         },
         {"prompt": URL},
+        {"query": URL, "documents": [URL, "{}"]},
+        {"query": {"text": URL}, "documents": [{"text": URL}]},
         {"messages": None, "input": None},
         {},
     ],
