@@ -97,7 +97,7 @@ def fetched(handler: Handler, *urls: str, hosts: tuple[str, ...] = ("a.example",
         fetcher = Fetcher(hosts, may=lambda address: address == "127.0.0.1", resolve=names)
         body = json.dumps(chat(*urls)).replace("PORT", str(port)).encode()
         fields = routing(body)
-        remote = find(fields.messages, fields.input)
+        remote = find(fields.messages, input=fields.input)
         assert remote is not None
         try:
             return json.loads(await fetcher.fill(remote, body, largest=largest))

@@ -156,7 +156,10 @@ class Routes:
             connection.answer(400, error(400, message, "invalid_request_error"))
             return
         surface = SURFACES.get(request.path)
-        if isinstance(surface, Chat | Messages) and "messages" not in body:
+        if not isinstance(body, dict) or not isinstance(body.get("stream_options"), dict | None):
+            message = "Field 'stream_options': type must be object"
+            connection.answer(400, error(400, message, "invalid_request_error"))
+        elif isinstance(surface, Chat | Messages) and "messages" not in body:
             connection.answer(400, error(400, "'messages' is required", "invalid_request_error"))
         elif surface is not None and self._options.on("--embeddings"):
             connection.answer(501, error(501, "This server does not support completions.", "not_supported_error"))
