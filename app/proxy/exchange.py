@@ -46,6 +46,7 @@ class Exchange:
     failure: Exception | None = None
     # The upstream's side
     answer: Answer | None = None
+    # There once an engine has begun to answer; before that it has not begun to work either
     tap: Tap | None = None
     _usage: Usage | None = None
 
@@ -54,6 +55,11 @@ class Exchange:
         """The request's id in the headers in which the client looks for it."""
         given = self.request_id.encode("latin-1")
         return [(name, given) for name in self.surface.id_names]
+
+    def listen(self) -> Tap:
+        """To a stream that a whole answer is put together from."""
+        self.tap = Tap()
+        return self.tap
 
     @property
     def heard_out(self) -> bool:
@@ -72,9 +78,7 @@ class Exchange:
     def _known(self) -> Usage:
         assert self.tap is not None
         told = self.tap.usage()
-        # An engine that has not begun to answer has not begun to work either.
-        begun = self.tap.size > 0 or self.answer is not None
-        if told.completion_tokens is not None or not self.tap.streamed or not begun:
+        if told.completion_tokens is not None or not self.tap.streamed:
             return told
         prompt = estimated_tokens(self.body) if told.prompt_tokens is None else told.prompt_tokens
         return replace(told, prompt_tokens=prompt, completion_tokens=self.tap.tokens)

@@ -159,11 +159,10 @@ class Relay:
 
     async def _enter(self, exchange: Exchange, call: Call) -> Answer:
         """What the request names elsewhere is fetched before an engine is asked for."""
-        exchange.tap = Tap()
         if call.remote is not None and call.body is not None:
             body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
             call = replace(call, body=body, remote=None)
-        return await self._upstreams.enter(call, exchange.tap)
+        return await self._upstreams.enter(call, exchange.listen)
 
     async def _enter_in_company(self, exchange: Exchange, call: Call, send: Send) -> Answer:
         """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""

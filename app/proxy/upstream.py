@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from app.catalog import Catalog
@@ -92,20 +92,19 @@ class Answer:
         """The body as it arrives; raises UpstreamDied where it ends too early."""
         return _Chunks(self)
 
-    async def assemble(self, tap: Tap | None, *, counted: bool) -> bool:
+    async def assemble(self, listen: Callable[[], Tap], *, counted: bool) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 
-        `tap` gets the stream. False where it has not told all of it (see `as_stream`). Raises UpstreamDied; what is
-        no stream (an error that came first) stays as it is.
+        What `listen` gives gets the stream. False where it has not told all of it (see `as_stream`). Raises
+        UpstreamDied; what is no stream (an error that came first) stays as it is.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
             return True
-        assembly = Assembly(counted=counted)
+        assembly, tap = Assembly(counted=counted), listen()
         try:
             async for chunk in self.chunks():
                 assembly.feed(chunk)
-                if tap is not None:
-                    tap.feed(chunk)
+                tap.feed(chunk)
             whole = assembly.whole()
             if whole is None:
                 raise await _died(self._lease, BrokenOff("broke off its answer"))
@@ -176,11 +175,11 @@ class Upstreams:
         """Cuts what is still connected."""
         self._pool.close()
 
-    async def enter(self, call: Call, tap: Tap | None = None) -> Answer:
+    async def enter(self, call: Call, listen: Callable[[], Tap] = Tap) -> Answer:
         """The answer's headers, or of our own engines the whole of an answer that is not streamed.
 
-        `tap` gets what that is put together from: all that is known if the client leaves first. Raises
-        EngineUnavailable, UpstreamError or LogprobsRefused, and then holds nothing.
+        What `listen` gives then gets what that is put together from: all that is known if the client leaves first.
+        Raises EngineUnavailable, UpstreamError or LogprobsRefused, and then holds nothing.
         """
         entry = self._catalog.entry(call.alias)
         if isinstance(entry, AttachedEntry):
@@ -206,7 +205,7 @@ class Upstreams:
             if answer.status == 401 and lease.engine is None:
                 answer.close()
                 raise UpstreamKeyRefused(lease.alias, _host(lease), given=lease.key is not None)
-            if streamed is not None and not await answer.assemble(tap, counted=streamed.counted):
+            if streamed is not None and not await answer.assemble(listen, counted=streamed.counted):
                 answer.hang_up()
                 connection = await self._request(call, lease, body, once=False)
                 answer = Answer(connection, self._pool, lease, in_flight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +40,7 @@ class Upstream:
     def waiting_for(self, alias: str) -> str:
         return "waiting for the engine"
 
-    async def enter(self, call: Call, tap: Tap) -> Any:
+    async def enter(self, call: Call, listen: Callable[[], Tap]) -> Any:
         await asyncio.sleep(self._headers_after)
         return self
 
