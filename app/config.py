@@ -26,8 +26,9 @@ from app.access.origins import origins_of
 from app.access.remote import hosts_of
 from app.config_files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv, read_yaml
 from app.config_words import near, problem
-from app.entries import FILE_KEYS, AttachedEntry, Entry, Float, Int, LocalEntry, Name
+from app.entries import FILE_KEYS, AttachedEntry, Entry, LocalEntry
 from app.errors import ConfigError
+from app.kinds import Float, Int, Name
 
 Port = Annotated[Int, Field(ge=0, le=65535)]
 Seconds = Annotated[Float, Field(ge=0)]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
-from app.entries import RESERVED_FLAGS, LocalEntry, check_name
+from app.entries import RESERVED_FLAGS, LocalEntry
 from app.errors import NotImportable
 from app.importing.arguments import arguments
 from app.importing.chain import speculation
@@ -20,6 +20,7 @@ from app.importing.numbers import number, switch
 from app.importing.tables import DROPPED, FILES, OPTIONS, SERVERS_TOO
 from app.importing.words import Given, Line, read
 from app.importing.written import as_yaml
+from app.kinds import check_name
 
 
 @dataclass(frozen=True, slots=True)

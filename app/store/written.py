@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.entries import LocalEntry, check_name
+from app.entries import LocalEntry
 from app.errors import StoreError
+from app.kinds import check_name
 from app.store.pull import Wanted
 
 
