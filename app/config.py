@@ -28,7 +28,7 @@ from app.config_files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv
 from app.config_words import near, problem
 from app.entries import FILE_KEYS, AttachedEntry, Entry, LocalEntry
 from app.errors import ConfigError
-from app.kinds import Float, Int, Name
+from app.kinds import Float, Int, Location, Name, is_clean
 
 Port = Annotated[Int, Field(ge=0, le=65535)]
 Seconds = Annotated[Float, Field(ge=0)]
@@ -53,12 +53,12 @@ class Settings(BaseSettings):
         8001, description="Engines take the first free port from here up, on loopback."
     )
     llama_server: str = Field("auto", description="auto, embedded, or the path of a llama-server.")
-    models_dir: Path = Field(Path("models"), description="Where `repo` entries are: <models_dir>/<repo>/<file>.")
-    state_dir: Path = Field(
+    models_dir: Location = Field(Path("models"), description="Where `repo` entries are: <models_dir>/<repo>/<file>.")
+    state_dir: Location = Field(
         default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"),
         description="What outlives a restart (default $XDG_STATE_HOME/llama-tandem).",
     )
-    cache_dir: Path = Field(
+    cache_dir: Location = Field(
         default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"),
         description="What can be made anew (default $XDG_CACHE_HOME/llama-tandem).",
     )
@@ -160,7 +160,8 @@ class _Sources:
     def name(self, loc: tuple[int | str, ...]) -> str:
         """`tandem.yaml: models.tiny.ctx_size`, or the variable or option that the value stands in."""
         field = str(loc[0]) if loc else ""
-        # Tags of the union of entries are ours, not the file's.
+        # A key that is wrong itself is told by its own name. Tags of the union of entries are ours, not the file's.
+        loc = loc[:-1] if loc[-1:] == ("[key]",) else loc
         path = ".".join(str(part) for i, part in enumerate(loc) if not (i == 2 and part in ("local", "attached")))
         if field in self.overrides:
             return f"--{field.replace('_', '-')}"
@@ -184,7 +185,8 @@ class _Sources:
 def _validate(sources: _Sources) -> Settings:
     class Environment(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
-            return {k.lower(): v for k, v in sources.environment.items() if v or not self.env_ignore_empty}
+            found = {k: v for k, v in sources.environment.items() if k.startswith(PREFIX)}
+            return {k.lower(): v for k, v in found.items() if v or not self.env_ignore_empty}
 
     class Loaded(Settings):
         @classmethod
@@ -197,8 +199,9 @@ def _validate(sources: _Sources) -> Settings:
     problems = sources.unknown_variables()
     try:
         settings = Loaded(**sources.overrides)
-    except SettingsError as error:
-        problems.append(f"environment: {error}; {PREFIX}MODELS holds JSON")
+    except SettingsError:  # what is no JSON; only the catalog has to be
+        example = '{"tiny": {"target": {"path": "models/tiny.gguf"}}}'
+        problems.append(f"{sources.name(('models',))}: must be JSON, such as {example}")
     except ValidationError as error:
         problems += [problem(sources.name(item["loc"]), item, Settings) for item in error.errors()]
     if problems:
@@ -242,12 +245,12 @@ def _with_secrets(settings: Settings, sources: _Sources) -> Settings:
         kind, _, variable = entry.api_key.get_secret_value().partition(":")
         if kind != "env":
             continue
-        if secret := sources.environment.get(variable):
+        secret = sources.environment.get(variable, "")
+        if is_clean(secret):
             models[name] = entry.model_copy(update={"api_key": SecretStr(secret)})
         else:
-            problems.append(
-                f"{sources.name(('models', name, 'api_key'))}: the environment variable {variable} is not set"
-            )
+            wrong = "holds control characters or spaces at an end" if secret else "is not set"
+            problems.append(f"{sources.name(('models', name, 'api_key'))}: the environment variable {variable} {wrong}")
     if problems:
         raise ConfigError(problems)
     return settings.model_copy(update={"models": models})

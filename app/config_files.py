@@ -52,7 +52,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: is not UTF-8 text"]) from None
     except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: is not valid YAML: {' '.join(str(error).split())}"]) from None
+        words = str(error).replace('in "<unicode string>", line', "at line")
+        raise ConfigError([f"{path}: is not valid YAML: {' '.join(words.split())}"]) from None
     if data is None:
         return {}
     if not isinstance(data, dict):

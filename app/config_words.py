@@ -28,6 +28,7 @@ _PATTERN_EXAMPLES = {
     "url": "http://127.0.0.1:9001",
     "repo": "unsloth/GLM-4.7-GGUF",
     "package": "a Python package's name",
+    "[key]": "GGML_CUDA_NO_PINNED",  # of an entry's env
 }
 
 

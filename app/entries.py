@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
 
 from app.filters import Filters
-from app.kinds import Argument, Float, Int, Name, Text
+from app.kinds import MOST, Argument, Float, Int, Location, Name, Root, Size, Text, is_clean
 from app.modes import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain, wants_draft_model
 
 # Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
@@ -46,7 +45,19 @@ FILE_KEYS = ("target", "draft", "mmproj")
 # llama-server's own batch, on all builds looked at, and the flags that set it.
 _BATCH, _BATCH_FLAGS = 2048, ("-b", "--batch-size")
 # What the gateway decides for every engine; an entry has no say in it.
-GATEWAY_FLAGS = frozenset({"--host", "--port", "--api-key", "--api-key-file", "--api-prefix", "--reuse-port"})
+# TLS would shut out the gateway itself, which asks on loopback.
+GATEWAY_FLAGS = frozenset(
+    {
+        "--host",
+        "--port",
+        "--api-key",
+        "--api-key-file",
+        "--api-prefix",
+        "--reuse-port",
+        "--ssl-key-file",
+        "--ssl-cert-file",
+    }
+)
 
 
 class Written(BaseModel):
@@ -58,8 +69,8 @@ class Written(BaseModel):
 class Files(Written):
     """Where a model's GGUF lies: a `path`, a Hub `repo` below `models_dir`, or an installed Python `package`."""
 
-    path: Path | None = None
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    path: Location | None = None
+    repo: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")] | None = None
     package: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] | None = None
     include: Text | None = None
 
@@ -78,7 +89,7 @@ class DraftFiles(Files):
     """The draft model, and what of it can differ from the target."""
 
     device: Text | None = None
-    ctx_size: Annotated[Int, Field(ge=0)] | None = None
+    ctx_size: Size | None = None
 
 
 class Speculation(Written):
@@ -128,9 +139,9 @@ class LocalEntry(Written):
     mmproj: Files | None = None
     speculation: Speculation = Speculation()
     device: Text | None = None
-    ctx_size: Annotated[Int, Field(ge=0)] | None = None
+    ctx_size: Size | None = None
     parallel: Annotated[Int, Field(ge=1, le=1024)] = 1
-    threads: Annotated[Int, Field(ge=-1)] | None = None
+    threads: Annotated[Int, Field(ge=-1, le=MOST)] | None = None
     fit: bool | None = None
     prio: Annotated[Int, Field(ge=-1, le=3)] | None = None
     jinja: bool | None = None
@@ -216,21 +227,18 @@ class LocalEntry(Written):
 class AttachedEntry(Written):
     """A server that others start; `model` is the name it is asked for, None to send the client's."""
 
-    url: Annotated[str, Field(pattern=r"^https?://")]
+    url: Root
     model: Text | None = None
     api_key: SecretStr | None = None
     aliases: tuple[Name, ...] = ()
     request: Filters | None = None
 
-    @field_validator("url")
+    @field_validator("api_key")
     @classmethod
-    def _root_only(cls, url: str) -> str:
-        root = url.rstrip("/")
-        if root.endswith("/v1"):
-            raise ValueError(f"give the server's root, without /v1: {root[:-3]}")
-        if "?" in root or "#" in root or not root.split("://", 1)[1]:
-            raise ValueError("give the server's root, such as http://127.0.0.1:9001")
-        return root
+    def _some_key(cls, api_key: SecretStr | None) -> SecretStr | None:
+        if api_key is not None and not is_clean(api_key.get_secret_value().removeprefix("env:")):
+            raise ValueError("must be a key, or env: and the name of a variable that holds one")
+        return api_key
 
 
 def _kind(value: Any) -> Literal["local", "attached"]:

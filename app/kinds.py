@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
+
+# llama.cpp's own whole numbers have 32 bits.
+MOST = 2**31 - 1
 
 
 def _no_bool(value: Any) -> Any:
@@ -20,8 +25,19 @@ def _argument(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
-def _printable(value: str) -> str:
-    if not value or not value.isprintable() or value != value.strip():
+def _some_path(value: Any) -> Any:
+    if value == "":
+        raise ValueError("must be a path")  # pathlib reads it as the folder at hand
+    return value
+
+
+def is_clean(value: str) -> bool:
+    """Something, without control characters or spaces at an end: a flag and a header can carry it."""
+    return bool(value) and value.isprintable() and value == value.strip()
+
+
+def _clean(value: str) -> str:
+    if not is_clean(value):
         raise ValueError("must not be empty, nor hold control characters or spaces at an end")
     return value
 
@@ -37,8 +53,36 @@ def check_name(name: str) -> str:
     return name
 
 
+def root_of(url: str) -> str:
+    """What endpoints' paths are appended to, without a slash at its end; raises ValueError in words."""
+    root = url.rstrip("/")
+    if root.endswith("/v1"):
+        raise ValueError(f"give the server's root, without /v1: {root[:-3]}")
+    if not _is_root(root):
+        raise ValueError("give the server's root, such as http://127.0.0.1:9001")
+    if "@" in urlsplit(root).netloc:
+        # It would be shown with every error that names the server.
+        raise ValueError("a password does not belong in an address; give a key as api_key")
+    return root
+
+
+def _is_root(root: str) -> bool:
+    if not root.isprintable() or set(root) & set(" ?#"):
+        return False
+    try:
+        parts = urlsplit(root)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        return False
+
+
 Int = Annotated[int, BeforeValidator(_no_bool)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
-Text = Annotated[str, AfterValidator(_printable)]
+# Tokens of context
+Size = Annotated[Int, Field(ge=0, le=MOST)]
+Location = Annotated[Path, BeforeValidator(_some_path)]
+Text = Annotated[str, AfterValidator(_clean)]
 Argument = Annotated[str, BeforeValidator(_argument)]
 Name = Annotated[str, AfterValidator(check_name)]
+# A server's, that others start
+Root = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(root_of)]

@@ -119,6 +119,13 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {a: {target: {path: x}, mmproj: {pat: x}}}", "models.a.mmproj.pat: no such key; did you mean path?"),
         ("models: {a: {target: {path: x}, args: [-mm, p]}}", "models.a.args: -mm has a key of its own: use mmproj"),
         ("models: {a: {target: {repo: x}}}", "models.a.target.repo: 'x' must look like unsloth/GLM-4.7-GGUF"),
+        ("models: {a: {target: {repo: ../b}}}", "models.a.target.repo: '../b' must look like unsloth/GLM-4.7-GGUF"),
+        ("models: {a: {target: {path: ''}}}", "models.a.target.path: must be a path"),
+        ("state_dir: ''", "tandem.yaml: state_dir: must be a path"),
+        ("models: {a: {target: {path: x}, ctx_size: 9999999999}}", "models.a.ctx_size: must be less than or equal to"),
+        ("models: {a: {target: {path: x}, env: {a b: c}}}", "models.a.env.a b: 'a b' must look like GGML_CUDA"),
+        ("models: {5: {target: {path: x}}}", "tandem.yaml: models.5: must be text, not 5"),
+        ("models: {a: {target: {path: x}, args: [--ssl-key-file, k]}}", "--ssl-key-file is the gateway's to choose"),
         ("models: {a: {target: {repo: a/b}, pull: on}}", "models.a.pull: must be one of 'never' or 'on_demand'"),
         ("models: {a: {target: {path: x}, pull: on_demand}}", "models.a: pull: on_demand takes files of a repo"),
         ("models: {a: {target: {path: x}, fit: maybe}}", "models.a.fit: must be on or off, not 'maybe'"),
@@ -139,11 +146,26 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {a: {url: 'http://x', request: {max_tokens: 0}}}", "request.max_tokens: must be greater than or"),
         ("models: {a: {url: 'ftp://x'}}", "models.a.url: 'ftp://x' must look like http://127.0.0.1:9001"),
         ("models: {a: {url: 'http://x/v1'}}", "without /v1: http://x"),
+        *(
+            (f"models: {{a: {{url: '{url}'}}}}", "models.a.url: give the server's root, such as http://127.0.0.1:9001")
+            for url in (
+                "http://",
+                "http://:80",
+                "http://x:99999",
+                "http://x:y",
+                "http://[::1",
+                "http://x y",
+                "http://x?y",
+            )
+        ),
+        ("models: {a: {url: 'http://me:pw@x'}}", "models.a.url: a password does not belong in an address"),
+        ("models: {a: {url: 'http://x', api_key: ''}}", "models.a.api_key: must be a key, or env: and the name"),
+        ("models: {a: {url: 'http://x', api_key: 'env:'}}", "models.a.api_key: must be a key, or env: and the name"),
         ("models: {a: {url: 'http://x', api_key: 'env:NOT_SET'}}", "variable NOT_SET is not set"),
         ("models: {'a,b': {url: 'http://x'}}", "must not hold a comma"),
         ("models: {'--port': {url: 'http://x'}}", "must not begin with a dash"),
         ("models: {'a b': {url: 'http://x'}}", "without spaces"),
-        ("models: {a: {url: 'http://x'}, a: {url: 'http://y'}}", "the key 'a' is written twice"),
+        ("models: {a: {url: 'http://x'}, a: {url: 'http://y'}}", "the key 'a' is written twice at line 1, column"),
         (
             "models: {a: {url: 'http://x', aliases: [b]}, b: {url: 'http://y'}}",
             "models: 'b' is an alias of 'a' and a name",
@@ -195,6 +217,17 @@ def test_secret_is_read_from_the_environment_and_not_shown(clean: Path, monkeypa
     assert "very-secret" not in repr(settings)
 
 
+@pytest.mark.parametrize("secret", ["sec\nret", " secret", ""])
+def test_a_variable_that_holds_no_key_is_told_without_it(
+    secret: str, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No header could carry it: that is known before a request needs it."""
+    monkeypatch.setenv("OTHER_KEY", secret)
+    message = problems("models: {a: {url: 'http://x', api_key: 'env:OTHER_KEY'}}", clean)
+    assert "models.a.api_key: the environment variable OTHER_KEY " in message
+    assert "ret" not in message.partition("OTHER_KEY ")[2]
+
+
 @pytest.mark.parametrize("given", ["hush", "long-enough,hush", "[hush, hush]", "{hush: 1}"])
 def test_a_key_that_is_refused_is_not_shown(given: str, clean: Path) -> None:
     """Neither in a message nor in what is printed of the settings."""
@@ -209,8 +242,14 @@ def test_models_by_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANDEM_MODELS", '{"a/b:c": {"url": "http://127.0.0.1:1"}}')
     assert list(load_settings().models) == ["a/b:c"]
     monkeypatch.setenv("TANDEM_MODELS", "{")
-    with pytest.raises(ConfigError, match="JSON"):
+    with pytest.raises(ConfigError, match="environment: TANDEM_MODELS: must be JSON, such as"):
         load_settings()
+
+
+def test_variables_are_read_as_they_are_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In capitals, as .env.example has them; others are somebody else's."""
+    monkeypatch.setenv("tandem_port", "5")
+    assert load_settings().port == 8000
 
 
 def test_every_setting_stands_in_the_example_of_the_environment() -> None:
