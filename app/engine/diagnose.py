@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.errors import Diagnosis
@@ -74,9 +74,9 @@ _RULES = (
     ),
     _rule(
         "missing_wheel",
-        r"llama-tandem: (the embedded engine needs .+)",
-        "{0}.",
-        "",
+        r"llama-tandem: the embedded engine needs the wheel (\w+)",
+        "The embedded engine needs the wheel {0}, which is not installed.",
+        "pip install 'llama-tandem[embedded]' brings it.",
     ),
     _rule(
         "missing_file",
@@ -151,7 +151,7 @@ _RULES = (
     _rule(
         "assertion",
         r"(\S+:\d+: GGML_ASSERT\(.+\) failed.*)",
-        "llama.cpp stopped at an assertion: {0}",
+        "llama.cpp stopped at an assertion: {0}.",
         "Another build or other options may do; the line above is what to search for.",
     ),
     _rule(
@@ -203,7 +203,12 @@ _SIGNALS = {
         "The last lines of its log say why.",
         False,
     ),
-    signal.SIGTERM: ("terminated", "llama-server was told to stop (SIGTERM) by somebody else.", "", False),
+    signal.SIGTERM: (
+        "terminated",
+        "llama-server was told to stop (SIGTERM) by somebody else.",
+        "Look for what ends it; the next request starts it again.",
+        False,
+    ),
 }
 
 _EXITS = {
@@ -212,18 +217,28 @@ _EXITS = {
     127: ("not_found", "llama-server is not there any more.", "Check llama_server in the settings."),
 }
 
+LOG_SAYS_MORE = "The last lines of its log say more."
+
+
+def last_lines(log: Iterable[str]) -> tuple[str, ...]:
+    """What of a log is kept for the answer and for `check`: its last lines, plain and not too long."""
+    return tuple(line for line in _plain(log) if line.strip())[-TAIL_LINES:]
+
+
+def _plain(log: Iterable[str]) -> list[str]:
+    return [_ANSI.sub("", line)[:LINE_LIMIT] for line in log]
+
 
 def diagnose(returncode: int | None, log: Sequence[str], *, hung: str | None = None) -> Diagnosis:
     """`returncode` as Popen's, None for a process that runs; `hung` says which limit such a one has passed."""
-    lines = [_ANSI.sub("", line)[:LINE_LIMIT] for line in log]
-    tail = tuple(line for line in lines if line.strip())[-TAIL_LINES:]
+    tail = last_lines(log)
     if hung is not None:
         advice = "If it only needs longer, raise start_stall_timeout or start_timeout."
         return Diagnosis("hung", f"The start hangs: {hung}.", advice, False, tail)
     if returncode is not None and returncode - 128 in _SIGNALS:
         # a wrapper script, or a container, says a signal as a shell does
         returncode = 128 - returncode
-    found = _by_log("\n".join(lines), tail) if returncode != 0 else None
+    found = _by_log("\n".join(_plain(log)), tail) if returncode != 0 else None
     return found or _by_exit(returncode, tail)
 
 
@@ -263,8 +278,8 @@ def _by_exit(returncode: int | None, tail: tuple[str, ...]) -> Diagnosis:
         if number in _SIGNALS:
             code, cause, advice, permanent = _SIGNALS[signal.Signals(number)]
             return Diagnosis(code, cause, advice, permanent, tail)
-        return Diagnosis("signalled", f"llama-server died of {_signal_name(number)}.", "", False, tail)
+        return Diagnosis("signalled", f"llama-server died of {_signal_name(number)}.", LOG_SAYS_MORE, False, tail)
     if returncode is None:
-        return Diagnosis("exited", "llama-server failed.", "The last lines of its log say more.", False, tail)
+        return Diagnosis("exited", "llama-server failed.", LOG_SAYS_MORE, False, tail)
     cause = f"llama-server ended with exit code {returncode}."
-    return Diagnosis("exited", cause, "The last lines of its log say more.", False, tail)
+    return Diagnosis("exited", cause, LOG_SAYS_MORE, False, tail)

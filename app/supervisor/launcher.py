@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from app import logs
-from app.engine.diagnose import diagnose
+from app.engine.diagnose import LOG_SAYS_MORE, diagnose, last_lines
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, TandemError
 from app.modes import drafts, named
@@ -94,7 +94,7 @@ class Launcher:
             try:
                 port = self._ports.take(above=port)
             except TandemError as error:
-                return Diagnosis("no_port", str(error), "", permanent=False)
+                return Diagnosis("no_port", str(error), "Set engine_port lower.", permanent=False)
             diagnosis = await self._start_on(port, plan)
             if diagnosis is None or diagnosis.code != "port_taken":
                 return diagnosis
@@ -145,7 +145,8 @@ class Launcher:
             # A crash closes the connection before the process is gone.
             with suppress(TimeoutError):
                 return diagnose(await asyncio.wait_for(child.wait(), 2), tuple(child.log))
-            return Diagnosis("no_proof", f"The warm-up got no answer: {type(error).__name__}.", "", permanent=False)
+            cause = f"The warm-up got no answer: {type(error).__name__}."
+            return Diagnosis("no_proof", cause, LOG_SAYS_MORE, permanent=False, log_tail=last_lines(child.log))
         finally:
             gathering.cancel()
             gone.cancel()
@@ -158,7 +159,7 @@ class Launcher:
         if not status.active and plan.fallback is None:
             advice = "on_inert is fail; with plain it would be served without speculation."
             cause = f"Speculation is not on: {status.reason}."
-            return Diagnosis("speculation_inert", cause, advice, permanent=True, log_tail=tuple(child.log)[-20:])
+            return Diagnosis("speculation_inert", cause, advice, permanent=True, log_tail=last_lines(child.log))
         return None
 
     async def end(self) -> None:

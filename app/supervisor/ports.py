@@ -22,7 +22,7 @@ class Ports:
             if port not in self._held and _free(port):
                 self._held.add(port)
                 return port
-        raise EngineUnavailable(f"No free port from {self._first} up; set engine_port lower.", retry_after=5)
+        raise EngineUnavailable(f"No port is free from {self._first} up.", retry_after=5)
 
     def release(self, port: int) -> None:
         self._held.discard(port)

@@ -185,7 +185,8 @@ class Engine:
 
     def _move(self, event: Event) -> None:
         before, self.state = self.state, next_state(self.state, event)
-        log.info(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
+        if self.state is not before:  # a stop of what is stopped is no news
+            log.info(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
         self._changed.set()
         self._changed = asyncio.Event()
         self._on_change(self)

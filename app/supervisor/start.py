@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.engine.diagnose import diagnose
+from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
-from app.errors import Diagnosis, FilesMissing, GgufError, TandemError
+from app.errors import Diagnosis, FilesMissing, GgufError, LaunchRefused, TandemError
 from app.supervisor.child import Child
 
 
@@ -49,7 +49,7 @@ async def until_ready(child: Child, address: Address, limits: Limits) -> Diagnos
         return diagnose(None, tuple(child.log), hung=hung.result())
     except Foreign as error:
         cause = f"What answers at {address.base_url} is not our engine: {error}."
-        return Diagnosis("port_taken", cause, "The next port is tried.", permanent=False)
+        return Diagnosis("port_taken", cause, "The next port is tried.", False, last_lines(child.log))
     finally:
         for task in watched:
             task.cancel()
@@ -80,7 +80,15 @@ def fingerprint(plan: LaunchPlan) -> object:
     return (plan.argv, tuple(sorted(plan.env.items())), tuple(stats))
 
 
+_REFUSALS: dict[type[TandemError], tuple[str, str]] = {
+    FilesMissing: ("missing_file", "Put the file there, or correct the model's entry."),
+    GgufError: ("not_gguf", "See what it is and who may read it, or download it again."),
+    LaunchRefused: ("refused", "Correct the model's entry, or use another build."),
+}
+_NO_ENGINE = ("refused", "Name another llama-server with llama_server in the settings.")
+
+
 def refusal(error: TandemError) -> Diagnosis:
     """A start that was not even tried, because it is certain to fail."""
-    codes: dict[type[TandemError], str] = {FilesMissing: "missing_file", GgufError: "not_gguf"}
-    return Diagnosis(codes.get(type(error), "refused"), str(error), "", permanent=True)
+    code, advice = _REFUSALS.get(type(error), _NO_ENGINE)
+    return Diagnosis(code, f"{str(error).rstrip('.')}.", advice, permanent=True)

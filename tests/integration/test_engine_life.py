@@ -37,6 +37,15 @@ def test_with_several_models_the_first_request_loads(make_gateway: Make, tmp_pat
     assert (gateway.state("a"), gateway.state("b")) == ("stopped", "ready")
 
 
+def test_an_engine_that_never_ran_is_not_said_to_stop(make_gateway: Make, tmp_path: Path) -> None:
+    """The log of a shutdown tells of those that had something to stop."""
+    gateway = make_gateway(models=entries(tmp_path, a=[], b=[]))
+    gateway.chat("b")
+    gateway.terminate()
+    eventually(lambda: gateway.logged("engine stopped"))
+    assert {line["alias"] for line in gateway.logged("engine stopped")} == {"b"}
+
+
 def test_requests_join_one_start(make_gateway: Make, tmp_path: Path) -> None:
     """Eight requests for a cold model start one engine; one that leaves does not abort it for the others."""
     gateway = make_gateway(models=entries(tmp_path, a=["--load-seconds", "1"], b=[]))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.diagnose import diagnose
+from app.engine.embedded import MISSING
 
 FIT = "0.00.009.267 E common_fit_params: encountered an error while trying to fit params to free device memory: "
 GAVE_UP = "0.00.010.000 E srv  llama_server: exiting due to model loading error"
@@ -78,7 +79,7 @@ def test_a_failed_load_is_named_by_its_most_specific_line(
     found = diagnose(1, log)
     assert (found.code, found.permanent) == (code, permanent)
     assert quoted in found.cause
-    assert found.cause.endswith(".")
+    assert found.cause.endswith(".") and found.advice.endswith(".")
     assert "\n" not in str(found)
 
 
@@ -124,6 +125,7 @@ def test_an_assertion_is_quoted() -> None:
     found = diagnose(-signal.SIGABRT, [line])
     assert (found.code, found.permanent) == ("assertion", True)
     assert "target_layer_ids_n > 0" in found.cause
+    assert found.cause.endswith("failed.")
 
 
 def test_a_hang_is_its_own_cause_whatever_the_log_says() -> None:
@@ -152,9 +154,24 @@ def test_no_log_makes_it_fail(log: list[str]) -> None:
 
 @given(st.none() | st.integers(), LINES)
 def test_no_exit_code_makes_it_fail(returncode: int | None, log: list[str]) -> None:
-    """Most real-time signals have no name in Python."""
+    """Most real-time signals have no name in Python. Whatever it is, somebody wants to know what to do."""
     assert diagnose(returncode, log).cause
     assert diagnose(-40, log).cause
+    assert diagnose(returncode, log).advice and diagnose(-40, log).advice
+
+
+@given(st.sampled_from(sorted(signal.Signals)))
+def test_every_signal_has_a_cause_and_an_advice(number: signal.Signals) -> None:
+    """SIGTERM from outside included."""
+    found = diagnose(-number, [])
+    assert found.cause.endswith(".") and found.advice.endswith(".")
+
+
+def test_the_wheel_that_is_missing_is_named_with_what_brings_it() -> None:
+    """The embedded engine's own last words."""
+    found = diagnose(1, [MISSING])
+    assert found.code == "missing_wheel"
+    assert "xllamacpp" in found.cause and "pip install" in found.advice
 
 
 @pytest.mark.parametrize(
