@@ -10,12 +10,13 @@ from pathlib import Path
 from app.catalog import Catalog, ModelSpec, is_projector, shards
 from app.config import Settings, load_settings
 from app.engine.architectures import doubt
+from app.engine.devices import absent, devices
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
 from app.entries import AttachedEntry, LocalEntry
-from app.errors import ConfigError, EngineNotFound, FilesMissing, ProbeFailed, StoreError, TandemError
+from app.errors import ConfigError, EngineNotFound, FilesMissing, LaunchRefused, ProbeFailed, StoreError, TandemError
 from app.gguf import check_whole, read_header
 from app.ledger import Ledger
 from app.modes import AUTO, NONE, named
@@ -106,6 +107,19 @@ def _doubts(engine: EngineBinary, spec: ModelSpec) -> list[str]:
     return [f"  warning: {text}" for kind in sorted(filter(None, kinds)) if (text := doubt(engine, kind)) is not None]
 
 
+def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
+    """Raises LaunchRefused for a device that this engine does not see, as it would refuse it at the start."""
+    if options.device is None or "--rpc" in options.args:  # remote ones are seen at a start only
+        return
+    try:
+        there = devices(engine, options.env)
+    except ProbeFailed:
+        return
+    if missing := absent(options.device, there):
+        names = ", ".join(device.name for device in there) or "none"
+        raise LaunchRefused(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
+
+
 def unknown_architectures(settings: Settings, files: Iterable[Path]) -> list[str]:
     """What is to be said of pulled files that the engine at hand would refuse; nothing where there is no engine yet.
 
@@ -132,6 +146,7 @@ def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
     if spec.mmproj is not None:
         yield f"  projector  {_described(spec.mmproj)}"
     yield from _doubts(planner.binary(), spec)
+    _see_to_devices(planner.binary(), spec.options)
     settled = planner.settled(name)
     yield from _speculation(settled, _of_the_headers(catalog, planner, settled, name))
     if catalog.requested(name) == AUTO:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.engine.locate import EngineBinary
@@ -24,9 +25,12 @@ class Device:
     free: int
 
 
-def devices(engine: EngineBinary) -> tuple[Device, ...]:
-    """None at all for a build for the processor alone; raises ProbeFailed."""
-    page = ask(engine, "--list-devices")
+def devices(engine: EngineBinary, own: Mapping[str, str] | None = None) -> tuple[Device, ...]:
+    """None at all for a build for the processor alone. Raises ProbeFailed.
+
+    `own` is an entry's environment, which can hide some.
+    """
+    page = ask(engine, "--list-devices", own=own)
     if _HEAD not in page:
         raise ProbeFailed(f"{engine.origin}: --list-devices lists nothing")
     return parse(page)
@@ -36,3 +40,9 @@ def parse(page: str) -> tuple[Device, ...]:
     """What the page lists; lines of another form are none of its devices."""
     found = (_DEVICE.match(line) for line in page.partition(_HEAD)[2].splitlines())
     return tuple(Device(m[1], m[2], int(m[3]) << 20, int(m[4]) << 20) for m in found if m is not None)
+
+
+def absent(wanted: str, there: Iterable[Device]) -> list[str]:
+    """Which names of a `--device` list nobody has; llama.cpp compares them without case, and takes `none`."""
+    known = {"none", *(device.name.lower() for device in there)}
+    return [name for name in map(str.strip, wanted.split(",")) if name.lower() not in known]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,10 +84,18 @@ def help_page(engine: EngineBinary, running: set[subprocess.Popen[bytes]]) -> st
     return ask(engine, "--help", running)
 
 
-def ask(engine: EngineBinary, flag: str, running: set[subprocess.Popen[bytes]] | None = None) -> str:
-    """What a flag prints that only prints; `running` as of `help_page`. Raises ProbeFailed."""
+def ask(
+    engine: EngineBinary,
+    flag: str,
+    running: set[subprocess.Popen[bytes]] | None = None,
+    own: Mapping[str, str] | None = None,
+) -> str:
+    """What a flag prints that only prints, with an entry's `own` environment; `running` as of `help_page`.
+
+    Raises ProbeFailed.
+    """
     with tempfile.TemporaryDirectory() as empty:
-        env = child_environment(os.environ, {}, Path(empty))
+        env = child_environment(os.environ, own or {}, Path(empty))
         try:
             done = _run([*engine.command, flag], env, set() if running is None else running)
         except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.config import Settings
-from app.engine import probe
+from app.engine import devices, probe
 from app.errors import ConfigError, Diagnosis, EngineNotFound, FilesMissing, UnknownAlias
 from app.inspect import Report, dialect_at_hand, inspect, plan_now, unknown_architectures
 from app.ledger import Ledger
@@ -103,6 +103,24 @@ def test_an_architecture_that_the_engine_does_not_know_is_a_warning(machine: Pat
     assert found.fine and any("does not know the architecture glm4moe" in line for line in found.lines)
     header_only(machine / "m.gguf", "llama")
     assert not any("does not know" in line for line in told(settings(machine, m=entry(machine / "m.gguf")))[1].lines)
+
+
+def test_a_device_that_is_not_there_cannot_start(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the engine's own list, which an entry's environment may change; remote devices come with a start only."""
+    pages = {"0": "Available devices:\n  CUDA0: GPU (8 MiB, 8 MiB free)\n", "": "Available devices:\n"}
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: pages[own.get("CUDA_VISIBLE_DEVICES", "")])
+    asked = entry(machine / "m.gguf", device="CUDA0")
+    found = told(settings(machine, m=asked))[1]
+    assert not found.fine
+    assert found.lines[-1] == "  CANNOT START: device: there is no CUDA0 here; this llama-server sees: none."
+    assert told(settings(machine, m=asked | {"env": {"CUDA_VISIBLE_DEVICES": "0"}}))[1].fine
+    assert told(settings(machine, m=asked | {"args": ["--rpc", "host:1"]}))[1].fine
+
+
+def test_an_engine_that_does_not_list_its_devices_may_have_any(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is refused on no evidence."""
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "usage: ...")
+    assert told(settings(machine, m=entry(machine / "m.gguf", device="CUDA0")))[1].fine
 
 
 def test_what_was_pulled_for_an_engine_that_is_too_old_is_said(machine: Path) -> None:

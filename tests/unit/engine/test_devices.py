@@ -1,6 +1,6 @@
 """The page of `--list-devices`."""
 
-from app.engine.devices import Device, parse
+from app.engine.devices import Device, absent, parse
 
 PAGE = """ggml_cuda_init: found 1 CUDA devices:
   Device 0: NVIDIA (1 MiB, 1 MiB free)
@@ -23,3 +23,10 @@ def test_every_device_is_read_with_its_memory() -> None:
 
 def test_a_build_for_the_processor_has_none() -> None:
     assert parse("Available devices:\n  (none)\n") == () == parse("")
+
+
+def test_a_device_that_nobody_has_is_named() -> None:
+    """Names are compared as llama.cpp does it, and `none` is one that is always there."""
+    there = parse(PAGE)
+    assert absent("CUDA0,cuda1, vulkan0 ,Metal", there) == ["cuda1", "Metal"]
+    assert absent("none", ()) == []
