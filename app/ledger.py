@@ -62,6 +62,14 @@ class Speculated:
 
 
 @dataclass(frozen=True, slots=True)
+class ColdStart:
+    """When an engine came up for which `auto` had chosen `mode`."""
+
+    at: float
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One answered request. Times are in seconds; `key` says on what files, build and hardware it ran.
 
@@ -132,14 +140,14 @@ class Ledger:
             return Speculated(at, requested, bool(active), mode, reason)
         return None
 
-    def record_start(self, key: str, mode: str) -> None:
-        """One cold start for which `auto` had chosen `mode`, whether the engine then speculated or not."""
-        self._write("INSERT INTO cold_start VALUES (?, ?, ?)", [(key, time.time(), mode)])
+    def record_start(self, key: str, start: ColdStart) -> None:
+        """Whether the engine then speculated or not."""
+        self._write("INSERT INTO cold_start VALUES (?, ?, ?)", [(key, start.at, start.mode)])
         self._write("DELETE FROM cold_start WHERE at < ?", [(time.time() - KEPT_DAYS * 86400,)])
 
-    def starts(self, key: str) -> dict[str, int]:
-        """Cold starts by mode."""
-        return dict(self._read("SELECT mode, count(*) FROM cold_start WHERE key = ? GROUP BY mode", key))
+    def starts(self, key: str) -> list[ColdStart]:
+        """Oldest first."""
+        return [ColdStart(*row) for row in self._read("SELECT at, mode FROM cold_start WHERE key = ? ORDER BY at", key)]
 
     # -- measurements ----------------------------------------------------------------------------------------
 

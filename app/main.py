@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -24,7 +25,7 @@ from app.config import Settings
 from app.engine.launch import LaunchPlan
 from app.entries import LocalEntry
 from app.errors import TandemError
-from app.ledger import Ledger
+from app.ledger import ColdStart, Ledger
 from app.metrics import Finished, Metrics
 from app.modes import AUTO
 from app.planning import Planner
@@ -160,16 +161,17 @@ class Gateway:
                 engine.alias, status.requested, bool(status.active), status.mode, status.reason
             )
             if status.requested == AUTO and engine.plan is not None:
-                learning = asyncio.create_task(self._auto_started(engine.alias, engine.plan.chosen, status.mode))
+                start = ColdStart(time.time(), engine.plan.chosen)
+                learning = asyncio.create_task(self._auto_started(engine.alias, start, status.mode))
                 self._learning.add(learning)
                 learning.add_done_callback(self._learning.discard)
         self.scheduler.changed(engine)
 
-    async def _auto_started(self, alias: str, chosen: str, mode: str) -> None:
+    async def _auto_started(self, alias: str, start: ColdStart, mode: str) -> None:
         """Counts the cold start, and looks up what traffic has taught about the mode that it came up with."""
         with suppress(TandemError, OSError):  # a file that vanished since
             key = await asyncio.to_thread(self.planner.key, alias)
-            await asyncio.to_thread(self._ledger.record_start, key, chosen)
+            await asyncio.to_thread(self._ledger.record_start, key, start)
             self._upstreams.crossings[alias] = await asyncio.to_thread(self.planner.crossing, alias, mode)
 
     async def settled(self, alias: str) -> Engine:

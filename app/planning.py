@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import defaultdict
 from dataclasses import replace
 
 from app.catalog import Catalog, ModelSpec
@@ -16,12 +15,13 @@ from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
 from app.entries import LocalEntry
 from app.gguf import check_magic
-from app.ledger import Ledger, Measurement
+from app.ledger import Ledger
 from app.modes import AUTO, NONE, Chain, named, parse_chain
 from app.speculation.auto import candidates
 from app.speculation.choice import Choice, choose, crossing
 from app.speculation.identity import key_of
 from app.speculation.settle import Settled, settle
+from app.speculation.trials import Trials
 
 
 class Planner:
@@ -66,9 +66,7 @@ class Planner:
         assert isinstance(entry, LocalEntry)
         room = entry.too_long
         arms, by_rule = candidates(*self._catalog.files(alias), self.dialect(), lambda chain: not room(chain))
-        key = self.key(alias)
-        tuned = self._tuned(key)
-        return choose(arms, by_rule, measured=self._measured(alias), starts=self._ledger.starts(key), tuned=tuned)
+        return self._tuned(self.key(alias)) or choose(arms, by_rule, self._trials(alias))
 
     def _tuned(self, key: str) -> Choice | None:
         found = self._ledger.tuned(key)
@@ -83,16 +81,12 @@ class Planner:
 
     def crossing(self, alias: str, mode: str) -> int | None:
         """Requests in flight from which plain decoding has been faster than `mode`; raises what `key` raises."""
-        measured = self._measured(alias)
-        return crossing(measured.get(mode, ()), measured.get(NONE, ())) if mode != NONE else None
+        return crossing(self._trials(alias), mode) if mode != NONE else None
 
-    def _measured(self, alias: str) -> dict[str, list[Measurement]]:
-        """By mode, under the key of today."""
-        key, found = self.key(alias), defaultdict(list)
-        for row in self._ledger.measurements(alias):
-            if row.key == key:
-                found[row.mode].append(row)
-        return found
+    def _trials(self, alias: str) -> Trials:
+        """Under the key of today."""
+        key, base = self.key(alias), self._catalog.base(alias)
+        return Trials(self._ledger.starts(key), (row for row in self._ledger.measurements(base) if row.key == key))
 
     def plan_now(self, alias: str, chain: Chain | None = None) -> LaunchPlan:
         """As `settled`; raises FilesMissing, GgufError, EngineNotFound, ProbeFailed or LaunchRefused."""

@@ -16,10 +16,9 @@ from app.errors import TandemError
 from app.ledger import Ledger, Measurement
 from app.modes import NONE
 from app.planning import Planner
-from app.speculation.aggregate import LEVELS, Figures, Stats, ratio, stats_of
+from app.speculation.aggregate import LEVEL_NAMES, LEVELS, Figures, Stats, ratio, stats_of
 from app.tables import console, table
 
-_LEVEL_NAMES = {1: "1", 2: "2-3", 4: "4+"}
 _LEGEND = (
     "TPOT: ms per token after the first. tok/s: goodput, the tokens per second of decoding, all requests together, by\n"
     "how many were in flight. x: in units of plain decoding; for TPOT less is better, for goodput more."
@@ -137,7 +136,7 @@ def _fields(report: Report) -> dict[str, Any]:
 
 
 def _named(values: Sequence[float | None], names: tuple[str, str]) -> dict[str, Any]:
-    levels = {_LEVEL_NAMES[level]: value for level, value in zip(LEVELS, values[2:], strict=True)}
+    levels = {LEVEL_NAMES[level]: value for level, value in zip(LEVELS, values[2:], strict=True)}
     return {names[0]: values[0], names[1]: values[1], "goodput": levels}
 
 

@@ -24,6 +24,20 @@ from app.modes import NONE
 
 # In flight at once: 1, 2 or 3, and 4 or more.
 LEVELS = (1, 2, 4)
+LEVEL_NAMES = {1: "1", 2: "2-3", 4: "4+"}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What was delivered at one level: tokens, and the seconds in which at least one request decoded."""
+
+    tokens: float
+    seconds: float
+
+    @property
+    def goodput(self) -> float:
+        """Tokens per second."""
+        return self.tokens / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +103,11 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 
 def goodput(rows: Iterable[Measurement]) -> dict[int, float]:
     """Tokens per second by level, levels without a moment left out; see the module's text."""
+    return {level: found.goodput for level, found in deliveries(rows).items()}
+
+
+def deliveries(rows: Iterable[Measurement]) -> dict[int, Delivery]:
+    """What `goodput` is made of."""
     changes: list[tuple[float, int, int, float]] = []
     for row in rows:
         changes += [(row.at - row.seconds, 1, 0, 0.0), (row.at, -1, 0, 0.0)]
@@ -108,7 +127,7 @@ def goodput(rows: Iterable[Measurement]) -> dict[int, float]:
         in_flight, decoding_now = in_flight + flights, decoding_now + decodings
         # Paces that were added do not quite cancel out when they are taken off again.
         pace_now = pace_now + pace if decoding_now else 0.0
-    return {level: delivered[level] / lasted[level] for level in LEVELS if lasted[level] > 0}
+    return {level: Delivery(delivered[level], lasted[level]) for level in LEVELS if lasted[level] > 0}
 
 
 def level_of(in_flight: int) -> int:

@@ -1,53 +1,33 @@
-"""`speculation: auto`: which mode an engine starts with, decided anew at each cold start and never in between.
+"""`speculation: auto`: which mode an engine starts with, decided anew at each cold start and never in between. Pure.
 
-In this order: what `tune` found; what live traffic has measured, with an exploring phase that is over after ten cold
-starts; a rule that looks at the files alone. Plain decoding is left only for a gain that is certain and worth it.
+By the files alone while nothing was measured; then by what traffic has measured, in two phases:
+
+1. Exploring, for ten cold starts at most. Every mode gets two; then the best one and those that may yet be better take
+   turns. It ends early where no mode is left that may.
+2. The best one. Plain decoding is left for a mode that gains 2 % or more and is sure not to lose as much. What may yet
+   be better is tried again, at so few cold starts that it cannot cost 2 % even at the lower end of its interval.
+   So a loss is bounded whatever is true, and a gain that one noisy day has hidden is found on another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.ledger import Measurement
 from app.modes import NONE, PLAIN, Chain, named
+from app.speculation.aggregate import LEVEL_NAMES, LEVELS
+from app.speculation.trials import Gain, Trials
 
-# Each arm is tried at so many cold starts, undecided ones at more, and no more than so many in all.
-STARTS_PER_ARM, EXPLORING_STARTS = 2, 10
-# Fewer requests than this are an anecdote.
-LEAST_REQUESTS = 3
+# Each mode is tried at so many cold starts, undecided ones at more, and all at no more than so many.
+STARTS_PER_MODE, EXPLORING_STARTS = 2, 10
 # Below this the memory and the wrong logprobs of a draft are not worth it.
 LEAST_GAIN = 0.02
-_Z95 = 1.96
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Seconds of decode per token over `requests`, with the standard error of that mean."""
-
-    seconds_per_token: float
-    error: float
-    requests: int
-
-    @property
-    def goodput(self) -> float:
-        """Tokens per second of decode."""
-        return 1 / self.seconds_per_token
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """Goodput over plain's, less one, with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def pays(self) -> bool:
-        return self.low > 0 and self.mean >= LEAST_GAIN
+# What exploring may cost in the long run, and a mode at the most for which plain decoding is left.
+MOST_LOSS = 0.02
+# How often a mode is tried of which nothing is known (any more).
+_UNKNOWN_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,126 +36,112 @@ class Choice:
 
     chain: Chain
     why: str
-    figures: Mapping[str, Mapping[str, float | int | None]] = field(default_factory=dict, hash=False)
+    figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def fields(self) -> dict[str, Any]:
-        """As the admin API shows it; goodput in tokens per second of decode."""
+        """As the admin API shows it."""
         return {"mode": named(self.chain), "why": self.why, "figures": self.figures}
 
 
-def rate(measured: Iterable[Measurement]) -> Rate | None:
-    """Decode seconds over tokens, longer answers counting more; None for too few requests that tell both.
-
-    The error is that of a ratio of sums: answers differ in length, and long ones in what they repeat.
-    """
-    pairs = [(row.tpot * (row.tokens - 1), row.tokens - 1) for row in measured if row.tpot and row.tokens > 1]
-    if len(pairs) < LEAST_REQUESTS:
-        return None
-    count, tokens = len(pairs), sum(n for _, n in pairs)
-    mean = sum(seconds for seconds, _ in pairs) / tokens
-    spread = sum((seconds - mean * n) ** 2 for seconds, n in pairs) / (count * (count - 1))
-    return Rate(mean, math.sqrt(spread) / (tokens / count), count)
-
-
-def gain(arm: Rate, plain: Rate) -> Gain:
-    """By the delta method on the logarithm of the ratio."""
-    ratio = plain.seconds_per_token / arm.seconds_per_token
-    error = math.hypot(arm.error / arm.seconds_per_token, plain.error / plain.seconds_per_token)
-    return Gain(ratio - 1, ratio * math.exp(-_Z95 * error) - 1, ratio * math.exp(_Z95 * error) - 1)
-
-
-def choose(
-    arms: Sequence[Chain],
-    by_rule: Choice,
-    *,
-    measured: Mapping[str, Sequence[Measurement]],
-    starts: Mapping[str, int],
-    tuned: Choice | None = None,
-) -> Choice:
-    """`arms` are all chains that this build and these files allow, plain among them; figures are by chain's name.
-
-    `measured`, `starts` (cold starts so far) and `tuned` hold for the same files, build, hardware and options.
-    """
-    if tuned is not None:
-        return tuned
-    if not starts and not measured:
+def choose(arms: Sequence[Chain], by_rule: Choice, trials: Trials) -> Choice:
+    """`arms` are all chains that this build and these files allow, plain among them."""
+    if not trials.modes:
         return by_rule
-    rates = {name: rate(rows) for name, rows in measured.items()}
-    exploring = _to_try(arms, by_rule, starts, rates)
-    if exploring is not None:
-        tried = sum(starts.values())
-        why = f"{named(exploring)} is being tried: cold start {tried + 1} of {EXPLORING_STARTS} at most."
-        found = Choice(exploring, why)
-    else:
-        found = _best(arms, by_rule, rates)
-    return replace(found, figures=_figures(rates, starts))
+    best = _best(arms, by_rule, trials)
+    rivals = _rivals(arms, best.chain, trials)
+    tried = _to_explore(arms, by_rule, best, rivals, trials) or _due(best, rivals, trials)
+    return replace(tried or best, figures=_figures(trials))
 
 
-def _figures(rates: Mapping[str, Rate | None], starts: Mapping[str, int]) -> dict[str, dict[str, float | int | None]]:
+def _best(arms: Sequence[Chain], by_rule: Choice, trials: Trials) -> Choice:
+    """By what is certain so far."""
+    if not trials.goodput(NONE):
+        return Choice(by_rule.chain, f"{by_rule.why} Traffic has not measured plain decoding yet.")
+    gains = {arm: found for arm in arms if arm and (found := trials.gain(named(arm), NONE)) is not None}
+    paying = [arm for arm, found in gains.items() if found.mean >= LEAST_GAIN and found.low >= -MOST_LOSS]
+    if paying:
+        best = max(paying, key=lambda arm: gains[arm].mean)
+        return Choice(best, f"{named(best)}: {gains[best]} against plain decoding.")
+    others = "; ".join(f"{named(arm)} {found}" for arm, found in gains.items()) or "nothing else was measured"
+    wanted = f"gains {LEAST_GAIN:.0%} and is sure not to lose {MOST_LOSS:.0%}"
+    return Choice(PLAIN, f"none: no mode {wanted} against plain decoding: {others}.")
+
+
+def _rivals(arms: Sequence[Chain], best: Chain, trials: Trials) -> dict[Chain, Gain | None]:
+    """Who may be better than the best by a gain that is worth it; None for those that nothing is known of.
+
+    Plain decoding is always among them: texts and machines change, and it is what a gain is measured by.
+    """
+    others = {arm: trials.gain(named(arm), named(best)) for arm in arms if arm != best}
+    return {arm: found for arm, found in others.items() if arm == PLAIN or found is None or _promising(found)}
+
+
+def _promising(found: Gain) -> bool:
+    return found.high >= LEAST_GAIN
+
+
+def _to_explore(
+    arms: Sequence[Chain], by_rule: Choice, best: Choice, rivals: Mapping[Chain, Gain | None], trials: Trials
+) -> Choice | None:
+    """The mode with the fewest cold starts, of those that lack their first ones, else of those that may be the best."""
+    if trials.served() >= EXPLORING_STARTS:
+        return None
+    new = [arm for arm in arms if trials.served(named(arm)) < STARTS_PER_MODE]
+    undecided = [arm for arm, found in rivals.items() if found is not None and _promising(found)]
+    wanted = new or ([best.chain, *undecided] if undecided else [])
+    if not wanted:
+        return None
+
+    def turn(arm: Chain) -> tuple[int, int, bool, bool]:
+        # A start that nobody asked anything of counts last: it has shown nothing.
+        return trials.served(named(arm)), trials.started(named(arm)), arm != by_rule.chain, arm != PLAIN
+
+    arm = min(wanted, key=turn)
+    return Choice(arm, f"{named(arm)} is being tried: {_known(arm, best.chain, trials)}.")
+
+
+def _due(best: Choice, rivals: Mapping[Chain, Gain | None], trials: Trials) -> Choice | None:
+    """The rival that has waited for longest, of those whose turn has come."""
+    every = {arm: _spacing(found) * len(rivals) for arm, found in rivals.items()}
+    due = [arm for arm in rivals if trials.since(named(arm)) + 1 >= every[arm]]
+    if not due:
+        return None
+    arm = max(due, key=lambda arm: trials.since(named(arm)))
+    share = f"at one of {every[arm]} cold starts"
+    return Choice(arm, f"{named(arm)} is being tried again, {share}: {_known(arm, best.chain, trials)}. {best.why}")
+
+
+def _spacing(found: Gain | None) -> int:
+    """One of how many cold starts may be a rival's, for it to cost `MOST_LOSS` at the lower end of its interval."""
+    return _UNKNOWN_EVERY if found is None else max(2, math.ceil(-found.low / MOST_LOSS))
+
+
+def _known(arm: Chain, best: Chain, trials: Trials) -> str:
+    if arm == best:
+        return "others are compared with it"
+    found = trials.gain(named(arm), named(best))
+    return f"{found} against {named(best)}" if found else "nothing is known of it yet"
+
+
+def _figures(trials: Trials) -> dict[str, dict[str, Any]]:
+    """By mode; goodput is what `stats` calls so: tokens per second by level, all requests together."""
+    return {mode: _figures_of(mode, trials) for mode in trials.modes}
+
+
+def _figures_of(mode: str, trials: Trials) -> dict[str, Any]:
+    goodput, found = trials.goodput(mode), trials.gain(mode, NONE) if mode != NONE else None
     return {
-        mode: {
-            "goodput": round(found.goodput, 2) if (found := rates.get(mode)) else None,
-            "requests": found.requests if found else None,
-            "cold_starts": starts.get(mode, 0),
-        }
-        for mode in sorted({*rates, *starts})
+        "goodput": {name: round(goodput[level], 2) for level, name in LEVEL_NAMES.items() if level in goodput},
+        "gain": found.fields() if found else None,
+        "requests": trials.requests(mode),
+        "cold_starts": trials.started(mode),
     }
 
 
-def _to_try(
-    arms: Sequence[Chain], by_rule: Choice, starts: Mapping[str, int], rates: Mapping[str, Rate | None]
-) -> Chain | None:
-    """The arm with the fewest starts while there are some to be made; what the rule would take first.
-
-    Once each has had its own, the starts that are left go to plain decoding and to those that may yet pay.
-    """
-    if sum(starts.values()) >= EXPLORING_STARTS:
-        return None
-    tried = [chain for chain in arms if starts.get(named(chain), 0) >= STARTS_PER_ARM]
-    wanted = list(arms)
-    if len(tried) == len(arms):
-        undecided = [chain for chain in arms if chain and _undecided(rates.get(named(chain)), rates.get(NONE))]
-        wanted = [PLAIN, *undecided] if undecided else []
-    ordered = sorted(wanted, key=lambda chain: (starts.get(named(chain), 0), chain != by_rule.chain, chain != PLAIN))
-    return ordered[0] if ordered else None
-
-
-def _undecided(arm: Rate | None, plain: Rate | None) -> bool:
-    """Whether more figures could show a gain that those at hand do not; without any, nobody asks for the model."""
-    if arm is None or plain is None:
-        return False
-    found = gain(arm, plain)
-    return not found.pays and found.high >= LEAST_GAIN
-
-
-def _best(arms: Sequence[Chain], by_rule: Choice, rates: Mapping[str, Rate | None]) -> Choice:
-    plain = rates.get(NONE)
-    if plain is None:
-        return Choice(by_rule.chain, f"{by_rule.why} Traffic has not measured plain decoding yet.")
-    gains = {chain: gain(found, plain) for chain in arms if chain and (found := rates.get(named(chain))) is not None}
-    against = f"plain decoding made {plain.goodput:.1f} tokens/s over {plain.requests} requests"
-    paying = [chain for chain, found in gains.items() if found.pays]
-    if not paying:
-        others = "; ".join(f"{named(chain)} {_percent(found)}" for chain, found in gains.items()) or "nothing else has"
-        return Choice(PLAIN, f"Nothing measured gains at least {LEAST_GAIN:.0%} for certain: {against}; {others}.")
-    chain = max(paying, key=lambda chain: gains[chain].mean)
-    found = rates[named(chain)]
-    assert found is not None
-    figures = f"{found.goodput:.1f} tokens/s over {found.requests} requests, {_percent(gains[chain])}"
-    return Choice(chain, f"{named(chain)} made {figures}; {against}.")
-
-
-def _percent(found: Gain) -> str:
-    return f"{found.mean:+.1%} (95 % interval {found.low:+.1%} to {found.high:+.1%})"
-
-
-def crossing(drafted: Sequence[Measurement], plain: Sequence[Measurement]) -> int | None:
+def crossing(trials: Trials, mode: str) -> int | None:
     """Requests in flight from which plain decoding is the faster; None where it never was, or nobody knows.
 
     Drafting makes batches larger: what it gains alone it can lose in company.
     """
-    for low, high in ((1, 1), (2, 3), (4, math.inf)):
-        here = [rate(row for row in rows if low <= row.in_flight <= high) for rows in (drafted, plain)]
-        if here[0] is not None and here[1] is not None and here[1].seconds_per_token < here[0].seconds_per_token:
-            return low
-    return None
+    drafted, plain = trials.goodput(mode), trials.goodput(NONE)
+    return next((level for level in LEVELS if level in drafted and plain.get(level, 0.0) > drafted[level]), None)

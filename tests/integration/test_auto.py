@@ -31,7 +31,7 @@ def test_cold_starts_try_the_arms_in_turn(make_gateway: Make, tmp_path: Path) ->
         gateway.chat("other").raise_for_status()
     assert seen == ["ngram-mod", "none", "draft-simple"]
     assert [why.split()[0] for why in whys] == seen and whys[0] == before["next_start"]["why"]
-    assert whys[1] == "none is being tried: cold start 2 of 10 at most."
+    assert whys[1] == "none is being tried: nothing is known of it yet."
     assert explained(gateway, "org/m")["next_start"]["figures"]["none"]["cold_starts"] == 1
 
 

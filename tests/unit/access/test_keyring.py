@@ -14,7 +14,7 @@ from app.access.keyring import Keyring
 from app.access.keys import Key, digest, from_setting
 from app.access.store import KeyStore
 from app.errors import ConfigError
-from app.ledger import FILE_NAME, Ledger
+from app.ledger import FILE_NAME, ColdStart, Ledger
 
 A = Key("a", digest("secret-a"), ("x/*", "y"), True, 1, 2, 3, 10.0, 20.0)
 B = Key("b", digest("secret-b"), created=11.0)
@@ -42,7 +42,7 @@ def test_reading_makes_no_file(tmp_path: Path) -> None:
     """Nor does a ledger without keys have any."""
     assert KeyStore(tmp_path / "state").all() == ()
     assert list(tmp_path.iterdir()) == []
-    Ledger(tmp_path).record_start("k", "none")
+    Ledger(tmp_path).record_start("k", ColdStart(1e10, "none"))
     assert KeyStore(tmp_path).all() == ()
 
 
@@ -83,7 +83,7 @@ def test_nothing_is_read_while_nothing_changes(tmp_path: Path, monkeypatch: pyte
     KeyStore(tmp_path).add(B)
     store = KeyStore(tmp_path)
     assert [store.changed() for _ in range(3)] == [True, False, False]
-    Ledger(tmp_path).record_start("k", "none")
+    Ledger(tmp_path).record_start("k", ColdStart(1e10, "none"))
     assert [store.changed() for _ in range(2)] == [True, False]
     store.close()
 

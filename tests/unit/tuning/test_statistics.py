@@ -13,7 +13,6 @@ from app.tuning.statistics import (
     log_ratios,
     mean_goodput,
     recommended,
-    t_quantile,
     union,
 )
 
@@ -112,9 +111,3 @@ def test_acceptance_is_absent_where_nothing_was_drafted() -> None:
     cell = Cell(0, "a", 1)
     assert acceptance([Sample(cell, 10, 1.0)]) is None
     assert acceptance([Sample(cell, 10, 1.0, 8, 6), Sample(cell, 10, 1.0, 2, 0)]) == 0.6
-
-
-@pytest.mark.parametrize(("freedom", "value"), [(1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042), (1000, 1.962)])
-def test_students_t(freedom: int, value: float) -> None:
-    """The table's values for 97.5 %."""
-    assert t_quantile(0.975, freedom) == pytest.approx(value, abs=1e-3)
