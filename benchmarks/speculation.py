@@ -3,7 +3,9 @@
 `python -m benchmarks.speculation [--starts N] [--synthetic L]`. At each cold start the alias with `auto` and those
 with one fixed mode answer the same requests, one request each by turns, so that a noisy minute meets all of them. A
 cold start is a gateway of its own; what `auto` knows outlives it in the ledger. Printed: the goodput of each over
-plain's at that start, and over all starts after the exploring phase.
+plain's at that start, and the geometric mean of these ratios over all starts after the exploring phase, with its
+standard error: machines drift from start to start, ratios do not. Two engines in the very same mode differ by a few
+per cent on a busy machine, so `auto` is told twice: as measured, and by the fixed mode that it had chosen each time.
 
 With `--synthetic L` the draft's mean acceptance length is dialled in by llama-server itself (`--spec-synth-len`; its
 text is no use then). It ends at once where nothing is there to accept, so a wrapper gives it the flag for drafts alone.
@@ -12,7 +14,9 @@ text is no use then). It ends at once where nothing is there to accept, so a wra
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -49,6 +53,8 @@ TRACE = (
 )
 MODES: dict[str, Any] = {"auto": "auto", "none": "none", "draft-simple": "draft-simple", "ngram-mod": "ngram-mod"}
 
+# What `auto` would have had by its choices alone
+_CHOSEN = "auto, by its choices"
 
 _WRAPPER = """#!/bin/sh
 case " $* " in *" draft-simple "*) set -- "$@" --spec-synth-len {length} ;; esac
@@ -108,11 +114,11 @@ def trial(console: Console, folder: Path, llama_server: str, starts: int, synthe
     why = ""
     for start in range(starts):
         chosen, why, found = _cold_start(folder, settings, start)
-        for name, value in found.items():
-            goodput[name].append(value)
+        for name, value in (found | {_CHOSEN: found[chosen]}).items():
+            goodput[name].append(value / found["none"])
         over = "  ".join(f"{name} {value / found['none']:.2f}" for name, value in found.items())
         console.print(f"cold start {start + 1:2}: auto chose {chosen:13} over plain: {over}", soft_wrap=True)
-    console.print(why)
+    console.print(why, soft_wrap=True)
     console.print(_table(goodput, min(EXPLORING_STARTS, starts - 1)))
 
 
@@ -140,15 +146,17 @@ def _healthy(client: httpx2.Client) -> bool:
         return False
 
 
-def _table(goodput: dict[str, list[float]], explored: int) -> Table:
-    """Over the cold starts after the exploring phase; ratios are of sums, so that a noisy minute counts once."""
-    late = {name: sum(values[explored:]) for name, values in goodput.items()}
-    best = max(value for name, value in late.items() if name != "auto")
-    table = Table(title=f"Goodput after {explored} cold starts", title_justify="left")
-    for name in ("mode", "over plain", "over the best fixed mode"):
+def _table(over_plain: dict[str, list[float]], explored: int) -> Table:
+    """Over the cold starts after the exploring phase."""
+    late = {name: [math.log(value) for value in values[explored:]] for name, values in over_plain.items()}
+    means = {name: statistics.mean(values) for name, values in late.items()}
+    best = max(mean for name, mean in means.items() if name in MODES and name != "auto")
+    table = Table(title=f"Goodput over {len(late['auto'])} cold starts, after {explored}", title_justify="left")
+    for name in ("mode", "over plain", "standard error", "over the best fixed mode"):
         table.add_column(name, justify="left" if name == "mode" else "right")
-    for name, value in late.items():
-        table.add_row(name, f"{value / late['none']:.3f}", f"{value / best:.3f}")
+    for name, values in late.items():
+        error = f"{statistics.stdev(values) / math.sqrt(len(values)):.3f}" if len(values) > 1 else ""
+        table.add_row(name, f"{math.exp(means[name]):.3f}", error, f"{math.exp(means[name] - best):.3f}")
     table.caption = "Targets for auto: at least 0.98 and 0.95."
     return table
 
