@@ -95,7 +95,7 @@ class Tuned:
     """What `llama-tandem tune` found for a key, which says on what files, build and hardware.
 
     `recommended` is a chain of modes as `app.modes.parse_chain` reads it, `arms` one JSON object for each that was
-    compared. `partial`: not even one round was whole.
+    compared, plain decoding first. `partial`: too little for a recommendation.
     """
 
     key: str
@@ -104,6 +104,14 @@ class Tuned:
     partial: bool
     recommended: str | list[dict[str, Any]]
     arms: list[dict[str, Any]]
+
+    @property
+    def blocks(self) -> int:
+        """How much was measured of plain decoding."""
+        # Another version of ours may have written it
+        first = self.arms[0] if isinstance(self.arms, list) and self.arms else None
+        found = first.get("blocks") if isinstance(first, dict) else None
+        return found if isinstance(found, int) else 0
 
 
 class Ledger:

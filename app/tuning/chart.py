@@ -53,7 +53,7 @@ def _body(result: Result, rows: Sequence[ArmResult], height: int) -> Iterator[st
     where = f"{result.rounds} {'round' if result.rounds == 1 else 'rounds'} of {', '.join(result.kinds)}"
     levels = f"{', '.join(map(str, result.levels))} requests in flight"
     slots = f"{result.slots} {'slot' if result.slots == 1 else 'slots'}"
-    partial = " · broken off before one round was whole" if result.partial else ""
+    partial = f" · {result.lacking}" if result.partial else ""
     yield f'<text class="quiet" x="{_PAD}" y="54">{_text(f"{where} · {levels} · {slots}{partial}")}</text>'
     if not rows:
         yield f'<text x="{_PAD}" y="{_TOP + 20}">No block was measured.</text>'

@@ -181,22 +181,33 @@ class _Tuning:
             left_out=self._candidates.left_out,
             ended=ended,
         )
-        fields = result.fields()
-        # Where nothing was compared with plain decoding, that it is the best would be no finding for `auto` to follow.
-        measured = [row for row in result.arms if row.blocks]
-        if any(row.arm.chain or result.partial for row in measured):
-            self._ledger.record_tuned(
-                Tuned(self._key, self._alias, result.at, result.partial, written(result.chain), fields["arms"])
-            )
+        fields, kept = result.fields(), self._keep(result)
         # An empty one would take the place of one that took hours.
-        chart = self._draw(result) if measured else None
+        chart = self._draw(result) if any(row.blocks for row in result.arms) else None
         if self._options.as_json:
-            print(json.dumps(fields | {"chart": chart}, indent=2))
+            print(json.dumps(fields | {"chart": chart, "not_saved": kept or None}, indent=2))
             return
         # Piped into a file, lines need not end at column 80.
         show(result, Console(width=None if sys.stdout.isatty() else 120))
+        if kept:
+            print(f"Not saved: {kept}")
         if chart:
             print(f"Chart: {chart}")
+
+    def _keep(self, result: Result) -> str:
+        """Saves it, or says why not; empty also where there is nothing to save."""
+        # Where nothing was compared with plain decoding, that it is the best would be no finding for `auto` to follow.
+        if not any(row.blocks and (row.arm.chain or result.partial) for row in result.arms):
+            return ""
+        earlier = self._ledger.tuned(self._key)
+        if earlier is not None and result.yields_to(earlier):
+            day = time.strftime("%Y-%m-%d %H:%M", time.localtime(earlier.at))
+            return (
+                f"the result of {day} stays, with {earlier.blocks} blocks of plain decoding; here are {result.blocks}."
+            )
+        arms = [row.fields() for row in result.arms]
+        self._ledger.record_tuned(Tuned(self._key, self._alias, result.at, result.partial, written(result.chain), arms))
+        return ""
 
     def _draw(self, result: Result) -> str | None:
         """The chart's path, None where it cannot be written."""

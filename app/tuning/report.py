@@ -45,7 +45,7 @@ def sentence(text: str) -> str:
 def recommendation(result: Result) -> Iterator[str]:
     """What to do, and why."""
     if result.partial:
-        yield "No recommendation: not one round was whole. Give it more time with --minutes, or fewer --modes."
+        yield f"No recommendation: {result.lacking}. Give it more time with --minutes, or fewer --modes."
         return
     best = result.best
     if best is None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.ledger import Tuned
 from app.modes import NONE, PLAIN, Chain, written
 from app.tuning.arms import PLAIN_ARM, Arm
-from app.tuning.design import Cell, Estimate
+from app.tuning.design import WANTED_ROUNDS, Cell, Estimate
 from app.tuning.statistics import Sample, acceptance, estimate, log_ratios, mean_gain, mean_goodput, recommended
 
 
@@ -86,7 +87,7 @@ class ArmResult:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`arms` begin with plain decoding; `left_out` were never started. `partial`: not even one round was whole.
+    """`arms` begin with plain decoding; `left_out` were never started.
 
     `ended` says why the run ended before its time, empty where it did not.
     """
@@ -103,8 +104,31 @@ class Result:
     ended: str = ""
 
     @property
+    def lacking(self) -> str:
+        """What the evidence lacks for a recommendation, in words; empty where it lacks nothing."""
+        if self.rounds == 0:
+            return "not one round was whole"
+        if self.ended and self.rounds < WANTED_ROUNDS:
+            return f"it was broken off after {_rounds(self.rounds)} of the {WANTED_ROUNDS} that it needs at least"
+        racing = [row.estimate for row in self.arms if row.estimate and not row.failed and not row.dropped]
+        if any(found.low is None for found in racing):
+            return f"{_rounds(self.rounds)} is too little for an interval"
+        return ""
+
+    @property
     def partial(self) -> bool:
-        return self.rounds == 0
+        return bool(self.lacking)
+
+    @property
+    def blocks(self) -> int:
+        """Of plain decoding, which all others are compared with."""
+        return self.arms[0].blocks if self.arms else 0
+
+    def yields_to(self, earlier: Tuned | None) -> bool:
+        """Whether what the ledger has under this key is better evidence: whole, or of a run that was not cut short."""
+        if earlier is None or earlier.partial != self.partial:
+            return earlier is not None and self.partial
+        return bool(self.ended) and self.blocks < earlier.blocks
 
     @property
     def best(self) -> ArmResult | None:
@@ -132,6 +156,10 @@ class Result:
             "arms": [row.fields() for row in self.arms],
             "left_out": [{"mode": name, "reason": why} for name, why in self.left_out],
         }
+
+
+def _rounds(count: int) -> str:
+    return "one round" if count == 1 else f"{count} rounds"
 
 
 def estimates(tracks: Mapping[str, Track]) -> dict[str, Estimate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from app.catalog import Catalog
 from app.config import load_settings
 from app.ledger import Ledger, Tuned
 from app.modes import parse_chain
+from app.planning import Planner
 from app.tuning.command import Options, tune
 from tests.support.gateway import engines_of, eventually, fake_llama_server, free_port, header_only
 from tests.support.headers import write_header
@@ -87,7 +90,7 @@ def test_the_result_is_saved_under_the_key(tmp_path: Path) -> None:
     code, output, errors = finish(start(tmp_path, *words))
     assert code == 0, errors
     printed, kept = json.loads(output), saved(tmp_path, output)
-    assert kept is not None and kept.alias == "org/m" and kept.partial == (printed["rounds"] == 0)
+    assert kept is not None and kept.alias == "org/m" and kept.partial == printed["partial"]
     # What is recommended is chance here: the fake is as fast either way.
     assert kept.arms == printed["arms"] and kept.recommended == printed["recommended"]
     assert parse_chain(kept.recommended) is not None and printed["chart"] == str(tmp_path / "c.svg")
@@ -111,6 +114,23 @@ def test_a_signal_leaves_the_results_so_far_and_no_child(tmp_path: Path, number:
     assert result["partial"] and result["ended"] == f"it was stopped by {number.name}"
     assert kept is not None and kept.partial and kept.recommended == "none"
     assert any(row["blocks"] for row in kept.arms) and (tmp_path / "tune-org-m.svg").is_file()
+
+
+def test_a_run_that_is_broken_off_does_not_replace_a_whole_one(tmp_path: Path) -> None:
+    """And says so."""
+    config = configure(tmp_path)
+    settings = load_settings(config)
+    key = Planner(settings, Catalog(settings), Ledger(settings.state_dir)).key("org/m")
+    whole = Tuned(key, "org/m", 1.0, False, "none", [{"name": "none", "blocks": 99}])
+    Ledger(settings.state_dir).record_tuned(whole)
+    process = start(tmp_path, "--modes", "ngram-mod")
+    assert process.stderr is not None
+    for _ in range(4):
+        process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    code, output, _ = finish(process)
+    assert code == 130 and re.search(r"Not saved: the result of 1970.* stays, with 99 blocks .* here are \d", output)
+    assert Ledger(settings.state_dir).tuned(key) == whole
 
 
 def test_a_signal_while_engines_load_leaves_no_child(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.modes import parse_chain
+from app.ledger import Tuned
+from app.modes import parse_chain, written
+from app.tuning.result import Result
 from tests.support.tuned import result, track
 
 
@@ -26,6 +28,46 @@ def test_no_gain_is_plain_decoding() -> None:
     """And so is a run that was broken off, whatever it saw."""
     assert result(track("none", 50), track("ngram-mod", 50)).fields()["recommended"] == "none"
     assert result(track("none", 50), track("ngram-mod", 90), rounds=0).fields()["recommended"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("rounds", "ended", "lacking"),
+    [
+        (0, "", "not one round was whole"),
+        (1, "", "one round is too little for an interval"),
+        (1, "stopped", "it was broken off after one round of the 4 that it needs at least"),
+        (3, "stopped", "it was broken off after 3 rounds of the 4 that it needs at least"),
+        (3, "", ""),
+        (4, "stopped", ""),
+    ],
+)
+def test_too_little_is_partial(rounds: int, ended: str, lacking: str) -> None:
+    """It recommends nothing: a run that was cut short, or one without an interval."""
+    found = result(track("none", 50, rounds), track("ngram-mod", 90, rounds), rounds=rounds, ended=ended)
+    assert (found.lacking, found.partial, found.best is None) == (lacking, bool(lacking), bool(lacking))
+
+
+def test_better_evidence_stays() -> None:
+    """A whole result outlasts a partial one; of two alike the later one counts, unless it was cut short before."""
+
+    def run(rounds: int, ended: str = "") -> Result:
+        return result(track("none", 50, rounds), track("ngram-mod", 90, rounds), rounds=rounds, ended=ended)
+
+    def kept(found: Result) -> Tuned:
+        arms = [row.fields() for row in found.arms]
+        return Tuned("k", "m", 1.0, found.partial, written(found.chain), arms)
+
+    assert not run(1).yields_to(None)
+    assert run(1).yields_to(kept(run(4))) and run(3, "stopped").yields_to(kept(run(3)))
+    assert not run(4).yields_to(kept(run(1))) and not run(3).yields_to(kept(run(9)))
+    assert run(5, "stopped").yields_to(kept(run(9))) and not run(9, "stopped").yields_to(kept(run(5)))
+    assert run(1, "stopped").yields_to(kept(run(2, "stopped")))
+
+
+@pytest.mark.parametrize("arms", [[], {}, 7, [7], [{"blocks": "many"}]])
+def test_what_somebody_else_kept_is_of_no_blocks(arms: Any) -> None:
+    """Another version of ours may have written it."""
+    assert Tuned("k", "m", 1.0, False, "none", arms).blocks == 0
 
 
 def test_an_arm_that_failed_is_not_recommended() -> None:
