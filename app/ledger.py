@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS measurement (
     ttft REAL, tpot REAL, seconds REAL NOT NULL, tokens INTEGER NOT NULL, drafted INTEGER, accepted INTEGER
 ) STRICT;
 CREATE TABLE IF NOT EXISTS cold_start (key TEXT NOT NULL, at REAL NOT NULL, mode TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS inert (plan TEXT PRIMARY KEY, at REAL NOT NULL, reason TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS tuned (
     key TEXT PRIMARY KEY, alias TEXT NOT NULL, at REAL NOT NULL, partial INTEGER NOT NULL, recommended TEXT NOT NULL,
     arms TEXT NOT NULL
@@ -147,6 +148,16 @@ class Ledger:
             _, at, requested, active, mode, reason = row
             return Speculated(at, requested, bool(active), mode, reason)
         return None
+
+    def record_inert(self, plan: str, reason: str) -> None:
+        """`plan` is the fingerprint of one whose speculation fails at every start; another file or build changes it."""
+        self._write("INSERT OR REPLACE INTO inert VALUES (?, ?, ?)", [(plan, time.time(), reason)])
+        self._write("DELETE FROM inert WHERE at < ?", [(time.time() - KEPT_DAYS * 86400,)])
+
+    def inert(self, plan: str) -> str | None:
+        """Why its speculation is not tried again; None where nothing speaks against it."""
+        rows = self._read("SELECT reason FROM inert WHERE plan = ?", plan)
+        return str(rows[0][0]) if rows else None
 
     def record_start(self, key: str, start: ColdStart) -> None:
         """Whether the engine then speculated or not."""

@@ -144,7 +144,7 @@ class Gateway:
         limits = Limits(
             stall=self.settings.start_stall_timeout, start=self.settings.start_timeout, grace=self.settings.stop_grace
         )
-        return Engine(alias, plan=plan, ports=self._ports, limits=limits, on_change=self._changed)
+        return Engine(alias, plan=plan, ports=self._ports, limits=limits, ledger=self._ledger, on_change=self._changed)
 
     def _changed(self, engine: Engine) -> None:
         self.metrics.starts[engine.alias] = engine.starts

@@ -36,7 +36,7 @@ _INHERITED = (
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
     """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards of all
-    of its models.
+    of its models, `engine` what decides how the engine behaves.
 
     `requested` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan launches,
     `reason` why they differ, `why` what `auto` chose it for.
@@ -54,6 +54,7 @@ class LaunchPlan:
     reason: str = ""
     why: str = ""
     fallback: LaunchPlan | None = None
+    engine: tuple[Path, ...] = ()
 
     def with_port(self, port: int) -> LaunchPlan:
         """The same plan on another port."""
@@ -115,4 +116,5 @@ def build_plan(
         reason=reason,
         why=why,
         fallback=fallback,
+        engine=engine.files,
     )

@@ -12,6 +12,7 @@ from app import logs
 from app.engine.diagnose import LOG_SAYS_MORE, diagnose, last_lines
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, TandemError
+from app.ledger import Ledger
 from app.modes import drafts, named
 from app.speculation.status import Status, judge
 from app.supervisor.child import Child
@@ -38,19 +39,21 @@ class Running:
 class Launcher:
     """One alias's starts, one at a time. `running` is set as soon as there is a child to end."""
 
-    def __init__(self, alias: str, plan: Callable[[], Awaitable[LaunchPlan]], ports: Ports, limits: Limits) -> None:
+    def __init__(
+        self, alias: str, plan: Callable[[], Awaitable[LaunchPlan]], ports: Ports, limits: Limits, ledger: Ledger
+    ) -> None:
         self.alias = alias
         self.running: Running | None = None
         # Ends a stop's patience
         self.hurry = asyncio.Event()
         # The last start's plan, and what it may not be tried with again
         self.plan: LaunchPlan | None = None
-        self.refused: object = None
+        self.refused: str | None = None
         self._plan = plan
         self._ports = ports
         self._limits = limits
-        # A plan whose speculation is certain to fail again, and the reason
-        self._inert: tuple[object, str] | None = None
+        # Knows plans whose speculation is certain to fail again
+        self._ledger = ledger
 
     async def preflight(self) -> LaunchPlan:
         """Raises what the plan raises."""
@@ -64,11 +67,13 @@ class Launcher:
         except TandemError as error:
             return refusal(error)
         self.refused = fingerprint(plan)
-        if self._inert is not None and plan.fallback is not None and self._inert[0] == self.refused:
-            return await self._without(plan.fallback, self._inert[1])
+        if plan.fallback is None:
+            return await self._start(plan)
+        if (why := await asyncio.to_thread(self._ledger.inert, self.refused)) is not None:
+            return await self._without(plan.fallback, why)
         diagnosis = await self._start(plan)
-        if diagnosis is None or plan.fallback is None or not plan.chain:
-            return diagnosis
+        if diagnosis is None:
+            return None
         return await self._retry(plan, plan.fallback, diagnosis)
 
     async def _retry(self, plan: LaunchPlan, fallback: LaunchPlan, first: Diagnosis) -> Diagnosis | None:
@@ -77,7 +82,7 @@ class Launcher:
         log.warning("trying again without speculation", alias=self.alias, reason=reason)
         diagnosis = await self._without(fallback, reason)
         if diagnosis is None and first.permanent:
-            self._inert = (fingerprint(plan), reason)
+            await asyncio.to_thread(self._ledger.record_inert, fingerprint(plan), reason)
         # Where plain decoding fails as well, speculation was not to blame.
         return diagnosis
 

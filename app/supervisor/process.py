@@ -18,6 +18,7 @@ from app import logs
 from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
+from app.ledger import Ledger
 from app.modes import NONE
 from app.speculation.status import Status
 from app.supervisor.launcher import Launcher, Running
@@ -42,6 +43,7 @@ class Engine:
         plan: Callable[[], Awaitable[LaunchPlan]],
         ports: Ports,
         limits: Limits,
+        ledger: Ledger,
         on_change: Callable[[Engine], None],
     ) -> None:
         self.alias = alias
@@ -52,7 +54,7 @@ class Engine:
         self.starts = 0
         self._on_change = on_change
         # The owning task's own
-        self._launcher = Launcher(alias, plan, ports, limits)
+        self._launcher = Launcher(alias, plan, ports, limits, ledger)
         self._failures = 0
         self._verbs: asyncio.Queue[Event] = asyncio.Queue()
         self._changed = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,14 +71,16 @@ async def _hung(child: Child, limits: Limits) -> str:
         await asyncio.sleep(min(end, stalled) - loop.time())
 
 
-def fingerprint(plan: LaunchPlan) -> object:
-    """Equal for two plans that must end the same way: same command, same bytes on disk as far as stat tells."""
+def fingerprint(plan: LaunchPlan) -> str:
+    """Equal for two plans that must end the same way: the same command on whatever port, the same bytes on disk as far
+    as stat tells."""
     stats = []
-    for path in (Path(plan.argv[0]), *plan.files):
+    for path in (Path(plan.argv[0]), *plan.engine, *plan.files):
         with suppress(OSError):
             stat = path.stat()
-            stats.append((path, stat.st_size, stat.st_mtime_ns))
-    return (plan.argv, tuple(sorted(plan.env.items())), tuple(stats))
+            stats.append((str(path), stat.st_size, stat.st_mtime_ns))
+    parts = (plan.with_port(0).argv, sorted(plan.env.items()), stats)
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 _REFUSALS: dict[type[TandemError], tuple[str, str]] = {

@@ -106,7 +106,7 @@ class _Tuning:
         seconds = self._options.minutes * 60
         console = Console(stderr=True)
         progress = (Screen if console.is_terminal else Lines)(console, seconds)
-        engines = Engines(self._settings, self._planner, self._alias)
+        engines = Engines(self._settings, self._planner, self._alias, self._ledger)
         for line in self._notices():
             progress.say(line)
         race = Race(self._candidates.arms, engines, self._prompts, progress, together=self._together())

@@ -11,6 +11,7 @@ from app.config import Settings
 from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.errors import LaunchRefused, UpstreamError
+from app.ledger import Ledger
 from app.modes import NONE, drafts
 from app.planning import Planner
 from app.supervisor.launcher import Launcher
@@ -58,9 +59,10 @@ class CannotStart(Exception):
 class Engines:
     """Starts and ends them. `close` ends what is left, whatever was cancelled before."""
 
-    def __init__(self, settings: Settings, planner: Planner, alias: str) -> None:
+    def __init__(self, settings: Settings, planner: Planner, alias: str, ledger: Ledger) -> None:
         self._planner = planner
         self._alias = alias
+        self._ledger = ledger
         self._ports = Ports(settings.engine_port)
         self._limits = Limits(
             stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace
@@ -70,7 +72,7 @@ class Engines:
 
     async def start(self, arm: Arm) -> Loaded:
         """Raises CannotStart, also where it would decode in another way than the arm's."""
-        launcher = Launcher(self._alias, lambda: self._plan(arm), self._ports, self._limits)
+        launcher = Launcher(self._alias, lambda: self._plan(arm), self._ports, self._limits, self._ledger)
         self._launchers.append(launcher)
         diagnosis = await launcher.start()
         if diagnosis is not None:

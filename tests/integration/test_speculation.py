@@ -1,12 +1,13 @@
 """Speculation that does not come about, on the fake: served plainly or refused, with the reason, and nobody left."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.gateway import Gateway, eventually, header_only
+from tests.support.gateway import Gateway, eventually, fake_llama_server, header_only
 
 Make = Callable[..., Gateway]
 
@@ -48,6 +49,22 @@ def test_a_start_that_fails_is_tried_once_without_the_draft(drafted: Callable[..
     found = status(gateway)
     assert (found["requested"], found["active"], found["mode"]) == ("draft-simple", False, "none")
     assert found["reason"].startswith("draft-simple failed at the start: ")
+
+
+def test_a_certain_failure_is_not_repeated_by_the_next_gateway(drafted: Callable[..., Gateway], tmp_path: Path) -> None:
+    """Until a file or the build is another one: the fake's second try would have come up."""
+    order = ["--fail-load", "draft", "--fail-first", "1", "--state-file", str(tmp_path / "starts")]
+    alike = {"state_dir": str(tmp_path / "state"), "llama_server": str(fake_llama_server(tmp_path))}
+    told = []
+    for written_at in (1, 1, 2):
+        gateway = drafted(order, alike)
+        for name in ("target", "draft"):
+            os.utime(tmp_path / f"{name}.gguf", (written_at, written_at))
+        assert gateway.chat().status_code == 200
+        told.append(status(gateway))
+        gateway.terminate()
+    assert told[0]["reason"].startswith("draft-simple failed at the start: ") and told[1] == told[0]
+    assert told[2]["active"]
 
 
 def test_a_failure_that_is_not_the_drafts_fault_is_told_as_it_is(drafted: Callable[..., Gateway]) -> None:

@@ -1,6 +1,7 @@
 """What outlives a restart, and what a broken file may not break."""
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,17 @@ def test_a_tuning_is_kept_under_its_key(tmp_path: Path) -> None:
     assert ledger.tuned("k") == whole and ledger.tuned("other") is None
     ledger.record_tuned(replace(whole, at=3.0, recommended="none"))
     assert (found := ledger.tuned("k")) is not None and (found.at, found.recommended) == (3.0, "none")
+
+
+def test_a_plan_that_cannot_speculate_is_known_for_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver may have changed since, of which a plan knows nothing."""
+    ledger = Ledger(tmp_path)
+    ledger.record_inert("plan", "it aborts")
+    assert (ledger.inert("plan"), ledger.inert("another")) == ("it aborts", None)
+    later = time.time() + 31 * 86400
+    monkeypatch.setattr(time, "time", lambda: later)
+    ledger.record_inert("another", "it aborts as well")
+    assert (ledger.inert("plan"), ledger.inert("another")) == (None, "it aborts as well")
 
 
 def test_the_last_use_is_the_latest_start_or_answer(tmp_path: Path) -> None:

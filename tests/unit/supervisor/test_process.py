@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
+from app.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
@@ -51,7 +53,14 @@ async def no_plan() -> LaunchPlan:
 
 def engine(seen: list[State]) -> tuple[Engine, Launcher]:
     """`seen` gets every state that it comes to."""
-    made = Engine("m", plan=no_plan, ports=Ports(1), limits=Limits(), on_change=lambda made: seen.append(made.state))
+    made = Engine(
+        "m",
+        plan=no_plan,
+        ports=Ports(1),
+        limits=Limits(),
+        ledger=Ledger(Path("/nowhere")),
+        on_change=lambda made: seen.append(made.state),
+    )
     launcher = Launcher()
     made._launcher = launcher  # type: ignore[assignment]
     return made, launcher
