@@ -21,8 +21,8 @@ from app.gguf import check_whole, read_header
 from app.ledger import Ledger
 from app.modes import AUTO, NONE, named
 from app.planning import Planner
-from app.speculation.compat import mtp_layers
-from app.speculation.settle import Settled, judged
+from app.speculation.compat import Outcome, mtp_layers
+from app.speculation.settle import Settled, damage, judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,8 @@ def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledge
 
 def _doubts(engine: EngineBinary, spec: ModelSpec) -> list[str]:
     """Raises GgufError."""
-    kinds = {read_header(path).architecture for path in (spec.target, spec.draft) if path is not None}
+    draft = spec.draft if spec.draft is not None and not damage(shards(spec.draft)) else None
+    kinds = {read_header(path).architecture for path in (spec.target, draft) if path is not None}
     return [f"  warning: {text}" for kind in sorted(filter(None, kinds)) if (text := doubt(engine, kind)) is not None]
 
 
@@ -142,7 +143,8 @@ def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
     spec = catalog.spec(name)
     yield f"  target     {_described(spec.target)}"
     if spec.draft is not None:
-        yield f"  draft      {_described(spec.draft)}"
+        # Without it the model still starts: why it is not used is told below.
+        yield f"  draft      {f'{spec.draft} (damaged)' if damage(shards(spec.draft)) else _described(spec.draft)}"
     if spec.mmproj is not None:
         yield f"  projector  {_described(spec.mmproj)}"
     yield from _doubts(planner.binary(), spec)
@@ -178,10 +180,15 @@ def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str
 def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled, name: str) -> list[str]:
     """The verdict on the draft, and what else could draft for the target; raises as `planner.settled` does."""
     dialect, found = planner.dialect(), settled.verdict
+    lines = []
     if found is None and settled.requested == AUTO and settled.spec.options.draft:
         # Whether `auto` has the draft among its choices
-        found = judged(*catalog.files(name), translates=dialect.translates_vocabularies)
-    lines = [] if found is None else [f"    {found.outcome}: {found.reason}"]
+        target, draft = catalog.files(name)
+        if damaged := damage(draft):
+            lines.append(f"    {Outcome.INCOMPATIBLE}: {damaged}")
+        else:
+            found = judged(target, draft, translates=dialect.translates_vocabularies)
+    lines += [] if found is None else [f"    {found.outcome}: {found.reason}"]
     lines += [f"    warning: {warning}" for warning in (found.warnings if found else ())]
     used = any(step.mode == "draft-mtp" for step in settled.spec.chain)
     if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(read_header(settled.spec.target)):

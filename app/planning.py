@@ -116,7 +116,7 @@ class Planner:
 
 
 def _check(spec: ModelSpec) -> None:
-    """A foreign file is named before anything is started for it; raises GgufError."""
-    for path in (spec.target, spec.draft, spec.mmproj):
+    """A foreign file is named before anything is started for it; raises GgufError. A draft is `settle`'s to judge."""
+    for path in (spec.target, spec.mmproj):
         if path is not None:
             check_magic(path)

@@ -10,7 +10,7 @@ from app.gguf import read_header
 from app.modes import PLAIN, Chain, Step
 from app.speculation.choice import Choice
 from app.speculation.compat import Outcome, mtp_layers, small_enough
-from app.speculation.settle import judged
+from app.speculation.settle import damage, judged
 
 _NO_DRAFT = "there is no draft that is compatible and small enough"
 _DRAFT, _MTP, _NGRAM = (Step("draft-simple"),), (Step("draft-mtp"),), (Step("ngram-mod"),)
@@ -24,10 +24,10 @@ def candidates(
     `fits` says whether the entry has room for a chain's drafts.
 
     The rule: a compatible draft that is small enough, else the target's own layers for multi-token prediction, else
-    n-grams, which cost next to nothing, else plain decoding. Raises GgufError.
+    n-grams, which cost next to nothing, else plain decoding. Raises GgufError for a target that cannot be read.
     """
     arms, rules = [PLAIN], []
-    if draft and ("draft-simple" in dialect.speculation_modes or not dialect.speculation_modes):
+    if draft and not damage(draft) and ("draft-simple" in dialect.speculation_modes or not dialect.speculation_modes):
         found = judged(target, draft, translates=dialect.translates_vocabularies)
         if found.outcome is not Outcome.INCOMPATIBLE:
             arms.append(_DRAFT)

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.catalog import ModelSpec, shards
 from app.engine.dialect import Dialect
 from app.errors import GgufError, LaunchRefused
-from app.gguf import read_header
+from app.gguf import check_whole, read_header
 from app.modes import named
 from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 
@@ -34,7 +34,8 @@ def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> S
 
     Reads headers: some 100 ms for large vocabularies, at the first call.
 
-    Raises GgufError, and LaunchRefused where speculation cannot work and `on_inert` is `fail`.
+    Raises GgufError for a target that cannot be read, and LaunchRefused where speculation cannot work and `on_inert` is
+    `fail`.
     """
     requested, options = requested or named(spec.chain), spec.options.speculation
     # What an entry itself writes was refused at load: this is a choice of `auto` or `tune`, or a variant's.
@@ -52,6 +53,8 @@ def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> S
 def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
     """The verdict, and what speaks against the chain; empty where nothing does."""
     modes = {step.mode for step in spec.chain}
+    if spec.draft is not None and (damaged := damage(shards(spec.draft))):
+        return None, damaged
     if "draft-simple" in modes and spec.draft is not None:
         found = judged(shards(spec.target), shards(spec.draft), translates=dialect.translates_vocabularies)
         return found, found.reason if found.outcome is Outcome.INCOMPATIBLE else ""
@@ -63,6 +66,22 @@ def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
 def judged(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> Verdict:
     """`compat.verdict`, remembered for as long as the files stay the same; raises GgufError."""
     return _remembered(tuple(target), tuple(draft), translates, _stamps((*target, *draft)))
+
+
+def damage(draft: Sequence[Path]) -> str:
+    """What makes the files of a draft unfit to be loaded, in a sentence; empty where nothing does."""
+    try:
+        return _damage(tuple(draft), _stamps(draft))
+    except GgufError as error:
+        return f"The draft cannot be used: {error}."
+
+
+@lru_cache(maxsize=256)
+def _damage(draft: tuple[Path, ...], _stamps: object) -> str:
+    """Raises GgufError."""
+    for path in draft:
+        check_whole(read_header(path))
+    return ""
 
 
 @lru_cache(maxsize=256)

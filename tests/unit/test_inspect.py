@@ -84,6 +84,43 @@ def test_the_verdict_is_there_before_auto_has_made_its_choice(machine: Path) -> 
     assert any("next start: ngram-mod by rule" in line for line in lines)
 
 
+def spoil(path: Path, how: str) -> None:
+    """A page of a proxy in its place, or a download that was cut off."""
+    if how == "foreign":
+        path.write_bytes(b"<!doctype html>")
+    else:
+        os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("foreign", "is not a GGUF file: it begins with b'<!do'"), ("cut", "is incomplete")]
+)
+def test_a_damaged_draft_is_left_out(machine: Path, how: str, reason: str) -> None:
+    """The model starts without it and says why, or not at all where the entry says so; `auto` does not choose it."""
+    draft = write_target(machine / "d.gguf")
+    spoil(draft, how)
+    fields = entry(machine / "m.gguf", draft={"path": str(draft)})
+    plain = settings(machine, m=fields)
+    found = told(plain)[1]
+    assert found.fine and f"  draft      {draft} (damaged)" in found.lines
+    why = next(line for line in found.lines if "so it starts without" in line)
+    assert f"The draft cannot be used: {draft}: {reason}" in why
+    assert (plan_now(plain, "m").chain, plan_now(plain, "m").files) == ((), (machine / "m.gguf",))
+    strict = told(settings(machine, m=fields | {"speculation": {"mode": "draft-simple", "on_inert": "fail"}}))[1]
+    assert not strict.fine and "CANNOT START: speculation: The draft cannot be used" in strict.lines[-1]
+    forced = settings(machine, m=fields | {"speculation": {"mode": "draft-simple", "force": True}})
+    assert str(draft) in plan_now(forced, "m").argv
+    auto = told(settings(machine, m=fields | {"speculation": "auto"}))[1]
+    assert auto.fine and any("incompatible: The draft cannot be used" in line for line in auto.lines)
+    assert any("next start: ngram-mod by rule" in line for line in auto.lines)
+
+
+def test_a_draft_that_is_missing_is_an_error(machine: Path) -> None:
+    """A name in the settings that is not there is a mistake, not a choice: nobody would notice plain decoding."""
+    found = told(settings(machine, m=entry(machine / "m.gguf", draft={"path": str(machine / "gone.gguf")})))[1]
+    assert not found.fine and f"CANNOT START: models.m.draft: missing in {machine}: gone.gguf." in found.lines[-1]
+
+
 def test_a_projector_is_described_and_missed(machine: Path) -> None:
     """It is one of the model's files: without it the model would start and be blind."""
     mmproj = header_only(machine / "mmproj.gguf", "clip")
