@@ -91,7 +91,8 @@ def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledge
         fine = False
         lines.append(f"  CANNOT START: {error}")
     if (seen := ledger.last_speculation(name)) is not None and (seen.active or seen.requested != NONE):
-        state = f"{seen.mode} was on" if seen.active else f"{seen.requested} was off: {seen.reason}"
+        off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
+        state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
         lines.append(f"  last start, {_when(seen.at)}: {state}")
     if (failure := ledger.last_failure(name)) is not None:
         lines.append(f"  last failure, {_when(failure.at)}: {failure.diagnosis}")

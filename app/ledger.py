@@ -143,6 +143,10 @@ class Ledger:
         row = (alias, time.time(), requested, active, mode, reason)
         self._write("INSERT OR REPLACE INTO last_speculation VALUES (?, ?, ?, ?, ?, ?)", [row])
 
+    def prove_speculation(self, alias: str, reason: str) -> None:
+        """Traffic has shown that the alias's last start does speculate; `reason` is what is left to explain."""
+        self._write("UPDATE last_speculation SET active = 1, reason = ? WHERE alias = ?", [(reason, alias)])
+
     def last_speculation(self, alias: str) -> Speculated | None:
         for row in self._read("SELECT * FROM last_speculation WHERE alias = ?", alias):
             _, at, requested, active, mode, reason = row

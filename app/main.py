@@ -144,7 +144,15 @@ class Gateway:
         limits = Limits(
             stall=self.settings.start_stall_timeout, start=self.settings.start_timeout, grace=self.settings.stop_grace
         )
-        return Engine(alias, plan=plan, ports=self._ports, limits=limits, ledger=self._ledger, on_change=self._changed)
+        return Engine(
+            alias,
+            plan=plan,
+            ports=self._ports,
+            limits=limits,
+            ledger=self._ledger,
+            on_change=self._changed,
+            on_proven=self._proven,
+        )
 
     def _changed(self, engine: Engine) -> None:
         self.metrics.starts[engine.alias] = engine.starts
@@ -166,6 +174,11 @@ class Gateway:
                 self._learning.add(learning)
                 learning.add_done_callback(self._learning.discard)
         self.scheduler.changed(engine)
+
+    def _proven(self, engine: Engine) -> None:
+        status = engine.speculation
+        assert status is not None  # proven by an answer of its
+        self._ledger.prove_speculation(engine.alias, status.reason)
 
     async def _auto_started(self, alias: str, start: ColdStart, mode: str) -> None:
         """Counts the cold start, and looks up what traffic has taught about the mode that it came up with."""

@@ -3,6 +3,7 @@
     engine.start() ... engine.drain() ... engine.stop()     verbs: return at once
     engine.state, engine.diagnosis, engine.address          what is true now
     on_change                                               called after every transition
+    on_proven                                               called when traffic has proven speculation
 
 An engine never restarts itself: the next request does, unless it is in BACKOFF or FATAL.
 """
@@ -45,6 +46,7 @@ class Engine:
         limits: Limits,
         ledger: Ledger,
         on_change: Callable[[Engine], None],
+        on_proven: Callable[[Engine], None],
     ) -> None:
         self.alias = alias
         # What is true now
@@ -53,6 +55,7 @@ class Engine:
         self.retry_at = 0.0
         self.starts = 0
         self._on_change = on_change
+        self._on_proven = on_proven
         # The owning task's own
         self._launcher = Launcher(alias, plan, ports, limits, ledger)
         self._failures = 0
@@ -86,6 +89,7 @@ class Engine:
             reason = self.plan.reason if self.plan else ""
             running.speculation = replace(running.speculation, active=True, reason=reason)
             log.info("speculation proven by traffic", alias=self.alias, mode=running.speculation.mode)
+            self._on_proven(self)
 
     @property
     def _running(self) -> Running | None:

@@ -1,6 +1,7 @@
 """What is measured of requests as people see it: headers, bodies, metrics, and figures that outlive the gateway."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -38,11 +39,16 @@ def recorded(gateway: Gateway) -> list[Measurement]:
     return Ledger(Path(gateway.settings["state_dir"])).measurements()
 
 
-def stats(gateway: Gateway, *args: str) -> str:
-    command = [sys.executable, "-P", "-m", "app", "stats", "--config", str(gateway.config), *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def command(gateway: Gateway, *args: str) -> str:
+    """What one of our commands prints, with the gateway's settings."""
+    words = [sys.executable, "-P", "-m", "app", *args, "--config", str(gateway.config)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def stats(gateway: Gateway, *args: str) -> str:
+    return command(gateway, "stats", *args)
 
 
 def ask(gateway: Gateway, path: str, headers: dict[str, str] | None = None, **body: Any) -> httpx2.Response:
@@ -117,14 +123,16 @@ def test_an_engine_that_dies_in_a_whole_answer_is_a_502(make_gateway: Make, tmp_
 
 
 def test_traffic_proves_an_n_gram_mode(make_gateway: Make, tmp_path: Path) -> None:
-    """On a build without /slots' word nothing else can."""
+    """On a build without /slots' word nothing else can; who looks from outside learns it, too."""
     entry = {"target": {"path": str(header_only(tmp_path / "m.gguf"))}, "speculation": "ngram-mod"}
     gateway = make_gateway(models={"m": entry | {"args": ["--no-slots"]}})
     eventually(lambda: gateway.state() == "ready")
     assert gateway.client.get("/v1/models/m").json()["speculation"]["active"] is False
+    assert "ngram-mod is not proven to be on: this build does not tell" in command(gateway, "check")
     gateway.chat().raise_for_status()
     assert gateway.client.get("/v1/models/m").json()["speculation"]["active"] is True
     assert gateway.logged("proven by traffic")
+    assert re.search(r"last start, [-0-9: ]+: ngram-mod was on$", command(gateway, "check"), re.MULTILINE)
 
 
 def test_metrics_are_by_mode(drafting: Gateway) -> None:

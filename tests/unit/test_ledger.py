@@ -98,6 +98,17 @@ def test_a_tuning_is_kept_under_its_key(tmp_path: Path) -> None:
     assert (found := ledger.tuned("k")) is not None and (found.at, found.recommended) == (3.0, "none")
 
 
+def test_traffic_may_prove_what_a_start_could_not(tmp_path: Path) -> None:
+    """Of the last start of that alias, which stays when it was."""
+    ledger = Ledger(tmp_path)
+    ledger.record_speculation("a", "auto", False, "ngram-mod", "not yet")
+    ledger.record_speculation("b", "auto", False, "ngram-mod", "not yet")
+    before = ledger.last_speculation("a")
+    ledger.prove_speculation("a", "")
+    assert before is not None and ledger.last_speculation("a") == replace(before, active=True, reason="")
+    assert (found := ledger.last_speculation("b")) is not None and not found.active
+
+
 def test_a_plan_that_cannot_speculate_is_known_for_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver may have changed since, of which a plan knows nothing."""
     ledger = Ledger(tmp_path)

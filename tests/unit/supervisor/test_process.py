@@ -60,6 +60,7 @@ def engine(seen: list[State]) -> tuple[Engine, Launcher]:
         limits=Limits(),
         ledger=Ledger(Path("/nowhere")),
         on_change=lambda made: seen.append(made.state),
+        on_proven=lambda made: None,
     )
     launcher = Launcher()
     made._launcher = launcher  # type: ignore[assignment]
