@@ -39,6 +39,7 @@ KEPT_FROM_UPSTREAM = HOP_BY_HOP | {
     b"x-request-id",
     b"x-tandem-metrics",
 }
+_KEPT_OF_JSON = KEPT_FROM_UPSTREAM | {b"content-type"}
 # An upstream's own: the gateway sets its date and its id, and says itself which web pages may read an answer.
 KEPT_FROM_CLIENT = HOP_BY_HOP | {
     b"access-control-allow-credentials",
@@ -58,10 +59,16 @@ KEPT_FROM_CLIENT = HOP_BY_HOP | {
 _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b"etag"))
 
 
-def for_upstream(headers: Headers, *, key: str | None, request_id: str) -> Headers:
-    """ASGI request headers, names in lower case -> what the upstream gets: its own key, not the client's."""
+def for_upstream(headers: Headers, *, key: str | None, request_id: str, json: bool) -> Headers:
+    """ASGI request headers, names in lower case -> what the upstream gets: its own key, not the client's.
+
+    `json` says that the body is one, whatever the client calls it (`curl -d`: a form, of which less is taken).
+    """
     named = _named_by_connection(headers)
-    passed = [(name, value) for name, value in headers if name not in KEPT_FROM_UPSTREAM and name not in named]
+    kept = _KEPT_OF_JSON if json else KEPT_FROM_UPSTREAM
+    passed = [(name, value) for name, value in headers if name not in kept and name not in named]
+    if json:
+        passed.append((b"content-type", b"application/json"))
     passed.append((b"x-request-id", request_id.encode("latin-1")))
     if key is not None:
         passed.append((b"authorization", b"Bearer " + key.encode()))

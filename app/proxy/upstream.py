@@ -235,7 +235,9 @@ class Upstreams:
             call.method,
             origin.prefix + call.target,
             origin.authority,
-            for_upstream(call.headers, key=lease.key, request_id=call.request_id),
+            for_upstream(
+                call.headers, key=lease.key, request_id=call.request_id, json=bool(body and not call.boundary)
+            ),
             length=None if body is None else len(body),
             # llama-server closes behind a stream without having said so (b11434): the next request on that connection
             # may go out before the end is seen, and is lost. Elsewhere a new one would cost a TLS handshake.

@@ -184,7 +184,7 @@ def test_an_engine_is_asked_with_its_own_key_and_the_clients_bytes() -> None:
         assert (asked.method, asked.url) == ("POST", "http://127.0.0.1:8001/v1/chat/completions?a=%2F&b=+")
         assert asked.data == b'{"model": "m", "x": 1}'
         kept = {"accept": "*/*", "x-request-id": "r-1", "authorization": "Bearer our-key"}
-        assert asked.headers == kept | {"connection": "close"}
+        assert asked.headers == kept | {"connection": "close", "content-type": "application/json"}
         assert (answer.status, answer.content_type, world.held) == (200, b"text/event-stream", 1)
 
     asyncio.run(main())
