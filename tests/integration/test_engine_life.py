@@ -169,6 +169,21 @@ def test_sigterm_lets_streams_end_and_leaves_nobody(make_gateway: Make) -> None:
     assert gateway.engines == []
 
 
+def test_who_waits_for_an_engine_is_sent_away_by_sigterm(make_gateway: Make, tmp_path: Path) -> None:
+    """No engine is started any more: a 503 at once, while the stream that runs goes on to its end."""
+    gateway = make_gateway(models=entries(tmp_path, a=["--tps", "20", "--tokens", "40"], b=[]))
+    with ThreadPoolExecutor(1) as pool, gateway.stream("a") as stream:
+        parsed = events(stream)
+        next(parsed)
+        other = pool.submit(gateway.chat, "b")
+        eventually(lambda: gateway.metric('waiting{alias="b"}') == 1)
+        gateway.process.send_signal(signal.SIGTERM)
+        refused = other.result()
+        assert list(parsed)[-1] == "[DONE]"
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+    assert gateway.process.wait(10) == 0
+
+
 def test_drain_timeout_ends_streams_with_an_error(make_gateway: Make) -> None:
     """A stream that takes longer than drain_timeout gets an error event and a broken connection."""
     gateway = make_gateway(args=["--tps", "5", "--tokens", "500"], drain_timeout=0.5)

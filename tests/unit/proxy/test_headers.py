@@ -50,6 +50,11 @@ def test_a_form_keeps_its_boundary() -> None:
     assert form in for_upstream([form], key=None, request_id="r", json=False)
 
 
+def test_a_server_without_a_key_is_not_given_the_clients() -> None:
+    """What somebody else runs has no business with the gateway's own keys."""
+    assert for_upstream([(b"authorization", b"Bearer secret")], key=None, request_id="r") == {"x-request-id": "r"}
+
+
 def test_hop_by_hop_headers_end_here() -> None:
     """Both the standard ones and those that Connection names, in both directions."""
     headers = [(b"connection", b"keep-alive, X-Hop"), (b"keep-alive", b"timeout=5"), (b"x-hop", b"1"), (b"x-end", b"2")]
