@@ -12,7 +12,7 @@ from app.config import Settings, load_settings
 from app.engine.architectures import doubt
 from app.engine.devices import absent, devices
 from app.engine.dialect import Dialect
-from app.engine.launch import LaunchPlan
+from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
 from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
 from app.entries import AttachedEntry, LocalEntry
@@ -72,9 +72,12 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[Report]:
 
 def _engine(settings: Settings) -> Report:
     try:
-        return Report((f"engine: {locate(settings.llama_server).origin}",), fine=True)
+        lines = [f"engine: {locate(settings.llama_server).origin}"]
     except TandemError as error:
         return Report((f"engine: {error}",), fine=False)
+    if SYSTEM_CONFIG.is_file():
+        lines.append(f"  warning: {SYSTEM_CONFIG} is there; llama-server takes from it what an entry does not say")
+    return Report(tuple(lines), fine=True)
 
 
 def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:

@@ -33,6 +33,10 @@ _INHERITED = (
 )
 
 
+# llama-server reads it whatever its environment says (b11434). The command line wins over it.
+SYSTEM_CONFIG = Path("/etc/llama.cpp/config.ini")
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
     """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards of all

@@ -63,6 +63,17 @@ def test_a_model_that_can_start_is_described(machine: Path) -> None:
     assert [note.strip().split(":")[0] for note in notes] == ["speculation", "unsure", "warning", "draft"]
 
 
+def test_a_file_that_no_environment_hides_is_a_warning(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama-server's system-wide settings would fill in what the entry leaves open."""
+    stray = machine / "config.ini"
+    monkeypatch.setattr("app.inspect.SYSTEM_CONFIG", stray)
+    found = settings(machine, m=entry(machine / "m.gguf"))
+    assert len(told(found)[0].lines) == 1
+    stray.write_text("ctx-size = 512\n")
+    engine = told(found)[0]
+    assert engine.fine and engine.lines[1].startswith(f"  warning: {stray} is there")
+
+
 def test_layers_for_multi_token_prediction_are_offered(machine: Path) -> None:
     """With a draft or without one, until they are what drafts."""
     path = write_header(machine / "mtp.gguf", {"llama.nextn_predict_layers": 1})
