@@ -90,6 +90,9 @@ def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledge
     except FilesMissing as error:
         told, fine = _to_pull(settings, catalog, catalog.base(name))
         lines += [f"  {line}" for line in (*(() if fine else (f"CANNOT START: {error}",)), *told)]
+    except EngineNotFound:
+        fine = False
+        lines.append("  CANNOT START: there is no engine, as said above.")
     except TandemError as error:
         fine = False
         lines.append(f"  CANNOT START: {error}")

@@ -226,11 +226,12 @@ def test_a_flag_that_the_build_does_not_know_is_found_before_a_start(machine: Pa
 
 
 def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
-    """The attached one does not need it."""
+    """How to get one is told once; the attached one does not need it."""
     gone = str(machine / "gone")
     engine, local, attached = told(settings(machine, gone, m=entry(machine / "m.gguf"), o={"url": "http://o:1"}))
     assert (engine.fine, local.fine, attached.fine) == (False, False, True)
-    assert gone in engine.lines[0] and gone in local.lines[-1]
+    assert gone in engine.lines[0]
+    assert local.lines[-1] == "  CANNOT START: there is no engine, as said above."
     assert attached.lines == ("o", "  attached   http://o:1", "  ok")
     with pytest.raises(EngineNotFound):
         plan_now(settings(machine, gone, m=entry(machine / "m.gguf")), "m")
