@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from dataclasses import replace
 
 from app.catalog import Catalog, ModelSpec
@@ -16,12 +15,13 @@ from app.engine.probe import Prober
 from app.entries import LocalEntry
 from app.gguf import check_magic
 from app.ledger import Ledger
-from app.modes import AUTO, NONE, Chain, named, parse_chain
+from app.modes import AUTO, NONE, Chain
 from app.speculation.auto import candidates
 from app.speculation.choice import Choice, choose, crossing
 from app.speculation.identity import key_of
 from app.speculation.settle import Settled, settle
 from app.speculation.trials import Trials
+from app.speculation.tuned import recommended
 
 
 class Planner:
@@ -66,18 +66,7 @@ class Planner:
         assert isinstance(entry, LocalEntry)
         room = entry.too_long
         arms, by_rule = candidates(*self._catalog.files(alias), self.dialect(), lambda chain: not room(chain))
-        return self._tuned(self.key(alias)) or choose(arms, by_rule, self._trials(alias))
-
-    def _tuned(self, key: str) -> Choice | None:
-        found = self._ledger.tuned(key)
-        if found is None or found.partial:
-            return None
-        try:
-            chain = parse_chain(found.recommended)
-        except ValueError:  # of another version of ours
-            return None
-        day = time.strftime("%Y-%m-%d", time.localtime(found.at))
-        return Choice(chain, f"{named(chain)}: `llama-tandem tune` recommended it on {day}.")
+        return recommended(self._ledger.tuned(self.key(alias))) or choose(arms, by_rule, self._trials(alias))
 
     def crossing(self, alias: str, mode: str) -> int | None:
         """Requests in flight from which plain decoding has been faster than `mode`; raises what `key` raises."""

@@ -55,6 +55,10 @@ def tune(settings: Settings, name: str, options: Options) -> int:
     return _Tuning(settings, name, options).run()
 
 
+def _minutes(count: float) -> str:
+    return "1 minute" if count == 1 else f"{count:g} minutes"
+
+
 class _Tuning:
     def __init__(self, settings: Settings, name: str, options: Options) -> None:
         catalog = Catalog(settings)
@@ -152,7 +156,7 @@ class _Tuning:
     def _notices(self) -> Sequence[str]:
         """What a person should know before it begins."""
         arms = [arm.name for arm in self._candidates.arms]
-        found = [f"Comparing {', '.join(arms[:-1])} and {arms[-1]} for {self._options.minutes:g} minutes."]
+        found = [f"Comparing {', '.join(arms[:-1])} and {arms[-1]} for {_minutes(self._options.minutes)}."]
         found += [f"{mode} is not tried: {sentence(why)}" for mode, why in self._candidates.left_out]
         need, free = max(self._sizes()), memory.free()
         if need > free:

@@ -1,0 +1,33 @@
+"""What `tune` found, as a choice for `auto`: the chain, a sentence, and the figures behind it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from app.ledger import Tuned
+from app.modes import named, parse_chain
+from app.speculation.choice import Choice
+
+
+def recommended(found: Tuned | None) -> Choice | None:
+    """None where there is no whole result, or one of another version of ours that nobody understands any more."""
+    if found is None or found.partial:
+        return None
+    try:
+        chain = parse_chain(found.recommended)
+        rows = {str(row["name"]): _figures(row) for row in found.arms}
+        best = next((row for row in found.arms if row["chain"] == found.recommended), None)
+        gained = (
+            f": {best['gain']:+.1%} (95 % interval {best['low']:+.1%} to {best['high']:+.1%})" if best and chain else ""
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+    day = time.strftime("%Y-%m-%d", time.localtime(found.at))
+    return Choice(chain, f"{named(chain)}: `llama-tandem tune` recommended it on {day}{gained}.", rows)
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    """Of one arm, as measured traffic has them; levels are how many were in flight."""
+    gain = {"mean": row["gain"], "low": row["low"], "high": row["high"]}
+    return {"goodput": row["goodput_in_flight"], "gain": None if row["gain"] is None else gain, "blocks": row["blocks"]}
