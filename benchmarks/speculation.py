@@ -163,7 +163,7 @@ def _table(over_plain: dict[str, list[float]], explored: int) -> Table:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=int, default=EXPLORING_STARTS + 6)
+    parser.add_argument("--starts", type=int, default=EXPLORING_STARTS + 14)
     parser.add_argument("--synthetic", type=float, metavar="L")
     given = parser.parse_args()
     script = Path(__file__).parents[1] / "scripts" / "install-llama-server"

@@ -191,6 +191,13 @@ def test_auto_ends_near_the_best_mode_and_never_far_below_plain(world: str, mach
     assert sorted(shares)[1] >= 0.98
 
 
+@pytest.mark.parametrize("noise", [0.15, 0.35])
+def test_noise_costs_gains_and_no_loss(noise: float) -> None:
+    """Where there are losers only, they are still tried, at so few starts that it costs 2 % at most."""
+    shares = [mean(lived(WORLDS["losers only"], "steady", seed, 40, noise)) for seed in range(20)]
+    assert mean(shares) >= 0.98
+
+
 def test_a_gain_that_noise_has_hidden_is_found_later() -> None:
     """Cold starts that differ by a sixth can hide a fifth from ten of them, not from sixty."""
     world = WORLDS["a draft that gains a fifth"]
