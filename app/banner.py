@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ models: {models}
 """
 
 
-def greet(gateway: Gateway, url: str) -> None:
+async def greet(gateway: Gateway, url: str) -> None:
     """Prints the greeting once the only model is loaded, or at once where models load on demand."""
     names, eager = gateway.catalog.names, gateway.eager
     text = _GREETING.format(url=url, models=", ".join(names), model=names[0])
@@ -37,23 +36,12 @@ def greet(gateway: Gateway, url: str) -> None:
         _say(text)
         return
     _say(f"llama-tandem listens at {url}; loading {eager} ...")
-    waiting = asyncio.ensure_future(_greet_when_loaded(gateway, eager, text))
-    _waiting.add(waiting)
-    waiting.add_done_callback(_waiting.discard)
-
-
-# The loop keeps only a weak reference to a task.
-_waiting: set[asyncio.Future[None]] = set()
-
-
-async def _greet_when_loaded(gateway: Gateway, alias: str, text: str) -> None:
-    engine = await gateway.settled(alias)
+    engine = await gateway.settled(eager)
     if engine.diagnosis is None:
         _say(text)
     else:
-        diagnosis = engine.diagnosis
-        log = "".join(f"\n    {line}" for line in diagnosis.log_tail)
-        _say(f"{engine.alias} did not load: {diagnosis}{log}")
+        log = "".join(f"\n    {line}" for line in engine.diagnosis.log_tail)
+        _say(f"{engine.alias} did not load: {engine.diagnosis}{log}")
 
 
 def _say(text: str) -> None:

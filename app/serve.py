@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,10 +26,12 @@ from app.config import Settings, root_url
 from app.connections import ConnectionLimits, Connections, LimitedProtocol, affordable
 from app.errors import ConfigError
 from app.main import Gateway
-from app.proxy.relay import StreamAborted
+from app.proxy.reply import StreamAborted
 
 log = logs.get_logger("gateway")
 
+# Told of the gateway and its root URL once it listens.
+OnReady = Callable[[Gateway, str], Awaitable[None]]
 # For clients that do not even read the error that ends their stream.
 LAST_WORDS_S = 1.0
 
@@ -114,9 +116,7 @@ def listen(host: str, port: int, choose: str = "--host and --port") -> socket.so
     return listener
 
 
-async def _serve(
-    gateway: Gateway, settings: Settings, listeners: list[socket.socket], on_ready: Callable[[Gateway, str], None]
-) -> None:
+async def _serve(gateway: Gateway, settings: Settings, listeners: list[socket.socket], on_ready: OnReady) -> None:
     if gateway.local:
         gateway.planner.binary()  # no engine is a message, not a failed start-up
     config = uvicorn.Config(
@@ -143,20 +143,22 @@ async def _serve(
         await gateway.close()
 
 
-async def _announce(gateway: Gateway, server: _Server, url: str, on_ready: Callable[[Gateway, str], None]) -> None:
+async def _announce(gateway: Gateway, server: _Server, url: str, on_ready: OnReady) -> None:
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.005)
-    on_ready(gateway, url)
+    greeting = asyncio.ensure_future(on_ready(gateway, url))
+    await asyncio.sleep(0)
     # What was made so far stays: out of the collector's sight it costs no request a pause.
     gc.collect()
     gc.freeze()
     if gateway.local:
         # 80 ms of imports that the first start would otherwise pay for
         import app.supervisor.health  # noqa: F401
+    await greeting
 
 
-def serve(settings: Settings, on_ready: Callable[[Gateway, str], None]) -> None:
-    """Runs until a signal; `on_ready` gets the gateway and its root URL once it listens.
+def serve(settings: Settings, on_ready: OnReady) -> None:
+    """Runs until a signal.
 
     Raises ConfigError or EngineNotFound before anything is started.
     """

@@ -24,7 +24,8 @@ from app.errors import TandemError
 from app.metrics import Finished, Metrics
 from app.proxy.body import Message, Receive
 from app.proxy.exchange import Exchange, Report
-from app.proxy.relay import Relay, Send
+from app.proxy.relay import Relay
+from app.proxy.reply import Send
 from app.proxy.scope import Scope
 
 log = logs.get_logger("access")

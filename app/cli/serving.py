@@ -36,10 +36,10 @@ def serve(
         run(settings, _announce)
 
 
-def _announce(gateway: Gateway, url: str) -> None:
+async def _announce(gateway: Gateway, url: str) -> None:
     from app.banner import greet
 
-    greet(gateway, url)
+    await greet(gateway, url)
 
 
 @commands.command()

@@ -8,30 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from app.proxy.body import Message
-
 # How soon a pause within an event, where a comment would break it, is looked at again.
 _AGAIN_S = 1.0
 _NOT_YET = float("inf")
 
 
 class Company:
-    """Sends an answer's bytes, and `comment` where none have come for `every` seconds, from `last` (loop's clock) on.
+    """Writes a stream's bytes, and `comment` where none have come for `every` seconds, from `last` (loop's clock) on.
 
     `may_speak` says whether the stream stands between two events. To be closed when the bytes have ended, before
-    anything else is sent. An answer that is no event stream has no comments: then `every` is None.
+    anything else is written.
     """
 
     def __init__(
         self,
-        send: Callable[[Message], Awaitable[None]],
+        write: Callable[[bytes], Awaitable[None]],
         comment: bytes,
         may_speak: Callable[[], bool],
         *,
         last: float,
-        every: float | None,
+        every: float,
     ) -> None:
-        self._send = send
+        self._write = write
         self._comment = comment
         self._may_speak = may_speak
         self._every = every
@@ -39,7 +37,7 @@ class Company:
         # When the client last got something; not yet, while it is being sent
         self._last = last
         self._speaking: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_at(last + every, self._look) if every is not None else None
+        self._timer = self._loop.call_at(last + every, self._look)
 
     async def send(self, chunk: bytes) -> None:
         """Not before a comment that is on its way."""
@@ -47,17 +45,15 @@ class Company:
             await self._speaking
             self._speaking = None
         self._last = _NOT_YET
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._write(chunk)
         self._last = self._loop.time()
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         if self._speaking is not None:
             self._speaking.cancel()
 
     def _look(self) -> None:
-        assert self._every is not None
         now = self._loop.time()
         due = self._last + self._every
         if due <= now:
@@ -68,5 +64,5 @@ class Company:
         self._timer = self._loop.call_at(min(due, now + self._every), self._look)
 
     async def _speak(self) -> None:
-        await self._send({"type": "http.response.body", "body": self._comment, "more_body": True})
+        await self._write(self._comment)
         self._last = self._loop.time()

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from app.access.limits import Visit
 from app.metrics import Finished
+from app.proxy.answer import Answer
 from app.proxy.headers import Headers
 from app.proxy.sse import Tap, Usage
 from app.proxy.surface import Surface
-from app.proxy.upstream import Answer
 
 _NOTHING = Usage()
 # Of a prompt that no engine has counted: English text and JSON. What is longer than this counts as no more.

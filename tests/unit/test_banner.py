@@ -50,11 +50,11 @@ def greeted(gateway: Any, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]
     """What is said at once, and what when the engine has settled."""
 
     async def main() -> tuple[str, str]:
-        greet(gateway, URL)
+        greeting = asyncio.ensure_future(greet(gateway, URL))
+        await asyncio.sleep(0)
         before = capsys.readouterr().out
         gateway.loaded.set()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await greeting
         return before, capsys.readouterr().out
 
     return asyncio.run(main())

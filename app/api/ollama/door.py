@@ -18,7 +18,8 @@ from app.api.ollama.surface import OllamaSurface
 from app.errors import UpstreamDied
 from app.proxy.body import Message, Receive, read_body
 from app.proxy.headers import Headers
-from app.proxy.relay import Relay, Send, StreamAborted
+from app.proxy.relay import Relay
+from app.proxy.reply import Send, StreamAborted
 from app.proxy.scope import Scope
 
 _LINES = b"application/x-ndjson"

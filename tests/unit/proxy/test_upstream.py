@@ -16,10 +16,11 @@ from app.catalog import Catalog
 from app.config import Settings
 from app.entries import AttachedEntry, Entry, Files, LocalEntry
 from app.errors import Diagnosis, LogprobsRefused, QueueTimeout, UpstreamDied, UpstreamUnreachable
+from app.proxy.answer import Answer
 from app.proxy.call import Call
 from app.proxy.connection import BrokenOff
 from app.proxy.pool import CannotConnect, Origin
-from app.proxy.upstream import Answer, Upstreams
+from app.proxy.upstream import Upstreams
 from app.pulling.demand import OnDemand
 from app.pulling.pulls import Pulls
 from app.scheduler.loop import Lease
@@ -237,14 +238,14 @@ def test_an_answer_knows_what_decoded_it_and_in_what_company() -> None:
         (Status("draft-simple", False, "none", "off"), 200, "application/json", True),
         (Status("draft-simple", True, "draft-simple"), 200, "text/event-stream", False),
         (Status("draft-simple", True, "draft-simple"), 400, "application/json", False),
-        (Status(), 200, "application/json", False),
+        (Status(), 200, "application/json", True),
         (None, 200, "application/json", False),
     ],
 )
-def test_only_good_whole_answers_of_who_asked_for_speculation_tell_of_it(
+def test_only_good_whole_answers_of_engines_of_ours_tell_what_was_drafted(
     speculation: Status | None, status: int, kind: str, tells: bool
 ) -> None:
-    """Errors, streams and plain entries pass as they are."""
+    """Errors, streams and servers of others pass as they are."""
 
     async def main() -> None:
         world = World(Response(b"{}", status=status))
