@@ -6,13 +6,14 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+import msgspec
+
 # Seconds. TTFT spans a warm 50 ms to a cold start of minutes; TPOT a laptop's 500 ms to a GPU's 2 ms.
 TTFT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 TPOT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """One request from its first byte to its last; times in seconds, None where there is nothing to say.
 
     `decode` is the engine's own time from the first token to the last. `mode` is what decoded, `none` for plain; it

@@ -39,11 +39,11 @@ class Routing(msgspec.Struct, gc=False):
     @property
     def wants_logprobs(self) -> bool:
         """Log probabilities of generated tokens, in OpenAI's words or in llama-server's."""
-        return any(_asked_for(field) for field in (self.logprobs, self.top_logprobs, self.n_probs))
+        return _asked_for(self.logprobs) or _asked_for(self.top_logprobs) or _asked_for(self.n_probs)
 
 
 def _asked_for(field: msgspec.Raw) -> bool:
-    return bytes(memoryview(field)[:8]) not in _NOT_ASKED_FOR
+    return field is not NULL and bytes(memoryview(field)[:8]) not in _NOT_ASKED_FOR
 
 
 _DECODER = msgspec.json.Decoder(Routing)

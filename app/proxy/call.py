@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from app.access.guard import may_use
 from app.catalog import Catalog, May
@@ -17,8 +17,7 @@ from app.proxy.media import Remote, find
 from app.proxy.scope import Scope, declared_length, header, query_model, target
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One request as it goes upstream; `target` is path and query, `headers` are the client's, names in lower case."""
 
     alias: str

@@ -85,8 +85,11 @@ def find(messages: msgspec.Raw, **others: msgspec.Raw) -> Remote | None:
 
     Raises InvalidBody where it cannot be told: then it does not go on either.
     """
-    fields = {"messages": decoded(messages)} if _has_parts(messages) else {}
-    fields |= {name: decoded(given) for name, given in others.items() if _has_items(given)}
+    fields = {name: decoded(given) for name, given in others.items() if _has_items(given)}
+    if _has_parts(messages):
+        fields["messages"] = decoded(messages)
+    if not fields:
+        return None
     found = {name: list(_places(value)) for name, value in fields.items()}
     places = [place for some in found.values() for place in some]
     return Remote({name: fields[name] for name, some in found.items() if some}, places) if places else None

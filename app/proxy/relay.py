@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from app.access.guard import KEY
 from app.access.limits import Limits

@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 TAIL_BYTES = 16384
 
@@ -25,8 +27,17 @@ _OF_RESPONSES = frozenset(("input_tokens", "output_tokens", "total_tokens"))
 _DECODER = json.JSONDecoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class _Whole(msgspec.Struct, gc=False):
+    """Of an answer in one piece."""
+
+    usage: dict[str, Any] | None = None
+    timings: dict[str, Any] | None = None
+
+
+_WHOLE = msgspec.json.Decoder(_Whole)
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts of one answer; None where the upstream does not say.
 
     `decode` is the seconds from the first token to the last by llama-server's clock (`timings.predicted_ms`, which
@@ -100,8 +111,7 @@ class Tap:
 
     def usage(self) -> Usage:
         """What the tail says of tokens; an answer that says nothing gives an empty Usage."""
-        text = _text(self.tail)
-        usage, timings = self._told_of_usage(text), _last_object(text, '"timings":')
+        usage, timings = self._told()
         cached = _count(timings, "cache_n") or 0
         evaluated = _count(timings, "prompt_n")
         decoded = _count(timings, "predicted_n")
@@ -117,6 +127,17 @@ class Tap:
             cached=_first(_count(timings, "cache_n"), _cached(usage)),
             decode=_seconds(timings, "predicted_ms") if tokens == decoded else None,
         )
+
+    def _told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`usage` and `timings`: of a whole text as they are, else as far as the tail has them."""
+        tail = self.tail
+        if not self.streamed and len(tail) == self.size:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                whole = _WHOLE.decode(tail)
+                if whole.usage is not None:
+                    return whole.usage, whole.timings or {}
+        text = _text(tail)
+        return self._told_of_usage(text), _last_object(text, '"timings":')
 
     def _told_of_usage(self, tail: str) -> dict[str, Any]:
         """The last event's word, and of the prompt the first one's, in which what has come out is no count yet."""

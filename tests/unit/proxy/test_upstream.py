@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from app.catalog import Catalog
@@ -437,7 +437,7 @@ def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.M
     world.upstreams.crossings["m"] = 1
     assert asyncio.run(world.enter("m"))._lease.alias == "m"
     with pytest.raises(LogprobsRefused, match=r"drafted tokens\. Set on_logprobs to pass"):
-        asyncio.run(world.upstreams.enter(dataclasses.replace(call("m"), logprobs=True)))
+        asyncio.run(world.upstreams.enter(replace(call("m"), logprobs=True)))
 
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"object":"chat.completion.chunk"}\n\n'
@@ -487,7 +487,7 @@ def test_log_probabilities_are_refused_wherever_a_token_may_be_drafted(status: S
     async def main() -> None:
         world = World()
         world.engine.speculation = status
-        request = dataclasses.replace(call("m"), logprobs=True)
+        request = replace(call("m"), logprobs=True)
         if refused:
             with pytest.raises(LogprobsRefused, match="'m' decodes with"):
                 await world.upstreams.enter(request)
