@@ -92,9 +92,11 @@ def test_metrics_stand_in_the_body_of_who_asks(drafting: Gateway) -> None:
 
 
 def test_an_answer_without_a_draft_says_so(drafting: Gateway) -> None:
-    """Two tokens are too few to draft; a variant without speculation was not asked to tell."""
+    """Two tokens are too few to draft; a variant without speculation has none."""
     assert ask(drafting, "/v1/chat/completions", max_tokens=2).headers[TOLD] == "draft-simple; drafted=0; accepted=0"
-    assert TOLD not in ask(drafting, "/v1/chat/completions", ASKS, model="m:plain").headers
+    plain = ask(drafting, "/v1/chat/completions", ASKS, model="m:plain")
+    assert plain.headers[TOLD] == "none; drafted=0; accepted=0"
+    assert plain.json()["metrics"]["speculative_decoding"]["num_draft_tokens"] == 0
 
 
 def test_speculation_that_is_off_is_told(make_gateway: Make, tmp_path: Path) -> None:
