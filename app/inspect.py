@@ -108,11 +108,14 @@ def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledge
     return Report(tuple(lines), fine)
 
 
-def _doubts(engine: EngineBinary, spec: ModelSpec) -> list[str]:
-    """Raises GgufError."""
-    draft = spec.draft if spec.draft is not None and not damage(shards(spec.draft)) else None
-    kinds = {read_header(path).architecture for path in (spec.target, draft) if path is not None}
-    return [f"  warning: {text}" for kind in sorted(filter(None, kinds)) if (text := doubt(engine, kind)) is not None]
+def _see_to_architectures(engine: EngineBinary, spec: ModelSpec) -> list[str]:
+    """A warning for a draft that this engine will refuse; raises LaunchRefused for a target, or GgufError."""
+    if (text := doubt(engine, read_header(spec.target).architecture)) is not None:
+        raise LaunchRefused(f"target: {text}.")
+    if spec.draft is None or damage(shards(spec.draft)):
+        return []
+    text = doubt(engine, read_header(spec.draft).architecture)
+    return [] if text is None else [f"  warning: draft: {text}"]
 
 
 def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
@@ -154,7 +157,7 @@ def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
         yield f"  draft      {f'{spec.draft} (damaged)' if damage(shards(spec.draft)) else _described(spec.draft)}"
     if spec.mmproj is not None:
         yield f"  projector  {_described(spec.mmproj)}"
-    yield from _doubts(planner.binary(), spec)
+    yield from _see_to_architectures(planner.binary(), spec)
     _see_to_devices(planner.binary(), spec.options)
     settled = planner.settled(name)
     yield from _speculation(settled, _of_the_headers(catalog, planner, settled, name))

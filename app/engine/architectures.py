@@ -26,9 +26,9 @@ def knows(engine: EngineBinary, architecture: str) -> bool | None:
     return told
 
 
-def doubt(engine: EngineBinary, architecture: str) -> str | None:
-    """A sentence for a person where the engine is certain to refuse; None where it is not."""
-    if knows(engine, architecture) is not False:
+def doubt(engine: EngineBinary, architecture: str | None) -> str | None:
+    """A sentence for a person where the engine is certain to refuse; None where it is not, or a header names none."""
+    if not architecture or knows(engine, architecture) is not False:
         return None
     return f"the engine here does not know the architecture {architecture}: a newer one may ({engine.origin})"
 

@@ -144,13 +144,16 @@ def test_a_projector_is_described_and_missed(machine: Path) -> None:
     assert "CANNOT START: models.m.mmproj: missing" in told(found)[1].lines[-1]
 
 
-def test_an_architecture_that_the_engine_does_not_know_is_a_warning(machine: Path) -> None:
-    """Not a failure: the names in a binary are evidence, and its refusal is proof."""
+def test_a_model_of_an_architecture_that_the_engine_does_not_know_cannot_start(machine: Path) -> None:
+    """Its name is not in the file that would refuse it; a draft's start falls back to plain decoding."""
     (machine / "llama-server").write_bytes(b"unknown model architecture: '\0llama\0")
     found = told(settings(machine, m=entry(machine / "m.gguf")))[1]
-    assert found.fine and any("does not know the architecture glm4moe" in line for line in found.lines)
-    header_only(machine / "m.gguf", "llama")
-    assert not any("does not know" in line for line in told(settings(machine, m=entry(machine / "m.gguf")))[1].lines)
+    assert not found.fine
+    assert "CANNOT START: target: the engine here does not know the architecture glm4moe" in found.lines[-1]
+    target, draft = header_only(machine / "m.gguf", "llama"), header_only(machine / "d.gguf", "glm9")
+    found = told(settings(machine, m=entry(target, draft={"path": str(draft)})))[1]
+    assert found.fine and any("warning: draft: the engine here" in line for line in found.lines)
+    assert not any("does not know" in line for line in told(settings(machine, m=entry(target)))[1].lines)
 
 
 def test_a_device_that_is_not_there_cannot_start(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
