@@ -2,27 +2,34 @@
 
 Threads, because the work is done outside Python: receiving, writing and hashing let go of the interpreter's lock. The
 caller's thread only waits and tells, so that Ctrl-C reaches it at once.
+
+Blocks reach the hash through memory: what has to be read back from the disk makes hashing the slowest part. So nothing
+is asked for that memory has no room for, unless waiting for room would cost more.
 """
 
 from __future__ import annotations
 
 import threading
-import zlib
+import time
 from collections import deque
 from collections.abc import Callable
 
 from app.errors import WrongBytes
-from app.store.digest import new_hash
+from app.store.blocks import Block, Filling, Memory
+from app.store.digest import Hash, new_hash
 from app.store.fetch import Fetcher, Source, Stopped
+from app.store.pace import Pace
 from app.store.partial import Partial
 from app.store.places import Place, room_below
 from app.store.progress import Emit, Event, Kind
-from app.store.ranges import BLOCK, PIECE, Identity
+from app.store.ranges import BLOCK, Identity
 from app.store.wire import Wire
 
 # Ranges in flight.
 WORKERS = 4
 _TELL_EVERY_S = 0.1
+# A request waits for memory half as long as the one before it took, and no longer than this.
+_PATIENCE_S = 0.25
 
 
 def download(
@@ -68,6 +75,8 @@ class _Transfer:
         # Shared by the threads, under `_changed`
         self._changed = threading.Condition()
         self._queue: deque[range] = deque(partial.ranges.missing())
+        self._memory = Memory(partial.ranges)
+        self._front = 0
         self._failure: BaseException | None = None
         self._digest: str | None = None
         self._notes: deque[str] = deque()
@@ -122,50 +131,88 @@ class _Transfer:
             self._changed.notify_all()
 
     def _fetch_all(self) -> None:
-        buffer = memoryview(bytearray(PIECE))
-        while (run := self._next_run()) is not None:
-            self._fetch(run, buffer)
+        pace, took = Pace(), 0.0
+        while (run := self._next_run(pace.length, took)) is not None:
+            waited, took = self._fetch(run)
+            pace.note(len(run), waited, took)
 
-    def _next_run(self) -> range | None:
+    def _next_run(self, length: int, took: float) -> range | None:
         """Waits while there is nothing to do: the hashing may yet find a block that the disk has lost."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stop.is_set() or self._digest)
-            if self._stop.is_set() or self._digest:
+            self._changed.wait_for(lambda: not self._crowded(length), min(took / 2, _PATIENCE_S))
+            # The hash is sure to make room; a slow connection, whose block it waits for, is not
+            self._changed.wait_for(lambda: not (self._crowded(length) and self._front in self._partial.ranges.received))
+            self._changed.wait_for(lambda: self._ended or self._queue)
+            if self._ended:
                 return None
-            return self._queue.popleft()
+            missing = self._queue.popleft()
+            if missing[length:]:
+                self._queue.appendleft(missing[length:])
+            run = missing[:length]
+            self._memory.expect(len(run))
+            return run
 
-    def _fetch(self, run: range, buffer: memoryview) -> None:
-        block, size = self._partial.ranges.block, self._identity.size
-        at, checksum = run.start * block, 0
-        for data in self._fetcher.pieces(at, min(run.stop * block, size), block, buffer):
-            self._partial.write(at, data)
-            at, checksum = at + len(data), zlib.crc32(data, checksum)
-            if at % block == 0 or at == size:
-                self._partial.complete((at - 1) // block, checksum)
-                checksum = 0
-                with self._changed:
-                    self._changed.notify_all()
+    @property
+    def _ended(self) -> bool:
+        return self._stop.is_set() or self._digest is not None
+
+    def _crowded(self, length: int) -> bool:
+        """Not while the hash goes through what an earlier run left: that takes longer than anybody should wait."""
+        old = self._front in self._partial.inherited
+        return self._memory.crowded(length) and not old and not self._ended
+
+    def _fetch(self, run: range) -> tuple[float, float]:
+        """Seconds until its first bytes were there, and in all."""
+        began, waited = time.monotonic(), 0.0
+        size, filling = self._partial.ranges.block, Filling(run, self._memory.blank)
+        for count in self._fetcher.pieces(run.start * size, min(run.stop * size, self._identity.size), filling.room):
+            waited = waited or time.monotonic() - began
+            if (full := filling.add(count)) is not None:
+                self._received(full)
+        return waited, time.monotonic() - began
+
+    def _received(self, block: Block) -> None:
+        self._partial.write(block.number, block.data)
+        with self._changed:
+            self._memory.keep(block)
+            self._partial.complete(block.number, block.checksum)
+            self._changed.notify_all()
 
     def _hash_all(self) -> None:
-        """Follows the front of what is there, reading from the page cache what was just written."""
-        own, buffer = new_hash(self._identity.digest, self._identity.size), memoryview(bytearray(PIECE))
+        """Follows the front of what is there."""
+        own = new_hash(self._identity.digest, self._identity.size)
         for number in range(self._partial.ranges.count):
-            self._until_received(number)
-            while (longer := self._partial.add_to(own, number, buffer)) is None:
-                with self._changed:
-                    self._queue.appendleft(range(number, number + 1))
-                    self._changed.notify_all()
-                self._until_received(number)
-            own = longer
+            self._hash(own, number)
         with self._changed:
             self._digest = f"{self._identity.digest.partition(':')[0]}:{own.hexdigest()}"
             self._changed.notify_all()
 
-    def _until_received(self, number: int) -> None:
+    def _hash(self, own: Hash, number: int) -> None:
+        block = None
+        while block is None:
+            block = self._when_received(number) or self._read_back(number)
+        own.update(block.data)
+        self._memory.give_back(block)
+
+    def _when_received(self, number: int) -> Block | None:
+        """Waits for a block; None where it is on the disk alone."""
         with self._changed:
+            self._front = number
+            self._changed.notify_all()
             self._changed.wait_for(lambda: number in self._partial.ranges.received or self._stop.is_set())
-        if self._stop.is_set():
-            raise Stopped
+            if self._stop.is_set():
+                raise Stopped
+            return self._memory.take(number)
+
+    def _read_back(self, number: int) -> Block | None:
+        """From the disk; None where that has lost it, and it is to be fetched again."""
+        block = self._memory.blank(number)
+        if self._partial.read(number, block.data):
+            return block
+        with self._changed:
+            self._queue.appendleft(range(number, number + 1))
+            self._changed.notify_all()
+        return None
 
 
 def free_bytes(place: Place) -> int:

@@ -76,21 +76,20 @@ class Fetcher:
         """Ends reads that wait for a server; `stop` is set."""
         self._wire.abort()
 
-    def pieces(self, start: int, stop: int, block: int, buffer: memoryview) -> Iterator[memoryview]:
-        """Bytes [start, stop) of the file as they come in, none of the pieces across a multiple of `block`.
+    def pieces(self, start: int, stop: int, room: Callable[[], memoryview]) -> Iterator[int]:
+        """Receives bytes [start, stop) of the file, a piece at a time into what `room` gives then; yields their sizes.
 
-        Through any number of connections; each piece is good until the next is asked for. Raises HubError when
-        `TRIES` requests in a row brought nothing, WrongBytes for a server that has another size than announced,
-        Stopped.
+        Through any number of connections. Raises HubError when `TRIES` requests in a row brought nothing, WrongBytes
+        for a server that has another size than announced, Stopped.
         """
         attempt = 0
         while start < stop:
             try:
                 with self._response(start, stop) as response:
                     while start < stop:
-                        count = self._receive(response, buffer[: min(stop - start, block - start % block)])
+                        count = self._receive(response, room())
                         start, attempt = start + count, 0
-                        yield buffer[:count]
+                        yield count
             except _Again as again:
                 attempt += 1
                 self._wait(attempt, again)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import zlib
 from pathlib import Path
 
-from app.store.digest import Hash
+from zlib_ng.zlib_ng import crc32
+
+from app.store.bulk import Bulk
 from app.store.disk import in_words
 from app.store.places import Place
 from app.store.ranges import BLOCK, Identity, Ranges, line, parse
@@ -41,9 +42,9 @@ class Partial:
         self.inherited = set(self.ranges.received)
         self.bytes_received = self.ranges.bytes_received
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
         self._path = place.part
         self._file = _open(place.part)
+        self._bulk = Bulk(place.part, self._file)
         self._journal = _open(place.journal, os.O_APPEND)
         with in_words(place.journal):
             if known is None:
@@ -56,19 +57,17 @@ class Partial:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._bulk.close()
         os.close(self._file)
         os.close(self._journal)
 
-    def write(self, at: int, data: memoryview) -> None:
-        """Some bytes of a block. Raises DiskFull or StoreError, as all that follow."""
-        # The kernel lets one thread at a time write to a file, and the others would burn their time spinning
-        with in_words(self._path), self._writing:
-            while data:
-                written = os.pwrite(self._file, data, at)
-                at, data = at + written, data[written:]
+    def write(self, number: int, data: memoryview) -> None:
+        """All bytes of a block. Raises DiskFull or StoreError, as all that follow."""
+        with in_words(self._path):
+            self._bulk.write(number * self.ranges.block, data)
 
     def complete(self, number: int, checksum: int) -> None:
-        """All bytes of a block are written: the line that says so."""
+        """A block is written: the line that says so."""
         text = line(number, checksum)
         with in_words(self._path):
             if os.write(self._journal, text) != len(text):
@@ -77,26 +76,17 @@ class Partial:
             self.ranges.received[number] = checksum
             self.bytes_received += self.ranges.length(number)
 
-    def add_to(self, whole: Hash, number: int, buffer: memoryview) -> Hash | None:
-        """The checksum of the file with a received block added to it, read by way of `buffer`.
-
-        None, and the block is missing again, where the disk holds something else.
-        """
-        start, checksum = number * self.ranges.block, 0
-        at, end = start, start + self.ranges.length(number)
-        longer, doubtful = whole.copy(), number in self.inherited
+    def read(self, number: int, into: memoryview) -> bool:
+        """A received block from the disk; False, and it is missing again, where that holds something else."""
         with in_words(self._path):
-            while at < end and (count := os.preadv(self._file, [buffer[: end - at]], at)):
-                longer.update(buffer[:count])
-                checksum = zlib.crc32(buffer[:count], checksum) if doubtful else 0
-                at += count
+            count = self._bulk.read(number * self.ranges.block, into)
         self.inherited.discard(number)
-        if at == end and (not doubtful or checksum == self.ranges.received[number]):
-            return longer
+        if count == len(into) and crc32(into) == self.ranges.received[number]:
+            return True
         with self._lock:
             del self.ranges.received[number]
-            self.bytes_received -= end - start
-        return None
+            self.bytes_received -= len(into)
+        return False
 
     def sync(self) -> None:
         """Everything is on the disk when this returns."""

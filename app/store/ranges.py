@@ -14,11 +14,8 @@ from dataclasses import asdict, dataclass, field
 
 # Bytes a block: what a kill may cost each range in flight.
 BLOCK = 4 << 20
-# Bytes that are received, written and hashed at once: they fit a processor's cache, which was measured to halve what
-# a gigabyte costs; and one worker holds no more in memory.
+# Bytes that are received at once: they are still in a processor's cache when their checksum is taken.
 PIECE = 1 << 18
-# Blocks a request: 64 MiB, so that a dropped connection or an expired address is soon met again.
-RUN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +51,11 @@ class Ranges:
         return min(self.block, self.identity.size - number * self.block)
 
     def missing(self) -> Iterator[range]:
-        """Runs of blocks to fetch, in the file's order, none longer than RUN."""
+        """Runs of blocks to fetch, in the file's order."""
         start: int | None = None
         for number in range(self.count + 1):
             wanted = number < self.count and number not in self.received
-            if start is not None and (not wanted or number - start == RUN):
+            if start is not None and not wanted:
                 yield range(start, number)
                 start = None
             if wanted and start is None:

@@ -24,7 +24,7 @@ from tests.support.puller import PIECES
 ROOT = Path(__file__).parents[2]
 BLOCK, WORKERS = 1 << 13, 2
 CONTENT = os.urandom(BLOCK * 40 + 77)
-# Every block is written in pieces and journaled; then come a truncate, a sync, a rename and the record.
+# Every block is received in pieces, written and journaled; then come a truncate, a sync, a rename and the record.
 CALLS = 41 * (PIECES + 2) + 12
 
 kills = st.lists(st.tuples(st.integers(1, CALLS), st.booleans()), min_size=1, max_size=4)
@@ -33,7 +33,7 @@ kills = st.lists(st.tuples(st.integers(1, CALLS), st.booleans()), min_size=1, ma
 @settings(max_examples=20, deadline=None)
 @given(kills)
 def test_after_any_number_of_kills_the_bytes_are_right_and_little_is_read_again(order: list[tuple[int, bool]]) -> None:
-    """Kills in the middle of a write, between a block and its line, before the sync, around the rename.
+    """Kills amid a block's pieces, in a write, between a block and its line, before the sync, around the rename.
 
     Each costs one block a range in flight at most: whatever had arrived whole is never asked for again.
     """

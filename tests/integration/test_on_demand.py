@@ -73,9 +73,9 @@ def row(gateway: Gateway) -> dict[str, Any]:
 
 
 def downloading(gateway: Gateway) -> dict[str, Any] | None:
-    """The row's `download` once bytes arrive."""
+    """The row's `download` once bytes arrive, and more than the few that a file has beyond its last whole block."""
     found = row(gateway)
-    return found["download"] if found["state"] == "downloading" and found["download"]["received"] else None
+    return found["download"] if found["state"] == "downloading" and found["download"]["percent"] else None
 
 
 def test_the_first_request_brings_the_model_and_a_stream_is_told_how_far_it_is(here: Here) -> None:

@@ -1,8 +1,8 @@
 """`python -m tests.support.puller JSON`: downloads one file, and kills itself at a point that was asked for.
 
-A block comes in several pieces. `kill_at` counts the system calls that matter, each of them a point between two states
-on disk: writes of pieces, lines of the journal, syncs, renames. `torn` does half of that call first, where it is a
-write. The bytes that were received are counted in `counted`, a file, since nothing else of this process survives.
+A block comes in several pieces. `kill_at` counts the calls that matter, each of them a point between two states:
+pieces received, writes of blocks, lines of the journal, syncs, renames. `torn` does half of that call first, where it
+is a write. The bytes that were received are counted in `counted`, a file, since nothing else of this process survives.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import os
 import signal
 import sys
 import threading
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-import app.store.download
+import app.store.blocks
 from app.store.download import download
 from app.store.fetch import Address
 from app.store.places import Place
 from app.store.ranges import Identity
 from app.store.wire import Wire
 
-# Of a block, each of them a write
+# Of a block
 PIECES = 3
 
 
@@ -43,32 +44,42 @@ def die() -> None:
 def mine_the_calls(kill_at: int | None, torn: bool, counted: str) -> None:
     lock, calls = threading.Lock(), 0
     tally = os.open(counted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    receive = HTTPResponse.readinto
     real = {name: getattr(os, name) for name in ("pwrite", "write", "fsync", "replace", "ftruncate")}
+
+    def count(name: str, *args: Any) -> None:
+        nonlocal calls
+        with lock:
+            calls += 1
+            if calls == kill_at:
+                if torn and name in ("pwrite", "write"):
+                    real[name](args[0], args[1][: len(args[1]) // 2], *args[2:])
+                die()
 
     def wrapped(name: str) -> Any:
         def call(*args: Any) -> Any:
-            nonlocal calls
-            with lock:
-                calls += 1
-                if name == "pwrite":
-                    real["write"](tally, b"%d\n" % len(args[1]))
-                if calls == kill_at:
-                    if torn and name in ("pwrite", "write"):
-                        real[name](args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
-                    die()
+            count(name, *args)
             return real[name](*args)
 
         return call
 
+    def received(response: HTTPResponse, into: memoryview) -> int:
+        got = receive(response, into)
+        with lock:
+            real["write"](tally, b"%d\n" % got)
+        count("readinto")
+        return got
+
     for name in real:
         setattr(os, name, wrapped(name))
+    HTTPResponse.readinto = received  # type: ignore[method-assign, assignment]
 
 
 def main() -> None:
     order = json.loads(sys.argv[1])
     place = Place(Path(order["models_dir"]), order["identity"]["repo"], order["identity"]["path"])
     place.prepare()
-    app.store.download.PIECE = order["block"] // PIECES
+    app.store.blocks.PIECE = order["block"] // PIECES
     mine_the_calls(order["kill_at"], order["torn"], order["counted"])
     with Wire() as wire:
         identity = Identity(**order["identity"])
