@@ -141,11 +141,12 @@ def verify(
     with errors_in_words():
         from app.config import load_settings
         from app.library.on_disk import Shelf, verdicts_in_words
+        from app.store.progress import CHECKED
         from app.store.show import shown
 
         shelf = Shelf(load_settings(config))
         try:
-            with shown(as_json, total="checking") as emit:
+            with shown(as_json, counted=CHECKED) as emit:
                 checked = shelf.verify(names or (), emit, repair=not no_repair)
         except KeyboardInterrupt:
             _say("llama-tandem: stopped.")

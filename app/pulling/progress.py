@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from app.store.progress import Event
+from app.store.progress import RECEIVED, Event, Tally
 
 # `asking`: the Hub has not yet said what there is. `waiting`: another process pulls the file, and has got so far.
 Phase = Literal["asking", "downloading", "waiting", "checking"]
@@ -80,26 +80,21 @@ class Progress:
 
     def __init__(self) -> None:
         self.now = Snapshot()
-        # Bytes of all files when the pull was planned; and by file, what it had at its first event and has now
-        self._planned = 0
-        self._files: dict[str, tuple[int, int]] = {}
+        self._tally = Tally()
         self._samples: deque[tuple[float, int]] = deque()
 
     def take(self, event: Event, at: float) -> None:
         """`at` is in seconds on any clock that does not go back."""
+        self._tally.take(event)
         if event.kind == "plan":
-            self._planned = event.received
             received = min(event.received, event.size)
             self.now = replace(self.now, phase="downloading", received=received, size=event.size)
         elif event.kind == "checking":
             # Bytes that count as here already
             self.now = replace(self.now, phase="checking", rate=None)
             self._samples.clear()
-        elif event.kind != "note":
-            first, _ = self._files.get(event.path, (event.received, 0))
-            self._files[event.path] = first, event.received
-            received = self._planned + sum(now - then for then, now in self._files.values())
-            received = max(0, received if self.now.size is None else min(received, self.now.size))
+        elif event.kind in RECEIVED and event.kind != "file":
+            received = self._tally.received if self.now.size is None else min(self._tally.received, self.now.size)
             phase = _PHASES.get(event.kind, self.now.phase)
             self.now = replace(self.now, phase=phase, received=received, rate=self._rate(at, received))
 

@@ -16,47 +16,43 @@ _ROOM = 3
 
 
 class Block:
-    """One block while it comes in. `data` begins at a page; `checksum` is that of the bytes so far."""
+    """One block while it comes in. `data` begins at a page; `checksum` is that of the `filled` bytes so far."""
 
     def __init__(self, number: int, length: int, room: mmap.mmap) -> None:
         self.number = number
         self.room = room
         self.data = memoryview(room)[:length]
         self.checksum = 0
-        self._filled = 0
+        self.filled = 0
 
     @property
     def rest(self) -> memoryview:
         """Where the next piece belongs."""
-        return self.data[self._filled : self._filled + PIECE]
+        return self.data[self.filled : self.filled + PIECE]
 
     def add(self, count: int) -> bool:
         """So many bytes more are there; whether it is full now."""
-        self.checksum = crc32(self.data[self._filled : self._filled + count], self.checksum)
-        self._filled += count
-        return self._filled == len(self.data)
+        self.checksum = crc32(self.data[self.filled : self.filled + count], self.checksum)
+        self.filled += count
+        return self.filled == len(self.data)
 
 
 class Filling:
-    """The blocks of one request, one after the other."""
+    """The blocks of one request, one after the other; `block` is the one that is being filled."""
 
     def __init__(self, run: range, blank: Callable[[int], Block]) -> None:
         self._blanks = map(blank, run)
-        self._block: Block | None = None
+        self.block: Block | None = None
 
     def room(self) -> memoryview:
         """Where the next piece belongs."""
-        if self._block is None:
-            self._block = next(self._blanks)
-        return self._block.rest
+        if self.block is None:
+            self.block = next(self._blanks)
+        return self.block.rest
 
     def add(self, count: int) -> Block | None:
-        """So many bytes more are there; the block that is full with them."""
-        block = self._block
-        if block is None or not block.add(count):
-            return None
-        self._block = None
-        return block
+        """So many bytes more are there; the block if it is full with them, and then to be let go before the next."""
+        return self.block if self.block is not None and self.block.add(count) else None
 
 
 class Memory:

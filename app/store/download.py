@@ -76,6 +76,7 @@ class _Transfer:
         self._changed = threading.Condition()
         self._queue: deque[range] = deque(partial.ranges.missing())
         self._memory = Memory(partial.ranges)
+        self._fillings: list[Filling] = []
         self._front = 0
         self._failure: BaseException | None = None
         self._digest: str | None = None
@@ -99,6 +100,8 @@ class _Transfer:
             self._fetcher.abort()
             for thread in threads:
                 thread.join()
+        # What of them is not on the disk is lost
+        self._fillings.clear()
         self._tell("progress")
         if self._failure is not None:
             raise self._failure
@@ -112,7 +115,9 @@ class _Transfer:
     def _tell(self, kind: Kind) -> None:
         while self._notes:
             self._emit(Event("note", self._identity.path, text=self._notes.popleft()))
-        self._emit(Event(kind, self._identity.path, self._partial.bytes_received, self._identity.size))
+        with self._changed:
+            received = self._partial.bytes_received + sum(one.block.filled for one in self._fillings if one.block)
+        self._emit(Event(kind, self._identity.path, received, self._identity.size))
 
     # -- in threads ------------------------------------------------------------------------------------------
 
@@ -165,15 +170,20 @@ class _Transfer:
         """Seconds until its first bytes were there, and in all."""
         began, waited = time.monotonic(), 0.0
         size, filling = self._partial.ranges.block, Filling(run, self._memory.blank)
+        with self._changed:
+            self._fillings.append(filling)
         for count in self._fetcher.pieces(run.start * size, min(run.stop * size, self._identity.size), filling.room):
             waited = waited or time.monotonic() - began
-            if (full := filling.add(count)) is not None:
-                self._received(full)
+            if (block := filling.add(count)) is not None:
+                self._partial.write(block.number, block.data)
+                self._received(block, filling)
+        with self._changed:
+            self._fillings.remove(filling)
         return waited, time.monotonic() - began
 
-    def _received(self, block: Block) -> None:
-        self._partial.write(block.number, block.data)
+    def _received(self, block: Block, filling: Filling) -> None:
         with self._changed:
+            filling.block = None
             self._memory.keep(block)
             self._partial.complete(block.number, block.checksum)
             self._changed.notify_all()

@@ -167,12 +167,15 @@ class Puller:
 
     def check_disk(self, plans: list[Plan]) -> None:
         """Tells how much is to come; raises DiskFull where that does not fit."""
-        files = [identity for plan in plans for identity in plan.files]
+        # A file may be wanted twice
+        files = {identity: self.here(identity) for plan in plans for identity in plan.files}
         if not files:
             return
-        have, total = sum(map(self.here, files)), sum(identity.size for identity in files)
+        have, total = sum(files.values()), sum(identity.size for identity in files)
         self._emit(Event("plan", "", have, total))
-        free = self._free(Place(self._models_dir, files[0].repo, files[0].path))
+        for identity, here in files.items():
+            self._emit(Event("file", identity.path, here, identity.size))
+        free = self._free(Place(self._models_dir, identity.repo, identity.path))
         if have < total and free < total - have + MARGIN:
             raise DiskFull(
                 f"{self._models_dir}: {(total - have) / 1e9:.2f} GB are to come and {MARGIN / 1e9:.1f} GB must stay "

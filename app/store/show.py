@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TextIO, get_args
+from typing import TYPE_CHECKING, TextIO, get_args
 
-from app.store.progress import Emit, Event, Kind, Verdict
+from app.store.progress import RECEIVED, Emit, Event, Kind, Tally, Verdict
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S, _JSON_EVERY_S = 10.0, 0.5
 _STEADY = ("progress", "waiting", "checking")
@@ -19,13 +22,13 @@ _VERDICTS = get_args(Verdict)
 
 
 @contextmanager
-def shown(as_json: bool, out: TextIO | None = None, total: Kind = "progress") -> Iterator[Emit]:
-    """What to give a pull; notes of a JSON run are events too. The total counts events of the kind `total`."""
+def shown(as_json: bool, out: TextIO | None = None, counted: frozenset[Kind] = RECEIVED) -> Iterator[Emit]:
+    """What to give a pull; notes of a JSON run are events too. The total is of `counted` events."""
     stream = out or sys.stderr
     if as_json:
         yield _json(out or sys.stdout)
     elif stream.isatty():
-        with _bars(total) as emit:
+        with _bars(counted) as emit:
             yield emit
     else:
         yield _plain(stream)
@@ -85,17 +88,18 @@ def _verdict(event: Event) -> str:
 
 
 @contextmanager
-def _bars(counted: Kind) -> Iterator[Emit]:
+def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
     """One bar a file and a total, with rate and time left."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
-        total = bars.add_task("total", total=None)
-        tasks, had = {}, dict[str, int]()
+        total, tally = bars.add_task("total", total=None), Tally(counted)
+        tasks: dict[str, TaskID] = {}
 
         def emit(event: Event) -> None:
+            tally.take(event)
             if event.kind == "note":
                 bars.console.print(event.text, markup=False, highlight=False)
             elif event.kind == "plan":
@@ -104,16 +108,21 @@ def _bars(counted: Kind) -> Iterator[Emit]:
                 # The bar says it of a file that is fine
                 if event.kind != "fine" or event.text:
                     bars.console.print(_verdict(event), markup=False, highlight=False)
-            else:
+            elif event.kind != "file":
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
                 name = f"{words}{event.path.rpartition('/')[2]}"
                 if event.path not in tasks:
+                    _make_room(bars)
                     tasks[event.path] = bars.add_task(name, total=event.size)
-                    # A file is hashed from its beginning, and fetched from where an earlier pull stopped
-                    had[event.path] = 0 if event.kind == "checking" else event.received
                 bars.update(tasks[event.path], completed=event.received, description=name)
-                if event.kind == counted:
-                    bars.update(total, advance=event.received - had[event.path])
-                    had[event.path] = event.received
+                bars.update(total, completed=tally.received)
 
         yield emit
+
+
+def _make_room(bars: Progress) -> None:
+    """Of more bars than the terminal has lines, those of files that are done go."""
+    shown = [task for task in bars.tasks if task.visible]
+    done = next((task for task in shown[1:] if task.finished), None)
+    if len(shown) + 1 >= bars.console.height and done is not None:
+        bars.update(done.id, visible=False)

@@ -116,7 +116,7 @@ def test_a_cancelled_pull_keeps_what_it_has_and_is_gone_on_with(here: Here) -> N
     """Who follows it is told; a second DELETE changes nothing."""
     here.hub.order(Q2, SLOW)
     pull = here.start(name="glm")
-    eventually(lambda: here.pull(pull)["received"], within=20)
+    eventually(lambda: here.received(Q2), within=20)
     told = here.events(pull)
     next(told)
     cancelled = here.ask("DELETE", f"/{pull['id']}").json()

@@ -13,9 +13,11 @@ GB = 10**9
 
 
 def after(*events: tuple[float, Kind, str, int]) -> Snapshot:
-    """The snapshot after a plan of 10 GB, 4 of them here, and these events: when, kind, path, bytes received."""
+    """The snapshot after a plan of 10 GB, a file of 4 GB being here, and these events: when, kind, path, bytes."""
     progress = Progress()
     progress.take(Event("plan", "", 4 * GB, 10 * GB), 0.0)
+    for path, here in (("old", 4 * GB), ("a", 0), ("b", 0)):
+        progress.take(Event("file", path, here, 4 * GB), 0.0)
     for at, kind, path, received in events:
         progress.take(Event(kind, path, received, 5 * GB), at)
     return progress.now
@@ -29,13 +31,18 @@ def test_nothing_is_known_before_the_plan() -> None:
 
 
 def test_files_add_to_what_was_here() -> None:
-    """What a file had at its first event was counted when the pull was planned."""
-    now = after((0, "start", "a", 3 * GB), (1, "progress", "a", 5 * GB), (1, "done", "a", 5 * GB), (2, "start", "b", 0))
+    now = after((0, "start", "a", 0), (1, "progress", "a", 2 * GB), (1, "done", "a", 2 * GB), (2, "start", "b", 0))
     assert (now.received, now.percent) == (6 * GB, 60.0)
 
 
+def test_what_somebody_else_has_brought_since_the_plan_is_here() -> None:
+    """The first that is told of a file may be that it is done, or a good way on."""
+    assert after((0, "done", "a", 2 * GB)).received == 6 * GB
+    assert after((0, "waiting", "a", 1 * GB), (1, "start", "b", 1 * GB)).received == 6 * GB
+
+
 def test_a_file_that_is_here_already_moves_nothing() -> None:
-    now = after((0, "checking", "a", 1 * GB), (1, "done", "a", 4 * GB))
+    now = after((0, "checking", "old", 1 * GB), (1, "done", "old", 4 * GB))
     assert now.received == 4 * GB
 
 
@@ -47,7 +54,7 @@ def test_a_file_that_begins_anew_goes_back() -> None:
 
 def test_what_another_process_pulls_counts_as_well() -> None:
     """Its rate too, as seen from here."""
-    now = after((0, "waiting", "a", 1 * GB), (10, "waiting", "a", 3 * GB))
+    now = after((0, "waiting", "a", 0), (10, "waiting", "a", 2 * GB))
     assert (now.phase, now.received, now.rate) == ("waiting", 6 * GB, 0.2 * GB)
     assert now.words("m") == "another process downloads m: 60.0 % of 10.00 GB, 200.0 MB/s, 20 s left"
 
@@ -84,7 +91,7 @@ def test_a_hundred_percent_is_said_of_everything_only() -> None:
     assert Snapshot("downloading", 0, 0).percent == 100.0
 
 
-KINDS: list[Kind] = ["start", "progress", "waiting", "checking", "done", "note", "plan"]
+KINDS: list[Kind] = ["file", "start", "progress", "waiting", "checking", "done", "note", "plan"]
 
 
 @given(

@@ -33,6 +33,7 @@ def test_pieces_fill_one_block_after_the_other() -> None:
         at += count
         if (block := filling.add(count)) is not None:
             full.append(block)
+            filling.block = None
     assert b"".join(block.data for block in full) == content
     assert [block.checksum for block in full] == [zlib.crc32(block.data) for block in full]
 

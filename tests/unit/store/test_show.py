@@ -1,13 +1,17 @@
-"""What a pull prints where there is no terminal."""
+"""What a pull prints: lines, JSON, or bars on a terminal."""
 
 import io
 import json
+import sys
 
-from app.store.progress import Event
-from app.store.show import _json, _plain
+import pytest
+
+from app.store.progress import Event, Kind
+from app.store.show import _json, _plain, shown
 
 STEPS = [
     Event("plan", "", 0, 3_000_000_000),
+    Event("file", "m.gguf", 0, 3_000_000_000),
     *(Event("progress", "m.gguf", done * 10**9, 3_000_000_000) for done in (0, 1, 2)),
     Event("note", "m.gguf", text="the server answers 429"),
     Event("done", "m.gguf", 3_000_000_000, 3_000_000_000),
@@ -44,5 +48,42 @@ def test_json_events_are_one_a_line() -> None:
     for event in STEPS:
         emit(event)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [line["kind"] for line in lines] == ["plan", "progress", "progress", "note", "done"]
-    assert lines[2] == {"kind": "progress", "path": "m.gguf", "received": 2e9, "size": 3e9, "text": ""}
+    assert [line["kind"] for line in lines] == ["plan", "file", "progress", "progress", "note", "done"]
+    assert lines[3] == {"kind": "progress", "path": "m.gguf", "received": 2e9, "size": 3e9, "text": ""}
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def drawn(*events: Event, lines: int = 24) -> list[str]:
+    """What stands on a terminal of so many lines in the end."""
+    out = _Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", out)
+        for name, value in {"COLUMNS": "100", "LINES": str(lines), "TERM": "dumb", "NO_COLOR": "1"}.items():
+            patch.setenv(name, value)
+        with shown(False) as emit:
+            for event in events:
+                emit(event)
+    return [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("kind", ["progress", "waiting"])
+def test_a_terminal_has_a_bar_a_file_and_a_total(kind: Kind) -> None:
+    """Whoever fetches the bytes: what another pull brings counts as well."""
+    total, *files = drawn(
+        *STEPS[:2], Event("file", "here.gguf", 10**9, 10**9), Event(kind, "m.gguf", 2 * 10**9, 3 * 10**9)
+    )
+    assert total.startswith("total ") and "3.0/3.0 GB" in total
+    assert len(files) == 1 and "m.gguf" in files[0] and "2.0/3.0 GB" in files[0]
+    assert files[0].startswith("other pull: ") is (kind == "waiting")
+
+
+def test_more_files_than_lines_leave_those_that_are_not_done() -> None:
+    """The total stays the first line."""
+    done = [Event("done", f"{number:02}.gguf", 10, 10) for number in range(30)]
+    total, *files = drawn(Event("plan", "", 0, 310), *done, Event("progress", "last.gguf", 5, 10), lines=10)
+    assert total.startswith("total ") and "305/310" in total
+    assert len(files) < 10 and "last.gguf" in files[-1]
