@@ -32,6 +32,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
 from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
@@ -136,9 +137,14 @@ class Hub:
         return found
 
     def cached(self, identity: Identity) -> Path | None:
-        """The file in the Hub's own cache (HF_HOME), if it is there in this revision."""
+        """The file in the Hub's own cache (HF_HOME), of this revision or of another that had the same bytes."""
         found = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
-        return Path(found).resolve() if isinstance(found, str) and Path(found).is_file() else None
+        if isinstance(found, str) and Path(found).is_file():
+            return Path(found).resolve()
+        # Bytes are kept by their checksum, as the Hub's ETag has it
+        folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=identity.repo, repo_type="model"))
+        blob = folder / "blobs" / identity.digest.partition(":")[2]
+        return blob if blob.is_file() else None
 
     @property
     def _credentials(self) -> tuple[tuple[str, str], ...]:
@@ -194,7 +200,9 @@ class Hub:
         if status in (401, 403):
             how = "is not accepted" if status == 401 else "may not read this"
             return AccessDenied(f"{repo}: the token in HF_TOKEN {how} (see {self.endpoint}/settings/tokens).")
-        return HubError(f"{repo}: the Hub answers {status}; try again later.")
+        wish = retry_after(error.response.headers.get("Retry-After"))
+        when = "later" if wish is None else f"in {wish:.0f} s, as it asks"
+        return HubError(f"{repo}: the Hub answers {status}; try again {when}.")
 
     def _near(self, repo: str) -> str:
         """A sentence with repos of a similar name; empty where there is none or the search fails too."""

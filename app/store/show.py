@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO, get_args
 
 from app.store.progress import RECEIVED, Emit, Event, Kind, Tally, Verdict
+from app.tables import size_in_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -70,14 +71,14 @@ def _plain(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
         if event.kind == "note":
             print(event.text, file=out, flush=True)
         elif event.kind == "plan":
-            here = f", {event.received / 1e9:.2f} GB here" if event.received else ""
-            print(f"{event.size / 1e9:.2f} GB in all{here}", file=out, flush=True)
+            here = f", {size_in_words(event.received)} here" if event.received else ""
+            print(f"{size_in_words(event.size)} in all{here}", file=out, flush=True)
         elif event.kind == "done":
-            print(f"{event.path}: complete, {event.size / 1e9:.2f} GB", file=out, flush=True)
+            print(f"{event.path}: complete, {size_in_words(event.size)}", file=out, flush=True)
         elif event.kind in _VERDICTS:
             print(_verdict(event), file=out, flush=True)
         elif event.kind in _STEADY and event.size:
-            share = f"{100 * event.received / event.size:.0f} %, {event.received / 1e9:.2f} GB"
+            share = f"{100 * event.received // event.size} %, {size_in_words(event.received)}"
             print(f"{event.path}: {_WORDS[event.kind]}{share}", file=out, flush=True)
 
     return emit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
@@ -20,9 +21,8 @@ def include_of(wanted: Wanted, paths: list[str]) -> str:
     """A pattern for just these files, as entries have it."""
     if wanted.include is not None:
         return wanted.include
-    if len(paths) == 1:
-        return paths[0]
-    return f"{paths[0].rpartition('-00001-of-')[0]}-*"
+    first = glob.escape(paths[0])
+    return first if len(paths) == 1 else f"{first.rpartition('-00001-of-')[0]}-*"
 
 
 def entry_text(alias: str, wanted: Wanted, include: str) -> str:

@@ -241,7 +241,10 @@ def test_the_hub_itself_may_be_busy(here: Here) -> None:
     assert hub.listing(REPO).revision == here.repo.head
     assert 5 <= waits[0] <= 6 and waits[1] <= 2
     here.hub.page_faults.append(Fault(status=500, stays=True))
-    with pytest.raises(HubError, match="answers 500"):
+    with pytest.raises(HubError, match="answers 500; try again later"):
+        hub.listing(REPO)
+    here.hub.page_faults[0] = Fault(status=429, retry_after="3600", stays=True)
+    with pytest.raises(HubError, match="answers 429; try again in 3600 s, as it asks"):
         hub.listing(REPO)
 
 
@@ -302,6 +305,16 @@ def test_the_hubs_own_cache_is_used_in_place(here: Here) -> None:
     assert here.has(Q2) and {asked.path for asked in here.hub.fetched} == {first}
     assert all(here.place(path).final.is_symlink() for path in others)
     assert here.notes.count("used in place") == 2 and here.notes.count("wrong bytes") == 1
+
+
+def test_the_hubs_own_cache_may_be_of_another_revision(here: Here) -> None:
+    """Somebody has changed the README there since; the bytes of the model are the same."""
+    snapshot_download(REPO, endpoint=here.hub.url, allow_patterns="*Q2*")
+    here.repo.commit(FILES | {"README.md": b"new"})
+    here.hub.fetched.clear()
+    here.pull()
+    assert here.has(Q2) and not here.hub.fetched and here.notes.count("used in place") == 3
+    assert {record.revision for path in Q2 if (record := here.place(path).record())} == {here.repo.head}
 
 
 def test_two_pulls_at_once_work_as_one(here: Here) -> None:

@@ -27,7 +27,7 @@ def test_plain_lines_come_now_and_then() -> None:
     assert out.getvalue().splitlines() == [
         "3.00 GB in all",
         "m.gguf: 0 %, 0.00 GB",
-        "m.gguf: 67 %, 2.00 GB",
+        "m.gguf: 66 %, 2.00 GB",
         "the server answers 429",
         "m.gguf: complete, 3.00 GB",
     ]
