@@ -12,7 +12,7 @@ from app.catalog import ModelSpec, shards
 from app.engine.dialect import Dialect
 from app.engine.locate import EngineBinary
 from app.engine.translate import Note, translate
-from app.modes import NONE, PLAIN, Chain, named
+from app.modes import AUTO, NONE, PLAIN, Chain, named
 
 # What a child may inherit. `LLAMA_ARG_*`, `LLAMA_API_KEY`, `HF_TOKEN` and their like would change what it does.
 _INHERITED = (
@@ -101,7 +101,7 @@ def build_plan(
     translation = translate(spec, dialect, port)
     wanted = requested if requested is not None else named(spec.chain)
     fallback = None
-    if spec.chain and spec.options.speculation.on_inert == "plain":
+    if spec.chain and (wanted == AUTO or spec.options.speculation.on_inert == "plain"):
         plain = replace(spec, chain=PLAIN, draft=None)
         fallback = build_plan(
             plain, engine, dialect, port=port, environ=environ, config_home=config_home, requested=wanted

@@ -11,7 +11,7 @@ from app.catalog import ModelSpec, shards
 from app.engine.dialect import Dialect
 from app.errors import GgufError, LaunchRefused
 from app.gguf import check_whole, read_header
-from app.modes import named
+from app.modes import AUTO, named
 from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 
 
@@ -43,7 +43,7 @@ def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> S
     found, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
     if not against or (options.force and not too_long):
         return Settled(spec, requested, verdict=found)
-    if options.on_inert == "fail":
+    if options.on_inert == "fail" and requested != AUTO:  # which may choose plain decoding itself
         tries = "" if too_long else "; force: true would try"
         raise LaunchRefused(f"speculation: {against} on_inert: plain would start without it{tries}.")
     rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")

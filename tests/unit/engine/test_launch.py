@@ -3,12 +3,14 @@
 import shlex
 from pathlib import Path
 
+import pytest
+
 from app.catalog import ModelSpec
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan, child_environment
 from app.engine.locate import EngineBinary
 from app.entries import LocalEntry
-from app.modes import PLAIN, Step
+from app.modes import AUTO, PLAIN, Step
 
 DIALECT = Dialect.from_help((Path(__file__).parents[2] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8"))
 ENGINE = EngineBinary(command=("/opt/llama-server",), files=(), origin="llama-server on PATH")
@@ -36,6 +38,19 @@ def test_the_projector_is_one_of_the_files() -> None:
     assert found.fallback is not None
     for launch in (found, found.fallback):
         assert launch.files == (Path("/m/t.gguf"), Path("/m/p.gguf")) and "--mmproj" in launch.argv
+
+
+@pytest.mark.parametrize(
+    ("on_inert", "requested", "falls_back"),
+    [("plain", None, True), ("fail", None, False), ("fail", AUTO, True)],
+)
+def test_what_auto_chose_may_always_be_left(on_inert: str, requested: str | None, falls_back: bool) -> None:
+    """An arm that cannot start would be chosen again and again; a mode that was asked for by name is insisted on."""
+    speculation = {"mode": AUTO if requested else "ngram-mod", "on_inert": on_inert}
+    entry = LocalEntry.model_validate({"target": {"path": "/m/t.gguf"}, "speculation": speculation})
+    spec = ModelSpec("m", Path("/m/t.gguf"), None, entry, (Step("ngram-mod"),))
+    found = build_plan(spec, ENGINE, DIALECT, port=1, environ={}, config_home=HOME, requested=requested)
+    assert (found.fallback is not None) is falls_back
 
 
 def test_argv_begins_with_the_engine() -> None:
