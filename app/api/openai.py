@@ -83,7 +83,9 @@ def _errors_in_shape(api: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["loc"] == ("body",) or first["type"] == "json_invalid":
-            return await failed(request, InvalidBody("The body must be a JSON object."))
+            said = "json" in request.headers.get("content-type", "")
+            how = "" if said else ", and Content-Type must say application/json"
+            return await failed(request, InvalidBody(f"The body must be a JSON object{how}."))
         param = str(first["loc"][-1])
         known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)
         return answer(request, f"'{param}': {first['msg'].replace('Input should be', 'must be')}.", known)

@@ -165,6 +165,13 @@ def test_what_is_no_json_is_refused_in_the_same_shape(here: Here, content: bytes
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_body")
 
 
+def test_json_that_is_sent_as_something_else_is_told_so(here: Here) -> None:
+    """As curl sends it when nobody says otherwise."""
+    sent_as = {"content-type": "application/x-www-form-urlencoded"}
+    refused = here.ask("POST", content=b'{"name": "glm"}', headers=here.gateway.admin | sent_as)
+    assert refused.status_code == 400 and "Content-Type must say application/json" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/0"), ("DELETE", "/0"), ("GET", "/0/events")])
 def test_an_unknown_pull_is_a_404(here: Here, method: str, path: str) -> None:
     refused = here.ask(method, path)
