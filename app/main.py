@@ -34,6 +34,7 @@ from app.proxy.fetch import Fetcher
 from app.proxy.relay import Relay
 from app.proxy.upstream import Upstreams
 from app.pulling.demand import OnDemand
+from app.pulling.elsewhere import Elsewhere
 from app.pulling.pulls import Pulls
 from app.pulling.work import pull_work
 from app.recording import Recorder
@@ -92,7 +93,8 @@ class Gateway:
         from app.api.openai import create_api
         from app.api.pulls import pull_routes
 
-        rows = ModelRows(self.catalog, self.scheduler, self._on_demand)
+        elsewhere = Elsewhere(self.catalog, self.settings.models_dir)
+        rows = ModelRows(self.catalog, self.scheduler, self._on_demand, elsewhere)
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
         more = (admin, pull_routes(self.settings, self.pulls), ollama)

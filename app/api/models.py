@@ -11,6 +11,7 @@ from app.entries import AttachedEntry, LocalEntry
 from app.errors import TandemError
 from app.gguf import Header, parameter_count, read_header
 from app.pulling.demand import OnDemand
+from app.pulling.elsewhere import Elsewhere
 from app.scheduler.loop import Scheduler
 from app.speculation.status import Status
 
@@ -20,13 +21,14 @@ TEMPLATE = "tokenizer.chat_template"
 class ModelRows:
     """OpenAI's fields, and those that other clients look for; None where a server would have to be asked.
 
-    While its files are pulled, `state` is `downloading`, and `download` says how far that is.
+    While its files are pulled, by whomever, `state` is `downloading`, and `download` says how far that is.
     """
 
-    def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand) -> None:
+    def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand, elsewhere: Elsewhere) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
         self._on_demand = on_demand
+        self._elsewhere = elsewhere
         self._headers: dict[tuple[Path, int], Header] = {}
         self._parameters: dict[tuple[Path, int], int] = {}
 
@@ -59,6 +61,8 @@ class ModelRows:
             return {}
         if (pull := self._on_demand.pull_of(alias)) is not None:
             return {"state": "downloading", "download": pull.progress.fields()}
+        if (seen := self._elsewhere.progress(alias)) is not None:
+            return {"state": "downloading", "download": seen.fields()}
         failure = self._on_demand.failure(alias)
         return {} if failure is None else {"download": {"error": failure}}
 

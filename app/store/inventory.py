@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from app.catalog import Catalog, ggufs, shards
@@ -32,6 +32,14 @@ def inventory(settings: Settings, catalog: Catalog) -> list[Kept]:
         if not matched:
             missing.append(Kept(files.repo, str(files.path or files.include or "*.gguf"), "", (), (use,)))
     return sorted(found, key=lambda kept: (kept.repo or "", kept.name)) + missing
+
+
+def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list[str]]) -> list[Kept]:
+    """What somebody fetches now of those files of a repo that `chosen` picks out of their paths; mostly nothing."""
+    hidden = models_dir / repo / HIDDEN
+    paths = [part.relative_to(hidden).with_suffix("").as_posix() for part in hidden.rglob("*.gguf.part")]
+    firsts = dict.fromkeys(shards(models_dir / repo / path)[0] for path in (chosen(paths) if paths else ()))
+    return [kept for first in firsts if (kept := _kept(models_dir, first)).state == "pulling"]
 
 
 def _wanted(catalog: Catalog) -> Iterator[_Wanted]:

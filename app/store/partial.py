@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from zlib_ng.zlib_ng import crc32
@@ -18,9 +19,22 @@ from app.store.ranges import BLOCK, Identity, Ranges, line, parse
 def received_of(place: Place) -> Ranges | None:
     """What the journal of a partial file says, for those who look on from outside."""
     try:
-        return parse(place.journal.read_bytes()) if place.part.exists() else None
+        found = parse(place.journal.read_bytes())
     except OSError:
         return None
+    if found is not None and not place.part.exists():
+        found.received.clear()
+    return found
+
+
+def announce(place: Place, identity: Identity) -> None:
+    """Leaves word of a file that is to come, so that they know its size; harmless beside whoever fetches it now."""
+    with in_words(place.journal), suppress(FileExistsError):
+        journal = os.open(place.journal, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(journal, Ranges(identity).head())
+        finally:
+            os.close(journal)
 
 
 class Partial:
@@ -34,8 +48,9 @@ class Partial:
         known = received_of(place)
         # The revision may be another as long as the bytes are the same
         same = known is not None and (known.identity.digest, known.identity.size) == (identity.digest, identity.size)
-        self.replaced = known is not None and not same
-        if not same:
+        begun = known is not None and bool(known.received)
+        self.replaced = begun and not same
+        if not (begun and same):
             place.drop_partial()
             known = None
         self.ranges = Ranges(identity, known.block, dict(known.received)) if known else Ranges(identity, block)

@@ -15,7 +15,7 @@ from app.store.digest import digest_of
 from app.store.download import download, free_bytes
 from app.store.locks import locked
 from app.store.names import by_model, check_path, choose, projectors, quantization_of, shard_of
-from app.store.partial import received_of
+from app.store.partial import announce, received_of
 from app.store.places import Place
 from app.store.progress import Emit, Event
 from app.store.ranges import Identity
@@ -104,7 +104,7 @@ class Puller:
         for path in paths:
             place = Place(self._models_dir, listing.repo, path)
             record, partial = place.record(), received_of(place)
-            known = record or (partial.identity if partial is not None else None)
+            known = record or (partial.identity if partial is not None and partial.received else None)
             if known is not None and known.digest != listing.files[path].digest:
                 found[path] = known.revision
         return found
@@ -140,6 +140,11 @@ class Puller:
                 self._note(wanted.repo, f"{wanted.repo}: complete here; not compared with the Hub (HF_HUB_OFFLINE)")
                 done += here
         self.check_disk(plans)
+        for identity in (identity for plan in plans for identity in plan.files):
+            place = Place(self._models_dir, identity.repo, identity.path)
+            place.prepare()
+            if not place.final.exists():
+                announce(place, identity)
         with Wire() as wire:
             for plan in plans:
                 for note in plan.notes:
@@ -184,7 +189,6 @@ class Puller:
 
     def _one(self, identity: Identity, wire: Wire, update: bool) -> None:
         place = Place(self._models_dir, identity.repo, identity.path)
-        place.prepare()
 
         def waiting() -> None:
             partial = received_of(place)

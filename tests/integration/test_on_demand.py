@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ from app.store.places import Place
 from app.store.ranges import BLOCK
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import Gateway, events, eventually
-from tests.support.hub_environment import hub_variables
+from tests.support.hub_environment import hub_environment, hub_variables
 from tests.support.hub_models import model, shards
 
 REPO, DRAFT = "unsloth/GLM-4.7-GGUF", "unsloth/GLM-4.5-Air-GGUF"
@@ -122,6 +124,22 @@ def test_the_sdk_waits_for_it_by_itself(here: Here) -> None:
         messages: Any = [{"role": "user", "content": "Hello"}]
         answer = client.with_options(timeout=60).chat.completions.create(model="glm", messages=messages)
     assert answer.choices[0].message.content and here.complete
+
+
+def test_a_pull_in_a_terminal_is_seen_too(here: Here) -> None:
+    """By a gateway that pulls nothing itself; percent are of all shards, those that are to come among them."""
+    gateway = here.gateway({"target": ENTRY["target"]})
+    here.slow_down()
+    env = hub_environment(here.hub, here.folder, TANDEM_MODELS_DIR=str(here.models))
+    command = [sys.executable, "-m", "app", "pull", f"hf:{REPO}"]
+    with subprocess.Popen(command, cwd=here.folder, env=env, stderr=subprocess.DEVNULL) as pulling:
+        seen = eventually(lambda: downloading(gateway), within=20)
+        assert (seen["phase"], seen["size"], seen["rate"]) == ("waiting", SIZE, None) and 0 < seen["percent"] < 100
+        here.hurry()
+        here.hub.cut_all()
+        assert pulling.wait(timeout=60) == 0
+    eventually(lambda: row(gateway)["state"] == "stopped", within=20)
+    assert here.complete
 
 
 def test_never_is_the_default(here: Here) -> None:
@@ -236,7 +254,7 @@ def test_sigterm_stops_it_in_order_and_the_next_start_goes_on_from_there(here: H
 
     asking = threading.Thread(target=ask)
     asking.start()
-    eventually(lambda: downloading(gateway), within=20)
+    eventually(lambda: received_blocks(here), within=20)
     assert gateway.terminate() == 0
     asking.join()
     assert told[0]["error"]["code"] == "shutting_down"

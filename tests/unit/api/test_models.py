@@ -13,6 +13,7 @@ from app.config import Settings
 from app.entries import AttachedEntry, LocalEntry
 from app.gguf import Header
 from app.pulling.demand import OnDemand
+from app.pulling.elsewhere import Elsewhere
 from app.pulling.pulls import Pulls
 from app.scheduler.loop import Scheduler
 from tests.support import tiny_models
@@ -27,9 +28,11 @@ def rows(**models: Any) -> ModelRows:
     def never(alias: str) -> Any:
         raise AssertionError(f"an engine of {alias} was asked for")
 
-    catalog = Catalog(Settings(models=models))
+    settings = Settings(models=models)
+    catalog = Catalog(settings)
     nothing_to_pull = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
-    return ModelRows(catalog, Scheduler(never, max_loaded=1, queue_timeout=1), nothing_to_pull)
+    elsewhere = Elsewhere(catalog, settings.models_dir)
+    return ModelRows(catalog, Scheduler(never, max_loaded=1, queue_timeout=1), nothing_to_pull, elsewhere)
 
 
 def test_a_row_says_what_clients_look_for(tmp_path: Path) -> None:

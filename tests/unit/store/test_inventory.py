@@ -14,7 +14,7 @@ from app.library.on_disk import state_in_words
 from app.store.inventory import inventory
 from app.store.kept import Kept
 from app.store.locks import locked
-from app.store.partial import Partial
+from app.store.partial import Partial, announce
 from app.store.places import Place
 from app.store.ranges import Identity
 
@@ -42,7 +42,7 @@ class Disk:
         with Partial(place, Identity(REPO, path, "r", "sha256:x", size), block) as partial:
             for number in range(blocks):
                 zeros = bytes(partial.ranges.length(number))
-                partial.write(number * block, memoryview(zeros))
+                partial.write(number, memoryview(zeros))
                 partial.complete(number, zlib.crc32(zeros))
         return place
 
@@ -105,6 +105,22 @@ def test_a_download_that_stopped_is_counted_by_its_journal(disk: Disk) -> None:
     two, one = disk.found()
     assert (state_in_words(two), two.size, two.received) == ("1 of 3 shards", None, 60)
     assert state_in_words(one) == "99 %"
+
+
+def test_shards_that_are_to_come_have_their_size(disk: Disk) -> None:
+    """Since whoever pulls the first of them leaves word of the others."""
+    disk.begin(SHARDS[0], size=100, blocks=6)
+    for path in SHARDS:
+        place = Place(disk.models_dir, REPO, path)
+        announce(place, Identity(REPO, path, "r", "sha256:x", 100))
+    (found,) = disk.found()
+    assert (state_in_words(found), found.size, found.received) == ("20 %", 300, 60)
+
+
+def test_word_of_a_file_that_nobody_fetched_is_nothing_here(disk: Disk) -> None:
+    """A partial file that somebody has removed leaves no more than that."""
+    disk.begin(SHARDS[0], size=100, blocks=6).part.unlink()
+    assert disk.found() == []
 
 
 def test_all_bytes_without_the_check_are_not_complete(disk: Disk) -> None:
