@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S, _JSON_EVERY_S = 10.0, 0.5
+# Columns of a terminal: for a bar, where there are many; and for what stands behind it, with two left over. A line that
+# fills the terminal is broken by the `^C` of who stops a pull, and stays there.
+_BAR, _WIDE, _FIGURES = 24, 110, 38
 _STEADY = ("progress", "waiting", "checking")
 _WORDS = {"progress": "", "waiting": "another pull has ", "checking": "checked "}
 _VERDICTS = get_args(Verdict)
@@ -94,8 +97,10 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    console = Console(stderr=True)
+    bar = _BAR if console.width >= _WIDE else _BAR // 3
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console) as bars:
         total, tally = bars.add_task("total", total=None), Tally(counted)
         tasks: dict[str, TaskID] = {}
 
@@ -111,7 +116,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
                     bars.console.print(_verdict(event), markup=False, highlight=False)
             elif event.kind != "file":
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
-                name = f"{words}{event.path.rpartition('/')[2]}"
+                name = words + _short(event.path.rpartition("/")[2], console.width - _FIGURES - bar - len(words))
                 if event.path not in tasks:
                     _make_room(bars)
                     tasks[event.path] = bars.add_task(name, total=event.size)
@@ -119,6 +124,11 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
                 bars.update(total, completed=tally.received)
 
         yield emit
+
+
+def _short(name: str, width: int) -> str:
+    """With its end, where shards have their numbers."""
+    return name if len(name) <= width else f"…{name[-max(1, width - 1) :]}"
 
 
 def _make_room(bars: Progress) -> None:

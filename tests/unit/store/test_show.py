@@ -57,12 +57,12 @@ class _Terminal(io.StringIO):
         return True
 
 
-def drawn(*events: Event, lines: int = 24) -> list[str]:
-    """What stands on a terminal of so many lines in the end."""
+def drawn(*events: Event, lines: int = 24, columns: int = 100) -> list[str]:
+    """What stands on a terminal of this size in the end."""
     out = _Terminal()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", out)
-        for name, value in {"COLUMNS": "100", "LINES": str(lines), "TERM": "dumb", "NO_COLOR": "1"}.items():
+        for name, value in {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "dumb", "NO_COLOR": "1"}.items():
             patch.setenv(name, value)
         with shown(False) as emit:
             for event in events:
@@ -87,3 +87,17 @@ def test_more_files_than_lines_leave_those_that_are_not_done() -> None:
     total, *files = drawn(Event("plan", "", 0, 310), *done, Event("progress", "last.gguf", 5, 10), lines=10)
     assert total.startswith("total ") and "305/310" in total
     assert len(files) < 10 and "last.gguf" in files[-1]
+
+
+@pytest.mark.parametrize("columns", [80, 110, 200])
+@pytest.mark.parametrize("kind", ["progress", "waiting"])
+def test_a_file_takes_one_line_and_not_all_of_it(columns: int, kind: Kind) -> None:
+    """However long its name is, the shard's number can be read."""
+    name = f"UD/{'Q' * 60}-00001-of-00003.gguf"
+    total, *files = drawn(
+        Event("plan", "", 0, 132_100_000_000),
+        Event(kind, name, 112_345_000_000, 132_100_000_000),
+        columns=columns,
+    )
+    assert len(files) == 1 and "-00001-of-00003.gguf " in files[0] and "112.3/132.1 GB" in files[0]
+    assert max(len(total), len(files[0])) <= columns - 2
