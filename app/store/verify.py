@@ -122,7 +122,10 @@ class Verifier:
             raise DiskFull(f"{why}. There is no room for another copy before this one goes: rm it, and pull again.")
         using = holders([place.final])
         linked = place.final.resolve() if place.final.is_symlink() else None
-        self._fetch(place, identity, emit)
+        try:
+            self._fetch(place, identity, emit)
+        except StoreError as error:
+            return "bad", f"{why}; it could not be repaired: {error}"
         if linked is not None:
             why += f"; a copy of our own takes the place of {linked}, which is left as it is"
         if using:

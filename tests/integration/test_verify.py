@@ -173,6 +173,16 @@ def test_where_the_hub_cannot_be_asked_nothing_is_claimed(here: Here, monkeypatc
     assert sum(f"/api/models/{REPO}" in asked.path for asked in here.hub.asked) == 1
 
 
+def test_damage_that_cannot_be_repaired_is_told_with_the_reason(here: Here) -> None:
+    """That it is damaged is known without the Hub, and what is there stays as it is."""
+    changed = here.damage(SECOND)
+    del here.hub.repos[REPO]
+    found = here.verify()[SECOND]
+    assert found.verdict == "bad" and found.why.startswith("its checksum is sha256:")
+    assert "; it could not be repaired: " in found.why and "is not on the Hub" in found.why
+    assert here.place(SECOND).final.read_bytes() == changed
+
+
 def test_a_file_that_the_hub_never_had_is_unknown(here: Here) -> None:
     """And one in no repo."""
     (here.settings.models_dir / REPO / "mine.gguf").write_bytes(model())
