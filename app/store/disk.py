@@ -8,7 +8,7 @@ from types import TracebackType
 
 from app.errors import DiskFull, StoreError
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class in_words:
@@ -27,5 +27,11 @@ class in_words:
             raise DiskFull(
                 f"{self._path}: no room is left on the disk ({error.strerror}). What was received is kept: "
                 "make room and pull again to go on."
+            ) from None
+        if error.errno == errno.EFBIG:
+            raise DiskFull(
+                f"{self._path}: no file may be this large here, by the file system (FAT ends at 4 GB) or by a limit of "
+                "this process (ulimit -f). What was received is kept: lift the limit and pull again, or point "
+                "models_dir elsewhere."
             ) from None
         raise StoreError(f"{self._path}: {error.strerror}.") from None
