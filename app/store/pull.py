@@ -140,11 +140,7 @@ class Puller:
                 self._note(wanted.repo, f"{wanted.repo}: complete here; not compared with the Hub (HF_HUB_OFFLINE)")
                 done += here
         self.check_disk(plans)
-        for identity in (identity for plan in plans for identity in plan.files):
-            place = Place(self._models_dir, identity.repo, identity.path)
-            place.prepare()
-            if not place.final.exists():
-                announce(place, identity)
+        self._prepare(plans)
         with Wire() as wire:
             for plan in plans:
                 for note in plan.notes:
@@ -155,6 +151,14 @@ class Puller:
                 check_headers(paths)
                 done += paths
         return done
+
+    def _prepare(self, plans: list[Plan]) -> None:
+        for plan in plans:
+            for identity in plan.files:
+                place = Place(self._models_dir, identity.repo, identity.path)
+                place.prepare()
+                if not place.final.exists():
+                    announce(place, identity)
 
     def _note(self, path: str, text: str) -> None:
         self._emit(Event("note", path, text=text))
