@@ -1,7 +1,7 @@
 """An answer's head goes out with the first bytes of its body: one system call and one packet instead of two.
 
 uvicorn writes a head as soon as it is known, and uvloop hands every write to the kernel at once; the second one was
-measured at a tenth of what a relayed request costs.
+measured at 6 % of what a relayed request costs.
 """
 
 from __future__ import annotations

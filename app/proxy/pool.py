@@ -108,12 +108,13 @@ class Pool:
     def _close_idle(self) -> None:
         loop = asyncio.get_running_loop()
         oldest = loop.time() - KEEP_ALIVE_S
-        for idle in self._idle.values():
+        for origin, idle in list(self._idle.items()):
             for connection in [kept for kept in idle if kept.idle_since <= oldest]:
                 idle.remove(connection)
                 connection.abort()
-        waiting = any(self._idle.values())
-        self._sweep = loop.call_later(KEEP_ALIVE_S, self._close_idle) if waiting else None
+            if not idle:
+                del self._idle[origin]  # engines come back on other ports
+        self._sweep = loop.call_later(KEEP_ALIVE_S, self._close_idle) if self._idle else None
 
     def _context(self) -> ssl.SSLContext:
         """Made for the first server that needs it: reading this machine's certificates takes some 20 ms."""

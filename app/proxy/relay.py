@@ -32,7 +32,8 @@ from app.proxy.upstream import Upstreams
 # A cold stream: how long its headers may wait (what fails by then keeps its status), then the pace of comments.
 HEADERS_WAIT_S = 5.0
 COMMENT_EVERY_S = 10.0
-# An answer that is there sooner would have been sent to a client that left in between; a task for it costs 10 us.
+# Seconds. An answer that is there sooner would have been sent to a client that left in between: it needs no task that
+# watches.
 WATCH_AFTER_S = 0.01
 
 

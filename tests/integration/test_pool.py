@@ -101,6 +101,7 @@ def test_an_idle_connection_is_closed_before_the_server_does_it(monkeypatch: pyt
             pool.give_back(await fetched(pool, server.url))
             await server.lost.wait()
             await until(lambda: not pool._open and not pool._sweep)
+            assert not pool._idle
             pool.give_back(await fetched(pool, server.url))
             assert server.connections == 2
             pool.close()
