@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.catalog import Catalog, ModelSpec, is_projector, shards
+from app.catalog import Catalog, ModelSpec, shards
 from app.config import Settings, load_settings
 from app.engine.architectures import doubt
 from app.engine.devices import absent, devices
@@ -129,20 +129,6 @@ def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
     if missing := absent(options.device, there):
         names = ", ".join(device.name for device in there) or "none"
         raise LaunchRefused(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
-
-
-def unknown_architectures(settings: Settings, files: Iterable[Path]) -> list[str]:
-    """What is to be said of pulled files that the engine at hand would refuse; nothing where there is no engine yet.
-
-    Raises GgufError.
-    """
-    firsts = {shards(path)[0] for path in files if not is_projector(path.name)}
-    kinds = sorted({kind for path in firsts if (kind := read_header(path).architecture)})
-    try:
-        engine = locate(settings.llama_server)
-    except EngineNotFound:
-        return []
-    return [text for kind in kinds if (text := doubt(engine, kind)) is not None]
 
 
 def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:

@@ -35,6 +35,10 @@ class PullView(BaseModel):
     percent: float | None
     rate: int | None = Field(description="Bytes a second.")
     seconds_left: int | None
+    notes: list[str] = Field(
+        description="What a person may want to know of it, the last twenty: that the Hub is busy, that files were used "
+        "in place, that the engine here does not know the architecture."
+    )
     created_at: float
     ended_at: float | None
 
@@ -55,5 +59,6 @@ def view(pull: Pull) -> PullView:
         error=pull.reason or None,
         created_at=pull.began,
         ended_at=pull.ended,
+        notes=list(pull.progress.notes),
         **pull.progress.fields(),
     )

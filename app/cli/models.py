@@ -28,16 +28,14 @@ def pull(
         from app.config import load_settings
 
         settings = load_settings(config)
-        from app.inspect import unknown_architectures
+        from app.pulling.work import warn
         from app.store.commands import pull as run
-        from app.store.progress import Event
         from app.store.show import shown
 
         try:
             with shown(as_json) as emit:
                 files = run(settings, config, names, emit, include=include, add=add, update=update)
-                for text in unknown_architectures(settings, files):
-                    emit(Event("note", "", text=f"warning: {text}"))
+                warn(settings, files, emit)
         except KeyboardInterrupt:
             print("llama-tandem: stopped; pull again to go on from here.", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -8,9 +8,13 @@ architecture`, so a name that is not in that file is not known. One that is ther
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from pathlib import Path
 
-from app.engine.locate import EngineBinary, beside
+from app.catalog import is_projector, shards
+from app.engine.locate import EngineBinary, beside, locate
+from app.errors import EngineNotFound
+from app.gguf import read_header
 
 _WITNESS = b"unknown model architecture"
 
@@ -31,6 +35,20 @@ def doubt(engine: EngineBinary, architecture: str | None) -> str | None:
     if not architecture or knows(engine, architecture) is not False:
         return None
     return f"the engine here does not know the architecture {architecture}: a newer one may ({engine.origin})"
+
+
+def doubts(llama_server: str, files: Iterable[Path]) -> list[str]:
+    """What is to be said of models that the engine of the settings would refuse; nothing while there is none yet.
+
+    Raises GgufError.
+    """
+    firsts = {shards(path)[0] for path in files if not is_projector(path.name)}
+    kinds = sorted({kind for path in firsts if (kind := read_header(path).architecture)})
+    try:
+        engine = locate(llama_server)
+    except EngineNotFound:
+        return []
+    return [text for kind in kinds if (text := doubt(engine, kind)) is not None]
 
 
 def _candidates(engine: EngineBinary) -> list[Path]:

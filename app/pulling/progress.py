@@ -19,16 +19,22 @@ _PHASES: dict[str, Phase] = {
 }
 # The rate is that of so many seconds, looked at so often, and none before there is one second to judge by.
 _WINDOW_S, _EVERY_S, _LEAST_S = 20.0, 0.5, 1.0
+# A Hub that is busy for hours is worth no more
+_NOTES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`received` and `size` are bytes of all files, `rate` is bytes a second; None is what is not known yet."""
+    """`received` and `size` are bytes of all files, `rate` is bytes a second; None is what is not known yet.
+
+    `notes` are for a person, the last ones.
+    """
 
     phase: Phase = "asking"
     received: int = 0
     size: int | None = None
     rate: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def percent(self) -> float | None:
@@ -42,7 +48,7 @@ class Snapshot:
         return (self.size - self.received) / self.rate
 
     def fields(self) -> dict[str, Any]:
-        """For a program."""
+        """For a program: how far it is."""
         left = self.seconds_left
         return {
             "phase": self.phase,
@@ -89,6 +95,8 @@ class Progress:
         if event.kind == "plan":
             received = min(event.received, event.size)
             self.now = replace(self.now, phase="downloading", received=received, size=event.size)
+        elif event.kind == "note":
+            self.now = replace(self.now, notes=(*self.now.notes, event.text)[-_NOTES:])
         elif event.kind == "checking":
             # Bytes that count as here already
             self.now = replace(self.now, phase="checking", rate=None)

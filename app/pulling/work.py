@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.config import Settings
+from app.engine.architectures import doubts
 from app.pulling.pull import Work
 from app.store.progress import Emit, Event
 
@@ -23,8 +25,14 @@ def pull_work(settings: Settings) -> Callable[[tuple[Wanted, ...], bool], Work]:
             from app.store.pull import Puller
 
             hub = Hub(say=lambda text: emit(Event("note", "", text=text)), sleep=sleep)
-            Puller(settings, hub, emit).pull(wanted, update=update)
+            warn(settings, Puller(settings, hub, emit).pull(wanted, update=update), emit)
 
         return work
 
     return make
+
+
+def warn(settings: Settings, files: Iterable[Path], emit: Emit) -> None:
+    """Tells of what was pulled and yet cannot be loaded by the engine at hand; it is kept, a newer one may."""
+    for text in doubts(settings.llama_server, files):
+        emit(Event("note", "", text=f"warning: {text}"))

@@ -36,8 +36,10 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
 from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
+from app.store import hub_cache
 from app.store.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
 from app.store.fetch import Address
+from app.store.listing import HubFile, Listing
 from app.store.names import check_repo, is_repo
 from app.store.ranges import Identity
 
@@ -48,23 +50,6 @@ _NEAR = 5
 _PATIENCE_S = 30.0
 # What a list of repos says of each only when it is asked for.
 _TOLD = ("downloads", "likes", "gated")
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """`size` in bytes as the Hub says; `digest` as `ranges.Identity` has it."""
-
-    size: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All files of one commit of a repo."""
-
-    repo: str
-    revision: str
-    files: dict[str, HubFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +126,11 @@ class Hub:
         found = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
         if isinstance(found, str) and Path(found).is_file():
             return Path(found).resolve()
-        # Bytes are kept by their checksum, as the Hub's ETag has it
-        folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=identity.repo, repo_type="model"))
-        blob = folder / "blobs" / identity.digest.partition(":")[2]
-        return blob if blob.is_file() else None
+        return hub_cache.blob(_cache_of(identity.repo), identity.digest)
+
+    def cached_listings(self, repo: str) -> list[Listing]:
+        """What the Hub's own cache has of a repo, GGUF files alone, the likeliest commit first; asks nobody."""
+        return hub_cache.listings(_cache_of(check_repo(repo)), repo)
 
     @property
     def _credentials(self) -> tuple[tuple[str, str], ...]:
@@ -214,6 +200,10 @@ class Hub:
                 known |= dict.fromkeys(str(found["id"]) for found in self._repos(**query, limit=50))
         near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
         return f" Near names: {', '.join(near)}." if near else ""
+
+
+def _cache_of(repo: str) -> Path:
+    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
 
 
 def _file(entry: RepoFile) -> HubFile:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,17 @@ from app.errors import DiskFull, Offline, StoreError
 from app.gguf import read_header
 from app.store.digest import digest_of
 from app.store.download import download, free_bytes
+from app.store.listing import HubFile, Listing
 from app.store.locks import locked
 from app.store.names import by_model, check_path, choose, projectors, quantization_of, shard_of
 from app.store.partial import announce, received_of
-from app.store.places import Place
+from app.store.places import Place, Record
 from app.store.progress import Emit, Event
 from app.store.ranges import Identity
 from app.store.wire import Wire
 
 if TYPE_CHECKING:
-    from app.store.hub import Hub, Listing
+    from app.store.hub import Hub
 
 # Left free besides what is fetched: a full disk breaks more than a pull.
 MARGIN = 512 << 20
@@ -79,8 +81,16 @@ class Puller:
         self._free = free
 
     def plan(self, wanted: Wanted, *, update: bool = False) -> Plan:
-        """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`."""
-        listing = self._hub.listing(wanted.repo)
+        """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`.
+
+        Raises Offline where the Hub may not be asked and not all is on this machine.
+        """
+        try:
+            listing = self._hub.listing(wanted.repo)
+        except Offline:
+            if (plan := self._offline(wanted)) is None:
+                raise
+            return plan
         paths = _one_model(listing, wanted)
         pinned = self._other_versions(listing, paths)
         if update or not pinned:
@@ -116,31 +126,39 @@ class Puller:
         )
         return Plan(wanted, listing.revision, files, notes)
 
-    def complete_here(self, wanted: Wanted) -> list[Path]:
-        """All files of a model as they are recorded, for who cannot ask the Hub; empty if any is missing."""
+    def _offline(self, wanted: Wanted) -> Plan | None:
+        """What is on this machine: recorded as complete, or else in the Hub's own cache."""
+        recorded = self._recorded(wanted)
+        complete = {path: HubFile(record.size, record.digest) for path, record in recorded.items()}
+        revision = next((record.revision for record in recorded.values()), "")
+        found = [("complete here", Listing(wanted.repo, revision, complete))]
+        for cached in self._hub.cached_listings(wanted.repo):
+            # What is here already goes with it only at the same revision: shards of another may be others
+            same = {path: complete[path] for path, record in recorded.items() if record.revision == cached.revision}
+            where = f"in the Hub's cache at revision {cached.revision[:12]}"
+            found.append((where, replace(cached, files=cached.files | same)))
+        for where, listing in found:
+            with suppress(StoreError):  # not all of it, or more than one model
+                note = f"{wanted.repo}: {where}; not compared with the Hub (HF_HUB_OFFLINE)"
+                return self._planned(wanted, listing, _one_model(listing, wanted), note)
+        return None
+
+    def _recorded(self, wanted: Wanted) -> dict[str, Record]:
+        """Complete files of ours that may be meant, by their path in the repo."""
         folder = self._models_dir / wanted.repo
-        here = [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
-        paths = wanted.chosen(path for path in here if not path.startswith("."))
-        models = by_model(paths)
-        if len(models) != 1 or any(Place(self._models_dir, wanted.repo, path).record() is None for path in paths):
-            return []
-        return [folder / path for path in paths]
+        found = {}
+        for path in wanted.chosen(path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")):
+            with suppress(StoreError):  # somebody else's, under a name that the Hub may not have
+                if (record := Place(self._models_dir, wanted.repo, path).record()) is not None:
+                    found[path] = record
+        return found
 
     def pull(self, wanteds: Iterable[Wanted], *, update: bool = False) -> list[Path]:
         """Everything that is wanted, whole and checked; returns the files, shards in order."""
-        done: list[Path] = []
-        plans = []
-        for wanted in wanteds:
-            try:
-                plans.append(self.plan(wanted, update=update))
-            except Offline:
-                here = self.complete_here(wanted)
-                if not here:
-                    raise
-                self._note(wanted.repo, f"{wanted.repo}: complete here; not compared with the Hub (HF_HUB_OFFLINE)")
-                done += here
+        plans = [self.plan(wanted, update=update) for wanted in wanteds]
         self.check_disk(plans)
         self._prepare(plans)
+        done: list[Path] = []
         with Wire() as wire:
             for plan in plans:
                 for note in plan.notes:

@@ -20,7 +20,8 @@ from app.store.ranges import Identity
 from app.store.wire import Wire
 
 if TYPE_CHECKING:
-    from app.store.hub import Hub, Listing
+    from app.store.hub import Hub
+    from app.store.listing import Listing
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,20 @@ def test_an_alias_is_pulled_and_followed_to_its_end(here: Here) -> None:
     assert here.gateway.chat("glm").status_code == 200
 
 
+def test_a_pull_warns_of_what_the_engine_at_hand_does_not_know(
+    tmp_path: Path, make_gateway: Callable[..., Gateway]
+) -> None:
+    """The files are kept: a newer engine may load them."""
+    engine = tmp_path / "llama-server"
+    engine.write_bytes(b"unknown model architecture: '\0gemma3\0")
+    engine.chmod(0o755)
+    with FakeHub() as hub:
+        here = Here(hub, tmp_path, lambda **more: make_gateway(llama_server=str(engine), **more))
+        ended = here.ended(here.start(name="glm"))
+        assert ended["state"] == "done" and here.has(Q2)
+        assert [note for note in ended["notes"] if "does not know the architecture llama" in note] == ended["notes"]
+
+
 def test_the_row_of_a_model_that_a_person_pulls_says_so(here: Here) -> None:
     """Whether or not its entry lets requests do it."""
     here.hub.order(Q2, SLOW)

@@ -453,6 +453,43 @@ def test_offline_nothing_is_asked(here: Here) -> None:
     assert done.returncode == 0 and "not compared with the Hub" in done.stderr and not here.hub.asked
 
 
+def test_offline_the_hubs_own_cache_is_enough(here: Here) -> None:
+    """Used in place as it is online; half of it is not enough, and what is here already helps at its own revision."""
+    name, cache = f"hf:{REPO}:UD-Q2_K_XL", here.folder / "home" / "hub"
+    snapshot_download(REPO, endpoint=here.hub.url, cache_dir=cache, allow_patterns="*Q2*00001*")
+    here.hub.asked.clear()
+    half = _command(here, "pull", name, HF_HUB_OFFLINE="1")
+    assert half.returncode == 1 and "HF_HUB_OFFLINE is set" in half.stderr and not (here.folder / "models").exists()
+    snapshot_download(REPO, endpoint=here.hub.url, cache_dir=cache, allow_patterns="*Q2*")
+    here.hub.asked.clear()
+    here.hub.fetched.clear()
+    for times in (3, 0):
+        done = _command(here, "pull", name, HF_HUB_OFFLINE="1")
+        assert done.returncode == 0 and "not compared with the Hub" in done.stderr, done.stderr
+        assert done.stderr.count("used in place from the Hub's cache") == times
+        assert here.has(Q2) and not here.hub.asked and not here.hub.fetched
+    last = here.place(sorted(Q2)[-1])
+    next((cache / f"models--{REPO.replace('/', '--')}").glob(f"snapshots/*/{last.path}")).unlink()
+    here.place(sorted(Q2)[0]).forget()
+    here.place(sorted(Q2)[0]).final.unlink()
+    again = _command(here, "pull", name, HF_HUB_OFFLINE="1")
+    assert again.returncode == 0 and again.stderr.count("used in place") == 1 and here.has(Q2), again.stderr
+
+
+def test_offline_damage_in_the_hubs_own_cache_is_found(here: Here) -> None:
+    """By the checksum under which the cache keeps it; the whole that cannot be had then is said."""
+    cache = here.folder / "home" / "hub"
+    snapshot_download(REPO, endpoint=here.hub.url, cache_dir=cache, allow_patterns="*Q2*")
+    first = sorted(Q2)[0]
+    damaged = next(cache.rglob(first.rpartition("/")[2])).resolve()
+    damaged.write_bytes(Q2[first][:-1] + bytes([Q2[first][-1] ^ 1]))
+    here.hub.asked.clear()
+    done = _command(here, "pull", f"hf:{REPO}:UD-Q2_K_XL", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1 and "has wrong bytes: not used" in done.stderr
+    assert "HF_HUB_OFFLINE is set" in done.stderr
+    assert not here.place(first).final.exists() and not here.hub.asked
+
+
 def test_the_lock_ends_with_its_holder(here: Here) -> None:
     """However it ends: the kernel lets go of it."""
     path = sorted(Q2)[0]

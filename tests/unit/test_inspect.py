@@ -11,7 +11,7 @@ import pytest
 from app.config import Settings
 from app.engine import devices, probe
 from app.errors import ConfigError, Diagnosis, EngineNotFound, FilesMissing, UnknownAlias
-from app.inspect import Report, dialect_at_hand, inspect, plan_now, unknown_architectures
+from app.inspect import Report, dialect_at_hand, inspect, plan_now
 from app.ledger import Ledger
 from tests.support.gateway import header_only
 from tests.support.headers import write_header
@@ -172,16 +172,6 @@ def test_an_engine_that_does_not_list_its_devices_may_have_any(machine: Path, mo
     """Nothing is refused on no evidence."""
     monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "usage: ...")
     assert told(settings(machine, m=entry(machine / "m.gguf", device="CUDA0")))[1].fine
-
-
-def test_what_was_pulled_for_an_engine_that_is_too_old_is_said(machine: Path) -> None:
-    """Shards are asked for once, projectors not at all; without an engine there is nothing to compare with."""
-    first = header_only(machine / "x-00001-of-00002.gguf", "glm9")
-    files = [first, header_only(machine / "x-00002-of-00002.gguf", ""), header_only(machine / "mmproj-x.gguf", "clip")]
-    (machine / "llama-server").write_bytes(b"unknown model architecture: '\0llama\0")
-    (text,) = unknown_architectures(settings(machine), files)
-    assert "glm9" in text and str(machine / "llama-server") in text
-    assert unknown_architectures(settings(machine, str(machine / "none")), files) == []
 
 
 def test_shards_are_counted_and_weighed_together(machine: Path) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.architectures import doubt, knows
+from app.engine.architectures import doubt, doubts, knows
 from app.engine.locate import EngineBinary, locate
+from tests.support.gateway import header_only
 
 WITNESS = b"error\0unknown model architecture: '\0"
 TABLE = WITNESS + b"llama\0modern-bert\0glm4moe\0"
@@ -45,3 +46,16 @@ def test_a_shared_build_has_the_names_in_its_library(tmp_path: Path, folder: str
     (tmp_path / folder / "libllama.so.0").write_bytes(TABLE)
     found = locate(str(binary))
     assert knows(found, "glm4moe") is True and knows(found, "unicornlm") is False
+
+
+def test_what_was_pulled_for_an_engine_that_is_too_old_is_said(tmp_path: Path) -> None:
+    """Shards are asked for once, projectors not at all; without an engine there is nothing to compare with."""
+    first = header_only(tmp_path / "x-00001-of-00002.gguf", "glm9")
+    second = header_only(tmp_path / "x-00002-of-00002.gguf", "")
+    files = [first, second, header_only(tmp_path / "mmproj-x.gguf", "clip")]
+    binary = tmp_path / "llama-server"
+    binary.write_bytes(TABLE)
+    binary.chmod(0o755)
+    (text,) = doubts(str(binary), files)
+    assert "glm9" in text and str(binary) in text
+    assert doubts(str(tmp_path / "none"), files) == []

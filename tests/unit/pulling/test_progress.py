@@ -105,3 +105,13 @@ def test_whatever_is_told_can_be_shown(told: list[tuple[Kind, str, int, int]]) -
         fields = progress.now.fields()
         assert progress.now.words("m") and (fields["rate"] is None or fields["rate"] >= 0)
         assert fields["percent"] is None or 0 <= fields["percent"] <= 100
+
+
+def test_the_last_notes_are_kept() -> None:
+    """Beside everything else, which they do not change."""
+    progress = Progress()
+    progress.take(Event("plan", "", 1, 4), 0.0)
+    for number in range(30):
+        progress.take(Event("note", "", text=f"busy {number}"), number)
+    assert progress.now.notes == tuple(f"busy {number}" for number in range(10, 30))
+    assert (progress.now.received, progress.now.size) == (1, 4)
