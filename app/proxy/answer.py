@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 from app.errors import UpstreamDied
 from app.proxy.assemble import Assembly
+from app.proxy.choices import Aids
 from app.proxy.connection import BrokenOff, Connection
 from app.proxy.pool import Origin, Pool
 from app.proxy.sse import Tap
@@ -77,20 +78,30 @@ class Answer:
         """The body as it arrives; raises UpstreamDied where it ends too early."""
         return _Chunks(self)
 
-    async def assemble(self, listen: Callable[[], Tap], *, counted: bool) -> bool:
+    async def assemble(
+        self, aids: Aids, listen: Callable[[], Tap], count: Callable[[str], Awaitable[int | None]]
+    ) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 
-        What `listen` gives gets the stream. False where it has not told all of it (see `as_stream`). Raises
-        UpstreamDied; what is no stream (an error that came first) stays as it is.
+        What `listen` gives gets the stream; `count` tells how many tokens a text has, if it can. False where the stream
+        has not told all of it (see `as_stream`). Raises UpstreamDied; what is no stream (an error that came first)
+        stays as it is.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
             return True
-        assembly, tap = Assembly(counted=counted), listen()
+        assembly, tap = Assembly(aids), listen()
         try:
             async for chunk in self.chunks():
                 assembly.feed(chunk)
                 tap.feed(chunk)
-            whole = assembly.whole()
+                if assembly.untold:
+                    return False
+            lengths = {}
+            for word in assembly.stop_words:
+                if (length := await count(word)) is None:
+                    return False
+                lengths[word] = length
+            whole = assembly.whole(lengths)
             if whole is None:
                 raise await died(self._lease, BrokenOff("broke off its answer"))
         except BaseException:

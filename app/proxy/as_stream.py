@@ -3,10 +3,9 @@
 llama-server notices at its next write that a stream's client has left; whoever waits for a whole answer may leave
 unnoticed as long as anything else runs (b11434: `recv_with_timeout` begins its second anew at every result).
 
-A stream does not tell all that a whole answer does; the cases below were read in `server-task.cpp` and
-`server-context.cpp` and seen on runs. A request for one of them is relayed as it is. Of one more it shows at the end
-whether it has told all: what might become a stop word is held back, and lost where a limit comes first. With
-`timings_per_token` each piece tells how many tokens it goes up to.
+A stream does not tell all that a whole answer does; the cases in `_aids` were read in `server-task.cpp` and
+`server-context.cpp` and seen on runs. For most there is a field that makes a stream tell more, and the stream shows
+whether it has; the rest is relayed as it is.
 """
 
 from __future__ import annotations
@@ -16,25 +15,26 @@ from typing import Any
 
 import msgspec
 
+from app.proxy.choices import Aids
 from app.proxy.decoding import crowded
 from app.proxy.fields import edited
 
 _CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
 _COMPLETIONS = frozenset(("/v1/completions",))
 _ADDED = {"stream": b"true", "stream_options": b'{"include_usage":true}'}
-_COUNTED = _ADDED | {"timings_per_token": b"true"}
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A body that asks for a stream; `counted` says that its pieces tell how many tokens they go up to."""
+    """A body that asks for a stream, and what it asks for besides."""
 
     body: bytes
-    counted: bool
+    aids: Aids
 
 
 class _Message(msgspec.Struct, gc=False):
     role: Any = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Asked(msgspec.Struct):
@@ -44,6 +44,7 @@ class _Asked(msgspec.Struct):
     stop: Any = None
     stream_options: Any = None
     continue_final_message: Any = None
+    post_sampling_probs: Any = None
     verbose: Any = None
     logprobs: Any = None
     top_logprobs: Any = None
@@ -53,6 +54,7 @@ class _Asked(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Asked)
+_TEXT = msgspec.json.Decoder(str)
 
 
 def as_stream(target: str, body: bytes | None, *, drafts: bool) -> Streamed | None:
@@ -67,27 +69,54 @@ def as_stream(target: str, body: bytes | None, *, drafts: bool) -> Streamed | No
         asked = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # the engine has its own words for it
-    if not _told_in_full(asked, chat=path in _CHAT, drafts=drafts):
-        return None
-    counted = _held_back(asked.stop)
-    return Streamed(edited(body, _COUNTED if counted else _ADDED), counted)
+    aids = _aids(asked, chat=path in _CHAT, drafts=drafts)
+    return None if aids is None else Streamed(edited(body, _fields(aids)), aids)
 
 
-def _told_in_full(asked: _Asked, *, chat: bool, drafts: bool) -> bool:
+def _fields(aids: Aids) -> dict[str, bytes]:
+    added = dict(_ADDED)
+    if aids.counted:
+        added["timings_per_token"] = b"true"
+    if aids.probabilities:
+        added["verbose"] = b"true"
+    if aids.prefill:
+        added["echo"] = b"true"
+    return added
+
+
+def _aids(asked: _Asked, *, chat: bool, drafts: bool) -> Aids | None:
+    """What makes a stream tell all of it; None where nothing does."""
     # (1) A malformed option of streams is refused by the engine only where the client's own arrives.
     if not _well_formed(asked.stream_options) or not isinstance(asked.timings_per_token, bool | None):
-        return False
+        return None
     # (2) `__verbose` repeats the settings, `stream` among them; `n_indent` takes back what a stream has sent.
     if asked.verbose or asked.n_indent:
-        return False
-    # (3) A prefilled answer comes back with its beginning, which a stream leaves out (some builds: only if asked to).
+        return None
+    # (3) What may become a stop word is held back, and lost where a limit comes first.
+    counted = _held_back(asked.stop)
+    # (4) A prefilled answer comes back with its beginning, which a stream may leave out unless it is asked for.
+    prefill = ""
     if asked.continue_final_message or (chat and asked.messages and asked.messages[-1].role == "assistant"):
-        return False
-    # (4) Chat tells no probability of a token that shows no text, such as the last one; a stop word's are taken off
-    #     whole answers only; those of drafted tokens are left out of streams.
-    if asked.logprobs or asked.top_logprobs or asked.n_probs:
-        return not (chat or asked.stop or drafts)
-    return True
+        prefill = _prefill(asked)
+        if not chat or not prefill:
+            return None
+    if not (asked.logprobs or asked.top_logprobs or asked.n_probs):
+        return Aids(counted=counted, prefill=prefill)
+    # (5) Chat tells no probability of a token that shows no text, such as the last one. Completions do; but those of a
+    #     stop word are taken off whole answers only, and those of drafted tokens are left out of streams.
+    if chat:
+        return None
+    missing, post_sampling = bool(asked.stop or drafts), asked.post_sampling_probs is True
+    return Aids(counted=counted, probabilities=missing, post_sampling=post_sampling)
+
+
+def _prefill(asked: _Asked) -> str:
+    """Empty where it is no mere text."""
+    last = asked.messages[-1] if asked.messages else _Message()
+    try:
+        return _TEXT.decode(last.content) if last.role == "assistant" else ""
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
 
 
 def _well_formed(options: Any) -> bool:

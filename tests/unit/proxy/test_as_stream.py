@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.proxy.as_stream import Streamed, as_stream
+from app.proxy.choices import Aids
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAID = [{"role": "user", "content": "Hello"}]
@@ -37,7 +38,7 @@ def test_nothing_else_is_written_anew() -> None:
     """Numbers, order and white space are the client's."""
     body = b'{ "seed": 1.50,\n "stream" : false, "stream_options": {"a": [1, {"stream": 2}]}, "messages": [] }'
     assert as_stream(CHAT, body, drafts=False) == Streamed(
-        b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, "messages": [] }', counted=False
+        b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, "messages": [] }', Aids()
     )
 
 
@@ -56,8 +57,11 @@ ASSISTANT = [*SAID, {"role": "assistant", "content": "Hello my"}]
     [
         {"verbose": True},
         {"n_indent": 2},
-        {"messages": ASSISTANT},
         {"continue_final_message": True},
+        {"messages": [*SAID, {"role": "assistant"}]},
+        {"messages": [*SAID, {"role": "assistant", "content": ""}]},
+        {"messages": [*SAID, {"role": "assistant", "content": [{"type": "text", "text": "Hello my"}]}]},
+        {"messages": ASSISTANT, "logprobs": True},
         {"logprobs": True},
         {"n_probs": 1},
         {"timings_per_token": 1},
@@ -88,7 +92,7 @@ def test_what_a_stream_tells_is_asked_as_one(fields: dict[str, Any]) -> None:
 def test_a_stop_word_that_can_be_begun_has_its_tokens_counted(stop: Any) -> None:
     """Its beginning is held back: the end of the stream shows whether that happened."""
     streamed = as_stream(CHAT, json.dumps({"messages": SAID, "stop": stop}).encode(), drafts=False)
-    assert streamed is not None and streamed.counted
+    assert streamed is not None and streamed.aids.counted
     assert asked(stop=stop, timings_per_token=False) == {
         "messages": SAID,
         "stop": stop,
@@ -102,13 +106,29 @@ def test_a_stop_word_that_can_be_begun_has_its_tokens_counted(stop: Any) -> None
 def test_a_stop_word_of_one_byte_is_there_or_is_not(stop: Any) -> None:
     """Nothing is held back for it, so nothing is counted."""
     streamed = as_stream(CHAT, json.dumps({"messages": SAID, "stop": stop}).encode(), drafts=False)
-    assert streamed is not None and not streamed.counted
+    assert streamed is not None and not streamed.aids.counted
     assert "timings_per_token" not in json.loads(streamed.body)
 
 
+@pytest.mark.parametrize("more", [{}, {"continue_final_message": True, "add_generation_prompt": False}])
+def test_a_prefilled_answer_is_asked_for_with_its_beginning(more: dict[str, Any]) -> None:
+    """`echo` makes a stream tell it, whether the client asked for that or not."""
+    streamed = as_stream(CHAT, json.dumps({"messages": ASSISTANT, "echo": False} | more).encode(), drafts=False)
+    assert streamed is not None and streamed.aids == Aids(prefill="Hello my")
+    assert json.loads(streamed.body)["echo"] is True
+    assert asked(COMPLETIONS, messages=ASSISTANT, **more) == (None if more else asked(COMPLETIONS, messages=ASSISTANT))
+
+
 def test_log_probabilities_of_completions() -> None:
-    """Streams of completions have them all, but for stop words and drafted tokens."""
-    assert asked(COMPLETIONS, logprobs=2) is not None
-    assert asked(COMPLETIONS, logprobs=2, stop="a") is None
-    assert asked(COMPLETIONS, logprobs=2, drafts=True) is None
-    assert asked(COMPLETIONS, drafts=True) is not None
+    """Streams of completions have them all; for those of stop words and drafted tokens the tokens have to be told."""
+
+    def aids(*, drafts: bool = False, **fields: Any) -> Aids:
+        streamed = as_stream(COMPLETIONS, json.dumps(fields).encode(), drafts=drafts)
+        assert streamed is not None
+        assert ("verbose" in json.loads(streamed.body)) == streamed.aids.probabilities
+        return streamed.aids
+
+    assert aids(logprobs=2) == aids(drafts=True) == Aids()
+    assert aids(logprobs=2, stop="a") == aids(n_probs=2, drafts=True) == Aids(probabilities=True)
+    assert aids(n_probs=2, stop="ab") == Aids(counted=True, probabilities=True)
+    assert aids(n_probs=2, stop="a", post_sampling_probs=True) == Aids(probabilities=True, post_sampling=True)

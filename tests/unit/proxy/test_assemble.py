@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.proxy.assemble import Assembly, Whole
+from app.proxy.choices import Aids
 from tests.support.answers import comparable
 
 RECORDED = sorted((Path(__file__).parents[2] / "data/streams").glob("*.sse"))
@@ -155,7 +156,7 @@ def test_numbers_are_not_written_anew() -> None:
 
 def counted(*chunks: bytes) -> bool:
     """Whether an answer whose tokens were counted was told in full."""
-    assembly = Assembly(counted=True)
+    assembly = Assembly(Aids(counted=True))
     for chunk in (*chunks, DONE):
         assembly.feed(chunk)
     whole = assembly.whole()
@@ -209,3 +210,26 @@ def test_completions_tell_their_end_with_the_choice() -> None:
 
     assert counted(text(1, "a"), text(2, "b"), text(2, "", "length"))
     assert not counted(text(1, "a"), text(2, ""), text(2, "", "length"))
+
+
+def test_each_stop_word_takes_its_own_tokens_off() -> None:
+    """Choice by choice; and a piece that tells of the prompt's progress has no token."""
+
+    def text(index: int, finish: str | None = None, **verbose: Any) -> bytes:
+        logprobs = None if finish else {"content": [{"id": verbose["tokens"][0]}]}
+        choice = {"index": index, "text": "", "logprobs": logprobs, "finish_reason": finish}
+        return event(choices=[choice], object="text_completion", __verbose=verbose)
+
+    assembly = Assembly(Aids(probabilities=True))
+    progress = {"index": 0, "text": "", "logprobs": None, "finish_reason": None}
+    assembly.feed(event(choices=[progress], prompt_progress={"total": 1}, __verbose={"tokens": [-1]}))
+    for token in (7, 8, 9):
+        assembly.feed(text(0, tokens=[token]) + text(1, tokens=[token]))
+    assembly.feed(text(0, "stop", stop_type="word", stopping_word="ab"))
+    assembly.feed(text(1, "stop", stop_type="word", stopping_word="c") + DONE)
+    assert assembly.stop_words == {"ab", "c"} and not assembly.untold
+    whole = assembly.whole({"ab": 2, "c": 1})
+    assert whole is not None and whole.in_full
+    answer = json.loads(whole.body)
+    assert "__verbose" not in answer
+    assert [choice["logprobs"]["content"] for choice in answer["choices"]] == [[{"id": 7}], [{"id": 7}, {"id": 8}]]
