@@ -120,13 +120,15 @@ class Choice:
 
     def add(self, piece: Piece, tokens: int | None, verbose: Verbose | None) -> None:
         """`tokens` is how many this piece goes up to, if it is known."""
-        if piece.finish_reason:
-            self._finish, self._end = piece.finish_reason, tokens
-        elif _shows(piece) and tokens is not None:
-            self._shown = tokens
+        only_prefill = False
         if self._aids.prefill and not self._content and (text := _text(piece)):
             # The very first text has all of it
             self.untold |= not text.startswith(self._aids.prefill)
+            only_prefill = text == self._aids.prefill
+        if piece.finish_reason:
+            self._finish, self._end = piece.finish_reason, tokens
+        elif _shows(piece) and not only_prefill and tokens is not None:
+            self._shown = tokens
         if piece.text:
             self._content.append(piece.text)
         if self._aids.probabilities:

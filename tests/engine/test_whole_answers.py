@@ -117,11 +117,17 @@ def test_refusals_are_the_engines(loaded: Gateway, path: str, body: dict[str, An
 
 @pytest.mark.parametrize("model", ["tiny", "drafted"])
 @pytest.mark.parametrize("most", range(1, 8))
-@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-def test_the_beginning_of_a_stop_word_at_the_limit_is_there(loaded: Gateway, model: str, most: int, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [(CHAT, SAID), (CHAT, {"messages": PREFILLED}), (COMPLETIONS, {"prompt": "a"})],
+    ids=["chat", "prefilled", "completions"],
+)
+def test_the_beginning_of_a_stop_word_at_the_limit_is_there(
+    loaded: Gateway, model: str, most: int, path: str, said: dict[str, Any]
+) -> None:
     """Wherever the limit comes: before, within and behind what might have become the word."""
     asked_for = {"grammar": 'root ::= "ab" "cd" "ef"', "stop": ["cdx", "bcde"], "max_tokens": most}
-    direct, ours = asked(loaded, model, path, SAID | {"prompt": "a"} | asked_for)
+    direct, ours = asked(loaded, model, path, said | asked_for)
     assert comparable(ours.json()) == comparable(direct.json())
 
 

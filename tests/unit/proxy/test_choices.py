@@ -92,3 +92,13 @@ def test_a_prefilled_answer_has_its_beginning_in_its_first_text(deltas: list[dic
     """A model that repeats it piece by piece has not been told of it."""
     choice = grown(Aids(prefill="Hello my"), *((said(**delta), None) for delta in deltas))
     assert choice.in_full == whole
+
+
+@pytest.mark.parametrize(("text", "whole"), [("Hello my", False), ("Hello my name", True)])
+def test_the_beginning_alone_shows_no_token(text: str, whole: bool) -> None:
+    """What was generated may be held back, and lost at the limit."""
+    choice = Choice(Aids(counted=True, prefill="Hello my"), chat=True)
+    choice.add(said(content=text), 1, None)
+    choice.add(convert({"delta": {}, "finish_reason": "length"}), None, None)
+    choice.ends_at(1)
+    assert choice.in_full == whole
