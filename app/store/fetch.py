@@ -36,8 +36,8 @@ class Address:
 class Source(Protocol):
     """Tells where bytes are."""
 
-    def address(self, identity: Identity) -> Address:
-        """Raises HubError."""
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
+        """Raises HubError. Waits by `rest`, in seconds, and lets its exception through."""
 
 
 class Stopped(Exception):
@@ -106,13 +106,17 @@ class Fetcher:
             )
         seconds = delay(attempt, again.wish, random.random)
         self._say(f"{self._identity.path}: {again}; trying again in {seconds:.1f} s")
+        self._rest(seconds)
+
+    def _rest(self, seconds: float) -> None:
         if self._stop.wait(seconds):
             raise Stopped
 
     def _where(self) -> Address:
         with self._lock:
+            self._rest(0)  # those who waited for the lock have nothing to ask any more
             if self._address is None:
-                self._address = self._source.address(self._identity)
+                self._address = self._source.address(self._identity, self._rest)
             return self._address
 
     @contextmanager

@@ -32,7 +32,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 
 from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
@@ -91,12 +91,17 @@ class Hub:
         entries = self._ask(repo, lambda: list(self._api.list_repo_tree(repo, recursive=True, revision=commit)))
         return Listing(repo, commit, {e.path: _file(e) for e in entries if isinstance(e, RepoFile)})
 
-    def address(self, identity: Identity) -> Address:
-        """Where the bytes of a file are. Raises WrongBytes where the Hub contradicts its own listing."""
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
+        """Where the bytes of a file are; `rest` is how to wait for a Hub that is busy.
+
+        Raises WrongBytes where the Hub contradicts its own listing.
+        """
         url = hf_hub_url(identity.repo, identity.path, revision=identity.revision, endpoint=self.endpoint)
-        found = self._ask(
-            identity.repo, lambda: self._api.get_hf_file_metadata(url=url, token=self._token or False), identity.path
-        )
+
+        def ask() -> HfFileMetadata:
+            return self._api.get_hf_file_metadata(url=url, token=self._token or False)
+
+        found = self._ask(identity.repo, ask, identity.path, rest)
         if found.size is not None and found.size != identity.size:
             raise WrongBytes(
                 f"{identity.path}: the Hub lists {identity.size} bytes and announces {found.size} where they lie."
@@ -138,8 +143,8 @@ class Hub:
 
     # -- errors ----------------------------------------------------------------------------------------------
 
-    def _ask(self, repo: str, ask: Callable[[], T], path: str = "") -> T:
-        attempt = 0
+    def _ask(self, repo: str, ask: Callable[[], T], path: str = "", rest: Callable[[float], None] | None = None) -> T:
+        attempt, rest = 0, rest or self._sleep
         while True:
             attempt += 1
             try:
@@ -151,19 +156,19 @@ class Hub:
                 wish = retry_after(error.response.headers.get("Retry-After"))
                 if status not in RETRIED or attempt >= TRIES or (wish or 0) > LONGEST_RETRY_AFTER_S:
                     raise self._in_words(repo, path, error) from None
-                self._wait(f"the Hub answers {status}", attempt, wish)
+                self._wait(f"the Hub answers {status}", attempt, wish, rest)
             except httpx2.TransportError as error:
                 if attempt >= _CONNECT_TRIES:
                     raise HubError(
                         f"{self.endpoint} cannot be reached ({str(error) or type(error).__name__}); "
                         "is there a network, and is HF_ENDPOINT right?"
                     ) from None
-                self._wait("the Hub cannot be reached", attempt, None)
+                self._wait("the Hub cannot be reached", attempt, None, rest)
 
-    def _wait(self, why: str, attempt: int, wish: float | None) -> None:
+    def _wait(self, why: str, attempt: int, wish: float | None, rest: Callable[[float], None]) -> None:
         seconds = delay(attempt, wish, random.random)
         self._say(f"{why}; trying again in {seconds:.1f} s")
-        self._sleep(seconds)
+        rest(seconds)
 
     def _in_words(self, repo: str, path: str, error: HfHubHTTPError) -> HubError:
         status, page = error.response.status_code, f"{self.endpoint}/{repo}"

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ class _ByTheHub:
     def __init__(self, hub: FakeHub, revision: str) -> None:
         self._url, self._home = f"{hub.url}/org/m/resolve/{revision}/{PATH}", hub.url
 
-    def address(self, identity: Identity) -> Address:
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
         return Address(self._url, self._home, (("Authorization", "Bearer hf_secret"),))
 
 

@@ -248,6 +248,21 @@ def test_the_hub_itself_may_be_busy(here: Here) -> None:
         hub.listing(REPO)
 
 
+def test_ctrl_c_ends_a_rest_that_the_hub_asks_for(here: Here) -> None:
+    """At once, though it is a thread of the download that rests."""
+    waits: list[float] = []
+
+    def interrupt(event: Event) -> None:
+        if event.kind == "plan":
+            here.hub.page_faults.append(Fault(status=429, retry_after="30", stays=True))
+        elif event.kind == "progress" and here.hub.asked[-1].method == "HEAD":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Puller(here.settings, Hub(here.hub.url, sleep=waits.append), interrupt).pull([WANTED])
+    assert not waits and sum(asked.method == "HEAD" for asked in here.hub.asked) == 1
+
+
 def test_a_hub_that_is_not_there_is_said(here: Here) -> None:
     with pytest.raises(HubError, match="cannot be reached"):
         Hub("http://127.0.0.1:9", sleep=lambda _: None).listing(REPO)

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Direct:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def address(self, identity: Identity) -> Address:
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
         return Address(self._url, self._url)
 
 
