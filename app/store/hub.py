@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import random
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
@@ -44,6 +46,9 @@ from app.store.names import check_repo, is_repo
 from app.store.ranges import Identity
 
 T = TypeVar("T")
+# What taking apart an answer raises where it is none of a Hub's: huggingface_hub lets these through.
+_ODD = (ValueError, TypeError, KeyError, AttributeError, httpx2.RequestError, httpx2.InvalidURL)
+_COMMIT, _CHECKSUM = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 # Nobody at the other end, or no network: a person finds out soon.
 _CONNECT_TRIES = 3
 _NEAR = 5
@@ -63,7 +68,7 @@ class Found:
 
 
 class Hub:
-    """Every method raises HubError or one of its kinds. `say` is told of waits."""
+    """Making it, and every method, raises HubError or one of its kinds. `say` is told of waits."""
 
     def __init__(
         self,
@@ -74,6 +79,8 @@ class Hub:
     ) -> None:
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         self._token = token or get_token()
+        if self._token and not (self._token.isascii() and self._token.isprintable()):
+            raise AccessDenied(f"HF_TOKEN is no token: those of {self.endpoint}/settings/tokens are plain ASCII.")
         # False: huggingface_hub would otherwise look for a token of its own
         self._api = HfApi(endpoint=self.endpoint, token=self._token or False)
         self._say = say
@@ -87,9 +94,13 @@ class Hub:
     def listing(self, repo: str, revision: str | None = None) -> Listing:
         """The files of a branch or commit, main by default; the commit is settled first, so that the list is of one."""
         check_repo(repo)
-        commit = str(self._ask(repo, lambda: self._api.model_info(repo, revision=revision)).sha)
-        entries = self._ask(repo, lambda: list(self._api.list_repo_tree(repo, recursive=True, revision=commit)))
-        return Listing(repo, commit, {e.path: _file(e) for e in entries if isinstance(e, RepoFile)})
+        commit = self._ask(repo, lambda: _commit(self._api.model_info(repo, revision=revision).sha))
+
+        def files() -> dict[str, HubFile]:
+            entries = self._api.list_repo_tree(repo, recursive=True, revision=commit)
+            return {entry.path: _file(entry) for entry in entries if isinstance(entry, RepoFile)}
+
+        return Listing(repo, commit, self._ask(repo, files))
 
     def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
         """Where the bytes of a file are; `rest` is how to wait for a Hub that is busy.
@@ -111,20 +122,18 @@ class Hub:
 
     def search(self, text: str, limit: int) -> list[Found]:
         """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""
-        found = self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_TOLD))
-        return [
-            Found(str(one["id"]), int(one.get("downloads") or 0), int(one.get("likes") or 0), bool(one.get("gated")))
-            for one in found
-            if is_repo(str(one["id"]))
-        ]
+        return self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_TOLD))
 
-    def _repos(self, **query: Any) -> list[dict[str, Any]]:
+    def _repos(self, **query: Any) -> list[Found]:
         # Not list_models: it tries again for itself, half a minute before anybody hears of it
         url, params = f"{self.endpoint}/api/models", {"filter": "gguf", **query}
         response = get_session().get(url, params=params, headers=dict(self._credentials), timeout=_PATIENCE_S)
         hf_raise_for_status(response)
-        found: list[dict[str, Any]] = response.json()
-        return found
+        return [
+            Found(one["id"], int(one.get("downloads") or 0), int(one.get("likes") or 0), bool(one.get("gated")))
+            for one in response.json()
+            if is_repo(one["id"])
+        ]
 
     def cached(self, identity: Identity) -> Path | None:
         """The file in the Hub's own cache (HF_HOME), of this revision or of another that had the same bytes."""
@@ -164,6 +173,13 @@ class Hub:
                         "is there a network, and is HF_ENDPOINT right?"
                     ) from None
                 self._wait("the Hub cannot be reached", attempt, None, rest)
+            except HFValidationError as error:
+                raise NotOnHub(f"{repo} cannot be the name of a repo: {error}") from None
+            except _ODD as error:
+                raise HubError(
+                    f"{self.endpoint} does not answer as the Hub does ({type(error).__name__}: {error}); is "
+                    "HF_ENDPOINT right, or does the network want a login first?"
+                ) from None
 
     def _wait(self, why: str, attempt: int, wish: float | None, rest: Callable[[float], None]) -> None:
         seconds = delay(attempt, wish, random.random)
@@ -199,10 +215,10 @@ class Hub:
         """A sentence with repos of a similar name; empty where there is none or the search fails too."""
         name = repo.partition("/")[2]
         known: dict[str, None] = {}
-        with suppress(HfHubHTTPError, httpx2.HTTPError):
+        with suppress(HfHubHTTPError, *_ODD):
             # A misspelt name finds nothing, its first word or its owner may
             for query in ({"search": name}, {"search": name.split("-")[0]}, {"author": repo.partition("/")[0]}):
-                known |= dict.fromkeys(str(found["id"]) for found in self._repos(**query, limit=50))
+                known |= dict.fromkeys(found.repo for found in self._repos(**query, limit=50))
         near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
         return f" Near names: {', '.join(near)}." if near else ""
 
@@ -211,7 +227,19 @@ def _cache_of(repo: str) -> Path:
     return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
 
 
+def _commit(sha: str | None) -> str:
+    """Raises ValueError, as `_file`, for what the Hub may not say: both become paths in its cache, and are shown."""
+    if not isinstance(sha, str) or not _COMMIT.fullmatch(sha):
+        raise ValueError(f"{sha!r} is no commit")
+    return sha
+
+
 def _file(entry: RepoFile) -> HubFile:
+    kind, size, checksum = "git", entry.size, entry.blob_id
     if entry.lfs is not None:
-        return HubFile(entry.lfs.size, f"sha256:{entry.lfs.sha256}")
-    return HubFile(entry.size, f"git:{entry.blob_id}")
+        kind, size, checksum = "sha256", entry.lfs.size, entry.lfs.sha256
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"{entry.path!r} has no size: {size!r}")
+    if not _CHECKSUM.fullmatch(checksum):
+        raise ValueError(f"{entry.path!r} has no checksum: {checksum!r}")
+    return HubFile(size, f"{kind}:{checksum}")

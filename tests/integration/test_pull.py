@@ -24,6 +24,7 @@ from app.store.places import Place
 from app.store.progress import Event
 from app.store.pull import MARGIN, Puller, Wanted
 from tests.support.fake_hub import FakeHub, Fault
+from tests.support.fake_hub.handlers import Pages
 from tests.support.fake_hub.repos import File
 from tests.support.gateway import eventually
 from tests.support.hub_models import model, shards
@@ -266,6 +267,49 @@ def test_ctrl_c_ends_a_rest_that_the_hub_asks_for(here: Here) -> None:
 def test_a_hub_that_is_not_there_is_said(here: Here) -> None:
     with pytest.raises(HubError, match="cannot be reached"):
         Hub("http://127.0.0.1:9", sleep=lambda _: None).listing(REPO)
+
+
+@pytest.mark.parametrize("changed", [{"size": "10"}, {"size": -1}, {"oid": "/etc/passwd"}, {"oid": "\x1b[2J"}])
+def test_a_listing_of_what_no_hub_has_is_refused(here: Here, changed: dict[str, Any]) -> None:
+    """A checksum becomes a path in the Hub's own cache, so that it has to be one."""
+
+    class Odd(File):
+        def described(self, path: str) -> dict[str, Any]:
+            told = super().described(path)
+            told["lfs"] |= changed
+            return told
+
+    here.hub.add("org/odd", {"m.gguf": Odd(model())})
+    with pytest.raises(HubError, match=r"does not answer as the Hub does \(ValueError: 'm.gguf' has no") as error:
+        here.pull(Wanted("org/odd"))
+    assert str(error.value).isprintable() and not here.hub.fetched
+
+
+def test_a_commit_that_is_none_is_refused(here: Here) -> None:
+    """It becomes a path too."""
+    here.repo.commits["../../outside"] = here.repo.commits[here.repo.head]
+    with pytest.raises(HubError, match="outside' is no commit"):
+        here.pull()
+
+
+@pytest.mark.parametrize("page", [b"<html>Welcome to the hotel</html>", b"[]", b"{}", b'[{"id": 5}]'])
+def test_what_is_no_hub_is_said(here: Here, page: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the page of a network that wants a login first."""
+    monkeypatch.setattr(Pages, "_serve", lambda handler: handler.answer(200, page))
+    with pytest.raises(HubError, match=r"does not answer as the Hub does .* is HF_ENDPOINT right"):
+        here.pull()
+
+
+def test_a_token_that_is_none_is_said(here: Here) -> None:
+    with pytest.raises(AccessDenied, match="HF_TOKEN is no token") as error:
+        here.pull(token="hf_secrét")
+    assert "secr" not in str(error.value)
+
+
+@pytest.mark.parametrize("repo", ["org/a--b", "org/a.git", f"org/{'a' * 100}"])
+def test_what_the_hub_would_not_have_as_a_name_is_said(here: Here, repo: str) -> None:
+    with pytest.raises(NotOnHub, match=f"^{repo} cannot be the name of a repo"):
+        here.pull(Wanted(repo))
 
 
 @pytest.mark.parametrize("name", ["../../../evil.gguf", "/tmp/evil.gguf", "a/../../evil.gguf", ".tandem/evil.gguf"])
