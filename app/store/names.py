@@ -48,21 +48,22 @@ def is_repo(name: str) -> bool:
 
 
 def check_path(path: str) -> str:
-    """A file's path in a repo that is also safe below a folder of ours; raises StoreError.
+    """A file's path in a repo that is also safe below a folder of ours; raises StoreError."""
+    if not is_safe(path):
+        raise StoreError(f"The Hub names a file {path[:100]!r}, which is no safe path; it is not downloaded.")
+    return path
 
-    Hidden names are refused: ours are hidden.
-    """
+
+def is_safe(path: str) -> bool:
+    """Whether it may be a path below a folder of ours, and be shown. Hidden names may not: ours are hidden."""
     parts = path.split("/")
-    bad = (
+    return not (
         not path.isprintable()
         or "\\" in path
         or PurePosixPath(path).is_absolute()
         or any(not part or part.startswith(".") or part != part.strip() for part in parts)
         or any(len(part.encode("utf-8", "replace")) > _LONGEST for part in parts)
     )
-    if bad:
-        raise StoreError(f"The Hub names a file {path[:100]!r}, which is no safe path; it is not downloaded.")
-    return path
 
 
 def is_model(path: str) -> bool:
@@ -105,14 +106,17 @@ def choose(paths: Iterable[str], include: str | None, quantization: str | None) 
 
 
 def by_model(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Shards gathered by the model that they are part of; raises StoreError where one is not there."""
+    """Shards gathered by the model that they are part of, in order."""
     models: dict[str, list[str]] = {}
     for path in sorted(paths):
         models.setdefault(model_of(path), []).append(path)
-    for stem, files in models.items():
-        numbered = [shard for path in files if (shard := shard_of(path)) is not None]
-        if numbered:
-            count = numbered[0][1]
-            if [no for no, _ in numbered] != list(range(1, count + 1)) or {c for _, c in numbered} != {count}:
-                raise StoreError(f"{stem}: the Hub has {len(numbered)} of {count} shards: the upload is not complete.")
     return models
+
+
+def check_shards(stem: str, files: Iterable[str]) -> None:
+    """Raises StoreError where one of a model's is not there."""
+    numbered = [shard for path in files if (shard := shard_of(path)) is not None]
+    if numbered:
+        count = numbered[0][1]
+        if numbered != [(number, count) for number in range(1, count + 1)]:
+            raise StoreError(f"{stem}: the Hub has {len(numbered)} of {count} shards: the upload is not complete.")

@@ -16,7 +16,16 @@ from app.store.digest import digest_of
 from app.store.download import download, free_bytes
 from app.store.listing import HubFile, Listing
 from app.store.locks import locked
-from app.store.names import by_model, check_path, choose, projectors, quantization_of, shard_of
+from app.store.names import (
+    by_model,
+    check_path,
+    check_shards,
+    choose,
+    is_safe,
+    projectors,
+    quantization_of,
+    shard_of,
+)
 from app.store.partial import announce, received_of
 from app.store.places import Place, Record
 from app.store.progress import Emit, Event
@@ -266,8 +275,9 @@ def _one_model(listing: Listing, wanted: Wanted) -> list[str]:
     paths = [check_path(path) for path in wanted.chosen(listing.files)]
     models = by_model(paths)
     if len(models) == 1:
-        return next(iter(models.values()))
-    everything = by_model(Wanted(wanted.repo, projector=wanted.projector).chosen(listing.files))
+        check_shards(*next(iter(models.items())))
+        return paths
+    everything = by_model(filter(is_safe, Wanted(wanted.repo, projector=wanted.projector).chosen(listing.files)))
     known = {(not wanted.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
     names = ", ".join(sorted(known)) or "none at all"
     if not models:

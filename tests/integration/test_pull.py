@@ -192,6 +192,19 @@ def test_several_models_that_match_are_named(here: Here) -> None:
         here.pull(Wanted(REPO, quantization="Q9"))
 
 
+def test_an_upload_that_is_not_complete_hides_nothing_else(here: Here) -> None:
+    """Nor does a hostile name, which is not shown either."""
+    half = dict(list(shards("m-Q2_K", 3).items())[:2])
+    here.hub.add("org/half", half | {"m-Q8_0.gguf": model(), "m\x1b[2J.gguf": model()})
+    with pytest.raises(StoreError, match=r"'Q9'\. There are: Q2_K, Q8_0\.$"):
+        here.pull(Wanted("org/half", quantization="Q9"))
+    here.repo.commit(half | {"m-Q8_0.gguf": model()})
+    with pytest.raises(StoreError, match=r"2 models there match; name one, such as .* There are: Q2_K, Q8_0"):
+        here.pull(Wanted(REPO))
+    with pytest.raises(StoreError, match="2 of 3 shards"):
+        here.pull(Wanted(REPO, quantization="Q2_K"))
+
+
 def test_a_name_that_is_not_there_brings_near_ones(here: Here) -> None:
     with pytest.raises(NotOnHub, match=rf"Near names: {REPO}"):
         here.pull(Wanted("unsloth/GLM-4.8-GGUF"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StoreError
-from app.store.names import by_model, check_path, choose, parse_hub_name, quantization_of, shard_of
+from app.store.names import by_model, check_path, check_shards, choose, parse_hub_name, quantization_of, shard_of
 
 GLM = [f"UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL-0000{no}-of-00003.gguf" for no in (1, 2, 3)]
 OTHERS = ["GLM-4.7-Q4_K_M.gguf", "mmproj-BF16.gguf", "README.md", "imatrix_unsloth.gguf"]
@@ -89,5 +89,7 @@ def test_files_are_chosen_as_catalog_entries_choose_them() -> None:
 def test_shards_are_gathered_and_counted() -> None:
     assert shard_of(GLM[1]) == (2, 3) and shard_of(OTHERS[0]) is None
     assert list(by_model([*GLM, OTHERS[0]]).values()) == [[OTHERS[0]], GLM]
+    check_shards("GLM", GLM)
+    check_shards("other", OTHERS[:1])
     with pytest.raises(StoreError, match="2 of 3 shards"):
-        by_model(GLM[:2])
+        check_shards("GLM", GLM[:2])
