@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.store.disk import in_words
+
 _POLL_S = 0.2
 
 
@@ -16,9 +18,9 @@ _POLL_S = 0.2
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
     """Holds the lock; the value says whether somebody else had it. `waiting` is called while they do.
 
-    The file is never removed: whoever waits holds it open, and a new one would be another lock.
+    The file is never removed: whoever waits holds it open, and a new one would be another lock. Raises StoreError.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = _open(path)
     try:
         waited = False
         while not _try(descriptor):
@@ -32,8 +34,8 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Holds the lock where nobody has it; the value says whether. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    """Holds the lock where nobody has it; the value says whether. Raises StoreError."""
+    descriptor = _open(path)
     try:
         yield _try(descriptor)
     finally:
@@ -50,6 +52,11 @@ def is_locked(path: Path) -> bool:
         return not _try(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    with in_words(path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
 
 
 def _try(descriptor: int) -> bool:

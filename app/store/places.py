@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.errors import StoreError
+from app.store.disk import in_words
 from app.store.names import check_path, check_repo
 
 HIDDEN = ".tandem"
@@ -30,7 +31,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One file of one repo; raises StoreError for names that are no safe path."""
+    """One file of one repo; raises StoreError for names that are no safe path, and for what the file system refuses."""
 
     models_dir: Path
     repo: str
@@ -98,27 +99,31 @@ class Place:
 
     def write_record(self, revision: str, digest: str) -> None:
         """The file in place has this digest."""
-        found = self.final.stat()
-        record = Record(revision, digest, found.st_size, found.st_mtime_ns)
-        self._record.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._hidden(f".json-{os.getpid()}")
-        beside.write_text(json.dumps(asdict(record)))
-        beside.replace(self._record)
+        with in_words(self._record):
+            found = self.final.stat()
+            record = Record(revision, digest, found.st_size, found.st_mtime_ns)
+            self._record.parent.mkdir(parents=True, exist_ok=True)
+            beside = self._hidden(f".json-{os.getpid()}")
+            beside.write_text(json.dumps(asdict(record)))
+            beside.replace(self._record)
 
     def forget(self) -> None:
         """Removes the record."""
-        self._record.unlink(missing_ok=True)
+        with in_words(self._record):
+            self._record.unlink(missing_ok=True)
 
     def drop_partial(self) -> None:
         """Removes what a download left half-way."""
-        self.journal.unlink(missing_ok=True)
-        self.part.unlink(missing_ok=True)
+        with in_words(self.part):
+            self.journal.unlink(missing_ok=True)
+            self.part.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """The partial file, synced by the caller, becomes the file; survives power loss from here on."""
-        self.part.replace(self.final)
-        sync_folder(self.final.parent)
-        self.journal.unlink(missing_ok=True)
+        with in_words(self.final):
+            self.part.replace(self.final)
+            sync_folder(self.final.parent)
+            self.journal.unlink(missing_ok=True)
 
 
 def room_below(folder: Path) -> int:

@@ -60,9 +60,8 @@ def remove(kept: Kept) -> Removed:
     with ExitStack() as locks:
         for place in places:
             place.prepare()
-            with in_words(place.lock):
-                if not locks.enter_context(locked_if_free(place.lock)):
-                    raise _busy(kept)
+            if not locks.enter_context(locked_if_free(place.lock)):
+                raise _busy(kept)
         _check_unused(kept)
         return Removed(kept, sum(map(_remove, places)), linked)
 

@@ -344,6 +344,16 @@ def test_a_link_that_leads_out_is_not_followed(here: Here) -> None:
     assert not list(outside.iterdir())
 
 
+@pytest.mark.parametrize("which", ["lock", "part", "journal", "json"])
+def test_what_the_file_system_refuses_is_said(here: Here, which: str) -> None:
+    """Whatever it is that we keep beside a file."""
+    first = here.place(sorted(Q2)[0])
+    in_the_way = first.lock.with_suffix(f".{which}")
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(StoreError, match=rf"{first.path}\.\w+: Is a directory\.$"):
+        here.pull()
+
+
 def test_a_size_that_the_hub_contradicts_is_said(here: Here) -> None:
     here.hub.add("org/liar", {"m.gguf": File(model(), said_size=10)})
     with pytest.raises(StoreError, match="announced 10 bytes, the server has"):
