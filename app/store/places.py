@@ -118,6 +118,13 @@ class Place:
             self.journal.unlink(missing_ok=True)
             self.part.unlink(missing_ok=True)
 
+    def link(self, target: Path) -> None:
+        """A link to the same bytes elsewhere becomes the file, and what was half-way goes."""
+        self.drop_partial()
+        with in_words(self.part):
+            self.part.symlink_to(target)
+        self.finish()
+
     def finish(self) -> None:
         """The partial file, synced by the caller, becomes the file; survives power loss from here on."""
         with in_words(self.final):

@@ -235,7 +235,7 @@ class Puller:
         """A file without a record, which others put there, is hashed once."""
         record = place.record()
         if record is None and place.final.exists():
-            if self._hashed(place, identity) == identity.digest:
+            if self._hashed(place.final, identity) == identity.digest:
                 place.write_record(identity.revision, identity.digest)
                 return True
         elif record is None or record.digest == identity.digest:
@@ -247,24 +247,22 @@ class Puller:
             "`verify` repairs a damaged file, `pull --update` replaces it."
         )
 
-    def _hashed(self, place: Place, identity: Identity) -> str:
+    def _hashed(self, path: Path, identity: Identity) -> str:
         def done(at: int) -> None:
             self._emit(Event("checking", identity.path, at, identity.size))
 
-        return digest_of(place.final, identity.digest, done)
+        return digest_of(path, identity.digest, done)
 
     def _use_cached(self, place: Place, identity: Identity) -> bool:
         """A link to the file in the Hub's own cache, if that has the right bytes."""
         cached = self._hub.cached(identity)
         if cached is None or cached.stat().st_size != identity.size:
             return False
-        place.drop_partial()
-        place.part.symlink_to(cached)
-        place.finish()
-        if self._hashed(place, identity) != identity.digest:
-            place.final.unlink()
+        # First, since what is here, whole or half-way, may be better than what is there
+        if self._hashed(cached, identity) != identity.digest:
             self._note(identity.path, f"{cached} in the Hub's cache has wrong bytes: not used")
             return False
+        place.link(cached)
         place.write_record(identity.revision, identity.digest)
         self._note(identity.path, f"{identity.path}: used in place from the Hub's cache ({cached})")
         return True

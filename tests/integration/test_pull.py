@@ -23,6 +23,7 @@ from app.store.hub import Hub
 from app.store.places import Place
 from app.store.progress import Event
 from app.store.pull import MARGIN, Puller, Wanted
+from app.store.ranges import BLOCK
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.handlers import Pages
 from tests.support.fake_hub.repos import File
@@ -376,17 +377,49 @@ def test_headers_are_checked_at_the_end(here: Here, files: dict[str, bytes], sai
         here.pull(Wanted("org/odd"))
 
 
+def _cached_with_damage(here: Here, files: dict[str, bytes]) -> str:
+    """All of them, the first with a wrong byte; returns its path."""
+    snapshot_download(REPO, endpoint=here.hub.url, allow_patterns="*Q2*")
+    first = sorted(files)[0]
+    blobs = (here.folder / "hf").glob("*/blobs/*")
+    damaged = next(blob for blob in blobs if blob.read_bytes() == files[first])
+    damaged.write_bytes(files[first][:-1] + bytes([files[first][-1] ^ 1]))
+    return first
+
+
 def test_the_hubs_own_cache_is_used_in_place(here: Here) -> None:
     """And said so; a file there with wrong bytes is not."""
-    snapshot_download(REPO, endpoint=here.hub.url, allow_patterns="*Q2*")
-    first, *others = sorted(Q2)
-    damaged = next((here.folder / "hf").rglob(first.rpartition("/")[2])).resolve()
-    damaged.write_bytes(Q2[first][:-1] + bytes([Q2[first][-1] ^ 1]))
+    first = _cached_with_damage(here, Q2)
+    others = sorted(Q2)[1:]
     here.hub.fetched.clear()
     here.pull()
     assert here.has(Q2) and {asked.path for asked in here.hub.fetched} == {first}
     assert all(here.place(path).final.is_symlink() for path in others)
     assert here.notes.count("used in place") == 2 and here.notes.count("wrong bytes") == 1
+
+
+def test_damage_in_the_hubs_own_cache_takes_nothing_from_here(here: Here) -> None:
+    """The version that an update is to replace stays until the new one is whole."""
+    here.pull()
+    new = shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3)
+    here.repo.commit(new)
+    here.hub.order(_cached_with_damage(here, new), Fault(status=500, stays=True))
+    with pytest.raises(HubError):
+        here.pull(update=True)
+    assert "wrong bytes" in here.notes and here.has(Q2)
+
+
+def test_damage_in_the_hubs_own_cache_costs_no_download_that_was_begun(here: Here) -> None:
+    first, content = sorted(Q2)[0], model(BLOCK + 1000, shard=(0, 3))
+    here.repo.commit(FILES | {first: content})
+    here.hub.order(first, Fault(cut=BLOCK), Fault(status=500, stays=True))
+    with pytest.raises(HubError):
+        here.pull()
+    here.hub.faults.clear()
+    _cached_with_damage(here, Q2 | {first: content})
+    here.hub.fetched.clear()
+    here.pull()
+    assert here.has(Q2 | {first: content}) and {asked.start for asked in here.hub.fetched} == {BLOCK}
 
 
 def test_the_hubs_own_cache_may_be_of_another_revision(here: Here) -> None:
