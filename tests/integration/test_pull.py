@@ -164,6 +164,21 @@ def test_a_new_commit_that_leaves_the_files_alone_changes_nothing(here: Here) ->
     assert not here.hub.fetched and not here.notes
 
 
+def test_all_shards_have_the_revision_of_the_pull_that_found_them_whole(here: Here) -> None:
+    """Though one of them came before a commit that left them alone: later they would seem to be of several."""
+    last = sorted(Q2)[-1]
+    here.hub.order(last, Fault(status=500, stays=True))
+    with pytest.raises(HubError):
+        here.pull()
+    here.hub.faults.clear()
+    here.repo.commit(FILES | {"README.md": b"new"})
+    here.pull()
+    assert {record.revision for path in Q2 if (record := here.place(path).record())} == {here.repo.head}
+    here.repo.commit(shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3))
+    here.pull()
+    assert here.has(Q2) and "has changed on the Hub" in here.notes
+
+
 def test_a_file_that_is_another_is_not_overwritten_unasked(here: Here) -> None:
     path = sorted(Q2)[0]
     here.place(path).prepare()
