@@ -11,7 +11,7 @@ from app.errors import StoreError
 from app.store.names import parse_hub_name
 from app.store.progress import Emit, Event
 from app.store.pull import Puller, Wanted, wanted_of
-from app.store.written import add_entry, entry_text, include_of
+from app.store.written import add_entry, entry_text, include_of, with_entry
 
 
 def wanted_by(settings: Settings, names: Iterable[str], include: str | None) -> list[Wanted]:
@@ -45,6 +45,8 @@ def pull(
     wanted = wanted_by(settings, names, include)
     if add is not None and not (len(names) == 1 and names[0].startswith("hf:")):
         raise StoreError("--add goes with one hf:... name.")
+    if add is not None:
+        with_entry(settings_file(config), add, wanted[0], include or "*")  # nobody should hear of it after 135 GB
     from app.store.hub import Hub  # late: names alone need no huggingface_hub
 
     hub = Hub(say=lambda text: emit(Event("note", "", text=text)))

@@ -32,6 +32,19 @@ def entry_text(alias: str, wanted: Wanted, include: str) -> str:
 
 def add_entry(file: Path, alias: str, wanted: Wanted, include: str) -> None:
     """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
+    text = with_entry(file, alias, wanted, include)
+    try:
+        beside = file.with_name(f".{file.name}-{os.getpid()}")
+        beside.write_text(text, encoding="utf-8")
+        if file.exists():
+            beside.chmod(file.stat().st_mode)
+        beside.replace(file.resolve())
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
+
+
+def with_entry(file: Path, alias: str, wanted: Wanted, include: str) -> str:
+    """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
     # A library that keeps comments, quotes and order; ours reads only
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -58,12 +71,8 @@ def add_entry(file: Path, alias: str, wanted: Wanted, include: str) -> None:
         models[alias] = {"target": target}
         text = io.StringIO()
         yaml.dump(data, text)
-        beside = file.with_name(f".{file.name}-{os.getpid()}")
-        beside.write_text(text.getvalue(), encoding="utf-8")
-        if file.exists():
-            beside.chmod(file.stat().st_mode)
-        beside.replace(file.resolve())
     except YAMLError as error:
         raise StoreError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
-        raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
+        raise StoreError(f"{file}: cannot be read: {error.strerror}.") from None
+    return text.getvalue()

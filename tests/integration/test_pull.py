@@ -516,8 +516,11 @@ def test_add_writes_the_entry_and_keeps_the_comments(here: Here) -> None:
 
     settings = load_settings(file, models_dir=here.settings.models_dir)
     assert Catalog(settings).spec("glm").target == here.place(sorted(Q2)[0]).final
+    here.hub.asked.clear()
     again = _command(here, *words)
     assert again.returncode == 1 and "is there already" in again.stderr and file.read_text() == text
+    odd = _command(here, *words[:-1], "no such\nname")
+    assert odd.returncode == 1 and "--add no such" in odd.stderr and not here.hub.asked
 
 
 def test_check_and_plan_say_what_the_first_request_would_pull(here: Here) -> None:
