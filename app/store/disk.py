@@ -12,7 +12,10 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class in_words:
-    """Maps what the file system says; raises DiskFull or StoreError."""
+    """Maps what the file system says, of `path` where it names none itself; raises DiskFull or StoreError.
+
+    What somebody who reads what we print says by going away passes.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -21,17 +24,18 @@ class in_words:
         return
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        if not isinstance(error, OSError):
+        if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
             return
+        path = error.filename or self._path
         if error.errno in _NO_ROOM:
             raise DiskFull(
-                f"{self._path}: no room is left on the disk ({error.strerror}). What was received is kept: "
+                f"{path}: no room is left on the disk ({error.strerror}). What was received is kept: "
                 "make room and pull again to go on."
             ) from None
         if error.errno == errno.EFBIG:
             raise DiskFull(
-                f"{self._path}: no file may be this large here, by the file system (FAT ends at 4 GB) or by a limit of "
+                f"{path}: no file may be this large here, by the file system (FAT ends at 4 GB) or by a limit of "
                 "this process (ulimit -f). What was received is kept: lift the limit and pull again, or point "
                 "models_dir elsewhere."
             ) from None
-        raise StoreError(f"{self._path}: {error.strerror}.") from None
+        raise StoreError(f"{path}: {error.strerror}.") from None

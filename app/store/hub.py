@@ -40,6 +40,7 @@ from huggingface_hub.hf_api import RepoFile
 from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
 from app.store import hub_cache
 from app.store.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
+from app.store.disk import in_words
 from app.store.fetch import Address
 from app.store.listing import HubFile, Listing
 from app.store.names import check_repo, is_repo
@@ -68,7 +69,7 @@ class Found:
 
 
 class Hub:
-    """Making it, and every method, raises HubError or one of its kinds. `say` is told of waits."""
+    """Every method raises HubError or one of its kinds, making it StoreError. `say` is told of waits."""
 
     def __init__(
         self,
@@ -78,7 +79,8 @@ class Hub:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
-        self._token = token or get_token()
+        with in_words(Path(constants.HF_TOKEN_PATH)):
+            self._token = token or get_token()
         if self._token and not (self._token.isascii() and self._token.isprintable()):
             raise AccessDenied(f"HF_TOKEN is no token: those of {self.endpoint}/settings/tokens are plain ASCII.")
         # False: huggingface_hub would otherwise look for a token of its own

@@ -13,6 +13,7 @@ from app.entries import FILE_KEYS, AttachedEntry, Entry
 from app.errors import DiskFull, Offline, StoreError
 from app.gguf import read_header
 from app.store.digest import digest_of
+from app.store.disk import in_words
 from app.store.download import download, free_bytes
 from app.store.listing import HubFile, Listing
 from app.store.locks import locked
@@ -164,20 +165,21 @@ class Puller:
 
     def pull(self, wanteds: Iterable[Wanted], *, update: bool = False) -> list[Path]:
         """Everything that is wanted, whole and checked; returns the files, shards in order."""
-        plans = [self.plan(wanted, update=update) for wanted in wanteds]
-        self.check_disk(plans)
-        self._prepare(plans)
-        done: list[Path] = []
-        with Wire() as wire:
-            for plan in plans:
-                for note in plan.notes:
-                    self._note(plan.wanted.repo, note)
-                for identity in plan.files:
-                    self._one(identity, wire, update)
-                paths = [Place(self._models_dir, f.repo, f.path).final for f in plan.files]
-                check_headers(paths)
-                done += paths
-        return done
+        with in_words(self._models_dir):
+            plans = [self.plan(wanted, update=update) for wanted in wanteds]
+            self.check_disk(plans)
+            self._prepare(plans)
+            with Wire() as wire:
+                return [path for plan in plans for path in self._fetched(plan, wire, update)]
+
+    def _fetched(self, plan: Plan, wire: Wire, update: bool) -> list[Path]:
+        for note in plan.notes:
+            self._note(plan.wanted.repo, note)
+        for identity in plan.files:
+            self._one(identity, wire, update)
+        paths = [Place(self._models_dir, identity.repo, identity.path).final for identity in plan.files]
+        check_headers(paths)
+        return paths
 
     def _prepare(self, plans: list[Plan]) -> None:
         for plan in plans:

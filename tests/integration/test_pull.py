@@ -366,8 +366,21 @@ def test_what_the_file_system_refuses_is_said(here: Here, which: str) -> None:
     first = here.place(sorted(Q2)[0])
     in_the_way = first.lock.with_suffix(f".{which}")
     in_the_way.mkdir(parents=True)
-    with pytest.raises(StoreError, match=rf"{first.path}\.\w+: Is a directory\.$"):
+    with pytest.raises(StoreError, match=rf"{first.path}\.\w+(-\d+)?: Is a directory\.$"):
         here.pull()
+
+
+def test_a_path_that_no_file_system_takes_is_said(here: Here) -> None:
+    """Each part of it would do."""
+    here.hub.add("org/long", {f"{'/'.join(['d' * 200] * 25)}/m.gguf": model()})
+    with pytest.raises(StoreError, match=r"m\.gguf: File name too long\.$"):
+        here.pull(Wanted("org/long"))
+
+
+def test_a_token_that_cannot_be_read_is_said(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(here.folder))
+    with pytest.raises(StoreError, match=rf"^{here.folder}: Is a directory\.$"):
+        here.puller()
 
 
 def test_a_size_that_the_hub_contradicts_is_said(here: Here) -> None:
