@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from app.catalog import Catalog
 from app.config import Settings
 from app.errors import AccessDenied, DiskFull, HubError, NotOnHub, StoreError
 from app.store.hub import Hub
+from app.store.locks import locked
+from app.store.partial import Partial
 from app.store.places import Place
 from app.store.progress import Event
 from app.store.pull import MARGIN, Puller, Wanted
-from app.store.ranges import BLOCK
+from app.store.ranges import BLOCK, Identity
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.handlers import Pages
 from tests.support.fake_hub.repos import File
@@ -253,6 +256,15 @@ def test_the_token_stays_with_the_hub(here: Here) -> None:
     assert here.hub.fetched and {asked.token for asked in here.hub.fetched} == {None}
 
 
+def test_a_page_of_another_host_is_asked_for_without_the_token(here: Here) -> None:
+    """Where the Hub sends a question on, too."""
+    page = f"{here.hub.bytes_url}/{REPO}/{here.repo.head}/README.md"
+    here.hub.page_faults.append(Fault(status=302, location=page))
+    with pytest.raises(HubError, match="does not answer as the Hub does"):
+        here.pull(token="hf_secret")
+    assert [asked.token for asked in here.hub.fetched] == [None]
+
+
 def test_a_xet_backed_file_comes_in_plain_ranges(here: Here) -> None:
     """The Hub says that it is one; its bytes are asked for by GETs to the Hub, which sends them on, token and all."""
     content = model(300_000)
@@ -350,14 +362,26 @@ def test_a_hostile_name_leads_nowhere(here: Here, name: str) -> None:
     assert not list(here.folder.rglob("evil*")) and not here.hub.fetched
 
 
-def test_a_link_that_leads_out_is_not_followed(here: Here) -> None:
+@pytest.mark.parametrize("link", [".", "UD-Q2_K_XL", ".tandem", ".tandem/UD-Q2_K_XL"])
+def test_a_link_that_leads_out_is_not_followed(here: Here, link: str) -> None:
+    """Be it the repo's folder, one in it, or one of ours."""
     outside = here.folder / "outside"
     outside.mkdir()
-    (here.settings.models_dir / REPO).parent.mkdir(parents=True)
-    (here.settings.models_dir / REPO).symlink_to(outside, target_is_directory=True)
+    inside = here.settings.models_dir / REPO / link
+    inside.parent.mkdir(parents=True)
+    inside.symlink_to(outside, target_is_directory=True)
     with pytest.raises(StoreError, match="leads out of"):
         here.pull()
     assert not list(outside.iterdir())
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(here: Here) -> None:
+    lock = here.place(sorted(Q2)[0]).lock
+    lock.parent.mkdir(parents=True)
+    lock.symlink_to(here.folder / "outside")
+    with pytest.raises(StoreError, match=r"\.lock: Too many levels of symbolic links"):
+        here.pull()
+    assert not (here.folder / "outside").exists()
 
 
 @pytest.mark.parametrize("which", ["lock", "part", "journal", "json"])
@@ -476,6 +500,25 @@ def test_two_pulls_at_once_work_as_one(here: Here) -> None:
     assert {p: here.hub.sent[p] for p in Q2} == {p: len(content) for p, content in Q2.items()}
 
 
+def test_who_waits_is_told_how_far_the_other_is(here: Here) -> None:
+    """By the other's journal."""
+    content = model(2 * BLOCK)
+    repo = here.hub.add("org/m", {"m.gguf": content})
+    place = Place(here.settings.models_dir, "org/m", "m.gguf")
+    place.prepare()
+    identity = Identity("org/m", "m.gguf", repo.head, f"sha256:{File(content).sha256}", len(content))
+    with locked(place.lock, lambda: None):
+        with Partial(place, identity) as partial:
+            partial.write(0, memoryview(content)[:BLOCK])
+            partial.complete(0, zlib.crc32(content[:BLOCK]))
+        pulling = threading.Thread(target=here.pull, args=[Wanted("org/m")])
+        pulling.start()
+        eventually(lambda: Event("waiting", "m.gguf", BLOCK, len(content)) in here.events)
+        assert not here.hub.fetched
+    pulling.join()
+    assert place.final.read_bytes() == content and min(asked.start or 0 for asked in here.hub.fetched) == BLOCK
+
+
 def _command(here: Here, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     own = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TANDEM_"))}
     own |= {"HF_ENDPOINT": here.hub.url, "HF_HOME": str(here.folder / "home"), "TANDEM_MODELS_DIR": "models"}
@@ -497,6 +540,7 @@ def test_the_command_speaks_to_hf_endpoint_and_prints_the_entry(here: Here) -> N
     assert done.returncode == 0, done.stderr
     assert here.has(Q2)
     assert '  "unsloth/GLM-4.7":\n' in done.stderr and "target: {repo: unsloth/GLM-4.7-GGUF" in done.stderr
+    assert not list(here.folder.glob("*.yaml"))
 
 
 def test_a_pull_warns_of_what_the_engine_at_hand_does_not_know(here: Here) -> None:

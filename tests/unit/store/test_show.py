@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -72,13 +73,14 @@ def drawn(*events: Event, lines: int = 24, columns: int = 100) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["progress", "waiting"])
 def test_a_terminal_has_a_bar_a_file_and_a_total(kind: Kind) -> None:
-    """Whoever fetches the bytes: what another pull brings counts as well."""
+    """Whoever fetches the bytes: what another pull brings counts as well. Rate and time left stand behind each."""
     total, *files = drawn(
         *STEPS[:2], Event("file", "here.gguf", 10**9, 10**9), Event(kind, "m.gguf", 2 * 10**9, 3 * 10**9)
     )
     assert total.startswith("total ") and "3.0/3.0 GB" in total
     assert len(files) == 1 and "m.gguf" in files[0] and "2.0/3.0 GB" in files[0]
     assert files[0].startswith("other pull: ") is (kind == "waiting")
+    assert all(re.search(r"GB +(\?|[\d.]+ .?B/s) +[-\d]:[-\d]{2}:[-\d]{2}$", line) for line in (total, *files))
 
 
 def test_more_files_than_lines_leave_those_that_are_not_done() -> None:
