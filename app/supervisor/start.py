@@ -84,7 +84,10 @@ def fingerprint(plan: LaunchPlan) -> str:
 
 
 _REFUSALS: dict[type[TandemError], tuple[str, str]] = {
-    FilesMissing: ("missing_file", "Put the file there, or correct the model's entry."),
+    FilesMissing: (
+        "missing_file",
+        "Fetch it with `llama-tandem pull`, put the file there, or correct the model's entry.",
+    ),
     GgufError: ("not_gguf", "See what it is and who may read it, or download it again."),
     LaunchRefused: ("refused", "Correct the model's entry, or use another build."),
 }

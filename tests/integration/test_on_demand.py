@@ -143,11 +143,11 @@ def test_a_pull_in_a_terminal_is_seen_too(here: Here) -> None:
 
 
 def test_never_is_the_default(here: Here) -> None:
-    """Without the key nothing is asked of the Hub."""
+    """Without the key nothing is asked of the Hub, and who asks is told what would fetch it."""
     gateway = here.gateway({"target": ENTRY["target"]})
     refused = gateway.chat("glm")
     assert refused.status_code == 503 and refused.json()["error"]["code"] == "engine_start_failed"
-    assert not here.hub.asked
+    assert "`llama-tandem pull`" in refused.json()["error"]["message"] and not here.hub.asked
 
 
 def test_the_only_model_is_not_pulled_before_it_is_asked_for(
