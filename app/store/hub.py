@@ -6,6 +6,7 @@ HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are read by huggingface_hub it
 from __future__ import annotations
 
 import difflib
+import os
 import random
 import re
 import time
@@ -81,8 +82,12 @@ class Hub:
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         with in_words(Path(constants.HF_TOKEN_PATH)):
             self._token = token or get_token()
+        # Where a person finds it: HF_TOKEN comes first, then what `hf auth login` has left
+        self._kept_in = "HF_TOKEN" if token or os.environ.get("HF_TOKEN") else constants.HF_TOKEN_PATH
         if self._token and not (self._token.isascii() and self._token.isprintable()):
-            raise AccessDenied(f"HF_TOKEN is no token: those of {self.endpoint}/settings/tokens are plain ASCII.")
+            raise AccessDenied(
+                f"What is in {self._kept_in} is no token: those of {self.endpoint}/settings/tokens are plain ASCII."
+            )
         # False: huggingface_hub would otherwise look for a token of its own
         self._api = HfApi(endpoint=self.endpoint, token=self._token or False)
         self._say = say
@@ -206,9 +211,18 @@ class Hub:
         if isinstance(error, RepositoryNotFoundError):
             token = "" if self._token else ", or it is private and HF_TOKEN is not set"
             return NotOnHub(f"{repo} is not on the Hub{token}.{self._near(repo)}")
-        if status in (401, 403):
+        if status in (401, 403) and self._token:
             how = "is not accepted" if status == 401 else "may not read this"
-            return AccessDenied(f"{repo}: the token in HF_TOKEN {how} (see {self.endpoint}/settings/tokens).")
+            return AccessDenied(f"{repo}: the token in {self._kept_in} {how} (see {self.endpoint}/settings/tokens).")
+        if status in (401, 403):
+            return AccessDenied(
+                f"{repo}: the Hub answers {status}, and no token is set: set HF_TOKEN to one "
+                f"({self.endpoint}/settings/tokens)."
+            )
+        if status not in RETRIED:
+            return HubError(
+                f"{repo}: {self.endpoint} answers {status}, which is not how the Hub answers; is HF_ENDPOINT right?"
+            )
         wish = retry_after(error.response.headers.get("Retry-After"))
         when = "later" if wish is None else f"in {wish:.0f} s, as it asks"
         return HubError(f"{repo}: the Hub answers {status}; try again {when}.")

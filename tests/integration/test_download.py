@@ -123,6 +123,7 @@ def test_a_link_in_the_place_of_a_file_of_ours_is_not_followed(pull: Pull, tmp_p
 
 def test_several_ranges_are_in_flight_at_once(pull: Pull) -> None:
     """A connection that gives nothing does not hold up the others: they bring all the rest."""
+    assert WORKERS > 1
     pull.hub.order(PATH, Fault(rate=100))
     others = len(CONTENT) - RUN * BLOCK
 

@@ -243,6 +243,24 @@ def test_gated_repos_say_what_is_missing(here: Here) -> None:
     assert here.has(Q2)
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_has_no_token_is_not_told_that_it_is_wrong(here: Here, status: int) -> None:
+    """And who has one is told where it is kept."""
+    here.hub.page_faults.append(Fault(status=status, stays=True))
+    with pytest.raises(AccessDenied, match=rf"answers {status}, and no token is set: set HF_TOKEN"):
+        Hub(here.hub.url).search("glm", 1)
+    kept = here.folder / "no-token"
+    kept.write_text("hf_old")
+    with pytest.raises(AccessDenied, match=rf"the token in {kept} (is not accepted|may not read this)"):
+        Hub(here.hub.url).search("glm", 1)
+
+
+def test_what_asking_later_cannot_help_is_not_put_off(here: Here) -> None:
+    here.hub.page_faults.append(Fault(status=404, stays=True))
+    with pytest.raises(HubError, match=r"answers 404, .* is HF_ENDPOINT right\?"):
+        here.pull()
+
+
 def test_a_private_repo_says_that_a_token_may_be_missing(here: Here) -> None:
     here.repo.private = True
     with pytest.raises(NotOnHub, match="or it is private and HF_TOKEN is not set"):
@@ -342,7 +360,7 @@ def test_what_is_no_hub_is_said(here: Here, page: bytes, monkeypatch: pytest.Mon
 
 
 def test_a_token_that_is_none_is_said(here: Here) -> None:
-    with pytest.raises(AccessDenied, match="HF_TOKEN is no token") as error:
+    with pytest.raises(AccessDenied, match="in HF_TOKEN is no token") as error:
         here.pull(token="hf_secrét")
     assert "secr" not in str(error.value)
 
