@@ -76,7 +76,8 @@ class Place:
             self._check_inside(folder)
 
     def _check_inside(self, folder: Path) -> None:
-        if not folder.resolve().is_relative_to(self.models_dir.resolve()):
+        # Not resolve, which has no words for links that go round in a circle: mkdir has
+        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.models_dir)):
             raise StoreError(
                 f"{folder} leads out of {self.models_dir} by a symbolic link; point models_dir there instead."
             )

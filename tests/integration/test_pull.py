@@ -393,6 +393,14 @@ def test_a_link_that_leads_out_is_not_followed(here: Here, link: str) -> None:
     assert not list(outside.iterdir())
 
 
+def test_links_that_go_round_in_a_circle_are_said(here: Here) -> None:
+    inside = here.settings.models_dir / REPO
+    inside.parent.mkdir(parents=True)
+    inside.symlink_to(inside.name)
+    with pytest.raises(StoreError, match="cannot be made"):
+        here.pull()
+
+
 def test_a_link_in_the_place_of_a_lock_is_not_followed(here: Here) -> None:
     lock = here.place(sorted(Q2)[0]).lock
     lock.parent.mkdir(parents=True)
