@@ -26,8 +26,9 @@ def include_of(wanted: Wanted, paths: list[str]) -> str:
 
 
 def entry_text(alias: str, wanted: Wanted, include: str) -> str:
-    """Lines for `models:` in tandem.yaml; JSON strings are YAML."""
-    return f"  {json.dumps(alias)}:\n    target: {{repo: {wanted.repo}, include: {json.dumps(include)}}}"
+    """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
+    name, pattern = (json.dumps(text, ensure_ascii=False) for text in (alias, include))
+    return f"  {name}:\n    target: {{repo: {wanted.repo}, include: {pattern}}}"
 
 
 def add_entry(file: Path, alias: str, wanted: Wanted, include: str) -> None:

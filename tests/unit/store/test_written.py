@@ -1,10 +1,11 @@
 """The pattern of an entry that stands for just the files that were pulled."""
 
 import pytest
+import yaml
 
 from app.store.names import choose
 from app.store.pull import Wanted
-from app.store.written import include_of
+from app.store.written import entry_text, include_of
 
 SHARDS = [f"UD/m-Q2_K-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
 
@@ -18,3 +19,11 @@ def test_it_matches_what_was_pulled_and_nothing_else(paths: list[str]) -> None:
 
 def test_a_persons_own_pattern_stays() -> None:
     assert include_of(Wanted("org/m", include="*Q2*"), SHARDS) == "*Q2*"
+
+
+@pytest.mark.parametrize("pattern", ["*Q2*", 'a"b\\c: #', "[[]v2]/m-*", "\N{LLAMA}/\N{GREEK SMALL LETTER ALPHA}*"])
+def test_the_entry_to_paste_is_what_is_meant(pattern: str) -> None:
+    text = entry_text("org/m", Wanted("org/m-GGUF"), pattern)
+    assert yaml.safe_load(f"models:\n{text}") == {
+        "models": {"org/m": {"target": {"repo": "org/m-GGUF", "include": pattern}}}
+    }
