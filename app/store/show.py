@@ -104,16 +104,20 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
         total, tally = bars.add_task("total", total=None), Tally(counted)
         tasks: dict[str, TaskID] = {}
 
+        def say(text: str) -> None:
+            # In the lines that it has: an entry to paste is none any more once it is folded
+            bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
         def emit(event: Event) -> None:
             tally.take(event)
             if event.kind == "note":
-                bars.console.print(event.text, markup=False, highlight=False)
+                say(event.text)
             elif event.kind == "plan":
                 bars.update(total, total=event.size, completed=event.received)
             elif event.kind in _VERDICTS:
                 # The bar says it of a file that is fine
                 if event.kind != "fine" or event.text:
-                    bars.console.print(_verdict(event), markup=False, highlight=False)
+                    say(_verdict(event))
             elif event.kind != "file":
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
                 name = words + _short(event.path.rpartition("/")[2], console.width - _FIGURES - bar - len(words))

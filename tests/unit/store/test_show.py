@@ -103,3 +103,8 @@ def test_a_file_takes_one_line_and_not_all_of_it(columns: int, kind: Kind) -> No
     )
     assert len(files) == 1 and "-00001-of-00003.gguf " in files[0] and "112.3/132.1 GB" in files[0]
     assert max(len(total), len(files[0])) <= columns - 2
+
+
+def test_what_is_to_be_pasted_is_not_folded() -> None:
+    entry = f"    target: {{repo: org/m, include: {'m' * 100}}}"
+    assert entry in drawn(*STEPS, Event("note", "org/m", text=f"models:\n{entry}"), columns=80)
