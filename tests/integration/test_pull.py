@@ -19,7 +19,7 @@ import app.store.fetch
 import app.store.hub
 from app.catalog import Catalog
 from app.config import Settings
-from app.errors import AccessDenied, DiskFull, HubError, NotOnHub, StoreError
+from app.errors import AccessDenied, DiskFull, HubError, NotOnHub, StoreError, WrongBytes
 from app.store.hub import Hub
 from app.store.locks import locked
 from app.store.partial import Partial
@@ -328,17 +328,10 @@ def test_a_hub_that_is_not_there_is_said(here: Here) -> None:
         Hub("http://127.0.0.1:9", sleep=lambda _: None).listing(REPO)
 
 
-@pytest.mark.parametrize("changed", [{"size": "10"}, {"size": -1}, {"oid": "/etc/passwd"}, {"oid": "\x1b[2J"}])
-def test_a_listing_of_what_no_hub_has_is_refused(here: Here, changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("listed", [{"size": "10"}, {"size": -1}, {"oid": "/etc/passwd"}, {"oid": "\x1b[2J"}])
+def test_a_listing_of_what_no_hub_has_is_refused(here: Here, listed: dict[str, Any]) -> None:
     """A checksum becomes a path in the Hub's own cache, so that it has to be one."""
-
-    class Odd(File):
-        def described(self, path: str) -> dict[str, Any]:
-            told = super().described(path)
-            told["lfs"] |= changed
-            return told
-
-    here.hub.add("org/odd", {"m.gguf": Odd(model())})
+    here.hub.add("org/odd", {"m.gguf": File(model(), listed=listed)})
     with pytest.raises(HubError, match=r"does not answer as the Hub does \(ValueError: 'm.gguf' has no") as error:
         here.pull(Wanted("org/odd"))
     assert str(error.value).isprintable() and not here.hub.fetched
@@ -434,9 +427,15 @@ def test_a_token_that_cannot_be_read_is_said(here: Here, monkeypatch: pytest.Mon
 
 
 def test_a_size_that_the_hub_contradicts_is_said(here: Here) -> None:
+    """Where the bytes are, or as soon as it is asked where they are."""
     here.hub.add("org/liar", {"m.gguf": File(model(), said_size=10)})
-    with pytest.raises(StoreError, match="announced 10 bytes, the server has"):
+    with pytest.raises(WrongBytes, match="announced 10 bytes, the server has"):
         here.pull(Wanted("org/liar"))
+    here.hub.fetched.clear()
+    here.hub.add("org/liar", {"m.gguf": File(model(), listed={"size": 10})})
+    with pytest.raises(WrongBytes, match="the Hub lists 10 bytes and announces"):
+        here.pull(Wanted("org/liar"))
+    assert not here.hub.fetched
 
 
 @pytest.mark.parametrize(

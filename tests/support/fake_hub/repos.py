@@ -35,11 +35,15 @@ class Fault:
 
 @dataclass
 class File:
-    """One version of a file; `said_size` is what the Hub claims where it lies, `xet` whether it says so of it."""
+    """One version of a file; `said_size` is what the Hub claims where it lies, `xet` whether it says so of it.
+
+    `listed` is what the tree alone says otherwise.
+    """
 
     content: Content
     said_size: int | None = None
     xet: bool = False
+    listed: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def size(self) -> int:
@@ -55,7 +59,7 @@ class File:
     def described(self, path: str) -> dict[str, Any]:
         """As the Hub's tree and paths-info have it."""
         size = self.size if self.said_size is None else self.said_size
-        lfs = {"oid": self.sha256, "size": size, "pointerSize": 135}
+        lfs = {"oid": self.sha256, "size": size, "pointerSize": 135} | self.listed
         xet = {"xetHash": XET_HASH} if self.xet else {}
         return {"type": "file", "path": path, "size": size, "oid": "0" * 40, "lfs": lfs, **xet}
 
