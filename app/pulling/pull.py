@@ -50,6 +50,7 @@ class Pull:
         self.ended: float | None = None
         # The thread's
         self._progress = Progress()
+        self._telling = threading.Lock()  # it has helpers, who tell as well
         self._stop = threading.Event()
         # The loop's
         self._loop = asyncio.get_running_loop()
@@ -103,7 +104,8 @@ class Pull:
             raise _Cancelled
         if event.kind == "note":
             log.info(event.text, name=self.name, pull=self.id)
-        self._progress.take(event, time.monotonic())
+        with self._telling:
+            self._progress.take(event, time.monotonic())
 
     def _sleep(self, seconds: float) -> None:
         if self._stop.wait(seconds):

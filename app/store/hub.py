@@ -17,26 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
-from huggingface_hub import (
-    HfApi,
-    constants,
-    get_session,
-    get_token,
-    hf_hub_url,
-    hf_raise_for_status,
-    try_to_load_from_cache,
-)
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
-from huggingface_hub.hf_api import RepoFile
 
 from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
 from app.store import hub_cache
@@ -46,6 +26,30 @@ from app.store.fetch import Address
 from app.store.listing import HubFile, Listing
 from app.store.names import check_repo, is_repo
 from app.store.ranges import Identity
+
+try:
+    from huggingface_hub import (
+        HfApi,
+        constants,
+        get_session,
+        get_token,
+        hf_hub_url,
+        hf_raise_for_status,
+        try_to_load_from_cache,
+    )
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+    from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
+    from huggingface_hub.hf_api import RepoFile
+except ValueError as error:  # it takes HF_ENDPOINT apart as soon as it is imported
+    raise HubError(f"HF_ENDPOINT is no address ({error}); it must look like https://huggingface.co.") from None
 
 T = TypeVar("T")
 # What taking apart an answer raises where it is none of a Hub's: huggingface_hub lets these through.
@@ -166,7 +170,7 @@ class Hub:
             try:
                 return ask()
             except OfflineModeIsEnabled:
-                raise Offline(f"{repo}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to pull.") from None
+                raise Offline(f"{repo}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it for that.") from None
             except HfHubHTTPError as error:
                 status = error.response.status_code
                 wish = retry_after(error.response.headers.get("Retry-After"))

@@ -93,7 +93,7 @@ def _verdict(event: Event) -> str:
 
 @contextmanager
 def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
-    """One bar a file and a total, with rate and time left."""
+    """One bar a file and a total, with rate and time left; of files that are to come too, if there is room."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -118,7 +118,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
                 # The bar says it of a file that is fine
                 if event.kind != "fine" or event.text:
                     say(_verdict(event))
-            elif event.kind != "file":
+            elif event.kind != "file" or len(bars.tasks) + 1 < console.height:
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
                 name = words + _short(event.path.rpartition("/")[2], console.width - _FIGURES - bar - len(words))
                 if event.path not in tasks:

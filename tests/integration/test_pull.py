@@ -578,6 +578,14 @@ def test_a_pull_warns_of_what_the_engine_at_hand_does_not_know(here: Here) -> No
     assert here.has(Q2)
 
 
+@pytest.mark.parametrize("endpoint", ["http://[", "http://hub:99999"])
+def test_an_endpoint_that_is_no_address_is_said(here: Here, endpoint: str) -> None:
+    """huggingface_hub does not come up with it at all."""
+    refused = _command(here, "pull", f"hf:{REPO}", HF_ENDPOINT=endpoint)
+    assert refused.returncode == 1 and "llama-tandem: HF_ENDPOINT is no address" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_the_command_prints_json_events(here: Here) -> None:
     done = _command(here, "pull", f"hf:{REPO}", "--include", "*UD-Q2*", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]

@@ -75,18 +75,23 @@ def drawn(*events: Event, lines: int = 24, columns: int = 100) -> list[str]:
 def test_a_terminal_has_a_bar_a_file_and_a_total(kind: Kind) -> None:
     """Whoever fetches the bytes: what another pull brings counts as well. Rate and time left stand behind each."""
     total, *files = drawn(
-        *STEPS[:2], Event("file", "here.gguf", 10**9, 10**9), Event(kind, "m.gguf", 2 * 10**9, 3 * 10**9)
+        *STEPS[:2],
+        Event("file", "here.gguf", 10**9, 10**9),
+        Event("file", "later.gguf", 0, 10**9),
+        Event(kind, "m.gguf", 2 * 10**9, 3 * 10**9),
     )
     assert total.startswith("total ") and "3.0/3.0 GB" in total
-    assert len(files) == 1 and "m.gguf" in files[0] and "2.0/3.0 GB" in files[0]
+    assert [line.removeprefix("other pull: ").split()[0] for line in files] == ["m.gguf", "here.gguf", "later.gguf"]
+    assert "2.0/3.0 GB" in files[0] and "1.0/1.0 GB" in files[1] and "0.0/1.0 GB" in files[2]
     assert files[0].startswith("other pull: ") is (kind == "waiting")
     assert all(re.search(r"GB +(\?|[\d.]+ .?B/s) +[-\d]:[-\d]{2}:[-\d]{2}$", line) for line in (total, *files))
 
 
 def test_more_files_than_lines_leave_those_that_are_not_done() -> None:
-    """The total stays the first line."""
+    """The total stays the first line; those that are to come wait for room."""
+    planned = [Event("file", f"{number:02}.gguf", 0, 10) for number in range(30)]
     done = [Event("done", f"{number:02}.gguf", 10, 10) for number in range(30)]
-    total, *files = drawn(Event("plan", "", 0, 310), *done, Event("progress", "last.gguf", 5, 10), lines=10)
+    total, *files = drawn(Event("plan", "", 0, 310), *planned, *done, Event("progress", "last.gguf", 5, 10), lines=10)
     assert total.startswith("total ") and "305/310" in total
     assert len(files) < 10 and "last.gguf" in files[-1]
 
