@@ -53,6 +53,9 @@ class _Asked(msgspec.Struct):
     timings_per_token: Any = None
 
 
+# Of each token; OpenAI's clients may ask for 20.
+MOST_PROBABILITIES = 100
+
 _DECODER = msgspec.json.Decoder(_Asked)
 _TEXT = msgspec.json.Decoder(str)
 
@@ -100,11 +103,13 @@ def _aids(asked: _Asked, *, chat: bool, drafts: bool) -> Aids | None:
         prefill = _prefill(asked)
         if not chat or not prefill:
             return None
-    if not (asked.logprobs or asked.top_logprobs or asked.n_probs):
+    wanted = (asked.logprobs, asked.top_logprobs, asked.n_probs)
+    if not any(wanted):
         return Aids(counted=counted, prefill=prefill)
     # (5) Chat tells no probability of a token that shows no text, such as the last one. Completions do; but those of a
     #     stop word are taken off whole answers only, and those of drafted tokens are left out of streams.
-    if chat:
+    #     Whoever asks for a whole vocabulary of them gets it as it comes: here it would take gigabytes.
+    if chat or any(isinstance(number, int | float) and number > MOST_PROBABILITIES for number in wanted):
         return None
     missing, post_sampling = bool(asked.stop or drafts), asked.post_sampling_probs is True
     return Aids(counted=counted, probabilities=missing, post_sampling=post_sampling)

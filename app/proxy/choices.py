@@ -134,7 +134,7 @@ class Choice:
         if self._aids.probabilities:
             self._take_probability(piece, verbose)
         elif piece.logprobs is not None:
-            self._logprobs += piece.logprobs.content
+            self._logprobs += _kept(piece.logprobs)
         if (delta := piece.delta) is None:
             return
         self._role = delta.role or self._role
@@ -151,7 +151,7 @@ class Choice:
         elif piece.finish_reason:
             self.stop_word = verbose.stopping_word if verbose.stop_type == "word" else ""
         elif piece.logprobs is not None:
-            self._logprobs += piece.logprobs.content
+            self._logprobs += _kept(piece.logprobs)
         else:
             self._logprobs += [self._drafted(token, verbose.content) for token in verbose.tokens]
 
@@ -176,6 +176,11 @@ class Choice:
             message["tool_calls"] = [self._calls[number].whole() for number in sorted(self._calls)]
         choice = {"finish_reason": self._finish, "index": index, "message": message}
         return choice if logprobs is None else choice | {"logprobs": logprobs}
+
+
+def _kept(logprobs: _Logprobs) -> list[msgspec.Raw]:
+    """Without the rest of the event that they came in, which may be many times as long."""
+    return [entry.copy() for entry in logprobs.content]
 
 
 def _text(piece: Piece) -> str:

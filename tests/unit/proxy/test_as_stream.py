@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.proxy.as_stream import Streamed, as_stream
+from app.proxy.as_stream import MOST_PROBABILITIES, Streamed, as_stream
 from app.proxy.choices import Aids
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -128,7 +128,8 @@ def test_log_probabilities_of_completions() -> None:
         assert ("verbose" in json.loads(streamed.body)) == streamed.aids.probabilities
         return streamed.aids
 
-    assert aids(logprobs=2) == aids(drafts=True) == Aids()
+    assert aids(logprobs=2) == aids(n_probs=MOST_PROBABILITIES) == aids(drafts=True) == Aids()
+    assert asked(COMPLETIONS, n_probs=MOST_PROBABILITIES + 1) is None
     assert aids(logprobs=2, stop="a") == aids(n_probs=2, drafts=True) == Aids(probabilities=True)
     assert aids(n_probs=2, stop="ab") == Aids(counted=True, probabilities=True)
     assert aids(n_probs=2, stop="a", post_sampling_probs=True) == Aids(probabilities=True, post_sampling=True)
