@@ -21,7 +21,8 @@ from app.proxy.fields import edited
 
 _CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
 _COMPLETIONS = frozenset(("/v1/completions",))
-_ADDED = {"stream": b"true", "stream_options": b'{"include_usage":true}'}
+# With `timings_per_token` each piece tells how many tokens it goes up to: so the end shows whether all of it was told.
+_ADDED = {"stream": b"true", "stream_options": b'{"include_usage":true}', "timings_per_token": b"true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,6 @@ def as_stream(target: str, body: bytes | None, *, drafts: bool) -> Streamed | No
 
 def _fields(aids: Aids) -> dict[str, bytes]:
     added = dict(_ADDED)
-    if aids.counted:
-        added["timings_per_token"] = b"true"
     if aids.probabilities:
         added["verbose"] = b"true"
     if aids.prefill:
@@ -95,9 +94,7 @@ def _aids(asked: _Asked, *, chat: bool, drafts: bool) -> Aids | None:
     # (2) `__verbose` repeats the settings, `stream` among them; `n_indent` takes back what a stream has sent.
     if asked.verbose or asked.n_indent:
         return None
-    # (3) What may become a stop word is held back, and lost where a limit comes first.
-    counted = _held_back(asked.stop)
-    # (4) A prefilled answer comes back with its beginning, which a stream may leave out unless it is asked for.
+    # (3) A prefilled answer comes back with its beginning, which a stream may leave out unless it is asked for.
     prefill = ""
     if asked.continue_final_message or (chat and asked.messages and asked.messages[-1].role == "assistant"):
         prefill = _prefill(asked)
@@ -105,14 +102,14 @@ def _aids(asked: _Asked, *, chat: bool, drafts: bool) -> Aids | None:
             return None
     wanted = (asked.logprobs, asked.top_logprobs, asked.n_probs)
     if not any(wanted):
-        return Aids(counted=counted, prefill=prefill)
-    # (5) Chat tells no probability of a token that shows no text, such as the last one. Completions do; but those of a
+        return Aids(prefill=prefill)
+    # (4) Chat tells no probability of a token that shows no text, such as the last one. Completions do; but those of a
     #     stop word are taken off whole answers only, and those of drafted tokens are left out of streams.
     #     Whoever asks for a whole vocabulary of them gets it as it comes: here it would take gigabytes.
     if chat or any(isinstance(number, int | float) and number > MOST_PROBABILITIES for number in wanted):
         return None
     missing, post_sampling = bool(asked.stop or drafts), asked.post_sampling_probs is True
-    return Aids(counted=counted, probabilities=missing, post_sampling=post_sampling)
+    return Aids(probabilities=missing, post_sampling=post_sampling)
 
 
 def _prefill(asked: _Asked) -> str:
@@ -128,11 +125,3 @@ def _well_formed(options: Any) -> bool:
     if options is None:
         return True
     return isinstance(options, dict) and isinstance(options.get("include_usage"), bool | None)
-
-
-def _held_back(stop: Any) -> bool:
-    """Whether some stop word has a beginning that is not all of it: one byte is there or not."""
-    words = stop if isinstance(stop, list) else [stop]
-    return any(
-        word is not None and (not isinstance(word, str) or len(word.encode("utf-8", "replace")) > 1) for word in words
-    )

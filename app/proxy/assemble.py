@@ -133,16 +133,17 @@ class Assembly:
         self._error = Whole(code if isinstance(code, int) and 400 <= code <= 599 else 500, data)
 
     def _take(self, fields: _Fields) -> None:
-        tokens = _tokens(fields) if self._aids.counted else None
+        tokens = _tokens(fields)
         verbose = _VERBOSE.decode(fields["__verbose"]) if "__verbose" in fields else None
+        if "prompt_progress" in fields:
+            tokens, verbose = None, Verbose()  # what it says of a token is of none
         pieces = _PIECES.decode(fields.get("choices", b"[]"))
         for piece in pieces:
             self._last = piece.index
             choice = self._choices.get(piece.index)
             if choice is None:
                 choice = self._choices[piece.index] = Choice(self._aids, chat=piece.delta is not None)
-            if "prompt_progress" not in fields:  # it comes with a token that is none
-                choice.add(piece, tokens, verbose)
+            choice.add(piece, tokens, verbose)
         if not pieces and self._last in self._choices:
             self._choices[self._last].ends_at(tokens)
         if "object" in fields:

@@ -15,12 +15,10 @@ import msgspec
 class Aids:
     """What a stream was asked for besides, so that a whole answer can be made of it.
 
-    `counted`: its pieces tell how many tokens they go up to (`timings_per_token`). `probabilities`: each has its token
-    (`verbose`), since log probabilities alone miss those of drafted tokens; `post_sampling` says how they are named.
-    `prefill`: how its text begins (`echo`).
+    `probabilities`: each piece has its token (`verbose`), since log probabilities alone miss those of drafted tokens;
+    `post_sampling` says how they are named. `prefill`: how its text begins (`echo`).
     """
 
-    counted: bool = False
     probabilities: bool = False
     post_sampling: bool = False
     prefill: str = ""
@@ -107,12 +105,16 @@ class Choice:
 
     @property
     def in_full(self) -> bool:
-        """A limit cuts off what is held back, because it may become a stop word; at any other end it is sent first."""
+        """Whether a direct answer would say no more than this.
+
+        It has as plain text what cannot be read as a message, such as the mere beginning of a tool call. A limit cuts
+        off what is held back because it may become a stop word, or is half a character; at any other end it is sent.
+        """
         if self.untold or (self._aids.prefill and not self._content):
             return False
-        if not self._aids.counted or self._finish != "length":
-            return True
-        return self._end is not None and self._shown == self._end
+        if self._chat and not (self._content or self._reasoning or self._calls) and self._end != 1:
+            return False
+        return self._finish != "length" or (self._end is not None and self._shown == self._end)
 
     def ends_at(self, tokens: int | None) -> None:
         """How many there are, told on a chunk without a choice."""

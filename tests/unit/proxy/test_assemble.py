@@ -154,12 +154,9 @@ def test_numbers_are_not_written_anew() -> None:
     assert whole is not None and b'"timings":{"ms":1.50,"n":1e2}' in whole.body
 
 
-def counted(*chunks: bytes) -> bool:
-    """Whether an answer whose tokens were counted was told in full."""
-    assembly = Assembly(Aids(counted=True))
-    for chunk in (*chunks, DONE):
-        assembly.feed(chunk)
-    whole = assembly.whole()
+def in_full(*chunks: bytes) -> bool:
+    """Whether an answer was told in full."""
+    whole = assembled(*chunks, DONE)
     assert whole is not None
     return whole.in_full
 
@@ -178,27 +175,27 @@ def end(tokens: int, finish: str, index: int = 0) -> bytes:
 @pytest.mark.parametrize("delta", [{"content": "a"}, {"reasoning_content": "a"}, {"tool_calls": [{"index": 0}]}])
 def test_a_limit_that_comes_with_the_last_text_has_cut_nothing_off(delta: dict[str, Any]) -> None:
     """The last piece goes up to the last token."""
-    assert counted(piece(1, content="a"), piece(3, **delta), end(3, "length"))
+    assert in_full(piece(1, content="a"), piece(3, **delta), end(3, "length"))
 
 
 def test_a_limit_behind_the_last_text_may_have_cut_something_off() -> None:
     """A token of which nothing was sent, be it the only one, whose piece tells whose turn it is."""
-    assert not counted(piece(1, content="a"), piece(2, content="a"), end(3, "length"))
-    assert not counted(piece(1, role="assistant", content=None), end(1, "length"))
-    assert not counted(said(content="a"), event(choices=[{"index": 0, "finish_reason": "length", "delta": {}}]))
+    assert not in_full(piece(1, content="a"), piece(2, content="a"), end(3, "length"))
+    assert not in_full(piece(1, role="assistant", content=None), end(1, "length"))
+    assert not in_full(said(content="a"), event(choices=[{"index": 0, "finish_reason": "length", "delta": {}}]))
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls"])
 def test_at_any_other_end_what_was_held_back_is_sent(finish: str) -> None:
     """A stop word that is whole, or the model's own end: of these the tokens show no text."""
-    assert counted(piece(1, content="a"), end(3, finish))
+    assert in_full(piece(1, content="a"), end(3, finish))
 
 
 def test_each_choice_has_an_end_of_its_own() -> None:
     """Whatever the order; one that was cut is enough."""
     both = [piece(1, content="a"), piece(1, 1, content="b")]
-    assert counted(*both, end(1, "length", 1), end(1, "length", 0))
-    assert not counted(*both, end(1, "length", 1), piece(2, content="c"), end(3, "length", 0))
+    assert in_full(*both, end(1, "length", 1), end(1, "length", 0))
+    assert not in_full(*both, end(1, "length", 1), piece(2, content="c"), end(3, "length", 0))
 
 
 def test_completions_tell_their_end_with_the_choice() -> None:
@@ -208,8 +205,8 @@ def test_completions_tell_their_end_with_the_choice() -> None:
         choice = {"index": 0, "finish_reason": finish, "text": text}
         return event(choices=[choice], timings={"predicted_n": tokens})
 
-    assert counted(text(1, "a"), text(2, "b"), text(2, "", "length"))
-    assert not counted(text(1, "a"), text(2, ""), text(2, "", "length"))
+    assert in_full(text(1, "a"), text(2, "b"), text(2, "", "length"))
+    assert not in_full(text(1, "a"), text(2, ""), text(2, "", "length"))
 
 
 def test_each_stop_word_takes_its_own_tokens_off() -> None:
@@ -233,3 +230,11 @@ def test_each_stop_word_takes_its_own_tokens_off() -> None:
     answer = json.loads(whole.body)
     assert "__verbose" not in answer
     assert [choice["logprobs"]["content"] for choice in answer["choices"]] == [[{"id": 7}], [{"id": 7}, {"id": 8}]]
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_a_message_of_nothing_may_be_more_than_that(finish: str) -> None:
+    """Directly the text that made no message comes as it is; of one token, the model's own end, there is none."""
+    begun = piece(1, role="assistant", content=None)
+    assert not in_full(begun, end(3, finish))
+    assert in_full(begun, end(1, "stop"))

@@ -97,7 +97,7 @@ def test_a_prefilled_answer_has_its_beginning_in_its_first_text(deltas: list[dic
 @pytest.mark.parametrize(("text", "whole"), [("Hello my", False), ("Hello my name", True)])
 def test_the_beginning_alone_shows_no_token(text: str, whole: bool) -> None:
     """What was generated may be held back, and lost at the limit."""
-    choice = Choice(Aids(counted=True, prefill="Hello my"), chat=True)
+    choice = Choice(Aids(prefill="Hello my"), chat=True)
     choice.add(said(content=text), 1, None)
     choice.add(convert({"delta": {}, "finish_reason": "length"}), None, None)
     choice.ends_at(1)

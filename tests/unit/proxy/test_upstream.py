@@ -457,6 +457,7 @@ def test_a_whole_answer_of_our_engine_is_asked_for_as_a_stream() -> None:
             "x": 1,
             "stream": True,
             "stream_options": {"include_usage": True},
+            "timings_per_token": True,
         }
         assert asked.headers["accept"] == "*/*"
         body = await answer.read()
