@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.proxy.choices import NONE, Aids, Choice, Piece, Verbose
+from app.proxy.choices import Aids, Choice, Piece, Verbose
 
 _Fields = dict[str, msgspec.Raw]
 # The order of a direct answer; what else a chunk may carry one day goes behind it.
@@ -51,7 +51,7 @@ class Assembly:
 
     __slots__ = ("_aids", "_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_line")
 
-    def __init__(self, aids: Aids = NONE) -> None:
+    def __init__(self, aids: Aids) -> None:
         self._aids = aids
         # Framing: the line that has not ended, and the data of the event that has not
         self._line = b""

@@ -24,9 +24,6 @@ class Aids:
     prefill: str = ""
 
 
-NONE = Aids()
-
-
 class _Function(msgspec.Struct, gc=False):
     name: str = ""
     arguments: str = ""

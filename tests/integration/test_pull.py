@@ -57,6 +57,13 @@ class Here:
     def pull(self, *wanted: Wanted, token: str | None = None, **options: Any) -> list[Path]:
         return self.puller(token).pull(wanted or [WANTED], **options)
 
+    def break_off_at(self, path: str, *faults: Fault) -> None:
+        """A pull that ends there, behind these faults, with the Hub's failure."""
+        self.hub.order(path, *faults, Fault(status=500, stays=True))
+        with pytest.raises(HubError):
+            self.pull()
+        self.hub.faults.clear()
+
     def place(self, path: str) -> Place:
         return Place(self.settings.models_dir, REPO, path)
 
@@ -136,11 +143,7 @@ def test_a_projector_is_pulled_with_its_alias(here: Here) -> None:
 
 def test_a_set_that_was_begun_goes_on_at_its_revision(here: Here) -> None:
     """Though the Hub has a newer one meanwhile: shards of two uploads make no model. It is said."""
-    last = sorted(Q2)[-1]
-    here.hub.order(last, Fault(status=500, stays=True))
-    with pytest.raises(HubError):
-        here.pull()
-    here.hub.faults.clear()
+    here.break_off_at(sorted(Q2)[-1])
     old, new = here.repo.head, shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3)
     here.repo.commit(new)
     here.pull()
@@ -169,11 +172,7 @@ def test_a_new_commit_that_leaves_the_files_alone_changes_nothing(here: Here) ->
 
 def test_all_shards_have_the_revision_of_the_pull_that_found_them_whole(here: Here) -> None:
     """Though one of them came before a commit that left them alone: later they would seem to be of several."""
-    last = sorted(Q2)[-1]
-    here.hub.order(last, Fault(status=500, stays=True))
-    with pytest.raises(HubError):
-        here.pull()
-    here.hub.faults.clear()
+    here.break_off_at(sorted(Q2)[-1])
     here.repo.commit(FILES | {"README.md": b"new"})
     here.pull()
     assert {record.revision for path in Q2 if (record := here.place(path).record())} == {here.repo.head}
@@ -489,10 +488,7 @@ def test_damage_in_the_hubs_own_cache_takes_nothing_from_here(here: Here) -> Non
 def test_damage_in_the_hubs_own_cache_costs_no_download_that_was_begun(here: Here) -> None:
     first, content = sorted(Q2)[0], model(BLOCK + 1000, shard=(0, 3))
     here.repo.commit(FILES | {first: content})
-    here.hub.order(first, Fault(cut=BLOCK), Fault(status=500, stays=True))
-    with pytest.raises(HubError):
-        here.pull()
-    here.hub.faults.clear()
+    here.break_off_at(first, Fault(cut=BLOCK))
     _cached_with_damage(here, Q2 | {first: content})
     here.hub.fetched.clear()
     here.pull()
@@ -633,10 +629,7 @@ def test_check_and_plan_say_what_the_first_request_would_pull(here: Here) -> Non
 
 def test_a_preview_counts_what_is_here(here: Here) -> None:
     """Of files that were begun, as well; and a disk that is too small is found out before the first request."""
-    last = sorted(Q2)[-1]
-    here.hub.order(last, Fault(status=500, stays=True))
-    with pytest.raises(HubError):
-        here.pull()
+    here.break_off_at(sorted(Q2)[-1])
     plan = here.puller().plan(WANTED)
     assert [here.puller().here(identity) for identity in plan.files] == [len(Q2[p]) for p in sorted(Q2)[:2]] + [0]
     with pytest.raises(DiskFull):

@@ -18,7 +18,7 @@ REFUSED = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_e
 
 
 def assembled(*chunks: bytes) -> Whole | None:
-    assembly = Assembly()
+    assembly = Assembly(Aids())
     for chunk in chunks:
         assembly.feed(chunk)
     return assembly.whole()
