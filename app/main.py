@@ -8,42 +8,42 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from app import logs, version
-from app.access.guard import Guard
-from app.access.hosts import Hosts, is_loopback
-from app.access.keyring import Keyring
-from app.access.keys import from_setting
-from app.access.local import local_key, make_local_secret
-from app.access.origins import origins_of
-from app.access.remote import hosts_of
-from app.access.store import KeyStore
-from app.access.usage import UsageRecorder, UsageStore
 from app.api.cors import Application, Cors
-from app.api.front import Front, reporter
+from app.api.dispatch import Front, reporter
 from app.api.models import ModelRows
-from app.catalog import Catalog
-from app.config import Settings
+from app.auth.guard import Guard
+from app.auth.hosts import Hosts, is_loopback
+from app.auth.key_cache import Keyring
+from app.auth.key_store import KeyStore
+from app.auth.keys import from_setting
+from app.auth.local_admin_key import local_key, make_local_secret
+from app.auth.media_hosts import hosts_of
+from app.auth.origins import origins_of
+from app.config.model_entry import LocalEntry
+from app.config.settings import Settings
+from app.config.speculation import AUTO
 from app.engine.launch import LaunchPlan
-from app.entries import LocalEntry
 from app.errors import TandemError
-from app.ledger import ColdStart, Ledger
-from app.metrics import Finished, Metrics
-from app.modes import AUTO
-from app.planning import Planner
-from app.proxy.call import Calls
-from app.proxy.fetch import Fetcher
-from app.proxy.relay import Relay
-from app.proxy.upstream import Upstreams
-from app.pulling.demand import OnDemand
-from app.pulling.elsewhere import Elsewhere
-from app.pulling.pulls import Pulls
-from app.pulling.work import pull_work
-from app.recording import Recorder
+from app.models.catalog import Catalog
+from app.planner import Planner
+from app.pulls.on_demand import OnDemand
+from app.pulls.other_processes import Elsewhere
+from app.pulls.registry import Pulls
+from app.pulls.worker import pull_work
+from app.records.ledger import ColdStart, Ledger
+from app.records.measurements import Recorder
+from app.records.metrics import Finished, Metrics
+from app.records.usage import UsageRecorder, UsageStore
+from app.relay.relay import Relay
+from app.relay.request.media_fetch import Fetcher
+from app.relay.request.parse import Calls
+from app.relay.upstream.client import Upstreams
 from app.scheduler.loop import Scheduler
+from app.supervisor.orphans import sweep
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
-from app.supervisor.start import Limits
+from app.supervisor.readiness import Limits
 from app.supervisor.states import State
-from app.supervisor.sweep import sweep
 
 log = logs.get_logger("gateway")
 
@@ -89,8 +89,8 @@ class Gateway:
 
     def _build_api(self) -> Application:
         from app.api.admin import admin_routes  # FastAPI, late: see Front
-        from app.api.ollama.show import ollama_routes
-        from app.api.openai import create_api
+        from app.api.fastapi_app import create_api
+        from app.api.ollama.models import ollama_routes
         from app.api.pulls import pull_routes
 
         elsewhere = Elsewhere(self.catalog, self.settings.models_dir)

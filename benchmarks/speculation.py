@@ -28,7 +28,7 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from app.speculation.choice import EXPLORING_STARTS
+from app.speculation.bandit import EXPLORING_STARTS
 from benchmarks.processes import free_port, gateway_command, gateway_environment, running, until
 from benchmarks.pruned import write_pruned
 from benchmarks.startup import model_file

@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from app.api.refusals import ADMIN, refused
-from app.catalog import Catalog
-from app.entries import AttachedEntry
-from app.planning import Planner
+from app.api.openapi_errors import ADMIN, refused
+from app.config.model_entry import AttachedEntry
+from app.models.catalog import Catalog
+from app.planner import Planner
 from app.scheduler.loop import Scheduler
 from app.speculation.status import Status
 

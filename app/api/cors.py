@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 
-from app.proxy.body import Message, Receive
-from app.proxy.headers import Headers
-from app.proxy.scope import Scope, header
+from app.relay.headers import Headers
+from app.relay.request.body import Message, Receive
+from app.relay.request.scope import Scope, header
 
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.catalog import Catalog, May, shards
-from app.entries import AttachedEntry, LocalEntry
+from app.config.model_entry import AttachedEntry, LocalEntry
 from app.errors import TandemError
-from app.gguf import Header, parameter_count, read_header
-from app.pulling.demand import OnDemand
-from app.pulling.elsewhere import Elsewhere
+from app.models.catalog import Catalog, May, shards
+from app.models.gguf.header import Header, parameter_count, read_header
+from app.pulls.on_demand import OnDemand
+from app.pulls.other_processes import Elsewhere
 from app.scheduler.loop import Scheduler
 from app.speculation.status import Status
 

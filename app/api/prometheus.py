@@ -1,4 +1,4 @@
-"""`GET /metrics`: the plain values of `app.metrics` in Prometheus' text format."""
+"""`GET /metrics`: the plain values of `app.records.metrics` in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.metrics import Metrics
-from app.modes import NONE
+from app.config.speculation import NONE
+from app.records.metrics import Metrics
 from app.scheduler.loop import Scheduler
 from app.supervisor.states import State
 

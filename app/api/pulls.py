@@ -10,11 +10,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.pull_views import PullList, PullView, StartPull, view
-from app.api.refusals import ADMIN, Responses, refused
-from app.config import Settings
-from app.pulling.pull import Pull, State
-from app.pulling.pulls import Pulls
+from app.api.openapi_errors import ADMIN, Responses, refused
+from app.api.pull_schemas import PullList, PullView, StartPull, view
+from app.config.settings import Settings
+from app.models.download.wanted import wanted_by
+from app.pulls.pull import Pull, State
+from app.pulls.registry import Pulls
 
 # The pace of events to who follows a pull, and how long a cancelled one may take to stop before that is said.
 _FOLLOW_EVERY_S = 1.0
@@ -39,7 +40,6 @@ def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
     @routes.post("", status_code=202, responses=_START)
     async def start(asked: StartPull, response: Response) -> PullView:
         """Start a pull; the one of the same files that runs already is joined."""
-        from app.store.commands import wanted_by  # late: most gateways never pull
 
         wanted = tuple(wanted_by(settings, [asked.name], asked.include))
         pull = pulls.start(asked.name, wanted, update=asked.update)

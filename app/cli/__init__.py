@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli import figures, keys, models, serving
+from app.cli import keys, models, serving
+from app.cli import stats_commands as figures
 
 cli = typer.Typer(
     name="llama-tandem",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.program import Config, errors_in_words
+from app.cli.options import Config, errors_in_words
 
 commands = typer.Typer()
 keys = typer.Typer(help="Who may use this gateway.", no_args_is_help=True)
@@ -23,8 +23,8 @@ def usage(
 ) -> None:
     """Sum up who used what: requests, tokens in and out, cached, drafted, seconds. Days are UTC's."""
     with errors_in_words():
-        from app.accounts import show_usage, usage_csv, used
-        from app.config import load_settings
+        from app.cli.accounts import show_usage, usage_csv, used
+        from app.config.settings import load_settings
 
         rows = used(load_settings(config), by)
         if as_csv or as_json:
@@ -50,8 +50,8 @@ def keys_create(
 ) -> None:
     """Make a key and print it, once; a running gateway takes it within a second."""
     with errors_in_words():
-        from app.accounts import create
-        from app.config import load_settings
+        from app.cli.accounts import create
+        from app.config.settings import load_settings
 
         limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency}
         secret, notes = create(load_settings(config), name, models=models, **limits, expires=expires, admin=admin)
@@ -64,8 +64,8 @@ def keys_create(
 def keys_list(config: Config = None) -> None:
     """Show the keys that there are, without their secrets."""
     with errors_in_words():
-        from app.accounts import show_keys
-        from app.config import load_settings
+        from app.cli.accounts import show_keys
+        from app.config.settings import load_settings
 
         show_keys(load_settings(config))
 
@@ -76,8 +76,8 @@ def keys_revoke(
 ) -> None:
     """End a key; a running gateway refuses it within a second."""
     with errors_in_words():
-        from app.accounts import revoke
-        from app.config import load_settings
+        from app.cli.accounts import revoke
+        from app.config.settings import load_settings
 
         revoke(load_settings(config), name)
         print(f"Revoked {name}.")

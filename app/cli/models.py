@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.program import AsJson, Config, errors_in_words
+from app.cli.options import AsJson, Config, errors_in_words
 
 commands = typer.Typer()
 _ON_DISK = "Aliases, or hf:ORG/REPO[:QUANTIZATION]."
@@ -25,12 +25,12 @@ def pull(
 ) -> None:
     """Download models, and go on where an earlier pull stopped; every byte is checked."""
     with errors_in_words():
-        from app.config import load_settings
+        from app.config.settings import load_settings
 
         settings = load_settings(config)
-        from app.pulling.work import warn
-        from app.store.commands import pull as run
-        from app.store.show import shown
+        from app.cli.progress import shown
+        from app.cli.pull import pull as run
+        from app.pulls.worker import warn
 
         try:
             with shown(as_json) as emit:
@@ -50,11 +50,11 @@ def search(
 ) -> None:
     """Find repos with GGUF models on the Hub, the most downloaded first."""
     with errors_in_words():
-        from app.config import load_settings
+        from app.config.settings import load_settings
 
         load_settings(config)
-        from app.library.on_hub import show_found
-        from app.store.hub import Hub
+        from app.cli.hub_models import show_found
+        from app.models.hub.client import Hub
 
         found = Hub(say=_say).search(text, limit)
         if as_json:
@@ -71,11 +71,11 @@ def show(
 ) -> None:
     """Show the quantizations of a repo: size, shards, and whether each fits this machine."""
     with errors_in_words():
-        from app.config import load_settings
+        from app.config.settings import load_settings
 
         settings = load_settings(config)
-        from app.library.on_hub import look_up, page_fields, show_page
-        from app.store.hub import Hub
+        from app.cli.hub_models import look_up, page_fields, show_page
+        from app.models.hub.client import Hub
 
         page = look_up(settings, repo, Hub(say=_say))
         if as_json:
@@ -88,8 +88,8 @@ def show(
 def ls(as_json: AsJson = False, config: Config = None) -> None:
     """List the models on disk: alias, repo, quantization, size, complete or not, last used."""
     with errors_in_words():
-        from app.config import load_settings
-        from app.library.on_disk import Shelf
+        from app.cli.local_models import Shelf
+        from app.config.settings import load_settings
 
         shelf = Shelf(load_settings(config))
         if as_json:
@@ -108,9 +108,9 @@ def rm(
 ) -> None:
     """Delete models from the disk, half-way downloads too; never what is in use."""
     with errors_in_words():
-        from app.config import load_settings
-        from app.library.on_disk import Shelf, kept_fields, question, removed_in_words
-        from app.store.remove import remove
+        from app.cli.local_models import Shelf, kept_fields, question, removed_in_words
+        from app.config.settings import load_settings
+        from app.models.disk.remove import remove
 
         doomed = Shelf(load_settings(config)).removable(names, shared=shared)
         if not yes:
@@ -137,10 +137,10 @@ def verify(
 ) -> None:
     """Read every byte again, and fetch again what is damaged; exit code 1 where something stays so."""
     with errors_in_words():
-        from app.config import load_settings
-        from app.library.on_disk import Shelf, verdicts_in_words
-        from app.store.progress import CHECKED
-        from app.store.show import shown
+        from app.cli.local_models import Shelf, verdicts_in_words
+        from app.cli.progress import shown
+        from app.config.settings import load_settings
+        from app.models.download.events import CHECKED
 
         shelf = Shelf(load_settings(config))
         try:

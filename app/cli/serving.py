@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.program import Alias, Config, errors_in_words
+from app.cli.options import Alias, Config, errors_in_words
 
 if TYPE_CHECKING:
     from app.main import Gateway
@@ -25,19 +25,19 @@ def serve(
 ) -> None:
     """Run the gateway; engines are started when they are asked for."""
     with errors_in_words():
-        from app.banner import no_models
-        from app.config import load_settings
+        from app.cli.greeting import no_models
+        from app.config.settings import load_settings
 
         settings = load_settings(config, host=host, port=port, no_auth=no_auth or None)
         if not settings.models:
             raise no_models()
-        from app.serve import serve as run
+        from app.server.serve import serve as run
 
         run(settings, _announce)
 
 
 async def _announce(gateway: Gateway, url: str) -> None:
-    from app.banner import greet
+    from app.cli.greeting import greet
 
     await greet(gateway, url)
 
@@ -46,8 +46,8 @@ async def _announce(gateway: Gateway, url: str) -> None:
 def plan(alias: Alias, config: Config = None) -> None:
     """Print the exact llama-server command line for ALIAS; what was translated goes to stderr."""
     with errors_in_words():
-        from app.config import load_settings
-        from app.inspect import plan_now
+        from app.cli.check import plan_now
+        from app.config.settings import load_settings
 
         launch = plan_now(load_settings(config), alias)
         print(launch.shell_line())
@@ -62,9 +62,9 @@ def check(
 ) -> None:
     """Say whether each model can start: engine, files, translations, last failure."""
     with errors_in_words():
-        from app.banner import no_models
-        from app.config import load_settings
-        from app.inspect import inspect
+        from app.cli.check import inspect
+        from app.cli.greeting import no_models
+        from app.config.settings import load_settings
 
         settings, fine = load_settings(config), True
         if not settings.models:
@@ -88,10 +88,10 @@ def chat(
 ) -> None:
     """Chat with ALIAS in the terminal, through a running gateway."""
     with errors_in_words():
-        from app.access.local import local_secret
-        from app.chat import chat as converse
-        from app.chat import read_key
-        from app.config import load_settings, root_url
+        from app.auth.local_admin_key import local_secret
+        from app.cli.chat import chat as converse
+        from app.cli.chat import read_key
+        from app.config.settings import load_settings, root_url
 
         # The key of this machine goes to no address that somebody merely names.
         key = read_key(key_file) if key_file else None
@@ -106,7 +106,7 @@ def chat(
 def init(config: Config = None) -> None:
     """Write a commented tandem.yaml."""
     with errors_in_words():
-        from app.banner import write_example
+        from app.cli.greeting import write_example
 
         path = write_example(config or Path("tandem.yaml"))
         print(f"Wrote {path}. Next: llama-tandem check, then llama-tandem serve.")
@@ -122,8 +122,8 @@ def import_(
 ) -> None:
     """Print a tandem.yaml for a command line of llama.cpp; what its flags became goes to stderr."""
     with errors_in_words(2):
-        from app.importing.entry import import_line
-        from app.inspect import dialect_at_hand
+        from app.cli.check import dialect_at_hand
+        from app.cli.importer.entry import import_line
 
         imported = import_line(words, dialect_at_hand(config))
         for note in imported.notes:

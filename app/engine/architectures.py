@@ -11,10 +11,10 @@ import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.catalog import is_projector, shards
 from app.engine.locate import EngineBinary, beside, locate
 from app.errors import EngineNotFound
-from app.gguf import read_header
+from app.models.catalog import is_projector, shards
+from app.models.gguf.header import read_header
 
 _WITNESS = b"unknown model architecture"
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from app.catalog import ModelSpec, shards
+from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
 from app.engine.dialect import Dialect
 from app.engine.locate import EngineBinary
 from app.engine.translate import Note, translate
-from app.modes import AUTO, NONE, PLAIN, Chain, named
+from app.models.catalog import ModelSpec, shards
 
 # What a child may inherit. `LLAMA_ARG_*`, `LLAMA_API_KEY`, `HF_TOKEN` and their like would change what it does.
 _INHERITED = (

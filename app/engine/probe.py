@@ -15,7 +15,7 @@ from pathlib import Path
 from app.engine.dialect import Dialect
 from app.engine.launch import child_environment
 from app.engine.locate import EngineBinary
-from app.engine.tied import tied_to_parent
+from app.engine.parent_death import tied_to_parent
 from app.errors import ProbeFailed
 
 PATIENCE_S = 20

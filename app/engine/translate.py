@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.catalog import ModelSpec
+from app.config.model_entry import LocalEntry
+from app.config.speculation import MODES
 from app.engine.dialect import FLAG, Dialect
-from app.entries import LocalEntry
 from app.errors import LaunchRefused
-from app.modes import MODES
+from app.models.catalog import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)

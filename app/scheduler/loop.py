@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from app.errors import Diagnosis, QueueTimeout, ShuttingDown, StartFailed, TandemError
 from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, Snapshot, Start, Wait, decide
 from app.supervisor.process import Engine
-from app.supervisor.start import refusal
+from app.supervisor.readiness import refusal
 from app.supervisor.states import State
 
 

@@ -19,8 +19,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.ledger import Measurement
-from app.modes import NONE
+from app.config.speculation import NONE
+from app.records.ledger import Measurement
 
 # In flight at once: 1, 2 or 3, and 4 or more.
 LEVELS = (1, 2, 4)

@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.errors import GgufError
-from app.gguf import Array, Header, read_header
+from app.models.gguf.header import Array, Header, read_header
 
 # llama.cpp's SPEC_VOCAB_MAX_SIZE_DIFFERENCE and SPEC_VOCAB_CHECK_START_TOKEN_ID.
 _SIZE_DIFFERENCE = 128

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.modes import NONE
+from app.config.speculation import NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.ledger import ColdStart, Measurement
-from app.modes import NONE
+from app.config.speculation import NONE
+from app.records.ledger import ColdStart, Measurement
 from app.speculation.aggregate import LEVELS, Delivery, deliveries
-from app.speculation.student import t_quantile
+from app.speculation.t_distribution import t_quantile
 
 # A bound holds in 19 of 20 cases, both bounds of an interval in 18.
 _CONFIDENCE, INTERVAL = 0.95, "90 % interval"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from app.ledger import Tuned
-from app.modes import named, parse_chain
-from app.speculation.choice import Choice
+from app.config.speculation import named, parse_chain
+from app.records.ledger import Tuned
+from app.speculation.bandit import Choice
 
 
 def recommended(found: Tuned | None) -> Choice | None:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from app.engine.tied import tied_to_parent
+from app.engine.parent_death import tied_to_parent
 
 LOG_LINES_KEPT = 400
 # A line longer than this is cut: a child that never ends its line must not fill our memory.

@@ -9,16 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from app import logs
+from app.config.speculation import drafts, named
 from app.engine.diagnose import LOG_SAYS_MORE, diagnose, last_lines
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, TandemError
-from app.ledger import Ledger
-from app.modes import drafts, named
+from app.records.ledger import Ledger
 from app.speculation.status import Status, judge
 from app.supervisor.child import Child
+from app.supervisor.orphans import MARKER, marker
 from app.supervisor.ports import LOOPBACK, Ports
-from app.supervisor.start import Address, Limits, fingerprint, refusal, until_ready
-from app.supervisor.sweep import MARKER, marker
+from app.supervisor.readiness import Address, Limits, fingerprint, refusal, until_ready
 
 log = logs.get_logger("engine")
 
@@ -133,7 +133,7 @@ class Launcher:
             return None
         import httpx2  # late, as in until_ready
 
-        from app.supervisor.proof import gather
+        from app.supervisor.speculation_check import gather
 
         child = running.child
         gathering = asyncio.ensure_future(gather(running.address, plan.chain, child.log))

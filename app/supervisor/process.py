@@ -16,15 +16,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from app import logs
+from app.config.speculation import NONE
 from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
-from app.ledger import Ledger
-from app.modes import NONE
+from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.ports import Ports
-from app.supervisor.start import Address, Limits, fingerprint
+from app.supervisor.readiness import Address, Limits, fingerprint
 from app.supervisor.states import Event, State, next_state
 
 log = logs.get_logger("engine")

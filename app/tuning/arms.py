@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.entries import LocalEntry
+from app.config.model_entry import LocalEntry
+from app.config.speculation import MODES, NONE, PLAIN, Chain, Step, drafts
 from app.errors import ConfigError
-from app.modes import MODES, NONE, PLAIN, Chain, Step, drafts
 
 # llama-server's default has been 16, and is 3 as of b11434: the best one depends on the pair and on the text.
 DRAFT_LENGTHS = (2, 4, 8, 16)

@@ -14,14 +14,14 @@ from pathlib import Path
 from rich.console import Console
 
 from app import logs
-from app.catalog import Catalog
-from app.config import Settings
-from app.entries import LocalEntry
+from app.config.model_entry import LocalEntry
+from app.config.settings import Settings
+from app.config.speculation import drafts, named, written
 from app.errors import ConfigError, LaunchRefused, TandemError
-from app.gguf import read_header
-from app.ledger import Ledger, Tuned
-from app.modes import drafts, named, written
-from app.planning import Planner
+from app.models.catalog import Catalog
+from app.models.gguf.header import read_header
+from app.planner import Planner
+from app.records.ledger import Ledger, Tuned
 from app.speculation.compat import mtp_layers
 from app.tuning import memory
 from app.tuning.arms import PLAIN_ARM, Arm, Candidates, candidates

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 import httpx2
 
-from app.config import Settings
+from app.config.settings import Settings
+from app.config.speculation import NONE, drafts
 from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.errors import LaunchRefused, UpstreamError
-from app.ledger import Ledger
-from app.modes import NONE, drafts
-from app.planning import Planner
+from app.planner import Planner
+from app.records.ledger import Ledger
 from app.supervisor.launcher import Launcher
 from app.supervisor.ports import Ports
-from app.supervisor.start import Limits
+from app.supervisor.readiness import Limits
 from app.tuning import memory
 from app.tuning.arms import Arm
 from app.tuning.measure import connect

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from app.errors import UpstreamDied, UpstreamError
-from app.supervisor.start import Address
+from app.supervisor.readiness import Address
 from app.tuning.design import Cell
 from app.tuning.prompts import Prompt, chat
 from app.tuning.statistics import Sample, union

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from app.modes import NONE
+from app.config.speculation import NONE
 from app.tuning.arms import Arm
 from app.tuning.design import Cell
 from app.tuning.result import Track, estimates

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.modes import Chain, Step
-from app.speculation.choice import LEAST_GAIN
+from app.config.speculation import Chain, Step
+from app.speculation.bandit import LEAST_GAIN
 from app.tuning.result import ArmResult, Result
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.ledger import Tuned
-from app.modes import NONE, PLAIN, Chain, written
+from app.config.speculation import NONE, PLAIN, Chain, written
+from app.records.ledger import Tuned
 from app.tuning.arms import PLAIN_ARM, Arm
 from app.tuning.design import WANTED_ROUNDS, Cell, Estimate
 from app.tuning.statistics import Sample, acceptance, estimate, log_ratios, mean_gain, mean_goodput, recommended

@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.speculation.choice import LEAST_GAIN
-from app.speculation.student import t_quantile
+from app.speculation.bandit import LEAST_GAIN
+from app.speculation.t_distribution import t_quantile
 from app.tuning.design import Cell, Estimate
 
 CONFIDENCE = 0.95

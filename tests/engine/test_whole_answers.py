@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.api.surface import OpenAISurface
+from app.api.formats.openai import OpenAISurface
 from tests.engine.conftest import ENGINES
 from tests.support.answers import comparable
 from tests.support.gateway import Gateway, events, eventually

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.access.usage import UsageStore
+from app.records.usage import UsageStore
 from tests.support.gateway import Gateway, events, eventually
 
 Make = Callable[..., Gateway]

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from app.supervisor.sweep import MARKER
+from app.supervisor.orphans import MARKER
 from tests.support.gateway import Gateway, engines_of, events, eventually
 
 Make = Callable[..., Gateway]

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.store.download import WORKERS
-from app.store.partial import received_of
-from app.store.places import Place
-from app.store.ranges import BLOCK
+from app.models.disk.layout import Place
+from app.models.download.file import WORKERS
+from app.models.download.journal import BLOCK
+from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import eventually
 from tests.support.hub_environment import hub_environment

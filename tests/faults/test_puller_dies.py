@@ -14,9 +14,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.store.partial import received_of
-from app.store.places import Place
-from app.store.ranges import Identity
+from app.models.disk.layout import Place
+from app.models.download.journal import Identity
+from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_hub.repos import File
 from tests.support.puller import PIECES

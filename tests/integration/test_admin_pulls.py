@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.store.partial import received_of
-from app.store.places import Place
-from app.store.ranges import BLOCK
+from app.models.disk.layout import Place
+from app.models.download.journal import BLOCK
+from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import Gateway, eventually
 from tests.support.hub_environment import hub_variables

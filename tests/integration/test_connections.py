@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.connections import ConnectionLimits
+from app.server.protocol import ConnectionLimits
 from tests.support.protocol_server import World, serving
 
 LIMITS = ConnectionLimits(head_bytes=2000, head_s=0.4, body_s=0.4, unread_s=0.4, linger_s=0.4, connections=4)

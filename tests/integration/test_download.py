@@ -13,23 +13,23 @@ from typing import Any
 
 import pytest
 
-import app.store.fetch
-import app.store.pace
+import app.models.download.ranges
+import app.models.download.request_size
 from app.errors import DiskFull, HubError, StoreError, WrongBytes
-from app.store.download import WORKERS, download
-from app.store.fetch import Address
-from app.store.partial import received_of
-from app.store.places import Place
-from app.store.progress import Event
-from app.store.ranges import Identity
-from app.store.wire import Wire
+from app.models.disk.layout import Place
+from app.models.download.events import Event
+from app.models.download.file import WORKERS, download
+from app.models.download.http import Wire
+from app.models.download.journal import Identity
+from app.models.download.partial import received_of
+from app.models.download.ranges import Address
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.repos import File
 from tests.support.puller import Direct
 
 BLOCK = 1 << 14
 # Blocks a request, here always
-RUN = app.store.pace.SHORTEST
+RUN = app.models.download.request_size.SHORTEST
 CONTENT = os.urandom(BLOCK * 48 + 1234)
 PATH = "UD/m-Q4_K_M.gguf"
 
@@ -75,8 +75,8 @@ class Pull:
 @pytest.fixture
 def pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pull]:
     """The waits between tries are left out, save where a server asks for one."""
-    monkeypatch.setattr(app.store.fetch, "delay", lambda attempt, wish, _: wish or 0.0)
-    monkeypatch.setattr(app.store.pace, "LONGEST", RUN)
+    monkeypatch.setattr(app.models.download.ranges, "delay", lambda attempt, wish, _: wish or 0.0)
+    monkeypatch.setattr(app.models.download.request_size, "LONGEST", RUN)
     with FakeHub() as hub:
         yield Pull(hub, tmp_path)
 

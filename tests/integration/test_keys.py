@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from app.access.usage import UsageStore
+from app.records.usage import UsageStore
 from tests.support.gateway import Gateway, eventually, free_port
 
 Make = Callable[..., Gateway]

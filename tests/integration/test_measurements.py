@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.ledger import Ledger, Measurement
+from app.records.ledger import Ledger, Measurement
 from tests.support.gateway import Gateway, events, eventually, header_only
 
 Make = Callable[..., Gateway]

@@ -16,9 +16,9 @@ from typing import Any
 import openai
 import pytest
 
-from app.store.partial import received_of
-from app.store.places import Place
-from app.store.ranges import BLOCK
+from app.models.disk.layout import Place
+from app.models.download.journal import BLOCK
+from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import Gateway, events, eventually
 from tests.support.hub_environment import hub_environment, hub_variables

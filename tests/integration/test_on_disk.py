@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from app.catalog import Catalog
-from app.config import Settings
+from app.cli.local_models import Shelf
+from app.config.settings import Settings
 from app.errors import StoreError
-from app.library.on_disk import Shelf
-from app.store.inventory import inventory
-from app.store.locks import locked
-from app.store.pull import Wanted
-from app.store.remove import remove
+from app.models.catalog import Catalog
+from app.models.disk.inventory import inventory
+from app.models.disk.locks import locked
+from app.models.disk.remove import remove
+from app.models.download.wanted import Wanted
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import Gateway, eventually
 from tests.support.hub_models import model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.pull import Wanted
+from app.models.download.wanted import Wanted
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.repos import File
 from tests.support.gateway import fake_llama_server

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from app.proxy import pool as module
-from app.proxy.connection import Connection
-from app.proxy.pool import CannotConnect, Origin, Pool
+from app.relay.upstream import pool as module
+from app.relay.upstream.connection import Connection
+from app.relay.upstream.pool import CannotConnect, Origin, Pool
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 

@@ -15,18 +15,19 @@ from typing import Any
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-import app.store.fetch
-import app.store.hub
-from app.catalog import Catalog
-from app.config import Settings
+import app.models.download.ranges
+import app.models.hub.client
+from app.config.settings import Settings
 from app.errors import AccessDenied, DiskFull, HubError, NotOnHub, StoreError, WrongBytes
-from app.store.hub import Hub
-from app.store.locks import locked
-from app.store.partial import Partial
-from app.store.places import Place
-from app.store.progress import Event
-from app.store.pull import MARGIN, Puller, Wanted
-from app.store.ranges import BLOCK, Identity
+from app.models.catalog import Catalog
+from app.models.disk.layout import Place
+from app.models.disk.locks import locked
+from app.models.download.events import Event
+from app.models.download.journal import BLOCK, Identity
+from app.models.download.partial import Partial
+from app.models.download.plan import MARGIN, Puller
+from app.models.download.wanted import Wanted
+from app.models.hub.client import Hub
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.handlers import Pages
 from tests.support.fake_hub.repos import File
@@ -78,7 +79,7 @@ class Here:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     """Without the waits between tries, and without the person's own token and cache."""
-    monkeypatch.setattr(app.store.fetch, "delay", lambda attempt, wish, _: 0.0)
+    monkeypatch.setattr(app.models.download.ranges, "delay", lambda attempt, wish, _: 0.0)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
@@ -114,7 +115,7 @@ def test_a_file_that_others_put_there_is_hashed_and_kept(here: Here) -> None:
 
 def test_an_alias_needs_its_target_and_its_draft(here: Here) -> None:
     """And what was pulled is what the catalog then finds."""
-    from app.store.commands import wanted_by
+    from app.models.download.wanted import wanted_by
 
     draft = {"GLM-4.5-Air-UD-Q4_K_XL.gguf": model()}
     here.hub.add(DRAFT, draft)
@@ -127,7 +128,7 @@ def test_an_alias_needs_its_target_and_its_draft(here: Here) -> None:
 
 def test_a_projector_is_pulled_with_its_alias(here: Here) -> None:
     """Where the entry names one, and by its own pattern."""
-    from app.store.commands import wanted_by
+    from app.models.download.wanted import wanted_by
 
     here.repo.commit(FILES | {"mmproj-F32.gguf": model()})
     entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "mmproj": {"repo": REPO, "include": "*BF16*"}}
@@ -598,7 +599,7 @@ def test_add_writes_the_entry_and_keeps_the_comments(here: Here) -> None:
     assert done.returncode == 0, done.stderr
     text = file.read_text()
     assert all(comment in text for comment in ("# mine", "# the usual", "# a friend's", "'http://127.0.0.1:9'"))
-    from app.config import load_settings
+    from app.config.settings import load_settings
 
     settings = load_settings(file, models_dir=here.settings.models_dir)
     assert Catalog(settings).spec("glm").target == here.place(sorted(Q2)[0]).final

@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from app.errors import BodyTooLarge, RemoteMediaFailed, RemoteMediaRefused
-from app.proxy import fetch
-from app.proxy.body import routing
-from app.proxy.fetch import Fetcher
-from app.proxy.media import find
+from app.relay.request import media_fetch as fetch
+from app.relay.request.body import routing
+from app.relay.request.media import find
+from app.relay.request.media_fetch import Fetcher
 from tests.support.gateway import Gateway
 
 Make = Callable[..., Gateway]

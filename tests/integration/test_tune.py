@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.catalog import Catalog
-from app.config import load_settings
-from app.ledger import Ledger, Tuned
-from app.modes import parse_chain
-from app.planning import Planner
+from app.config.settings import load_settings
+from app.config.speculation import parse_chain
+from app.models.catalog import Catalog
+from app.planner import Planner
+from app.records.ledger import Ledger, Tuned
 from app.tuning.command import Options, tune
 from tests.support.gateway import engines_of, eventually, fake_llama_server, free_port, header_only
 from tests.support.headers import write_header

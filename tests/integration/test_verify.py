@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from app.catalog import Catalog
-from app.config import Settings
-from app.library.on_disk import verdicts_in_words
-from app.store import verify as module
-from app.store.hub import Hub
-from app.store.inventory import inventory
-from app.store.places import Place
-from app.store.progress import Event
-from app.store.pull import Puller, Wanted
-from app.store.selection import selected
-from app.store.verify import Checked, Verifier
+from app.cli.local_models import verdicts_in_words
+from app.config.settings import Settings
+from app.models.catalog import Catalog
+from app.models.disk import verify as module
+from app.models.disk.inventory import inventory
+from app.models.disk.layout import Place
+from app.models.disk.selection import selected
+from app.models.disk.verify import Checked, Verifier
+from app.models.download.events import Event
+from app.models.download.plan import Puller
+from app.models.download.wanted import Wanted
+from app.models.hub.client import Hub
 from tests.support.commands import run_command
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.hub_models import model, shards
@@ -218,7 +219,7 @@ def test_a_damaged_file_of_the_hubs_cache_is_left_there(here: Here) -> None:
 
 def test_who_runs_on_the_damaged_bytes_is_said(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """The repair replaces the file; what has the old one mapped keeps it."""
-    from app.store.holders import Holder
+    from app.models.disk.in_use import Holder
 
     here.damage(FIRST)
     monkeypatch.setattr(module, "holders", lambda paths: [Holder(7, "llama-server")])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.store.wire import Failures, Wire
+from app.models.download.http import Failures, Wire
 from tests.support.gateway import eventually
 
 BODY = b"0123456789"

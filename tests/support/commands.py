@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.support.fake_hub import FakeHub
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def run_command(

@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 import psutil
 
-from app.supervisor.sweep import MARKER
+from app.supervisor.orphans import MARKER
 
 SUPPORT = Path(__file__).parent
 

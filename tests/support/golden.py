@@ -19,8 +19,9 @@ from typing import Any
 import httpx2
 
 from tests.support.gateway import Gateway
+from tests.support.paths import DATA
 
-FOLDER = Path(__file__).parents[1] / "data" / "golden"
+FOLDER = DATA / "golden"
 SAID = [{"role": "user", "content": "x"}]
 REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": SAID},

@@ -7,15 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from app.catalog import Catalog
-from app.config import Settings
-from app.store.hub import Hub
-from app.store.inventory import inventory
-from app.store.kept import Kept
-from app.store.places import Place
-from app.store.pull import Puller, Wanted
-from app.store.remove import removable
-from app.store.selection import selected
+from app.config.settings import Settings
+from app.models.catalog import Catalog
+from app.models.disk.inventory import inventory
+from app.models.disk.layout import Place
+from app.models.disk.local_model import Kept
+from app.models.disk.remove import removable
+from app.models.disk.selection import selected
+from app.models.download.plan import Puller
+from app.models.download.wanted import Wanted
+from app.models.hub.client import Hub
 from tests.support.commands import run_command
 from tests.support.fake_hub import FakeHub
 from tests.support.hub_models import model, shards

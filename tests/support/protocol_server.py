@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.connections import ConnectionLimits, Connections, LimitedProtocol
+from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol
 
 
 class World:

@@ -17,12 +17,12 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-import app.store.blocks
-from app.store.download import download
-from app.store.fetch import Address
-from app.store.places import Place
-from app.store.ranges import Identity
-from app.store.wire import Wire
+import app.models.download.buffers
+from app.models.disk.layout import Place
+from app.models.download.file import download
+from app.models.download.http import Wire
+from app.models.download.journal import Identity
+from app.models.download.ranges import Address
 
 # Of a block
 PIECES = 3
@@ -80,7 +80,7 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     place = Place(Path(order["models_dir"]), order["identity"]["repo"], order["identity"]["path"])
     place.prepare()
-    app.store.blocks.PIECE = order["block"] // PIECES
+    app.models.download.buffers.PIECE = order["block"] // PIECES
     mine_the_calls(order["kill_at"], order["torn"], order["counted"])
     with Wire() as wire:
         identity = Identity(**order["identity"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.ledger import ColdStart, Measurement
+from app.records.ledger import ColdStart, Measurement
 from app.speculation.trials import Trials
 
 # Longer than any trial here

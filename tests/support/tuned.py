@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from app.modes import parse_chain
+from app.config.speculation import parse_chain
 from app.tuning.arms import Arm, label
 from app.tuning.design import cells
 from app.tuning.result import Result, Track, arm_results

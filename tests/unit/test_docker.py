@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from app.config import Settings
+from app.config.settings import Settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCKERFILES = ("docker/Dockerfile", "docker/Dockerfile.cuda")
 SERVICES = {"cpu": "docker/Dockerfile", "cuda": "docker/Dockerfile.cuda"}
 Instruction = tuple[str, str]

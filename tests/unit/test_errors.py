@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.catalog import Catalog
-from app.config import Settings
-from app.entries import Files, LocalEntry
+from app.config.model_entry import Files, LocalEntry
+from app.config.settings import Settings
 from app.errors import FilesMissing, TandemError
+from app.models.catalog import Catalog
 
 
 def below(kind: type[TandemError]) -> list[type[TandemError]]:

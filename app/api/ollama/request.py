@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.errors import InvalidBody, ModelRequired
-from app.proxy.decoding import decoded
+from app.relay.request.json_decode import decoded
 
 # Ollama's `options` -> llama-server's fields. What belongs to loading (num_ctx, num_gpu) is the entry's to say.
 _OPTIONS = {

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.access.keys import Key, digest
-from app.access.store import KeyStore
-from app.config import Settings
+from app.auth.key_store import KeyStore
+from app.auth.keys import Key, digest
+from app.config.settings import Settings
 from app.main import Gateway
 from tests.support.asgi import Answer, ask
 

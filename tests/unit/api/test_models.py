@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from app.api.models import ModelRows, capabilities
-from app.catalog import Catalog
-from app.config import Settings
-from app.entries import AttachedEntry, LocalEntry
-from app.gguf import Header
-from app.pulling.demand import OnDemand
-from app.pulling.elsewhere import Elsewhere
-from app.pulling.pulls import Pulls
+from app.config.model_entry import AttachedEntry, LocalEntry
+from app.config.settings import Settings
+from app.models.catalog import Catalog
+from app.models.gguf.header import Header
+from app.pulls.on_demand import OnDemand
+from app.pulls.other_processes import Elsewhere
+from app.pulls.registry import Pulls
 from app.scheduler.loop import Scheduler
 from tests.support import tiny_models
 

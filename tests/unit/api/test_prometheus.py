@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.prometheus import exposition
-from app.metrics import TPOT_BUCKETS, TTFT_BUCKETS, Finished, Metrics
+from app.records.metrics import TPOT_BUCKETS, TTFT_BUCKETS, Finished, Metrics
 from app.speculation.status import Status
 from app.supervisor.states import State
 

@@ -1,17 +1,17 @@
 """What a build accepts, read off recorded help pages."""
 
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.config.model_entry import GATEWAY_FLAGS, RESERVED_FLAGS
 from app.engine.dialect import Dialect
-from app.entries import GATEWAY_FLAGS, RESERVED_FLAGS
 from app.errors import ProbeFailed
+from tests.support.paths import DATA
 
-PAGES = Path(__file__).parents[2] / "data" / "help"
+PAGES = DATA / "help"
 
 
 def page(name: str) -> Dialect:

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from app.catalog import ModelSpec
+from app.config.model_entry import LocalEntry
+from app.config.speculation import PLAIN
 from app.engine import embedded
 from app.engine.diagnose import diagnose
 from app.engine.dialect import Dialect
 from app.engine.embedded_flags import FLAGS, BadFlag, apply, help_page
 from app.engine.translate import Translation, translate
-from app.entries import LocalEntry
-from app.modes import PLAIN
+from app.models.catalog import ModelSpec
+from tests.support.paths import DATA
 
 TABLE = Dialect.from_help(help_page())
-NATIVE = Dialect.from_help((Path(__file__).parents[2] / "data/help/embedded-2026.10.txt").read_text(encoding="utf-8"))
+NATIVE = Dialect.from_help((DATA / "help/embedded-2026.10.txt").read_text(encoding="utf-8"))
 EVERYTHING = {
     "threads": -1,
     "fit": True,

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog import ModelSpec
+from app.config.model_entry import LocalEntry
+from app.config.speculation import AUTO, PLAIN, Step
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan, child_environment
 from app.engine.locate import EngineBinary
-from app.entries import LocalEntry
-from app.modes import AUTO, PLAIN, Step
+from app.models.catalog import ModelSpec
+from tests.support.paths import DATA
 
-DIALECT = Dialect.from_help((Path(__file__).parents[2] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8"))
+DIALECT = Dialect.from_help((DATA / "help" / "b11434.txt").read_text(encoding="utf-8"))
 ENGINE = EngineBinary(command=("/opt/llama-server",), files=(), origin="llama-server on PATH")
 HOME = Path("/state/empty")
 

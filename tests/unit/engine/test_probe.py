@@ -10,8 +10,9 @@ from app.engine import probe
 from app.engine.locate import EngineBinary
 from app.engine.probe import Prober
 from app.errors import ProbeFailed
+from tests.support.paths import DATA
 
-PAGE = (Path(__file__).parents[2] / "data" / "help" / "b11434.txt").read_text(encoding="utf-8")
+PAGE = (DATA / "help" / "b11434.txt").read_text(encoding="utf-8")
 
 
 class Asked:

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from app.catalog import ModelSpec
+from app.config.model_entry import LocalEntry
+from app.config.speculation import MODES, PLAIN, drafts
 from app.engine.dialect import Dialect
 from app.engine.translate import Translation, translate
-from app.entries import LocalEntry
 from app.errors import LaunchRefused
-from app.modes import MODES, PLAIN, drafts
+from app.models.catalog import ModelSpec
+from tests.support.paths import DATA
 
-PAGES = Path(__file__).parents[2] / "data" / "help"
+PAGES = DATA / "help"
 B11434 = (PAGES / "b11434.txt").read_text(encoding="utf-8")
 AUGUST_2025 = (PAGES / "2025-08.txt").read_text(encoding="utf-8")
 BETWEEN = Dialect.from_help((PAGES / "b9093.txt").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ import pytest
 from app.errors import Diagnosis, FilesMissing, QueueTimeout, ShuttingDown, StartFailed
 from app.scheduler.loop import Lease, Scheduler
 from app.scheduler.policy import PATIENCE_S
-from app.supervisor.start import Address
+from app.supervisor.readiness import Address
 from app.supervisor.states import State
 from tests.support import clock
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ledger import Measurement
+from app.records.ledger import Measurement
 from app.speculation.aggregate import LEVELS, figures_of, goodput, level_of, percentile, ratio, stats_of
 
 NOW = 1_790_000_000.0

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import GgufError
-from app.gguf import read_header
+from app.models.gguf.header import read_header
 from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 from tests.support import tiny_models
 from tests.support.headers import write_header

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ledger import ColdStart, Measurement
+from app.records.ledger import ColdStart, Measurement
 from app.speculation.trials import Trials
 from tests.support.trials import SPACING_S, history, requests
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.ledger import Tuned
-from app.modes import written
+from app.config.speculation import written
+from app.records.ledger import Tuned
 from app.speculation.tuned import recommended
 from tests.support.tuned import result, track
 

@@ -11,11 +11,11 @@ import pytest
 
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
-from app.ledger import Ledger
+from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
-from app.supervisor.start import Limits
+from app.supervisor.readiness import Limits
 from app.supervisor.states import State
 
 

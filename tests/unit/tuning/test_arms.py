@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.entries import LocalEntry
+from app.config.model_entry import LocalEntry
+from app.config.speculation import MODES
 from app.errors import ConfigError
-from app.modes import MODES
 from app.tuning.arms import candidates
 
 BUILD = frozenset({"none", *MODES})

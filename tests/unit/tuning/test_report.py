@@ -8,8 +8,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from app.entries import LocalEntry
-from app.modes import parse_chain
+from app.config.model_entry import LocalEntry
+from app.config.speculation import parse_chain
 from app.tuning.report import as_entry, show, words
 from app.tuning.result import Result
 from tests.support.tuned import result, track

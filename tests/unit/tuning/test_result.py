@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.ledger import Tuned
-from app.modes import parse_chain, written
+from app.config.speculation import parse_chain, written
+from app.records.ledger import Tuned
 from app.tuning.result import Result
 from tests.support.tuned import result, track
 

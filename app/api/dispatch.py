@@ -1,0 +1,179 @@
+"""The outermost ASGI callable: a request id, then the relay or FastAPI, then one line in the access log.
+
+Pure ASGI on purpose: `@app.middleware("http")` would turn an aborted stream into a clean end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from random import getrandbits
+from typing import Any
+
+from app import logs
+from app.api.cors import Application
+from app.api.formats.openai import OpenAISurface, no_such_route
+from app.api.formats.select import Surfaces
+from app.api.ollama.relay import Door
+from app.api.routes import HEALTH, OLLAMA, TARGETS, allowed, relayed
+from app.auth.guard import Guard
+from app.errors import TandemError
+from app.records.metrics import Finished, Metrics
+from app.relay.record import Exchange, Report
+from app.relay.relay import Relay
+from app.relay.request.body import Message, Receive
+from app.relay.request.scope import Scope
+from app.relay.response.writer import Send
+
+log = logs.get_logger("access")
+
+_GIVEN_ID = re.compile(rb"[\w.:+/=-]{1,128}\Z")
+# Asked for every few seconds by machines: of no interest to people.
+_QUIET = frozenset(("/health", "/metrics"))
+_HEALTHY = b'{"status":"ok"}'
+
+
+class Front:
+    """What uvicorn calls.
+
+    `build_api` makes the FastAPI part. It takes a quarter of a second of imports and 13 MB, and neither completions
+    nor health checks need it, so it is made at the first request for it, in a thread: streams go on meanwhile.
+    """
+
+    def __init__(
+        self,
+        build_api: Callable[[], Application],
+        relay: Relay,
+        life: Callable[[], AbstractAsyncContextManager[None]],
+        guard: Guard | None = None,
+    ) -> None:
+        self._build_api = build_api
+        self._api: Application | None = None
+        self._building = asyncio.Lock()
+        self._relay = relay
+        self._life = life
+        self._guard = guard
+        self._surfaces = Surfaces()
+        self._ollama = Door(relay)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        request_id = _request_id(scope["headers"])
+        method, path = scope["method"], scope["path"]
+        if self._guard is not None:
+            try:
+                self._guard.check(scope)
+            except TandemError as error:
+                await self._refuse(scope, send, error, request_id)
+                return
+        if relayed(method, path):
+            surface = self._surfaces.of(path)
+            if (target := TARGETS.get(path)) is not None:
+                scope = scope | {"raw_path": target}
+            await self._relay(scope, receive, send, surface=surface, request_id=request_id)
+        elif path in OLLAMA and method == "POST":
+            await self._ollama(scope, receive, send, request_id=request_id)
+        elif path == HEALTH and method in ("GET", "HEAD"):
+            await _answer(send, 200, _HEALTHY, request_id, bodiless=method == "HEAD")
+        elif takes := allowed(path):
+            await _not_allowed(scope, send, self._surfaces.of(path), takes, request_id)
+        else:
+            await self._served(scope, receive, send, request_id)
+
+    async def _refuse(self, scope: Scope, send: Send, error: TandemError, request_id: str) -> None:
+        """In the words of the surface, before a byte of the body was read."""
+        surface = self._surfaces.of(scope["path"])
+        reply = surface.error(error, request_id=request_id)
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        body = b"" if scope["method"] == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        log.info(f"{scope['method']} {scope['path']}", status=reply.status, error=str(error), request_id=request_id)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan protocol: one start-up, one shutdown."""
+        await receive()
+        async with self._life():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _application(self) -> Application:
+        async with self._building:
+            if self._api is None:
+                self._api = await asyncio.to_thread(self._build_api)
+            return self._api
+
+    async def _served(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        began, status = time.perf_counter(), 500
+        ids = [(name, request_id.encode("latin-1")) for name in self._surfaces.of(scope["path"]).id_names]
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *ids]
+            await send(message)
+
+        try:
+            application = await self._application()
+            await application(scope, receive, send_with_id)
+        finally:
+            write = log.debug if scope["path"] in _QUIET else log.info
+            ms = round((time.perf_counter() - began) * 1000, 1)
+            write(f"{scope['method']} {scope['path']}", status=status, ms=ms, request_id=request_id)
+
+
+async def _not_allowed(scope: Scope, send: Send, surface: OpenAISurface, takes: str, request_id: str) -> None:
+    error, message = no_such_route(scope["method"], scope["path"], 405, {"Allow": takes})
+    allow = (b"allow", takes.encode())
+    more = [(name, request_id.encode("latin-1")) for name in surface.id_names if name != b"x-request-id"]
+    body = surface.body(message, error)
+    await _answer(send, 405, body, request_id, allow, *more, bodiless=scope["method"] == "HEAD")
+    log.info(f"{scope['method']} {scope['path']}", status=405, request_id=request_id)
+
+
+async def _answer(
+    send: Send, status: int, body: bytes, request_id: str, *more: tuple[bytes, bytes], bodiless: bool
+) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode("latin-1")),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if bodiless else body, "more_body": False})
+
+
+def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
+        if name == b"x-request-id" and _GIVEN_ID.match(value):
+            return value.decode("latin-1")
+    return f"{getrandbits(128):032x}"  # a name, no secret: uuid4 asks the kernel every time
+
+
+def reporter(metrics: Metrics, record: Callable[[Finished], None]) -> Report:
+    """What the relay calls at the end of every exchange: one line in the log, one count in the metrics, one record."""
+
+    def report(exchange: Exchange) -> None:
+        finished = exchange.finished()
+        metrics.finished(finished)
+        record(finished)
+        fields: dict[str, Any] = {"status": finished.status, "alias": finished.alias, "request_id": exchange.request_id}
+        fields["ms"] = round(finished.duration * 1000, 1)
+        if finished.ttft is not None:
+            fields["ttft_ms"] = round(finished.ttft * 1000, 1)
+        for name in ("prompt_tokens", "completion_tokens", "drafted", "accepted"):
+            if (value := getattr(finished, name)) is not None:
+                fields[name] = value
+        if exchange.failure is not None:
+            fields["error"] = str(exchange.failure)
+        write = log.warning if finished.status >= 500 else log.info
+        write(exchange.line, **fields)
+
+    return report

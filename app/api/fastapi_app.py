@@ -1,0 +1,114 @@
+"""What FastAPI serves: models, health, metrics, and the OpenAPI page, which also names what is relayed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from app.api.formats.openai import no_such_route
+from app.api.formats.select import Surfaces
+from app.api.formats.status_codes import HttpError, http_error, text
+from app.api.models import ModelRows
+from app.api.routes import GETS, HEALTH, OLLAMA, POSTS
+from app.auth.guard import may_use
+from app.errors import InvalidBody, TandemError
+from app.records.metrics import Metrics
+from app.relay.request.body import ClientGone
+from app.scheduler.loop import Scheduler
+
+
+def create_api(
+    *, rows: ModelRows, scheduler: Scheduler, metrics: Metrics, version: str, more: tuple[APIRouter, ...]
+) -> FastAPI:
+    """The FastAPI part of the gateway; relayed paths are dispatched before it."""
+    api = FastAPI(title="llama-tandem", version=version, openapi_url="/openapi.json")
+
+    @api.head("/", include_in_schema=False)
+    @api.get("/", summary="What this is")
+    async def root() -> dict[str, str]:
+        return {"name": "llama-tandem", "version": version, "api": "/v1", "docs": "/docs"}
+
+    @api.get("/metrics", summary="Prometheus metrics")
+    async def prometheus() -> Response:
+        from app.api.prometheus import exposition  # 67 ms of imports, for those who scrape
+
+        return Response(exposition(metrics, scheduler), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @api.get("/models", include_in_schema=False)
+    @api.get("/v1/models", summary="The models that can be asked for; never loads one")
+    async def models(request: Request, variants: bool = False) -> dict[str, Any]:
+        return {"object": "list", "data": rows.all(variants=variants, may=may_use(request.scope))}
+
+    @api.get("/models/{alias:path}", include_in_schema=False)
+    @api.get("/v1/models/{alias:path}", summary="One model, by any of its names")
+    async def model(request: Request, alias: str) -> dict[str, Any]:
+        return rows.one(alias, may_use(request.scope))
+
+    for routes in more:
+        api.include_router(routes)
+    _errors_in_shape(api)
+    _describe_what_comes_before(api, version)
+    return api
+
+
+def _errors_in_shape(api: FastAPI) -> None:
+    """That of the path's clients."""
+    surfaces = Surfaces()
+
+    def answer(request: Request, message: str, known: HttpError, headers: Any = None) -> Response:
+        body = surfaces.of(request.url.path).body(message, known)
+        return Response(body, known.status, dict(headers or {}), media_type="application/json")
+
+    @api.exception_handler(TandemError)
+    @api.exception_handler(Exception)  # Starlette raises it again after the answer, so that it is logged
+    async def failed(request: Request, error: Exception) -> Response:
+        return answer(request, text(error), http_error(error))
+
+    @api.exception_handler(ClientGone)
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody is left to read it
+
+    @api.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's, for a body that is not even text
+            return await failed(request, InvalidBody(f"{error.detail}."))
+        known, message = no_such_route(request.method, request.url.path, error.status_code, error.headers)
+        return answer(request, message, known, error.headers)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        if first["loc"] == ("body",) or first["type"] == "json_invalid":
+            said = "json" in request.headers.get("content-type", "")
+            how = "" if said else ", and Content-Type must say application/json"
+            return await failed(request, InvalidBody(f"The body must be a JSON object{how}."))
+        param = str(first["loc"][-1])
+        known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)
+        return answer(request, f"'{param}': {first['msg'].replace('Input should be', 'must be')}.", known)
+
+
+def _describe_what_comes_before(api: FastAPI, version: str) -> None:
+    """What is answered before FastAPI has no endpoint here: its lines in the OpenAPI page are written by hand."""
+
+    def schema() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            page = get_openapi(title=api.title, version=version, routes=api.routes)
+            answer = {"responses": {"200": {"description": "llama-server's answer, byte for byte"}}}
+            body = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+            for path in sorted(POSTS):
+                page["paths"][path] = {"post": {"summary": "Relayed by `model`", "requestBody": body, **answer}}
+            for path in OLLAMA:
+                page["paths"][path] = {"post": {"summary": "Ollama's, by `model`", "requestBody": body, **answer}}
+            for path in sorted(GETS):
+                query = {"name": "model", "in": "query", "schema": {"type": "string"}}
+                page["paths"][path] = {"get": {"summary": "Relayed by `?model=`", "parameters": [query], **answer}}
+            healthy = {"responses": {"200": {"description": "The gateway is up"}}}
+            page["paths"][HEALTH] = {"get": {"summary": "The gateway is up", **healthy}}
+            api.openapi_schema = page
+        return api.openapi_schema
+
+    api.openapi = schema  # type: ignore[method-assign]

@@ -1,0 +1,68 @@
+"""Errors in Anthropic's shape: `{"type": "error", "error": {type, message}}`, a `request-id`, `event: error`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from app.api.formats.openai import OpenAISurface
+from app.api.formats.status_codes import HttpError
+from app.api.formats.upstream_errors import Refusal
+from app.relay.api_format import Reply
+
+# Anthropic's own status for what others answer 503 to.
+OVERLOADED = 529
+_BY_STATUS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    OVERLOADED: "overloaded_error",
+}
+_KINDS = frozenset((*_BY_STATUS.values(), "api_error", "billing_error", "timeout_error"))
+
+
+def kind_of(status: int) -> str:
+    """Anthropic's `type` for a status."""
+    return _BY_STATUS.get(status, "invalid_request_error" if status < 500 else "api_error")
+
+
+class AnthropicSurface(OpenAISurface):
+    """The dialect of Anthropic's clients; llama-server answers them with errors in its own."""
+
+    id_names = (b"x-request-id", b"request-id")
+
+    def error(self, error: Exception, *, request_id: str) -> Reply:
+        reply = super().error(error, request_id=request_id)
+        passing = any(name == b"retry-after" for name, _ in reply.headers)
+        return replace(reply, status=OVERLOADED) if reply.status == 503 and passing else reply
+
+    def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
+        status, body = super().upstream_error(status, body)
+        return (OVERLOADED if status == 503 else status), body
+
+    def body(self, message: str, error: HttpError, **more: Any) -> bytes:
+        # A 503 that waiting will not help is no overload.
+        broken = error.status == 503 and error.retry_after is None
+        return _body("api_error" if broken else kind_of(error.status), message, more)
+
+    def refused(self, found: Refusal, body: bytes) -> bytes:
+        message = found.message
+        if overflow := found.overflow:
+            # The words of Anthropic's own API: its clients shorten the conversation when they read them.
+            message = f"prompt is too long: {overflow[0]} tokens > {overflow[1]} maximum"
+        kind = found.kind if found.kind in _KINDS and found.status < 500 else kind_of(found.status)
+        return _body(kind, message, found.more)
+
+    def event(self, body: bytes) -> bytes:
+        return b"event: error\ndata: " + body + b"\n\n"
+
+
+def _body(kind: str, message: str, more: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message} | more})

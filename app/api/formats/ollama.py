@@ -1,0 +1,21 @@
+"""Errors in Ollama's shape: `{"error": "words"}`; within a stream the same on a line of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.api.formats.openai import OpenAISurface
+from app.api.formats.status_codes import HttpError
+from app.api.formats.upstream_errors import Refusal
+
+
+class OllamaSurface(OpenAISurface):
+    """Its events are server-sent ones still: `Pieces` makes lines of them, as of the engine's own."""
+
+    def body(self, message: str, error: HttpError, **more: Any) -> bytes:
+        return msgspec.json.encode({"error": message} | more)
+
+    def refused(self, found: Refusal, body: bytes) -> bytes:
+        return msgspec.json.encode({"error": found.message} | found.more)

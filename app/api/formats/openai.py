@@ -1,0 +1,110 @@
+"""Errors in OpenAI's shape: `{"error": {message, type, param, code}}`, `code` a string, `param` always there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.api.formats.status_codes import HttpError, http_error, text
+from app.api.formats.upstream_errors import Refusal, read
+from app.errors import Downloading, RateLimited, StartFailed, UpstreamError
+from app.relay.api_format import Reply
+from app.relay.headers import Headers
+
+JSON = b"application/json"
+
+
+def error_body(message: str, error: HttpError, **more: Any) -> bytes:
+    """More than OpenAI's four fields goes beside them, where SDKs keep it."""
+    fields = {"message": message, "type": error.kind, "param": error.param, "code": error.code}
+    return msgspec.json.encode({"error": fields | more})
+
+
+def error_headers(error: HttpError, request_id: str, length: int, names: tuple[bytes, ...] = ()) -> Headers:
+    """Of a whole error; `names` are those of the request id's headers, `x-request-id` where none is given."""
+    given = request_id.encode("latin-1")
+    headers = [
+        (b"content-type", JSON),
+        (b"content-length", str(length).encode()),
+        *((name, given) for name in names or (b"x-request-id",)),
+    ]
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    elif error.status == 503 or error.lasting:
+        # OpenAI's SDKs retry every 500 and above; this one would end the same way.
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+def no_such_route(method: str, path: str, status: int, headers: Any = None) -> tuple[HttpError, str]:
+    """A 404 or 405, and what it says in words."""
+    if status == 405:
+        allowed = (headers or {}).get("Allow") or (headers or {}).get("allow", "")
+        message, code = f"{path} does not take {method}; it takes {allowed}.", "method_not_allowed"
+    else:
+        message, code = f"There is nothing at {method} {path}.", "not_found"
+    return HttpError(status, "invalid_request_error", code), message
+
+
+def more_of(error: Exception) -> dict[str, Any]:
+    """What a failed engine, a limit that was hit or a download that runs tells beside its message."""
+    if isinstance(error, RateLimited):
+        return {"limit": error.limit}
+    if isinstance(error, Downloading):
+        return {"state": "downloading", **error.progress}
+    diagnosis = error.diagnosis if isinstance(error, StartFailed | UpstreamError) else None
+    if diagnosis is None:
+        return {}
+    return {"cause": diagnosis.code, "advice": diagnosis.advice, "log": list(diagnosis.log_tail)}
+
+
+class OpenAISurface:
+    """The dialect of OpenAI's clients, and of llama-server's own endpoints, whose error shape is close to it."""
+
+    id_names: tuple[bytes, ...] = (b"x-request-id",)
+
+    def error(self, error: Exception, *, request_id: str) -> Reply:
+        known = http_error(error)
+        body = self.body(text(error), known, **more_of(error))
+        return Reply(known.status, body, error_headers(known, request_id, len(body), self.id_names))
+
+    def error_event(self, error: Exception) -> bytes:
+        return self.event(self.body(text(error), http_error(error), **more_of(error)))
+
+    def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
+        """llama-server's own words, its numeric `code` turned into a string."""
+        found = read(status, body)
+        return found.status, self.refused(found, body)
+
+    def upstream_error_event(self, status: int, body: bytes) -> bytes:
+        return self.event(self.refused(read(status, body), b""))
+
+    def comment(self, text: str) -> bytes:
+        return b": " + text.encode() + b"\n\n"
+
+    def body(self, message: str, error: HttpError, **more: Any) -> bytes:
+        """An error of ours."""
+        return error_body(message, error, **more)
+
+    def refused(self, found: Refusal, body: bytes) -> bytes:
+        """The upstream's; `body` is what it sent, none where it cannot pass as it is."""
+        if found.well_formed and body:
+            return body
+        fields = {"message": found.message, "type": found.kind, "param": found.param, "code": found.code}
+        return msgspec.json.encode({"error": fields | found.more})
+
+    def event(self, body: bytes) -> bytes:
+        """One server-sent event around it."""
+        return b"data: " + body + b"\n\n"
+
+
+class ResponsesSurface(OpenAISurface):
+    """`/v1/responses`: events have names and every `data` a `type`; the nested error is what SDKs look for."""
+
+    def event(self, body: bytes) -> bytes:
+        error = msgspec.json.decode(body)["error"]
+        flat = {"type": "error", "code": error["code"], "message": error["message"], "param": error["param"]}
+        return b"event: error\ndata: " + msgspec.json.encode(flat | {"error": error}) + b"\n\n"

@@ -1,0 +1,86 @@
+"""What Ollama's clients ask about models: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from app.api.models import TEMPLATE, ModelRows
+from app.api.ollama.request import model_of
+from app.auth.guard import may_use
+from app.models.catalog import Catalog
+from app.relay.request.body import read_body
+from app.relay.request.scope import declared_length
+from app.scheduler.loop import Scheduler
+from app.supervisor.states import State
+
+# The release of Ollama whose API this is: clients refuse to speak to older ones.
+SPOKEN = "0.12.0"
+# Ollama's own for "never": nothing here is unloaded by a clock.
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, max_body: int) -> APIRouter:
+    """The part of Ollama's API that loads nothing; `max_body` is in bytes."""
+    routes = APIRouter(prefix="/api")
+
+    @routes.head("/hello", include_in_schema=False)
+    @routes.get("/version", summary="The release of Ollama whose API this is")
+    async def version() -> dict[str, str]:
+        return {"version": SPOKEN}
+
+    @routes.head("/tags", include_in_schema=False)
+    @routes.get("/tags", summary="The models, as Ollama lists them")
+    async def tags(request: Request) -> dict[str, Any]:
+        return {"models": [_listed(rows, name) for name in catalog.shown(may_use(request.scope))]}
+
+    @routes.get("/ps", summary="The models whose engines are up, as Ollama lists them")
+    async def running(request: Request) -> dict[str, Any]:
+        shown = catalog.shown(may_use(request.scope))
+        places = scheduler.places.items()
+        up = [a for a, place in places if place.engine.state is State.READY and catalog.base(a) in shown]
+        return {"models": [_listed(rows, alias) | {"expires_at": _NEVER} for alias in up]}
+
+    @routes.post("/show", summary="One model, as Ollama shows it")
+    async def show(request: Request) -> dict[str, Any]:
+        body = await read_body(request.receive, declared_length(request.scope["headers"]), max_body)
+        name = model_of(body)
+        row, header = rows.one(name, may_use(request.scope)), rows.header(name)
+        kind = header.architecture if header else ""
+        info: dict[str, Any] = {"general.architecture": kind} if kind else {}
+        if kind and (context := row.get("context_length")):
+            info[f"{kind}.context_length"] = context
+        return {
+            "modelfile": "",
+            "parameters": "",
+            "template": (header.text(TEMPLATE) if header else None) or "",
+            "details": _details(rows, name),
+            "model_info": info,
+            "capabilities": row["capabilities"] or ["completion"],
+            "modified_at": _time(row),
+        }
+
+    return routes
+
+
+def _listed(rows: ModelRows, name: str) -> dict[str, Any]:
+    row = rows.one(name)
+    size = (row.get("meta") or {}).get("size") or 0
+    # Ollama's is a hash of the weights; nobody wants to wait for one of 200 GB.
+    digest = hashlib.sha256(f"{row['id']}:{size}:{row['created']}".encode()).hexdigest()
+    listed = {"name": row["id"], "model": row["id"], "modified_at": _time(row), "size": size, "digest": digest}
+    return listed | {"details": _details(rows, name)}
+
+
+def _details(rows: ModelRows, name: str) -> dict[str, Any]:
+    header = rows.header(name)
+    family = header.architecture if header else ""
+    details = {"parent_model": "", "format": "gguf" if header else "", "family": family}
+    return details | {"families": [family] if family else [], "parameter_size": "", "quantization_level": ""}
+
+
+def _time(row: dict[str, Any]) -> str:
+    return datetime.fromtimestamp(row["created"], UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,138 @@
+"""`/api/chat` and its like: the relay between a translated request and a translated answer.
+
+The relay does what it always does (lease, the client's leaving, metrics, honest ends); it sees a request to
+llama-server, and its own words come in Ollama's shape.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from app.api.formats.ollama import OllamaSurface
+from app.api.formats.status_codes import http_error
+from app.api.ollama.request import Asked, translate
+from app.api.ollama.response import Pieces, loaded, whole
+from app.errors import UpstreamDied
+from app.relay.headers import Headers
+from app.relay.relay import Relay
+from app.relay.request.body import Message, Receive, read_body
+from app.relay.request.scope import Scope
+from app.relay.response.writer import Send, StreamAborted
+
+_LINES = b"application/x-ndjson"
+_OF_BODY = (b"content-type", b"content-length", b"x-accel-buffering")
+_BROKEN = UpstreamDied("The engine's answer ended before its end.")
+
+
+class Door:
+    """An ASGI callable for Ollama's completions."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self.surface = OllamaSurface()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
+        headers = [(n, v) for n, v in scope["headers"] if n != b"content-type"]
+        scope = scope | {"headers": [*headers, (b"content-type", b"application/json")], "query_string": b""}
+        visit = _Visit(scope, receive, send, self.surface, request_id)
+        visit.limit = self._relay.max_body
+        try:
+            await self._relay(scope, visit.receive, visit.send, surface=self.surface, request_id=request_id)
+        except StreamAborted as error:
+            if not visit.holds_back:
+                raise
+            await visit.refuse(UpstreamDied(str(error)))
+
+
+class _Visit:
+    """One request: what the relay receives and sends, and what the client sent and is sent."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, surface: OllamaSurface, request_id: str) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._surface = surface
+        self._request_id = request_id
+        self._began = time.perf_counter()
+        self.limit = 0
+        # The request, once it is read
+        self._asked: Asked | None = None
+        # The answer: translated as it comes, or kept to its end
+        self._pieces: Pieces | None = None
+        self._start: Message | None = None
+        self._kept: list[bytes] = []
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the client has been told nothing yet of an answer that has begun."""
+        return self._start is not None
+
+    async def receive(self) -> Message:
+        """First the translated body, then whatever comes."""
+        if self._asked is not None:
+            return await self._receive()
+        body = await read_body(self._receive, None, self.limit)
+        self._asked = asked = translate(self._scope["path"], body)
+        # The relay looks at the path after the body.
+        self._scope["path"], self._scope["raw_path"] = asked.target, asked.target.encode()
+        return {"type": "http.request", "body": msgspec.json.encode(asked.body), "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif self._pieces is not None:
+            await self._stream(message)
+        elif self._start is not None:
+            self._kept.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._whole()
+        else:
+            await self._send(message)
+
+    async def _begin(self, message: Message) -> None:
+        asked = self._asked
+        if asked is None or message["status"] >= 400:
+            await self._send(message)
+        elif asked.stream and not asked.loading:
+            self._pieces = Pieces(asked, self._began)
+            await self._send({**message, "headers": _with(message["headers"], (b"content-type", _LINES))})
+        else:
+            self._start = message
+
+    async def _stream(self, message: Message) -> None:
+        assert self._pieces is not None
+        lines, more = self._pieces.feed(message.get("body", b"")), message.get("more_body", False)
+        if lines or not more:
+            last = b"" if more else self._pieces.finish()
+            if last is None:
+                error = self._surface.body(str(_BROKEN), http_error(_BROKEN)) + b"\n"
+                await self._send({"type": "http.response.body", "body": lines + error, "more_body": True})
+                raise StreamAborted(str(_BROKEN))
+            await self._send({"type": "http.response.body", "body": lines + last, "more_body": more})
+
+    async def _whole(self) -> None:
+        assert self._start is not None and self._asked is not None
+        try:
+            body = loaded(self._asked) if self._asked.loading else whole(self._asked, b"".join(self._kept), self._began)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            await self.refuse(UpstreamDied("The engine's answer cannot be read."))
+            return
+        kind = _LINES if self._asked.stream else b"application/json"
+        length = (b"content-length", str(len(body)).encode())
+        start, self._start = self._start, None
+        await self._send({**start, "headers": _with(start["headers"], (b"content-type", kind), length)})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def refuse(self, error: Exception) -> None:
+        """The whole answer is an error after all."""
+        self._start = None
+        reply = self._surface.error(error, request_id=self._request_id)
+        await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await self._send({"type": "http.response.body", "body": reply.body, "more_body": False})
+
+
+def _with(headers: Headers, *more: tuple[bytes, bytes]) -> list[Any]:
+    return [*((name, value) for name, value in headers if name not in _OF_BODY), *more]

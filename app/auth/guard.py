@@ -1,0 +1,91 @@
+"""Who may come in: one check of a request's headers before anything else is done for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.auth.hosts import Hosts
+from app.auth.key_cache import Keyring
+from app.auth.keys import Key
+from app.errors import Forbidden, NotHere, Unauthorized
+
+Headers = list[tuple[bytes, bytes]]
+# Where in an ASGI scope the key of a request stands; nothing there means that nobody asks for one.
+KEY = "tandem.key"
+# What probes ask before anybody has told them a key, and what tells nothing.
+_FOR_ALL = frozenset((("GET", "/health"), ("HEAD", "/health"), ("HEAD", "/"), ("HEAD", "/api/hello")))
+# These show every model's name.
+_FOR_UNRESTRICTED = frozenset(("/metrics",))
+
+
+class Guard:
+    """Raises what the caller is to be told.
+
+    `hosts` are the names to be called by, None to take any: a gateway that is open to a network is protected by its
+    keys. On `admin_port`, which is on loopback always, they are checked at any rate; 0 is for no such port.
+    """
+
+    def __init__(self, keys: Keyring, *, hosts: Hosts | None = None, admin_port: int = 0) -> None:
+        self._keys = keys
+        self._hosts = hosts
+        self._admin_port = admin_port
+        self._admin_hosts = hosts or Hosts()
+
+    def check(self, scope: dict[str, Any]) -> None:
+        """Leaves the request's key in the scope; raises Misdirected, Unauthorized, Forbidden or NotHere."""
+        path: str = scope["path"]
+        private = self._admin_port != 0 and scope["server"][1] == self._admin_port
+        hosts = self._admin_hosts if private else self._hosts
+        if hosts is not None:
+            hosts.check(scope["headers"])
+        if path.startswith("/admin") and (path == "/admin" or path[6] == "/"):
+            self._administrates(scope, private)
+        elif self._keys.required:
+            self._identify(scope)
+
+    def _administrates(self, scope: dict[str, Any], private: bool) -> None:
+        if self._admin_port and not private:
+            raise NotHere(f"There is nothing at {scope['method']} {scope['path']}.")
+        key = self._key(
+            scope["headers"],
+            "The admin API needs an admin key: `llama-tandem keys create --admin`, or that of state_dir/admin.key.",
+        )
+        if not key.admin:
+            raise Forbidden(f"The key '{key.name}' is not an admin key.")
+
+    def _identify(self, scope: dict[str, Any]) -> None:
+        if (scope["method"], scope["path"]) in _FOR_ALL:
+            return
+        needed = "An API key is needed: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
+        key = scope[KEY] = self._key(scope["headers"], needed)
+        if scope["path"] in _FOR_UNRESTRICTED and not (key.admin or key.unrestricted):
+            raise Forbidden(f"{scope['path']} shows every model; the key '{key.name}' may use only some.")
+
+    def _key(self, headers: Headers, needed: str) -> Key:
+        secrets = presented(headers)
+        for secret in secrets:
+            if (key := self._keys.find(secret)) is not None:
+                return key
+        if secrets:
+            raise Unauthorized("This API key is not known here: it is wrong, revoked or expired.")
+        raise Unauthorized(needed)
+
+
+def presented(headers: Headers) -> list[bytes]:
+    """What a client sends as its key. Some send one in each place, and only one of them is ours."""
+    found = []
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, secret = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer" and secret.strip():
+                found.append(secret.strip())
+        elif name == b"x-api-key" and value.strip():
+            found.append(value.strip())
+    return found
+
+
+def may_use(scope: Mapping[str, Any]) -> Callable[[str], bool] | None:
+    """Which names of models this request may know of: a function, or None for all of them."""
+    key = scope.get(KEY)
+    return None if key is None or key.unrestricted else key.may

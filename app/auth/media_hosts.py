@@ -1,0 +1,45 @@
+"""Which other machines may be asked for the media that a request names (`allow_remote_media`). Pure."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from app.auth.hosts import host_name
+
+_HOST = re.compile(r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*)\Z")
+# Where networks without IPv4 put it (RFC 6052).
+_NAT64 = ip_network("64:ff9b::/96")
+
+
+def hosts_of(text: str) -> tuple[str, ...]:
+    """The hosts of the setting: names, `*.example.com` for all below one, `*` for all; raises ValueError in words."""
+    found = tuple(part.lower().removesuffix(".") for part in (part.strip() for part in text.split(",")) if part)
+    for host in found:
+        if not _HOST.match(host):
+            raise ValueError(f"{host!r} is no host's name; write it alone, such as upload.example.com or *.example.com")
+    return found
+
+
+def is_listed(host: str, hosts: tuple[str, ...]) -> bool:
+    """Whether a host's name, as it stands in a URL, is one of the setting's."""
+    name = host_name(host)
+    return any(fnmatchcase(name, pattern) for pattern in hosts)
+
+
+def is_public(address: str) -> bool:
+    """Whether it is a machine on the internet: not this one, nor one of a network that only this one may be in."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, IPv6Address):
+        inner = found.ipv4_mapped
+        if found in _NAT64:
+            inner = IPv4Address(found.packed[-4:])
+        if inner is not None:
+            return is_public(str(inner))
+        if found.is_site_local or found.sixtofour is not None or found.teredo is not None:
+            return False
+    return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)

@@ -1,0 +1,110 @@
+"""How much a key may ask for: requests and tokens a minute, requests at once. Pure; the clock is given."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from app.auth.keys import Key
+from app.errors import RateLimited
+
+WINDOW_S = 60
+# When one of a key's own requests ends nobody knows.
+_WHEN_BUSY_S = 1
+
+
+class Window:
+    """The sum of what happened within the last minute, to the second: at most 61 numbers, whatever the traffic."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._seconds: deque[tuple[int, int]] = deque()
+
+    def add(self, now: float, amount: int) -> None:
+        second = math.floor(now)
+        if self._seconds and self._seconds[-1][0] >= second:
+            second, before = self._seconds.pop()
+            self._seconds.append((second, before + amount))
+        else:
+            self._seconds.append((second, amount))
+        self.total += amount
+
+    def forget(self, now: float) -> None:
+        """Drops what is older than a minute."""
+        while self._seconds and self._seconds[0][0] + WINDOW_S <= math.floor(now):
+            self.total -= self._seconds.popleft()[1]
+
+    def room_in(self, now: float, limit: int) -> int:
+        """Whole seconds until less than `limit` has happened in a minute; 0 where that is so now."""
+        self.forget(now)
+        left = self.total
+        if left < limit:
+            return 0
+        for second, amount in self._seconds:
+            left -= amount
+            if left < limit:
+                return max(1, math.ceil(second + WINDOW_S - now))
+        return WINDOW_S
+
+
+class Meter:
+    """One key's traffic. Tokens are known when an answer ends: the request that goes over is the last for a while."""
+
+    def __init__(self) -> None:
+        self._requests = Window()
+        self._tokens = Window()
+        self.in_flight = 0
+
+    def enter(self, key: Key, now: float) -> None:
+        """Counts a request in; raises RateLimited, and then counts nothing."""
+        if key.concurrency is not None and self.in_flight >= key.concurrency:
+            raise RateLimited(key.name, "concurrency", _count(key.concurrency, "request") + " at once", _WHEN_BUSY_S)
+        if key.rpm is not None and (wait := self._requests.room_in(now, key.rpm)):
+            raise RateLimited(key.name, "rpm", _count(key.rpm, "request") + " a minute", wait)
+        if key.tpm is not None and (wait := self._tokens.room_in(now, key.tpm)):
+            raise RateLimited(key.name, "tpm", _count(key.tpm, "token") + " a minute", wait)
+        self.in_flight += 1
+        if key.rpm is not None:
+            self._requests.add(now, 1)
+
+    def leave(self, key: Key, now: float, tokens: int) -> None:
+        """Counts it out, with the tokens that went in and out."""
+        self.in_flight -= 1
+        if key.tpm is not None and tokens:
+            self._tokens.forget(now)
+            self._tokens.add(now, tokens)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+class Visit:
+    """One request of a key that has limits; `leave` may be called once."""
+
+    __slots__ = ("_clock", "_key", "_meter")
+
+    def __init__(self, key: Key, meter: Meter, clock: Callable[[], float]) -> None:
+        meter.enter(key, clock())
+        self._key, self._meter, self._clock = key, meter, clock
+
+    def leave(self, tokens: int) -> None:
+        self._meter.leave(self._key, self._clock(), tokens)
+
+
+class Limits:
+    """Every key's meter, by name: a change of the database's other rows forgets nothing."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._meters: dict[str, Meter] = {}
+
+    def visit(self, key: Key | None) -> Visit | None:
+        """None for who has no limits; raises RateLimited."""
+        if key is None or (key.rpm is None and key.tpm is None and key.concurrency is None):
+            return None
+        meter = self._meters.get(key.name)
+        if meter is None:
+            meter = self._meters[key.name] = Meter()
+        return Visit(key, meter, self._clock)

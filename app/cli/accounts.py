@@ -1,0 +1,115 @@
+"""What `keys` and `usage` do and tell: in the ledger's database, where a running gateway sees it within a second."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from app.auth.key_store import KeyStore
+from app.auth.keys import EVERYTHING, Key, check_name, digest, lifetime, new_secret, patterns
+from app.config.settings import Settings
+from app.errors import ConfigError
+from app.models.catalog import Catalog
+from app.records.usage import COLUMNS, UsageStore
+from app.terminal import console, table
+
+_NO_KEYS = "There are no keys. llama-tandem keys create --name NAME makes one; from then on every client needs one."
+
+
+def create(
+    settings: Settings,
+    name: str,
+    *,
+    models: str | None = None,
+    rpm: int | None = None,
+    tpm: int | None = None,
+    concurrency: int | None = None,
+    expires: str = "never",
+    admin: bool = False,
+) -> tuple[str, list[str]]:
+    """The secret, which is kept nowhere, and what is to be said beside it; raises ConfigError."""
+    now, secret = time.time(), new_secret()
+    seconds = lifetime(expires)
+    key = Key(
+        name=check_name(name),
+        digest=digest(secret),
+        models=EVERYTHING if models is None else patterns(models),
+        admin=admin,
+        rpm=rpm,
+        tpm=tpm,
+        concurrency=concurrency,
+        created=now,
+        expires=None if seconds is None else now + seconds,
+    )
+    store = KeyStore(settings.state_dir)
+    first = not store.all()
+    store.add(key)
+    notes = [f"This is the key of {name}; it is shown this once and kept as a hash only."]
+    if first and not settings.api_keys.get_secret_value():
+        notes.append("It is the first one: from now on every client needs a key.")
+    if not Catalog(settings).shown(key.may):
+        notes.append(f"No model that is configured now is named like {', '.join(key.models)}.")
+    return secret, notes
+
+
+def revoke(settings: Settings, name: str) -> None:
+    """Raises ConfigError."""
+    KeyStore(settings.state_dir).revoke(name, time.time())
+
+
+def show_keys(settings: Settings) -> None:
+    """Prints a table of those that are not revoked."""
+    keys = [key for key in KeyStore(settings.state_dir).all() if key.revoked is None]
+    console().print(_table(keys, time.time()) if keys else _NO_KEYS, soft_wrap=not keys)
+
+
+def _table(keys: Sequence[Key], now: float) -> Table:
+    columns = ("name", "models", "admin", "rpm", "tpm", "concurrency", "created", "expires")
+    shown = table(*columns, left=columns)
+    for key in keys:
+        limits = ("-" if limit is None else str(limit) for limit in (key.rpm, key.tpm, key.concurrency))
+        end = "never" if key.expires is None else _day(key.expires) + ("" if key.valid(now) else " (over)")
+        shown.add_row(key.name, ", ".join(key.models), "yes" if key.admin else "", *limits, _day(key.created), end)
+    return shown
+
+
+def used(settings: Settings, by: str) -> list[dict[str, Any]]:
+    """Rows of sums, `by` some of key, alias and day, comma-separated; raises ConfigError."""
+    columns = [part.strip() for part in by.split(",")]
+    if len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):
+        raise ConfigError([f"--by: {by!r} must be one or more of {', '.join(COLUMNS)}, such as key,day"])
+    try:
+        return UsageStore(settings.state_dir).read(columns)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError([f"{settings.state_dir}: the figures there cannot be read: {error}"]) from None
+
+
+def show_usage(rows: Sequence[dict[str, Any]]) -> None:
+    """Prints a table; `-` is a request that needed no key."""
+    if not rows:
+        print("Nothing has been used yet.")
+        return
+    shown = table(*(column.replace("_", " ") for column in rows[0]), left=COLUMNS)
+    for row in rows:
+        shown.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) or "-" for value in row.values()))
+    console().print(shown)
+
+
+def usage_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """With a line of names, unless there is nothing at all."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(at))

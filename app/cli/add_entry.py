@@ -1,0 +1,79 @@
+"""The entry for what was pulled: to paste, or put into tandem.yaml with its comments kept."""
+
+from __future__ import annotations
+
+import glob
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.config.model_entry import LocalEntry
+from app.config.types import check_name
+from app.errors import StoreError
+from app.models.download.wanted import Wanted
+
+
+def include_of(wanted: Wanted, paths: list[str]) -> str:
+    """A pattern for just these files, as entries have it."""
+    if wanted.include is not None:
+        return wanted.include
+    first = glob.escape(paths[0])
+    return first if len(paths) == 1 else f"{first.rpartition('-00001-of-')[0]}-*"
+
+
+def entry_text(alias: str, wanted: Wanted, include: str) -> str:
+    """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
+    name, pattern = (json.dumps(text, ensure_ascii=False) for text in (alias, include))
+    return f"  {name}:\n    target: {{repo: {wanted.repo}, include: {pattern}}}"
+
+
+def add_entry(file: Path, alias: str, wanted: Wanted, include: str) -> None:
+    """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
+    text = with_entry(file, alias, wanted, include)
+    try:
+        beside = file.with_name(f".{file.name}-{os.getpid()}")
+        beside.write_text(text, encoding="utf-8")
+        if file.exists():
+            beside.chmod(file.stat().st_mode)
+        beside.replace(file.resolve())
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
+
+
+def with_entry(file: Path, alias: str, wanted: Wanted, include: str) -> str:
+    """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
+    # A library that keeps comments, quotes and order; ours reads only
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    target = {"repo": wanted.repo, "include": include}
+    try:
+        check_name(alias)
+        LocalEntry.model_validate({"target": target})
+    except (ValueError, ValidationError) as error:
+        raise StoreError(f"--add {alias}: {error}") from None
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    try:
+        read: Any = yaml.load(file.read_text(encoding="utf-8")) if file.exists() else None
+        data = {} if read is None else read
+        models = data.setdefault("models", {})
+        if models is None:
+            models = data["models"] = {}
+        if not isinstance(models, dict):
+            raise StoreError(f"{file}: models is no mapping; nothing is added.")
+        if alias in models:
+            raise StoreError(f"{file}: '{alias}' is there already; nothing is changed.")
+        models[alias] = {"target": target}
+        text = io.StringIO()
+        yaml.dump(data, text)
+    except YAMLError as error:
+        raise StoreError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be read: {error.strerror}.") from None
+    return text.getvalue()

@@ -1,0 +1,217 @@
+"""What `plan` and `check` tell, without starting an engine and without a device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.config.model_entry import AttachedEntry, LocalEntry
+from app.config.settings import Settings, load_settings
+from app.config.speculation import AUTO, NONE, named
+from app.engine.architectures import doubt
+from app.engine.devices import absent, devices
+from app.engine.dialect import Dialect
+from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
+from app.engine.locate import EngineBinary, locate
+from app.engine.probe import Prober
+from app.errors import ConfigError, EngineNotFound, FilesMissing, LaunchRefused, ProbeFailed, StoreError, TandemError
+from app.models.catalog import Catalog, ModelSpec, shards
+from app.models.download.wanted import wanted_of
+from app.models.gguf.header import check_whole, read_header
+from app.planner import Planner
+from app.records.ledger import Ledger
+from app.speculation.compat import Outcome, mtp_layers
+from app.speculation.resolve import Settled, damage, judged
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One section of `check`."""
+
+    lines: tuple[str, ...]
+    fine: bool
+
+
+def plan_now(settings: Settings, alias: str) -> LaunchPlan:
+    """The launch plan of `alias` on the build at hand; raises what the planning raises."""
+    catalog = Catalog(settings)
+    try:
+        return Planner(settings, catalog, Ledger(settings.state_dir)).plan_now(alias)
+    except FilesMissing as error:
+        told, _ = _to_pull(settings, catalog, catalog.base(alias))
+        raise FilesMissing("\n".join((str(error), *told))) from None
+
+
+def dialect_at_hand(config: Path | None) -> Dialect | None:
+    """What the llama-server of the settings takes, for a person who may have neither yet: then None.
+
+    Raises ConfigError only for a `config` that was named.
+    """
+    try:
+        settings = load_settings(config)
+        return Prober(settings.cache_dir).dialect_now(locate(settings.llama_server))
+    except ConfigError:
+        if config is not None:
+            raise
+    except (EngineNotFound, ProbeFailed):
+        pass
+    return None
+
+
+def inspect(settings: Settings, alias: str | None) -> Iterator[Report]:
+    """A report on the engine, then one on each alias, or on the one that was asked for."""
+    catalog, ledger = Catalog(settings), Ledger(settings.state_dir)
+    planner = Planner(settings, catalog, ledger)
+    names = [catalog.canonical(alias)] if alias is not None else list(catalog.names)
+    if any(not isinstance(catalog.entry(name), AttachedEntry) for name in names):
+        yield _engine(settings)
+    for name in names:
+        yield _alias(settings, catalog, planner, ledger, name)
+
+
+def _engine(settings: Settings) -> Report:
+    try:
+        lines = [f"engine: {locate(settings.llama_server).origin}"]
+    except TandemError as error:
+        return Report((f"engine: {error}",), fine=False)
+    if SYSTEM_CONFIG.is_file():
+        lines.append(f"  warning: {SYSTEM_CONFIG} is there; llama-server takes from it what an entry does not say")
+    return Report(tuple(lines), fine=True)
+
+
+def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:
+    entry = catalog.entry(name)
+    if isinstance(entry, AttachedEntry):
+        return Report((name, f"  attached   {entry.url}", "  ok"), fine=True)
+    lines, fine = [name], True
+    try:
+        lines += _start(catalog, planner, name)
+    except FilesMissing as error:
+        told, fine = _to_pull(settings, catalog, catalog.base(name))
+        lines += [f"  {line}" for line in (*(() if fine else (f"CANNOT START: {error}",)), *told)]
+    except EngineNotFound:
+        fine = False
+        lines.append("  CANNOT START: there is no engine, as said above.")
+    except TandemError as error:
+        fine = False
+        lines.append(f"  CANNOT START: {error}")
+    if (seen := ledger.last_speculation(name)) is not None and (seen.active or seen.requested != NONE):
+        off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
+        state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
+        lines.append(f"  last start, {_when(seen.at)}: {state}")
+    if (failure := ledger.last_failure(name)) is not None:
+        lines.append(f"  last failure, {_when(failure.at)}: {failure.diagnosis}")
+        lines += [f"    | {line}" for line in failure.diagnosis.log_tail]
+    if fine:
+        lines.append("  ok")
+    return Report(tuple(lines), fine)
+
+
+def _see_to_architectures(engine: EngineBinary, spec: ModelSpec) -> list[str]:
+    """A warning for a draft that this engine will refuse; raises LaunchRefused for a target, or GgufError."""
+    if (text := doubt(engine, read_header(spec.target).architecture)) is not None:
+        raise LaunchRefused(f"target: {text}.")
+    if spec.draft is None or damage(shards(spec.draft)):
+        return []
+    text = doubt(engine, read_header(spec.draft).architecture)
+    return [] if text is None else [f"  warning: draft: {text}"]
+
+
+def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
+    """Raises LaunchRefused for a device that this engine does not see, as it would refuse it at the start."""
+    if options.device is None or "--rpc" in options.args:  # remote ones are seen at a start only
+        return
+    try:
+        there = devices(engine, options.env)
+    except ProbeFailed:
+        return
+    if missing := absent(options.device, there):
+        names = ", ".join(device.name for device in there) or "none"
+        raise LaunchRefused(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
+
+
+def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
+    """What a start would be; raises what the planning raises."""
+    entry = catalog.entry(name)
+    if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
+        catalog.files(name)  # a draft that is not used now is pulled with the rest
+    spec = catalog.spec(name)
+    yield f"  target     {_described(spec.target)}"
+    if spec.draft is not None:
+        # Without it the model still starts: why it is not used is told below.
+        yield f"  draft      {f'{spec.draft} (damaged)' if damage(shards(spec.draft)) else _described(spec.draft)}"
+    if spec.mmproj is not None:
+        yield f"  projector  {_described(spec.mmproj)}"
+    yield from _see_to_architectures(planner.binary(), spec)
+    _see_to_devices(planner.binary(), spec.options)
+    settled = planner.settled(name)
+    yield from _speculation(settled, _of_the_headers(catalog, planner, settled, name))
+    if catalog.requested(name) == AUTO:
+        yield f"    next start: {planner.choice(name).why}"
+    for note in planner.plan_now(name).notes:
+        yield f"  {note.key}: {note.text}"
+
+
+def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str], bool]:
+    """What would bring files that are missing, and whether the first request does, as far as the Hub tells."""
+    entry = catalog.entry(alias)
+    try:
+        wanted = wanted_of(alias, entry)
+    except StoreError:  # nothing of the Hub's
+        return [], False
+    if isinstance(entry, AttachedEntry) or entry.pull == "never":
+        names = " and ".join(f"{one.repo} ({one.include or '*.gguf'})" for one in wanted)
+        return [f"`llama-tandem pull {alias}` brings {names}."], False
+    from app.models.download.preview import preview  # huggingface_hub is slow to import
+
+    try:
+        return [f"the first request pulls {line}" for line in preview(settings, wanted)], True
+    except StoreError as error:
+        return [f"It cannot be pulled: {error}"], False
+
+
+def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled, name: str) -> list[str]:
+    """The verdict on the draft, and what else could draft for the target; raises as `planner.settled` does."""
+    dialect, found = planner.dialect(), settled.verdict
+    lines = []
+    if found is None and settled.requested == AUTO and settled.spec.options.draft:
+        # Whether `auto` has the draft among its choices
+        target, draft = catalog.files(name)
+        if damaged := damage(draft):
+            lines.append(f"    {Outcome.INCOMPATIBLE}: {damaged}")
+        else:
+            found = judged(target, draft, translates=dialect.translates_vocabularies)
+    lines += [] if found is None else [f"    {found.outcome}: {found.reason}"]
+    lines += [f"    warning: {warning}" for warning in (found.warnings if found else ())]
+    used = any(step.mode == "draft-mtp" for step in settled.spec.chain)
+    if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(read_header(settled.spec.target)):
+        lines.append("    the target has layers for multi-token prediction: `speculation: draft-mtp` needs no draft")
+    return lines
+
+
+def _speculation(settled: Settled, headers: list[str]) -> list[str]:
+    """What was asked for, what the headers say of it, and what will be launched."""
+    if settled.requested == NONE and not headers:
+        return []
+    lines = [f"  speculation: {settled.requested}", *headers]
+    if settled.reason:
+        rest = named(settled.spec.chain)
+        lines.append(f"    so it starts {'without' if rest == NONE else f'with {rest} only'}: {settled.reason}")
+    return lines
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _described(first: Path) -> str:
+    """Path, architecture, size; raises GgufError."""
+    header = read_header(first)
+    files = shards(first)
+    for path in files:
+        check_whole(header if path == first else read_header(path))
+    size = sum(path.stat().st_size for path in files) / 1e9
+    count = f", {len(files)} shards" if len(files) > 1 else ""
+    return f"{first} ({header.architecture}{count}, {size:.2f} GB)"

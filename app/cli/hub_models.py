@@ -1,0 +1,153 @@
+"""`search` and `show`: what there is on the Hub, and whether it fits here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from app.cli.local_models import state_in_words
+from app.config.model_entry import LocalEntry
+from app.config.settings import Settings
+from app.engine.fit import Fit, basis, fit, needed
+from app.engine.memory import Machine, this_machine
+from app.errors import StoreError
+from app.models.catalog import Catalog
+from app.models.disk.inventory import inventory
+from app.models.disk.layout import room_below
+from app.models.disk.local_model import Kept
+from app.models.download.plan import MARGIN
+from app.models.gguf.filenames import HubName, parse_hub_name, projectors
+from app.models.hub.client import Found, Hub
+from app.models.hub.quantizations import Quantization, quantizations
+from app.terminal import console, size_in_words, table
+
+_LEFT = ("quantization", "fits in memory", "room on disk", "here")
+
+
+def show_found(found: Sequence[Found], text: str) -> None:
+    """Prints a table of repos."""
+    if not found:
+        console().print(f"No GGUF repo on the Hub is named like {text!r}.", soft_wrap=True)
+        return
+    shown = table("repo", "downloads", "likes", "access", left=("repo", "access"))
+    for one in found:
+        shown.add_row(one.repo, f"{one.downloads:,}", f"{one.likes:,}", "licence to accept" if one.gated else "")
+    console().print(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One quantization on the Hub as this machine sees it. `kept` is what is here of it."""
+
+    quantization: Quantization
+    memory: Fit
+    disk: bool
+    kept: Kept | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What `show` tells of one repo; `free` is disk space in bytes, `projectors` path -> bytes."""
+
+    repo: str
+    revision: str
+    offers: tuple[Offer, ...]
+    projectors: dict[str, int]
+    machine: Machine
+    free: int
+
+
+def look_up(settings: Settings, name: str, hub: Hub) -> Page:
+    """`name` is an alias, or a repo with `hf:` before it or without; raises StoreError."""
+    catalog = Catalog(settings)
+    wanted = _meant(catalog, name)
+    listing = hub.listing(wanted.repo)
+    sizes = {path: file.size for path, file in listing.files.items()}
+    found = [
+        one
+        for one in quantizations(sizes)
+        if wanted.quantization is None or wanted.quantization.lower() == one.name.lower()
+    ]
+    here = {
+        kept.parts[0].path: kept
+        for kept in inventory(settings, catalog)
+        if kept.repo == wanted.repo and kept.parts and kept.state != "missing"
+    }
+    folder = settings.models_dir / wanted.repo
+    machine, free = this_machine(settings.llama_server), room_below(settings.models_dir)
+    offers = tuple(_offer(one, machine, free, here.get(folder / one.paths[0])) for one in found)
+    return Page(wanted.repo, listing.revision, offers, {p: sizes[p] for p in projectors(sizes)}, machine, free)
+
+
+def _meant(catalog: Catalog, name: str) -> HubName:
+    if name not in catalog.known:
+        return parse_hub_name(name)
+    entry = catalog.entry(name)
+    if not isinstance(entry, LocalEntry) or entry.target.repo is None:
+        raise StoreError(f"'{name}' is an alias without a repo of the Hub; name a repo, as hf:ORG/REPO.")
+    return HubName(entry.target.repo)
+
+
+def _offer(one: Quantization, machine: Machine, free: int, kept: Kept | None) -> Offer:
+    to_come = one.size - (kept.received if kept is not None else 0)
+    return Offer(one, fit(one.size, machine), to_come <= 0 or to_come + MARGIN <= free, kept)
+
+
+def show_page(page: Page, models_dir: Path) -> None:
+    """Prints a table of the quantizations, and what the judgement rests on."""
+    out = console()
+    out.print(f"{page.repo} at {page.revision[:12]}", style="bold", soft_wrap=True)
+    if not page.offers:
+        out.print("There is no such GGUF model in this repo.")
+    else:
+        out.print(_table(page.offers))
+    for path, size in page.projectors.items():
+        out.print(f"Multimodal projector: {path} ({size_in_words(size)})", soft_wrap=True)
+    for line in basis(page.machine):
+        out.print(line, soft_wrap=True)
+    out.print(
+        f"Disk: {size_in_words(page.free)} free in {models_dir}, of which {size_in_words(MARGIN)} are to stay free.",
+        soft_wrap=True,
+    )
+
+
+def _table(offers: Sequence[Offer]) -> Table:
+    shown = table("quantization", "size", "shards", "fits in memory", "room on disk", "here", left=_LEFT)
+    for offer in offers:
+        one = offer.quantization
+        shards = str(len(one.paths)) if one.complete else f"{len(one.paths)} (not all)"
+        here = state_in_words(offer.kept) if offer.kept is not None else ""
+        memory = offer.memory if offer.memory == "no" else f"yes: {offer.memory}"
+        shown.add_row(one.name, size_in_words(one.size), shards, memory, "yes" if offer.disk else "no", here)
+    return shown
+
+
+def page_fields(page: Page) -> dict[str, Any]:
+    """For JSON: sizes in bytes; `devices` is null where no engine told them."""
+    machine = page.machine
+    return {
+        "repo": page.repo,
+        "revision": page.revision,
+        "quantizations": [
+            {
+                **asdict(offer.quantization),
+                "memory_needed": needed(offer.quantization.size),
+                "fits_memory": offer.memory,
+                "fits_disk": offer.disk,
+                "here": offer.kept.state if offer.kept is not None else None,
+            }
+            for offer in page.offers
+        ],
+        "projectors": [{"path": path, "size": size} for path, size in page.projectors.items()],
+        "machine": {
+            "devices": None if machine.devices is None else [asdict(device) for device in machine.devices],
+            "host": machine.host,
+            "unified": machine.unified,
+            "origin": machine.origin,
+            "disk_free": page.free,
+        },
+    }

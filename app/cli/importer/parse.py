@@ -1,0 +1,240 @@
+"""A command line of llama.cpp, word by word: what stands before the program, and each flag with its values."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.cli.importer.flags import (
+    CHOICES,
+    DROPPED,
+    ENV_SWITCHES,
+    FALSE,
+    NEGATABLE,
+    OPTIONAL,
+    OURS,
+    SECRET,
+    TRUE,
+    flag_of,
+)
+from app.cli.importer.flags import values_of as _values_of
+from app.engine.dialect import Dialect
+from app.engine.translate import Note
+from app.errors import NotImportable
+
+_FLAG = re.compile(r"-{1,2}[A-Za-z][\w.-]*")
+_WITH_VALUE = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)=(.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL | re.ASCII)
+# llama.cpp's programs under their names of all years, and its container images.
+_PROGRAM = re.compile(
+    r"(llama-(server|cli|completion|speculative(-simple)?|lookup|simple(-chat)?|run|parallel|mtmd-cli|embedding)"
+    r"|main|server|speculative|llama\.cpp:[\w.-]+)(\.exe)?"
+)
+_OPERATOR = re.compile(r"[();<>|&]+")
+_WRAPPERS = {
+    *("env", "nohup", "sudo", "doas", "nice", "ionice", "taskset", "numactl", "time", "exec", "setsid", "stdbuf"),
+    *(
+        "chrt",
+        "timeout",
+        "systemd-run",
+        "prlimit",
+        "srun",
+        "unbuffer",
+        "caffeinate",
+        "docker",
+        "podman",
+        "cd",
+        "export",
+    ),
+}
+_SUBCOMMANDS = {"serve", "server", "cli", "chat", "run", "completion"}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A flag in llama.cpp's spelling with its values; `shown` is how it was given, without secrets."""
+
+    flag: str
+    values: tuple[str, ...]
+    shown: str
+
+    @property
+    def value(self) -> str:
+        return self.values[0]
+
+
+@dataclass(slots=True)
+class Line:
+    """What was given, the environment's flags first: the command line's own win over them."""
+
+    program: str
+    given: list[Given] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it was a server's command line."""
+        return "serve" in self.program
+
+
+def read(words: Sequence[str], dialect: Dialect | None) -> Line:
+    """Raises NotImportable for what no program of llama.cpp would take.
+
+    `dialect` tells which flags take a value. Without it a flag's value is the word behind it that has no dash.
+    """
+    words, shells = _as_words(words)
+    start = _program(words)
+    line = Line(_base(words[start]))
+    _before(line, words[:start], dialect)
+    _note_program(line, words[start])
+    rest = words[start + 1 :]
+    if line.program == "llama" and rest and rest[0] in _SUBCOMMANDS:
+        line.program = rest.pop(0)
+    _flags(line, rest, dialect)
+    if shells:
+        line.notes.append(Note(" ".join(shells), "left out: the shell's"))
+    return line
+
+
+def _as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words, and what a shell would keep for itself; one word with spaces in it is a whole line in quotes."""
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        raise NotImportable("the command line is not UTF-8 text, and a tandem.yaml has to be") from None
+    if len(words) != 1 or not re.search(r"\s", words[0].strip()):
+        return list(words), []
+    # Without the 2 of `2>&1`, which is no word.
+    text = re.sub(r"(?<=\s)[012](?=>)", "", words[0].replace("\\\n", " "))
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        parts = list(lexer)
+    except ValueError as error:
+        raise NotImportable(f"the line's quotes do not match: {error}") from None
+    # `cd there && ./llama-server ... > log &`: what stands before the program may set variables for it
+    program = next((i for i, part in enumerate(parts) if _PROGRAM.fullmatch(_base(part))), 0)
+    end = next((i for i in range(program, len(parts)) if _OPERATOR.fullmatch(parts[i])), len(parts))
+    return [part for part in parts[:end] if not _OPERATOR.fullmatch(part)], parts[end:]
+
+
+def _base(word: str) -> str:
+    return re.split(r"[/\\]", word)[-1].removesuffix(".exe")
+
+
+def _program(words: list[str]) -> int:
+    """Where the program stands; raises NotImportable."""
+    start = next((i for i, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
+    wrapped = start < len(words) and _base(words[start]) in _WRAPPERS
+    if wrapped:
+        start = next((i for i, word in enumerate(words) if _PROGRAM.fullmatch(_base(word))), len(words))
+    if start == len(words) or not words[start] or words[start].startswith("-"):
+        raise NotImportable("there is no program: begin with one, such as llama-server --model tiny.gguf")
+    if _base(words[start]).startswith("python"):
+        raise NotImportable(f"{words[start]} is not a program of llama.cpp: give a command line of llama-server")
+    return start
+
+
+def _note_program(line: Line, word: str) -> None:
+    if not _PROGRAM.fullmatch(line.program) and "llama" not in line.program:
+        line.notes.append(Note(word, "taken for a program of llama.cpp"))
+
+
+def _before(line: Line, words: list[str], dialect: Dialect | None) -> None:
+    """Assignments become flags or `env`; the rest is skipped."""
+    skipped = []
+    for word in words:
+        if match := _ASSIGNMENT.fullmatch(word):
+            _variable(line, match[1], match[2], dialect)
+        else:
+            skipped.append(word)
+    if skipped:
+        why = "skipped: start `llama-tandem serve` so where it is needed"
+        if skipped[0] in ("docker", "podman"):
+            why += "; paths below are the container's, and have to be this machine's"
+        line.notes.append(Note(" ".join(skipped), why))
+
+
+def _variable(line: Line, name: str, value: str, dialect: Dialect | None) -> None:
+    flag = flag_of(name)
+    listed = dialect is not None and flag in dialect.flags
+    if flag is None or (dialect is not None and not listed and flag not in OURS | ENV_SWITCHES | OPTIONAL):
+        line.env[name] = value
+        if flag is not None:
+            line.notes.append(Note(name, "no flag of the llama-server here: kept in env"))
+        return
+    shown = f"{name}=..." if flag in SECRET else f"{name}={value}"
+    values: tuple[str, ...] = (value,)
+    if flag not in OPTIONAL and (
+        flag in ENV_SWITCHES or (dialect is not None and listed and flag not in dialect.takes_value)
+    ):
+        if value in FALSE and flag not in NEGATABLE:
+            line.notes.append(Note(shown, f"left out: without {flag} it is so"))
+            return
+        if value not in TRUE | FALSE:
+            raise NotImportable(f"{shown}: must be on or off")
+        flag, values = (flag if value in TRUE else f"--no-{flag[2:]}"), ()
+    if flag not in DROPPED:
+        line.notes.append(Note(shown, f"read as {' '.join((flag, *values))}"))
+    line.given.append(Given(flag, values, shown))
+
+
+def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
+    """Raises NotImportable for a word that belongs to no flag, and for a flag without its value."""
+    at, before = 0, ""
+    while at < len(words):
+        word = words[at]
+        at += 1
+        joined = _WITH_VALUE.fullmatch(word)
+        if joined is None and not _FLAG.fullmatch(word):
+            behind = f" behind {before}" if before else ""
+            hint = f"; --model {word}?" if word.endswith(".gguf") else ""
+            # What word processors and blogs make of two hyphens
+            hint = "; its dash is not a hyphen" if word.startswith(("\N{EN DASH}", "\N{EM DASH}")) else hint
+            raise NotImportable(f"{word!r}{behind} belongs to no flag, and llama.cpp takes no words of its own{hint}")
+        flag = _spelling(joined[1] if joined else word)
+        least, most = _count(flag, dialect)
+        values: list[str] = [joined[2]] if joined else []
+        while len(values) < most and at < len(words) and not joined and _is_value(words[at], flag, dialect, least):
+            values.append(words[at])
+            at += 1
+        shown = " ".join((flag, *(["..."] if flag in SECRET else values)))
+        if len(values) < least:
+            raise NotImportable(f"{shown}: a value is missing behind it")
+        if joined and most == 0:
+            raise NotImportable(f"{shown}: {flag} takes no value")
+        if joined:
+            line.notes.append(Note(f"{flag}=", "llama.cpp takes no equals sign; read as two words"))
+        line.given.append(Given(flag, tuple(values), shown))
+        before = flag
+
+
+def _spelling(flag: str) -> str:
+    # llama.cpp's own parser reads --ctx_size as --ctx-size
+    return flag.replace("_", "-") if flag.startswith("--") else flag
+
+
+def _known(flag: str, dialect: Dialect | None) -> bool:
+    return _values_of(flag) is not None or (dialect is not None and flag in dialect.flags)
+
+
+def _count(flag: str, dialect: Dialect | None) -> tuple[int, int]:
+    """The least and the most values behind a flag."""
+    if (count := _values_of(flag)) is not None:
+        return count
+    if dialect is None or flag not in dialect.flags:
+        return 0, 1
+    return (1, 1) if flag in dialect.takes_value else (0, 0)
+
+
+def _is_value(word: str, flag: str, dialect: Dialect | None, least: int) -> bool:
+    """Whether `word` is a value of the flag before it; a value may begin with a dash (`--threads -1`)."""
+    if flag in OPTIONAL:
+        return word in CHOICES
+    if not word.startswith("-") or re.match(r"-[\d.]|-$", word):
+        return True
+    joined = _WITH_VALUE.fullmatch(word)
+    return least > 0 and not _known(_spelling(joined[1] if joined else word), dialect)

@@ -1,0 +1,143 @@
+"""Progress as a person or a program reads it: bars on a terminal, plain lines otherwise, JSON events when asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TextIO, get_args
+
+from app.models.download.events import RECEIVED, Emit, Event, Kind, Tally, Verdict
+from app.terminal import size_in_words
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PLAIN_EVERY_S, _JSON_EVERY_S = 10.0, 0.5
+# Columns of a terminal: for a bar, where there are many; and for what stands behind it, with two left over. A line that
+# fills the terminal is broken by the `^C` of who stops a pull, and stays there.
+_BAR, _WIDE, _FIGURES = 24, 110, 38
+_STEADY = ("progress", "waiting", "checking")
+_WORDS = {"progress": "", "waiting": "another pull has ", "checking": "checked "}
+_VERDICTS = get_args(Verdict)
+
+
+@contextmanager
+def shown(as_json: bool, out: TextIO | None = None, counted: frozenset[Kind] = RECEIVED) -> Iterator[Emit]:
+    """What to give a pull; notes of a JSON run are events too. The total is of `counted` events."""
+    stream = out or sys.stderr
+    if as_json:
+        yield _json(out or sys.stdout)
+    elif stream.isatty():
+        with _bars(counted) as emit:
+            yield emit
+    else:
+        yield _plain(stream)
+
+
+class _Due:
+    """Lets a steady event of a file through when it is time."""
+
+    def __init__(self, every: float, clock: Callable[[], float]) -> None:
+        self._every, self._clock = every, clock
+        self._last: dict[tuple[str, str], float] = {}
+
+    def __call__(self, event: Event) -> bool:
+        if event.kind not in _STEADY:
+            return True
+        now, key = self._clock(), (event.kind, event.path)
+        if now - self._last.get(key, -self._every) < self._every:
+            return False
+        self._last[key] = now
+        return True
+
+
+def _json(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
+    due = _Due(_JSON_EVERY_S, clock)
+
+    def emit(event: Event) -> None:
+        if due(event):
+            print(json.dumps(asdict(event)), file=out, flush=True)
+
+    return emit
+
+
+def _plain(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
+    due = _Due(_PLAIN_EVERY_S, clock)
+
+    def emit(event: Event) -> None:
+        if not due(event):
+            return
+        if event.kind == "note":
+            print(event.text, file=out, flush=True)
+        elif event.kind == "plan":
+            here = f", {size_in_words(event.received)} here" if event.received else ""
+            print(f"{size_in_words(event.size)} in all{here}", file=out, flush=True)
+        elif event.kind == "done":
+            print(f"{event.path}: complete, {size_in_words(event.size)}", file=out, flush=True)
+        elif event.kind in _VERDICTS:
+            print(_verdict(event), file=out, flush=True)
+        elif event.kind in _STEADY and event.size:
+            share = f"{100 * event.received // event.size} %, {size_in_words(event.received)}"
+            print(f"{event.path}: {_WORDS[event.kind]}{share}", file=out, flush=True)
+
+    return emit
+
+
+def _verdict(event: Event) -> str:
+    return f"{event.path}: {event.kind}{': ' if event.text else ''}{event.text}"
+
+
+@contextmanager
+def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
+    """One bar a file and a total, with rate and time left; of files that are to come too, if there is room."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    bar = _BAR if console.width >= _WIDE else _BAR // 3
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console) as bars:
+        total, tally = bars.add_task("total", total=None), Tally(counted)
+        tasks: dict[str, TaskID] = {}
+
+        def say(text: str) -> None:
+            # In the lines that it has: an entry to paste is none any more once it is folded
+            bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        def emit(event: Event) -> None:
+            tally.take(event)
+            if event.kind == "note":
+                say(event.text)
+            elif event.kind == "plan":
+                bars.update(total, total=event.size, completed=event.received)
+            elif event.kind in _VERDICTS:
+                # The bar says it of a file that is fine
+                if event.kind != "fine" or event.text:
+                    say(_verdict(event))
+            elif event.kind != "file" or len(bars.tasks) + 1 < console.height:
+                words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
+                name = words + _short(event.path.rpartition("/")[2], console.width - _FIGURES - bar - len(words))
+                if event.path not in tasks:
+                    _make_room(bars)
+                    tasks[event.path] = bars.add_task(name, total=event.size)
+                bars.update(tasks[event.path], completed=event.received, description=name)
+                bars.update(total, completed=tally.received)
+
+        yield emit
+
+
+def _short(name: str, width: int) -> str:
+    """With its end, where shards have their numbers."""
+    return name if len(name) <= width else f"…{name[-max(1, width - 1) :]}"
+
+
+def _make_room(bars: Progress) -> None:
+    """Of more bars than the terminal has lines, those of files that are done go."""
+    shown = [task for task in bars.tasks if task.visible]
+    done = next((task for task in shown[1:] if task.finished), None)
+    if len(shown) + 1 >= bars.console.height and done is not None:
+        bars.update(done.id, visible=False)

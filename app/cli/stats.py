@@ -1,0 +1,151 @@
+"""What `stats` tells: the ledger's measurements of the setup at hand, by alias and mode, beside plain decoding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from app.config.model_entry import AttachedEntry
+from app.config.settings import Settings
+from app.config.speculation import NONE
+from app.errors import TandemError
+from app.models.catalog import Catalog
+from app.planner import Planner
+from app.records.ledger import Ledger, Measurement
+from app.speculation.aggregate import LEVEL_NAMES, LEVELS, Figures, Stats, ratio, stats_of
+from app.terminal import console, table
+
+_LEGEND = (
+    "TPOT: ms per token after the first. tok/s: goodput, the tokens per second of decoding, all requests together, by\n"
+    "how many were in flight. x: in units of plain decoding; for TPOT less is better, for goodput more."
+)
+_NOTHING_YET = (
+    "Nothing has been measured yet. `llama-tandem serve` records what every completion of two tokens or more takes; "
+    "for a comparison send requests to a model and to its variant MODEL:plain."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One alias; `note` says why there is nothing, or why it may not be of the setup at hand."""
+
+    stats: Stats
+    note: str = ""
+
+
+def stats_now(settings: Settings, alias: str | None) -> list[Report]:
+    """Of the alias that was asked for, else of all that have been measured; raises UnknownAlias."""
+    catalog, ledger = Catalog(settings), Ledger(settings.state_dir)
+    planner = Planner(settings, catalog, ledger)
+    if alias is not None:
+        return [_report(catalog, planner, ledger, catalog.base(alias))]
+    reports = [_report(catalog, planner, ledger, name) for name in catalog.names]
+    return [report for report in reports if report.stats.modes or report.stats.older]
+
+
+def _report(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:
+    entry = catalog.entry(name)
+    if isinstance(entry, AttachedEntry):
+        return Report(Stats(name, (), 0), f"Nothing is recorded of a server that others run ({entry.url}).")
+    found = ledger.measurements(name)
+    if not found:
+        return Report(Stats(name, (), 0), _NOTHING_YET)
+    key, note = _key(planner, name, found)
+    stats = stats_of(name, found, key)
+    if not stats.modes:
+        note = "Nothing has been measured yet with these files, this engine, these options and this hardware."
+    return Report(stats, note)
+
+
+def _key(planner: Planner, name: str, found: Sequence[Measurement]) -> tuple[str, str]:
+    """That of the setup at hand, else the latest one's, and why."""
+    try:
+        return planner.key(name), ""
+    except (TandemError, OSError) as error:
+        return found[-1].key, f"These are of the last setup that was measured: {error}"
+
+
+def tables(reports: Sequence[Report]) -> None:
+    """Prints a table an alias."""
+    out = console()
+    for report in reports:
+        stats = report.stats
+        out.print(stats.alias, style="bold", soft_wrap=True)
+        if stats.modes:
+            out.print(_table(stats))
+        if report.note:
+            out.print(report.note, soft_wrap=True)
+        if stats.older:
+            requests = "request" if stats.older == 1 else "requests"
+            out.print(f"Left out: {stats.older} {requests} of older setups.", soft_wrap=True)
+        out.print()
+    if any(report.stats.modes for report in reports):
+        out.print(_LEGEND, soft_wrap=True)
+    elif not reports:
+        out.print(_NOTHING_YET, soft_wrap=True)
+
+
+def _table(stats: Stats) -> Table:
+    columns = ("mode", "requests", "acceptance", "TPOT p50", "p95", "tok/s at 1", "at 2-3", "at 4+")
+    shown = table(*columns, left=("mode",))
+    for figures in stats.modes:
+        accepted = "-" if figures.acceptance is None else f"{figures.acceptance:.2f}"
+        tpots = (_ms(figures.tpot_p50), _ms(figures.tpot_p95))
+        values = (*tpots, *(figures.goodput.get(level) for level in LEVELS))
+        shown.add_row(figures.mode, str(figures.requests), accepted, *(_number(value) for value in values))
+        if stats.plain is not None and figures.mode != NONE:
+            against = _against(figures, stats.plain)
+            shown.add_row("", "", "", *("" if value is None else f"{value:.2f}x" for value in against))
+    return shown
+
+
+def _against(figures: Figures, plain: Figures) -> list[float | None]:
+    """In the order of the table's columns."""
+    return [
+        ratio(figures.tpot_p50, plain.tpot_p50),
+        ratio(figures.tpot_p95, plain.tpot_p95),
+        *(ratio(figures.goodput.get(level), plain.goodput.get(level)) for level in LEVELS),
+    ]
+
+
+def as_text(reports: Sequence[Report]) -> str:
+    """The same as JSON: a list of aliases, `null` where nothing was measured."""
+    return json.dumps([_fields(report) for report in reports], indent=2)
+
+
+def _fields(report: Report) -> dict[str, Any]:
+    stats = report.stats
+    modes = []
+    for figures in stats.modes:
+        values = [_ms(figures.tpot_p50), _ms(figures.tpot_p95), *(figures.goodput.get(level) for level in LEVELS)]
+        fields = {
+            "mode": figures.mode,
+            "requests": figures.requests,
+            "tokens": figures.tokens,
+            "acceptance": figures.acceptance,
+            **_named(values, ("tpot_p50_ms", "tpot_p95_ms")),
+        }
+        if stats.plain is not None and figures.mode != NONE:
+            fields["against_plain"] = _named(_against(figures, stats.plain), ("tpot_p50", "tpot_p95"))
+        modes.append(fields)
+    return {"alias": stats.alias, "modes": modes, "older": stats.older, "note": report.note}
+
+
+def _named(values: Sequence[float | None], names: tuple[str, str]) -> dict[str, Any]:
+    levels = {LEVEL_NAMES[level]: value for level, value in zip(LEVELS, values[2:], strict=True)}
+    return {names[0]: values[0], names[1]: values[1], "goodput": levels}
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
+
+
+def _number(value: float | None) -> str:
+    """Three figures that matter, no exponent."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,60 @@
+"""Commands about speed: what requests took, and which way of decoding is fastest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.options import Alias, Config, errors_in_words
+
+commands = typer.Typer()
+
+
+@commands.command()
+def stats(
+    alias: Annotated[str | None, typer.Argument(metavar="[ALIAS]", help="Only this model.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs: seconds become ms, nothing is rounded.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Compare each model's modes by what its requests took: acceptance, time per token, goodput."""
+    with errors_in_words():
+        from app.cli.stats import as_text, stats_now, tables
+        from app.config.settings import load_settings
+
+        reports = stats_now(load_settings(config), alias)
+        if as_json:
+            print(as_text(reports))
+        else:
+            tables(reports)
+
+
+@commands.command()
+def tune(
+    alias: Alias,
+    modes: Annotated[
+        str | None, typer.Option(metavar="MODE,...", help="Only these speculation modes, beside plain decoding.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own prompts, one a line or paragraph.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="How long it may take.")] = 10,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the chart goes [default: ./tune-ALIAS.svg].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Measure which way of decoding gives ALIAS most tokens per second; Ctrl-C keeps what is known."""
+    with errors_in_words():
+        from app.config.settings import load_settings
+        from app.tuning.command import Options
+        from app.tuning.command import tune as measure
+
+        only = tuple(mode.strip() for mode in modes.split(",") if mode.strip()) if modes is not None else None
+        code = measure(load_settings(config), alias, Options(only, prompts, minutes, chart, as_json))
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,252 @@
+"""A model's entry as written in `tandem.yaml`: types, limits, and the words for what is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
+
+from app.config.request_filters import Filters
+from app.config.speculation import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain, wants_draft_model
+from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, Size, Text, is_clean
+
+# Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
+# Spellings as of b11434 and, where renamed since, of August 2025.
+RESERVED_FLAGS: dict[str, str] = {
+    **dict.fromkeys(("-m", "--model"), "target"),
+    **dict.fromkeys(("-md", "--model-draft", "--spec-draft-model"), "draft"),
+    **dict.fromkeys(("-devd", "--device-draft", "--spec-draft-device"), "draft.device"),
+    **dict.fromkeys(("-cd", "--ctx-size-draft"), "draft.ctx_size"),
+    **dict.fromkeys(("-mm", "--mmproj", "-mmu", "--mmproj-url"), "mmproj"),
+    **dict.fromkeys(("-dev", "--device"), "device"),
+    **dict.fromkeys(("-c", "--ctx-size"), "ctx_size"),
+    **dict.fromkeys(("-np", "--parallel"), "parallel"),
+    **dict.fromkeys(("-t", "--threads"), "threads"),
+    **dict.fromkeys(("-fit", "--fit"), "fit"),
+    "--prio": "prio",
+    **dict.fromkeys(("--jinja", "--no-jinja"), "jinja"),
+    **dict.fromkeys(("--temp", "--temperature"), "temp"),
+    "--top-p": "top_p",
+    **dict.fromkeys(("-a", "--alias"), "the entry's name"),
+    **dict.fromkeys(("-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-mu", "--model-url"), "target"),
+    **dict.fromkeys(("-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"), "draft"),
+    **dict.fromkeys(("--spec-type", "--spec-default"), "speculation"),
+    **dict.fromkeys(("--draft", "--draft-n"), "speculation: {mode: draft-simple, n_max: ...}"),
+    "--draft-n-min": "speculation: {mode: draft-simple, n_min: ...}",
+    **{
+        flag: f"speculation: {{mode: {mode.name}, {key}: ...}}"
+        for mode in reversed(MODES.values())
+        for key, option in mode.options.items()
+        for flag in option.flags
+    },
+}
+# The keys of an entry that name files.
+FILE_KEYS = ("target", "draft", "mmproj")
+# llama-server's own batch, on all builds looked at, and the flags that set it.
+_BATCH, _BATCH_FLAGS = 2048, ("-b", "--batch-size")
+# What the gateway decides for every engine; an entry has no say in it.
+# TLS would shut out the gateway itself, which asks on loopback.
+GATEWAY_FLAGS = frozenset(
+    {
+        "--host",
+        "--port",
+        "--api-key",
+        "--api-key-file",
+        "--api-prefix",
+        "--reuse-port",
+        "--ssl-key-file",
+        "--ssl-cert-file",
+    }
+)
+
+
+class Written(BaseModel):
+    """Unknown keys are errors: a misspelt key must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Files(Written):
+    """Where a model's GGUF lies: a `path`, a Hub `repo` below `models_dir`, or an installed Python `package`."""
+
+    path: Location | None = None
+    repo: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")] | None = None
+    package: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] | None = None
+    include: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Files:
+        given = [k for k in ("path", "repo", "package") if getattr(self, k) is not None]
+        if len(given) != 1:
+            found = f"not {' and '.join(given)} together" if given else "none is given"
+            raise ValueError(f"give one of path, repo, package; {found}")
+        if self.path is not None and self.include is not None:
+            raise ValueError("include goes with repo or package; path names one file")
+        return self
+
+
+class DraftFiles(Files):
+    """The draft model, and what of it can differ from the target."""
+
+    device: Text | None = None
+    ctx_size: Size | None = None
+
+
+class Speculation(Written):
+    """What was asked for: a chain of modes, or `auto`, and what happens where it cannot be had.
+
+    `chain` is None where the entry leaves the mode open: `auto`, or a mapping without a mode.
+    """
+
+    auto: bool = False
+    chain: tuple[Step, ...] | None = None
+    # Inert: asked for, and found not to work.
+    on_inert: Literal["plain", "fail"] = "plain"
+    # Load a draft that the headers say is incompatible.
+    force: bool = False
+    # Drafted tokens carry wrong log probabilities (b11434: 0.0).
+    on_logprobs: Literal["reject", "plain", "pass"] = "reject"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        written = dict(value) if isinstance(value, dict) else {"mode": value}
+        own = {key: written.pop(key) for key in ("on_inert", "force", "on_logprobs") if key in written}
+        mode = written.get("mode")
+        if mode is False:  # YAML reads a bare `off` so
+            mode = written["mode"] = NONE
+        if mode == AUTO or not written:
+            if len(written) > 1:
+                raise ValueError(f"auto chooses its own options; leave out {', '.join(written.keys() - {'mode'})}")
+            return {**own, "auto": mode == AUTO}
+        if "mode" not in written:
+            raise ValueError(f"{', '.join(written)} without a mode; add one, such as mode: draft-simple")
+        if isinstance(mode, list | tuple) or mode == NONE:
+            if len(written) > 1:
+                raise ValueError("options go with their mode: [{mode: draft-simple, n_max: 8}, ngram-mod]")
+            return {**own, "chain": parse_chain(mode)}
+        return {**own, "chain": parse_chain(written)}
+
+
+class LocalEntry(Written):
+    """A model that this gateway starts an engine for. A key left out is left to llama-server."""
+
+    target: Files
+    draft: DraftFiles | None = None
+    # The multimodal projector, for images and sound.
+    mmproj: Files | None = None
+    speculation: Speculation = Speculation()
+    device: Text | None = None
+    ctx_size: Size | None = None
+    parallel: Annotated[Int, Field(ge=1, le=1024)] = 1
+    threads: Annotated[Int, Field(ge=-1, le=MOST)] | None = None
+    fit: bool | None = None
+    prio: Annotated[Int, Field(ge=-1, le=3)] | None = None
+    jinja: bool | None = None
+    temp: Annotated[Float, Field(ge=0)] | None = None
+    top_p: Annotated[Float, Field(ge=0, le=1)] | None = None
+    args: tuple[Argument, ...] = ()
+    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
+    aliases: tuple[Name, ...] = ()
+    request: Filters | None = None
+    # Whether the first request for files that are not here brings them
+    pull: Literal["never", "on_demand"] = "never"
+
+    @field_validator("args")
+    @classmethod
+    def _no_flag_twice(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+        for arg in args:
+            # llama.cpp's own parser reads `--ctx_size` as `--ctx-size`
+            flag = arg.replace("_", "-") if arg.startswith("--") else arg
+            if flag in GATEWAY_FLAGS:
+                raise ValueError(f"{arg} is the gateway's to choose; leave it out")
+            if flag in RESERVED_FLAGS:
+                raise ValueError(f"{arg} has a key of its own: use {RESERVED_FLAGS[flag]}")
+        return args
+
+    @field_validator("threads")
+    @classmethod
+    def _some_threads(cls, threads: int | None) -> int | None:
+        if threads == 0:
+            raise ValueError("must be -1 (all) or at least 1")
+        return threads
+
+    @property
+    def chain(self) -> Chain | None:
+        """The modes to start with; None where `auto` is to choose. A draft given and nothing said is draft-simple."""
+        if self.speculation.auto:
+            return None
+        if self.speculation.chain is not None:
+            return self.speculation.chain
+        return (Step("draft-simple"),) if self.draft else PLAIN
+
+    @model_validator(mode="after")
+    def _a_draft_for_who_needs_it(self) -> LocalEntry:
+        if self.draft is None and wants_draft_model(self.chain or PLAIN):
+            raise ValueError("speculation needs a draft model: name its files under draft")
+        return self
+
+    def too_long(self, chain: Chain) -> str:
+        """Why drafts as long as those of `chain` abort llama-server once every slot has one; empty where they fit."""
+        batch, most = self._batch, longest_draft(chain)
+        # `GGML_ASSERT(add_ok && "batch must be large enough to hold the sampled and draft tokens")`, b11434
+        if not chain or self.parallel * (most + 1) <= batch:
+            return ""
+        slots = "one slot" if self.parallel == 1 else f"{self.parallel} slots"
+        return (
+            f"drafts of up to {most} tokens for {slots} do not fit into a batch of {batch}: llama-server would abort "
+            f"in the midst of answers. {batch // self.parallel - 1} tokens is the most, or set --batch-size in args"
+        )
+
+    @property
+    def _batch(self) -> int:
+        given = [value for flag, value in zip(self.args, self.args[1:], strict=False) if flag in _BATCH_FLAGS]
+        return int(given[-1]) if given and given[-1].isdecimal() else _BATCH
+
+    @model_validator(mode="after")
+    def _drafts_fit_into_a_batch(self) -> LocalEntry:
+        if problem := self.too_long(self.chain or PLAIN):
+            raise ValueError(f"speculation: {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_pull(self) -> LocalEntry:
+        if self.pull == "on_demand" and not any(part.repo for part in (self.target, self.draft) if part):
+            raise ValueError("pull: on_demand takes files of a repo; name one under target or draft")
+        return self
+
+    @model_validator(mode="after")
+    def _room_in_every_slot(self) -> LocalEntry:
+        if self.ctx_size and self.ctx_size < self.parallel:
+            raise ValueError(f"ctx_size {self.ctx_size} is shared by parallel {self.parallel} slots: too small")
+        return self
+
+
+class AttachedEntry(Written):
+    """A server that others start; `model` is the name it is asked for, None to send the client's."""
+
+    url: Root
+    model: Text | None = None
+    api_key: SecretStr | None = None
+    aliases: tuple[Name, ...] = ()
+    request: Filters | None = None
+
+    @field_validator("api_key")
+    @classmethod
+    def _some_key(cls, api_key: SecretStr | None) -> SecretStr | None:
+        if api_key is not None and not is_clean(api_key.get_secret_value().removeprefix("env:")):
+            raise ValueError("must be a key, or env: and the name of a variable that holds one")
+        return api_key
+
+
+def _kind(value: Any) -> Literal["local", "attached"]:
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return "attached" if "url" in keys else "local"
+
+
+Entry = Annotated[
+    Annotated[LocalEntry, Tag("local")] | Annotated[AttachedEntry, Tag("attached")],
+    Discriminator(_kind),
+]

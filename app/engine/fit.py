@@ -1,0 +1,44 @@
+"""Whether a model fits a machine, by sizes alone. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from app.engine.memory import Machine
+from app.terminal import size_in_words
+
+# Asked for beside the weights: a context of some thousand tokens and the buffers for computing take about as much.
+_LEAST_BESIDE = 1 << 30
+Fit = Literal["devices", "devices and host", "host", "no"]
+
+
+def needed(size: int) -> int:
+    """Bytes of memory for files of `size` bytes."""
+    return size + max(_LEAST_BESIDE, size // 10)
+
+
+def fit(size: int, machine: Machine) -> Fit:
+    """Where files of `size` bytes have room, if nothing else is loaded. Devices that nobody tells are not counted."""
+    on_devices = sum(device.total for device in machine.devices or ())
+    if needed(size) <= on_devices:
+        return "devices"
+    if on_devices and not machine.unified:
+        return "devices and host" if needed(size) <= on_devices + machine.host else "no"
+    return "host" if needed(size) <= machine.host else "no"
+
+
+def basis(machine: Machine) -> list[str]:
+    """What the judgement rests on, in sentences."""
+    asked = f"({machine.origin}, --list-devices)"
+    if machine.devices is None:
+        seen = f"devices unknown: {machine.origin}"
+    elif machine.devices:
+        seen = ", ".join(f"{d.name} {size_in_words(d.total)} ({d.description})" for d in machine.devices) + f" {asked}"
+    else:
+        seen = f"no device beside the processor {asked}"
+    same, least = ", the same memory" if machine.unified else "", size_in_words(_LEAST_BESIDE)
+    return [
+        f"Memory here: {seen}; host {size_in_words(machine.host)}{same}.",
+        f"Counted is the files' size and a tenth of it, at least {least}, for context and buffers, with nothing else "
+        "loaded; a long context takes more.",
+    ]

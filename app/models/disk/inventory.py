@@ -1,0 +1,118 @@
+"""What is on disk: below `models_dir`, half-way downloads among it, and what entries name elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from app.config.model_entry import FILE_KEYS, Files, LocalEntry
+from app.config.settings import Settings
+from app.errors import FilesMissing, StoreError
+from app.models.catalog import Catalog, ggufs, shards
+from app.models.disk.layout import HIDDEN, Place
+from app.models.disk.local_model import Kept, Part, Use
+from app.models.disk.locks import is_locked
+from app.models.download.partial import received_of
+from app.models.gguf.filenames import choose, model_of, projectors, quantization_of
+
+# Who needs which files, and the folder that their pattern is read in.
+_Wanted = tuple[Use, Path | None, Files]
+
+
+def inventory(settings: Settings, catalog: Catalog) -> list[Kept]:
+    """Everything that is here, by repo and name; then what entries name and is not here."""
+    wanted = list(_wanted(catalog))
+    paths = [*_below(settings.models_dir), *_elsewhere(settings.models_dir, wanted)]
+    firsts = dict.fromkeys(shards(path)[0] for path in paths)
+    found = [_kept(settings.models_dir, first) for first in firsts]
+    missing = []
+    for use, folder, files in wanted:
+        matched = {number for number, kept in enumerate(found) if _is_meant(kept, use, folder, files)}
+        found = [kept.with_use(use) if number in matched else kept for number, kept in enumerate(found)]
+        if not matched:
+            missing.append(Kept(files.repo, str(files.path or files.include or "*.gguf"), "", (), (use,)))
+    return sorted(found, key=lambda kept: (kept.repo or "", kept.name)) + missing
+
+
+def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list[str]]) -> list[Kept]:
+    """What somebody fetches now of those files of a repo that `chosen` picks out of their paths; mostly nothing."""
+    hidden = models_dir / repo / HIDDEN
+    paths = [part.relative_to(hidden).with_suffix("").as_posix() for part in hidden.rglob("*.gguf.part")]
+    firsts = dict.fromkeys(shards(models_dir / repo / path)[0] for path in (chosen(paths) if paths else ()))
+    return [kept for first in firsts if (kept := _kept(models_dir, first)).state == "pulling"]
+
+
+def _wanted(catalog: Catalog) -> Iterator[_Wanted]:
+    """The folder need not be there."""
+    for alias, entry in catalog.entries.items():
+        for key in FILE_KEYS if isinstance(entry, LocalEntry) else ():
+            if (files := getattr(entry, key)) is not None:
+                yield Use(alias, key), _folder(catalog, files), files
+
+
+def _folder(catalog: Catalog, files: Files) -> Path | None:
+    if files.path is not None:
+        return None
+    try:
+        return catalog.folder(files, "")[0]
+    except FilesMissing:  # a package that is not installed
+        return None
+
+
+def _below(models_dir: Path) -> Iterator[Path]:
+    """Where files lie, or are to lie when they are whole."""
+    yield from ggufs(models_dir)
+    for hidden in sorted(models_dir.glob(f"*/*/{HIDDEN}")):
+        for part in sorted(hidden.rglob("*.gguf.part")):
+            yield hidden.parent / part.relative_to(hidden).with_suffix("")
+
+
+def _elsewhere(models_dir: Path, wanted: Iterable[_Wanted]) -> Iterator[Path]:
+    """Files that entries name and that are not below `models_dir`."""
+    for _, folder, files in wanted:
+        if files.path is not None and any(path.is_file() for path in shards(files.path)):
+            yield files.path
+        elif folder is not None and files.package is not None:
+            yield from ggufs(folder)
+
+
+def _kept(models_dir: Path, first: Path) -> Kept:
+    repo, name = _named(models_dir, first)
+    parts = tuple(_part(models_dir, repo, path) for path in shards(first))
+    return Kept(repo, model_of(name), quantization_of(name), parts)
+
+
+def _named(models_dir: Path, path: Path) -> tuple[str | None, str]:
+    """The repo and the path in it; None and the whole path where it is in none."""
+    if not path.is_relative_to(models_dir):
+        return None, str(path)
+    parts = path.relative_to(models_dir).parts
+    return ("/".join(parts[:2]), "/".join(parts[2:])) if len(parts) > 2 else (None, "/".join(parts))
+
+
+def _part(models_dir: Path, repo: str | None, path: Path) -> Part:
+    place = None
+    if repo is not None:
+        try:
+            place = Place(models_dir, repo, path.relative_to(models_dir / repo).as_posix())
+        except StoreError:  # by a name that no pull gives
+            place = None
+    busy = place is not None and is_locked(place.lock)
+    if path.is_file():
+        size = path.stat().st_size
+        return Part(path, place, size, size, busy)
+    if place is not None and (known := received_of(place)) is not None:
+        # All bytes without the rename: hashing has not ended
+        received = min(known.bytes_received, known.identity.size - 1)
+        return Part(path, place, received, known.identity.size, busy)
+    return Part(path, place, 0, None, busy)
+
+
+def _is_meant(kept: Kept, use: Use, folder: Path | None, files: Files) -> bool:
+    """Whether an entry's files are these, as the catalog reads it; they need not be whole."""
+    if files.path is not None:
+        return files.path in (part.path for part in kept.parts)
+    if folder is None or not kept.parts[0].path.is_relative_to(folder):
+        return False
+    paths = [part.path.relative_to(folder).as_posix() for part in kept.parts]
+    return bool(projectors(paths, files.include) if use.key == "mmproj" else choose(paths, files.include, None))

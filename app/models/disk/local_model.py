@@ -1,0 +1,89 @@
+"""Models on disk as values: one of them, its files, and the entries that need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from app.models.catalog import is_projector
+from app.models.disk.layout import Place
+
+State = Literal["complete", "pulling", "partial", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file, there or not. `size` is what it has or is to have, None where nobody knows; `received` what is there.
+
+    `place` is None outside of the repos below `models_dir`; `busy`: somebody fetches or checks it now.
+    """
+
+    path: Path
+    place: Place | None
+    received: int
+    size: int | None
+    busy: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return self.size is not None and self.received == self.size
+
+    @property
+    def linked(self) -> bool:
+        """Used in place from elsewhere: the Hub's cache."""
+        return self.path.is_symlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An entry needs a model, as the value of this key of it."""
+
+    alias: str
+    key: str
+
+    def __str__(self) -> str:
+        return self.alias if self.key == "target" else f"{self.alias} ({self.key})"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One model or projector with all of its shards. `name` is for a person: the path without `.gguf`, or a pattern."""
+
+    repo: str | None
+    name: str
+    quantization: str
+    parts: tuple[Part, ...]
+    uses: tuple[Use, ...] = ()
+
+    @property
+    def received(self) -> int:
+        """Bytes that are here."""
+        return sum(part.received for part in self.parts)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole, None where shards are missing of which nobody knows."""
+        sizes = [part.size for part in self.parts if part.size is not None]
+        return sum(sizes) if sizes and len(sizes) == len(self.parts) else None
+
+    @property
+    def state(self) -> State:
+        if self.parts and all(part.whole for part in self.parts):
+            return "complete"
+        if any(part.busy for part in self.parts):
+            return "pulling"
+        return "partial" if self.received else "missing"
+
+    @property
+    def label(self) -> str:
+        """What it is asked for by, in its repo: the quantization, which of a projector's name means nothing."""
+        return self.name if is_projector(self.name) or not self.quantization else self.quantization
+
+    @property
+    def title(self) -> str:
+        return f"{self.repo}/{self.name}" if self.repo else self.name
+
+    def with_use(self, use: Use) -> Kept:
+        """The same, needed by one entry more."""
+        return replace(self, uses=(*self.uses, use))

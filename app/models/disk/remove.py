@@ -1,0 +1,85 @@
+"""Deleting models, but none that somebody needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import StoreError
+from app.models.catalog import Catalog
+from app.models.disk.in_use import holders
+from app.models.disk.layout import Place
+from app.models.disk.local_model import Kept
+from app.models.disk.locks import locked_if_free
+from app.models.disk.os_errors import in_words
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One model that is gone; `freed` in bytes. Of links only the links went: `linked` is where they led."""
+
+    kept: Kept
+    freed: int
+    linked: tuple[Path, ...] = ()
+
+
+def removable(found: Sequence[Kept], catalog: Catalog, names: Collection[str], *, shared: bool) -> list[Kept]:
+    """Those of them that are here, and may be deleted as `names` ask for it; raises StoreError that says why not.
+
+    `shared`: what other aliases need is meant, too.
+    """
+    here = [kept for kept in found if kept.parts]
+    if not here:
+        raise StoreError(f"Nothing of {', '.join(names)} is here.")
+    named = {catalog.base(name) for name in names if not name.startswith("hf:")}
+    for kept in here:
+        for part in kept.parts:
+            if part.place is None:
+                raise StoreError(
+                    f"{part.path} is in no repo below models_dir: it was not pulled, and is yours to delete."
+                )
+        others = list(dict.fromkeys(str(use) for use in kept.uses if use.alias not in named))
+        if others and not shared:
+            raise StoreError(f"{kept.title} is needed by {', '.join(others)}; --shared deletes it all the same.")
+        if any(part.busy for part in kept.parts):
+            raise _busy(kept)
+        _check_unused(kept)
+    return here
+
+
+def remove(kept: Kept) -> Removed:
+    """Deletes what is here of it, half-way downloads too; raises StoreError where it is in use after all.
+
+    Folders and locks stay: a pull that waits has them open.
+    """
+    linked = tuple(part.path.resolve() for part in kept.parts if part.linked)
+    places = [part.place for part in kept.parts if part.place is not None]
+    with ExitStack() as locks:
+        for place in places:
+            place.prepare()
+            if not locks.enter_context(locked_if_free(place.lock)):
+                raise _busy(kept)
+        _check_unused(kept)
+        return Removed(kept, sum(map(_remove, places)), linked)
+
+
+def _remove(place: Place) -> int:
+    """Bytes of disk that are free now: a partial file has holes, and what a link leads to stays."""
+    with in_words(place.final):
+        freed = sum(path.lstat().st_blocks * 512 for path in (place.final, place.part) if os.path.lexists(path))
+        place.final.unlink(missing_ok=True)
+        place.drop_partial()
+        place.forget()
+        return freed
+
+
+def _check_unused(kept: Kept) -> None:
+    if using := holders([part.path for part in kept.parts]):
+        raise StoreError(f"{kept.title} is in use by {', '.join(map(str, using))}; nothing of it is deleted.")
+
+
+def _busy(kept: Kept) -> StoreError:
+    return StoreError(f"{kept.title} is being pulled or verified now; nothing of it is deleted.")

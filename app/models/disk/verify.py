@@ -1,0 +1,138 @@
+"""Every byte again: files on disk against the checksum that they were pulled with, else against the Hub's of today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from app.errors import DiskFull, StoreError
+from app.models.disk.checksum import digest_of
+from app.models.disk.in_use import holders
+from app.models.disk.layout import Place
+from app.models.disk.local_model import Kept, Part
+from app.models.disk.locks import locked
+from app.models.disk.os_errors import in_words
+from app.models.download.events import Emit, Event, Verdict
+from app.models.download.file import download, free_bytes
+from app.models.download.http import Wire
+from app.models.download.journal import Identity
+
+if TYPE_CHECKING:
+    from app.models.hub.client import Hub
+    from app.models.hub.listing import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of one file; `why` is for a person, empty where there is nothing to say."""
+
+    path: str
+    verdict: Verdict
+    why: str = ""
+
+
+class Verifier:
+    """`hub` makes the door to the Hub when it is needed: what was pulled by us is checked without a network."""
+
+    def __init__(self, hub: Callable[[], Hub], emit: Emit, *, repair: bool = True) -> None:
+        self._hub = cache(hub)
+        # By repo; words where it could not be had, so that nobody waits for that twice
+        self._listings: dict[str, Listing | str] = {}
+        self._emit = emit
+        self._repair = repair
+
+    def verify(self, found: Iterable[Kept]) -> list[Checked]:
+        """One after the other, each verdict told as it is known. A file that cannot be read or repaired is bad."""
+        parts = [(kept, part) for kept in found for part in kept.parts]
+        self._emit(Event("plan", "", 0, sum(part.received for _, part in parts if part.whole)))
+        checked = []
+        for kept, part in parts:
+            name = f"{kept.repo}/{part.place.path}" if part.place is not None else str(part.path)
+            verdict, why = self._part(part, name)
+            checked.append(Checked(name, verdict, why))
+            self._emit(Event(verdict, name, part.received, part.size or 0, why))
+        return checked
+
+    def _part(self, part: Part, name: str) -> tuple[Verdict, str]:
+        if not part.whole:
+            return "incomplete", "not all of it is here; pull goes on with it"
+        if part.place is None:
+            return "unknown", "it was not pulled, so there is no checksum to compare it with"
+        place = part.place
+
+        def emit(event: Event) -> None:
+            self._emit(replace(event, path=name))
+
+        try:
+            place.prepare()
+            with in_words(place.final), locked(place.lock, lambda: emit(Event("waiting", name, 0, part.size or 0))):
+                return self._compared(place, emit)
+        except StoreError as error:
+            return "bad", str(error)
+
+    def _compared(self, place: Place, emit: Emit) -> tuple[Verdict, str]:
+        known = place.last_record()
+        if known is None:
+            return self._unrecorded(place, emit)
+        identity = Identity(place.repo, place.path, known.revision, known.digest, known.size)
+        found = self._hashed(place, identity.digest, emit)
+        if found == identity.digest:
+            place.write_record(identity.revision, identity.digest)
+            return "fine", ""
+        today = self._of_today(place)
+        if isinstance(today, Identity) and today.digest == found:
+            place.write_record(today.revision, today.digest)
+            return "fine", f"another version than was pulled: the Hub's of today ({today.revision[:12]})"
+        return self._bad(place, identity, f"its checksum is {found}, and should be {identity.digest}", emit)
+
+    def _unrecorded(self, place: Place, emit: Emit) -> tuple[Verdict, str]:
+        """Somebody else put it there: what differs from the Hub's may be damaged, or an older version."""
+        today = self._of_today(place)
+        if not isinstance(today, Identity):
+            return "unknown", f"no checksum of it is recorded. {today}"
+        if self._hashed(place, today.digest, emit) != today.digest:
+            return "unknown", "it is not the Hub's of today: damaged, or another version; pull --update replaces it"
+        place.write_record(today.revision, today.digest)
+        return "fine", ""
+
+    def _hashed(self, place: Place, like: str, emit: Emit) -> str:
+        size = place.final.stat().st_size
+        return digest_of(place.final, like, lambda at: emit(Event("checking", place.path, at, size)))
+
+    def _of_today(self, place: Place) -> Identity | str:
+        """The file as the Hub has it now, or why that is not known."""
+        if place.repo not in self._listings:
+            try:
+                self._listings[place.repo] = self._hub().listing(place.repo)
+            except StoreError as error:
+                self._listings[place.repo] = str(error)
+        listing = self._listings[place.repo]
+        if isinstance(listing, str):
+            return listing
+        file = listing.files.get(place.path)
+        if file is None:
+            return f"The Hub's {place.repo} has no such file."
+        return Identity(place.repo, place.path, listing.revision, file.digest, file.size)
+
+    def _bad(self, place: Place, identity: Identity, why: str, emit: Emit) -> tuple[Verdict, str]:
+        if not self._repair:
+            return "bad", why
+        if free_bytes(place) < identity.size:
+            raise DiskFull(f"{why}. There is no room for another copy before this one goes: rm it, and pull again.")
+        using = holders([place.final])
+        linked = place.final.resolve() if place.final.is_symlink() else None
+        try:
+            self._fetch(place, identity, emit)
+        except StoreError as error:
+            return "bad", f"{why}; it could not be repaired: {error}"
+        if linked is not None:
+            why += f"; a copy of our own takes the place of {linked}, which is left as it is"
+        if using:
+            why += f"; {', '.join(map(str, using))} has the damaged bytes until it is started again"
+        return "repaired", why
+
+    def _fetch(self, place: Place, identity: Identity, emit: Emit) -> None:
+        with Wire() as wire:
+            download(place, identity, self._hub(), wire, emit)

@@ -1,0 +1,230 @@
+"""One file from the Hub onto the disk: several ranges in flight, hashed in order while they arrive.
+
+Threads, because the work is done outside Python: receiving, writing and hashing let go of the interpreter's lock. The
+caller's thread only waits and tells, so that Ctrl-C reaches it at once.
+
+Blocks reach the hash through memory: what has to be read back from the disk makes hashing the slowest part. So nothing
+is asked for that memory has no room for, unless waiting for room would cost more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from app.errors import WrongBytes
+from app.models.disk.checksum import Hash, new_hash
+from app.models.disk.layout import Place, room_below
+from app.models.download.buffers import Block, Filling, Memory
+from app.models.download.events import Emit, Event, Kind
+from app.models.download.http import Wire
+from app.models.download.journal import BLOCK, Identity
+from app.models.download.partial import Partial
+from app.models.download.ranges import Fetcher, Source, Stopped
+from app.models.download.request_size import Pace
+
+# Ranges in flight.
+WORKERS = 4
+_TELL_EVERY_S = 0.1
+# A request waits for memory half as long as the one before it took, and no longer than this.
+_PATIENCE_S = 0.25
+
+
+def download(
+    place: Place,
+    identity: Identity,
+    source: Source,
+    wire: Wire,
+    emit: Emit,
+    *,
+    block: int = BLOCK,
+    workers: int = WORKERS,
+) -> None:
+    """Fetches what is missing, checks the whole and renames it into place; the caller holds the lock.
+
+    Raises HubError, DiskFull, StoreError: what was received stays for the next try. Raises WrongBytes when the whole
+    file is not what the Hub announced, twice: nothing tells which bytes are wrong, so nothing is kept.
+    """
+    for last in (False, True):
+        with Partial(place, identity, block) as partial:
+            if partial.replaced:
+                text = "has changed on the Hub since it was begun: from the start again"
+                emit(Event("note", identity.path, text=f"{identity.path} {text}"))
+            found = _Transfer(partial, identity, source, wire, emit).run(workers)
+            if found == identity.digest:
+                partial.sync()
+                break
+        place.drop_partial()
+        said = f"{identity.path}: what arrived has the checksum {found}, the Hub announced {identity.digest}"
+        if last:
+            raise WrongBytes(f"{said}, twice. Nothing of it is kept.")
+        emit(Event("note", identity.path, text=f"{said}; from the start again"))
+    place.finish()
+    place.write_record(identity.revision, identity.digest)
+
+
+class _Transfer:
+    """One pass over the file."""
+
+    def __init__(self, partial: Partial, identity: Identity, source: Source, wire: Wire, emit: Emit) -> None:
+        self._partial = partial
+        self._identity = identity
+        self._emit = emit
+        # Shared by the threads, under `_changed`
+        self._changed = threading.Condition()
+        self._queue: deque[range] = deque(partial.ranges.missing())
+        self._memory = Memory(partial.ranges)
+        self._fillings: list[Filling] = []
+        self._front = 0
+        self._failure: BaseException | None = None
+        self._digest: str | None = None
+        self._notes: deque[str] = deque()
+        self._stop = threading.Event()
+        self._fetcher = Fetcher(wire, source, identity, self._stop, self._notes.append)
+
+    def run(self, workers: int) -> str:
+        """The checksum of the whole file, once all of it is there."""
+        works = [self._fetch_all] * workers + [self._hash_all]
+        threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
+        for thread in threads:
+            thread.start()
+        try:
+            self._tell("start")
+            while not self._over():
+                self._tell("progress")
+        finally:
+            self._end(None)
+            # A thread may sit in a read from a server that has fallen silent
+            self._fetcher.abort()
+            for thread in threads:
+                thread.join()
+        # What of them is not on the disk is lost
+        self._fillings.clear()
+        self._tell("progress")
+        if self._failure is not None:
+            raise self._failure
+        assert self._digest is not None
+        return self._digest
+
+    def _over(self) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._failure or self._digest), _TELL_EVERY_S)
+
+    def _tell(self, kind: Kind) -> None:
+        while self._notes:
+            self._emit(Event("note", self._identity.path, text=self._notes.popleft()))
+        with self._changed:
+            received = self._partial.bytes_received + sum(one.block.filled for one in self._fillings if one.block)
+        self._emit(Event(kind, self._identity.path, received, self._identity.size))
+
+    # -- in threads ------------------------------------------------------------------------------------------
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Stopped:
+            return
+        except BaseException as error:
+            self._end(error)
+
+    def _end(self, failure: BaseException | None) -> None:
+        with self._changed:
+            self._failure = self._failure or failure
+            self._stop.set()
+            self._changed.notify_all()
+
+    def _fetch_all(self) -> None:
+        pace, took = Pace(), 0.0
+        while (run := self._next_run(pace.length, took)) is not None:
+            waited, took = self._fetch(run)
+            pace.note(len(run), waited, took)
+
+    def _next_run(self, length: int, took: float) -> range | None:
+        """Waits while there is nothing to do: the hashing may yet find a block that the disk has lost."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._crowded(length), min(took / 2, _PATIENCE_S))
+            # The hash is sure to make room; a slow connection, whose block it waits for, is not
+            self._changed.wait_for(lambda: not (self._crowded(length) and self._front in self._partial.ranges.received))
+            self._changed.wait_for(lambda: self._ended or self._queue)
+            if self._ended:
+                return None
+            missing = self._queue.popleft()
+            if missing[length:]:
+                self._queue.appendleft(missing[length:])
+            run = missing[:length]
+            self._memory.expect(len(run))
+            return run
+
+    @property
+    def _ended(self) -> bool:
+        return self._stop.is_set() or self._digest is not None
+
+    def _crowded(self, length: int) -> bool:
+        """Not while the hash goes through what an earlier run left: that takes longer than anybody should wait."""
+        old = self._front in self._partial.inherited
+        return self._memory.crowded(length) and not old and not self._ended
+
+    def _fetch(self, run: range) -> tuple[float, float]:
+        """Seconds until its first bytes were there, and in all."""
+        began, waited = time.monotonic(), 0.0
+        size, filling = self._partial.ranges.block, Filling(run, self._memory.blank)
+        with self._changed:
+            self._fillings.append(filling)
+        for count in self._fetcher.pieces(run.start * size, min(run.stop * size, self._identity.size), filling.room):
+            waited = waited or time.monotonic() - began
+            if (block := filling.add(count)) is not None:
+                self._partial.write(block.number, block.data)
+                self._received(block, filling)
+        with self._changed:
+            self._fillings.remove(filling)
+        return waited, time.monotonic() - began
+
+    def _received(self, block: Block, filling: Filling) -> None:
+        with self._changed:
+            filling.block = None
+            self._memory.keep(block)
+            self._partial.complete(block.number, block.checksum)
+            self._changed.notify_all()
+
+    def _hash_all(self) -> None:
+        """Follows the front of what is there."""
+        own = new_hash(self._identity.digest, self._identity.size)
+        for number in range(self._partial.ranges.count):
+            self._hash(own, number)
+        with self._changed:
+            self._digest = f"{self._identity.digest.partition(':')[0]}:{own.hexdigest()}"
+            self._changed.notify_all()
+
+    def _hash(self, own: Hash, number: int) -> None:
+        block = None
+        while block is None:
+            block = self._when_received(number) or self._read_back(number)
+        own.update(block.data)
+        self._memory.give_back(block)
+
+    def _when_received(self, number: int) -> Block | None:
+        """Waits for a block; None where it is on the disk alone."""
+        with self._changed:
+            self._front = number
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: number in self._partial.ranges.received or self._stop.is_set())
+            if self._stop.is_set():
+                raise Stopped
+            return self._memory.take(number)
+
+    def _read_back(self, number: int) -> Block | None:
+        """From the disk; None where that has lost it, and it is to be fetched again."""
+        block = self._memory.blank(number)
+        if self._partial.read(number, block.data):
+            return block
+        with self._changed:
+            self._queue.appendleft(range(number, number + 1))
+            self._changed.notify_all()
+        return None
+
+
+def free_bytes(place: Place) -> int:
+    """What the file system of a place has left for us."""
+    return room_below(place.models_dir)

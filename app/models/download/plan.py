@@ -1,0 +1,280 @@
+"""Pulling: what an alias or `hf:repo` needs, at one revision, onto the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.config.settings import Settings
+from app.errors import DiskFull, Offline, StoreError
+from app.models.disk.checksum import digest_of
+from app.models.disk.layout import Place, Record
+from app.models.disk.locks import locked
+from app.models.disk.os_errors import in_words
+from app.models.download.events import Emit, Event
+from app.models.download.file import download, free_bytes
+from app.models.download.http import Wire
+from app.models.download.journal import Identity
+from app.models.download.partial import announce, received_of
+from app.models.download.wanted import Wanted
+from app.models.gguf.filenames import (
+    by_model,
+    check_path,
+    check_shards,
+    is_safe,
+    quantization_of,
+    shard_of,
+)
+from app.models.gguf.header import read_header
+from app.models.hub.listing import HubFile, Listing
+
+if TYPE_CHECKING:
+    from app.models.hub.client import Hub
+
+# Left free besides what is fetched: a full disk breaks more than a pull.
+MARGIN = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of one model at one revision; `notes` are for the person."""
+
+    wanted: Wanted
+    revision: str
+    files: tuple[Identity, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+class Puller:
+    """Plans, then fetches; every method raises StoreError or one of its kinds."""
+
+    def __init__(self, settings: Settings, hub: Hub, emit: Emit, *, free: Callable[[Place], int] = free_bytes) -> None:
+        self._models_dir = settings.models_dir
+        self._hub = hub
+        self._emit = emit
+        self._free = free
+
+    def plan(self, wanted: Wanted, *, update: bool = False) -> Plan:
+        """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`.
+
+        Raises Offline where the Hub may not be asked and not all is on this machine.
+        """
+        try:
+            listing = self._hub.listing(wanted.repo)
+        except Offline:
+            if (plan := self._offline(wanted)) is None:
+                raise
+            return plan
+        paths = _one_model(listing, wanted)
+        pinned = self._other_versions(listing, paths)
+        if update or not pinned:
+            return self._planned(wanted, listing, paths)
+        if len(set(pinned.values())) > 1:
+            raise StoreError(f"{wanted.repo}: files here are of several revisions; pull --update makes them one.")
+        revision = next(iter(pinned.values()))
+        note = (
+            f"{wanted.repo} has changed on the Hub: here is revision {revision[:12]}, there {listing.revision[:12]}; "
+            "kept as it is here (--update fetches the new one)"
+        )
+        try:
+            old = self._hub.listing(wanted.repo, revision)
+        except StoreError as error:
+            raise StoreError(f"{note}. The rest of the old one cannot be had: {error}") from None
+        return self._planned(wanted, old, _one_model(old, wanted), note)
+
+    def _other_versions(self, listing: Listing, paths: Iterable[str]) -> dict[str, str]:
+        """Path -> revision, of files here, whole or not, whose bytes are others than the Hub's now."""
+        found = {}
+        for path in paths:
+            place = Place(self._models_dir, listing.repo, path)
+            record, partial = place.record(), received_of(place)
+            known = record or (partial.identity if partial is not None and partial.received else None)
+            if known is not None and known.digest != listing.files[path].digest:
+                found[path] = known.revision
+        return found
+
+    def _planned(self, wanted: Wanted, listing: Listing, paths: Iterable[str], *notes: str) -> Plan:
+        files = tuple(
+            Identity(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
+            for path in paths
+        )
+        return Plan(wanted, listing.revision, files, notes)
+
+    def _offline(self, wanted: Wanted) -> Plan | None:
+        """What is on this machine: recorded as complete, or else in the Hub's own cache."""
+        recorded = self._recorded(wanted)
+        complete = {path: HubFile(record.size, record.digest) for path, record in recorded.items()}
+        revision = next((record.revision for record in recorded.values()), "")
+        found = [("complete here", Listing(wanted.repo, revision, complete))]
+        for cached in self._hub.cached_listings(wanted.repo):
+            # What is here already goes with it only at the same revision: shards of another may be others
+            same = {path: complete[path] for path, record in recorded.items() if record.revision == cached.revision}
+            where = f"in the Hub's cache at revision {cached.revision[:12]}"
+            found.append((where, replace(cached, files=cached.files | same)))
+        for where, listing in found:
+            with suppress(StoreError):  # not all of it, or more than one model
+                note = f"{wanted.repo}: {where}; not compared with the Hub (HF_HUB_OFFLINE)"
+                return self._planned(wanted, listing, _one_model(listing, wanted), note)
+        return None
+
+    def _recorded(self, wanted: Wanted) -> dict[str, Record]:
+        """Complete files of ours that may be meant, by their path in the repo."""
+        folder = self._models_dir / wanted.repo
+        found = {}
+        for path in wanted.chosen(path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")):
+            with suppress(StoreError):  # somebody else's, under a name that the Hub may not have
+                if (record := Place(self._models_dir, wanted.repo, path).record()) is not None:
+                    found[path] = record
+        return found
+
+    def pull(self, wanteds: Iterable[Wanted], *, update: bool = False) -> list[Path]:
+        """Everything that is wanted, whole and checked; returns the files, shards in order."""
+        with in_words(self._models_dir):
+            plans = [self.plan(wanted, update=update) for wanted in wanteds]
+            self.check_disk(plans)
+            self._prepare(plans)
+            with Wire() as wire:
+                return [path for plan in plans for path in self._fetched(plan, wire, update)]
+
+    def _fetched(self, plan: Plan, wire: Wire, update: bool) -> list[Path]:
+        for note in plan.notes:
+            self._note(plan.wanted.repo, note)
+        for identity in plan.files:
+            self._one(identity, wire, update)
+        paths = [Place(self._models_dir, identity.repo, identity.path).final for identity in plan.files]
+        check_headers(paths)
+        return paths
+
+    def _prepare(self, plans: list[Plan]) -> None:
+        for plan in plans:
+            for identity in plan.files:
+                place = Place(self._models_dir, identity.repo, identity.path)
+                place.prepare()
+                if not place.final.exists():
+                    announce(place, identity)
+
+    def _note(self, path: str, text: str) -> None:
+        self._emit(Event("note", path, text=text))
+
+    def here(self, identity: Identity) -> int:
+        """Bytes of a file that need not be fetched: a version of it that is to be replaced is no help."""
+        place = Place(self._models_dir, identity.repo, identity.path)
+        record = place.record()
+        if place.final.exists() and (record is None or record.digest == identity.digest):
+            return identity.size
+        if self._hub.cached(identity) is not None:
+            return identity.size
+        partial = received_of(place)
+        return partial.bytes_received if partial is not None and partial.identity.digest == identity.digest else 0
+
+    def check_disk(self, plans: list[Plan]) -> None:
+        """Tells how much is to come; raises DiskFull where that does not fit."""
+        # A file may be wanted twice
+        files = {identity: self.here(identity) for plan in plans for identity in plan.files}
+        if not files:
+            return
+        have, total = sum(files.values()), sum(identity.size for identity in files)
+        self._emit(Event("plan", "", have, total))
+        for identity, here in files.items():
+            self._emit(Event("file", identity.path, here, identity.size))
+        free = self._free(Place(self._models_dir, identity.repo, identity.path))
+        if have < total and free < total - have + MARGIN:
+            raise DiskFull(
+                f"{self._models_dir}: {(total - have) / 1e9:.2f} GB are to come and {MARGIN / 1e9:.1f} GB must stay "
+                f"free, and there are {free / 1e9:.2f} GB. Make room, or point models_dir elsewhere."
+            )
+
+    def _one(self, identity: Identity, wire: Wire, update: bool) -> None:
+        place = Place(self._models_dir, identity.repo, identity.path)
+
+        def waiting() -> None:
+            partial = received_of(place)
+            received = partial.bytes_received if partial is not None else 0
+            self._emit(Event("waiting", identity.path, received, identity.size))
+
+        with locked(place.lock, waiting):
+            if not self._is_here(place, identity, update) and not self._use_cached(place, identity):
+                download(place, identity, self._hub, wire, self._emit)
+        self._emit(Event("done", identity.path, identity.size, identity.size))
+
+    def _is_here(self, place: Place, identity: Identity, update: bool) -> bool:
+        """A file without a record, which others put there, is hashed once."""
+        record = place.record()
+        if record is None:
+            if not place.final.exists():
+                return False
+            digest, revision = self._hashed(place.final, identity), ""
+        else:
+            digest, revision = record.digest, record.revision
+        if digest == identity.digest:
+            # A commit that left these bytes alone is theirs too: all shards of a pull are of one. Offline nobody knows
+            if revision != identity.revision and not (record and self._hub.offline):
+                place.write_record(identity.revision, digest)
+            return True
+        if update:
+            return False
+        raise StoreError(
+            f"{place.final} is not what the Hub has under this name. "
+            "`verify` repairs a damaged file, `pull --update` replaces it."
+        )
+
+    def _hashed(self, path: Path, identity: Identity) -> str:
+        def done(at: int) -> None:
+            self._emit(Event("checking", identity.path, at, identity.size))
+
+        return digest_of(path, identity.digest, done)
+
+    def _use_cached(self, place: Place, identity: Identity) -> bool:
+        """A link to the file in the Hub's own cache, if that has the right bytes."""
+        cached = self._hub.cached(identity)
+        if cached is None or cached.stat().st_size != identity.size:
+            return False
+        # First, since what is here, whole or half-way, may be better than what is there
+        if self._hashed(cached, identity) != identity.digest:
+            self._note(identity.path, f"{cached} in the Hub's cache has wrong bytes: not used")
+            return False
+        place.link(cached)
+        place.write_record(identity.revision, identity.digest)
+        self._note(identity.path, f"{identity.path}: used in place from the Hub's cache ({cached})")
+        return True
+
+
+def _one_model(listing: Listing, wanted: Wanted) -> list[str]:
+    """The paths of the one model that is asked for, shards in order; raises StoreError."""
+    paths = [check_path(path) for path in wanted.chosen(listing.files)]
+    models = by_model(paths)
+    if len(models) == 1:
+        check_shards(*next(iter(models.items())))
+        return paths
+    everything = by_model(filter(is_safe, Wanted(wanted.repo, projector=wanted.projector).chosen(listing.files)))
+    known = {(not wanted.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
+    names = ", ".join(sorted(known)) or "none at all"
+    if not models:
+        what = "multimodal projector" if wanted.projector else "GGUF model"
+        asked = wanted.quantization or wanted.include or "*.gguf"
+        raise StoreError(f"{wanted.repo}: no {what} there is {asked!r}. There are: {names}.")
+    if wanted.projector:
+        raise StoreError(f"{wanted.repo}: {len(models)} multimodal projectors match; narrow include to one of {names}.")
+    raise StoreError(
+        f"{wanted.repo}: {len(models)} models there match; name one, such as hf:{wanted.repo}:"
+        f"{quantization_of(paths[0]) or 'Q4_K_M'}. There are: {names}."
+    )
+
+
+def check_headers(paths: list[Path]) -> None:
+    """Shards know their number and count; raises GgufError or StoreError for files that are not of one model."""
+    for path in paths:
+        header, shard = read_header(path), shard_of(path.name)
+        if shard is None:
+            continue
+        said = (header.number("split.no"), header.number("split.count"))
+        if said != (shard[0] - 1, shard[1]):
+            raise StoreError(
+                f"{path}: its name says shard {shard[0]} of {shard[1]}, its header split.no {said[0]} of {said[1]}: "
+                "the files on the Hub do not belong together."
+            )
+    if not read_header(paths[0]).architecture:
+        raise StoreError(f"{paths[0]}: its header names no architecture: no engine can load it.")

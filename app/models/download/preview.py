@@ -1,0 +1,25 @@
+"""What a pull would bring, without fetching any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.config.settings import Settings
+from app.models.download.plan import Plan, Puller
+from app.models.download.wanted import Wanted
+from app.models.hub.client import Hub
+
+
+def preview(settings: Settings, wanteds: Iterable[Wanted]) -> list[str]:
+    """One line a model; raises what a pull of them would raise before it began: StoreError or one of its kinds."""
+    puller = Puller(settings, Hub(), lambda _: None)
+    plans = [puller.plan(wanted) for wanted in wanteds]
+    puller.check_disk(plans)
+    return [_line(plan, sum(map(puller.here, plan.files))) for plan in plans]
+
+
+def _line(plan: Plan, here: int) -> str:
+    count, size = len(plan.files), sum(identity.size for identity in plan.files)
+    files = f"{count} files" if count > 1 else plan.files[0].path
+    some = f", {here / 1e9:.2f} GB of it here" if here else ""
+    return f"{plan.wanted.repo}: {files}, {size / 1e9:.2f} GB{some} (revision {plan.revision[:12]})"

@@ -1,0 +1,183 @@
+"""Bytes of one run of blocks over HTTP: ranges, redirects, retries. Knows no file."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPResponse
+from typing import Protocol
+from urllib.parse import urljoin
+
+from app.errors import HubError, WrongBytes
+from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
+from app.models.download.http import Failures, Wire, origin
+from app.models.download.journal import Identity
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HOPS = 5
+# What a signed address answers once it has expired, by its host.
+_EXPIRED = frozenset({401, 403, 404, 410})
+_CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a file's bytes are; `headers` (a token among them) are for the host `home` alone."""
+
+    url: str
+    home: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Source(Protocol):
+    """Tells where bytes are."""
+
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
+        """Raises HubError. Waits by `rest`, in seconds, and lets its exception through."""
+
+
+class Stopped(Exception):
+    """Somebody else has failed, or the person has had enough."""
+
+
+class _Again(Exception):
+    """Worth another try; `wish` is the server's Retry-After in seconds."""
+
+    def __init__(self, why: str, wish: float | None = None, *, expired: bool = False) -> None:
+        super().__init__(why)
+        self.wish = wish
+        self.expired = expired
+
+
+class Fetcher:
+    """Shared by the workers of one file. `say` is told of every wait."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        source: Source,
+        identity: Identity,
+        stop: threading.Event,
+        say: Callable[[str], None],
+    ) -> None:
+        self._wire = wire
+        self._source = source
+        self._identity = identity
+        self._stop = stop
+        self._say = say
+        self._lock = threading.Lock()
+        self._address: Address | None = None
+
+    def abort(self) -> None:
+        """Ends reads that wait for a server; `stop` is set."""
+        self._wire.abort()
+
+    def pieces(self, start: int, stop: int, room: Callable[[], memoryview]) -> Iterator[int]:
+        """Receives bytes [start, stop) of the file, a piece at a time into what `room` gives then; yields their sizes.
+
+        Through any number of connections. Raises HubError when `TRIES` requests in a row brought nothing, WrongBytes
+        for a server that has another size than announced, Stopped.
+        """
+        attempt = 0
+        while start < stop:
+            try:
+                with self._response(start, stop) as response:
+                    while start < stop:
+                        count = self._receive(response, room())
+                        start, attempt = start + count, 0
+                        yield count
+            except _Again as again:
+                attempt += 1
+                self._wait(attempt, again)
+
+    def _wait(self, attempt: int, again: _Again) -> None:
+        if again.expired:
+            with self._lock:
+                self._address = None
+        if attempt >= TRIES:
+            raise HubError(f"{self._identity.path}: {again}, {TRIES} times in a row; pull again to go on.")
+        if again.wish is not None and again.wish > LONGEST_RETRY_AFTER_S:
+            raise HubError(
+                f"{self._identity.path}: {again}, and asks for {again.wish:.0f} s of rest; pull again then to go on."
+            )
+        seconds = delay(attempt, again.wish, random.random)
+        self._say(f"{self._identity.path}: {again}; trying again in {seconds:.1f} s")
+        self._rest(seconds)
+
+    def _rest(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Stopped
+
+    def _where(self) -> Address:
+        with self._lock:
+            self._rest(0)  # those who waited for the lock have nothing to ask any more
+            if self._address is None:
+                self._address = self._source.address(self._identity, self._rest)
+            return self._address
+
+    @contextmanager
+    def _response(self, start: int, stop: int) -> Iterator[HTTPResponse]:
+        """The answer to a range, at the end of all redirects and looked at."""
+        address = self._where()
+        url = address.url
+        for _ in range(_HOPS):
+            with self._in_words(), self._wire.get(url, _headers(url, address, start, stop)) as response:
+                if response.status in _REDIRECTS and "Location" in response.headers:
+                    url = urljoin(url, response.headers["Location"])
+                    continue
+                self._check(response, start, stop)
+                self._remember(address, url)
+                yield response
+                return
+        raise HubError(f"{self._identity.path}: more than {_HOPS} redirects.")
+
+    def _remember(self, address: Address, url: str) -> None:
+        """Where a redirect has led to is asked at once from now on, until that has expired."""
+        with self._lock:
+            if self._address is address:
+                self._address = replace(address, url=url)
+
+    def _receive(self, response: HTTPResponse, into: memoryview) -> int:
+        if self._stop.is_set():
+            raise Stopped
+        count = response.readinto(into)
+        if not count:
+            raise _Again("the connection ended early")
+        return count
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except Failures as error:
+            if self._stop.is_set():
+                raise Stopped from None
+            raise _Again(f"the connection failed ({str(error) or type(error).__name__})") from None
+
+    def _check(self, response: HTTPResponse, start: int, stop: int) -> None:
+        status, said = response.status, self._identity.size
+        if status in RETRIED:
+            raise _Again(f"the server answers {status}", retry_after(response.headers.get("Retry-After")))
+        if status in _EXPIRED:
+            raise _Again(f"the server answers {status}", expired=True)
+        if status == 200:
+            raise _Again("the server ignores ranges")
+        if status == 416:
+            raise WrongBytes(f"{self._identity.path}: the Hub announced {said} bytes, the server has fewer.")
+        found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if status != 206 or found is None:
+            raise _Again(f"the server answers {status} to a range")
+        first, last, size = (int(part) for part in found.groups())
+        if size != said:
+            raise WrongBytes(f"{self._identity.path}: the Hub announced {said} bytes, the server has {size}.")
+        if (first, last) != (start, stop - 1):
+            raise _Again("the server sends another range than it was asked for")
+
+
+def _headers(url: str, address: Address, start: int, stop: int) -> dict[str, str]:
+    headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+    return headers | dict(address.headers) if origin(url) == origin(address.home) else headers

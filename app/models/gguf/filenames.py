@@ -1,0 +1,122 @@
+"""Names from the Hub are untrusted: what may become a path, and what a person may ask for. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from app.errors import StoreError
+from app.models.catalog import is_projector
+
+_REPO = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_SHARD = re.compile(r"^(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf$")
+# `Q4_K_M`, `UD-IQ2_XXS`, `MXFP4_MOE`, `BF16`: what stands last in a file's name.
+_QUANTIZATION = re.compile(
+    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP4\w*|NVFP4\w*|BF16|F16|F32|FP16|FP32))$", re.IGNORECASE
+)
+# The longest name that common file systems take, less what a partial file's name adds.
+_LONGEST = 240
+
+
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """`hf:org/name`, with a quantization or none."""
+
+    repo: str
+    quantization: str | None = None
+
+
+def parse_hub_name(text: str) -> HubName:
+    """`hf:org/name` or `hf:org/name:Q4_K_M`; raises StoreError."""
+    repo, _, quantization = text.removeprefix("hf:").partition(":")
+    return HubName(check_repo(repo), quantization or None)
+
+
+def check_repo(repo: str) -> str:
+    """Raises StoreError for what cannot be a repo's name."""
+    if not is_repo(repo):
+        raise StoreError(f"{repo!r} is not the name of a repo; it must look like unsloth/GLM-4.7-GGUF.")
+    return repo
+
+
+def is_repo(name: str) -> bool:
+    """Whether it can be a repo's name, and is safe as two folders of ours."""
+    return _REPO.fullmatch(name) is not None and ".." not in name
+
+
+def check_path(path: str) -> str:
+    """A file's path in a repo that is also safe below a folder of ours; raises StoreError."""
+    if not is_safe(path):
+        raise StoreError(f"The Hub names a file {path[:100]!r}, which is no safe path; it is not downloaded.")
+    return path
+
+
+def is_safe(path: str) -> bool:
+    """Whether it may be a path below a folder of ours, and be shown. Hidden names may not: ours are hidden."""
+    parts = path.split("/")
+    return not (
+        not path.isprintable()
+        or "\\" in path
+        or PurePosixPath(path).is_absolute()
+        or any(not part or part.startswith(".") or part != part.strip() for part in parts)
+        or any(len(part.encode("utf-8", "replace")) > _LONGEST for part in parts)
+    )
+
+
+def is_model(path: str) -> bool:
+    """A GGUF file that is neither a multimodal projector nor an importance matrix."""
+    name = path.rpartition("/")[2]
+    return path.endswith(".gguf") and not is_projector(name) and not name.startswith("imatrix")
+
+
+def projectors(paths: Iterable[str], include: str | None = None) -> list[str]:
+    """The multimodal projectors that a pattern asks for, sorted."""
+    found = (path for path in sorted(paths) if path.endswith(".gguf") and is_projector(path.rpartition("/")[2]))
+    return [path for path in found if fnmatchcase(path, include or "*")]
+
+
+def model_of(path: str) -> str:
+    """The path without `.gguf` and a shard's number: what the shards of one model have in common."""
+    match = _SHARD.match(path)
+    return match["stem"] if match else path.removesuffix(".gguf")
+
+
+def shard_of(path: str) -> tuple[int, int] | None:
+    """(number from 1, count), None for a file that is no shard."""
+    match = _SHARD.match(path)
+    return (int(match["no"]), int(match["count"])) if match else None
+
+
+def quantization_of(path: str) -> str:
+    """The quantization that a file's name tells, as it is written there; empty where it tells none."""
+    stem = model_of(path).rpartition("/")[2]
+    match = _QUANTIZATION.search(stem)
+    return match[1] if match else ""
+
+
+def choose(paths: Iterable[str], include: str | None, quantization: str | None) -> list[str]:
+    """The model files that a pattern (as catalog entries have it) or a quantization asks for, sorted."""
+    wanted = [path for path in sorted(paths) if is_model(path)]
+    if quantization is not None:
+        return [path for path in wanted if quantization_of(path).lower() == quantization.lower()]
+    return [path for path in wanted if fnmatchcase(path, include or "*")]
+
+
+def by_model(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Shards gathered by the model that they are part of, in order."""
+    models: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        models.setdefault(model_of(path), []).append(path)
+    return models
+
+
+def check_shards(stem: str, files: Iterable[str]) -> None:
+    """Raises StoreError where one of a model's is not there."""
+    numbered = [shard for path in files if (shard := shard_of(path)) is not None]
+    if numbered:
+        count = numbered[0][1]
+        if numbered != [(number, count) for number in range(1, count + 1)]:
+            raise StoreError(f"{stem}: the Hub has {len(numbered)} of {count} shards: the upload is not complete.")

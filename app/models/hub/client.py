@@ -1,0 +1,265 @@
+"""The Hub through huggingface_hub: listings, addresses, search; its errors in words. The only importer of it.
+
+HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are read by huggingface_hub itself, when it is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
+from app.models.disk.os_errors import in_words
+from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
+from app.models.download.journal import Identity
+from app.models.download.ranges import Address
+from app.models.gguf.filenames import check_repo, is_repo
+from app.models.hub import cache as hub_cache
+from app.models.hub.listing import HubFile, Listing
+
+try:
+    from huggingface_hub import (
+        HfApi,
+        constants,
+        get_session,
+        get_token,
+        hf_hub_url,
+        hf_raise_for_status,
+        try_to_load_from_cache,
+    )
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+    from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
+    from huggingface_hub.hf_api import RepoFile
+except ValueError as error:  # it takes HF_ENDPOINT apart as soon as it is imported
+    raise HubError(f"HF_ENDPOINT is no address ({error}); it must look like https://huggingface.co.") from None
+
+T = TypeVar("T")
+# What taking apart an answer raises where it is none of a Hub's: huggingface_hub lets these through.
+_ODD = (ValueError, TypeError, KeyError, AttributeError, httpx2.RequestError, httpx2.InvalidURL)
+_COMMIT, _CHECKSUM = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
+# Nobody at the other end, or no network: a person finds out soon.
+_CONNECT_TRIES = 3
+_NEAR = 5
+_PATIENCE_S = 30.0
+# What a list of repos says of each only when it is asked for.
+_TOLD = ("downloads", "likes", "gated")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A repo that a search found."""
+
+    repo: str
+    downloads: int
+    likes: int
+    gated: bool
+
+
+class Hub:
+    """Every method raises HubError or one of its kinds, making it StoreError. `say` is told of waits."""
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
+        with in_words(Path(constants.HF_TOKEN_PATH)):
+            self._token = token or get_token()
+        # Where a person finds it: HF_TOKEN comes first, then what `hf auth login` has left
+        self._kept_in = "HF_TOKEN" if token or os.environ.get("HF_TOKEN") else constants.HF_TOKEN_PATH
+        if self._token and not (self._token.isascii() and self._token.isprintable()):
+            raise AccessDenied(
+                f"What is in {self._kept_in} is no token: those of {self.endpoint}/settings/tokens are plain ASCII."
+            )
+        # False: huggingface_hub would otherwise look for a token of its own
+        self._api = HfApi(endpoint=self.endpoint, token=self._token or False)
+        self._say = say
+        self._sleep = sleep
+
+    @property
+    def offline(self) -> bool:
+        """Whether HF_HUB_OFFLINE keeps everything from being asked."""
+        return constants.is_offline_mode()
+
+    def listing(self, repo: str, revision: str | None = None) -> Listing:
+        """The files of a branch or commit, main by default; the commit is settled first, so that the list is of one."""
+        check_repo(repo)
+        commit = self._ask(repo, lambda: _commit(self._api.model_info(repo, revision=revision).sha))
+
+        def files() -> dict[str, HubFile]:
+            entries = self._api.list_repo_tree(repo, recursive=True, revision=commit)
+            return {entry.path: _file(entry) for entry in entries if isinstance(entry, RepoFile)}
+
+        return Listing(repo, commit, self._ask(repo, files))
+
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
+        """Where the bytes of a file are; `rest` is how to wait for a Hub that is busy.
+
+        Raises WrongBytes where the Hub contradicts its own listing.
+        """
+        url = hf_hub_url(identity.repo, identity.path, revision=identity.revision, endpoint=self.endpoint)
+
+        def ask() -> HfFileMetadata:
+            return self._api.get_hf_file_metadata(url=url, token=self._token or False)
+
+        found = self._ask(identity.repo, ask, identity.path, rest)
+        if found.size is not None and found.size != identity.size:
+            raise WrongBytes(
+                f"{identity.path}: the Hub lists {identity.size} bytes and announces {found.size} where they lie."
+            )
+        # Of a xet-backed file what HEAD is sent on to need not serve bytes: there the GETs are sent on (see ADR 0001)
+        return Address(found.location if found.xet_file_data is None else url, self.endpoint, self._credentials)
+
+    def search(self, text: str, limit: int) -> list[Found]:
+        """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""
+        return self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_TOLD))
+
+    def _repos(self, **query: Any) -> list[Found]:
+        # Not list_models: it tries again for itself, half a minute before anybody hears of it
+        url, params = f"{self.endpoint}/api/models", {"filter": "gguf", **query}
+        response = get_session().get(url, params=params, headers=dict(self._credentials), timeout=_PATIENCE_S)
+        hf_raise_for_status(response)
+        return [
+            Found(one["id"], int(one.get("downloads") or 0), int(one.get("likes") or 0), bool(one.get("gated")))
+            for one in response.json()
+            if is_repo(one["id"])
+        ]
+
+    def cached(self, identity: Identity) -> Path | None:
+        """The file in the Hub's own cache (HF_HOME), of this revision or of another that had the same bytes."""
+        found = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
+        if isinstance(found, str) and Path(found).is_file():
+            return Path(found).resolve()
+        return hub_cache.blob(_cache_of(identity.repo), identity.digest)
+
+    def cached_listings(self, repo: str) -> list[Listing]:
+        """What the Hub's own cache has of a repo, GGUF files alone, the likeliest commit first; asks nobody."""
+        return hub_cache.listings(_cache_of(check_repo(repo)), repo)
+
+    @property
+    def _credentials(self) -> tuple[tuple[str, str], ...]:
+        return (("Authorization", f"Bearer {self._token}"),) if self._token else ()
+
+    # -- errors ----------------------------------------------------------------------------------------------
+
+    def _ask(self, repo: str, ask: Callable[[], T], path: str = "", rest: Callable[[float], None] | None = None) -> T:
+        attempt, rest = 0, rest or self._sleep
+        while True:
+            attempt += 1
+            try:
+                return ask()
+            except OfflineModeIsEnabled:
+                raise Offline(f"{repo}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it for that.") from None
+            except HfHubHTTPError as error:
+                status = error.response.status_code
+                wish = retry_after(error.response.headers.get("Retry-After"))
+                if status not in RETRIED or attempt >= TRIES or (wish or 0) > LONGEST_RETRY_AFTER_S:
+                    raise self._in_words(repo, path, error) from None
+                self._wait(f"the Hub answers {status}", attempt, wish, rest)
+            except httpx2.TransportError as error:
+                if attempt >= _CONNECT_TRIES:
+                    raise HubError(
+                        f"{self.endpoint} cannot be reached ({str(error) or type(error).__name__}); "
+                        "is there a network, and is HF_ENDPOINT right?"
+                    ) from None
+                self._wait("the Hub cannot be reached", attempt, None, rest)
+            except HFValidationError as error:
+                raise NotOnHub(f"{repo} cannot be the name of a repo: {error}") from None
+            except _ODD as error:
+                raise HubError(
+                    f"{self.endpoint} does not answer as the Hub does ({type(error).__name__}: {error}); is "
+                    "HF_ENDPOINT right, or does the network want a login first?"
+                ) from None
+
+    def _wait(self, why: str, attempt: int, wish: float | None, rest: Callable[[float], None]) -> None:
+        seconds = delay(attempt, wish, random.random)
+        self._say(f"{why}; trying again in {seconds:.1f} s")
+        rest(seconds)
+
+    def _in_words(self, repo: str, path: str, error: HfHubHTTPError) -> HubError:
+        status, page = error.response.status_code, f"{self.endpoint}/{repo}"
+        if isinstance(error, GatedRepoError):
+            if self._token:
+                return AccessDenied(
+                    f"{repo} is behind a licence that this token's account has not accepted: do so at {page}."
+                )
+            return AccessDenied(
+                f"{repo} is behind a licence: accept it at {page}, then set HF_TOKEN to a token of that account "
+                f"({self.endpoint}/settings/tokens)."
+            )
+        if isinstance(error, RevisionNotFoundError):
+            return NotOnHub(f"{repo}: the Hub does not have this revision (any more).")
+        if isinstance(error, RemoteEntryNotFoundError):
+            return NotOnHub(f"{repo}: the Hub does not have {path} (any more).")
+        if isinstance(error, RepositoryNotFoundError):
+            token = "" if self._token else ", or it is private and HF_TOKEN is not set"
+            return NotOnHub(f"{repo} is not on the Hub{token}.{self._near(repo)}")
+        if status in (401, 403) and self._token:
+            how = "is not accepted" if status == 401 else "may not read this"
+            return AccessDenied(f"{repo}: the token in {self._kept_in} {how} (see {self.endpoint}/settings/tokens).")
+        if status in (401, 403):
+            return AccessDenied(
+                f"{repo}: the Hub answers {status}, and no token is set: set HF_TOKEN to one "
+                f"({self.endpoint}/settings/tokens)."
+            )
+        if status not in RETRIED:
+            return HubError(
+                f"{repo}: {self.endpoint} answers {status}, which is not how the Hub answers; is HF_ENDPOINT right?"
+            )
+        wish = retry_after(error.response.headers.get("Retry-After"))
+        when = "later" if wish is None else f"in {wish:.0f} s, as it asks"
+        return HubError(f"{repo}: the Hub answers {status}; try again {when}.")
+
+    def _near(self, repo: str) -> str:
+        """A sentence with repos of a similar name; empty where there is none or the search fails too."""
+        name = repo.partition("/")[2]
+        known: dict[str, None] = {}
+        with suppress(HfHubHTTPError, *_ODD):
+            # A misspelt name finds nothing, its first word or its owner may
+            for query in ({"search": name}, {"search": name.split("-")[0]}, {"author": repo.partition("/")[0]}):
+                known |= dict.fromkeys(found.repo for found in self._repos(**query, limit=50))
+        near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
+        return f" Near names: {', '.join(near)}." if near else ""
+
+
+def _cache_of(repo: str) -> Path:
+    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
+
+
+def _commit(sha: str | None) -> str:
+    """Raises ValueError, as `_file`, for what the Hub may not say: both become paths in its cache, and are shown."""
+    if not isinstance(sha, str) or not _COMMIT.fullmatch(sha):
+        raise ValueError(f"{sha!r} is no commit")
+    return sha
+
+
+def _file(entry: RepoFile) -> HubFile:
+    kind, size, checksum = "git", entry.size, entry.blob_id
+    if entry.lfs is not None:
+        kind, size, checksum = "sha256", entry.lfs.size, entry.lfs.sha256
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"{entry.path!r} has no size: {size!r}")
+    if not _CHECKSUM.fullmatch(checksum):
+        raise ValueError(f"{entry.path!r} has no checksum: {checksum!r}")
+    return HubFile(size, f"{kind}:{checksum}")

@@ -1,0 +1,122 @@
+"""`pull: on_demand`: the files of an alias are here, or are being pulled, or could not be.
+
+A pull that failed is not tried again by each request: the first that comes after a wait of 10 s, doubling to ten
+minutes, tries. Only the outcome of the last pull decides, so a client that leaves changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.config.model_entry import LocalEntry
+from app.errors import Downloading, FilesMissing, PullFailed, ShuttingDown, StoreError
+from app.models.catalog import Catalog
+from app.models.download.wanted import Wanted, wanted_of
+from app.pulls.pull import Pull, State
+from app.pulls.registry import Pulls
+
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 10.0, 600.0
+# Where nobody knows yet how long a pull will take
+_ASK_AGAIN_S = 5.0
+
+
+@dataclass(slots=True)
+class _Try:
+    """The last pull of an alias that a request asked for; `failed` counts those before it, since the last success."""
+
+    pull: Pull
+    failed: int
+
+
+class OnDemand:
+    """By an entry's own name. `clock` is that of `Pull`'s times."""
+
+    def __init__(self, catalog: Catalog, pulls: Pulls, clock: Callable[[], float] = time.time) -> None:
+        self._catalog = catalog
+        self._pulls = pulls
+        self._clock = clock
+        self._tries: dict[str, _Try] = {}
+
+    def missing(self, name: str) -> str | None:
+        """What is not here, in words, where a request for `name` has to pull it first. Reads folders."""
+        entry = self._catalog.entry(name)
+        if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
+            try:
+                self._catalog.files(name)
+            except FilesMissing as error:
+                return str(error)
+        return None
+
+    async def ensure(self, name: str, *, patient: bool) -> None:
+        """Returns when the files of `name` are here, at once if they are, or if they are for others to bring.
+
+        Who is not patient does not wait for a pull. Raises Downloading, PullFailed or ShuttingDown.
+        """
+        missing = await asyncio.to_thread(self.missing, name)
+        if missing is None:
+            return
+        alias = self._catalog.base(name)
+        pull = self._begin(alias, missing)
+        if not patient:
+            snapshot = pull.progress
+            raise Downloading(alias, snapshot.words(alias), snapshot.fields(), retry_after=self._eta(pull))
+        await pull.over()
+        if self._pulls.closing:
+            raise ShuttingDown("The gateway is shutting down.", retry_after=5)
+        if pull.state is not State.DONE:
+            raise PullFailed(alias, pull.reason, retry_after=self._wait(alias))
+
+    def _begin(self, alias: str, missing: str) -> Pull:
+        """The pull that runs, or a new one; raises PullFailed before its time has come, or ShuttingDown."""
+        wanted = self._wanted(alias)
+        if (running := self._pulls.running(wanted)) is not None:
+            return running
+        failed, last = 0, self._tries.get(alias)
+        if last is not None:
+            if (wait := self._wait(alias)) > 0:
+                # A pull that brought all that it was to bring, and yet not these files, is no help either
+                raise PullFailed(alias, last.pull.reason or missing, retry_after=wait)
+            failed = 0 if last.pull.state is State.DONE else last.failed + 1
+        pull = self._pulls.start(alias, wanted)
+        self._tries[alias] = _Try(pull, failed)
+        return pull
+
+    def _wait(self, alias: str) -> float:
+        """Seconds until the next pull may be tried."""
+        last = self._tries.get(alias)
+        if last is None or last.pull.ended is None:
+            return FIRST_BACKOFF_S  # somebody else's pull has failed
+        backoff = min(FIRST_BACKOFF_S * 2.0**last.failed, LONGEST_BACKOFF_S)
+        return max(0.0, last.pull.ended + backoff - self._clock())
+
+    def _wanted(self, alias: str) -> tuple[Wanted, ...]:
+
+        return tuple(dict.fromkeys(wanted_of(alias, self._catalog.entry(alias))))
+
+    def _eta(self, pull: Pull) -> float:
+        left = pull.progress.seconds_left
+        return _ASK_AGAIN_S if left is None else max(1.0, left)
+
+    def pull_of(self, name: str) -> Pull | None:
+        """The pull of what `name` needs, if one runs."""
+        if not self._pulls.busy:
+            return None
+        try:
+            return self._pulls.running(self._wanted(self._catalog.base(name)))
+        except StoreError:  # nothing of the Hub's
+            return None
+
+    def waiting_for(self, name: str) -> str:
+        """What a request for `name` waits for, in words."""
+        pull = self.pull_of(name)
+        return "waiting for the engine" if pull is None else pull.progress.words(pull.name)
+
+    def failure(self, name: str) -> str | None:
+        """Why the last pull that a request asked for came to nothing, if its files are missing still."""
+        last = self._tries.get(self._catalog.base(name))
+        if last is None or last.pull.state is not State.FAILED or self.missing(name) is None:
+            return None
+        return last.pull.reason

@@ -1,0 +1,51 @@
+"""Pulls by other processes, such as `llama-tandem pull` in a terminal, as the disk tells of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from app.config.model_entry import FILE_KEYS, LocalEntry
+from app.models.catalog import Catalog
+from app.models.disk.layout import HIDDEN
+from app.models.download.wanted import wanted_of
+from app.pulls.progress import Snapshot
+
+# How long what was seen is good for: a large journal takes a while to read, and clients ask often.
+_GOOD_S = 1.0
+
+
+class Elsewhere:
+    """By an entry's own name."""
+
+    def __init__(self, catalog: Catalog, models_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._catalog = catalog
+        self._models_dir = models_dir
+        self._clock = clock
+        self._seen: dict[str, tuple[float, Snapshot | None]] = {}
+
+    def progress(self, name: str) -> Snapshot | None:
+        """Of the files of `name` that somebody fetches now, if any; without a rate. Reads folders and journals."""
+        alias, now = self._catalog.base(name), self._clock()
+        at, seen = self._seen.get(alias, (-_GOOD_S, None))
+        if now - at >= _GOOD_S:
+            seen = self._look(alias)
+            self._seen[alias] = now, seen
+        return seen
+
+    def _look(self, alias: str) -> Snapshot | None:
+        entry = self._catalog.entry(alias)
+        parts = [getattr(entry, key) for key in FILE_KEYS] if isinstance(entry, LocalEntry) else []
+        hidden = [self._models_dir / part.repo / HIDDEN for part in parts if part is not None and part.repo is not None]
+        if not any(next(folder.rglob("*.gguf.part"), None) for folder in hidden):
+            return None
+        from app.models.disk.inventory import being_pulled  # late: most gateways never see a pull
+
+        wanteds = dict.fromkeys(wanted_of(alias, entry))
+        pulled = [kept for one in wanteds for kept in being_pulled(self._models_dir, one.repo, one.chosen)]
+        if not pulled:
+            return None
+        sizes = [kept.size for kept in pulled if kept.size is not None]
+        size = sum(sizes) if len(sizes) == len(pulled) else None
+        return Snapshot("waiting", sum(kept.received for kept in pulled), size)

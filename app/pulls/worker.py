@@ -1,0 +1,35 @@
+"""What a pull of the gateway does in its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from app.config.settings import Settings
+from app.engine.architectures import doubts
+from app.models.download.events import Emit, Event
+from app.models.download.wanted import Wanted
+from app.pulls.pull import Work
+
+
+def pull_work(settings: Settings) -> Callable[[tuple[Wanted, ...], bool], Work]:
+    """Makes the work of a pull, for `Pulls`."""
+
+    def make(wanted: tuple[Wanted, ...], update: bool) -> Work:
+        def work(emit: Emit, sleep: Callable[[float], None]) -> None:
+            # Late, and here rather than on the event loop: huggingface_hub takes 200 ms to import
+            from app.models.download.plan import Puller
+            from app.models.hub.client import Hub
+
+            hub = Hub(say=lambda text: emit(Event("note", "", text=text)), sleep=sleep)
+            warn(settings, Puller(settings, hub, emit).pull(wanted, update=update), emit)
+
+        return work
+
+    return make
+
+
+def warn(settings: Settings, files: Iterable[Path], emit: Emit) -> None:
+    """Tells of what was pulled and yet cannot be loaded by the engine at hand; it is kept, a newer one may."""
+    for text in doubts(settings.llama_server, files):
+        emit(Event("note", "", text=f"warning: {text}"))

@@ -1,0 +1,160 @@
+"""A whole answer put together from the stream of it, as llama-server would have given it in one piece.
+
+Sans-io and pure. The shapes are those of `/v1/chat/completions` and `/v1/completions`, read in llama-server's
+`server-task.cpp` and compared with runs of b11434, field by field. Numbers pass as the bytes that they came as.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from app.relay.buffered.choice import Aids, Choice, Piece, Verbose
+
+_Fields = dict[str, msgspec.Raw]
+# The order of a direct answer; what else a chunk may carry one day goes behind it.
+_ORDER = ("choices", "created", "model", "system_fingerprint", "object", "usage", "id", "timings")
+_OF_STREAMS_ONLY = frozenset(("choices", "object", "prompt_progress", "__verbose"))
+
+
+class _Error(msgspec.Struct, gc=False):
+    code: Any = None
+
+
+class _Timings(msgspec.Struct, gc=False):
+    predicted_n: int | None = None
+
+
+_EVENT = msgspec.json.Decoder(_Fields | None)
+_PIECES = msgspec.json.Decoder(list[Piece])
+_ERROR = msgspec.json.Decoder(_Error)
+_TEXT = msgspec.json.Decoder(str)
+_TIMINGS = msgspec.json.Decoder(_Timings | None)
+_VERBOSE = msgspec.json.Decoder(Verbose | None)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Status and JSON body of an answer in one piece; `in_full` is False where the stream may not have told all."""
+
+    status: int
+    body: bytes
+    in_full: bool = True
+
+
+class Assembly:
+    """Feed it the stream, cut anywhere; ask for `whole` when it has ended. `aids` are what it was asked for with."""
+
+    __slots__ = ("_aids", "_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_line")
+
+    def __init__(self, aids: Aids) -> None:
+        self._aids = aids
+        # Framing: the line that has not ended, and the data of the event that has not
+        self._line = b""
+        self._data: list[bytes] = []
+        # What has been said
+        self._choices: dict[int, Choice] = {}
+        self._fields: _Fields = {}
+        self._kind = ""
+        self._last = 0
+        # How it ended
+        self._done = False
+        self._broken = False
+        self._error: Whole | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Never raises; what cannot be understood makes an answer that is not whole."""
+        *lines, self._line = (self._line + chunk).split(b"\n")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if not line:
+                self._dispatch()
+            elif line.startswith(b"data:"):
+                self._data.append(line[5:].lstrip(b" "))
+            elif line.startswith(b"error:"):
+                # builds of 2025 name the field of a failure so, without the object around it
+                self._data.append(b'{"error":' + line[6:] + b"}")
+
+    @property
+    def untold(self) -> bool:
+        """Whether it is certain that this stream will not tell all: the engine does not know one of the aids."""
+        return any(choice.untold for choice in self._choices.values())
+
+    @property
+    def stop_words(self) -> set[str]:
+        """Those of whose tokens the numbers are to be told to `whole`."""
+        return {choice.stop_word for choice in self._choices.values() if choice.stop_word}
+
+    def whole(self, lengths: Mapping[str, int] = MappingProxyType({})) -> Whole | None:
+        """The answer, or the error that the stream carried; None where it was broken off before either.
+
+        `lengths` are those of `stop_words` in tokens.
+        """
+        if self._error is not None:
+            return self._error
+        if not self._done or self._broken:
+            return None
+        fields: dict[str, Any] = {
+            **self._fields,
+            "choices": [
+                choice.whole(index, lengths[choice.stop_word] if choice.stop_word else 0)
+                for index, choice in sorted(self._choices.items())
+            ],
+            "object": self._kind.removesuffix(".chunk"),
+        }
+        ordered = {name: fields.pop(name) for name in _ORDER if name in fields}
+        in_full = all(choice.in_full for choice in self._choices.values())
+        return Whole(200, msgspec.json.encode(ordered | fields), in_full)
+
+    def _dispatch(self) -> None:
+        if not self._data:
+            return
+        data, self._data = b"\n".join(self._data), []
+        if data == b"[DONE]":
+            self._done = True
+            return
+        try:
+            # `null` is what an engine writes for a beginning that has nothing to say
+            fields = _EVENT.decode(data)
+            if fields and "error" in fields:
+                self._fail(data, fields["error"])
+            elif fields:
+                self._take(fields)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._broken = True
+
+    def _fail(self, data: bytes, error: msgspec.Raw) -> None:
+        """In one piece the same words come with their code as the status."""
+        code = _ERROR.decode(error).code
+        self._error = Whole(code if isinstance(code, int) and 400 <= code <= 599 else 500, data)
+
+    def _take(self, fields: _Fields) -> None:
+        tokens = _tokens(fields)
+        verbose = _VERBOSE.decode(fields["__verbose"]) if "__verbose" in fields else None
+        if "prompt_progress" in fields:
+            tokens, verbose = None, Verbose()  # what it says of a token is of none
+        pieces = _PIECES.decode(fields.get("choices", b"[]"))
+        for piece in pieces:
+            self._last = piece.index
+            choice = self._choices.get(piece.index)
+            if choice is None:
+                choice = self._choices[piece.index] = Choice(self._aids, chat=piece.delta is not None)
+            choice.add(piece, tokens, verbose)
+        if not pieces and self._last in self._choices:
+            self._choices[self._last].ends_at(tokens)
+        if "object" in fields:
+            self._kind = _TEXT.decode(fields["object"])
+        # Each of several choices ends with usage and timings of its own, in chat on a chunk without a choice right
+        # behind its last one; a direct answer has those of the first.
+        if self._last == 0:
+            self._fields.update((name, raw) for name, raw in fields.items() if name not in _OF_STREAMS_ONLY)
+
+
+def _tokens(fields: _Fields) -> int | None:
+    """How many have been generated when an event was sent, where it says so."""
+    timings = _TIMINGS.decode(fields["timings"]) if "timings" in fields else None
+    return timings.predicted_n if timings else None

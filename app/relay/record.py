@@ -1,0 +1,113 @@
+"""One request's record as it grows, from its first byte to what is told of it at its end."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from app.auth.rate_limits import Visit
+from app.records.metrics import Finished
+from app.relay.api_format import Surface
+from app.relay.headers import Headers
+from app.relay.response.usage import Tap, Usage
+from app.relay.upstream.response import Answer
+
+_NOTHING = Usage()
+# Of a prompt that no engine has counted: English text and JSON. What is longer than this counts as no more.
+_BYTES_A_TOKEN = 4
+_LOOKED_AT = 1 << 20
+# Images and audio as base64 are no text.
+_MEDIA = re.compile(rb"[A-Za-z0-9+/=]{512,}")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What the relay knows of a request; `ttft` is in seconds, `began` by the performance counter."""
+
+    line: str
+    request_id: str
+    surface: Surface
+    began: float
+    alias: str = ""
+    # As it goes upstream, unless it is a form
+    body: bytes | None = None
+    # The name of the key that asked; and what counts its limits, if it has any
+    key: str = ""
+    visit: Visit | None = None
+    # What the client was told, and whether anything was
+    status: int = 0
+    started: bool = False
+    ended: bool = False
+    # When the client last got a byte before the answer's own, by the loop's clock
+    spoken: float = 0.0
+    ttft: float | None = None
+    failure: Exception | None = None
+    # The upstream's side
+    answer: Answer | None = None
+    # There once an engine has begun to answer; before that it has not begun to work either
+    tap: Tap | None = None
+    _usage: Usage | None = None
+
+    @property
+    def ids(self) -> Headers:
+        """The request's id in the headers in which the client looks for it."""
+        given = self.request_id.encode("latin-1")
+        return [(name, given) for name in self.surface.id_names]
+
+    def listen(self) -> Tap:
+        """To a stream that a whole answer is put together from."""
+        self.tap = Tap()
+        return self.tap
+
+    @property
+    def heard_out(self) -> bool:
+        """Whether the client has had a stream's last event; it need not wait for the end of the connection then."""
+        return self.started and self.tap is not None and self.tap.streamed and self.tap.finished
+
+    def usage(self) -> Usage:
+        """What the tail says, or what a stream that does not say it has brought.
+
+        Read once, so ask only when the answer is complete or given up.
+        """
+        if self._usage is None:
+            self._usage = self._known() if self.tap else _NOTHING
+        return self._usage
+
+    def _known(self) -> Usage:
+        assert self.tap is not None
+        told = self.tap.usage()
+        if told.completion_tokens is not None or not self.tap.streamed:
+            return told
+        prompt = estimated_tokens(self.body) if told.prompt_tokens is None else told.prompt_tokens
+        return replace(told, prompt_tokens=prompt, completion_tokens=self.tap.tokens)
+
+    def finished(self) -> Finished:
+        usage, answer = self.usage(), self.answer
+        return Finished(
+            alias=self.alias,
+            status=self.status,
+            duration=time.perf_counter() - self.began,
+            ttft=self.ttft,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            drafted=usage.drafted,
+            accepted=usage.accepted,
+            decode=usage.decode,
+            mode=answer.mode if answer else None,
+            in_flight=answer.in_flight if answer else None,
+            key=self.key,
+            cached=usage.cached,
+        )
+
+
+def estimated_tokens(body: bytes | None) -> int:
+    """Of the prompt in a body."""
+    return len(_MEDIA.sub(b"", (body or b"")[:_LOOKED_AT])) // _BYTES_A_TOKEN
+
+
+# What the relay tells the world of a finished exchange: the record, and the failure if there was one.
+Report = Callable[[Exchange], None]

@@ -1,0 +1,73 @@
+"""An entry's `request:` at work: fields left out, fixed, filled in and capped in the bytes of a body. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from app.config.request_filters import LIMIT, LIMITS, Filters
+from app.relay.request.json_edit import edited, fields_of
+
+# Where text is generated: the names by which the limit of tokens counts there (b11434), the usual one first.
+_OPENAI, _NATIVE = (LIMIT, "max_completion_tokens", "n_predict"), ("n_predict", LIMIT)
+_LIMIT_AT = {
+    "/v1/chat/completions": _OPENAI,
+    "/v1/completions": _OPENAI,
+    "/v1/responses": ("max_output_tokens",),
+    "/v1/messages": (LIMIT,),
+    "/completion": _NATIVE,
+    "/infill": _NATIVE,
+}
+_NULL = b"null"
+
+
+class Filter:
+    """Filters made ready. In their order: drop, fixed, defaults, cap."""
+
+    def __init__(self, written: Filters) -> None:
+        self._most = written.max_tokens
+        self._fixed_limit: int | None = written.fixed.get(LIMIT)
+        self._default_limit: int | None = written.defaults.get(LIMIT, written.max_tokens)
+        self._fixed = _encoded(written.fixed)
+        self._defaults = _encoded(written.defaults)
+        self._drop = frozenset(written.drop) | (frozenset(LIMITS) if LIMIT in written.drop else frozenset())
+
+    def apply(self, path: str, body: bytes) -> bytes:
+        """The body as it goes on; `path` is that of the upstream. A field that is null counts as left out."""
+        fields = fields_of(body)
+        texts = [(field.name, body[field.value : field.end]) for field in fields if field.name not in self._drop]
+        # A key may be written twice; whichever counts upstream, it is looked at.
+        given = [(name, text) for name, text in texts if text != _NULL]
+        there = {name for name, _ in given}
+        values = {name: value for name, value in self._defaults.items() if name not in there}
+        values |= self._fixed | self._limits(_LIMIT_AT.get(path, ()), given)
+        return edited(body, values, self._drop, fields)
+
+    def _limits(self, names: tuple[str, ...], given: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
+        """Whoever names no limit gets the default's, and without one the cap itself: else it would cap nothing."""
+        if not names:
+            return {}
+        there = [(name, text) for name, text in given if name in LIMITS]
+        values: dict[str, bytes] = {}
+        if self._fixed_limit is not None:
+            values = {name: b"%d" % self._fixed_limit for name, _ in there}
+        elif self._most is not None:
+            values = {name: b"%d" % self._most for name, text in there if not _within(text, self._most)}
+        missing = self._fixed_limit or self._default_limit
+        if missing is not None and not any(name in names for name, _ in there):
+            values[names[0]] = b"%d" % missing
+        return values
+
+
+def _encoded(fields: Mapping[str, object]) -> dict[str, bytes]:
+    """The limit has names of its own everywhere, so it is no field like others."""
+    return {name: msgspec.json.encode(value) for name, value in fields.items() if name != LIMIT}
+
+
+def _within(text: bytes, most: int) -> bool:
+    """Whether it is a number up to `most`; llama-server reads one below 0, or no number at all, as no limit."""
+    try:
+        return 0 <= float(text) <= most
+    except ValueError:
+        return False

@@ -1,0 +1,142 @@
+"""Images, audio and files that a request names by an address: found in its messages, and put in as data. Pure.
+
+llama-server (b11434) fetches `image_url` and `video_url`, newer builds also what stands for the data of `input_audio`
+and `input_video`; other servers fetch the rest. It reads what is to be ranked (`query`, `documents`) as text alone;
+vLLM takes parts there as in messages. Text that mentions an address is no such thing.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.errors import InvalidBody
+from app.relay.request.json_decode import decoded, refuse_crowded
+from app.relay.request.json_edit import edited
+
+# Of a part: the text itself, or an object that holds it.
+_CARRIERS = (
+    *("image_url", "audio_url", "video_url", "file_url", "input_image", "input_audio", "input_video"),
+    *("image", "audio", "video", "file"),
+)
+# Where other parts are: those of messages and tool results, and what tools have put out.
+_NESTED = ("content", "output")
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_MESSAGES = msgspec.json.Decoder(list[_Message] | None)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What an address held; `kind` such as `image/png`."""
+
+    kind: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """`holder[key]` is an address; `source` marks Anthropic's objects, which have data elsewhere than an address."""
+
+    holder: dict[str, Any]
+    key: str
+    source: bool = False
+
+    @property
+    def url(self) -> str:
+        url: str = self.holder[self.key]
+        return url.strip()
+
+    def fill(self, media: Media) -> None:
+        data = b64encode(media.content).decode()
+        if self.source:
+            del self.holder[self.key]
+            self.holder.update(type="base64", media_type=media.kind, data=data)
+        else:
+            # `data` of audio is base64 alone in every build.
+            self.holder[self.key] = data if self.key == "data" else f"data:{media.kind};base64,{data}"
+
+
+class Remote:
+    """A request's remote media: `urls`, each once."""
+
+    def __init__(self, fields: Mapping[str, Any], places: list[_Place]) -> None:
+        self._fields = fields
+        self._places = places
+        self.urls = tuple(dict.fromkeys(place.url for place in places))
+
+    def filled(self, body: bytes, media: Mapping[str, Media]) -> bytes:
+        """The body with data in place of addresses; only the fields that held them are written anew."""
+        for place in self._places:
+            place.fill(media[place.url])
+        return edited(body, {name: msgspec.json.encode(value) for name, value in self._fields.items()})
+
+
+def find(messages: msgspec.Raw, **others: msgspec.Raw) -> Remote | None:
+    """Of a body's `messages` and other fields, JSON each; None where all is there already, as it is nearly always.
+
+    Raises InvalidBody where it cannot be told: then it does not go on either.
+    """
+    fields = {name: decoded(given) for name, given in others.items() if _has_items(given)}
+    if _has_parts(messages):
+        fields["messages"] = decoded(messages)
+    if not fields:
+        return None
+    found = {name: list(_places(value)) for name, value in fields.items()}
+    places = [place for some in found.values() for place in some]
+    return Remote({name: fields[name] for name, some in found.items() if some}, places) if places else None
+
+
+def _has_parts(messages: msgspec.Raw) -> bool:
+    """Whether a message is more than text; what is no list of messages is looked at in any case."""
+    refuse_crowded(messages, (b"{",))
+    try:
+        return any(_first(m.content) not in b'"n' for m in _MESSAGES.decode(messages) or ())
+    except msgspec.ValidationError:
+        return True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+
+
+def _has_items(given: msgspec.Raw) -> bool:
+    """A text, or texts and numbers to be embedded, need no look."""
+    return _first(given) in (b"[", b"{") and b"{" in bytes(given)
+
+
+def _first(value: msgspec.Raw) -> bytes:
+    return bytes(memoryview(value)[:1])
+
+
+def _places(document: Any) -> Iterator[_Place]:
+    waiting = [document]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += reversed(node)
+        elif isinstance(node, dict):
+            yield from _own(node)
+            waiting += [node[key] for key in _NESTED if key in node]
+
+
+def _own(part: dict[str, Any]) -> Iterator[_Place]:
+    for key in _CARRIERS:
+        value = part.get(key)
+        if _is_address(value):
+            yield _Place(part, key)
+        elif isinstance(value, dict):
+            yield from [_Place(value, inner) for inner, text in value.items() if _is_address(text)]
+    source = part.get("source")
+    if isinstance(source, dict) and _is_address(source.get("url")):
+        yield _Place(source, "url", source=True)
+
+
+def _is_address(value: Any) -> bool:
+    return isinstance(value, str) and value[:64].lstrip().lower().startswith(("http:", "https:"))

@@ -1,0 +1,172 @@
+"""Remote media, fetched by the gateway: from listed hosts, at public addresses, within limits of size and time.
+
+A name is resolved once, and the connection goes to an address that was looked at: a name that points elsewhere a moment
+later (DNS rebinding) leads nowhere. Every redirect begins anew. httpx2 is imported by the first request that names an
+address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from app.auth.media_hosts import is_listed, is_public
+from app.errors import BodyTooLarge, RemoteMediaFailed, RemoteMediaRefused
+from app.relay.request.media import Media, Remote
+
+if TYPE_CHECKING:
+    from httpx2 import URL, AsyncClient, Response
+
+# In bytes: of one address; and how many of them a request may name.
+LARGEST = 20 << 20
+MOST = 16
+MOST_REDIRECTS = 3
+# Seconds: for one address, and for all of a request.
+EACH_S = 10.0
+ALL_S = 30.0
+_KINDS = ("image/", "audio/")
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_PORTS = {"http": 80, "https": 443}
+
+
+def address(text: str, hosts: tuple[str, ...]) -> URL:
+    """The URL, if its host is one of `hosts`; raises RemoteMediaRefused."""
+    import httpx2
+
+    try:
+        url = httpx2.URL(text)
+        host = url.raw_host.decode()
+    except (httpx2.InvalidURL, ValueError):
+        host = ""
+    if not host or url.scheme not in ("http", "https"):
+        raise RemoteMediaRefused(f"{text[:200]!r} is no address that can be fetched; send the media as a data: URL.")
+    if not is_listed(host, hosts):
+        raise RemoteMediaRefused(
+            f"The request names media at {_shown(url)}, and this gateway fetches nothing from there. "
+            f"Send it as a data: URL, or add {host} to allow_remote_media."
+        )
+    return url
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """A name's addresses, or the address that it is in whatever notation; raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(where[0]) for *_, where in found]
+
+
+class Fetcher:
+    """`may` tells which addresses may be connected to, `resolve` what a name stands for."""
+
+    def __init__(
+        self,
+        hosts: tuple[str, ...] = (),
+        *,
+        may: Callable[[str], bool] = is_public,
+        resolve: Callable[[str, int], Awaitable[list[str]]] = resolve,
+    ) -> None:
+        self._hosts = hosts
+        self._may = may
+        self._resolve = resolve
+
+    async def fill(self, remote: Remote, body: bytes, *, largest: int) -> bytes:
+        """The body with its media in it; raises RemoteMediaRefused, RemoteMediaFailed or BodyTooLarge."""
+        if len(remote.urls) > MOST:
+            raise RemoteMediaRefused(f"The request names {len(remote.urls)} addresses of media; {MOST} are the most.")
+        media: dict[str, Media] = {}
+        try:
+            async with asyncio.timeout(ALL_S):
+                for url in remote.urls:
+                    media[url] = await self._fetch(url, _room(media, largest - len(body)))
+        except TimeoutError:
+            raise RemoteMediaFailed(f"The media of the request could not be fetched within {ALL_S:g} s.") from None
+        return remote.filled(body, media)
+
+    async def _fetch(self, text: str, room: int) -> Media:
+        import httpx2
+
+        url = address(text, self._hosts)
+        try:
+            async with asyncio.timeout(EACH_S), _client() as client:
+                for _ in range(MOST_REDIRECTS + 1):
+                    found = await self._ask(client, url, room)
+                    if isinstance(found, Media):
+                        return found
+                    url = address(found, self._hosts)
+        except TimeoutError:
+            raise RemoteMediaFailed(f"{_shown(url)} could not be fetched within {EACH_S:g} s.") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
+            raise RemoteMediaFailed(f"{_shown(url)} cannot be fetched.") from None
+        raise RemoteMediaFailed(f"{_shown(url)} redirects more than {MOST_REDIRECTS} times.")
+
+    async def _ask(self, client: AsyncClient, url: URL, room: int) -> Media | str:
+        """The media, or where they are instead."""
+        answer = await self._answer(client, url)
+        try:
+            if answer.status_code in _REDIRECTS and (elsewhere := answer.headers.get("location")):
+                return str(url.join(elsewhere))
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if answer.status_code != 200:
+                raise RemoteMediaFailed(f"{_shown(url)} answered {answer.status_code}.")
+            if not kind.startswith(_KINDS) or answer.headers.get("content-encoding", "identity") != "identity":
+                raise RemoteMediaFailed(
+                    f"{_shown(url)} is {kind or 'nothing that says what it is'}, not image or audio."
+                )
+            return Media(kind, await _read(url, answer, room))
+        finally:
+            await answer.aclose()
+
+    async def _answer(self, client: AsyncClient, url: URL) -> Response:
+        """From the first of its addresses that takes a connection; the name still stands in Host and certificate."""
+        import httpx2
+
+        addresses = await self._resolve(url.raw_host.decode(), url.port or _PORTS[url.scheme])
+        # One that is not public among others that are is a trap as well.
+        if not all(self._may(found) for found in addresses):
+            raise RemoteMediaRefused(f"{_shown(url)} is within a private network; nothing is fetched from there.")
+        failure: Exception = OSError("it has no address")
+        for found in addresses:
+            request = client.build_request(
+                "GET",
+                url.copy_with(host=found),
+                headers={"host": url.netloc.decode()},
+                extensions={"sni_hostname": url.raw_host.decode()},
+            )
+            try:
+                return await client.send(request, stream=True)
+            except httpx2.ConnectError as error:
+                failure = error
+        raise failure
+
+
+def _client() -> AsyncClient:
+    import httpx2
+
+    return httpx2.AsyncClient(
+        timeout=None,
+        trust_env=False,
+        headers={"accept": "image/*, audio/*", "accept-encoding": "identity", "user-agent": "llama-tandem"},
+    )
+
+
+async def _read(url: URL, answer: Response, room: int) -> bytes:
+    content = bytearray()
+    async for chunk in answer.aiter_raw():
+        content += chunk
+        if len(content) > LARGEST:
+            raise RemoteMediaFailed(f"{_shown(url)} is larger than {LARGEST >> 20} MiB.")
+        if len(content) > room:
+            raise BodyTooLarge("With its media the body is larger than max_body_mb in tandem.yaml allows.")
+    return bytes(content)
+
+
+def _room(media: dict[str, Media], left: int) -> int:
+    """How many bytes of media still fit: as base64 they are a third longer."""
+    return left * 3 // 4 - sum(len(one.content) for one in media.values())
+
+
+def _shown(url: URL) -> str:
+    """Without what may be secret in it."""
+    return f"{url.scheme}://{url.host}{url.path}"[:200]

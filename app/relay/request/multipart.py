@@ -1,0 +1,65 @@
+"""A multipart form (RFC 7578), read only as far as routing needs: two small fields beside a large file. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from app.errors import InvalidBody
+from app.relay.request.body import Routing
+
+_BOUNDARY = re.compile(rb'multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_NAME = re.compile(rb'content-disposition:[^\r\n]*;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
+# Of a part's headers, and of a field's value; what is larger is none of ours.
+_LARGEST_HEAD = 8192
+_LARGEST_VALUE = 1024
+
+
+def boundary_of(content_type: bytes) -> bytes | None:
+    """None where it is no form."""
+    found = _BOUNDARY.match(content_type)
+    return (found[1] or found[2]) if found else None
+
+
+def routing(body: bytes, boundary: bytes) -> Routing:
+    """Raises InvalidBody in words for a client."""
+    found = {name: body[start:end] for name, start, end in _fields(body, boundary)}
+    if not found:
+        raise InvalidBody("The form is empty, or its parts do not begin with its boundary.")
+    try:
+        model = found[b"model"].decode() if b"model" in found else None
+    except UnicodeDecodeError:
+        raise InvalidBody("'model' must be text.") from None
+    return Routing(model=model, stream=found.get(b"stream", b"").strip().lower() in (b"true", b"1"))
+
+
+def with_model(body: bytes, boundary: bytes, name: str) -> bytes:
+    """The same bytes with the value of `model` exchanged, or added where there is none."""
+    spans = [(start, end) for field, start, end in _fields(body, boundary) if field == b"model"]
+    if not spans:
+        head = b'--%s\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n' % (boundary, name.encode())
+        return head + body
+    for start, end in reversed(spans):
+        body = body[:start] + name.encode() + body[end:]
+    return body
+
+
+def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, begin and end of the value of each part; of one that is large, an empty span."""
+    delimiter = b"--" + boundary
+    at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    while at >= 0 and body.startswith(delimiter, at):
+        start = at + len(delimiter)
+        if body.startswith(b"--", start):
+            return
+        blank = body.find(b"\r\n\r\n", start, start + _LARGEST_HEAD)
+        if blank < 0:
+            return
+        name = _NAME.search(body, start, blank + 2)
+        value = blank + 4
+        end = body.find(b"\r\n" + delimiter, value)
+        if end < 0:
+            return
+        if name:
+            yield name[1], value, end if end - value <= _LARGEST_VALUE else value
+        at = end + 2

@@ -1,0 +1,98 @@
+"""A request, read: what is asked of whom. Its body is in memory then, and nothing was promised yet."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.auth.guard import may_use
+from app.config.model_entry import LocalEntry
+from app.errors import ModelRequired
+from app.models.catalog import Catalog, May
+from app.relay.headers import Headers
+from app.relay.request import multipart as form
+from app.relay.request.body import Receive, Routing, read_body, routing
+from app.relay.request.filters import Filter
+from app.relay.request.media import Remote, find
+from app.relay.request.media_fetch import address
+from app.relay.request.scope import Scope, declared_length, header, query_model, target
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """One request as it goes upstream; `target` is path and query, `headers` are the client's, names in lower case."""
+
+    alias: str
+    method: str
+    target: str
+    headers: Headers
+    body: bytes | None
+    streaming: bool
+    request_id: str
+    logprobs: bool = False
+    # Of a body that is a form
+    boundary: bytes | None = None
+    # Media in it that are to be fetched first
+    remote: Remote | None = None
+
+
+class Calls:
+    """Reads requests; `max_body` is in bytes, `media_hosts` are those that remote media may come from."""
+
+    def __init__(self, catalog: Catalog, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
+        self._catalog = catalog
+        self.max_body = max_body
+        self._media_hosts = media_hosts
+        self._filters = {name: Filter(e.request) for name, e in catalog.entries.items() if e.request is not None}
+
+    async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
+        """Raises a RequestError, or ClientGone."""
+        body, boundary = None, None
+        if scope["method"] == "GET":
+            asked = Routing(model=query_model(scope["query_string"]))
+        else:
+            body = await read_body(receive, declared_length(scope["headers"]), self.max_body)
+            kind = header(scope["headers"], b"content-type")
+            boundary = form.boundary_of(kind) if kind.startswith(b"multipart/") else None
+            asked = routing(body) if boundary is None else form.routing(body, boundary)
+        alias, where = self.named(asked.model, may_use(scope)), target(scope)
+        if self._filters and body is not None and boundary is None:
+            wanted = self._filtered(alias, where, body)
+            if wanted is not body:
+                body, asked = wanted, routing(wanted)
+        remote = find(asked.messages, input=asked.input, query=asked.query, documents=asked.documents)
+        if remote is not None:
+            for url in remote.urls:
+                address(url, self._media_hosts)
+        return Call(
+            alias=self.decoding(alias, logprobs=asked.wants_logprobs),
+            method=scope["method"],
+            target=where,
+            headers=scope["headers"],
+            body=body,
+            streaming=bool(asked.stream),
+            logprobs=asked.wants_logprobs,
+            boundary=boundary,
+            request_id=request_id,
+            remote=remote,
+        )
+
+    def named(self, model: str | None, may: May = None) -> str:
+        """The entry's own name, with the variant if one is asked for; raises UnknownAlias or ModelRequired."""
+        if model is not None:
+            return self._catalog.canonical(model, may)
+        shown = self._catalog.shown(may)
+        if len(shown) == 1:
+            return shown[0]
+        names = ", ".join(f"'{name}'" for name in shown) or "none"
+        raise ModelRequired(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
+
+    def _filtered(self, alias: str, target: str, body: bytes) -> bytes:
+        """As the entry wants it to be, whichever of its variants is asked."""
+        filters = self._filters.get(self._catalog.base(alias))
+        return body if filters is None else filters.apply(target.partition("?")[0], body)
+
+    def decoding(self, alias: str, *, logprobs: bool) -> str:
+        """The alias, or its plain variant where log probabilities need it."""
+        entry = self._catalog.entry(alias)
+        if logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs == "plain":
+            return self._catalog.plain(alias)
+        return alias

@@ -1,0 +1,193 @@
+"""The relay's way to a server behind it: a lease, one HTTP request, an answer that gives both back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from app.config.model_entry import AttachedEntry, LocalEntry
+from app.config.speculation import NONE
+from app.errors import LogprobsRefused, UpstreamError, UpstreamKeyRefused, UpstreamUnreachable
+from app.models.catalog import Catalog
+from app.pulls.on_demand import OnDemand
+from app.relay.buffered.eligibility import as_stream
+from app.relay.headers import for_upstream, request_head
+from app.relay.request import multipart as form
+from app.relay.request.json_edit import with_model
+from app.relay.request.parse import Call
+from app.relay.response.usage import Tap
+from app.relay.upstream.connection import BrokenOff, Connection
+from app.relay.upstream.pool import CONNECT_S, CannotConnect, Origin, Pool
+from app.relay.upstream.response import Answer, died, host_of
+from app.scheduler.loop import Lease, Scheduler
+from app.supervisor.states import State
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+_TOKENS = msgspec.json.Decoder(_Tokens)
+
+
+class Upstreams:
+    """Names to answers. Close it before the engines stop: llama-server ends once its connections do."""
+
+    def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand) -> None:
+        self._catalog = catalog
+        self._scheduler = scheduler
+        self._on_demand = on_demand
+        self._origins: dict[str, Origin] = {}
+        self._pool = Pool()
+        # Requests in flight from which an `auto` alias is better served plainly, as far as traffic has measured it
+        self.crossings: dict[str, int | None] = {}
+
+    def close(self) -> None:
+        """Cuts what is still connected."""
+        self._pool.close()
+
+    async def enter(self, call: Call, listen: Callable[[], Tap] = Tap) -> Answer:
+        """The answer's headers, or of our own engines the whole of an answer that is not streamed.
+
+        What `listen` gives then gets what that is put together from: all that is known if the client leaves first.
+        Raises EngineUnavailable, UpstreamError or LogprobsRefused, and then holds nothing.
+        """
+        entry = self._catalog.entry(call.alias)
+        if isinstance(entry, AttachedEntry):
+            key = entry.api_key.get_secret_value() if entry.api_key else None
+            lease = Lease(call.alias, entry.url, key, None, _nothing)
+            body = _renamed(call.body, call.boundary, entry.model) if call.body and entry.model else call.body
+        else:
+            alias = self._by_load(call.alias) if entry.speculation.auto else call.alias
+            if entry.pull == "on_demand" and not self._scheduler.is_up(alias):
+                await self._on_demand.ensure(alias, patient=call.streaming)
+            lease, body = await self._scheduler.lease(alias), call.body
+        streamed = None
+        if lease.engine is not None and not call.streaming:
+            status = lease.engine.speculation
+            streamed = as_stream(call.target, body, drafts=status is not None and status.mode != NONE)
+        in_flight = self._scheduler.places[lease.alias].in_flight if lease.engine else None
+        try:
+            if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
+                _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
+            once = call.streaming or streamed is not None
+            connection = await self._request(call, lease, streamed.body if streamed else body, once=once)
+            answer = Answer(connection, self._pool, lease, in_flight)
+            if answer.status == 401 and lease.engine is None:
+                answer.close()
+                raise UpstreamKeyRefused(lease.alias, host_of(lease), given=lease.key is not None)
+            if streamed is not None and not await answer.assemble(streamed.aids, listen, self._counter(call, lease)):
+                answer.hang_up()
+                connection = await self._request(call, lease, body, once=False)
+                answer = Answer(connection, self._pool, lease, in_flight)
+            return answer
+        except BaseException:
+            lease.release()
+            raise
+
+    def waiting_for(self, alias: str) -> str:
+        """What a request waits for that has no answer yet, in words."""
+        return self._on_demand.waiting_for(alias)
+
+    def _by_load(self, alias: str) -> str:
+        """Where the drafted and the plain engine of an `auto` alias are both up: the one that is faster in company."""
+        places, beside = self._scheduler.places, self._catalog.plain(alias)
+        drafted, plain = places.get(alias), places.get(beside) if beside != alias else None
+        crossing = self.crossings.get(alias)
+        if crossing is None or drafted is None or plain is None:
+            return alias
+        both_up = drafted.state is State.READY and plain.state is State.READY
+        return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
+
+    def _counter(self, call: Call, lease: Lease) -> Callable[[str], Awaitable[int | None]]:
+        """How many tokens a text is to the engine, special ones being none; None where it does not say."""
+
+        async def count(text: str) -> int | None:
+            asked = msgspec.json.encode({"content": text, "add_special": False, "parse_special": False})
+            connection = await self._request(
+                msgspec.structs.replace(call, target="/tokenize"), lease, asked, once=False
+            )
+            answer = Answer(connection, self._pool, lease)
+            try:
+                return len(_TOKENS.decode(await answer.read()).tokens) if answer.status == 200 else None
+            except msgspec.DecodeError:
+                return None
+            finally:
+                answer.hang_up()
+
+        return count
+
+    async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> Connection:
+        """A connection on which the answer's headers have come; raises UpstreamError."""
+        origin = self._origin(lease.base_url)
+        head = request_head(
+            call.method,
+            origin.prefix + call.target,
+            origin.authority,
+            for_upstream(
+                call.headers, key=lease.key, request_id=call.request_id, json=bool(body and not call.boundary)
+            ),
+            length=None if body is None else len(body),
+            # llama-server closes behind a stream without having said so (b11434): the next request on that connection
+            # may go out before the end is seen, and is lost. Elsewhere a new one would cost a TLS handshake.
+            close=once and not origin.tls,
+        )
+        try:
+            connection = await self._pool.connection(origin)
+        except CannotConnect as error:
+            raise await self._unreachable(lease, str(error)) from error
+        except TimeoutError as error:
+            raise await died(lease, BrokenOff(f"did not accept a connection within {CONNECT_S:g} s")) from error
+        try:
+            await connection.ask(head, body)
+        except BrokenOff as error:
+            self._pool.give_back(connection)
+            raise await died(lease, error) from error
+        except BaseException:
+            self._pool.give_back(connection)
+            raise
+        return connection
+
+    async def _unreachable(self, lease: Lease, reason: str) -> UpstreamError:
+        diagnosis = await lease.post_mortem()
+        if lease.engine is not None and diagnosis is None:
+            lease.engine.unresponsive()
+        what = (
+            f"The engine of '{lease.alias}'" if lease.engine else f"The server of '{lease.alias}' at {host_of(lease)}"
+        )
+        return UpstreamUnreachable(f"{what} cannot be reached: {diagnosis or reason}", diagnosis)
+
+    def _origin(self, url: str) -> Origin:
+        """Engines get new ports now and then, so that not all of them are kept for ever."""
+        origin = self._origins.get(url)
+        if origin is None:
+            if len(self._origins) >= 1024:
+                self._origins.clear()
+            origin = self._origins[url] = Origin.of(url)
+        return origin
+
+
+def _renamed(body: bytes, boundary: bytes | None, name: str) -> bytes:
+    return with_model(body, name) if boundary is None else form.with_model(body, boundary, name)
+
+
+def _refuse_under_speculation(lease: Lease, plain: str) -> None:
+    """llama-server reports 0.0 for every drafted token (b11434): wrong numbers are worse than none."""
+    status = lease.engine.speculation if lease.engine else None
+    # Whether it was proven to be on or not: the first token that it drafts would be the first wrong one.
+    if status is not None and status.mode != NONE:
+        # Another model may have the name of the plain variant.
+        ways = (
+            f"Ask for '{plain}', or set on_logprobs to plain or pass"
+            if plain != lease.alias
+            else "Set on_logprobs to pass"
+        )
+        raise LogprobsRefused(
+            f"Log probabilities would be wrong: '{lease.alias}' decodes with {status.mode}, and llama-server reports "
+            f"0.0 for drafted tokens. {ways}."
+        )
+
+
+def _nothing() -> None:
+    """An attached server counts no leases."""

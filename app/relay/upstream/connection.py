@@ -1,0 +1,194 @@
+"""One HTTP/1.1 connection to a server behind us: requests go out as bytes, of answers only the framing is read.
+
+llhttp reads it (httptools, which uvicorn reads our clients with). The relay wants no more of an HTTP client than this,
+and one that does more was measured at twice the CPU a request (docs/adr/0002-upstream-connections.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import httptools
+
+from app.relay.headers import Headers
+
+# Of an answer: its status line and headers, 1xx ones before it included.
+HEAD_BYTES = 65536
+# How much of an answer may wait here for a client that reads slowly; then the server has to wait.
+HIGH_WATER = 262144
+_WITHOUT_A_WORD = "closed the connection before it answered"
+_CUT_SHORT = "broke off its answer"
+_RESET = "reset the connection"
+_NOT_HTTP = "answered with something that is not HTTP/1.1"
+_HUGE_HEAD = f"answered with headers of more than {HEAD_BYTES} bytes"
+
+
+class BrokenOff(Exception):
+    """The server did not end what it had to: its words are what it did, to be read after its name."""
+
+
+class Connection(asyncio.Protocol):
+    """Made by a pool; `on_lost` is told of its end. One request at a time: `ask`, then `read` until nothing comes."""
+
+    def __init__(self, on_lost: Callable[[Connection], None]) -> None:
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        # Of the answer that is awaited: its head, what of its body nobody has read yet, and how it went on
+        self.status = 0
+        self.headers: Headers = []
+        self._asked = self._headed = self._informational = False
+        self._head_bytes = 0
+        self._received: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        # Everything has been received; `ended` is that it has been read as well
+        self._complete = False
+        self._to_the_end = False
+        self._keeps_alive = False
+        self._fault: str | None = None
+        # When it was last of use, by the loop's clock
+        self.idle_since = 0.0
+        self.lost = False
+
+    # -- For whoever asks --------------------------------------------------------------------------------------
+
+    async def ask(self, head: bytes, body: bytes | None) -> None:
+        """Sends a request and returns when `status` and `headers` are its answer's; raises BrokenOff."""
+        self._asked, self._headed, self._complete, self._to_the_end = True, False, False, False
+        self._head_bytes = 0
+        if body is None or len(body) < HEAD_BYTES:
+            self._transport.write(head + body if body else head)
+        else:
+            self._transport.writelines((head, body))  # one of 64 MB is not copied
+        while not self._headed:
+            if self._fault is not None:
+                raise BrokenOff(self._fault)
+            await self._news()
+
+    async def read(self) -> bytes:
+        """What has come of the body, at least one byte; b"" at its end; raises BrokenOff where that is too early."""
+        while not self._received:
+            if self._complete:
+                return b""
+            if self._fault is not None:
+                raise BrokenOff(self._fault)
+            await self._news()
+        received = self._received
+        data = received[0] if len(received) == 1 else b"".join(received)
+        received.clear()
+        self._size = 0
+        if self._paused and self.is_open:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the answer has been read whole, and another request may follow."""
+        return (
+            self._complete
+            and not self._received
+            and self._keeps_alive
+            and not self._transport.is_closing()
+            and self._transport.get_write_buffer_size() == 0
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return not self._transport.is_closing()
+
+    def abort(self) -> None:
+        """Cut, at any time: it is how llama-server learns that nobody wants its answer."""
+        self._to_the_end = False
+        self._transport.abort()
+
+    async def _news(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _tell(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- For the transport -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        if not self._asked or self._complete:
+            self._transport.abort()  # words that nobody asked for would be taken for the next answer
+            return
+        if not self._headed:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._complete:
+                self._fail(_NOT_HTTP)
+            self._transport.abort()
+        if not self._headed and self._head_bytes > HEAD_BYTES:
+            self._fail(_HUGE_HEAD)
+            self._transport.abort()
+        if self._size > HIGH_WATER and not self._paused and self.is_open:
+            self._paused = True
+            self._transport.pause_reading()
+        self._tell()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if self._to_the_end and exc is None:
+            self._complete = True
+        elif not self._complete:
+            self._fail(_RESET if exc is not None else _CUT_SHORT if self._headed else _WITHOUT_A_WORD)
+        self._tell()
+        self._on_lost(self)
+
+    def _fail(self, how: str) -> None:
+        if self._fault is None:
+            self._fault = how
+
+    # -- For the parser ----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise ValueError("a second answer to one request")
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._headed:  # a trailer's time is past
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._informational = 100 <= self.status < 200
+        if not self._informational:
+            self._headed = True
+            self._keeps_alive = self._parser.should_keep_alive()
+            self._to_the_end = not self._keeps_alive and not _is_framed(self.status, self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._received.append(body)
+        self._size += len(body)
+
+    def on_message_complete(self) -> None:
+        self._complete = not self._informational
+
+
+def _is_framed(status: int, headers: Headers) -> bool:
+    """Whether the end of the body will be told; else it is that of the connection (RFC 9112, section 6.3)."""
+    if status in (204, 304):
+        return True
+    for name, value in headers:
+        name = name.lower()
+        if name == b"content-length" or (name == b"transfer-encoding" and value.lower().endswith(b"chunked")):
+            return True
+    return False

@@ -1,0 +1,135 @@
+"""Connections to the servers behind us: made when there is none to take, kept for a moment when they are done with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from app.relay.upstream.connection import Connection
+
+if TYPE_CHECKING:
+    import ssl
+
+CONNECT_S = 5.0
+# llama-server closes an idle connection after 5 s; below that by enough, no request meets a closed one.
+KEEP_ALIVE_S = 2.0
+_PORTS = {"http": 80, "https": 443}
+
+
+class CannotConnect(Exception):
+    """Nobody takes the connection: its words are the reason."""
+
+
+class Origin(NamedTuple):
+    """Where a server listens, and what it is called there; `prefix` is the path below which its endpoints are."""
+
+    host: str
+    port: int
+    tls: bool
+    authority: str
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Of a root URL; raises ValueError where it names no host, or a port that is none."""
+        parts = urlsplit(url)
+        if not parts.hostname:
+            raise ValueError("it names no host")
+        tls = parts.scheme == "https"
+        host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+        authority = f"[{host}]" if ":" in host else host
+        if parts.port is not None and parts.port != _PORTS[parts.scheme]:
+            authority += f":{parts.port}"
+        return cls(host, parts.port or _PORTS[parts.scheme], tls, authority, parts.path.rstrip("/"))
+
+
+class Pool:
+    """Any number of connections to any number of origins."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._open: dict[Connection, Origin] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def connection(self, origin: Origin) -> Connection:
+        """One that nobody else has; raises CannotConnect, or TimeoutError after CONNECT_S."""
+        idle, now = self._idle.get(origin), asyncio.get_running_loop().time()
+        while idle:
+            kept = idle.pop()
+            if kept.is_open and now - kept.idle_since < KEEP_ALIVE_S:
+                return kept
+            kept.abort()
+        return await self._connect(origin)
+
+    def give_back(self, connection: Connection) -> None:
+        """To be called once for each: for the next request if its answer was read whole, else it is cut."""
+        origin = self._open.get(connection)
+        if origin is None or not connection.reusable:
+            connection.abort()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.setdefault(origin, []).append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEEP_ALIVE_S, self._close_idle)
+
+    def close(self) -> None:
+        """Cuts all of them, whoever has them."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connection in list(self._open):
+            connection.abort()
+
+    async def _connect(self, origin: Origin) -> Connection:
+        context = self._context() if origin.tls else None
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._lost), origin.host, origin.port, ssl=context
+                )
+        except TimeoutError:
+            raise  # an OSError as well
+        except OSError as error:
+            raise CannotConnect(_reason(error)) from error
+        if not connection.lost:
+            self._open[connection] = origin
+        return connection
+
+    def _lost(self, connection: Connection) -> None:
+        origin = self._open.pop(connection, None)
+        idle = self._idle.get(origin, []) if origin else []
+        if connection in idle:
+            idle.remove(connection)
+
+    def _close_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - KEEP_ALIVE_S
+        for origin, idle in list(self._idle.items()):
+            for connection in [kept for kept in idle if kept.idle_since <= oldest]:
+                idle.remove(connection)
+                connection.abort()
+            if not idle:
+                del self._idle[origin]  # engines come back on other ports
+        self._sweep = loop.call_later(KEEP_ALIVE_S, self._close_idle) if self._idle else None
+
+    def _context(self) -> ssl.SSLContext:
+        """Made for the first server that needs it: reading this machine's certificates takes some 20 ms."""
+        if self._tls is None:
+            import ssl
+
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+
+def _reason(error: OSError) -> str:
+    """The operating system's words, without asyncio's "Connect call failed"; the resolver's numbers are negative."""
+    untrusted = getattr(error, "verify_message", None)
+    if untrusted:
+        return f"its certificate is not trusted ({untrusted})"
+    if error.errno is not None and error.errno > 0 and type(error).__module__ != "ssl":
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -1,0 +1,279 @@
+"""What one connection may take of the gateway: uvicorn's HTTP protocol with limits that uvicorn does not have.
+
+Below every API: whoever is refused here has not said which one it speaks, and gets OpenAI's shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.server.coalesce import HeadWithBody
+
+_NOT_HTTP = "This is not valid HTTP/1.1."
+# The headers of an offer to speak another protocol on this connection (RFC 9110, section 7.8).
+_OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
+# Descriptors for what is no client: engines' pipes, the ledger, the log.
+RESERVED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Bytes and seconds."""
+
+    # Request line and headers; agents' cookies and tokens stay well below.
+    head_bytes: int = 65536
+    # From a connection's beginning, or from a request's first byte, to its last header.
+    head_s: float = 20
+    # From the last header to the last byte of the body.
+    body_s: float = 300
+    # How long a client may take nothing of an answer that waits for it; an engine's slot waits with it.
+    unread_s: float = 60
+    # For an answer that came before the whole body: what still comes is thrown away, so that the answer is seen.
+    linger_s: float = 2
+    connections: int = 10_000
+
+
+def affordable(connections: int) -> int:
+    """How many of these there are descriptors for, two a relayed request; raises the soft limit as far as it goes."""
+    wanted = 2 * connections + RESERVED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):  # macOS has one more limit, which it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    return max(1, min(connections, (soft - RESERVED) // 2))
+
+
+class Connections:
+    """All that are open, those between requests in the order in which they began to wait."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._open = 0
+        self._idle: dict[LimitedProtocol, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Connections {self._open} open, {len(self._idle)} idle>"
+
+    def opened(self, connection: LimitedProtocol) -> bool:
+        """Whether there is room, for which the one that has waited longest may have to leave."""
+        self._open += 1
+        if self._open > self.limits.connections:
+            longest = next(iter(self._idle), None)
+            if longest is None:
+                return False
+            self.busy(longest)
+            longest.transport.abort()
+        self._idle[connection] = None
+        return True
+
+    def busy(self, connection: LimitedProtocol) -> None:
+        self._idle.pop(connection, None)
+
+    def idle(self, connection: LimitedProtocol) -> None:
+        self._idle[connection] = None
+
+    def closed(self, connection: LimitedProtocol) -> None:
+        self._open -= 1
+        self.busy(connection)
+
+
+class _Phase(Enum):
+    """What of a request is to come."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection; `connections` are all of the server's."""
+
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connections = connections
+        self._limits = connections.limits
+        # Of the request that is being read
+        self._phase = _Phase.NOTHING
+        self._head_bytes = 0
+        self._line = b""
+        self._too_large = False
+        # When patience ends: with what is read, and with who does not read
+        self._deadline: asyncio.TimerHandle | None = None
+        self._timed = _Phase.NOTHING
+        self._unread: asyncio.TimerHandle | None = None
+
+    # -- The connection ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._head_with_body = HeadWithBody(transport, self.loop)
+        super().connection_made(self._head_with_body)  # type: ignore[arg-type]
+        if self._connections.opened(self):
+            self._await(_Phase.HEAD, self._limits.head_s)
+        else:
+            self._refuse(503, "too_many_connections", "The gateway has no connection left; try again in a moment.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.closed(self)
+        self._stop_waiting()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self._limits.unread_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refuse_head() if self._too_large else self._refuse(400, "invalid_http", _NOT_HTTP)
+            return
+        if self.transport.is_closing():
+            return
+        if self._phase is _Phase.HEAD:
+            # A header that has not ended is in none of the sums below.
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.head_bytes:
+                self._refuse_head()
+                return
+            self._await(_Phase.HEAD, self._limits.head_s)
+        elif self._phase is _Phase.BODY:
+            self._await(_Phase.BODY, self._limits.body_s)
+        elif self._answering:
+            self._stop_waiting()
+        else:
+            self._await(_Phase.HEAD, self._limits.head_s)  # an empty line between requests
+
+    def _decline(self, rest: bytes) -> None:
+        """Reads a request that offers another protocol (curl --http2 does, Java's client always) without the offer.
+
+        The parser would take its body for that protocol's: an empty body here, and its bytes the next request.
+        """
+        kept = [(name, value) for name, value in self.headers if name not in _OFFER]
+        lines = [self._line, *(name + b": " + value for name, value in kept), b"", b""]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(lines) + rest)
+
+    # -- The request, as the parser finds it -------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._phase, self._head_bytes = _Phase.HEAD, 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is _Phase.BODY:
+            return  # a trailer: what comes after the body was there when nobody looked
+        self._head_bytes += len(name) + len(value) + 4
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._head_bytes + len(self.url) > self._limits.head_bytes:
+            self._too_large = True
+            raise ValueError("too large a head")  # ends the parser; data_received tells it
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            raise ValueError("two hosts")
+        method: bytes = self.parser.get_method()
+        if self.parser.should_upgrade() and method != b"CONNECT":
+            self._line = method + b" " + self.url + b" HTTP/1.1"
+            return
+        self._phase = _Phase.BODY
+        self._connections.busy(self)
+        super().on_headers_complete()
+        self._head_with_body.expect()
+
+    def on_message_complete(self) -> None:
+        if self._phase is _Phase.HEAD:
+            return  # it is read again, see _decline
+        self._phase = _Phase.NOTHING
+        super().on_message_complete()
+        if not self._answering and not self.transport.is_closing():
+            # The answer came first (see below), and this is the end of the body: the connection goes on.
+            self._stop_waiting()
+            self._connections.idle(self)
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._phase is _Phase.BODY:
+            self._stop_waiting()
+            self._deadline = self.loop.call_later(self._limits.linger_s, self.transport.close)
+        elif not self._answering:
+            self._connections.idle(self)
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # -- Patience and its end ----------------------------------------------------------------------------------
+
+    def _await(self, phase: _Phase, seconds: float) -> None:
+        """Once a phase: what trickles in does not buy more time."""
+        if self._deadline is not None and self._timed is phase:
+            return
+        self._stop_waiting()
+        self._timed = phase
+        self._deadline = self.loop.call_later(seconds, self._too_late, seconds)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self, seconds: float) -> None:
+        if self._phase is _Phase.NOTHING:
+            self.transport.close()  # never said a word
+            return
+        part = "headers" if self._phase is _Phase.HEAD else "body"
+        self._refuse(408, "request_timeout", f"The request's {part} did not arrive within {seconds:g} s.")
+
+    def _refuse_head(self) -> None:
+        most = self._limits.head_bytes
+        self._refuse(431, "headers_too_large", f"The request's line and headers are larger than {most} bytes.")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Tells it and closes; an answer that has begun, or one to an earlier request, is cut instead."""
+        if self._answering:
+            if self.cycle.response_started or self._phase is not _Phase.BODY:
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True  # what the application says now comes too late
+            self.cycle.message_event.set()
+        self.transport.write(_answer(status, code, message))
+        self.transport.close()
+
+
+def _answer(status: int, code: str, message: str) -> bytes:
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    body = msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,181 @@
+"""`llama-tandem serve`: uvicorn with our own signals.
+
+First SIGTERM or SIGINT: no new requests, answers get `drain_timeout`, then all engines stop. A second one: at once.
+uvicorn's own handlers are off: they would swallow a second SIGTERM and leave the exit code at -15.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import uvicorn
+
+from app import logs
+from app.auth.hosts import is_loopback
+from app.auth.key_cache import Keyring
+from app.config.settings import Settings, root_url
+from app.errors import ConfigError
+from app.main import Gateway
+from app.relay.response.writer import StreamAborted
+from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol, affordable
+
+log = logs.get_logger("gateway")
+
+# Told of the gateway and its root URL once it listens.
+OnReady = Callable[[Gateway, str], Awaitable[None]]
+# For clients that do not even read the error that ends their stream.
+LAST_WORDS_S = 1.0
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def abort(self) -> None:
+        """Cuts what is still connected."""
+        self.force_exit = True
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+
+
+class _Shutdown:
+    """The three steps of leaving: drain, cut the answers, abort the connections."""
+
+    def __init__(self, gateway: Gateway, server: _Server, drain_timeout: float) -> None:
+        self._gateway = gateway
+        self._server = server
+        self._drain_timeout = drain_timeout
+        self._asked = False
+
+    def signalled(self, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        if self._asked:
+            log.warning("second signal: stopping at once", signal=name)
+            self._cut()
+            self._gateway.scheduler.hurry()
+            return
+        self._asked = True
+        busy = self._gateway.metrics.in_flight.total()
+        log.info("shutting down", signal=name, in_flight=busy, drain_timeout=self._drain_timeout if busy else 0)
+        self._server.should_exit = True
+        self._gateway.refuse_new()
+        loop.call_later(self._drain_timeout, self._cut)
+
+    def _cut(self) -> None:
+        self._gateway.relay.cut()
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._server.abort)
+
+
+def limited(settings: Settings) -> Any:
+    """What uvicorn makes a connection's protocol with."""
+    limits = ConnectionLimits(body_s=settings.body_timeout)
+    limits = replace(limits, connections=affordable(limits.connections))
+    return partial(LimitedProtocol, connections=Connections(limits))
+
+
+def refuse_strangers(settings: Settings, keys: Keyring) -> None:
+    """Raises ConfigError where everybody on a network could use the models and nobody has said that they may."""
+    if is_loopback(settings.host) or keys.required:
+        return
+    if not settings.no_auth:
+        raise ConfigError(
+            [
+                f"host: whoever reaches {settings.host}:{settings.port} could use the models: there is no API key. "
+                "Make one with `llama-tandem keys create --name NAME`, or set TANDEM_API_KEYS; "
+                "or listen on 127.0.0.1; or say --no-auth (no_auth: on) if everybody may."
+            ]
+        )
+    log.warning("no key is asked for: whoever reaches this port can use the models", host=settings.host)
+
+
+def listen(host: str, port: int, choose: str = "--host and --port") -> socket.socket:
+    """A listening socket; raises ConfigError that says who to blame."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError([f"Cannot listen on {host}:{port}: {reason}. Choose another with {choose}."]) from None
+    listener.setblocking(False)
+    return listener
+
+
+async def _serve(gateway: Gateway, settings: Settings, listeners: list[socket.socket], on_ready: OnReady) -> None:
+    if gateway.local:
+        gateway.planner.binary()  # no engine is a message, not a failed start-up
+    config = uvicorn.Config(
+        gateway.app,
+        http=limited(settings),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        proxy_headers=False,  # nothing here asks who the client is
+        log_config=None,
+        server_header=False,
+    )
+    server = _Server(config)
+    shutdown = _Shutdown(gateway, server, settings.drain_timeout)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, shutdown.signalled, number.name)
+    host, port = listeners[0].getsockname()[:2]
+    announcing = asyncio.create_task(_announce(gateway, server, root_url(host, port), on_ready))
+    try:
+        await server.serve(sockets=listeners)
+    finally:
+        announcing.cancel()
+        await gateway.close()
+
+
+async def _announce(gateway: Gateway, server: _Server, url: str, on_ready: OnReady) -> None:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    greeting = asyncio.ensure_future(on_ready(gateway, url))
+    await asyncio.sleep(0)
+    # What was made so far stays: out of the collector's sight it costs no request a pause.
+    gc.collect()
+    gc.freeze()
+    # Requests leave next to no cycles; looking for some after every 700 objects takes 3 % of what one costs.
+    gc.set_threshold(10_000, 10, 10)
+    if gateway.local:
+        # 80 ms of imports that the first start would otherwise pay for
+        import app.supervisor.health  # noqa: F401
+    await greeting
+
+
+def serve(settings: Settings, on_ready: OnReady) -> None:
+    """Runs until a signal.
+
+    Raises ConfigError or EngineNotFound before anything is started.
+    """
+    logs.configure(settings.log_format, settings.log_level)
+    logging.getLogger("uvicorn.error").addFilter(logs.Quiet(StreamAborted, asyncio.CancelledError))
+    with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
+        gateway = Gateway(settings)
+        refuse_strangers(settings, gateway.keys)
+        listeners = [listening.enter_context(listen(settings.host, settings.port))]
+        if settings.admin_port:
+            listeners.append(listening.enter_context(listen("127.0.0.1", settings.admin_port, "admin_port")))
+        runner.run(_serve(gateway, settings, listeners, on_ready))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()

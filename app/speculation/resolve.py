@@ -1,0 +1,97 @@
+"""From the speculation that was asked for to the one that is launched, on this build and with these files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from app.config.speculation import AUTO, named
+from app.engine.dialect import Dialect
+from app.errors import GgufError, LaunchRefused
+from app.models.catalog import ModelSpec, shards
+from app.models.gguf.header import check_whole, read_header
+from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """`spec` is what to launch; `reason` says why its chain is not `requested`, empty where it is.
+
+    `verdict` is None where no draft of `draft-simple` was to be judged. `why` explains a choice of `auto`.
+    """
+
+    spec: ModelSpec
+    requested: str
+    reason: str = ""
+    verdict: Verdict | None = None
+    why: str = ""
+
+
+def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> Settled:
+    """`requested` is what was asked for where `spec` holds a choice that was made since.
+
+    Reads headers: some 100 ms for large vocabularies, at the first call.
+
+    Raises GgufError for a target that cannot be read, and LaunchRefused where speculation cannot work and `on_inert` is
+    `fail`.
+    """
+    requested, options = requested or named(spec.chain), spec.options.speculation
+    # What an entry itself writes was refused at load: this is a choice of `auto` or `tune`, or a variant's.
+    too_long = spec.options.too_long(spec.chain)
+    found, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
+    if not against or (options.force and not too_long):
+        return Settled(spec, requested, verdict=found)
+    if options.on_inert == "fail" and requested != AUTO:  # which may choose plain decoding itself
+        tries = "" if too_long else "; force: true would try"
+        raise LaunchRefused(f"speculation: {against} on_inert: plain would start without it{tries}.")
+    rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
+    return Settled(replace(spec, chain=rest, draft=None), requested, reason=against, verdict=found)
+
+
+def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
+    """The verdict, and what speaks against the chain; empty where nothing does."""
+    modes = {step.mode for step in spec.chain}
+    if spec.draft is not None and (damaged := damage(shards(spec.draft))):
+        return None, damaged
+    if "draft-simple" in modes and spec.draft is not None:
+        found = judged(shards(spec.target), shards(spec.draft), translates=dialect.translates_vocabularies)
+        return found, found.reason if found.outcome is Outcome.INCOMPATIBLE else ""
+    if "draft-mtp" in modes and spec.draft is None and not mtp_layers(read_header(spec.target)):
+        return None, "The target has no layers for multi-token prediction, which draft-mtp needs."
+    return None, ""
+
+
+def judged(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> Verdict:
+    """`compat.verdict`, remembered for as long as the files stay the same; raises GgufError."""
+    return _remembered(tuple(target), tuple(draft), translates, _stamps((*target, *draft)))
+
+
+def damage(draft: Sequence[Path]) -> str:
+    """What makes the files of a draft unfit to be loaded, in a sentence; empty where nothing does."""
+    try:
+        return _damage(tuple(draft), _stamps(draft))
+    except GgufError as error:
+        return f"The draft cannot be used: {error}."
+
+
+@lru_cache(maxsize=256)
+def _damage(draft: tuple[Path, ...], _stamps: object) -> str:
+    """Raises GgufError."""
+    for path in draft:
+        check_whole(read_header(path))
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _remembered(target: tuple[Path, ...], draft: tuple[Path, ...], translates: bool, _stamps: object) -> Verdict:
+    return verdict(target, draft, translates=translates)
+
+
+def _stamps(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
+    try:
+        stats = [path.stat() for path in files]
+    except OSError as error:
+        raise GgufError(Path(error.filename), f"cannot be read: {error.strerror}") from None
+    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)

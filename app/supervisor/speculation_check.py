@@ -1,0 +1,59 @@
+"""Asks an engine that has just come up whether it really speculates: a warm-up, and `/slots`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import httpx2
+
+from app.config.speculation import Chain, drafts
+from app.speculation.status import Evidence
+from app.supervisor.readiness import Address
+
+# Short first, since most drafts show at once. A request for one or two tokens never drafts (b11434).
+WARM_UP_TOKENS = (12, 52)
+_PROMPT = "The quick brown fox jumps over the lazy dog. The quick brown fox jumps over the"
+# What llama-server says when it gives a draft up; the later lines of one failure are the general ones.
+_GIVEN_UP = re.compile(
+    r"vocabs are not compatible|failed to initialize speculative|requires a draft context"
+    r"|is not eagle3|speculative decoding not supported|not compatible with the target"
+)
+_LOG_HEAD = re.compile(r"^(?:[\d.]+ )?[A-Z] +\S+ +\S+: ")
+
+
+async def gather(address: Address, chain: Chain, log: Iterable[str]) -> Evidence:
+    """Raises httpx2.HTTPError where the engine stops answering: then it has died of it."""
+    headers = {"Authorization": f"Bearer {address.key}"}
+    # No limit on a read: large models on slow machines take minutes for it, and a death closes the connection.
+    async with httpx2.AsyncClient(base_url=address.base_url, headers=headers, timeout=None, trust_env=False) as client:
+        drafted = await _warm_up(client) if drafts(chain) else None
+        slots = await _slots(client)
+    given_up = [line for line in log if _GIVEN_UP.search(line)]
+    return Evidence(drafted, slots, _LOG_HEAD.sub("", given_up[-1]).strip() if given_up else "")
+
+
+async def _warm_up(client: httpx2.AsyncClient) -> int | None:
+    """Drafted tokens of a greedy completion; None where the engine completes nothing, such as an embedding model."""
+    for tokens in WARM_UP_TOKENS:
+        body = {"prompt": _PROMPT, "n_predict": tokens, "temperature": 0, "cache_prompt": False, "ignore_eos": True}
+        answer = await client.post("/completion", json=body)
+        if answer.status_code != 200:
+            return None
+        drafted = _object(_object(answer.json()).get("timings")).get("draft_n", 0)
+        if isinstance(drafted, int) and drafted > 0:
+            return drafted
+    return 0
+
+
+async def _slots(client: httpx2.AsyncClient) -> bool | None:
+    answer = await client.get("/slots")
+    rows = answer.json() if answer.status_code == 200 else None
+    words = [_object(row).get("speculative") for row in rows] if isinstance(rows, list) else []
+    known = [word for word in words if isinstance(word, bool)]
+    return any(known) if known else None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,141 @@
+"""Golden answers: what each surface makes of llama-server's refusals, as b11434 words them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.api.formats.anthropic import AnthropicSurface
+from app.api.formats.openai import OpenAISurface, ResponsesSurface
+from app.api.formats.upstream_errors import LONGEST_MESSAGE
+from app.errors import BodyTooLarge, Diagnosis, QueueTimeout, StartFailed, UnknownAlias, UpstreamDied
+
+INVALID = "invalid_request_error"
+
+
+def refusal(code: int, message: str, kind: str, **more: Any) -> bytes:
+    return json.dumps({"error": {"code": code, "message": message, "type": kind} | more}).encode()
+
+
+LONG = "request (1252 tokens) exceeds the available context size (256 tokens), try increasing it"
+OVERFLOW = refusal(400, LONG, "exceed_context_size_error", n_prompt_tokens=1252, n_ctx=256)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, refusal(400, "'messages' is required", INVALID), (400, "'messages' is required", INVALID, "400")),
+        (501, refusal(501, "no", "not_supported_error"), (501, "no", "not_supported_error", "501")),
+        (503, refusal(503, "Loading model", "unavailable_error"), (503, "Loading model", "unavailable_error", "503")),
+        (500, refusal(500, "Context size has been exceeded.", "server_error"), (500, None, "server_error", "500")),
+        (502, b"<html>", (502, "The engine answered 502.", "server_error", "502")),
+    ],
+)
+def test_openai_gets_four_fields(status: int, body: bytes, expected: tuple[int, str | None, str, str]) -> None:
+    """`code` a string, `param` there, the words llama-server's own."""
+    found, answer = OpenAISurface().upstream_error(status, body)
+    error = json.loads(answer)["error"]
+    message = expected[1] or "Context size has been exceeded."
+    assert (found, error) == (
+        expected[0],
+        {"message": message, "type": expected[2], "param": None, "code": expected[3]},
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to parse messages: Missing 'role' in message: {}",
+        "Failed to parse tools: Expected 'tools' to be an array, got {}; tools = {}",
+        "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+        "'messages' is required",
+    ],
+)
+def test_a_bad_request_is_a_400(message: str) -> None:
+    """llama-server answers 500, which SDKs try again and again."""
+    for surface in (OpenAISurface(), ResponsesSurface(), AnthropicSurface()):
+        status, answer = surface.upstream_error(500, refusal(500, message, "server_error"))
+        error = json.loads(answer)["error"]
+        assert (status, error["type"], error["message"]) == (400, INVALID, message)
+
+
+def test_context_overflow_keeps_its_numbers() -> None:
+    """And has the code, or the words, that each API's clients look for."""
+    _, answer = OpenAISurface().upstream_error(400, OVERFLOW)
+    assert json.loads(answer)["error"] == {
+        "message": LONG,
+        "type": "exceed_context_size_error",
+        "param": None,
+        "code": "context_length_exceeded",
+        "n_prompt_tokens": 1252,
+        "n_ctx": 256,
+    }
+    _, answer = AnthropicSurface().upstream_error(400, OVERFLOW)
+    assert json.loads(answer) == {
+        "type": "error",
+        "error": {
+            "type": INVALID,
+            "message": "prompt is too long: 1252 tokens > 256 maximum",
+            "n_prompt_tokens": 1252,
+            "n_ctx": 256,
+        },
+    }
+
+
+def test_an_error_in_openais_shape_passes_as_it_is() -> None:
+    """Of a server of others that does it right, byte for byte."""
+    body = b'{"error": {"message": "Failed to parse messages:", "type": "t", "param": null, "code": null}, "x": 1}'
+    assert OpenAISurface().upstream_error(500, body) == (500, body)
+
+
+def test_a_message_that_repeats_the_body_is_cut() -> None:
+    """llama-server quotes what it could not read, whatever its size."""
+    _, answer = OpenAISurface().upstream_error(500, refusal(500, "Failed to parse tools: " + "x" * 100_000, "e"))
+    assert len(json.loads(answer)["error"]["message"]) == LONGEST_MESSAGE + 1
+
+
+BUSY = QueueTimeout("busy", retry_after=5)
+BROKEN = StartFailed("a", Diagnosis("c", "It broke.", "Mend it.", permanent=True))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (UnknownAlias("a", []), 404, "not_found_error"),
+        (BodyTooLarge("x"), 413, "request_too_large"),
+        (BUSY, 529, "overloaded_error"),
+        (BROKEN, 503, "api_error"),
+        (UpstreamDied("x"), 502, "api_error"),
+        (KeyError("secret"), 500, "api_error"),
+    ],
+)
+def test_anthropics_shape(error: Exception, status: int, kind: str) -> None:
+    """`type` beside `error`, the id in the header that its SDKs read, the same in a stream under a name."""
+    reply = AnthropicSurface().error(error, request_id="r")
+    body = json.loads(reply.body)
+    assert (reply.status, body["type"], body["error"]["type"]) == (status, "error", kind)
+    assert dict(reply.headers)[b"request-id"] == dict(reply.headers)[b"x-request-id"] == b"r"
+    event = AnthropicSurface().error_event(error)
+    assert event == b"event: error\ndata: " + reply.body + b"\n\n"
+
+
+def test_an_overloaded_upstream_is_told_in_anthropics_number() -> None:
+    """A 503 of llama-server that loads, or of a server of others; 529 passes as it is."""
+    for status in (503, 529):
+        told, body = AnthropicSurface().upstream_error(status, refusal(status, "Loading model", "unavailable_error"))
+        assert (told, json.loads(body)["error"]["type"]) == (529, "overloaded_error")
+
+
+def test_responses_events_have_a_type() -> None:
+    """Codex reads `type`, OpenAI's SDKs the nested error; whole answers stay OpenAI's."""
+    event = ResponsesSurface().upstream_error_event(500, b'{"error":{"code":500,"message":"m","type":"t"}}')
+    name, data = event.decode().strip().split("\n")
+    found = json.loads(data.removeprefix("data: "))
+    assert (name, found["type"], found["code"], found["message"], found["param"]) == (
+        "event: error",
+        "error",
+        "500",
+        "m",
+        None,
+    )
+    assert found["error"]["message"] == "m"

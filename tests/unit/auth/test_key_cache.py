@@ -1,0 +1,127 @@
+"""The keys in the database, and what a gateway that runs sees of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.auth import key_cache as keyring
+from app.auth.key_cache import Keyring
+from app.auth.key_store import KeyStore
+from app.auth.keys import Key, digest, from_setting
+from app.errors import ConfigError
+from app.records.ledger import FILE_NAME, ColdStart, Ledger
+
+A = Key("a", digest("secret-a"), ("x/*", "y"), True, 1, 2, 3, 10.0, 20.0)
+B = Key("b", digest("secret-b"), created=11.0)
+
+
+def ring(folder: Path, given: str = "", **more: Any) -> Keyring:
+    return Keyring(KeyStore(folder), from_setting(given), **{"open_to_all": False, "clock": lambda: 15.0} | more)
+
+
+def test_a_key_outlives_the_process_as_it_was_made(tmp_path: Path) -> None:
+    """Every field of it; the folder is made for it."""
+    store = KeyStore(tmp_path / "new")
+    store.add(A)
+    store.add(B)
+    assert KeyStore(tmp_path / "new").all() == (A, B)
+
+
+def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
+    """Neither the database nor its log."""
+    KeyStore(tmp_path).add(B)
+    assert not any(b"secret-b" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_reading_makes_no_file(tmp_path: Path) -> None:
+    """Nor does a ledger without keys have any."""
+    assert KeyStore(tmp_path / "state").all() == ()
+    assert list(tmp_path.iterdir()) == []
+    Ledger(tmp_path).record_start("k", ColdStart(1e10, "none"))
+    assert KeyStore(tmp_path).all() == ()
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    """Until its key is revoked."""
+    store = KeyStore(tmp_path)
+    store.add(B)
+    with pytest.raises(ConfigError, match="named b already"):
+        store.add(B)
+    store.revoke("b", 12.0)
+    with pytest.raises(ConfigError, match="no key named b"):
+        store.revoke("b", 12.0)
+    store.add(B)
+    assert store.all() == (B,)
+
+
+def test_what_another_process_changes_counts_without_a_restart(tmp_path: Path) -> None:
+    """Also where the database did not exist yet, or is another file now."""
+    running, elsewhere = ring(tmp_path), KeyStore(tmp_path)
+    running.refresh()
+    assert not running.required
+    elsewhere.add(B)
+    running.refresh()
+    assert running.required and running.find(b"secret-b") == B
+    elsewhere.revoke("b", 12.0)
+    running.refresh()
+    assert running.find(b"secret-b") is None
+    for path in tmp_path.iterdir():
+        path.unlink()
+    elsewhere.add(A)
+    running.refresh()
+    assert running.find(b"secret-a") == A
+    running._store.close()
+
+
+def test_nothing_is_read_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at twice a second for ever."""
+    KeyStore(tmp_path).add(B)
+    store = KeyStore(tmp_path)
+    assert [store.changed() for _ in range(3)] == [True, False, False]
+    Ledger(tmp_path).record_start("k", ColdStart(1e10, "none"))
+    assert [store.changed() for _ in range(2)] == [True, False]
+    store.close()
+
+
+def test_the_last_keys_end_does_not_open_the_door(tmp_path: Path) -> None:
+    """Neither revoked nor expired keys make a gateway that had keys one without, restarts included."""
+    KeyStore(tmp_path).add(B)
+    KeyStore(tmp_path).revoke("b", 12.0)
+    assert ring(tmp_path).required and not ring(tmp_path).usable
+    KeyStore(tmp_path).add(A)
+    assert ring(tmp_path).usable
+    late = ring(tmp_path, clock=lambda: 20.0)
+    assert late.required and not late.usable
+
+
+def test_keys_of_the_settings_hold_beside_the_others(tmp_path: Path) -> None:
+    """And alone; who opens the gateway to all asks for none."""
+    running = ring(tmp_path, "from-the-environment")
+    found = running.find(b"from-the-environment")
+    assert running.required and found is not None and found.name == "env-1"
+    assert not ring(tmp_path, "from-the-environment", open_to_all=True).required
+
+
+@pytest.mark.parametrize("content", [b"no database, whatever its name says", b"SQLite format 3\0" + b"\xff" * 200])
+def test_a_database_that_cannot_be_read_lets_nobody_in(content: bytes, tmp_path: Path) -> None:
+    """A start is refused; a gateway that runs goes by what it knew."""
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ring(tmp_path)
+
+
+def test_a_table_that_cannot_be_read_later_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys that were known hold, and the log says so."""
+    KeyStore(tmp_path).add(B)
+    running, said = ring(tmp_path), []
+    monkeypatch.setattr(keyring.log, "error", lambda event, **_: said.append(event), raising=False)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as database, database:
+        database.execute("ALTER TABLE access_key RENAME COLUMN digest TO other")
+    running.refresh()
+    assert running.find(b"secret-b") == B and len(said) == 1
+    running._store.close()

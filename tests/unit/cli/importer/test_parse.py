@@ -1,0 +1,170 @@
+"""Command lines as words: what stands before the program, who owns which word, and YAML that reads back."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.cli.importer.entry import Imported, import_line
+from app.cli.importer.flags import DROPPED, ENV_SWITCHES, FILES, OPTIONAL, OPTIONS, flag_of, values_of
+from app.config.model_entry import FILE_KEYS, GATEWAY_FLAGS, RESERVED_FLAGS, LocalEntry
+from app.engine.dialect import Dialect, _entries
+from app.errors import NotImportable
+from tests.support.paths import DATA
+
+PAGES = {name: (DATA / "help" / f"{name}.txt").read_text(encoding="utf-8") for name in ("b11434", "2025-08")}
+NEW, OLD = (Dialect.from_help(page) for page in PAGES.values())
+RECIPE = (
+    "./llama-server --model a/t.gguf --model-draft a/d.gguf --alias unsloth/GLM-4.7 --threads -1 --fit on --prio 3 "
+    "--temp 1.0 --top-p 0.95 --ctx-size 16384 --ctx-size-draft 16384 --port 8001 --jinja --device CUDA0"
+)
+
+
+def imported(line: str, dialect: Dialect | None = NEW) -> Imported:
+    return import_line(shlex.split(line), dialect)
+
+
+def told(found: Imported) -> str:
+    return "\n".join(f"{note.key}: {note.text}" for note in found.notes)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_agree_with_the_help_pages(page: str) -> None:
+    """On who takes a value, and on what a variable stands for."""
+    for entry in _entries(PAGES[page]):
+        for name in entry.names:
+            count = values_of(name)
+            if count is not None and name not in OPTIONAL and "--lora-scaled" != name != "--control-vector-scaled":
+                assert (count[1] > 0) == bool(entry.values), name
+        for variable in re.findall(r"\(env: (LLAMA_\w+)\)", entry.text):
+            flag = flag_of(variable)
+            assert flag in entry.names, variable
+            assert (flag in ENV_SWITCHES) != bool(entry.values) or flag in OPTIONAL, variable
+
+
+def test_no_flag_that_an_entry_refuses_can_become_an_argument() -> None:
+    """Each has a place: a file, an option, a key, or none with a reason."""
+    assert set(DROPPED) >= GATEWAY_FLAGS
+    for flag, key in RESERVED_FLAGS.items():
+        assert values_of(flag) is not None, flag
+        assert (flag in FILES) == (key in FILE_KEYS), flag
+        assert (flag in OPTIONS) == key.startswith("speculation: "), flag
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("LLAMA_ARG_CTX_SIZE=4096 CUDA_VISIBLE_DEVICES=0", {"ctx_size": 4096, "env": {"CUDA_VISIBLE_DEVICES": "0"}}),
+        ("LLAMA_ARG_JINJA=0", {"jinja": False}),
+        ("LLAMA_ARG_NO_MMAP=1 LLAMA_ARG_MLOCK=0", {"args": ["--no-mmap"]}),
+        ("LLAMA_ARG_THINK=none", {"args": ["--reasoning-format", "none"]}),
+        ("LLAMA_ARG_FLASH_ATTN=1", {"args": ["--flash-attn", "1"]}),
+        ("LLAMA_ARG_HOST=0.0.0.0 LLAMA_ARG_PORT=1", {}),
+        ("LLAMA_ARG_WHAT=1", {"env": {"LLAMA_ARG_WHAT": "1"}}),
+        ("LLAMA_ARG_SPEC_TYPE=ngram-mod", {"speculation": "ngram-mod"}),
+        ("env -u X A=1", {"env": {"A": "1"}}),
+        ("sudo -u llama A= nohup", {"env": {"A": ""}}),
+    ],
+)
+def test_variables_before_the_program(line: str, wanted: dict[str, Any]) -> None:
+    """Those of llama.cpp are flags, the others the engine's environment."""
+    found = imported(f"{line} ./llama-server -m m.gguf")
+    assert {key: value for key, value in found.keys.items() if key != "target"} == wanted
+
+
+def test_a_flag_wins_over_its_variable_and_says_so() -> None:
+    """As in llama.cpp."""
+    found = imported("LLAMA_ARG_CTX_SIZE=1 llama-server -c 2 -m m.gguf")
+    assert found.keys["ctx_size"] == 2
+    assert "-c 2: wins over LLAMA_ARG_CTX_SIZE=1 before it" in told(found)
+
+
+def test_what_starts_the_program_is_skipped_with_a_note() -> None:
+    """A container's paths are not this machine's."""
+    assert "nohup nice -n 5: skipped" in told(imported("nohup nice -n 5 ./main -m m.gguf"))
+    docker = "docker run -v /m:/models -e A=1 -p 80:80 ghcr.io/ggml-org/llama.cpp:server-cuda -m /models/m.gguf -n 9"
+    found = imported(docker)
+    assert found.keys == {"target": {"path": "/models/m.gguf"}, "args": ["-n", "9"], "env": {"A": "1"}}
+    assert "the container's" in told(found)
+
+
+@pytest.mark.parametrize("program", ["llama-server.exe", "/opt/llama.cpp/server", "llama serve", "./my-build"])
+def test_programs_by_any_name(program: str) -> None:
+    """A name that says nothing is taken for llama.cpp's, and that is told."""
+    found = imported(f"{program} -m m.gguf")
+    assert found.keys == {"target": {"path": "m.gguf"}}
+    assert ("taken for a program of llama.cpp" in told(found)) == (program == "./my-build")
+
+
+def test_a_whole_line_in_quotes_is_read_as_a_shell_would() -> None:
+    """As copied from a script: continued lines, a log, a background job."""
+    line = "cd /x && A=1 ./llama-server \\\n  -m 'a b.gguf' -c 5 > log.txt 2>&1 &"
+    found = import_line([line], NEW)
+    assert found.keys == {"target": {"path": "a b.gguf"}, "ctx_size": 5, "env": {"A": "1"}}
+    assert "> log.txt" in told(found) and "cd /x: skipped" in told(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "there is no program"),
+        ([""], "there is no program"),
+        (["-m", "m.gguf"], "there is no program"),
+        (["A=1"], "there is no program"),
+        (["sudo", "-u", "me"], "there is no program"),
+        (["python3", "-m", "llama_cpp.server"], "python3 is not a program of llama.cpp"),
+        (["llama-server", "m.gguf"], "'m.gguf' belongs to no flag, .*; --model m.gguf?"),
+        (["llama-server", "\N{EM DASH}model", "m.gguf"], "its dash is not a hyphen"),
+        (["llama-server", "-c", "1", "2"], "'2' behind -c belongs to no flag"),
+        (["llama-server", "--no-warmup", "2"], "behind --no-warmup belongs to no flag"),
+        (["llama-server", "-m"], "-m: a value is missing"),
+        (["llama-server", "-m", "--jinja"], "-m: a value is missing"),
+        (["llama-server", "-m", "--ctx_size=3"], "-m: a value is missing"),
+        (["llama-server", "--jinja=on"], "takes no value"),
+        (["llama-server -m 'm.gguf"], "quotes do not match"),
+        (["llama-server", "-m", "\udcff"], "not UTF-8"),
+        (["LLAMA_ARG_JINJA=maybe", "llama-server"], "LLAMA_ARG_JINJA=maybe: must be on or off"),
+    ],
+)
+def test_what_no_program_would_take_is_refused(words: list[str], said: str) -> None:
+    """In words that name the place."""
+    with pytest.raises(NotImportable, match=said):
+        import_line(words, NEW)
+
+
+def test_texts_that_yaml_would_misread_are_quoted() -> None:
+    """on, null, numbers, and what has a meaning in a flow mapping."""
+    line = "A=on B=null llama-server -m 'a, {b}.gguf' --alias 1.5 -dev 'CUDA0, x' --grammar 'a: \"b\"\n\u2028'"
+    found = imported(line)
+    ((name, written),) = yaml.safe_load(found.yaml)["models"].items()
+    assert (name, written) == (found.name, found.keys)
+    assert 'env: {A: "on", B: "null"}' in found.yaml and len(found.yaml.splitlines()) == 6
+
+
+WORDS = st.one_of(
+    st.sampled_from(
+        shlex.split(RECIPE) + shlex.split("-fa -hf u/r:Q4 -c --draft-max 0 5 -5 none --spec-type ngram-mod")
+    ),
+    st.sampled_from([*sorted(NEW.flags | OLD.flags), "A=1", "LLAMA_ARG_JINJA=1", "--temp=1e-05", "env", "llama-cli"]),
+    st.text(),
+)
+
+
+@given(st.lists(WORDS, max_size=8), st.sampled_from([NEW, OLD, None]), st.booleans())
+def test_any_words_give_an_entry_or_an_error(words: list[str], dialect: Dialect | None, whole: bool) -> None:
+    """And what is printed is what was validated."""
+    try:
+        found = import_line(words if whole else ["llama-server", "-m", "m.gguf", *words], dialect)
+    except NotImportable as error:
+        assert str(error)
+        return
+    ((name, written),) = yaml.safe_load(found.yaml)["models"].items()
+    assert (name, written) == (found.name, found.keys)
+    assert LocalEntry.model_validate(written).target
+    assert all(note.key and note.text for note in found.notes)

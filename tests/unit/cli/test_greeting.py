@@ -1,0 +1,131 @@
+"""The greeting of `serve` and the file of `init`: examples that people copy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.cli.greeting import greet, write_example
+from app.config.model_entry import AttachedEntry, LocalEntry
+from app.config.settings import load_settings
+from app.errors import ConfigError, Diagnosis
+from app.models.catalog import Catalog
+
+URL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in [name for name in os.environ if name.startswith("TANDEM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def gateway(*names: str, local: bool = True, diagnosis: Diagnosis | None = None) -> Any:
+    """Whose only engine is not settled before `loaded` is set."""
+    loaded = asyncio.Event()
+
+    async def settled(alias: str) -> Any:
+        await loaded.wait()
+        return SimpleNamespace(alias=alias, diagnosis=diagnosis)
+
+    return SimpleNamespace(
+        catalog=SimpleNamespace(names=names),
+        eager=names[0] if local and len(names) == 1 else None,
+        settled=settled,
+        loaded=loaded,
+    )
+
+
+def greeted(gateway: Any, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """What is said at once, and what when the engine has settled."""
+
+    async def main() -> tuple[str, str]:
+        greeting = asyncio.ensure_future(greet(gateway, URL))
+        await asyncio.sleep(0)
+        before = capsys.readouterr().out
+        gateway.loaded.set()
+        await greeting
+        return before, capsys.readouterr().out
+
+    return asyncio.run(main())
+
+
+def test_the_only_model_is_greeted_when_it_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who copies the command a second too early would wait without knowing for what."""
+    before, after = greeted(gateway("org/m"), capsys)
+    assert before == f"llama-tandem listens at {URL}; loading org/m ...\n"
+    assert after.startswith(f"llama-tandem is ready at {URL}/v1\nmodels: org/m\n")
+
+
+@pytest.mark.parametrize(("names", "local"), [(("org/m", "b"), True), (("org/m",), False)])
+def test_models_that_load_on_demand_are_greeted_at_once(
+    names: tuple[str, ...], local: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Several, or one that others serve."""
+    before, after = greeted(gateway(*names, local=local), capsys)
+    assert f"models: {', '.join(names)}\n" in before
+    assert after == ""
+
+
+def test_a_model_that_does_not_load_is_told_in_the_greetings_place(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the engine's last words below."""
+    diagnosis = Diagnosis("oom", "There is no memory.", "Take less.", permanent=False, log_tail=("one", "two"))
+    _, after = greeted(gateway("org/m", diagnosis=diagnosis), capsys)
+    assert after == "org/m did not load: There is no memory. Take less.\n    one\n    two\n"
+
+
+def test_the_commands_of_the_greeting_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell reads the curl line as JSON with the model in it; Python compiles the rest."""
+    before, _ = greeted(gateway("org/m", "b"), capsys)
+    curl, python = before[before.index("  curl") :].split("\n\n", 1)
+    words = shlex.split(curl.replace("\\\n", " "))
+    assert words[:3] == ["curl", "-N", f"{URL}/v1/chat/completions"]
+    assert json.loads(words[words.index("-d") + 1])["model"] == "org/m"
+    code = "\n".join(line.removeprefix("  ") for line in python.splitlines())
+    compile(code, "greeting", "exec")
+    assert 'model="org/m"' in code and f'base_url="{URL}/v1"' in code
+
+
+def test_the_file_that_init_writes_is_a_whole_configuration(folder: Path) -> None:
+    """It loads without an error, and serves one model."""
+    path = write_example(Path("tandem.yaml"))
+    assert path == folder / "tandem.yaml"
+    settings = load_settings(path)
+    assert Catalog(settings).names == ("HuggingFaceTB/SmolLM2-135M-Instruct",)
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+
+
+def test_every_example_in_that_file_holds(folder: Path) -> None:
+    """Without its `#` each commented line is a setting or an entry that loads as well."""
+    lines = write_example(Path("tandem.yaml")).read_text(encoding="utf-8").splitlines()
+    bare = [re.sub(r"^( *)# ( *[\w/.-]+: *[^ ].*|[\w/.-]+:)$", r"\1\2", line) for line in lines[1:]]
+    (folder / "all.yaml").write_text("\n".join(bare), encoding="utf-8")
+    settings = load_settings(folder / "all.yaml")
+    entries = settings.models
+    assert list(entries)[1:] == ["tiny", "unsloth/GLM-4.7", "other"]
+    glm = entries["unsloth/GLM-4.7"]
+    assert isinstance(glm, LocalEntry) and glm.draft is not None and glm.draft.device == "CUDA0,CUDA1"
+    assert isinstance(entries["other"], AttachedEntry)
+    assert (settings.engine_port, settings.max_loaded) == (8001, 1)
+    commented = [line for line in bare if re.match(r" *# +[\w/.-]+:", line)]
+    assert commented == []
+
+
+def test_a_file_that_cannot_be_written_is_named(folder: Path) -> None:
+    """And nothing is overwritten."""
+    with pytest.raises(ConfigError, match=r"no/tandem\.yaml: cannot be written: No such file"):
+        write_example(Path("no/tandem.yaml"))
+    (folder / "tandem.yaml").write_text("mine")
+    with pytest.raises(ConfigError, match="is there already"):
+        write_example(Path("tandem.yaml"))
+    assert (folder / "tandem.yaml").read_text() == "mine"

@@ -1,0 +1,55 @@
+"""Whether a model fits, by sizes."""
+
+import pytest
+
+from app.engine.devices import Device
+from app.engine.fit import Fit, basis, fit, needed
+from app.engine.memory import Machine
+
+GB = 10**9
+
+
+def machine(*devices: int, host: int = 64, unified: bool = False) -> Machine:
+    found = tuple(Device(f"CUDA{number}", "A GPU", size * GB, size * GB) for number, size in enumerate(devices))
+    return Machine(found, host * GB, unified, "llama-server on PATH")
+
+
+UNKNOWN = Machine(None, 64 * GB, unified=False, origin="There is no llama-server here.")
+
+
+@pytest.mark.parametrize(
+    ("size", "where", "found"),
+    [
+        (20, machine(24), "devices"),
+        (40, machine(24, 24), "devices"),
+        (24, machine(24), "devices and host"),
+        (75, machine(24), "devices and host"),
+        (81, machine(24), "no"),
+        (50, machine(), "host"),
+        (60, machine(), "no"),
+        (50, UNKNOWN, "host"),
+        (60, UNKNOWN, "no"),
+        (40, machine(48, unified=True), "devices"),
+        (50, machine(48, unified=True), "host"),
+        (60, machine(48, unified=True), "no"),
+    ],
+)
+def test_a_model_goes_where_it_has_room(size: int, where: Machine, found: Fit) -> None:
+    """Devices first, then with the host's memory, which is counted once where it is theirs as well."""
+    assert fit(size * GB, where) == found
+
+
+def test_a_tenth_is_counted_beside_the_weights() -> None:
+    """At least a gibibyte: a tiny model has a context, too."""
+    assert needed(0) == 1 << 30 and needed(100 * GB) == 110 * GB
+
+
+def test_what_it_rests_on_is_said() -> None:
+    """Which devices, by whom, or why nobody knows."""
+    assert (
+        "CUDA0 24.00 GB (A GPU), CUDA1 12.00 GB (A GPU) (llama-server on PATH, --list-devices)"
+        in basis(machine(24, 12))[0]
+    )
+    assert "no device beside the processor" in basis(machine())[0] and "host 64.00 GB" in basis(machine())[0]
+    assert "devices unknown: There is no llama-server here." in basis(UNKNOWN)[0]
+    assert "the same memory" in basis(machine(48, unified=True))[0]

@@ -1,0 +1,58 @@
+"""Which models on disk a name means."""
+
+from pathlib import Path
+
+import pytest
+
+from app.config.settings import Settings
+from app.errors import StoreError, UnknownAlias
+from app.models.catalog import Catalog
+from app.models.disk.local_model import Kept, Part, Use
+from app.models.disk.selection import selected
+
+MODELS = {
+    "glm": {"target": {"repo": "org/glm", "include": "*Q2*"}, "aliases": ["g"]},
+    "far": {"url": "http://127.0.0.1:1"},
+}
+CATALOG = Catalog(Settings.model_validate({"models": MODELS}))
+
+
+def kept(repo: str, name: str, quantization: str, *uses: Use) -> Kept:
+    return Kept(repo, name, quantization, (Part(Path(name), None, 1, 1),), uses)
+
+
+Q2 = kept("org/glm", "glm-Q2_K", "Q2_K", Use("glm", "target"))
+BF16 = kept("org/glm", "glm-BF16", "BF16")
+PROJECTOR = kept("org/glm", "mmproj-BF16", "BF16", Use("glm", "mmproj"))
+OTHER = kept("org/other", "o", "")
+ABSENT = Kept("org/glm", "*Q9*", "", (), (Use("glm", "draft"),))
+ALL = [Q2, BF16, PROJECTOR, OTHER, ABSENT]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["glm"], [Q2, PROJECTOR, ABSENT]),
+        (["g"], [Q2, PROJECTOR, ABSENT]),
+        (["glm:plain"], [Q2, PROJECTOR, ABSENT]),
+        (["hf:org/glm"], [Q2, BF16, PROJECTOR]),
+        (["hf:org/glm:q2_k"], [Q2]),
+        (["hf:org/glm:BF16"], [BF16]),
+        (["hf:org/glm:mmproj-BF16"], [PROJECTOR]),
+        (["hf:org/other", "glm", "hf:org/glm:Q2_K"], [Q2, PROJECTOR, OTHER, ABSENT]),
+    ],
+)
+def test_names_select_each_model_once(names: list[str], found: list[Kept]) -> None:
+    """An alias means all that it needs; a projector has the quantization of no model."""
+    assert selected(ALL, CATALOG, names) == found
+
+
+def test_what_is_not_here_is_said_with_what_is() -> None:
+    with pytest.raises(StoreError, match=r"hf:org/glm:Q9: that is not here. Here is BF16, Q2_K, mmproj-BF16"):
+        selected(ALL, CATALOG, ["hf:org/glm:Q9"])
+    with pytest.raises(StoreError, match="nothing of this repo"):
+        selected(ALL, CATALOG, ["hf:org/none"])
+    with pytest.raises(StoreError, match="is attached at"):
+        selected(ALL, CATALOG, ["far"])
+    with pytest.raises(UnknownAlias):
+        selected(ALL, CATALOG, ["nope"])

@@ -1,0 +1,69 @@
+"""An error event is found wherever it is cut, and everything else passes byte for byte."""
+
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.relay.response.stream_errors import LARGEST_BYTES, Sieve, suspicious
+
+TOKEN = b'data: {"choices":[{"delta":{"content":"event: error {\\"error\\": 1}"}}]}\n\n'
+NAMED = b'event: content_block_delta\ndata: {"type":"content_block_delta"}\n\n'
+OPENAI = b'data: {"error":{"code":500,"message":"full","type":"server_error"}}\n\n'
+ANTHROPIC = b'event: error\ndata: {"code":500,"message":"full","type":"server_error"}\n\n'
+OF_2025 = b'error: {"code":500,"message":"full","type":"server_error"}\n\n'
+
+
+def sift(stream: bytes, cuts: list[int]) -> tuple[bytes, bytes | None]:
+    """As the relay does: what passed, and the error's data."""
+    sieve, passed = Sieve(), b""
+    edges = [0, *sorted({cut % (len(stream) + 1) for cut in cuts}), len(stream)]
+    for start, end in pairwise(edges):
+        chunk = stream[start:end]
+        if sieve.kept or suspicious(chunk):
+            chunk = sieve.pass_on(chunk, before=passed)
+        passed += chunk
+        if sieve.error is not None:
+            return passed, sieve.error
+    return passed + sieve.kept, None
+
+
+@given(st.lists(st.sampled_from([TOKEN, NAMED, b": comment\n\n", b"data: [DONE]\n\n"])), st.lists(st.integers(0, 2000)))
+def test_what_is_no_error_passes_byte_for_byte(events: list[bytes], cuts: list[int]) -> None:
+    """Cut anywhere, with an error's looks inside of generated text."""
+    stream = b"".join(events)
+    assert sift(stream, cuts) == (stream, None)
+
+
+@example([TOKEN], OPENAI, [len(TOKEN) - 1])
+@given(
+    st.lists(st.sampled_from([TOKEN, NAMED])),
+    st.sampled_from([OPENAI, ANTHROPIC, OF_2025]),
+    st.lists(st.integers(0, 2000)),
+)
+def test_an_error_is_found_wherever_it_is_cut(before: list[bytes], event: bytes, cuts: list[int]) -> None:
+    """No byte of it passes; all that came before it does."""
+    stream = b"".join(before)
+    passed, told = sift(stream + event, cuts)
+    assert passed == stream
+    assert told is not None and told == event[event.index(b"{") :].strip()
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200)))
+def test_bytes_that_are_no_events_at_all_pass(stream: bytes, cuts: list[int]) -> None:
+    """An upstream may send anything."""
+    passed, told = sift(stream, cuts)
+    assert told is not None or passed == stream
+
+
+def test_an_error_without_an_end_is_not_kept_for_ever() -> None:
+    """Memory is bounded whatever an upstream sends."""
+    sieve = Sieve()
+    assert sieve.pass_on(b"event: error\n" + b"x" * LARGEST_BYTES, before=b"") == b""
+    assert sieve.error == b""
+
+
+def test_a_usual_chunk_is_not_looked_at_twice() -> None:
+    """The hot path: whole events without an error's words."""
+    assert not suspicious(NAMED)
+    assert suspicious(OPENAI) and suspicious(ANTHROPIC) and suspicious(OF_2025) and suspicious(b"data: {")

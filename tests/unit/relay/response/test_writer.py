@@ -1,0 +1,71 @@
+"""What a client is told, and what is written down of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.api.formats.openai import OpenAISurface
+from app.errors import UpstreamDied
+from app.relay.record import Exchange
+from app.relay.response.writer import Reply, StreamAborted
+
+
+class Client:
+    """Its end of an exchange."""
+
+    def __init__(self) -> None:
+        self.exchange = Exchange("POST /v1/chat/completions", "r-1", OpenAISurface(), 0.0)
+        self.reply = Reply(self.exchange, self._send)
+        self.status = 0
+        self.body = b""
+        self.whole = False
+
+    async def _send(self, message: Any) -> None:
+        self.status = message.get("status", self.status)
+        self.body += message.get("body", b"")
+        self.whole = not message.get("more_body", True)
+
+
+def test_an_answer_is_told_and_written_down() -> None:
+    """Its status, every byte, and that it ended."""
+
+    async def main() -> None:
+        client = Client()
+        await client.reply.start(200, [])
+        assert client.exchange.started and not client.exchange.ended
+        await client.reply.write(b"one")
+        await client.reply.end(b"two")
+        assert (client.status, client.body, client.whole) == (200, b"onetwo", True)
+        assert (client.exchange.status, client.exchange.ended) == (200, True)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [502, 400])
+def test_an_answer_that_is_broken_off_has_no_end(status: int) -> None:
+    """The client has its 200 already; what is written down is how it went."""
+
+    async def main() -> None:
+        client, error = Client(), UpstreamDied("gone")
+        await client.reply.start(200, [])
+        with pytest.raises(StreamAborted, match="gone"):
+            await client.reply.break_off(b"last words", error, status)
+        assert (client.status, client.body, client.whole) == (200, b"last words", False)
+        assert (client.exchange.status, client.exchange.failure) == (status, error)
+
+    asyncio.run(main())
+
+
+def test_a_refusal_is_in_the_surfaces_words() -> None:
+    """Status, body and end."""
+
+    async def main() -> None:
+        client = Client()
+        await client.reply.refuse(UpstreamDied("gone"))
+        assert (client.status, client.whole, client.exchange.ended) == (502, True, True)
+        assert b'"gone"' in client.body
+
+    asyncio.run(main())

@@ -1,0 +1,126 @@
+"""The relay between a scripted upstream and a client that listens, on a clock that jumps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from app.api.formats.openai import OpenAISurface
+from app.api.ollama.relay import Door
+from app.config.model_entry import AttachedEntry
+from app.config.settings import Settings
+from app.models.catalog import Catalog
+from app.records.metrics import Metrics
+from app.relay.relay import Relay
+from app.relay.request.parse import Call, Calls
+from app.relay.response.usage import Tap
+from tests.support.clock import run
+
+TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+LAST = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+BODY = b'{"stream": true, "messages": [{"role": "user", "content": "x"}]}'
+
+
+class Upstream:
+    """Headers after `headers_after` seconds; then each chunk after its pause."""
+
+    def __init__(self, chunks: Sequence[tuple[float, bytes]], *, headers_after: float, kind: bytes) -> None:
+        self._chunks = chunks
+        self._headers_after = headers_after
+        self.status = 200
+        self.content_type = kind
+        self.raw_headers = ((b"content-type", kind),)
+        self.tells_of_speculation = False
+        self.mode = self.in_flight = None
+
+    def waiting_for(self, alias: str) -> str:
+        return "waiting for the engine"
+
+    async def enter(self, call: Call, listen: Callable[[], Tap]) -> Any:
+        await asyncio.sleep(self._headers_after)
+        return self
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for pause, chunk in self._chunks:
+            await asyncio.sleep(pause)
+            yield chunk
+
+    def close(self) -> None:
+        pass
+
+
+def heard(
+    *chunks: tuple[float, bytes],
+    headers_after: float = 0,
+    kind: bytes = b"text/event-stream",
+    path: str = "/v1/chat/completions",
+) -> list[tuple[float, bytes]]:
+    """What the client got, and when, in seconds; headers as an empty one."""
+    got: list[tuple[float, bytes]] = []
+
+    async def main() -> None:
+        upstream: Any = Upstream(chunks, headers_after=headers_after, kind=kind)
+        calls = Calls(Catalog(Settings(models={"a": AttachedEntry(url="http://other:1")})), max_body=1 << 20)
+        relay = Relay(calls, upstream, Metrics(), report=lambda _: None)
+        scope = {"method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
+        coming = [{"type": "http.request", "body": BODY, "more_body": False}]
+
+        async def receive() -> Any:
+            return coming.pop() if coming else await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            got.append((asyncio.get_running_loop().time(), message.get("body", b"")))
+
+        if path.startswith("/api/"):
+            await Door(relay)(scope, receive, send, request_id="r-1")
+        else:
+            await relay(scope, receive, send, surface=OpenAISurface(), request_id="r-1")
+
+    run(main())
+    return got
+
+
+def silences(got: list[tuple[float, bytes]]) -> list[float]:
+    times = [at for at, _ in got]
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+@pytest.mark.parametrize(
+    ("headers_after", "pauses"),
+    [(0, (60, 60)), (4.9, (12, 300)), (14.5, (9.9, 25)), (33, (0, 90))],
+)
+def test_a_client_of_a_stream_waits_ten_seconds_for_a_byte_and_no_longer(
+    headers_after: float, pauses: tuple[float, float]
+) -> None:
+    """In the queue, while a model loads, in the prompt, and in the midst of an answer."""
+    got = heard((pauses[0], TOKEN), (pauses[1], LAST), headers_after=headers_after)
+    assert max(silences(got)) < 10.1
+    assert got[0][0] <= 5.0
+    bodies = b"".join(body for _, body in got)
+    assert bodies.replace(b": waiting for the engine\n\n", b"") == TOKEN + LAST
+    assert bodies.count(b": waiting") >= 4
+
+
+def test_a_comment_never_stands_within_an_event() -> None:
+    """A pause there is left as it is."""
+    got = heard((1, TOKEN[:20]), (35, TOKEN[20:]), (15, LAST))
+    bodies = b"".join(body for _, body in got)
+    assert bodies == TOKEN + b": waiting for the engine\n\n" + LAST
+
+
+def test_what_is_no_event_stream_gets_no_comments() -> None:
+    """They would be part of the answer."""
+    got = heard((60, b'{"a":'), (60, b"1}"), kind=b"application/json")
+    assert b"".join(body for _, body in got) == b'{"a":1}'
+
+
+def test_ollamas_clients_get_empty_pieces() -> None:
+    """Lines of JSON have no comments."""
+    got = heard((30, TOKEN), (30, LAST), path="/api/chat")
+    assert max(silences(got)) < 10.1
+    pieces = [body for _, body in got if b'"content":""' in body and b'"done":false' in body]
+    assert len(pieces) >= 4

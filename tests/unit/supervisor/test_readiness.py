@@ -1,0 +1,26 @@
+"""What is told of a start that was not even tried."""
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import EngineNotFound, FilesMissing, GgufError, LaunchRefused, ProbeFailed, TandemError
+from app.supervisor.readiness import refusal
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (FilesMissing("models.m.target: missing in /m: a.gguf."), "missing_file"),
+        (GgufError(Path("/m/a.gguf"), "is not a GGUF file: it is empty"), "not_gguf"),
+        (LaunchRefused("args: this llama-server does not know --nope."), "refused"),
+        (ProbeFailed("llama-server on PATH: --help failed: exit code 1"), "refused"),
+        (EngineNotFound("llama_server: there is no file /x"), "refused"),
+    ],
+)
+def test_a_refusal_has_one_line_of_cause_and_one_of_advice(error: TandemError, code: str) -> None:
+    """As a failed start has; it would fail the same way again."""
+    found = refusal(error)
+    assert (found.code, found.permanent) == (code, True)
+    assert found.cause == f"{str(error).rstrip('.')}."
+    assert found.advice.endswith(".") and "\n" not in str(found)
