@@ -1,4 +1,8 @@
-"""The command line: thin, by topic. Each command imports what it needs when it runs, so that `--help` is quick."""
+"""Every command of `llama-tandem`: its options, what it does on the terminal and what it prints.
+
+It may import every other room; nothing imports it. Commands import what they need when they run, so that `--help` is
+quick. Begin with `options.py` (what commands share), then `serving.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Ollama's API in front of llama-server: requests and answers translated, everything else the relay's."""
+"""Ollama's API in front of llama-server: requests and responses are translated around the relay.
+
+It may import the rest of `api`, and `relay`. Begin with `relay.py`.
+"""
