@@ -1,44 +1,44 @@
 """The exceptions of llama-tandem; they know no HTTP and no terminal.
 
 TandemError
-├── ConfigError              the settings or the catalog, as written, cannot be used
-├── NotImportable            a command line that makes no entry of the catalog
-├── GgufError                a model file is not what its name says
-├── FilesMissing             an entry names files that are not on disk
-├── EngineNotFound           there is no llama-server to run
-├── ProbeFailed              a llama-server is there, and does not answer --help
-├── LaunchRefused            this build cannot do what the entry asks for
-├── Unauthorized             no key, or none that is known
-├── Forbidden                a key that may not do this
-├── Misdirected              called by a name that is not this gateway's
-├── NotHere                  not at this port
-├── RateLimited              a key that has had what it may have for now
-├── StoreError               a model cannot be fetched, kept or removed
-│   ├── HubError             the Hub, or the way to it
-│   │   ├── NotOnHub
-│   │   ├── AccessDenied     no token, a wrong one, or a licence that is not accepted
-│   │   └── Offline          HF_HUB_OFFLINE is set
-│   ├── DiskFull
-│   └── WrongBytes           what arrived is not what the Hub announced
-├── RequestError             the client's fault
-│   ├── InvalidBody
-│   ├── BodyTooLarge
-│   ├── ModelRequired
-│   ├── UnknownAlias
-│   ├── UnknownPull
-│   ├── LogprobsRefused      speculation is on, and would make them wrong
-│   ├── RemoteMediaRefused   an image of a host that nobody has allowed
-│   └── RemoteMediaFailed    it is allowed, and cannot be had
-├── EngineUnavailable        no engine can answer now
-│   ├── StartFailed          it did not come up: carries the diagnosis
-│   ├── Downloading          its files are on their way
-│   ├── PullFailed           its files could not be had: carries the reason
-│   ├── QueueTimeout         others hold the places
-│   └── ShuttingDown
-└── UpstreamError            the server behind us did not do its part
-    ├── UpstreamUnreachable
-    ├── UpstreamKeyRefused   it does not let the gateway in
-    └── UpstreamDied
+├── ConfigError                   the settings or the catalog, as written, cannot be used
+├── NotImportableError            a command line that makes no entry of the catalog
+├── GgufError                     a model file is not what its name says
+├── FilesMissingError             an entry names files that are not on disk
+├── EngineNotFoundError           there is no llama-server to run
+├── ProbeError                    a llama-server is there, and does not answer --help
+├── LaunchRefusedError            this build cannot do what the entry asks for
+├── UnauthorizedError             no key, or none that is known
+├── ForbiddenError                a key that may not do this
+├── MisdirectedError              called by a name that is not this gateway's
+├── PathNotFoundError             not at this port
+├── RateLimitedError              a key that has had what it may have for now
+├── StoreError                    a model cannot be fetched, kept or removed
+│   ├── HubError                  the Hub, or the way to it
+│   │   ├── NotOnHubError
+│   │   ├── AccessDeniedError     no token, a wrong one, or a licence that is not accepted
+│   │   └── OfflineError          HF_HUB_OFFLINE is set
+│   ├── DiskFullError
+│   └── ChecksumMismatchError     what arrived is not what the Hub announced
+├── RequestError                  the client's fault
+│   ├── InvalidBodyError
+│   ├── BodyTooLargeError
+│   ├── ModelRequiredError
+│   ├── UnknownAliasError
+│   ├── UnknownPullError
+│   ├── LogprobsRefusedError      speculation is on, and would make them wrong
+│   ├── RemoteMediaRefusedError   an image of a host that nobody has allowed
+│   └── RemoteMediaFailedError    it is allowed, and cannot be had
+├── EngineUnavailableError        no engine can answer now
+│   ├── StartFailedError          it did not come up: carries the diagnosis
+│   ├── DownloadingError          its files are on their way
+│   ├── PullFailedError           its files could not be had: carries the reason
+│   ├── QueueTimeoutError         others hold the places
+│   └── ShuttingDownError
+└── UpstreamError                 the server behind us did not do its part
+    ├── UpstreamUnreachableError
+    ├── UpstreamKeyRefusedError   it does not let the gateway in
+    └── UpstreamDiedError
 
 Every message is one or two sentences for a person: what is wrong, and what would be right.
 """
@@ -67,7 +67,7 @@ class ConfigError(TandemError):
         super().__init__("\n".join(problems))
 
 
-class NotImportable(TandemError):
+class NotImportableError(TandemError):
     """A command line of llama.cpp that `import` cannot turn into an entry; names the flag and its value."""
 
 
@@ -80,39 +80,39 @@ class GgufError(TandemError):
         super().__init__(f"{path}: {reason}")
 
 
-class FilesMissing(TandemError):
+class FilesMissingError(TandemError):
     """An entry's files are not, or not all, where they should be."""
 
 
-class EngineNotFound(TandemError):
+class EngineNotFoundError(TandemError):
     """No llama-server to run; the text says how to get one."""
 
 
-class ProbeFailed(TandemError):
+class ProbeError(TandemError):
     """The binary did not print a usable `--help`."""
 
 
-class LaunchRefused(TandemError):
+class LaunchRefusedError(TandemError):
     """A launch intent that this build of llama-server cannot express."""
 
 
-class Unauthorized(TandemError):
+class UnauthorizedError(TandemError):
     """The client has no key, or one that is wrong, revoked or expired."""
 
 
-class Forbidden(TandemError):
+class ForbiddenError(TandemError):
     """The client is known, and may not have what it asks for; never said of a model, whose name it would confirm."""
 
 
-class Misdirected(TandemError):
+class MisdirectedError(TandemError):
     """A request by a name that this gateway does not know as its own: a browser may have been led here."""
 
 
-class NotHere(TandemError):
+class PathNotFoundError(TandemError):
     """Something that another port serves; in the words for what does not exist."""
 
 
-class RateLimited(TandemError):
+class RateLimitedError(TandemError):
     """`limit` is the one that was hit (rpm, tpm, concurrency), `retry_after` in seconds."""
 
     def __init__(self, key: str, limit: str, words: str, retry_after: int) -> None:
@@ -129,23 +129,23 @@ class HubError(StoreError):
     """The Hub does not answer, or answers with an error; what was received so far is kept."""
 
 
-class NotOnHub(HubError):
+class NotOnHubError(HubError):
     """No such repo, revision or file there."""
 
 
-class AccessDenied(HubError):
+class AccessDeniedError(HubError):
     """The text says which token or licence page is missing."""
 
 
-class Offline(HubError):
+class OfflineError(HubError):
     """HF_HUB_OFFLINE is set, so nothing is asked."""
 
 
-class DiskFull(StoreError):
+class DiskFullError(StoreError):
     """No room for what is to come; what was received so far is kept."""
 
 
-class WrongBytes(StoreError):
+class ChecksumMismatchError(StoreError):
     """A size or a checksum differs from what the Hub announced."""
 
 
@@ -153,7 +153,7 @@ class RequestError(TandemError):
     """What the client sent cannot be served."""
 
 
-class InvalidBody(RequestError):
+class InvalidBodyError(RequestError):
     """Not JSON, empty, or not an object; `param` is the field that is wrong, if it is one."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
@@ -161,15 +161,15 @@ class InvalidBody(RequestError):
         super().__init__(message)
 
 
-class BodyTooLarge(RequestError):
+class BodyTooLargeError(RequestError):
     """Over `max_body_mb`."""
 
 
-class ModelRequired(RequestError):
+class ModelRequiredError(RequestError):
     """No `model`, and more than one to choose from."""
 
 
-class UnknownAlias(RequestError):
+class UnknownAliasError(RequestError):
     """`alias` is not in the catalog; `known` are the names that are."""
 
     def __init__(self, alias: str, known: Sequence[str]) -> None:
@@ -179,19 +179,19 @@ class UnknownAlias(RequestError):
         super().__init__(f"The model '{alias}' does not exist here. Models that do: {names}.")
 
 
-class UnknownPull(RequestError):
+class UnknownPullError(RequestError):
     """No pull of this id, or of so long ago that it is forgotten."""
 
 
-class LogprobsRefused(RequestError):
+class LogprobsRefusedError(RequestError):
     """The engine that would answer speculates, and reports wrong log probabilities under it."""
 
 
-class RemoteMediaRefused(RequestError):
+class RemoteMediaRefusedError(RequestError):
     """A request names media at an address that this gateway does not fetch from."""
 
 
-class RemoteMediaFailed(RequestError):
+class RemoteMediaFailedError(RequestError):
     """The media at an address cannot be had, or are none."""
 
 
@@ -212,7 +212,7 @@ class Diagnosis:
         return f"{self.cause} {self.advice}".strip()
 
 
-class EngineUnavailable(TandemError):
+class EngineUnavailableError(TandemError):
     """Nothing can answer for the alias now; `retry_after` is in seconds, None if waiting will not help."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -220,7 +220,7 @@ class EngineUnavailable(TandemError):
         super().__init__(message)
 
 
-class StartFailed(EngineUnavailable):
+class StartFailedError(EngineUnavailableError):
     """The engine of `alias` did not come up, or went down and may not be started yet."""
 
     def __init__(self, alias: str, diagnosis: Diagnosis, *, retry_after: float | None = None) -> None:
@@ -229,7 +229,7 @@ class StartFailed(EngineUnavailable):
         super().__init__(f"The engine of '{alias}' cannot start: {diagnosis}", retry_after=retry_after)
 
 
-class Downloading(EngineUnavailable):
+class DownloadingError(EngineUnavailableError):
     """The files of `alias` are being pulled; `progress` are the fields that say how far that is."""
 
     def __init__(self, alias: str, words: str, progress: Mapping[str, Any], *, retry_after: float) -> None:
@@ -238,7 +238,7 @@ class Downloading(EngineUnavailable):
         super().__init__(f"The files of '{alias}' are not here yet ({words}).", retry_after=retry_after)
 
 
-class PullFailed(EngineUnavailable):
+class PullFailedError(EngineUnavailableError):
     """The files of `alias` are not here, and pulling them failed."""
 
     def __init__(self, alias: str, reason: str, *, retry_after: float) -> None:
@@ -247,11 +247,11 @@ class PullFailed(EngineUnavailable):
         super().__init__(f"The files of '{alias}' cannot be pulled: {reason}", retry_after=retry_after)
 
 
-class QueueTimeout(EngineUnavailable):
+class QueueTimeoutError(EngineUnavailableError):
     """No place came free within `queue_timeout`."""
 
 
-class ShuttingDown(EngineUnavailable):
+class ShuttingDownError(EngineUnavailableError):
     """The gateway is on its way out."""
 
 
@@ -263,11 +263,11 @@ class UpstreamError(TandemError):
         super().__init__(message)
 
 
-class UpstreamUnreachable(UpstreamError):
+class UpstreamUnreachableError(UpstreamError):
     """No connection, so nothing was asked."""
 
 
-class UpstreamKeyRefused(UpstreamError):
+class UpstreamKeyRefusedError(UpstreamError):
     """An attached server at `host` does not let the gateway in; `given` says whether its entry has a key.
 
     Clients have keys of the gateway: told of a 401 as it is, each would look for the mistake in its own.
@@ -278,5 +278,5 @@ class UpstreamKeyRefused(UpstreamError):
         super().__init__(f"The server of '{alias}' at {host} {what} api_key in its entry of tandem.yaml.")
 
 
-class UpstreamDied(UpstreamError):
+class UpstreamDiedError(UpstreamError):
     """The connection ended before the answer did."""

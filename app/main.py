@@ -35,15 +35,15 @@ from app.records.measurements import Recorder
 from app.records.metrics import Finished, Metrics
 from app.records.usage import UsageRecorder, UsageStore
 from app.relay.relay import Relay
-from app.relay.request.media_fetch import Fetcher
+from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Calls
 from app.relay.upstream.client import Upstreams
 from app.scheduler.loop import Scheduler
 from app.supervisor.orphans import sweep
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
-from app.supervisor.readiness import Limits
-from app.supervisor.states import State
+from app.supervisor.readiness import StartLimits
+from app.supervisor.states import EngineState
 
 log = logs.get_logger("gateway")
 
@@ -70,7 +70,7 @@ class Gateway:
             self._upstreams,
             self.metrics,
             report=reporter(self.metrics, self._record),
-            fetcher=Fetcher(media_hosts),
+            fetcher=MediaFetcher(media_hosts),
         )
         self.keys = Keyring(
             KeyStore(settings.state_dir),
@@ -143,7 +143,7 @@ class Gateway:
         async def plan() -> LaunchPlan:
             return await self.planner.plan(alias)
 
-        limits = Limits(
+        limits = StartLimits(
             stall=self.settings.start_stall_timeout, start=self.settings.start_timeout, grace=self.settings.stop_grace
         )
         return Engine(
@@ -158,14 +158,14 @@ class Gateway:
 
     def _changed(self, engine: Engine) -> None:
         self.metrics.starts[engine.alias] = engine.starts
-        if engine.state is State.STARTING:
+        if engine.state is EngineState.STARTING:
             self._recorder.starting(engine.alias)
-        if engine.state in (State.BACKOFF, State.FATAL) and engine.diagnosis is not None:
+        if engine.state in (EngineState.BACKOFF, EngineState.FATAL) and engine.diagnosis is not None:
             diagnosis = engine.diagnosis
             self.metrics.exits[engine.alias, diagnosis.code] += 1
             self._ledger.record_failure(engine.alias, diagnosis)
             log.warning(f"engine down: {diagnosis.cause}", alias=engine.alias, advice=diagnosis.advice)
-        if engine.state is State.READY and engine.speculation is not None:
+        if engine.state is EngineState.READY and engine.speculation is not None:
             status = engine.speculation
             self._ledger.record_speculation(
                 engine.alias, status.requested, bool(status.active), status.mode, status.reason
@@ -192,7 +192,7 @@ class Gateway:
     async def settled(self, alias: str) -> Engine:
         """The engine of `alias`, once it has come up or has failed to."""
         engine = self.scheduler.places[alias].engine
-        while engine.state in (State.STOPPED, State.STARTING):
+        while engine.state in (EngineState.STOPPED, EngineState.STARTING):
             await engine.changed()
         return engine
 

@@ -16,7 +16,7 @@ from app.engine.probe import Prober
 from app.models.catalog import Catalog, ModelSpec
 from app.models.gguf.header import check_magic
 from app.records.ledger import Ledger
-from app.speculation.bandit import Choice, choose, crossing
+from app.speculation.bandit import ModeChoice, choose, crossing
 from app.speculation.candidates import candidates
 from app.speculation.measurement_key import key_of
 from app.speculation.resolve import Settled, settle
@@ -56,12 +56,12 @@ class Planner:
         found = settle(spec, self.dialect(), requested=AUTO if choice else None)
         return replace(found, why=choice.why) if choice else found
 
-    def choice(self, alias: str) -> Choice:
+    def choice(self, alias: str) -> ModeChoice:
         """The modes of the next cold start, and why; raises what `settled` raises."""
         requested = self._catalog.requested(alias)
         if requested != AUTO:
             who = "entry" if alias in self._catalog.known else "name"
-            return Choice(self._catalog.spec(alias).chain, f"{requested}: the {who} says so.")
+            return ModeChoice(self._catalog.spec(alias).chain, f"{requested}: the {who} says so.")
         entry = self._catalog.entry(alias)
         assert isinstance(entry, LocalEntry)
         room = entry.too_long

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from benchmarks.load import PATH, BadAnswer
+from benchmarks.load import PATH, BadAnswerError
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _READ_TIMEOUT_S = 60.0
@@ -25,7 +25,7 @@ class Timed:
 
 
 class Client:
-    """One keep-alive connection; raises OSError where nobody listens, BadAnswer where an answer breaks off."""
+    """One keep-alive connection; raises OSError where nobody listens, BadAnswerError where an answer breaks off."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=_READ_TIMEOUT_S)
@@ -37,7 +37,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def exchange(self, request: bytes) -> Timed:
+    def record(self, request: bytes) -> Timed:
         """`first_event` is when the first SSE event has begun; the whole answer's time where there is none."""
         began = time.perf_counter()
         self._socket.sendall(request)
@@ -45,7 +45,7 @@ class Client:
         while not _is_whole(received):
             data = self._socket.recv(65536)
             if not data:
-                raise BadAnswer(f"the connection ended within an answer: {received[-200:]!r}")
+                raise BadAnswerError(f"the connection ended within an answer: {received[-200:]!r}")
             received += data
             if first is None and b"data: " in received:
                 first = time.perf_counter() - began
@@ -67,8 +67,8 @@ def get(port: int, path: str) -> int:
     """The status of a GET on a connection of its own; 0 where nobody listens."""
     try:
         with Client(port) as client:
-            return client.exchange(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()).status
-    except (OSError, BadAnswer):
+            return client.record(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()).status
+    except (OSError, BadAnswerError):
         return 0
 
 

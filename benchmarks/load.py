@@ -37,7 +37,7 @@ class Outcome(msgspec.Struct):
     seconds: float
 
 
-class BadAnswer(Exception):
+class BadAnswerError(Exception):
     """The answer was not the one that the upstream's script says."""
 
 
@@ -74,7 +74,7 @@ class _Run:
 
     def fail(self, why: str) -> None:
         if not self.done.done():
-            self.done.set_exception(BadAnswer(why))
+            self.done.set_exception(BadAnswerError(why))
 
 
 class _Connection(asyncio.Protocol):
@@ -138,7 +138,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def run(load: Load) -> Outcome:
-    """Raises BadAnswer, or OSError where nobody listens."""
+    """Raises BadAnswerError, or OSError where nobody listens."""
     loop = asyncio.get_running_loop()
     shared = _Run(load)
     connections = []
@@ -157,7 +157,7 @@ def main() -> int:
     load = msgspec.json.decode(sys.argv[1], type=Load)
     try:
         outcome = uvloop.run(run(load))
-    except (BadAnswer, OSError, TimeoutError) as error:
+    except (BadAnswerError, OSError, TimeoutError) as error:
         print(error or type(error).__name__, file=sys.stderr)
         return 1
     print(msgspec.json.encode(outcome).decode())

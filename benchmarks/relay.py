@@ -110,7 +110,7 @@ def _latencies(subjects: list[_Subject], upstream_port: int) -> float:
     clients = [(Client(port), request_bytes(port, events=4), times) for port, times in series]
     for _ in range(LATENCY_PROBES):
         for client, request, times in clients:
-            times.append(client.exchange(request).first_event)
+            times.append(client.record(request).first_event)
     for client, _, _ in clients:
         client.__exit__()
     return statistics.median(bare)

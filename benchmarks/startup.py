@@ -53,7 +53,7 @@ def first_answer(folder: Path) -> float:
 def _answers(port: int, model: str) -> bool:
     try:
         with Client(port) as client:
-            return client.exchange(one_token(port, model)).status == 200
+            return client.record(one_token(port, model)).status == 200
     except OSError:
         return False
 

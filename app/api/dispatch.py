@@ -15,14 +15,14 @@ from typing import Any
 
 from app import logs
 from app.api.cors import Application
-from app.api.formats.openai import OpenAISurface, no_such_route
-from app.api.formats.select import Surfaces
+from app.api.formats.openai import OpenAIFormat, no_such_route
+from app.api.formats.select import ApiFormats
 from app.api.ollama.relay import Door
 from app.api.routes import HEALTH, OLLAMA, TARGETS, allowed, relayed
 from app.auth.guard import Guard
 from app.errors import TandemError
 from app.records.metrics import Finished, Metrics
-from app.relay.record import Exchange, Report
+from app.relay.record import Report, RequestRecord
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive
 from app.relay.request.scope import Scope
@@ -56,7 +56,7 @@ class Front:
         self._relay = relay
         self._life = life
         self._guard = guard
-        self._surfaces = Surfaces()
+        self._api_formats = ApiFormats()
         self._ollama = Door(relay)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,27 +72,27 @@ class Front:
                 await self._refuse(scope, send, error, request_id)
                 return
         if relayed(method, path):
-            surface = self._surfaces.of(path)
+            api_format = self._api_formats.of(path)
             if (target := TARGETS.get(path)) is not None:
                 scope = scope | {"raw_path": target}
-            await self._relay(scope, receive, send, surface=surface, request_id=request_id)
+            await self._relay(scope, receive, send, api_format=api_format, request_id=request_id)
         elif path in OLLAMA and method == "POST":
             await self._ollama(scope, receive, send, request_id=request_id)
         elif path == HEALTH and method in ("GET", "HEAD"):
             await _answer(send, 200, _HEALTHY, request_id, bodiless=method == "HEAD")
         elif takes := allowed(path):
-            await _not_allowed(scope, send, self._surfaces.of(path), takes, request_id)
+            await _not_allowed(scope, send, self._api_formats.of(path), takes, request_id)
         else:
             await self._served(scope, receive, send, request_id)
 
     async def _refuse(self, scope: Scope, send: Send, error: TandemError, request_id: str) -> None:
-        """In the words of the surface, before a byte of the body was read."""
-        surface = self._surfaces.of(scope["path"])
-        reply = surface.error(error, request_id=request_id)
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        body = b"" if scope["method"] == "HEAD" else reply.body
+        """In the words of the API format, before a byte of the body was read."""
+        api_format = self._api_formats.of(scope["path"])
+        writer = api_format.error(error, request_id=request_id)
+        await send({"type": "http.response.start", "status": writer.status, "headers": writer.headers})
+        body = b"" if scope["method"] == "HEAD" else writer.body
         await send({"type": "http.response.body", "body": body, "more_body": False})
-        log.info(f"{scope['method']} {scope['path']}", status=reply.status, error=str(error), request_id=request_id)
+        log.info(f"{scope['method']} {scope['path']}", status=writer.status, error=str(error), request_id=request_id)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """ASGI's lifespan protocol: one start-up, one shutdown."""
@@ -110,7 +110,7 @@ class Front:
 
     async def _served(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         began, status = time.perf_counter(), 500
-        ids = [(name, request_id.encode("latin-1")) for name in self._surfaces.of(scope["path"]).id_names]
+        ids = [(name, request_id.encode("latin-1")) for name in self._api_formats.of(scope["path"]).id_names]
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -128,11 +128,11 @@ class Front:
             write(f"{scope['method']} {scope['path']}", status=status, ms=ms, request_id=request_id)
 
 
-async def _not_allowed(scope: Scope, send: Send, surface: OpenAISurface, takes: str, request_id: str) -> None:
+async def _not_allowed(scope: Scope, send: Send, api_format: OpenAIFormat, takes: str, request_id: str) -> None:
     error, message = no_such_route(scope["method"], scope["path"], 405, {"Allow": takes})
     allow = (b"allow", takes.encode())
-    more = [(name, request_id.encode("latin-1")) for name in surface.id_names if name != b"x-request-id"]
-    body = surface.body(message, error)
+    more = [(name, request_id.encode("latin-1")) for name in api_format.id_names if name != b"x-request-id"]
+    body = api_format.body(message, error)
     await _answer(send, 405, body, request_id, allow, *more, bodiless=scope["method"] == "HEAD")
     log.info(f"{scope['method']} {scope['path']}", status=405, request_id=request_id)
 
@@ -157,23 +157,23 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return f"{getrandbits(128):032x}"  # a name, no secret: uuid4 asks the kernel every time
 
 
-def reporter(metrics: Metrics, record: Callable[[Finished], None]) -> Report:
-    """What the relay calls at the end of every exchange: one line in the log, one count in the metrics, one record."""
+def reporter(metrics: Metrics, keep: Callable[[Finished], None]) -> Report:
+    """What the relay calls at the end of every request: one line in the log, one count in the metrics, one record."""
 
-    def report(exchange: Exchange) -> None:
-        finished = exchange.finished()
+    def report(record: RequestRecord) -> None:
+        finished = record.finished()
         metrics.finished(finished)
-        record(finished)
-        fields: dict[str, Any] = {"status": finished.status, "alias": finished.alias, "request_id": exchange.request_id}
+        keep(finished)
+        fields: dict[str, Any] = {"status": finished.status, "alias": finished.alias, "request_id": record.request_id}
         fields["ms"] = round(finished.duration * 1000, 1)
         if finished.ttft is not None:
             fields["ttft_ms"] = round(finished.ttft * 1000, 1)
         for name in ("prompt_tokens", "completion_tokens", "drafted", "accepted"):
             if (value := getattr(finished, name)) is not None:
                 fields[name] = value
-        if exchange.failure is not None:
-            fields["error"] = str(exchange.failure)
+        if record.failure is not None:
+            fields["error"] = str(record.failure)
         write = log.warning if finished.status >= 500 else log.info
-        write(exchange.line, **fields)
+        write(record.line, **fields)
 
     return report

@@ -10,14 +10,14 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from app.api.formats.openai import no_such_route
-from app.api.formats.select import Surfaces
+from app.api.formats.select import ApiFormats
 from app.api.formats.status_codes import HttpError, http_error, text
 from app.api.models import ModelRows
 from app.api.routes import GETS, HEALTH, OLLAMA, POSTS
 from app.auth.guard import may_use
-from app.errors import InvalidBody, TandemError
+from app.errors import InvalidBodyError, TandemError
 from app.records.metrics import Metrics
-from app.relay.request.body import ClientGone
+from app.relay.request.body import ClientDisconnectedError
 from app.scheduler.loop import Scheduler
 
 
@@ -57,10 +57,10 @@ def create_api(
 
 def _errors_in_shape(api: FastAPI) -> None:
     """That of the path's clients."""
-    surfaces = Surfaces()
+    api_formats = ApiFormats()
 
     def answer(request: Request, message: str, known: HttpError, headers: Any = None) -> Response:
-        body = surfaces.of(request.url.path).body(message, known)
+        body = api_formats.of(request.url.path).body(message, known)
         return Response(body, known.status, dict(headers or {}), media_type="application/json")
 
     @api.exception_handler(TandemError)
@@ -68,14 +68,14 @@ def _errors_in_shape(api: FastAPI) -> None:
     async def failed(request: Request, error: Exception) -> Response:
         return answer(request, text(error), http_error(error))
 
-    @api.exception_handler(ClientGone)
+    @api.exception_handler(ClientDisconnectedError)
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody is left to read it
 
     @api.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
         if error.status_code == 400:  # FastAPI's, for a body that is not even text
-            return await failed(request, InvalidBody(f"{error.detail}."))
+            return await failed(request, InvalidBodyError(f"{error.detail}."))
         known, message = no_such_route(request.method, request.url.path, error.status_code, error.headers)
         return answer(request, message, known, error.headers)
 
@@ -85,7 +85,7 @@ def _errors_in_shape(api: FastAPI) -> None:
         if first["loc"] == ("body",) or first["type"] == "json_invalid":
             said = "json" in request.headers.get("content-type", "")
             how = "" if said else ", and Content-Type must say application/json"
-            return await failed(request, InvalidBody(f"The body must be a JSON object{how}."))
+            return await failed(request, InvalidBodyError(f"The body must be a JSON object{how}."))
         param = str(first["loc"][-1])
         known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)
         return answer(request, f"'{param}': {first['msg'].replace('Input should be', 'must be')}.", known)

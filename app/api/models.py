@@ -8,7 +8,7 @@ from typing import Any
 
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.errors import TandemError
-from app.models.catalog import Catalog, May, shards
+from app.models.catalog import Catalog, ModelFilter, shards
 from app.models.gguf.header import Header, parameter_count, read_header
 from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere
@@ -32,7 +32,7 @@ class ModelRows:
         self._headers: dict[tuple[Path, int], Header] = {}
         self._parameters: dict[tuple[Path, int], int] = {}
 
-    def all(self, *, variants: bool = False, may: May = None) -> list[dict[str, Any]]:
+    def all(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
         """One row an entry that `may` be known; with `variants` also one for each way of decoding to pin it to."""
         names = [
             name
@@ -41,7 +41,7 @@ class ModelRows:
         ]
         return [self.one(name) for name in names]
 
-    def one(self, name: str, may: May = None) -> dict[str, Any]:
+    def one(self, name: str, may: ModelFilter = None) -> dict[str, Any]:
         """Raises UnknownAlias."""
         alias = self._catalog.canonical(name, may)
         entry = self._catalog.entry(alias)

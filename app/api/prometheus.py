@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from app.config.speculation import NONE
 from app.records.metrics import Metrics
 from app.scheduler.loop import Scheduler
-from app.supervisor.states import State
+from app.supervisor.states import EngineState
 
 PREFIX = "llama_tandem_"
 # `mode` is llama-server's name of what decoded, `none` for plain; empty for a server of others.
@@ -73,7 +73,7 @@ class _Values(Collector):
     def _engines(self) -> Iterator[Metric]:
         states = GaugeMetricFamily(PREFIX + "engine_state", "1 for the engine's state.", labels=["alias", "state"])
         for alias, place in self._scheduler.places.items():
-            for state in State:
+            for state in EngineState:
                 states.add_metric([alias, str(state)], float(place.engine.state is state))
         starts = CounterMetricFamily(PREFIX + "engine_starts", "Engine starts tried.", labels=["alias"])
         for alias, count in self._metrics.starts.items():

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.pulls.pull import Pull, State
+from app.pulls.pull import Pull, PullState
 
 
 class StartPull(BaseModel):
@@ -25,7 +25,7 @@ class PullView(BaseModel):
     object: Literal["pull"] = "pull"
     id: str
     name: str = Field(description="As it was asked for; the alias, where a request for it began the pull.")
-    state: State
+    state: PullState
     error: str | None = Field(description="Why it failed or was cancelled.")
     phase: Literal["asking", "downloading", "waiting", "checking"] = Field(
         description="`waiting`: another process pulls these files, and has got so far."

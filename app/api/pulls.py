@@ -14,7 +14,7 @@ from app.api.openapi_errors import ADMIN, Responses, refused
 from app.api.pull_schemas import PullList, PullView, StartPull, view
 from app.config.settings import Settings
 from app.models.download.wanted import wanted_by
-from app.pulls.pull import Pull, State
+from app.pulls.pull import Pull, PullState
 from app.pulls.registry import Pulls
 
 # The pace of events to who follows a pull, and how long a cancelled one may take to stop before that is said.
@@ -77,7 +77,7 @@ def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
 async def _events(pull: Pull) -> AsyncIterator[str]:
     last = None
     while True:
-        ended, now = pull.state is not State.RUNNING, view(pull)
+        ended, now = pull.state is not PullState.RUNNING, view(pull)
         # Nothing new is a comment, so that nobody takes the silence for the end
         yield f"data: {now.model_dump_json()}\n\n" if now != last else ": nothing new\n\n"
         if ended:

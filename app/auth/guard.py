@@ -8,7 +8,7 @@ from typing import Any
 from app.auth.hosts import Hosts
 from app.auth.key_cache import Keyring
 from app.auth.keys import Key
-from app.errors import Forbidden, NotHere, Unauthorized
+from app.errors import ForbiddenError, PathNotFoundError, UnauthorizedError
 
 Headers = list[tuple[bytes, bytes]]
 # Where in an ASGI scope the key of a request stands; nothing there means that nobody asks for one.
@@ -33,7 +33,10 @@ class Guard:
         self._admin_hosts = hosts or Hosts()
 
     def check(self, scope: dict[str, Any]) -> None:
-        """Leaves the request's key in the scope; raises Misdirected, Unauthorized, Forbidden or NotHere."""
+        """Leaves the request's key in the scope.
+
+        Raises MisdirectedError, UnauthorizedError, ForbiddenError or PathNotFoundError.
+        """
         path: str = scope["path"]
         private = self._admin_port != 0 and scope["server"][1] == self._admin_port
         hosts = self._admin_hosts if private else self._hosts
@@ -46,13 +49,13 @@ class Guard:
 
     def _administrates(self, scope: dict[str, Any], private: bool) -> None:
         if self._admin_port and not private:
-            raise NotHere(f"There is nothing at {scope['method']} {scope['path']}.")
+            raise PathNotFoundError(f"There is nothing at {scope['method']} {scope['path']}.")
         key = self._key(
             scope["headers"],
             "The admin API needs an admin key: `llama-tandem keys create --admin`, or that of state_dir/admin.key.",
         )
         if not key.admin:
-            raise Forbidden(f"The key '{key.name}' is not an admin key.")
+            raise ForbiddenError(f"The key '{key.name}' is not an admin key.")
 
     def _identify(self, scope: dict[str, Any]) -> None:
         if (scope["method"], scope["path"]) in _FOR_ALL:
@@ -60,7 +63,7 @@ class Guard:
         needed = "An API key is needed: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
         key = scope[KEY] = self._key(scope["headers"], needed)
         if scope["path"] in _FOR_UNRESTRICTED and not (key.admin or key.unrestricted):
-            raise Forbidden(f"{scope['path']} shows every model; the key '{key.name}' may use only some.")
+            raise ForbiddenError(f"{scope['path']} shows every model; the key '{key.name}' may use only some.")
 
     def _key(self, headers: Headers, needed: str) -> Key:
         secrets = presented(headers)
@@ -68,8 +71,8 @@ class Guard:
             if (key := self._keys.find(secret)) is not None:
                 return key
         if secrets:
-            raise Unauthorized("This API key is not known here: it is wrong, revoked or expired.")
-        raise Unauthorized(needed)
+            raise UnauthorizedError("This API key is not known here: it is wrong, revoked or expired.")
+        raise UnauthorizedError(needed)
 
 
 def presented(headers: Headers) -> list[bytes]:

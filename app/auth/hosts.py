@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from app.errors import Forbidden, Misdirected
+from app.errors import ForbiddenError, MisdirectedError
 
 # A client sends the same few again and again; whoever sends others may not fill the memory.
 _REMEMBERED = 64
@@ -43,18 +43,20 @@ class Hosts:
         self._good: set[bytes] = set()
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raises Misdirected or Forbidden. Who sends no `Host` is no browser."""
+        """Raises MisdirectedError or ForbiddenError. Who sends no `Host` is no browser."""
         for name, value in headers:
             if name == b"host" and value not in self._good:
                 self._check_host(value)
             elif name == b"origin" and value not in self._origins and not self._own_page(value.decode("latin-1")):
                 page = value.decode("latin-1")[:200]
-                raise Forbidden(f"A web page of {page} may not use this gateway; cors_origins names those that may.")
+                raise ForbiddenError(
+                    f"A web page of {page} may not use this gateway; cors_origins names those that may."
+                )
 
     def _check_host(self, value: bytes) -> None:
         shown = value.decode("latin-1")
         if not self._knows(host_name(shown)):
-            raise Misdirected(
+            raise MisdirectedError(
                 f"This gateway is not called {shown[:200]!r}. Use 127.0.0.1, or add the name to allowed_hosts."
             )
         if len(self._good) < _REMEMBERED:

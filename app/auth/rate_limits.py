@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from app.auth.keys import Key
-from app.errors import RateLimited
+from app.errors import RateLimitedError
 
 WINDOW_S = 60
 # When one of a key's own requests ends nobody knows.
@@ -48,7 +48,7 @@ class Window:
         return WINDOW_S
 
 
-class Meter:
+class KeyTraffic:
     """One key's traffic. Tokens are known when an answer ends: the request that goes over is the last for a while."""
 
     def __init__(self) -> None:
@@ -57,13 +57,15 @@ class Meter:
         self.in_flight = 0
 
     def enter(self, key: Key, now: float) -> None:
-        """Counts a request in; raises RateLimited, and then counts nothing."""
+        """Counts a request in; raises RateLimitedError, and then counts nothing."""
         if key.concurrency is not None and self.in_flight >= key.concurrency:
-            raise RateLimited(key.name, "concurrency", _count(key.concurrency, "request") + " at once", _WHEN_BUSY_S)
+            raise RateLimitedError(
+                key.name, "concurrency", _count(key.concurrency, "request") + " at once", _WHEN_BUSY_S
+            )
         if key.rpm is not None and (wait := self._requests.room_in(now, key.rpm)):
-            raise RateLimited(key.name, "rpm", _count(key.rpm, "request") + " a minute", wait)
+            raise RateLimitedError(key.name, "rpm", _count(key.rpm, "request") + " a minute", wait)
         if key.tpm is not None and (wait := self._tokens.room_in(now, key.tpm)):
-            raise RateLimited(key.name, "tpm", _count(key.tpm, "token") + " a minute", wait)
+            raise RateLimitedError(key.name, "tpm", _count(key.tpm, "token") + " a minute", wait)
         self.in_flight += 1
         if key.rpm is not None:
             self._requests.add(now, 1)
@@ -80,31 +82,29 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-class Visit:
+class Reservation:
     """One request of a key that has limits; `leave` may be called once."""
 
-    __slots__ = ("_clock", "_key", "_meter")
+    __slots__ = ("_clock", "_key", "_traffic")
 
-    def __init__(self, key: Key, meter: Meter, clock: Callable[[], float]) -> None:
-        meter.enter(key, clock())
-        self._key, self._meter, self._clock = key, meter, clock
+    def __init__(self, key: Key, traffic: KeyTraffic, clock: Callable[[], float]) -> None:
+        traffic.enter(key, clock())
+        self._key, self._traffic, self._clock = key, traffic, clock
 
     def leave(self, tokens: int) -> None:
-        self._meter.leave(self._key, self._clock(), tokens)
+        self._traffic.leave(self._key, self._clock(), tokens)
 
 
-class Limits:
-    """Every key's meter, by name: a change of the database's other rows forgets nothing."""
+class RateLimits:
+    """The traffic of every key, by name: a change of the database's other rows forgets nothing."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._meters: dict[str, Meter] = {}
+        self._traffic: dict[str, KeyTraffic] = {}
 
-    def visit(self, key: Key | None) -> Visit | None:
-        """None for who has no limits; raises RateLimited."""
+    def reserve(self, key: Key | None) -> Reservation | None:
+        """None for who has no limits; raises RateLimitedError."""
         if key is None or (key.rpm is None and key.tpm is None and key.concurrency is None):
             return None
-        meter = self._meters.get(key.name)
-        if meter is None:
-            meter = self._meters[key.name] = Meter()
-        return Visit(key, meter, self._clock)
+        traffic = self._traffic.setdefault(key.name, KeyTraffic())
+        return Reservation(key, traffic, self._clock)

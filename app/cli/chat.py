@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from app.errors import ConfigError, UpstreamError, UpstreamUnreachable
+from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 
 Message = dict[str, str]
 
@@ -54,14 +54,16 @@ def _client(root: str, key: str | None) -> httpx2.Client:
     try:
         return httpx2.Client(base_url=root, headers=headers, timeout=httpx2.Timeout(None, connect=5), trust_env=False)
     except httpx2.InvalidURL as error:
-        raise UpstreamUnreachable(f"{root} is no address of a gateway: {error}") from None
+        raise UpstreamUnreachableError(f"{root} is no address of a gateway: {error}") from None
 
 
 def _known(client: httpx2.Client, root: str, alias: str) -> None:
     try:
         response = client.get(f"/v1/models/{quote(alias)}")
     except httpx2.HTTPError as error:
-        raise UpstreamUnreachable(f"No gateway answers at {root} ({error}). Start one: llama-tandem serve") from None
+        raise UpstreamUnreachableError(
+            f"No gateway answers at {root} ({error}). Start one: llama-tandem serve"
+        ) from None
     if response.status_code != 200:
         raise UpstreamError(_message(response.text, response.status_code))
 

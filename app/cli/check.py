@@ -16,7 +16,15 @@ from app.engine.dialect import Dialect
 from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
 from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
-from app.errors import ConfigError, EngineNotFound, FilesMissing, LaunchRefused, ProbeFailed, StoreError, TandemError
+from app.errors import (
+    ConfigError,
+    EngineNotFoundError,
+    FilesMissingError,
+    LaunchRefusedError,
+    ProbeError,
+    StoreError,
+    TandemError,
+)
 from app.models.catalog import Catalog, ModelSpec, shards
 from app.models.download.wanted import wanted_of
 from app.models.gguf.header import check_whole, read_header
@@ -27,7 +35,7 @@ from app.speculation.resolve import Settled, damage, judged
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """One section of `check`."""
 
     lines: tuple[str, ...]
@@ -39,9 +47,9 @@ def plan_now(settings: Settings, alias: str) -> LaunchPlan:
     catalog = Catalog(settings)
     try:
         return Planner(settings, catalog, Ledger(settings.state_dir)).plan_now(alias)
-    except FilesMissing as error:
+    except FilesMissingError as error:
         told, _ = _to_pull(settings, catalog, catalog.base(alias))
-        raise FilesMissing("\n".join((str(error), *told))) from None
+        raise FilesMissingError("\n".join((str(error), *told))) from None
 
 
 def dialect_at_hand(config: Path | None) -> Dialect | None:
@@ -55,12 +63,12 @@ def dialect_at_hand(config: Path | None) -> Dialect | None:
     except ConfigError:
         if config is not None:
             raise
-    except (EngineNotFound, ProbeFailed):
+    except (EngineNotFoundError, ProbeError):
         pass
     return None
 
 
-def inspect(settings: Settings, alias: str | None) -> Iterator[Report]:
+def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     """A report on the engine, then one on each alias, or on the one that was asked for."""
     catalog, ledger = Catalog(settings), Ledger(settings.state_dir)
     planner = Planner(settings, catalog, ledger)
@@ -71,27 +79,27 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[Report]:
         yield _alias(settings, catalog, planner, ledger, name)
 
 
-def _engine(settings: Settings) -> Report:
+def _engine(settings: Settings) -> CheckReport:
     try:
         lines = [f"engine: {locate(settings.llama_server).origin}"]
     except TandemError as error:
-        return Report((f"engine: {error}",), fine=False)
+        return CheckReport((f"engine: {error}",), fine=False)
     if SYSTEM_CONFIG.is_file():
         lines.append(f"  warning: {SYSTEM_CONFIG} is there; llama-server takes from it what an entry does not say")
-    return Report(tuple(lines), fine=True)
+    return CheckReport(tuple(lines), fine=True)
 
 
-def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:
+def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> CheckReport:
     entry = catalog.entry(name)
     if isinstance(entry, AttachedEntry):
-        return Report((name, f"  attached   {entry.url}", "  ok"), fine=True)
+        return CheckReport((name, f"  attached   {entry.url}", "  ok"), fine=True)
     lines, fine = [name], True
     try:
         lines += _start(catalog, planner, name)
-    except FilesMissing as error:
+    except FilesMissingError as error:
         told, fine = _to_pull(settings, catalog, catalog.base(name))
         lines += [f"  {line}" for line in (*(() if fine else (f"CANNOT START: {error}",)), *told)]
-    except EngineNotFound:
+    except EngineNotFoundError:
         fine = False
         lines.append("  CANNOT START: there is no engine, as said above.")
     except TandemError as error:
@@ -106,13 +114,13 @@ def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledge
         lines += [f"    | {line}" for line in failure.diagnosis.log_tail]
     if fine:
         lines.append("  ok")
-    return Report(tuple(lines), fine)
+    return CheckReport(tuple(lines), fine)
 
 
 def _see_to_architectures(engine: EngineBinary, spec: ModelSpec) -> list[str]:
-    """A warning for a draft that this engine will refuse; raises LaunchRefused for a target, or GgufError."""
+    """A warning for a draft that this engine will refuse; raises LaunchRefusedError for a target, or GgufError."""
     if (text := doubt(engine, read_header(spec.target).architecture)) is not None:
-        raise LaunchRefused(f"target: {text}.")
+        raise LaunchRefusedError(f"target: {text}.")
     if spec.draft is None or damage(shards(spec.draft)):
         return []
     text = doubt(engine, read_header(spec.draft).architecture)
@@ -120,16 +128,16 @@ def _see_to_architectures(engine: EngineBinary, spec: ModelSpec) -> list[str]:
 
 
 def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
-    """Raises LaunchRefused for a device that this engine does not see, as it would refuse it at the start."""
+    """Raises LaunchRefusedError for a device that this engine does not see, as it would refuse it at the start."""
     if options.device is None or "--rpc" in options.args:  # remote ones are seen at a start only
         return
     try:
         there = devices(engine, options.env)
-    except ProbeFailed:
+    except ProbeError:
         return
     if missing := absent(options.device, there):
         names = ", ".join(device.name for device in there) or "none"
-        raise LaunchRefused(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
+        raise LaunchRefusedError(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
 
 
 def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from app.errors import StoreError
 from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.layout import room_below
-from app.models.disk.local_model import Kept
+from app.models.disk.local_model import LocalModel
 from app.models.download.plan import MARGIN
 from app.models.gguf.filenames import HubName, parse_hub_name, projectors
 from app.models.hub.client import Found, Hub
@@ -46,7 +46,7 @@ class Offer:
     quantization: Quantization
     memory: Fit
     disk: bool
-    kept: Kept | None
+    kept: LocalModel | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _meant(catalog: Catalog, name: str) -> HubName:
     return HubName(entry.target.repo)
 
 
-def _offer(one: Quantization, machine: Machine, free: int, kept: Kept | None) -> Offer:
+def _offer(one: Quantization, machine: Machine, free: int, kept: LocalModel | None) -> Offer:
     to_come = one.size - (kept.received if kept is not None else 0)
     return Offer(one, fit(one.size, machine), to_come <= 0 or to_come + MARGIN <= free, kept)
 

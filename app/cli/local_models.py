@@ -9,15 +9,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app.config.settings import Settings
-from app.errors import UnknownAlias
+from app.errors import UnknownAliasError
 from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.layout import room_below
-from app.models.disk.local_model import Kept
+from app.models.disk.local_model import LocalModel
 from app.models.disk.remove import Removed, removable
 from app.models.disk.selection import selected
 from app.models.disk.verify import Checked, Verifier
-from app.models.download.events import Emit, Event
+from app.models.download.events import DownloadEvent, Emit
 from app.records.ledger import Ledger
 from app.terminal import console, size_in_words, table
 
@@ -28,7 +28,7 @@ _COLUMNS = ("alias", "repo", "quantization", "size", "state", "last used")
 _LEFT = tuple(column for column in _COLUMNS if column != "size")
 
 
-def state_in_words(kept: Kept) -> str:
+def state_in_words(kept: LocalModel) -> str:
     """Such as `complete` or `43 %`; where no journal tells the size of the rest, shards are counted."""
     if kept.state == "missing":
         return "not here"
@@ -42,7 +42,7 @@ def state_in_words(kept: Kept) -> str:
     return f"pulling, {so_far}" if kept.state == "pulling" else so_far
 
 
-class Shelf:
+class LocalModels:
     """The models on disk, read once; every method raises TandemError."""
 
     def __init__(self, settings: Settings) -> None:
@@ -54,12 +54,12 @@ class Shelf:
         """Alias -> seconds since the epoch, by the ledger; an alias that was never used is not in it."""
         found: dict[str, float] = {}
         for name, at in Ledger(self._settings.state_dir).last_uses().items():
-            with suppress(UnknownAlias):  # it has left the catalog since
+            with suppress(UnknownAliasError):  # it has left the catalog since
                 alias = self._catalog.base(name)
                 found[alias] = max(at, found.get(alias, 0.0))
         return found
 
-    def removable(self, names: Sequence[str], *, shared: bool) -> list[Kept]:
+    def removable(self, names: Sequence[str], *, shared: bool) -> list[LocalModel]:
         """What `rm` of these names deletes, all of it free to go."""
         return removable(selected(self.kept, self._catalog, names), self._catalog, names, shared=shared)
 
@@ -70,7 +70,7 @@ class Shelf:
         def hub() -> Hub:
             from app.models.hub.client import Hub  # half a second, and seldom needed
 
-            return Hub(say=lambda text: emit(Event("note", "", text=text)))
+            return Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)))
 
         return Verifier(hub, emit, repair=repair).verify(found)
 
@@ -97,7 +97,7 @@ class Shelf:
         return [kept_fields(kept) | {"last_used": _last(kept, uses)} for kept in self.kept]
 
 
-def kept_fields(kept: Kept) -> dict[str, Any]:
+def kept_fields(kept: LocalModel) -> dict[str, Any]:
     """One model as JSON has it."""
     return {
         "repo": kept.repo,
@@ -112,11 +112,11 @@ def kept_fields(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _last(kept: Kept, uses: Mapping[str, float]) -> float | None:
+def _last(kept: LocalModel, uses: Mapping[str, float]) -> float | None:
     return max((uses[use.alias] for use in kept.uses if use.alias in uses), default=None)
 
 
-def _row(kept: Kept, used: float | None) -> tuple[str, ...]:
+def _row(kept: LocalModel, used: float | None) -> tuple[str, ...]:
     size = kept.size or kept.received
     return (
         ", ".join(map(str, kept.uses)) or "-",
@@ -128,7 +128,7 @@ def _row(kept: Kept, used: float | None) -> tuple[str, ...]:
     )
 
 
-def question(doomed: Sequence[Kept]) -> list[str]:
+def question(doomed: Sequence[LocalModel]) -> list[str]:
     """What is to be known before it is deleted, a line a model."""
     lines = []
     for kept in doomed:

@@ -88,10 +88,10 @@ def show(
 def ls(as_json: AsJson = False, config: Config = None) -> None:
     """List the models on disk: alias, repo, quantization, size, complete or not, last used."""
     with errors_in_words():
-        from app.cli.local_models import Shelf
+        from app.cli.local_models import LocalModels
         from app.config.settings import load_settings
 
-        shelf = Shelf(load_settings(config))
+        shelf = LocalModels(load_settings(config))
         if as_json:
             _print_json(shelf.fields())
         else:
@@ -108,11 +108,11 @@ def rm(
 ) -> None:
     """Delete models from the disk, half-way downloads too; never what is in use."""
     with errors_in_words():
-        from app.cli.local_models import Shelf, kept_fields, question, removed_in_words
+        from app.cli.local_models import LocalModels, kept_fields, question, removed_in_words
         from app.config.settings import load_settings
         from app.models.disk.remove import remove
 
-        doomed = Shelf(load_settings(config)).removable(names, shared=shared)
+        doomed = LocalModels(load_settings(config)).removable(names, shared=shared)
         if not yes:
             for line in question(doomed):
                 _say(line)
@@ -137,12 +137,12 @@ def verify(
 ) -> None:
     """Read every byte again, and fetch again what is damaged; exit code 1 where something stays so."""
     with errors_in_words():
-        from app.cli.local_models import Shelf, verdicts_in_words
+        from app.cli.local_models import LocalModels, verdicts_in_words
         from app.cli.progress import shown
         from app.config.settings import load_settings
         from app.models.download.events import CHECKED
 
-        shelf = Shelf(load_settings(config))
+        shelf = LocalModels(load_settings(config))
         try:
             with shown(as_json, counted=CHECKED) as emit:
                 checked = shelf.verify(names or (), emit, repair=not no_repair)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO, get_args
 
-from app.models.download.events import RECEIVED, Emit, Event, Kind, Tally, Verdict
+from app.models.download.events import RECEIVED, DownloadEvent, Emit, Kind, Tally, Verdict
 from app.terminal import size_in_words
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Due:
         self._every, self._clock = every, clock
         self._last: dict[tuple[str, str], float] = {}
 
-    def __call__(self, event: Event) -> bool:
+    def __call__(self, event: DownloadEvent) -> bool:
         if event.kind not in _STEADY:
             return True
         now, key = self._clock(), (event.kind, event.path)
@@ -58,7 +58,7 @@ class _Due:
 def _json(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
     due = _Due(_JSON_EVERY_S, clock)
 
-    def emit(event: Event) -> None:
+    def emit(event: DownloadEvent) -> None:
         if due(event):
             print(json.dumps(asdict(event)), file=out, flush=True)
 
@@ -68,7 +68,7 @@ def _json(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
 def _plain(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
     due = _Due(_PLAIN_EVERY_S, clock)
 
-    def emit(event: Event) -> None:
+    def emit(event: DownloadEvent) -> None:
         if not due(event):
             return
         if event.kind == "note":
@@ -87,7 +87,7 @@ def _plain(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
     return emit
 
 
-def _verdict(event: Event) -> str:
+def _verdict(event: DownloadEvent) -> str:
     return f"{event.path}: {event.kind}{': ' if event.text else ''}{event.text}"
 
 
@@ -108,7 +108,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
             # In the lines that it has: an entry to paste is none any more once it is folded
             bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-        def emit(event: Event) -> None:
+        def emit(event: DownloadEvent) -> None:
             tally.take(event)
             if event.kind == "note":
                 say(event.text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.cli.add_entry import add_entry, entry_text, include_of, with_entry
 from app.config.settings import Settings, settings_file
 from app.errors import StoreError
-from app.models.download.events import Emit, Event
+from app.models.download.events import DownloadEvent, Emit
 from app.models.download.plan import Puller
 from app.models.download.wanted import wanted_by
 
@@ -30,7 +30,7 @@ def pull(
         with_entry(settings_file(config), add, wanted[0], include or "*")  # nobody should hear of it after 135 GB
     from app.models.hub.client import Hub  # late: names alone need no huggingface_hub
 
-    hub = Hub(say=lambda text: emit(Event("note", "", text=text)))
+    hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)))
     puller = Puller(settings, hub, emit)
     files = puller.pull(wanted, update=update)
     if not all(name.startswith("hf:") for name in names):
@@ -42,8 +42,8 @@ def pull(
         if add is not None:
             file = settings_file(config)
             add_entry(file, add, one, pattern)
-            emit(Event("note", one.repo, text=f"{file}: '{add}' is added"))
+            emit(DownloadEvent("note", one.repo, text=f"{file}: '{add}' is added"))
         else:
             alias = one.repo.removesuffix("-GGUF")
-            emit(Event("note", one.repo, text=f"models:\n{entry_text(alias, one, pattern)}"))
+            emit(DownloadEvent("note", one.repo, text=f"models:\n{entry_text(alias, one, pattern)}"))
     return files

@@ -30,14 +30,14 @@ _NOTHING_YET = (
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StatsReport:
     """One alias; `note` says why there is nothing, or why it may not be of the setup at hand."""
 
     stats: Stats
     note: str = ""
 
 
-def stats_now(settings: Settings, alias: str | None) -> list[Report]:
+def stats_now(settings: Settings, alias: str | None) -> list[StatsReport]:
     """Of the alias that was asked for, else of all that have been measured; raises UnknownAlias."""
     catalog, ledger = Catalog(settings), Ledger(settings.state_dir)
     planner = Planner(settings, catalog, ledger)
@@ -47,18 +47,18 @@ def stats_now(settings: Settings, alias: str | None) -> list[Report]:
     return [report for report in reports if report.stats.modes or report.stats.older]
 
 
-def _report(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> Report:
+def _report(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> StatsReport:
     entry = catalog.entry(name)
     if isinstance(entry, AttachedEntry):
-        return Report(Stats(name, (), 0), f"Nothing is recorded of a server that others run ({entry.url}).")
+        return StatsReport(Stats(name, (), 0), f"Nothing is recorded of a server that others run ({entry.url}).")
     found = ledger.measurements(name)
     if not found:
-        return Report(Stats(name, (), 0), _NOTHING_YET)
+        return StatsReport(Stats(name, (), 0), _NOTHING_YET)
     key, note = _key(planner, name, found)
     stats = stats_of(name, found, key)
     if not stats.modes:
         note = "Nothing has been measured yet with these files, this engine, these options and this hardware."
-    return Report(stats, note)
+    return StatsReport(stats, note)
 
 
 def _key(planner: Planner, name: str, found: Sequence[Measurement]) -> tuple[str, str]:
@@ -69,7 +69,7 @@ def _key(planner: Planner, name: str, found: Sequence[Measurement]) -> tuple[str
         return found[-1].key, f"These are of the last setup that was measured: {error}"
 
 
-def tables(reports: Sequence[Report]) -> None:
+def tables(reports: Sequence[StatsReport]) -> None:
     """Prints a table an alias."""
     out = console()
     for report in reports:
@@ -112,12 +112,12 @@ def _against(figures: Figures, plain: Figures) -> list[float | None]:
     ]
 
 
-def as_text(reports: Sequence[Report]) -> str:
+def as_text(reports: Sequence[StatsReport]) -> str:
     """The same as JSON: a list of aliases, `null` where nothing was measured."""
     return json.dumps([_fields(report) for report in reports], indent=2)
 
 
-def _fields(report: Report) -> dict[str, Any]:
+def _fields(report: StatsReport) -> dict[str, Any]:
     stats = report.stats
     modes = []
     for figures in stats.modes:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.engine.locate import EngineBinary, beside, locate
-from app.errors import EngineNotFound
+from app.errors import EngineNotFoundError
 from app.models.catalog import is_projector, shards
 from app.models.gguf.header import read_header
 
@@ -46,7 +46,7 @@ def doubts(llama_server: str, files: Iterable[Path]) -> list[str]:
     kinds = sorted({kind for path in firsts if (kind := read_header(path).architecture)})
     try:
         engine = locate(llama_server)
-    except EngineNotFound:
+    except EngineNotFoundError:
         return []
     return [text for kind in kinds if (text := doubt(engine, kind)) is not None]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.engine.locate import EngineBinary
 from app.engine.probe import ask
-from app.errors import ProbeFailed
+from app.errors import ProbeError
 
 _HEAD = "Available devices:"
 # `  CUDA0: NVIDIA GeForce RTX 4090 (24077 MiB, 23000 MiB free)`
@@ -26,13 +26,13 @@ class Device:
 
 
 def devices(engine: EngineBinary, own: Mapping[str, str] | None = None) -> tuple[Device, ...]:
-    """None at all for a build for the processor alone. Raises ProbeFailed.
+    """None at all for a build for the processor alone. Raises ProbeError.
 
     `own` is an entry's environment, which can hide some.
     """
     page = ask(engine, "--list-devices", own=own)
     if _HEAD not in page:
-        raise ProbeFailed(f"{engine.origin}: --list-devices lists nothing")
+        raise ProbeError(f"{engine.origin}: --list-devices lists nothing")
     return parse(page)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.errors import ProbeFailed
+from app.errors import ProbeError
 
 # The help page's layout on every build looked at (August 2025 to October 2026): flags from column 0, their
 # description from column 40 or on the next line.
@@ -48,11 +48,11 @@ class Dialect:
 
     @classmethod
     def from_help(cls, page: str) -> Dialect:
-        """Raises ProbeFailed for a page that is not llama-server's."""
+        """Raises ProbeError for a page that is not llama-server's."""
         entries = [entry for entry in _entries(page) if _REMOVED not in entry.text]
         names = frozenset(name for entry in entries for name in entry.names)
         if not {"--model", "--port"} <= names:
-            raise ProbeFailed("its --help is not that of a llama-server: neither --model nor --port is in it")
+            raise ProbeError("its --help is not that of a llama-server: neither --model nor --port is in it")
         modes = next((entry.values for entry in entries if "--spec-type" in entry.names), "")
         loads = next((entry.text for entry in entries if "--load-mode" in entry.names), "")
         return cls(

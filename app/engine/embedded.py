@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from app.engine.embedded_flags import BadFlag, apply, help_page
+from app.engine.embedded_flags import InvalidFlagError, apply, help_page
 from app.engine.embedded_native import DEFAULT_PORT, find_parser
 
 MISSING = "llama-tandem: the embedded engine needs the wheel xllamacpp: pip install 'llama-tandem[embedded]'"
@@ -46,7 +46,7 @@ def _by_table(module: Any, params: Any, argv: list[str]) -> None:
         _leave(0, f"version: xllamacpp {module.__version__}")
     try:
         apply(module, params, argv, dict(os.environ))
-    except BadFlag as error:
+    except InvalidFlagError as error:
         _leave(1, str(error))
 
 

@@ -17,12 +17,12 @@ from typing import Any
 Setter = Callable[[Any, Any, str], None]
 
 
-class BadFlag(Exception):
+class InvalidFlagError(Exception):
     """A command line that is refused, in llama-server's words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flag:
+class MappedFlag:
     """`values` is empty for a switch."""
 
     names: tuple[str, ...]
@@ -148,38 +148,40 @@ _SPEC = (
 _NGRAMS = ("simple", "map-k", "map-k4v")
 
 
-def _ngram_flags() -> list[Flag]:
+def _ngram_flags() -> list[MappedFlag]:
     found = [
-        Flag((f"--spec-ngram-mod-{name}",), "N", text, _field(f"speculative.ngram_mod.{name.replace('-', '_')}", int))
+        MappedFlag(
+            (f"--spec-ngram-mod-{name}",), "N", text, _field(f"speculative.ngram_mod.{name.replace('-', '_')}", int)
+        )
         for name, text in (("n-match", "lookup length"), ("n-min", "shortest draft"), ("n-max", "longest draft"))
     ]
     for kind in _NGRAMS:
         field = f"speculative.ngram_{kind.replace('-', '_')}"
         for name, text in (("size-n", "lookup n-gram"), ("size-m", "draft m-gram"), ("min-hits", "minimum hits")):
             put = _field(f"{field}.{name.replace('-', '_')}", int)
-            found.append(Flag((f"--spec-ngram-{kind}-{name}",), "N", text, put))
+            found.append(MappedFlag((f"--spec-ngram-{kind}-{name}",), "N", text, put))
     return found
 
 
-def _switch(path: str, on: tuple[str, ...], off: tuple[str, ...], text: str, default: bool) -> list[Flag]:
+def _switch(path: str, on: tuple[str, ...], off: tuple[str, ...], text: str, default: bool) -> list[MappedFlag]:
     note = f"{text} (default: {'enabled' if default else 'disabled'})"
-    flags = [Flag(on, "", note, _constant(path, True))] if on else []
-    return [*flags, Flag(off, "", note, _constant(path, False))] if off else flags
+    flags = [MappedFlag(on, "", note, _constant(path, True))] if on else []
+    return [*flags, MappedFlag(off, "", note, _constant(path, False))] if off else flags
 
 
-FLAGS: tuple[Flag, ...] = (
-    Flag(("-m", "--model"), "FNAME", "model path to load", _field("model.path")),
-    Flag(("-a", "--alias"), "STRING", "set model name aliases, comma-separated", _aliases),
-    Flag(("-t", "--threads"), "N", "number of CPU threads (default: -1)", _threads),
-    Flag(("--prio",), "N", "priority: low(-1), normal(0), medium(1), high(2), realtime(3)", _priority),
-    Flag(("-c", "--ctx-size"), "N", "size of the prompt context (default: 0, 0 = loaded from model)", _context),
-    Flag(("-n", "--predict", "--n-predict"), "N", "number of tokens to predict", _field("n_predict", int)),
-    Flag(("-b", "--batch-size"), "N", "logical maximum batch size", _field("n_batch", int)),
-    Flag(("-ub", "--ubatch-size"), "N", "physical maximum batch size", _field("n_ubatch", int)),
-    Flag(("--keep",), "N", "tokens to keep from the initial prompt", _field("n_keep", int)),
-    Flag(("-np", "--parallel"), "N", "number of server slots", _field("n_parallel", int)),
-    Flag(("-fit", "--fit"), "[on|off]", "adjust unset arguments to fit in memory", _field("fit_params", _onoff)),
-    Flag(
+FLAGS: tuple[MappedFlag, ...] = (
+    MappedFlag(("-m", "--model"), "FNAME", "model path to load", _field("model.path")),
+    MappedFlag(("-a", "--alias"), "STRING", "set model name aliases, comma-separated", _aliases),
+    MappedFlag(("-t", "--threads"), "N", "number of CPU threads (default: -1)", _threads),
+    MappedFlag(("--prio",), "N", "priority: low(-1), normal(0), medium(1), high(2), realtime(3)", _priority),
+    MappedFlag(("-c", "--ctx-size"), "N", "size of the prompt context (default: 0, 0 = loaded from model)", _context),
+    MappedFlag(("-n", "--predict", "--n-predict"), "N", "number of tokens to predict", _field("n_predict", int)),
+    MappedFlag(("-b", "--batch-size"), "N", "logical maximum batch size", _field("n_batch", int)),
+    MappedFlag(("-ub", "--ubatch-size"), "N", "physical maximum batch size", _field("n_ubatch", int)),
+    MappedFlag(("--keep",), "N", "tokens to keep from the initial prompt", _field("n_keep", int)),
+    MappedFlag(("-np", "--parallel"), "N", "number of server slots", _field("n_parallel", int)),
+    MappedFlag(("-fit", "--fit"), "[on|off]", "adjust unset arguments to fit in memory", _field("fit_params", _onoff)),
+    MappedFlag(
         ("-fa", "--flash-attn"),
         "[on|off|auto]",
         "set Flash Attention use",
@@ -187,9 +189,13 @@ FLAGS: tuple[Flag, ...] = (
             "flash_attn_type", "llama_flash_attn_type", "LLAMA_FLASH_ATTN_TYPE_", {"on": "enabled", "off": "disabled"}
         ),
     ),
-    Flag(("-ctk", "--cache-type-k"), "TYPE", f"KV cache K: {_TYPES}", _enum("cache_type_k", "ggml_type", "GGML_TYPE_")),
-    Flag(("-ctv", "--cache-type-v"), "TYPE", f"KV cache V: {_TYPES}", _enum("cache_type_v", "ggml_type", "GGML_TYPE_")),
-    Flag(
+    MappedFlag(
+        ("-ctk", "--cache-type-k"), "TYPE", f"KV cache K: {_TYPES}", _enum("cache_type_k", "ggml_type", "GGML_TYPE_")
+    ),
+    MappedFlag(
+        ("-ctv", "--cache-type-v"), "TYPE", f"KV cache V: {_TYPES}", _enum("cache_type_v", "ggml_type", "GGML_TYPE_")
+    ),
+    MappedFlag(
         ("-lm", "--load-mode"),
         "MODE",
         # read as llama-server's own description is: one `- mode: words` after the other
@@ -197,64 +203,68 @@ FLAGS: tuple[Flag, ...] = (
         "- dio: DirectIO",
         _enum("load_mode", "llama_load_mode", "LLAMA_LOAD_MODE_", {"mmap+mlock": "mmap_mlock", "dio": "direct_io"}),
     ),
-    Flag(("-ngl", "--gpu-layers", "--n-gpu-layers"), "N", "layers in VRAM", _field("n_gpu_layers", _layers)),
-    Flag(("--lora",), "FNAME", "path to a LoRA adapter; may be repeated", _lora),
-    Flag(("-mm", "--mmproj"), "FILE", "path to a multimodal projector file", _field("mmproj.path")),
-    Flag(("-s", "--seed"), "SEED", "RNG seed (default: -1)", _field("sampling.seed", lambda v: int(v) & 0xFFFFFFFF)),
-    Flag(("--temp", "--temperature"), "N", "temperature", _sampling("temp", float, 64)),
-    Flag(("--top-k",), "N", "top-k sampling", _sampling("top_k", int, 2)),
-    Flag(("--top-p",), "N", "top-p sampling", _sampling("top_p", float, 4)),
-    Flag(("--min-p",), "N", "min-p sampling", _sampling("min_p", float, 8)),
-    Flag(
+    MappedFlag(("-ngl", "--gpu-layers", "--n-gpu-layers"), "N", "layers in VRAM", _field("n_gpu_layers", _layers)),
+    MappedFlag(("--lora",), "FNAME", "path to a LoRA adapter; may be repeated", _lora),
+    MappedFlag(("-mm", "--mmproj"), "FILE", "path to a multimodal projector file", _field("mmproj.path")),
+    MappedFlag(
+        ("-s", "--seed"), "SEED", "RNG seed (default: -1)", _field("sampling.seed", lambda v: int(v) & 0xFFFFFFFF)
+    ),
+    MappedFlag(("--temp", "--temperature"), "N", "temperature", _sampling("temp", float, 64)),
+    MappedFlag(("--top-k",), "N", "top-k sampling", _sampling("top_k", int, 2)),
+    MappedFlag(("--top-p",), "N", "top-p sampling", _sampling("top_p", float, 4)),
+    MappedFlag(("--min-p",), "N", "min-p sampling", _sampling("min_p", float, 8)),
+    MappedFlag(
         ("--spec-draft-model", "-md", "--model-draft"),
         "FNAME",
         "draft model for speculative decoding",
         _field("speculative.draft.mparams.path"),
     ),
-    Flag(("--spec-type",), _SPEC, "types of speculative decoding to use (default: none)", _speculation),
-    Flag(("--spec-draft-n-max",), "N", "tokens to draft", _field("speculative.draft.n_max", int)),
-    Flag(("--spec-draft-n-min",), "N", "minimum number of draft tokens", _field("speculative.draft.n_min", int)),
-    Flag(("--spec-draft-p-min", "--draft-p-min"), "P", "minimum probability", _field("speculative.draft.p_min", float)),
-    Flag(
+    MappedFlag(("--spec-type",), _SPEC, "types of speculative decoding to use (default: none)", _speculation),
+    MappedFlag(("--spec-draft-n-max",), "N", "tokens to draft", _field("speculative.draft.n_max", int)),
+    MappedFlag(("--spec-draft-n-min",), "N", "minimum number of draft tokens", _field("speculative.draft.n_min", int)),
+    MappedFlag(
+        ("--spec-draft-p-min", "--draft-p-min"), "P", "minimum probability", _field("speculative.draft.p_min", float)
+    ),
+    MappedFlag(
         ("--spec-draft-device", "-devd", "--device-draft"),
         "<dev1,dev2,..>",
         "devices to offload the draft model to",
         _field("speculative.draft.devices"),
     ),
-    Flag(
+    MappedFlag(
         ("--spec-draft-ngl", "-ngld", "--gpu-layers-draft"),
         "N",
         "draft model layers in VRAM",
         _field("speculative.draft.n_gpu_layers", _layers),
     ),
     *_ngram_flags(),
-    Flag(("--host",), "HOST", "addresses to listen on, comma-separated", _field("hostnames", _list)),
-    Flag(("--port",), "PORT", "port to listen on (default: 8080)", _field("port", int)),
-    Flag(("--api-key",), "KEY", "API keys, comma-separated", _field("api_keys", _list), env="LLAMA_API_KEY"),
-    Flag(("-to", "--timeout"), "N", "server read/write timeout in seconds", _timeout),
-    Flag(("--sse-ping-interval",), "N", "seconds between SSE pings", _field("sse_ping_interval", int)),
-    Flag(("--cors-origins",), "ORIGINS", "allowed origins for CORS", _cors),
-    Flag(("--slot-save-path",), "PATH", "path to save slot kv cache", _field("slot_save_path", _folder)),
-    Flag(("--chat-template",), "JINJA_TEMPLATE", "custom chat template", _field("chat_template")),
-    Flag(
+    MappedFlag(("--host",), "HOST", "addresses to listen on, comma-separated", _field("hostnames", _list)),
+    MappedFlag(("--port",), "PORT", "port to listen on (default: 8080)", _field("port", int)),
+    MappedFlag(("--api-key",), "KEY", "API keys, comma-separated", _field("api_keys", _list), env="LLAMA_API_KEY"),
+    MappedFlag(("-to", "--timeout"), "N", "server read/write timeout in seconds", _timeout),
+    MappedFlag(("--sse-ping-interval",), "N", "seconds between SSE pings", _field("sse_ping_interval", int)),
+    MappedFlag(("--cors-origins",), "ORIGINS", "allowed origins for CORS", _cors),
+    MappedFlag(("--slot-save-path",), "PATH", "path to save slot kv cache", _field("slot_save_path", _folder)),
+    MappedFlag(("--chat-template",), "JINJA_TEMPLATE", "custom chat template", _field("chat_template")),
+    MappedFlag(
         ("--chat-template-file",),
         "JINJA_TEMPLATE_FILE",
         "custom chat template, from a file",
         _field("chat_template", lambda path: Path(path).read_text(encoding="utf-8")),
     ),
-    Flag(
+    MappedFlag(
         ("--reasoning-format",),
         "FORMAT",
         "none, deepseek, deepseek-legacy, auto",
         _enum("reasoning_format", "common_reasoning_format", "COMMON_REASONING_FORMAT_"),
     ),
-    Flag(
+    MappedFlag(
         ("--pooling",),
         "{none,mean,cls,last,rank}",
         "pooling type for embeddings",
         _enum("pooling_type", "llama_pooling_type", "LLAMA_POOLING_TYPE_"),
     ),
-    Flag(("--reranking", "--rerank"), "", "enable the reranking endpoint (default: disabled)", _rerank),
+    MappedFlag(("--reranking", "--rerank"), "", "enable the reranking endpoint (default: disabled)", _rerank),
     *_switch("embedding", ("--embedding", "--embeddings"), (), "only support embeddings", False),
     *_switch("use_jinja", ("--jinja",), ("--no-jinja",), "use jinja templates for chat", True),
     *_switch("warmup", ("--warmup",), ("--no-warmup",), "warm up with an empty run", True),
@@ -276,7 +286,7 @@ def help_page() -> str:
 
 
 def apply(module: Any, params: Any, argv: Sequence[str], environ: dict[str, str]) -> None:
-    """Writes the flags into `params`; raises BadFlag in llama-server's words."""
+    """Writes the flags into `params`; raises InvalidFlagError in llama-server's words."""
     known = {name: flag for flag in FLAGS for name in flag.names}
     for flag in FLAGS:
         if flag.env and (value := environ.get(flag.env)):
@@ -287,13 +297,13 @@ def apply(module: Any, params: Any, argv: Sequence[str], environ: dict[str, str]
         # llama.cpp's own parser takes --ctx_size for --ctx-size
         found = known.get("--" + given[2:].replace("_", "-") if given.startswith("--") else given)
         if found is None:
-            raise BadFlag(f"error: invalid argument: {given}")
+            raise InvalidFlagError(f"error: invalid argument: {given}")
         if found.values and not rest:
-            raise BadFlag(f'error while handling argument "{given}": expected value for argument')
+            raise InvalidFlagError(f'error while handling argument "{given}": expected value for argument')
         try:
             found.put(module, params, rest.pop(0) if found.values else "")
         except (ValueError, OverflowError, OSError) as error:
-            raise BadFlag(f'error while handling argument "{given}": {error}') from None
+            raise InvalidFlagError(f'error while handling argument "{given}": {error}') from None
         except AttributeError:
             # another wheel, without that field
-            raise BadFlag(f"error: invalid argument: {given}") from None
+            raise InvalidFlagError(f"error: invalid argument: {given}") from None

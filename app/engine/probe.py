@@ -16,7 +16,7 @@ from app.engine.dialect import Dialect
 from app.engine.launch import child_environment
 from app.engine.locate import EngineBinary
 from app.engine.parent_death import tied_to_parent
-from app.errors import ProbeFailed
+from app.errors import ProbeError
 
 PATIENCE_S = 20
 
@@ -34,17 +34,17 @@ class Prober:
         return await asyncio.to_thread(self.dialect_now, engine)
 
     def dialect_now(self, engine: EngineBinary) -> Dialect:
-        """Raises ProbeFailed, in words for a person, where the binary does not print a usable page."""
+        """Raises ProbeError, in words for a person, where the binary does not print a usable page."""
         try:
             identity = engine.identity
         except OSError as error:
-            raise ProbeFailed(f"{engine.origin}: cannot be read any more: {error.strerror}") from None
+            raise ProbeError(f"{engine.origin}: cannot be read any more: {error.strerror}") from None
         if identity not in self._known:
             self._known[identity] = self._cached(identity) or self._asked(engine, identity)
         return self._known[identity]
 
     def close(self) -> None:
-        """Ends a `--help` that still runs, in another thread; its caller gets ProbeFailed."""
+        """Ends a `--help` that still runs, in another thread; its caller gets ProbeError."""
         for process in tuple(self._running):
             _kill(process)
 
@@ -52,7 +52,7 @@ class Prober:
         return self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.txt"
 
     def _cached(self, identity: str) -> Dialect | None:
-        with suppress(OSError, UnicodeDecodeError, ProbeFailed):
+        with suppress(OSError, UnicodeDecodeError, ProbeError):
             return Dialect.from_help(self._path(identity).read_text(encoding="utf-8"))
         return None
 
@@ -60,8 +60,8 @@ class Prober:
         page = help_page(engine, self._running)
         try:
             dialect = Dialect.from_help(page)
-        except ProbeFailed as error:
-            raise ProbeFailed(f"{engine.origin}: {error}") from None
+        except ProbeError as error:
+            raise ProbeError(f"{engine.origin}: {error}") from None
         with suppress(OSError):
             self._remember(identity, page)
         return dialect
@@ -80,7 +80,7 @@ class Prober:
 
 
 def help_page(engine: EngineBinary, running: set[subprocess.Popen[bytes]]) -> str:
-    """What `--help` prints; raises ProbeFailed. `running` holds the process for as long as it runs."""
+    """What `--help` prints; raises ProbeError. `running` holds the process for as long as it runs."""
     return ask(engine, "--help", running)
 
 
@@ -92,18 +92,18 @@ def ask(
 ) -> str:
     """What a flag prints that only prints, with an entry's `own` environment; `running` as of `help_page`.
 
-    Raises ProbeFailed.
+    Raises ProbeError.
     """
     with tempfile.TemporaryDirectory() as empty:
         env = child_environment(os.environ, own or {}, Path(empty))
         try:
             done = _run([*engine.command, flag], env, set() if running is None else running)
         except subprocess.TimeoutExpired:
-            raise ProbeFailed(f"{engine.origin}: {flag} did not end within {PATIENCE_S} s") from None
+            raise ProbeError(f"{engine.origin}: {flag} did not end within {PATIENCE_S} s") from None
         except OSError as error:
-            raise ProbeFailed(f"{engine.origin}: cannot be run: {error.strerror}") from None
+            raise ProbeError(f"{engine.origin}: cannot be run: {error.strerror}") from None
     if done.returncode != 0:
-        raise ProbeFailed(f"{engine.origin}: {flag} failed: {_why(done.returncode, done.stderr)}")
+        raise ProbeError(f"{engine.origin}: {flag} failed: {_why(done.returncode, done.stderr)}")
     return done.stdout.decode("utf-8", "replace")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from app.config.model_entry import LocalEntry
 from app.config.speculation import MODES
 from app.engine.dialect import FLAG, Dialect
-from app.errors import LaunchRefused
+from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
 
 
@@ -45,7 +45,9 @@ class _Writer:
         """Writes the first spelling that the build knows, or refuses: without it the user gets something else."""
         name = self.dialect.first(*names)
         if name is None:
-            raise LaunchRefused(f"{key}: this llama-server has no {names[0]}; use another build, or leave {key} out.")
+            raise LaunchRefusedError(
+                f"{key}: this llama-server has no {names[0]}; use another build, or leave {key} out."
+            )
         if name != names[0]:
             self.notes.append(Note(key, f"{names[0]} is {name} on this build"))
         self.argv += [name, *values]
@@ -63,7 +65,7 @@ class _Writer:
 
 
 def translate(spec: ModelSpec, dialect: Dialect, port: int) -> Translation:
-    """The launch intent of `spec` in the words of `dialect`; raises LaunchRefused."""
+    """The launch intent of `spec` in the words of `dialect`; raises LaunchRefusedError."""
     options, writer = spec.options, _Writer(dialect)
     writer.needed("target", ("--model", "-m"), str(spec.target))
     if spec.mmproj is not None:
@@ -92,12 +94,12 @@ _IMPLIED = "draft-simple"
 
 
 def _speculation(writer: _Writer, spec: ModelSpec) -> None:
-    """The chain of modes, its options and the draft's files; raises LaunchRefused."""
+    """The chain of modes, its options and the draft's files; raises LaunchRefusedError."""
     if spec.draft is not None:
         writer.needed("draft", ("--model-draft", "--spec-draft-model", "-md"), str(spec.draft))
     modes = [step.mode for step in spec.chain if _is_said(writer, step.mode)]
     if len(modes) > 1 and not writer.dialect.chains:
-        raise LaunchRefused(f"speculation: this llama-server takes one of {', '.join(modes)}, not all of them.")
+        raise LaunchRefusedError(f"speculation: this llama-server takes one of {', '.join(modes)}, not all of them.")
     if modes:
         writer.argv += ["--spec-type", ",".join(modes)]
         if _IMPLIED in modes:
@@ -110,7 +112,7 @@ def _speculation(writer: _Writer, spec: ModelSpec) -> None:
 
 
 def _is_said(writer: _Writer, mode: str) -> bool:
-    """Whether --spec-type has to name the mode; raises LaunchRefused where the build does not have it."""
+    """Whether --spec-type has to name the mode; raises LaunchRefusedError where the build does not have it."""
     known = writer.dialect.speculation_modes
     if mode in known:
         return True
@@ -120,7 +122,7 @@ def _is_said(writer: _Writer, mode: str) -> bool:
             writer.notes.append(Note("draft", text))
         return False
     there = ", ".join(sorted(known - {"none"})) or "only draft-simple, with a draft model"
-    raise LaunchRefused(f"speculation: this llama-server has no mode {mode}; it has {there}.")
+    raise LaunchRefusedError(f"speculation: this llama-server has no mode {mode}; it has {there}.")
 
 
 def _onoff(value: bool | None) -> str:
@@ -149,7 +151,7 @@ def _jinja(writer: _Writer, options: LocalEntry) -> None:
         # Such as August 2025: --jinja is off unless it is asked for, and there is no --no-jinja.
         writer.notes.append(Note("jinja", f"{name} is unknown to this build and left out: it is so by default"))
     else:
-        raise LaunchRefused(f"jinja: this llama-server has no {name}; use another build, or leave jinja out.")
+        raise LaunchRefusedError(f"jinja: this llama-server has no {name}; use another build, or leave jinja out.")
 
 
 def _gateways_own(writer: _Writer, options: LocalEntry) -> None:
@@ -196,7 +198,7 @@ def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
     meant = frozenset("--direct-io" if arg == "-dio" else arg for arg in given)
     mode = next((mode for mode in _LOAD_MODES.get(meant, ()) if mode in writer.dialect.load_modes), None)
     if mode is None or {"--load-mode", "-lm"} & set(args):
-        raise LaunchRefused(
+        raise LaunchRefusedError(
             f"args: {' '.join(given)}: this llama-server has --load-mode instead; give one of its modes."
         )
     writer.argv += ["--load-mode", mode]
@@ -205,14 +207,14 @@ def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
-    """The entry's own flags: never dropped, translated where the build has renamed them; raises LaunchRefused."""
+    """The entry's own flags: never dropped, translated where the build has renamed them; raises LaunchRefusedError."""
     args = _load_mode(writer, args)
     expects_value = False
     for arg in args:
         # A value may begin with a dash (`--threads-batch -1`).
         if not expects_value and arg.startswith("--") and "=" in arg:
             flag, _, value = arg.partition("=")
-            raise LaunchRefused(f"args: llama-server does not take {arg}; give two arguments, {flag} and {value}.")
+            raise LaunchRefusedError(f"args: llama-server does not take {arg}; give two arguments, {flag} and {value}.")
         if expects_value or not _looks_like_flag(arg):
             writer.argv.append(arg)
             expects_value = False
@@ -233,7 +235,7 @@ def _successor(writer: _Writer, given: str, name: str) -> str:
     """Writes what `given` is called now; returns the flag that waits for a value, empty if it has one."""
     successor, value = _SUCCESSORS.get(name, ("", None))
     if successor not in writer.dialect.flags:
-        raise LaunchRefused(
+        raise LaunchRefusedError(
             f"args: this llama-server does not know {given}; `llama-server --help` lists what it takes."
         )
     writer.argv += [successor] if value is None else [successor, value]

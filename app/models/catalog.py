@@ -17,10 +17,10 @@ from pathlib import Path
 from app.config.model_entry import AttachedEntry, Files, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, Step, drafts, named
-from app.errors import FilesMissing, UnknownAlias
+from app.errors import FilesMissingError, UnknownAliasError
 
 # Whether a client may know of a name; None for all of them
-May = Callable[[str], bool] | None
+ModelFilter = Callable[[str], bool] | None
 # Pins of an alias to one way of decoding: `unsloth/GLM-4.7:plain`.
 VARIANTS = ("plain", "draft", "ngram")
 LATEST = ":latest"
@@ -62,14 +62,14 @@ class Catalog:
         """Every name that a client may send."""
         return tuple(self._owner)
 
-    def shown(self, may: May) -> tuple[str, ...]:
+    def shown(self, may: ModelFilter) -> tuple[str, ...]:
         """Entries' own names, of those that a client may know by any of their names."""
         if may is None:
             return self.names
         return tuple(name for name, entry in self.entries.items() if may(name) or any(map(may, entry.aliases)))
 
-    def canonical(self, name: str, may: May = None) -> str:
-        """The entry's own name for any of its names, with the variant if one is asked for; raises UnknownAlias.
+    def canonical(self, name: str, may: ModelFilter = None) -> str:
+        """The entry's own name for any of its names, with the variant if one is asked for; raises UnknownAliasError.
 
         An exact name wins: an alias may itself end in `:plain` or `:latest`. What a client may not know of is unknown
         to it.
@@ -77,7 +77,7 @@ class Catalog:
         found = self._canonical(name)
         if found is None or (may is not None and self._split(found)[0] not in self.shown(may)):
             shown = self.shown(may)
-            raise UnknownAlias(name, [known for known, owner in self._owner.items() if owner in shown])
+            raise UnknownAliasError(name, [known for known, owner in self._owner.items() if owner in shown])
         return found
 
     def _canonical(self, name: str) -> str | None:
@@ -92,11 +92,11 @@ class Catalog:
         return f"{owner}:{variant}" if owner is not None and variant in self.variants(owner) else None
 
     def entry(self, name: str) -> LocalEntry | AttachedEntry:
-        """The entry that a name or a variant's name belongs to; raises UnknownAlias."""
+        """The entry that a name or a variant's name belongs to; raises UnknownAliasError."""
         return self.entries[self._split(name)[0]]
 
     def base(self, name: str) -> str:
-        """The entry's own name without a variant; raises UnknownAlias."""
+        """The entry's own name without a variant; raises UnknownAliasError."""
         return self._split(name)[0]
 
     def variants(self, alias: str) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class Catalog:
         return name if self.requested(name) == NONE or "plain" not in self.variants(alias) else f"{alias}:plain"
 
     def requested(self, name: str) -> str:
-        """The speculation that an entry or a variant asks for, by name; raises UnknownAlias."""
+        """The speculation that an entry or a variant asks for, by name; raises UnknownAliasError."""
         alias, variant = self._split(name)
         entry = self.entries[alias]
         if isinstance(entry, AttachedEntry):
@@ -122,7 +122,7 @@ class Catalog:
         return AUTO if chain is None else named(chain)
 
     def _split(self, name: str) -> tuple[str, str]:
-        """Entry and variant, the latter empty where none is asked for; raises UnknownAlias."""
+        """Entry and variant, the latter empty where none is asked for; raises UnknownAliasError."""
         canonical = self.canonical(name)
         if canonical in self.entries:
             return canonical, ""
@@ -130,7 +130,7 @@ class Catalog:
         return alias, variant
 
     def spec(self, name: str, chain: Chain | None = None) -> ModelSpec:
-        """The files of a local entry, all of them there; raises UnknownAlias or FilesMissing.
+        """The files of a local entry, all of them there; raises UnknownAliasError or FilesMissingError.
 
         `chain` replaces the modes of the entry or the variant; an entry that leaves the choice open is plain
         without it.
@@ -138,7 +138,7 @@ class Catalog:
         alias, variant = self._split(name)
         entry = self.entries[alias]
         if isinstance(entry, AttachedEntry):
-            raise FilesMissing(f"'{alias}' is attached at {entry.url}: it has no files and no launch plan here.")
+            raise FilesMissingError(f"'{alias}' is attached at {entry.url}: it has no files and no launch plan here.")
         target = self._first_shard(entry.target, f"models.{alias}.target")
         if chain is None:
             chain = pinned(entry, variant) if variant else entry.chain or PLAIN
@@ -164,26 +164,26 @@ class Catalog:
         found = [path for path in there if fnmatchcase(path.relative_to(folder).as_posix(), pattern)]
         if not found:
             what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
-            raise FilesMissing(
+            raise FilesMissingError(
                 f"{key}: no {what} matches {pattern!r} of {source} in {folder}.{_present(folder, there)}"
             )
         models = _group(found)
         if len(models) > 1:
             names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in models))
-            raise FilesMissing(
+            raise FilesMissingError(
                 f"{key}: {pattern!r} of {source} matches several models; narrow include to one of {names}"
             )
         return _complete(models[0], key)
 
     def folder(self, files: Files, key: str) -> tuple[Path, str]:
-        """Where a repo's or a package's files lie, and words for it; raises FilesMissing for a package that is not."""
+        """The folder of a repo or a package, and words for it; raises FilesMissingError for a missing package."""
         if files.repo is not None:
             return self._models_dir / files.repo, f"the repo {files.repo}"
         assert files.package is not None
         # find_spec never runs the package's code for a top-level name, and its files are all that we want
         spec = importlib.util.find_spec(files.package.split(".", 1)[0])
         if spec is None or not spec.submodule_search_locations:
-            raise FilesMissing(f"{key}: the Python package {files.package} is not installed here.")
+            raise FilesMissingError(f"{key}: the Python package {files.package} is not installed here.")
         return Path(next(iter(spec.submodule_search_locations))), f"the package {files.package}"
 
 
@@ -233,16 +233,16 @@ def _group(found: Iterable[Path]) -> list[Path]:
 def _path_itself(path: Path, key: str) -> Path:
     match = _SHARD.match(path.name)
     if match and int(match["no"]) != 1:
-        raise FilesMissing(f"{key}: {path} is shard {int(match['no'])}; give the first, {shards(path)[0].name}")
+        raise FilesMissingError(f"{key}: {path} is shard {int(match['no'])}; give the first, {shards(path)[0].name}")
     if path.is_dir():
-        raise FilesMissing(f"{key}: {path} is a folder; give the GGUF file, the first shard if there are several.")
+        raise FilesMissingError(f"{key}: {path} is a folder; give the GGUF file, the first shard if there are several.")
     return path
 
 
 def _complete(first: Path, key: str) -> Path:
     missing = [path.name for path in shards(first) if not path.is_file()]
     if missing:
-        raise FilesMissing(f"{key}: missing in {first.parent}: {', '.join(missing)}.")
+        raise FilesMissingError(f"{key}: missing in {first.parent}: {', '.join(missing)}.")
     return first
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.config.model_entry import LocalEntry
-from app.errors import Downloading, FilesMissing, PullFailed, ShuttingDown, StoreError
+from app.errors import DownloadingError, FilesMissingError, PullFailedError, ShuttingDownError, StoreError
 from app.models.catalog import Catalog
 from app.models.download.wanted import Wanted, wanted_of
-from app.pulls.pull import Pull, State
+from app.pulls.pull import Pull, PullState
 from app.pulls.registry import Pulls
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 10.0, 600.0
@@ -46,14 +46,14 @@ class OnDemand:
         if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
             try:
                 self._catalog.files(name)
-            except FilesMissing as error:
+            except FilesMissingError as error:
                 return str(error)
         return None
 
     async def ensure(self, name: str, *, patient: bool) -> None:
         """Returns when the files of `name` are here, at once if they are, or if they are for others to bring.
 
-        Who is not patient does not wait for a pull. Raises Downloading, PullFailed or ShuttingDown.
+        Who is not patient does not wait for a pull. Raises DownloadingError, PullFailedError or ShuttingDownError.
         """
         missing = await asyncio.to_thread(self.missing, name)
         if missing is None:
@@ -62,15 +62,15 @@ class OnDemand:
         pull = self._begin(alias, missing)
         if not patient:
             snapshot = pull.progress
-            raise Downloading(alias, snapshot.words(alias), snapshot.fields(), retry_after=self._eta(pull))
+            raise DownloadingError(alias, snapshot.words(alias), snapshot.fields(), retry_after=self._eta(pull))
         await pull.over()
         if self._pulls.closing:
-            raise ShuttingDown("The gateway is shutting down.", retry_after=5)
-        if pull.state is not State.DONE:
-            raise PullFailed(alias, pull.reason, retry_after=self._wait(alias))
+            raise ShuttingDownError("The gateway is shutting down.", retry_after=5)
+        if pull.state is not PullState.DONE:
+            raise PullFailedError(alias, pull.reason, retry_after=self._wait(alias))
 
     def _begin(self, alias: str, missing: str) -> Pull:
-        """The pull that runs, or a new one; raises PullFailed before its time has come, or ShuttingDown."""
+        """The pull that runs, or a new one; raises PullFailedError before its time has come, or ShuttingDownError."""
         wanted = self._wanted(alias)
         if (running := self._pulls.running(wanted)) is not None:
             return running
@@ -78,8 +78,8 @@ class OnDemand:
         if last is not None:
             if (wait := self._wait(alias)) > 0:
                 # A pull that brought all that it was to bring, and yet not these files, is no help either
-                raise PullFailed(alias, last.pull.reason or missing, retry_after=wait)
-            failed = 0 if last.pull.state is State.DONE else last.failed + 1
+                raise PullFailedError(alias, last.pull.reason or missing, retry_after=wait)
+            failed = 0 if last.pull.state is PullState.DONE else last.failed + 1
         pull = self._pulls.start(alias, wanted)
         self._tries[alias] = _Try(pull, failed)
         return pull
@@ -117,6 +117,6 @@ class OnDemand:
     def failure(self, name: str) -> str | None:
         """Why the last pull that a request asked for came to nothing, if its files are missing still."""
         last = self._tries.get(self._catalog.base(name))
-        if last is None or last.pull.state is not State.FAILED or self.missing(name) is None:
+        if last is None or last.pull.state is not PullState.FAILED or self.missing(name) is None:
             return None
         return last.pull.reason

@@ -10,7 +10,7 @@ from app.config.model_entry import FILE_KEYS, LocalEntry
 from app.models.catalog import Catalog
 from app.models.disk.layout import HIDDEN
 from app.models.download.wanted import wanted_of
-from app.pulls.progress import Snapshot
+from app.pulls.progress import PullSnapshot
 
 # How long what was seen is good for: a large journal takes a while to read, and clients ask often.
 _GOOD_S = 1.0
@@ -23,9 +23,9 @@ class Elsewhere:
         self._catalog = catalog
         self._models_dir = models_dir
         self._clock = clock
-        self._seen: dict[str, tuple[float, Snapshot | None]] = {}
+        self._seen: dict[str, tuple[float, PullSnapshot | None]] = {}
 
-    def progress(self, name: str) -> Snapshot | None:
+    def progress(self, name: str) -> PullSnapshot | None:
         """Of the files of `name` that somebody fetches now, if any; without a rate. Reads folders and journals."""
         alias, now = self._catalog.base(name), self._clock()
         at, seen = self._seen.get(alias, (-_GOOD_S, None))
@@ -34,7 +34,7 @@ class Elsewhere:
             self._seen[alias] = now, seen
         return seen
 
-    def _look(self, alias: str) -> Snapshot | None:
+    def _look(self, alias: str) -> PullSnapshot | None:
         entry = self._catalog.entry(alias)
         parts = [getattr(entry, key) for key in FILE_KEYS] if isinstance(entry, LocalEntry) else []
         hidden = [self._models_dir / part.repo / HIDDEN for part in parts if part is not None and part.repo is not None]
@@ -48,4 +48,4 @@ class Elsewhere:
             return None
         sizes = [kept.size for kept in pulled if kept.size is not None]
         size = sum(sizes) if len(sizes) == len(pulled) else None
-        return Snapshot("waiting", sum(kept.received for kept in pulled), size)
+        return PullSnapshot("waiting", sum(kept.received for kept in pulled), size)

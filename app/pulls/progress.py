@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from app.models.download.events import RECEIVED, Event, Tally
+from app.models.download.events import RECEIVED, DownloadEvent, Tally
 
 # `asking`: the Hub has not yet said what there is. `waiting`: another process pulls the file, and has got so far.
 Phase = Literal["asking", "downloading", "waiting", "checking"]
@@ -24,7 +24,7 @@ _NOTES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class PullSnapshot:
     """`received` and `size` are bytes of all files, `rate` is bytes a second; None is what is not known yet.
 
     `notes` are for a person, the last ones.
@@ -81,15 +81,15 @@ def _time(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-class Progress:
+class PullProgress:
     """Takes events in their order. `now` is replaced whole, so that other threads may read it at any time."""
 
     def __init__(self) -> None:
-        self.now = Snapshot()
+        self.now = PullSnapshot()
         self._tally = Tally()
         self._samples: deque[tuple[float, int]] = deque()
 
-    def take(self, event: Event, at: float) -> None:
+    def take(self, event: DownloadEvent, at: float) -> None:
         """`at` is in seconds on any clock that does not go back."""
         self._tally.take(event)
         if event.kind == "plan":

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from app import logs
 from app.errors import TandemError
-from app.models.download.events import Emit, Event
-from app.pulls.progress import Progress, Snapshot
+from app.models.download.events import DownloadEvent, Emit
+from app.pulls.progress import PullProgress, PullSnapshot
 
 log = logs.get_logger("pull")
 
@@ -22,14 +22,14 @@ log = logs.get_logger("pull")
 Work = Callable[[Emit, Callable[[float], None]], object]
 
 
-class State(StrEnum):
+class PullState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
-class _Cancelled(Exception):
+class _CancelledError(Exception):
     """Raised within the work, from what it tells."""
 
 
@@ -44,12 +44,12 @@ class Pull:
         self.id = secrets.token_hex(6)
         self.name = name
         # What is true now; times are those of the wall's clock
-        self.state = State.RUNNING
+        self.state = PullState.RUNNING
         self.reason = ""
         self.began = time.time()
         self.ended: float | None = None
         # The thread's
-        self._progress = Progress()
+        self._progress = PullProgress()
         self._telling = threading.Lock()  # it has helpers, who tell as well
         self._stop = threading.Event()
         # The loop's
@@ -63,7 +63,7 @@ class Pull:
         return f"<Pull {self.name}: {self.state}>"
 
     @property
-    def progress(self) -> Snapshot:
+    def progress(self) -> PullSnapshot:
         return self._progress.now
 
     async def over(self) -> None:
@@ -74,34 +74,34 @@ class Pull:
         """Ends it soon, within a second unless it waits for an answer of the Hub; harmless after its end."""
         self._stop.set()
 
-    def _settle(self, state: State, reason: str) -> None:
+    def _settle(self, state: PullState, reason: str) -> None:
         self.state, self.reason, self.ended = state, reason, time.time()
         self._over.set()
         self._on_end(self)
-        write = log.warning if state is State.FAILED else log.info
+        write = log.warning if state is PullState.FAILED else log.info
         seconds = round(self.ended - self.began, 1)
         write(f"pull {state}", name=self.name, pull=self.id, s=seconds, **({"error": reason} if reason else {}))
 
     # -- in the thread ---------------------------------------------------------------------------------------
 
     def _run(self, work: Work) -> None:
-        state, reason = State.DONE, ""
+        state, reason = PullState.DONE, ""
         try:
             work(self._tell, self._sleep)
-        except _Cancelled:
-            state, reason = State.CANCELLED, "It was cancelled; what was received is kept."
+        except _CancelledError:
+            state, reason = PullState.CANCELLED, "It was cancelled; what was received is kept."
         except TandemError as error:
-            state, reason = State.FAILED, str(error)
+            state, reason = PullState.FAILED, str(error)
         except Exception:
             log.exception("pull failed by a fault of ours", name=self.name, pull=self.id)
-            state, reason = State.FAILED, "The gateway failed; its log says why."
+            state, reason = PullState.FAILED, "The gateway failed; its log says why."
         # A loop that is closed has nobody left who waits
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle, state, reason)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: DownloadEvent) -> None:
         if self._stop.is_set():
-            raise _Cancelled
+            raise _CancelledError
         if event.kind == "note":
             log.info(event.text, name=self.name, pull=self.id)
         with self._telling:
@@ -109,4 +109,4 @@ class Pull:
 
     def _sleep(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise _Cancelled
+            raise _CancelledError

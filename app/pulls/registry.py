@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from app.errors import ShuttingDown, UnknownPull
+from app.errors import ShuttingDownError, UnknownPullError
 from app.models.download.wanted import Wanted
 from app.pulls.pull import Pull, Work
 
@@ -27,9 +27,9 @@ class Pulls:
         self.closing = False
 
     def start(self, name: str, wanted: tuple[Wanted, ...], *, update: bool = False) -> Pull:
-        """A new pull, or the one of the same files that runs already; raises ShuttingDown."""
+        """A new pull, or the one of the same files that runs already; raises ShuttingDownError."""
         if self.closing:
-            raise ShuttingDown("The gateway is shutting down.", retry_after=5)
+            raise ShuttingDownError("The gateway is shutting down.", retry_after=5)
         if (running := self._running.get(wanted)) is not None:
             return running
 
@@ -54,11 +54,11 @@ class Pulls:
         return sorted((*self._running.values(), *self._ended), key=lambda pull: pull.began, reverse=True)
 
     def one(self, pull_id: str) -> Pull:
-        """Raises UnknownPull."""
+        """Raises UnknownPullError."""
         for pull in self.all():
             if pull.id == pull_id:
                 return pull
-        raise UnknownPull(f"There is no pull '{pull_id}' here; GET /admin/pulls lists those that there are.")
+        raise UnknownPullError(f"There is no pull '{pull_id}' here; GET /admin/pulls lists those that there are.")
 
     def refuse_new(self) -> None:
         """No new ones, and those that run stop in order: the next pull goes on from where they are."""

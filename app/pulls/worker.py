@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.config.settings import Settings
 from app.engine.architectures import doubts
-from app.models.download.events import Emit, Event
+from app.models.download.events import DownloadEvent, Emit
 from app.models.download.wanted import Wanted
 from app.pulls.pull import Work
 
@@ -21,7 +21,7 @@ def pull_work(settings: Settings) -> Callable[[tuple[Wanted, ...], bool], Work]:
             from app.models.download.plan import Puller
             from app.models.hub.client import Hub
 
-            hub = Hub(say=lambda text: emit(Event("note", "", text=text)), sleep=sleep)
+            hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)), sleep=sleep)
             warn(settings, Puller(settings, hub, emit).pull(wanted, update=update), emit)
 
         return work
@@ -32,4 +32,4 @@ def pull_work(settings: Settings) -> Callable[[tuple[Wanted, ...], bool], Work]:
 def warn(settings: Settings, files: Iterable[Path], emit: Emit) -> None:
     """Tells of what was pulled and yet cannot be loaded by the engine at hand; it is kept, a newer one may."""
     for text in doubts(settings.llama_server, files):
-        emit(Event("note", "", text=f"warning: {text}"))
+        emit(DownloadEvent("note", "", text=f"warning: {text}"))

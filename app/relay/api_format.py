@@ -9,7 +9,7 @@ from app.relay.headers import Headers
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ErrorResponse:
     """A whole answer."""
 
     status: int
@@ -17,13 +17,13 @@ class Reply:
     headers: Headers
 
 
-class Surface(Protocol):
+class ApiFormat(Protocol):
     """Errors and comments in the words of one API."""
 
     # The headers in which this API's clients look for the request's id.
     id_names: tuple[bytes, ...]
 
-    def error(self, error: Exception, *, request_id: str) -> Reply:
+    def error(self, error: Exception, *, request_id: str) -> ErrorResponse:
         """The answer to a request that failed before its answer began."""
 
     def error_event(self, error: Exception) -> bytes:
@@ -36,4 +36,4 @@ class Surface(Protocol):
         """The event for an error that the upstream answered, or sent, after our headers had gone out."""
 
     def comment(self, text: str) -> bytes:
-        """Bytes that every client of this surface ignores."""
+        """Bytes that every client of this API format ignores."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from app.auth.rate_limits import Visit
+from app.auth.rate_limits import Reservation
 from app.records.metrics import Finished
-from app.relay.api_format import Surface
+from app.relay.api_format import ApiFormat
 from app.relay.headers import Headers
-from app.relay.response.usage import Tap, Usage
-from app.relay.upstream.response import Answer
+from app.relay.response.usage import Usage, UsageTap
+from app.relay.upstream.response import UpstreamResponse
 
 _NOTHING = Usage()
 # Of a prompt that no engine has counted: English text and JSON. What is longer than this counts as no more.
@@ -25,19 +25,19 @@ _MEDIA = re.compile(rb"[A-Za-z0-9+/=]{512,}")
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestRecord:
     """What the relay knows of a request; `ttft` is in seconds, `began` by the performance counter."""
 
     line: str
     request_id: str
-    surface: Surface
+    api_format: ApiFormat
     began: float
     alias: str = ""
     # As it goes upstream, unless it is a form
     body: bytes | None = None
     # The name of the key that asked; and what counts its limits, if it has any
     key: str = ""
-    visit: Visit | None = None
+    reservation: Reservation | None = None
     # What the client was told, and whether anything was
     status: int = 0
     started: bool = False
@@ -47,26 +47,26 @@ class Exchange:
     ttft: float | None = None
     failure: Exception | None = None
     # The upstream's side
-    answer: Answer | None = None
+    answer: UpstreamResponse | None = None
     # There once an engine has begun to answer; before that it has not begun to work either
-    tap: Tap | None = None
+    usage_tap: UsageTap | None = None
     _usage: Usage | None = None
 
     @property
     def ids(self) -> Headers:
         """The request's id in the headers in which the client looks for it."""
         given = self.request_id.encode("latin-1")
-        return [(name, given) for name in self.surface.id_names]
+        return [(name, given) for name in self.api_format.id_names]
 
-    def listen(self) -> Tap:
+    def listen(self) -> UsageTap:
         """To a stream that a whole answer is put together from."""
-        self.tap = Tap()
-        return self.tap
+        self.usage_tap = UsageTap()
+        return self.usage_tap
 
     @property
     def heard_out(self) -> bool:
         """Whether the client has had a stream's last event; it need not wait for the end of the connection then."""
-        return self.started and self.tap is not None and self.tap.streamed and self.tap.finished
+        return self.started and self.usage_tap is not None and self.usage_tap.streamed and self.usage_tap.finished
 
     def usage(self) -> Usage:
         """What the tail says, or what a stream that does not say it has brought.
@@ -74,16 +74,16 @@ class Exchange:
         Read once, so ask only when the answer is complete or given up.
         """
         if self._usage is None:
-            self._usage = self._known() if self.tap else _NOTHING
+            self._usage = self._known() if self.usage_tap else _NOTHING
         return self._usage
 
     def _known(self) -> Usage:
-        assert self.tap is not None
-        told = self.tap.usage()
-        if told.completion_tokens is not None or not self.tap.streamed:
+        assert self.usage_tap is not None
+        told = self.usage_tap.usage()
+        if told.completion_tokens is not None or not self.usage_tap.streamed:
             return told
         prompt = estimated_tokens(self.body) if told.prompt_tokens is None else told.prompt_tokens
-        return replace(told, prompt_tokens=prompt, completion_tokens=self.tap.tokens)
+        return replace(told, prompt_tokens=prompt, completion_tokens=self.usage_tap.tokens)
 
     def finished(self) -> Finished:
         usage, answer = self.usage(), self.answer
@@ -109,5 +109,5 @@ def estimated_tokens(body: bytes | None) -> int:
     return len(_MEDIA.sub(b"", (body or b"")[:_LOOKED_AT])) // _BYTES_A_TOKEN
 
 
-# What the relay tells the world of a finished exchange: the record, and the failure if there was one.
-Report = Callable[[Exchange], None]
+# What the relay tells the world of a finished request: the record, and the failure if there was one.
+Report = Callable[[RequestRecord], None]

@@ -14,20 +14,20 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.auth.guard import KEY
-from app.auth.rate_limits import Limits
-from app.errors import ShuttingDown, TandemError
+from app.auth.rate_limits import RateLimits
+from app.errors import ShuttingDownError, TandemError
 from app.records.metrics import Metrics
-from app.relay.api_format import Surface
+from app.relay.api_format import ApiFormat
 from app.relay.headers import of_stream
-from app.relay.record import Exchange, Report
-from app.relay.request.body import ClientGone, Receive
-from app.relay.request.media_fetch import Fetcher
+from app.relay.record import Report, RequestRecord
+from app.relay.request.body import ClientDisconnectedError, Receive
+from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Call, Calls
 from app.relay.request.scope import Scope
 from app.relay.response.forward import forward
-from app.relay.response.writer import Reply, Send, StreamAborted
+from app.relay.response.writer import ResponseWriter, Send, StreamAbortedError
 from app.relay.upstream.client import Upstreams
-from app.relay.upstream.response import Answer, abandon
+from app.relay.upstream.response import UpstreamResponse, abandon
 
 # A cold stream: how long its headers may wait (what fails by then keeps its status), then the pace of comments.
 HEADERS_WAIT_S = 5.0
@@ -47,8 +47,8 @@ class Relay:
         metrics: Metrics,
         *,
         report: Report,
-        limits: Limits | None = None,
-        fetcher: Fetcher | None = None,
+        limits: RateLimits | None = None,
+        fetcher: MediaFetcher | None = None,
     ) -> None:
         self._calls = calls
         self._upstreams = upstreams
@@ -57,44 +57,46 @@ class Relay:
         self._cut = False
         self.max_body = calls.max_body
         self._report = report
-        self._fetcher = fetcher or Fetcher()
-        self._limits = limits or Limits(time.monotonic)
+        self._fetcher = fetcher or MediaFetcher()
+        self._limits = limits or RateLimits(time.monotonic)
         self.headers_wait = HEADERS_WAIT_S
         self.comment_every = COMMENT_EVERY_S
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, surface: Surface, request_id: str) -> None:
-        exchange = Exchange(f"{scope['method']} {scope['path']}", request_id, surface, time.perf_counter())
-        reply = Reply(exchange, send)
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, *, api_format: ApiFormat, request_id: str
+    ) -> None:
+        record = RequestRecord(f"{scope['method']} {scope['path']}", request_id, api_format, time.perf_counter())
+        writer = ResponseWriter(record, send)
         try:
             if (key := scope.get(KEY)) is not None:
-                exchange.key = key.name
-                exchange.visit = self._limits.visit(key)
-            await self._watched(exchange, scope, receive, reply)
-        except ClientGone:
-            if not exchange.heard_out:
-                exchange.status = 499  # nginx's number for it; nobody is left to read it
-        except StreamAborted:
+                record.key = key.name
+                record.reservation = self._limits.reserve(key)
+            await self._watched(record, scope, receive, writer)
+        except ClientDisconnectedError:
+            if not record.heard_out:
+                record.status = 499  # nginx's number for it; nobody is left to read it
+        except StreamAbortedError:
             raise
         except TandemError as error:
-            exchange.failure = error
-            await reply.refuse(error)
+            record.failure = error
+            await writer.refuse(error)
         except Exception as error:
             # A fault of ours: the client is told so in its own dialect, the server writes the traceback.
-            exchange.failure = error
-            if not exchange.started:
-                await reply.refuse(error)
+            record.failure = error
+            if not record.started:
+                await writer.refuse(error)
             raise
         finally:
-            if exchange.alias:
-                self._metrics.in_flight[exchange.alias] -= 1
-            if exchange.visit is not None:
-                usage = exchange.usage()
-                exchange.visit.leave((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
-            self._report(exchange)
+            if record.alias:
+                self._metrics.in_flight[record.alias] -= 1
+            if record.reservation is not None:
+                usage = record.usage()
+                record.reservation.leave((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
+            self._report(record)
 
-    async def _watched(self, exchange: Exchange, scope: Scope, receive: Receive, reply: Reply) -> None:
-        call = await self._calls.read(scope, receive, exchange.request_id)
-        exchange.alias, exchange.body = call.alias, None if call.boundary else call.body
+    async def _watched(self, record: RequestRecord, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
+        call = await self._calls.read(scope, receive, record.request_id)
+        record.alias, record.body = call.alias, None if call.boundary else call.body
         self._metrics.in_flight[call.alias] += 1
         serving = asyncio.current_task()
         assert serving is not None
@@ -105,7 +107,7 @@ class Relay:
             nonlocal gone
             while (await receive())["type"] != "http.disconnect":
                 pass
-            if not exchange.ended:
+            if not record.ended:
                 gone = True
                 serving.cancel()
 
@@ -116,14 +118,14 @@ class Relay:
         beginning = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin)
         self._serving.add(serving)
         try:
-            await self._serve(exchange, call, reply)
+            await self._serve(record, call, writer)
         except asyncio.CancelledError:
             if not gone and not self._cut:
                 raise
             serving.uncancel()
             if gone:
-                raise ClientGone from None
-            await self._shut_down(exchange, reply)
+                raise ClientDisconnectedError from None
+            await self._shut_down(record, writer)
         finally:
             self._serving.discard(serving)
             beginning.cancel()
@@ -136,47 +138,47 @@ class Relay:
         for serving in self._serving:
             serving.cancel()
 
-    async def _shut_down(self, exchange: Exchange, reply: Reply) -> None:
-        error = ShuttingDown("The gateway is shutting down.", retry_after=5)
-        if not exchange.started:
+    async def _shut_down(self, record: RequestRecord, writer: ResponseWriter) -> None:
+        error = ShuttingDownError("The gateway is shutting down.", retry_after=5)
+        if not record.started:
             raise error
-        await reply.break_off(exchange.surface.error_event(error), error)
+        await writer.break_off(record.api_format.error_event(error), error)
 
-    async def _serve(self, exchange: Exchange, call: Call, reply: Reply) -> None:
+    async def _serve(self, record: RequestRecord, call: Call, writer: ResponseWriter) -> None:
         try:
             if call.streaming:
-                answer = await self._enter_in_company(exchange, call, reply)
+                answer = await self._enter_in_company(record, call, writer)
             else:
-                answer = await self._enter(exchange, call)
+                answer = await self._enter(record, call)
         except TandemError as error:
-            if not exchange.started:
+            if not record.started:
                 raise
-            await reply.break_off(exchange.surface.error_event(error), error)
-        exchange.answer = answer
+            await writer.break_off(record.api_format.error_event(error), error)
+        record.answer = answer
         try:
-            await forward(exchange, call.headers, answer, reply, comment_every=self.comment_every)
-            if exchange.usage().drafted:
+            await forward(record, call.headers, answer, writer, comment_every=self.comment_every)
+            if record.usage().drafted:
                 answer.drafted()
         finally:
             answer.close()
 
-    async def _enter(self, exchange: Exchange, call: Call) -> Answer:
+    async def _enter(self, record: RequestRecord, call: Call) -> UpstreamResponse:
         """What the request names elsewhere is fetched before an engine is asked for."""
         if call.remote is not None and call.body is not None:
             body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
             call = replace(call, body=body, remote=None)
-        return await self._upstreams.enter(call, exchange.listen)
+        return await self._upstreams.enter(call, record.listen)
 
-    async def _enter_in_company(self, exchange: Exchange, call: Call, reply: Reply) -> Answer:
+    async def _enter_in_company(self, record: RequestRecord, call: Call, writer: ResponseWriter) -> UpstreamResponse:
         """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""
-        opening = asyncio.ensure_future(self._enter(exchange, call))
+        opening = asyncio.ensure_future(self._enter(record, call))
         try:
             await asyncio.wait({opening}, timeout=self.headers_wait)
             if not opening.done():
-                await reply.start(200, of_stream(exchange.ids))
+                await writer.start(200, of_stream(record.ids))
             while not opening.done():
-                await reply.write(exchange.surface.comment(self._upstreams.waiting_for(call.alias)))
-                exchange.spoken = asyncio.get_running_loop().time()
+                await writer.write(record.api_format.comment(self._upstreams.waiting_for(call.alias)))
+                record.spoken = asyncio.get_running_loop().time()
                 await asyncio.wait({opening}, timeout=self.comment_every)
             return opening.result()
         except BaseException:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from app.errors import Diagnosis, QueueTimeout, ShuttingDown, StartFailed, TandemError
-from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, Snapshot, Start, Wait, decide
+from app.errors import Diagnosis, QueueTimeoutError, ShuttingDownError, StartFailedError, TandemError
+from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, SchedulerSnapshot, Start, Wait, decide
 from app.supervisor.process import Engine
 from app.supervisor.readiness import refusal
-from app.supervisor.states import State
+from app.supervisor.states import EngineState
 
 
 class Lease:
@@ -42,7 +42,7 @@ class Lease:
 
 
 @dataclass(slots=True)
-class Place:
+class EngineUse:
     """One alias's engine and its use."""
 
     engine: Engine
@@ -50,10 +50,10 @@ class Place:
     last_used: float = 0.0
     # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
     # loop would count the same free place twice.
-    heading: State | None = None
+    heading: EngineState | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> EngineState:
         return self.heading or self.engine.state
 
 
@@ -73,7 +73,7 @@ class Scheduler:
     """Leases for local engines, at most `max_loaded` of them up at once; `make` makes an alias's engine."""
 
     def __init__(self, make: Callable[[str], Engine], *, max_loaded: int, queue_timeout: float) -> None:
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, EngineUse] = {}
         self._make = make
         self._max_loaded = max_loaded
         self._queue_timeout = queue_timeout
@@ -99,25 +99,25 @@ class Scheduler:
     def is_up(self, alias: str) -> bool:
         """Whether the engine of `alias` is READY, or on its way there."""
         place = self.places.get(alias)
-        return place is not None and place.state in (State.STARTING, State.READY)
+        return place is not None and place.state in (EngineState.STARTING, EngineState.READY)
 
-    def place(self, alias: str) -> Place:
+    def place(self, alias: str) -> EngineUse:
         """The place of `alias`, made at its first mention: variants come up only when they are asked for."""
         if alias not in self.places:
-            self.places[alias] = Place(self._make(alias))
+            self.places[alias] = EngineUse(self._make(alias))
         return self.places[alias]
 
     async def lease(self, alias: str) -> Lease:
         """A hold on the READY engine of `alias`, which is started or waited for as needed.
 
-        Raises StartFailed, QueueTimeout or ShuttingDown. A caller that is cancelled leaves the queue; the
-        start that it asked for goes on for the others.
+        Raises StartFailedError, QueueTimeoutError or ShuttingDownError. A caller that is cancelled leaves the queue;
+        the start that it asked for goes on for the others.
         """
         self._still_open()
         place = self.place(alias)
-        if place.state is State.READY:
+        if place.state is EngineState.READY:
             return self._grant(alias)
-        if place.state in (State.STOPPED, State.FATAL):
+        if place.state in (EngineState.STOPPED, EngineState.FATAL):
             await self._check(place.engine)
             self._still_open()  # the check may have lasted longer than the gateway
         waiter = _Waiter(alias, asyncio.get_running_loop().time())
@@ -130,7 +130,7 @@ class Scheduler:
                 return lease
         except TimeoutError:
             message = f"No engine came free for '{alias}' within {self._queue_timeout:g} s."
-            raise QueueTimeout(message, retry_after=10) from None
+            raise QueueTimeoutError(message, retry_after=10) from None
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
@@ -139,21 +139,21 @@ class Scheduler:
 
     def _still_open(self) -> None:
         if self._closing:
-            raise ShuttingDown("The gateway is shutting down.", retry_after=5)
+            raise ShuttingDownError("The gateway is shutting down.", retry_after=5)
 
     async def _check(self, engine: Engine) -> None:
         """What is certain to fail fails here, before a working engine makes room for it."""
         try:
             await engine.preflight()
         except TandemError as error:
-            raise StartFailed(engine.alias, refusal(error)) from error
+            raise StartFailedError(engine.alias, refusal(error)) from error
 
     def changed(self, engine: Engine) -> None:
         """To be called after every transition of an engine."""
         place = self.places.get(engine.alias)
         if place is not None:
             place.heading = None
-        if place is not None and engine.state is State.DRAINING and place.in_flight == 0:
+        if place is not None and engine.state is EngineState.DRAINING and place.in_flight == 0:
             engine.drained()
         self._pump()
 
@@ -168,10 +168,10 @@ class Scheduler:
                     for waiter in self._take(alias):
                         waiter.granted.set_exception(self._refusal(self.places[alias].engine))
                 case Start(alias):
-                    self.places[alias].heading = State.STARTING
+                    self.places[alias].heading = EngineState.STARTING
                     self.places[alias].engine.start()
                 case Drain(alias):
-                    self.places[alias].heading = State.DRAINING
+                    self.places[alias].heading = EngineState.DRAINING
                     self.places[alias].engine.drain()
         self._look_again_later(loop)
 
@@ -183,8 +183,8 @@ class Scheduler:
         # A hair later than the moment itself: a timer may fire early by the clock's resolution.
         self._impatient = loop.call_at(min(patient) + 0.001, self._pump) if patient else None
 
-    def _snapshot(self, now: float) -> Snapshot:
-        return Snapshot(
+    def _snapshot(self, now: float) -> SchedulerSnapshot:
+        return SchedulerSnapshot(
             now=now,
             max_loaded=self._max_loaded,
             engines=tuple(
@@ -204,18 +204,18 @@ class Scheduler:
         address = place.engine.address
         return Lease(alias, address.base_url, address.key, place.engine, lambda: self._released(place))
 
-    def _released(self, place: Place) -> None:
+    def _released(self, place: EngineUse) -> None:
         place.in_flight -= 1
         place.last_used = asyncio.get_running_loop().time()
         if place.in_flight == 0:
-            if place.engine.state is State.DRAINING:
+            if place.engine.state is EngineState.DRAINING:
                 place.engine.drained()
             elif self._waiters:
                 self._pump()
 
-    def _refusal(self, engine: Engine) -> StartFailed:
+    def _refusal(self, engine: Engine) -> StartFailedError:
         assert engine.diagnosis is not None
-        return StartFailed(engine.alias, engine.diagnosis, retry_after=engine.retry_after)
+        return StartFailedError(engine.alias, engine.diagnosis, retry_after=engine.retry_after)
 
     def refuse_new(self) -> None:
         """No new leases; those who wait are sent away, streams go on."""
@@ -223,7 +223,7 @@ class Scheduler:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.granted.done():
-                waiter.granted.set_exception(ShuttingDown("The gateway is shutting down.", retry_after=5))
+                waiter.granted.set_exception(ShuttingDownError("The gateway is shutting down.", retry_after=5))
 
     def hurry(self) -> None:
         """Every engine ends at once, whether it was stopping already or not."""

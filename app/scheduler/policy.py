@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.supervisor.states import OCCUPYING, State
+from app.supervisor.states import OCCUPYING, EngineState
 
 PATIENCE_S = 5.0
 
@@ -27,7 +27,7 @@ class EngineView:
     """One engine as the policy sees it; `last_used` is when its last lease ended, on the snapshot's clock."""
 
     alias: str
-    state: State
+    state: EngineState
     in_flight: int = 0
     last_used: float = 0.0
 
@@ -41,7 +41,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SchedulerSnapshot:
     now: float
     max_loaded: int
     engines: tuple[EngineView, ...]
@@ -71,26 +71,26 @@ class Drain:
 Action = Grant | Refuse | Start | Drain
 
 
-def decide(snapshot: Snapshot) -> list[Action]:
+def decide(snapshot: SchedulerSnapshot) -> list[Action]:
     """The actions for now; called again after whatever they change."""
     engines = {engine.alias: engine for engine in snapshot.engines}
     wanted = _oldest_waits(snapshot.waiting)
     free = snapshot.max_loaded - sum(engine.state in OCCUPYING for engine in snapshot.engines)
-    leaving = sum(engine.state in (State.DRAINING, State.STOPPING) for engine in snapshot.engines)
+    leaving = sum(engine.state in (EngineState.DRAINING, EngineState.STOPPING) for engine in snapshot.engines)
     actions: list[Action] = []
     drained: set[str] = set()
     for wait in wanted.values():
         match engines[wait.alias].state:
-            case State.READY if wait.alias not in drained:  # (1)
+            case EngineState.READY if wait.alias not in drained:  # (1)
                 actions.append(Grant(wait.alias))
-            case State.BACKOFF | State.FATAL:  # (3)
+            case EngineState.BACKOFF | EngineState.FATAL:  # (3)
                 actions.append(Refuse(wait.alias))
-            case State.STOPPED if free > 0:  # (5)
+            case EngineState.STOPPED if free > 0:  # (5)
                 free -= 1
                 actions.append(Start(wait.alias))
-            case State.STOPPED if leaving > 0:  # (6) cleared already
+            case EngineState.STOPPED if leaving > 0:  # (6) cleared already
                 leaving -= 1
-            case State.STOPPED:  # (6) make room
+            case EngineState.STOPPED:  # (6) make room
                 patient = snapshot.now - wait.since < PATIENCE_S
                 victim = _victim(snapshot.engines, spared=drained | set(wanted) if patient else drained, idle=patient)
                 if victim is not None:
@@ -113,7 +113,7 @@ def _victim(engines: Iterable[EngineView], *, spared: set[str], idle: bool) -> s
     candidates = [
         engine
         for engine in engines
-        if engine.state is State.READY and engine.alias not in spared and not (idle and engine.in_flight)
+        if engine.state is EngineState.READY and engine.alias not in spared and not (idle and engine.in_flight)
     ]
     chosen = min(candidates, key=lambda engine: (engine.in_flight > 0, engine.last_used), default=None)
     return chosen.alias if chosen else None

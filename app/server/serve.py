@@ -25,7 +25,7 @@ from app.auth.key_cache import Keyring
 from app.config.settings import Settings, root_url
 from app.errors import ConfigError
 from app.main import Gateway
-from app.relay.response.writer import StreamAborted
+from app.relay.response.writer import StreamAbortedError
 from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol, affordable
 
 log = logs.get_logger("gateway")
@@ -165,7 +165,7 @@ def serve(settings: Settings, on_ready: OnReady) -> None:
     Raises ConfigError or EngineNotFound before anything is started.
     """
     logs.configure(settings.log_format, settings.log_level)
-    logging.getLogger("uvicorn.error").addFilter(logs.Quiet(StreamAborted, asyncio.CancelledError))
+    logging.getLogger("uvicorn.error").addFilter(logs.Quiet(StreamAbortedError, asyncio.CancelledError))
     with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
         gateway = Gateway(settings)
         refuse_strangers(settings, gateway.keys)

@@ -31,7 +31,7 @@ _UNKNOWN_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ModeChoice:
     """The modes to start with, the sentence that explains them, and the figures behind it, by mode."""
 
     chain: Chain
@@ -43,7 +43,7 @@ class Choice:
         return {"mode": named(self.chain), "why": self.why, "figures": self.figures}
 
 
-def choose(arms: Sequence[Chain], by_rule: Choice, trials: Trials) -> Choice:
+def choose(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeChoice:
     """`arms` are all chains that this build and these files allow, plain among them."""
     if not trials.modes:
         return by_rule
@@ -53,18 +53,18 @@ def choose(arms: Sequence[Chain], by_rule: Choice, trials: Trials) -> Choice:
     return replace(tried or best, figures=_figures(trials))
 
 
-def _best(arms: Sequence[Chain], by_rule: Choice, trials: Trials) -> Choice:
+def _best(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeChoice:
     """By what is certain so far."""
     if not trials.goodput(NONE):
-        return Choice(by_rule.chain, f"{by_rule.why} Traffic has not measured plain decoding yet.")
+        return ModeChoice(by_rule.chain, f"{by_rule.why} Traffic has not measured plain decoding yet.")
     gains = {arm: found for arm in arms if arm and (found := trials.gain(named(arm), NONE)) is not None}
     paying = [arm for arm, found in gains.items() if found.mean >= LEAST_GAIN and found.low >= -MOST_LOSS]
     if paying:
         best = max(paying, key=lambda arm: gains[arm].mean)
-        return Choice(best, f"{named(best)}: {gains[best]} against plain decoding.")
+        return ModeChoice(best, f"{named(best)}: {gains[best]} against plain decoding.")
     others = "; ".join(f"{named(arm)} {found}" for arm, found in gains.items()) or "nothing else was measured"
     wanted = f"gains {LEAST_GAIN:.0%} and is sure not to lose {MOST_LOSS:.0%}"
-    return Choice(PLAIN, f"none: no mode {wanted} against plain decoding: {others}.")
+    return ModeChoice(PLAIN, f"none: no mode {wanted} against plain decoding: {others}.")
 
 
 def _rivals(arms: Sequence[Chain], best: Chain, trials: Trials) -> dict[Chain, Gain | None]:
@@ -81,8 +81,8 @@ def _promising(found: Gain) -> bool:
 
 
 def _to_explore(
-    arms: Sequence[Chain], by_rule: Choice, best: Choice, rivals: Mapping[Chain, Gain | None], trials: Trials
-) -> Choice | None:
+    arms: Sequence[Chain], by_rule: ModeChoice, best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials
+) -> ModeChoice | None:
     """The mode with the fewest cold starts, of those that lack their first ones, else of those that may be the best."""
     if trials.served() >= EXPLORING_STARTS:
         return None
@@ -97,10 +97,10 @@ def _to_explore(
         return trials.served(named(arm)), trials.started(named(arm)), arm != by_rule.chain, arm != PLAIN
 
     arm = min(wanted, key=turn)
-    return Choice(arm, f"{named(arm)} is being tried: {_known(arm, best.chain, trials)}.")
+    return ModeChoice(arm, f"{named(arm)} is being tried: {_known(arm, best.chain, trials)}.")
 
 
-def _due(best: Choice, rivals: Mapping[Chain, Gain | None], trials: Trials) -> Choice | None:
+def _due(best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials) -> ModeChoice | None:
     """The rival that has waited for longest, of those whose turn has come."""
     every = {arm: _spacing(found) * len(rivals) for arm, found in rivals.items()}
     due = [arm for arm in rivals if trials.since(named(arm)) + 1 >= every[arm]]
@@ -108,7 +108,7 @@ def _due(best: Choice, rivals: Mapping[Chain, Gain | None], trials: Trials) -> C
         return None
     arm = max(due, key=lambda arm: trials.since(named(arm)))
     share = f"at one of {every[arm]} cold starts"
-    return Choice(arm, f"{named(arm)} is being tried again, {share}: {_known(arm, best.chain, trials)}. {best.why}")
+    return ModeChoice(arm, f"{named(arm)} is being tried again, {share}: {_known(arm, best.chain, trials)}. {best.why}")
 
 
 def _spacing(found: Gain | None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.config.speculation import PLAIN, Chain, Step
 from app.engine.dialect import Dialect
 from app.models.gguf.header import read_header
-from app.speculation.bandit import Choice
+from app.speculation.bandit import ModeChoice
 from app.speculation.compat import Outcome, mtp_layers, small_enough
 from app.speculation.resolve import damage, judged
 
@@ -18,7 +18,7 @@ _DRAFT, _MTP, _NGRAM = (Step("draft-simple"),), (Step("draft-mtp"),), (Step("ngr
 
 def candidates(
     target: Sequence[Path], draft: Sequence[Path], dialect: Dialect, fits: Callable[[Chain], bool]
-) -> tuple[list[Chain], Choice]:
+) -> tuple[list[Chain], ModeChoice]:
     """All chains worth trying, plain first, and the choice by rule; models are given by all of their shards.
 
     `fits` says whether the entry has room for a chain's drafts.
@@ -32,12 +32,12 @@ def candidates(
         if found.outcome is not Outcome.INCOMPATIBLE:
             arms.append(_DRAFT)
         if found.outcome is Outcome.COMPATIBLE and small_enough(target, draft):
-            rules.append(Choice(_DRAFT, "draft-simple by rule: the draft is compatible and small enough."))
+            rules.append(ModeChoice(_DRAFT, "draft-simple by rule: the draft is compatible and small enough."))
     if mtp_layers(read_header(target[0])) and "draft-mtp" in dialect.speculation_modes:
         arms.append(_MTP)
-        rules.append(Choice(_MTP, "draft-mtp by rule: the target has layers for multi-token prediction."))
+        rules.append(ModeChoice(_MTP, "draft-mtp by rule: the target has layers for multi-token prediction."))
     if "ngram-mod" in dialect.speculation_modes:
         arms.append(_NGRAM)
-        rules.append(Choice(_NGRAM, f"ngram-mod by rule: {_NO_DRAFT}, and n-grams cost next to nothing."))
-    rules.append(Choice(PLAIN, f"No speculation by rule: {_NO_DRAFT}, and ngram-mod cannot be had."))
+        rules.append(ModeChoice(_NGRAM, f"ngram-mod by rule: {_NO_DRAFT}, and n-grams cost next to nothing."))
+    rules.append(ModeChoice(PLAIN, f"No speculation by rule: {_NO_DRAFT}, and ngram-mod cannot be had."))
     return [arm for arm in arms if fits(arm)], next(rule for rule in rules if fits(rule.chain))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.config.speculation import AUTO, named
 from app.engine.dialect import Dialect
-from app.errors import GgufError, LaunchRefused
+from app.errors import GgufError, LaunchRefusedError
 from app.models.catalog import ModelSpec, shards
 from app.models.gguf.header import check_whole, read_header
 from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
@@ -34,8 +34,8 @@ def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> S
 
     Reads headers: some 100 ms for large vocabularies, at the first call.
 
-    Raises GgufError for a target that cannot be read, and LaunchRefused where speculation cannot work and `on_inert` is
-    `fail`.
+    Raises GgufError for a target that cannot be read, and LaunchRefusedError where speculation cannot work and
+    `on_inert` is `fail`.
     """
     requested, options = requested or named(spec.chain), spec.options.speculation
     # What an entry itself writes was refused at load: this is a choice of `auto` or `tune`, or a variant's.
@@ -45,7 +45,7 @@ def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> S
         return Settled(spec, requested, verdict=found)
     if options.on_inert == "fail" and requested != AUTO:  # which may choose plain decoding itself
         tries = "" if too_long else "; force: true would try"
-        raise LaunchRefused(f"speculation: {against} on_inert: plain would start without it{tries}.")
+        raise LaunchRefusedError(f"speculation: {against} on_inert: plain would start without it{tries}.")
     rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
     return Settled(replace(spec, chain=rest, draft=None), requested, reason=against, verdict=found)
 

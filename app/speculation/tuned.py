@@ -7,10 +7,10 @@ from typing import Any
 
 from app.config.speculation import named, parse_chain
 from app.records.ledger import Tuned
-from app.speculation.bandit import Choice
+from app.speculation.bandit import ModeChoice
 
 
-def recommended(found: Tuned | None) -> Choice | None:
+def recommended(found: Tuned | None) -> ModeChoice | None:
     """None where there is no whole result, or one of another version of ours that nobody understands any more."""
     if found is None or found.partial:
         return None
@@ -24,7 +24,7 @@ def recommended(found: Tuned | None) -> Choice | None:
     except (ValueError, TypeError, KeyError):
         return None
     day = time.strftime("%Y-%m-%d", time.localtime(found.at))
-    return Choice(chain, f"{named(chain)}: `llama-tandem tune` recommended it on {day}{gained}.", rows)
+    return ModeChoice(chain, f"{named(chain)}: `llama-tandem tune` recommended it on {day}{gained}.", rows)
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:

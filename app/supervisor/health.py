@@ -11,7 +11,7 @@ POLL_S = 0.015
 ANSWER_S = 2.0
 
 
-class Foreign(Exception):
+class ForeignServerError(Exception):
     """Somebody answers at our port, and it is not our child."""
 
 
@@ -19,7 +19,7 @@ async def wait_until_healthy(base_url: str, key: str) -> None:
     """Returns once `base_url` is ready and proved to be the child that was given `key`.
 
     `/health` is public on every build and proves nothing: any server could answer there. `/props` answers 200
-    with the key and 401 without. Raises Foreign otherwise.
+    with the key and 401 without. Raises ForeignServerError otherwise.
     """
     async with httpx2.AsyncClient(base_url=base_url, timeout=ANSWER_S, trust_env=False) as client:
         while not await _healthy(client):  # noqa: ASYNC110 - there is nothing but asking
@@ -28,10 +28,12 @@ async def wait_until_healthy(base_url: str, key: str) -> None:
             ours = await client.get("/props", headers={"Authorization": f"Bearer {key}"})
             anyone = await client.get("/props")
         except httpx2.HTTPError as error:
-            raise Foreign(f"it is healthy, and does not answer GET /props ({type(error).__name__})") from error
+            raise ForeignServerError(
+                f"it is healthy, and does not answer GET /props ({type(error).__name__})"
+            ) from error
         if ours.status_code != 200 or anyone.status_code != 401:
             given = f"{ours.status_code} with our key and {anyone.status_code} without"
-            raise Foreign(f"GET /props gives {given}; 200 and 401 are right")
+            raise ForeignServerError(f"GET /props gives {given}; 200 and 401 are right")
 
 
 async def _healthy(client: httpx2.AsyncClient) -> bool:

@@ -18,7 +18,7 @@ from app.speculation.status import Status, judge
 from app.supervisor.child import Child
 from app.supervisor.orphans import MARKER, marker
 from app.supervisor.ports import LOOPBACK, Ports
-from app.supervisor.readiness import Address, Limits, fingerprint, refusal, until_ready
+from app.supervisor.readiness import EngineAddress, StartLimits, fingerprint, refusal, until_ready
 
 log = logs.get_logger("engine")
 
@@ -31,7 +31,7 @@ class Running:
 
     child: Child
     port: int
-    address: Address
+    address: EngineAddress
     since: float
     speculation: Status
 
@@ -40,7 +40,7 @@ class Launcher:
     """One alias's starts, one at a time. `running` is set as soon as there is a child to end."""
 
     def __init__(
-        self, alias: str, plan: Callable[[], Awaitable[LaunchPlan]], ports: Ports, limits: Limits, ledger: Ledger
+        self, alias: str, plan: Callable[[], Awaitable[LaunchPlan]], ports: Ports, limits: StartLimits, ledger: Ledger
     ) -> None:
         self.alias = alias
         self.running: Running | None = None
@@ -115,7 +115,7 @@ class Launcher:
         except OSError as error:
             self._ports.release(port)
             return diagnose(127, [f"{argv[0]}: {error.strerror}"])
-        address = Address(f"http://{LOOPBACK}:{port}", key)
+        address = EngineAddress(f"http://{LOOPBACK}:{port}", key)
         clock = asyncio.get_running_loop().time
         running = self.running = Running(child, port, address, clock(), Status(plan.requested, reason=plan.reason))
         diagnosis = await until_ready(child, address, self._limits) or await self._proven(running, plan)

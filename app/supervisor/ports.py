@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from app.errors import EngineUnavailable
+from app.errors import EngineUnavailableError
 
 LOOPBACK = "127.0.0.1"
 
@@ -17,12 +17,12 @@ class Ports:
         self._held: set[int] = set()
 
     def take(self, *, above: int = 0) -> int:
-        """Holds a port that nobody listens on; raises EngineUnavailable when there is none up to 65535."""
+        """Holds a port that nobody listens on; raises EngineUnavailableError when there is none up to 65535."""
         for port in range(max(self._first, above + 1, 1), 65536):
             if port not in self._held and _free(port):
                 self._held.add(port)
                 return port
-        raise EngineUnavailable(f"No port is free from {self._first} up.", retry_after=5)
+        raise EngineUnavailableError(f"No port is free from {self._first} up.", retry_after=5)
 
     def release(self, port: int) -> None:
         self._held.discard(port)

@@ -24,8 +24,8 @@ from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.ports import Ports
-from app.supervisor.readiness import Address, Limits, fingerprint
-from app.supervisor.states import Event, State, next_state
+from app.supervisor.readiness import EngineAddress, StartLimits, fingerprint
+from app.supervisor.states import EngineEvent, EngineState, next_state
 
 log = logs.get_logger("engine")
 
@@ -43,14 +43,14 @@ class Engine:
         *,
         plan: Callable[[], Awaitable[LaunchPlan]],
         ports: Ports,
-        limits: Limits,
+        limits: StartLimits,
         ledger: Ledger,
         on_change: Callable[[Engine], None],
         on_proven: Callable[[Engine], None],
     ) -> None:
         self.alias = alias
         # What is true now
-        self.state = State.STOPPED
+        self.state = EngineState.STOPPED
         self.diagnosis: Diagnosis | None = None
         self.retry_at = 0.0
         self.starts = 0
@@ -59,7 +59,7 @@ class Engine:
         # The owning task's own
         self._launcher = Launcher(alias, plan, ports, limits, ledger)
         self._failures = 0
-        self._verbs: asyncio.Queue[Event] = asyncio.Queue()
+        self._verbs: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"engine {alias}")
 
@@ -80,7 +80,7 @@ class Engine:
     @property
     def speculation(self) -> Status | None:
         """What the proof found; None while nothing is loaded."""
-        return self._running.speculation if self._running and self.state is not State.STARTING else None
+        return self._running.speculation if self._running and self.state is not EngineState.STARTING else None
 
     def drafted(self) -> None:
         """A token was drafted in traffic: proof for the modes that no warm-up can make draft."""
@@ -96,7 +96,7 @@ class Engine:
         return self._launcher.running
 
     @property
-    def address(self) -> Address:
+    def address(self) -> EngineAddress:
         """Only of an engine that runs."""
         assert self._running is not None
         return self._running.address
@@ -104,7 +104,7 @@ class Engine:
     @property
     def retry_after(self) -> float | None:
         """Seconds until a start may be tried again; None unless in BACKOFF."""
-        if self.state is not State.BACKOFF:
+        if self.state is not EngineState.BACKOFF:
             return None
         return max(0.0, self.retry_at - asyncio.get_running_loop().time())
 
@@ -119,9 +119,9 @@ class Engine:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while self.state in (State.READY, State.DRAINING):
+                while self.state in (EngineState.READY, EngineState.DRAINING):
                     await self.changed()
-        return self.diagnosis if self.state in (State.BACKOFF, State.FATAL, State.STOPPED) else None
+        return self.diagnosis if self.state in (EngineState.BACKOFF, EngineState.FATAL, EngineState.STOPPED) else None
 
     async def preflight(self) -> None:
         """What can be known before a start, and so before another engine makes room for it.
@@ -129,34 +129,34 @@ class Engine:
         Raises what the plan raises. A FATAL engine whose files or binary have changed is reset.
         """
         plan = await self._launcher.preflight()
-        if self.state is State.FATAL and fingerprint(plan) != self._launcher.refused:
+        if self.state is EngineState.FATAL and fingerprint(plan) != self._launcher.refused:
             self.reset()
-            while self.state is State.FATAL:
+            while self.state is EngineState.FATAL:
                 await self.changed()
 
     # -- verbs -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._verbs.put_nowait(Event.START)
+        self._verbs.put_nowait(EngineEvent.START)
 
     def drain(self) -> None:
-        self._verbs.put_nowait(Event.DRAIN)
+        self._verbs.put_nowait(EngineEvent.DRAIN)
 
     def drained(self) -> None:
-        self._verbs.put_nowait(Event.DRAINED)
+        self._verbs.put_nowait(EngineEvent.DRAINED)
 
     def unresponsive(self) -> None:
-        self._verbs.put_nowait(Event.UNRESPONSIVE)
+        self._verbs.put_nowait(EngineEvent.UNRESPONSIVE)
 
     def reset(self) -> None:
-        self._verbs.put_nowait(Event.RESET)
+        self._verbs.put_nowait(EngineEvent.RESET)
 
     def stop(self) -> None:
         """A second one hurries the first."""
-        if self.state is State.STOPPING:
+        if self.state is EngineState.STOPPING:
             self._launcher.hurry.set()
         else:
-            self._verbs.put_nowait(Event.STOP)
+            self._verbs.put_nowait(EngineEvent.STOP)
 
     def hurry(self) -> None:
         """Stop without grace."""
@@ -165,9 +165,9 @@ class Engine:
 
     async def close(self) -> None:
         """Stops the engine for good: returns when its child is reaped."""
-        if self.state is not State.STOPPING:
+        if self.state is not EngineState.STOPPING:
             self.stop()
-        while self.state is not State.STOPPED or not self._verbs.empty():
+        while self.state is not EngineState.STOPPED or not self._verbs.empty():
             await self.changed()
         self._task.cancel()
         with suppress(asyncio.CancelledError):
@@ -176,20 +176,20 @@ class Engine:
     # -- the owning task -------------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        stages: dict[State, Callable[[], Awaitable[Event]]] = {
-            State.STOPPED: self._stopped,
-            State.STARTING: self._starting,
-            State.READY: self._serving,
-            State.DRAINING: self._draining,
-            State.STOPPING: self._stopping,
-            State.BACKOFF: self._backing_off,
-            State.FATAL: self._fatal,
+        stages: dict[EngineState, Callable[[], Awaitable[EngineEvent]]] = {
+            EngineState.STOPPED: self._stopped,
+            EngineState.STARTING: self._starting,
+            EngineState.READY: self._serving,
+            EngineState.DRAINING: self._draining,
+            EngineState.STOPPING: self._stopping,
+            EngineState.BACKOFF: self._backing_off,
+            EngineState.FATAL: self._fatal,
         }
         while True:
             event = await stages[self.state]()
             self._move(event)
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: EngineEvent) -> None:
         before, self.state = self.state, next_state(self.state, event)
         if self.state is not before:  # a stop of what is stopped is no news
             log.info(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
@@ -197,42 +197,42 @@ class Engine:
         self._changed = asyncio.Event()
         self._on_change(self)
 
-    async def _verb(self, *accepted: Event) -> Event:
+    async def _verb(self, *accepted: EngineEvent) -> EngineEvent:
         """The next verb that means something in this state; late ones (a drain of what has exited) do not."""
         while True:
             event = await self._verbs.get()
             if event in accepted:
                 return event
 
-    async def _verb_or_exit(self, *accepted: Event) -> Event:
+    async def _verb_or_exit(self, *accepted: EngineEvent) -> EngineEvent:
         assert self._running is not None
         verb = asyncio.ensure_future(self._verb(*accepted))
         gone = asyncio.ensure_future(self._running.child.wait())
         try:
             await asyncio.wait({verb, gone}, return_when=asyncio.FIRST_COMPLETED)
             # A stop counts in the very turn of the exit, too: whoever closes the engine waits for STOPPED.
-            stop = verb.done() and verb.result() is Event.STOP
-            return Event.EXITED if gone.done() and not stop else verb.result()
+            stop = verb.done() and verb.result() is EngineEvent.STOP
+            return EngineEvent.EXITED if gone.done() and not stop else verb.result()
         finally:
             verb.cancel()
             gone.cancel()
 
-    async def _stopped(self) -> Event:
-        return await self._verb(Event.START, Event.STOP)
+    async def _stopped(self) -> EngineEvent:
+        return await self._verb(EngineEvent.START, EngineEvent.STOP)
 
-    async def _fatal(self) -> Event:
-        event = await self._verb(Event.RESET, Event.STOP)
+    async def _fatal(self) -> EngineEvent:
+        event = await self._verb(EngineEvent.RESET, EngineEvent.STOP)
         self._failures = 0
         return event
 
-    async def _starting(self) -> Event:
+    async def _starting(self) -> EngineEvent:
         self.starts += 1
         starting = asyncio.ensure_future(self._launcher.start())
-        stop = asyncio.ensure_future(self._verb(Event.STOP))
+        stop = asyncio.ensure_future(self._verb(EngineEvent.STOP))
         try:
             await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():  # as above, in the very turn in which the start ends
-                return Event.STOP
+                return EngineEvent.STOP
             self.diagnosis = starting.result()
         finally:
             stop.cancel()
@@ -241,10 +241,10 @@ class Engine:
                 await starting
         if self.diagnosis is None:
             self._tell_of_speculation()
-            return Event.HEALTHY
+            return EngineEvent.HEALTHY
         if self.diagnosis.permanent:
-            return Event.START_REFUSED
-        return self._failed(Event.START_FAILED)
+            return EngineEvent.START_REFUSED
+        return self._failed(EngineEvent.START_FAILED)
 
     def _tell_of_speculation(self) -> None:
         assert self._running is not None
@@ -253,38 +253,38 @@ class Engine:
             tell = log.info if status.active else log.warning
             tell("speculation is on" if status.active else "speculation is off", alias=self.alias, **status.fields())
 
-    async def _serving(self) -> Event:
-        event = await self._verb_or_exit(Event.DRAIN, Event.STOP, Event.UNRESPONSIVE)
+    async def _serving(self) -> EngineEvent:
+        event = await self._verb_or_exit(EngineEvent.DRAIN, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
         assert self._running is not None
         if asyncio.get_running_loop().time() - self._running.since >= PROVEN_AFTER_S:
             # One below zero: the first crash after a proven run starts again without a delay.
             self._failures = -1
-        if event is Event.EXITED:
+        if event is EngineEvent.EXITED:
             self.diagnosis = diagnose(self._running.child.returncode, tuple(self._running.child.log))
             self._launcher.forget()
             self._failed(event)
         return event
 
-    async def _draining(self) -> Event:
-        event = await self._verb_or_exit(Event.DRAINED, Event.STOP, Event.UNRESPONSIVE)
-        if event is Event.EXITED:
+    async def _draining(self) -> EngineEvent:
+        event = await self._verb_or_exit(EngineEvent.DRAINED, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
+        if event is EngineEvent.EXITED:
             self._launcher.forget()
         return event
 
-    async def _stopping(self) -> Event:
+    async def _stopping(self) -> EngineEvent:
         await self._launcher.end()
         self._launcher.hurry.clear()
-        return Event.EXITED
+        return EngineEvent.EXITED
 
-    async def _backing_off(self) -> Event:
+    async def _backing_off(self) -> EngineEvent:
         if self._failures >= TRIES:
-            return Event.RETRIES_EXHAUSTED
+            return EngineEvent.RETRIES_EXHAUSTED
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self.retry_at):
-                return await self._verb(Event.STOP)
-        return Event.BACKOFF_ELAPSED
+                return await self._verb(EngineEvent.STOP)
+        return EngineEvent.BACKOFF_ELAPSED
 
-    def _failed(self, event: Event) -> Event:
+    def _failed(self, event: EngineEvent) -> EngineEvent:
         self._failures += 1
         delay = min(FIRST_BACKOFF_S * 2 ** (self._failures - 1), LONGEST_BACKOFF_S) if self._failures else 0.0
         self.retry_at = asyncio.get_running_loop().time() + delay

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
-from app.errors import Diagnosis, FilesMissing, GgufError, LaunchRefused, TandemError
+from app.errors import Diagnosis, FilesMissingError, GgufError, LaunchRefusedError, TandemError
 from app.supervisor.child import Child
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StartLimits:
     """Seconds: silence allowed while starting, the whole start, SIGTERM to SIGKILL."""
 
     stall: float = 60
@@ -24,17 +24,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class EngineAddress:
     """Where a READY engine answers, and the key that it wants."""
 
     base_url: str
     key: str
 
 
-async def until_ready(child: Child, address: Address, limits: Limits) -> Diagnosis | None:
+async def until_ready(child: Child, address: EngineAddress, limits: StartLimits) -> Diagnosis | None:
     """None once the child is ready and proved to be ours, else why it is not; the child may still run then."""
     # httpx2 takes 80 ms to import: while the engine loads, not before
-    from app.supervisor.health import Foreign, wait_until_healthy
+    from app.supervisor.health import ForeignServerError, wait_until_healthy
 
     healthy = asyncio.ensure_future(wait_until_healthy(address.base_url, address.key))
     gone = asyncio.ensure_future(child.wait())
@@ -48,17 +48,17 @@ async def until_ready(child: Child, address: Address, limits: Limits) -> Diagnos
             healthy.result()
             return None
         return diagnose(None, tuple(child.log), hung=hung.result())
-    except Foreign as error:
+    except ForeignServerError as error:
         cause = f"What answers at {address.base_url} is not our engine: {error}."
         return Diagnosis("port_taken", cause, "The next port is tried.", False, last_lines(child.log))
     finally:
         for task in watched:
             task.cancel()
-        with suppress(asyncio.CancelledError, Foreign):
+        with suppress(asyncio.CancelledError, ForeignServerError):
             await healthy  # its connection is closed before anyone goes on
 
 
-async def _hung(child: Child, limits: Limits) -> str:
+async def _hung(child: Child, limits: StartLimits) -> str:
     """Returns what limit was passed: a stall (any log output resets it) or the whole start's."""
     loop = asyncio.get_running_loop()
     end = loop.time() + limits.start
@@ -84,12 +84,12 @@ def fingerprint(plan: LaunchPlan) -> str:
 
 
 _REFUSALS: dict[type[TandemError], tuple[str, str]] = {
-    FilesMissing: (
+    FilesMissingError: (
         "missing_file",
         "Fetch it with `llama-tandem pull`, put the file there, or correct the model's entry.",
     ),
     GgufError: ("not_gguf", "See what it is and who may read it, or download it again."),
-    LaunchRefused: ("refused", "Correct the model's entry, or use another build."),
+    LaunchRefusedError: ("refused", "Correct the model's entry, or use another build."),
 }
 _NO_ENGINE = ("refused", "Name another llama-server with llama_server in the settings.")
 

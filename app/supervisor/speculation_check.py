@@ -10,7 +10,7 @@ import httpx2
 
 from app.config.speculation import Chain, drafts
 from app.speculation.status import Evidence
-from app.supervisor.readiness import Address
+from app.supervisor.readiness import EngineAddress
 
 # Short first, since most drafts show at once. A request for one or two tokens never drafts (b11434).
 WARM_UP_TOKENS = (12, 52)
@@ -23,7 +23,7 @@ _GIVEN_UP = re.compile(
 _LOG_HEAD = re.compile(r"^(?:[\d.]+ )?[A-Z] +\S+ +\S+: ")
 
 
-async def gather(address: Address, chain: Chain, log: Iterable[str]) -> Evidence:
+async def gather(address: EngineAddress, chain: Chain, log: Iterable[str]) -> Evidence:
     """Raises httpx2.HTTPError where the engine stops answering: then it has died of it."""
     headers = {"Authorization": f"Bearer {address.key}"}
     # No limit on a read: large models on slow machines take minutes for it, and a death closes the connection.

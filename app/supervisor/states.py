@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class State(StrEnum):
+class EngineState(StrEnum):
     STOPPED = "stopped"
     STARTING = "starting"
     READY = "ready"
@@ -20,7 +20,7 @@ class State(StrEnum):
     FATAL = "fatal"
 
 
-class Event(StrEnum):
+class EngineEvent(StrEnum):
     # verbs
     START = "start"
     DRAIN = "drain"
@@ -38,58 +38,64 @@ class Event(StrEnum):
     RETRIES_EXHAUSTED = "retries_exhausted"
 
 
-TRANSITIONS: MappingProxyType[State, MappingProxyType[Event, State]] = MappingProxyType(
+TRANSITIONS: MappingProxyType[EngineState, MappingProxyType[EngineEvent, EngineState]] = MappingProxyType(
     {
-        State.STOPPED: MappingProxyType({Event.START: State.STARTING, Event.STOP: State.STOPPED}),
-        State.STARTING: MappingProxyType(
+        EngineState.STOPPED: MappingProxyType(
+            {EngineEvent.START: EngineState.STARTING, EngineEvent.STOP: EngineState.STOPPED}
+        ),
+        EngineState.STARTING: MappingProxyType(
             {
-                Event.HEALTHY: State.READY,
-                Event.START_FAILED: State.BACKOFF,
-                Event.START_REFUSED: State.FATAL,
-                Event.STOP: State.STOPPING,
+                EngineEvent.HEALTHY: EngineState.READY,
+                EngineEvent.START_FAILED: EngineState.BACKOFF,
+                EngineEvent.START_REFUSED: EngineState.FATAL,
+                EngineEvent.STOP: EngineState.STOPPING,
             }
         ),
-        State.READY: MappingProxyType(
+        EngineState.READY: MappingProxyType(
             {
-                Event.DRAIN: State.DRAINING,
-                Event.STOP: State.STOPPING,
-                Event.UNRESPONSIVE: State.STOPPING,
-                Event.EXITED: State.BACKOFF,
+                EngineEvent.DRAIN: EngineState.DRAINING,
+                EngineEvent.STOP: EngineState.STOPPING,
+                EngineEvent.UNRESPONSIVE: EngineState.STOPPING,
+                EngineEvent.EXITED: EngineState.BACKOFF,
             }
         ),
-        State.DRAINING: MappingProxyType(
+        EngineState.DRAINING: MappingProxyType(
             {
-                Event.DRAINED: State.STOPPING,
-                Event.DRAIN_TIMEOUT: State.STOPPING,
-                Event.STOP: State.STOPPING,
-                Event.UNRESPONSIVE: State.STOPPING,
-                Event.EXITED: State.STOPPED,
+                EngineEvent.DRAINED: EngineState.STOPPING,
+                EngineEvent.DRAIN_TIMEOUT: EngineState.STOPPING,
+                EngineEvent.STOP: EngineState.STOPPING,
+                EngineEvent.UNRESPONSIVE: EngineState.STOPPING,
+                EngineEvent.EXITED: EngineState.STOPPED,
             }
         ),
         # a second stop escalates: the next signal is sent at once
-        State.STOPPING: MappingProxyType({Event.STOP: State.STOPPING, Event.EXITED: State.STOPPED}),
-        State.BACKOFF: MappingProxyType(
+        EngineState.STOPPING: MappingProxyType(
+            {EngineEvent.STOP: EngineState.STOPPING, EngineEvent.EXITED: EngineState.STOPPED}
+        ),
+        EngineState.BACKOFF: MappingProxyType(
             {
-                Event.BACKOFF_ELAPSED: State.STOPPED,
-                Event.STOP: State.STOPPED,
-                Event.RETRIES_EXHAUSTED: State.FATAL,
+                EngineEvent.BACKOFF_ELAPSED: EngineState.STOPPED,
+                EngineEvent.STOP: EngineState.STOPPED,
+                EngineEvent.RETRIES_EXHAUSTED: EngineState.FATAL,
             }
         ),
-        State.FATAL: MappingProxyType({Event.RESET: State.STOPPED, Event.STOP: State.STOPPED}),
+        EngineState.FATAL: MappingProxyType(
+            {EngineEvent.RESET: EngineState.STOPPED, EngineEvent.STOP: EngineState.STOPPED}
+        ),
     }
 )
 
 # States in which the engine holds memory, or is about to: what `max_loaded` counts.
-OCCUPYING = frozenset({State.STARTING, State.READY, State.DRAINING, State.STOPPING})
+OCCUPYING = frozenset({EngineState.STARTING, EngineState.READY, EngineState.DRAINING, EngineState.STOPPING})
 
 
-class IllegalTransition(RuntimeError):
+class IllegalTransitionError(RuntimeError):
     """A programming error: the event has no meaning in the state."""
 
 
-def next_state(state: State, event: Event) -> State:
-    """Raises IllegalTransition for a pair that the table does not hold."""
+def next_state(state: EngineState, event: EngineEvent) -> EngineState:
+    """Raises IllegalTransitionError for a pair that the table does not hold."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:
-        raise IllegalTransition(f"{event} in {state}") from None
+        raise IllegalTransitionError(f"{event} in {state}") from None

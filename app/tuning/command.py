@@ -17,7 +17,7 @@ from app import logs
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import drafts, named, written
-from app.errors import ConfigError, LaunchRefused, TandemError
+from app.errors import ConfigError, LaunchRefusedError, TandemError
 from app.models.catalog import Catalog
 from app.models.gguf.header import read_header
 from app.planner import Planner
@@ -32,7 +32,7 @@ from app.tuning.progress import Lines, Screen
 from app.tuning.prompts import Prompts, read_prompts
 from app.tuning.report import sentence, show
 from app.tuning.result import Result, arm_results
-from app.tuning.run import PlainFailed, Race
+from app.tuning.run import PlainFailedError, Race
 from app.tuning.texts import BUILT_IN
 
 _LONGEST_MIN = 7 * 24 * 60
@@ -81,7 +81,7 @@ class _Tuning:
         self._signal = 0
 
     def _choose(self) -> Candidates:
-        """Raises what the planning raises, and LaunchRefused where plain decoding is all there is."""
+        """Raises what the planning raises, and LaunchRefusedError where plain decoding is all there is."""
         layers = mtp_layers(read_header(self._catalog.spec(self._alias, ()).target))
         found = candidates(self._entry, self._planner.dialect().speculation_modes, layers, self._options.modes)
         arms, left_out = [], dict(found.left_out)
@@ -90,12 +90,12 @@ class _Tuning:
             if not why:
                 arms.append(arm)
             elif arm == PLAIN_ARM:
-                raise LaunchRefused(why)
+                raise LaunchRefusedError(why)
             else:
                 left_out[named(arm.chain)] = why
         if len(arms) < 2:
             reasons = " ".join(f"{mode}: {sentence(why)}" for mode, why in left_out.items())
-            raise LaunchRefused(f"There is nothing to compare plain decoding with. {reasons}".strip())
+            raise LaunchRefusedError(f"There is nothing to compare plain decoding with. {reasons}".strip())
         return Candidates(tuple(arms), tuple(left_out.items()))
 
     def _refused(self, arm: Arm) -> str:
@@ -118,7 +118,7 @@ class _Tuning:
         with progress, asyncio.Runner() as runner:
             ended = runner.run(self._watched(race, engines, seconds))
         if ended and not any(track.samples for track in race.tracks.values()) and not self._signal:
-            raise LaunchRefused(f"Nothing was measured: {sentence(ended)}")
+            raise LaunchRefusedError(f"Nothing was measured: {sentence(ended)}")
         self._tell(race, ended)
         return 128 + self._signal if self._signal else 0
 
@@ -139,7 +139,7 @@ class _Tuning:
             await running
         except asyncio.CancelledError:
             return f"it was stopped by {signal.Signals(self._signal).name}" if self._signal else "it was cancelled"
-        except PlainFailed as error:
+        except PlainFailedError as error:
             return f"plain decoding failed: {error}"
         finally:
             await engines.close()

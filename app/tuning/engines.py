@@ -11,12 +11,12 @@ from app.config.settings import Settings
 from app.config.speculation import NONE, drafts
 from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
-from app.errors import LaunchRefused, UpstreamError
+from app.errors import LaunchRefusedError, UpstreamError
 from app.planner import Planner
 from app.records.ledger import Ledger
 from app.supervisor.launcher import Launcher
 from app.supervisor.ports import Ports
-from app.supervisor.readiness import Limits
+from app.supervisor.readiness import StartLimits
 from app.tuning import memory
 from app.tuning.arms import Arm
 from app.tuning.measure import connect
@@ -52,7 +52,7 @@ class Loaded:
             return str(error)
 
 
-class CannotStart(Exception):
+class CannotStartError(Exception):
     """An arm has no engine; the text says why."""
 
 
@@ -64,25 +64,25 @@ class Engines:
         self._alias = alias
         self._ledger = ledger
         self._ports = Ports(settings.engine_port)
-        self._limits = Limits(
+        self._limits = StartLimits(
             stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace
         )
         self._launchers: list[Launcher] = []
         self._clients: list[httpx2.AsyncClient] = []
 
     async def start(self, arm: Arm) -> Loaded:
-        """Raises CannotStart, also where it would decode in another way than the arm's."""
+        """Raises CannotStartError, also where it would decode in another way than the arm's."""
         launcher = Launcher(self._alias, lambda: self._plan(arm), self._ports, self._limits, self._ledger)
         self._launchers.append(launcher)
         diagnosis = await launcher.start()
         if diagnosis is not None:
             # Its advice is for entries that say on_inert: fail, which an arm does without being asked.
-            raise CannotStart(diagnosis.cause if diagnosis.code == "speculation_inert" else str(diagnosis))
+            raise CannotStartError(diagnosis.cause if diagnosis.code == "speculation_inert" else str(diagnosis))
         assert launcher.running is not None
         status = launcher.running.speculation
         if arm.chain and status.mode == NONE:
             await launcher.end()
-            raise CannotStart(f"speculation is off: {status.reason}")
+            raise CannotStartError(f"speculation is off: {status.reason}")
         client = connect(launcher.running.address)
         self._clients.append(client)
         return Loaded(arm, launcher, client)
@@ -90,7 +90,7 @@ class Engines:
     async def _plan(self, arm: Arm) -> LaunchPlan:
         plan = await self._planner.plan(self._alias, arm.chain)
         if plan.chain != arm.chain:
-            raise LaunchRefused(plan.reason)
+            raise LaunchRefusedError(plan.reason)
         # Plain decoding has an arm of its own. N-gram modes keep the fallback: without one, a build whose /slots does
         # not tell whether they are on would be taken for one where they are not.
         return replace(plan, fallback=None) if drafts(arm.chain) else plan

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx2
 
-from app.errors import UpstreamDied, UpstreamError
-from app.supervisor.readiness import Address
+from app.errors import UpstreamDiedError, UpstreamError
+from app.supervisor.readiness import EngineAddress
 from app.tuning.design import Cell
 from app.tuning.prompts import Prompt, chat
 from app.tuning.statistics import Sample, union
@@ -20,7 +20,7 @@ _WARM_UP = chat("Count from one to thirty in words, separated by commas.")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MeasuredAnswer:
     """`begin` and `end` bracket its decoding, in seconds on the loop's clock; `tokens` is without the first one,
     which prefill brings (b11434 counts `predicted_per_second` so)."""
 
@@ -32,7 +32,7 @@ class Answer:
     accepted: int
 
 
-def connect(address: Address) -> httpx2.AsyncClient:
+def connect(address: EngineAddress) -> httpx2.AsyncClient:
     """No limit on a read: slow machines take minutes for an answer, and a death closes the connection.
 
     No connection is kept: llama-server closes idle ones after 5 s, and a block must not begin with a broken one.
@@ -62,7 +62,7 @@ async def block(
     for answer in answers:
         if isinstance(answer, UpstreamError):
             raise answer
-    found = [answer for answer in answers if isinstance(answer, Answer)]
+    found = [answer for answer in answers if isinstance(answer, MeasuredAnswer)]
     count, seconds = sum(answer.tokens for answer in found), union((answer.begin, answer.end) for answer in found)
     texts = [answer.text for answer in found]
     if count <= 0 or seconds <= 0:
@@ -71,7 +71,7 @@ async def block(
     return Sample(cell, count, seconds, drafted, accepted), texts
 
 
-async def _errors_as_values(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> Answer | UpstreamError:
+async def _errors_as_values(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> MeasuredAnswer | UpstreamError:
     # A group would wrap them, and cancel the block's other requests.
     try:
         return await ask(client, prompt, tokens)
@@ -79,10 +79,10 @@ async def _errors_as_values(client: httpx2.AsyncClient, prompt: Prompt, tokens: 
         return error
 
 
-async def ask(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> Answer:
+async def ask(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> MeasuredAnswer:
     """A greedy completion without the prompt cache.
 
-    Raises UpstreamDied where the connection ends, UpstreamError where the engine refuses.
+    Raises UpstreamDiedError where the connection ends, UpstreamError where the engine refuses.
     """
     body = {**prompt.body, "temperature": 0, "cache_prompt": False, "max_tokens": tokens, "stream": False}
     try:
@@ -90,7 +90,7 @@ async def ask(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> Answer
         end = asyncio.get_running_loop().time()
         answer = response.json()
     except httpx2.HTTPError as error:
-        raise UpstreamDied(f"The engine does not answer: {error or type(error).__name__}.") from None
+        raise UpstreamDiedError(f"The engine does not answer: {error or type(error).__name__}.") from None
     except ValueError:
         raise UpstreamError(f"The engine answered {response.status_code} without JSON.") from None
     if response.status_code != 200:
@@ -99,14 +99,14 @@ async def ask(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> Answer
     return _read(answer, end)
 
 
-def _read(answer: Any, end: float) -> Answer:
+def _read(answer: Any, end: float) -> MeasuredAnswer:
     timings = _of(answer, "timings")
     if not isinstance(timings.get("predicted_n"), int) or not isinstance(timings.get("predicted_ms"), int | float):
         raise UpstreamError("This llama-server gives no timings, so nothing can be measured with it.")
     seconds = max(0.0, timings["predicted_ms"] / 1000)
     counts = [timings.get(key, 0) for key in ("draft_n", "draft_n_accepted")]
     drafted, accepted = (count if isinstance(count, int) else 0 for count in counts)
-    return Answer(_text(answer), max(0, timings["predicted_n"] - 1), end - seconds, end, drafted, accepted)
+    return MeasuredAnswer(_text(answer), max(0, timings["predicted_n"] - 1), end - seconds, end, drafted, accepted)
 
 
 def _text(answer: Any) -> str:

@@ -20,14 +20,14 @@ from app.tuning.design import (
     too_slow,
     worse_half,
 )
-from app.tuning.engines import CannotStart, Engines, Loaded
+from app.tuning.engines import CannotStartError, Engines, Loaded
 from app.tuning.measure import block, warm_up
 from app.tuning.prompts import Prompts
 from app.tuning.result import Track, estimates
 from app.tuning.statistics import Sample
 
 
-class Progress(Protocol):
+class RaceProgress(Protocol):
     """What a person sees meanwhile."""
 
     def say(self, text: str) -> None:
@@ -40,7 +40,7 @@ class Progress(Protocol):
         """A block is done."""
 
 
-class PlainFailed(Exception):
+class PlainFailedError(Exception):
     """Nothing to compare with; the text says why."""
 
 
@@ -48,7 +48,7 @@ class Race:
     """`tracks` and `rounds` are what is known at any time; cancelling `run` leaves them as they are."""
 
     def __init__(
-        self, arms: Sequence[Arm], engines: Engines, prompts: Prompts, progress: Progress, *, together: bool
+        self, arms: Sequence[Arm], engines: Engines, prompts: Prompts, progress: RaceProgress, *, together: bool
     ) -> None:
         self.tracks = {arm.name: Track(arm) for arm in arms}
         self.rounds = 0
@@ -61,7 +61,7 @@ class Race:
         self._deadline = 0.0
 
     async def run(self, seconds: float) -> None:
-        """Returns when the budget is over or plain decoding is alone; raises PlainFailed."""
+        """Returns when the budget is over or plain decoding is alone; raises PlainFailedError."""
         self._deadline = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout_at(self._deadline):
@@ -102,7 +102,7 @@ class Race:
         self._progress.doing("starting", arm)
         try:
             engine = await self._engines.start(arm)
-        except CannotStart as error:
+        except CannotStartError as error:
             self._fail(arm, str(error))
             return None
         try:
@@ -135,7 +135,7 @@ class Race:
 
     def _fail(self, arm: Arm, why: str) -> None:
         if arm == PLAIN_ARM:
-            raise PlainFailed(why)
+            raise PlainFailedError(why)
         self.tracks[arm.name].failed = why
         self._progress.say(f"{arm.name} is left out: {why}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.api.formats.openai import OpenAISurface
+from app.api.formats.openai import OpenAIFormat
 from tests.engine.conftest import ENGINES
 from tests.support.answers import comparable
 from tests.support.gateway import Gateway, events, eventually
@@ -112,7 +112,7 @@ def test_refusals_are_the_engines(loaded: Gateway, path: str, body: dict[str, An
     if direct.status_code == 200:
         assert ours.status_code == 200
     else:
-        assert (ours.status_code, ours.content) == OpenAISurface().upstream_error(direct.status_code, direct.content)
+        assert (ours.status_code, ours.content) == OpenAIFormat().upstream_error(direct.status_code, direct.content)
 
 
 @pytest.mark.parametrize("model", ["tiny", "drafted"])

@@ -10,7 +10,7 @@ import pytest
 
 from app.engine import probe
 from app.engine.locate import EngineBinary
-from app.errors import ProbeFailed
+from app.errors import ProbeError
 from tests.support.gateway import Gateway, eventually
 
 Make = Callable[..., Gateway]
@@ -60,6 +60,6 @@ def test_what_is_given_up_ends_with_all_that_it_has_started(tmp_path: Path, monk
     """`check` and `plan` leave nobody behind either."""
     monkeypatch.setattr(probe, "PATIENCE_S", 1)
     script = hanging(tmp_path, "sleep 300 & echo $$ $! > $pids", "wait")
-    with pytest.raises(ProbeFailed, match="did not end within 1 s"):
+    with pytest.raises(ProbeError, match="did not end within 1 s"):
         probe.help_page(EngineBinary((str(script),), (script,), "hangs"), set())
     eventually(lambda: not alive(tmp_path))

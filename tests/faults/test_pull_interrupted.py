@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.download.file import WORKERS
 from app.models.download.journal import BLOCK
 from app.models.download.partial import received_of
@@ -46,7 +46,7 @@ class Person:
         """Blocks of partial files, and of whole ones."""
         found = set()
         for path, content in FILES.items():
-            place = Place(self.folder / "models", REPO, path)
+            place = FileLocation(self.folder / "models", REPO, path)
             ranges = received_of(place)
             whole = range(-(-len(content) // BLOCK)) if place.final.exists() else ()
             found |= {(path, number) for number in (*whole, *(ranges.received if ranges else ()))}

@@ -14,7 +14,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.download.journal import Identity
 from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub
@@ -41,7 +41,7 @@ def test_after_any_number_of_kills_the_bytes_are_right_and_little_is_read_again(
         folder = Path(scratch)
         repo = hub.add("org/m", {"m.gguf": File(CONTENT)})
         identity = Identity("org/m", "m.gguf", repo.head, f"sha256:{File(CONTENT).sha256}", len(CONTENT))
-        place = Place(folder / "models", "org/m", "m.gguf")
+        place = FileLocation(folder / "models", "org/m", "m.gguf")
         url = f"{hub.bytes_url}/org/m/{repo.head}/m.gguf"
         counted, died = folder / "counted", 0
         for kill_at, torn in [*order, (None, False)]:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.download.journal import BLOCK
 from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub, Fault
@@ -61,12 +61,12 @@ class Here:
                     yield json.loads(line.removeprefix("data: "))
 
     def has(self, path: str) -> bool:
-        place = Place(self.models, REPO, path)
+        place = FileLocation(self.models, REPO, path)
         return place.final.is_file() and place.final.read_bytes() == FILES[path]
 
     def received(self, path: str) -> set[int]:
         """Blocks that are here of what was begun."""
-        found = received_of(Place(self.models, REPO, path))
+        found = received_of(FileLocation(self.models, REPO, path))
         return set(found.received) if found else set()
 
 

@@ -15,14 +15,14 @@ import pytest
 
 import app.models.download.ranges
 import app.models.download.request_size
-from app.errors import DiskFull, HubError, StoreError, WrongBytes
-from app.models.disk.layout import Place
-from app.models.download.events import Event
+from app.errors import ChecksumMismatchError, DiskFullError, HubError, StoreError
+from app.models.disk.layout import FileLocation
+from app.models.download.events import DownloadEvent
 from app.models.download.file import WORKERS, download
 from app.models.download.http import Wire
 from app.models.download.journal import Identity
 from app.models.download.partial import received_of
-from app.models.download.ranges import Address
+from app.models.download.ranges import FileAddress
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.repos import File
 from tests.support.puller import Direct
@@ -41,9 +41,9 @@ class Pull:
         self.hub = hub
         self.file = File(content)
         self.repo = hub.add("org/m", {PATH: self.file})
-        self.place = Place(folder, "org/m", PATH)
+        self.place = FileLocation(folder, "org/m", PATH)
         self.place.prepare()
-        self.events: list[Event] = []
+        self.events: list[DownloadEvent] = []
 
     def identity(self, **changed: Any) -> Identity:
         found = {"revision": self.repo.head, "digest": f"sha256:{self.file.sha256}", "size": self.file.size}
@@ -127,7 +127,7 @@ def test_several_ranges_are_in_flight_at_once(pull: Pull) -> None:
     pull.hub.order(PATH, Fault(rate=100))
     others = len(CONTENT) - RUN * BLOCK
 
-    def all_the_rest_is_here(event: Event) -> None:
+    def all_the_rest_is_here(event: DownloadEvent) -> None:
         if event.received == others:
             pull.hub.cut_all()
 
@@ -209,14 +209,14 @@ def test_a_wrong_byte_is_noticed_and_the_file_fetched_again(pull: Pull) -> None:
 def test_bytes_that_stay_wrong_are_never_put_in_place(pull: Pull) -> None:
     """Nor kept, since nothing tells which of them are wrong."""
     pull.hub.order(PATH, Fault(flip=5, stays=True))
-    with pytest.raises(WrongBytes, match="twice"):
+    with pytest.raises(ChecksumMismatchError, match="twice"):
         pull.run()
     assert not pull.place.final.exists() and not pull.place.part.exists()
 
 
 @pytest.mark.parametrize("lie", [-BLOCK, -1, 1, BLOCK * 144])
 def test_a_size_that_is_a_lie_is_said(pull: Pull, lie: int) -> None:
-    with pytest.raises(WrongBytes, match=f"announced {len(CONTENT) + lie} bytes, the server has"):
+    with pytest.raises(ChecksumMismatchError, match=f"announced {len(CONTENT) + lie} bytes, the server has"):
         pull.run(pull.identity(size=len(CONTENT) + lie))
     assert not pull.place.final.exists()
 
@@ -227,8 +227,8 @@ class _ByTheHub:
     def __init__(self, hub: FakeHub, revision: str) -> None:
         self._url, self._home = f"{hub.url}/org/m/resolve/{revision}/{PATH}", hub.url
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
-        return Address(self._url, self._home, (("Authorization", "Bearer hf_secret"),))
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
+        return FileAddress(self._url, self._home, (("Authorization", "Bearer hf_secret"),))
 
 
 def test_a_redirect_to_another_host_carries_no_token(pull: Pull) -> None:
@@ -328,7 +328,7 @@ def test_a_disk_that_fills_up_is_said_and_what_arrived_is_kept(pull: Pull, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", pwrite)
-        with pytest.raises(DiskFull, match="make room and pull again"):
+        with pytest.raises(DiskFullError, match="make room and pull again"):
             pull.run()
     assert len(pull.received()) == 10
     pull.hub.sent.clear()
@@ -342,7 +342,7 @@ def test_ctrl_c_ends_it_while_a_server_is_silent(pull: Pull) -> None:
     pull.hub.order(PATH, Fault(rate=100, stays=True))
     before = threading.active_count()
 
-    def interrupt(event: Event) -> None:
+    def interrupt(event: DownloadEvent) -> None:
         if len(pull.hub.fetched) == 3:
             raise KeyboardInterrupt
 

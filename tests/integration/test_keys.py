@@ -44,7 +44,7 @@ def test_a_key_counts_and_ends_without_a_restart(make_gateway: Make) -> None:
 
 
 def test_a_model_that_a_key_may_not_use_does_not_exist_for_it(make_gateway: Make) -> None:
-    """On every surface: the same answer as for a name that nobody has, and no list that tells."""
+    """On every API format: the same answer as for a name that nobody has, and no list that tells."""
     gateway = make_gateway()
     gateway.close()
     entry = gateway.settings["models"]["m"]

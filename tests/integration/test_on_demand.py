@@ -16,7 +16,7 @@ from typing import Any
 import openai
 import pytest
 
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.download.journal import BLOCK
 from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub, Fault
@@ -59,7 +59,7 @@ class Here:
 
     @property
     def complete(self) -> bool:
-        places = {path: Place(self.models, REPO, path).final for path in FILES}
+        places = {path: FileLocation(self.models, REPO, path).final for path in FILES}
         return all(place.is_file() and place.read_bytes() == FILES[path] for path, place in places.items())
 
 
@@ -272,7 +272,7 @@ def received_blocks(here: Here) -> set[tuple[str, int]]:
     return {
         (path, number)
         for path in FILES
-        if (found := received_of(Place(here.models, REPO, path))) is not None
+        if (found := received_of(FileLocation(here.models, REPO, path))) is not None
         for number in found.received
     }
 

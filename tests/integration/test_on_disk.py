@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from app.cli.local_models import Shelf
+from app.cli.local_models import LocalModels
 from app.config.settings import Settings
 from app.errors import StoreError
 from app.models.catalog import Catalog
@@ -163,7 +163,7 @@ def test_a_file_that_was_not_pulled_is_not_ours_to_delete(here: Here) -> None:
     here.catalog = Catalog(here.settings)
     with pytest.raises(StoreError, match="is yours to delete"):
         here.removable("mine")
-    assert mine.exists() and Shelf(here.settings).kept[0].state == "complete"
+    assert mine.exists() and LocalModels(here.settings).kept[0].state == "complete"
 
 
 def test_a_repo_that_a_link_leads_out_of_is_left_alone(here: Here) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from app.relay.upstream import pool as module
 from app.relay.upstream.connection import Connection
-from app.relay.upstream.pool import CannotConnect, Origin, Pool
+from app.relay.upstream.pool import ConnectFailedError, Origin, Pool
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -147,9 +147,9 @@ def test_nobody_there_is_told_in_the_systems_words() -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
-            with pytest.raises(CannotConnect, match=r"^Connection refused$"):
+            with pytest.raises(ConnectFailedError, match=r"^Connection refused$"):
                 await Pool().connection(Origin.of(f"http://127.0.0.1:{port}"))
-        with pytest.raises(CannotConnect, match=r"not known|resolution|No address"):
+        with pytest.raises(ConnectFailedError, match=r"not known|resolution|No address"):
             await Pool().connection(Origin.of("http://no.such.host.invalid"))
 
     run(script)
@@ -170,7 +170,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
 
     async def script() -> None:
         async with serving(ssl=context) as server:
-            with pytest.raises(CannotConnect, match="certificate is not trusted"):
+            with pytest.raises(ConnectFailedError, match="certificate is not trusted"):
                 await Pool().connection(Origin.of(server.url))
             pool = Pool()
             pool._tls = ssl.create_default_context(cafile=certificate)

@@ -18,11 +18,11 @@ from huggingface_hub import constants, snapshot_download
 import app.models.download.ranges
 import app.models.hub.client
 from app.config.settings import Settings
-from app.errors import AccessDenied, DiskFull, HubError, NotOnHub, StoreError, WrongBytes
+from app.errors import AccessDeniedError, ChecksumMismatchError, DiskFullError, HubError, NotOnHubError, StoreError
 from app.models.catalog import Catalog
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.disk.locks import locked
-from app.models.download.events import Event
+from app.models.download.events import DownloadEvent
 from app.models.download.journal import BLOCK, Identity
 from app.models.download.partial import Partial
 from app.models.download.plan import MARGIN, Puller
@@ -49,7 +49,7 @@ class Here:
         self.folder = folder
         self.settings = Settings(models_dir=folder / "models")
         self.repo = hub.add(REPO, FILES)
-        self.events: list[Event] = []
+        self.events: list[DownloadEvent] = []
 
     def puller(self, token: str | None = None, **options: Any) -> Puller:
         hub = Hub(self.hub.url, token, sleep=lambda _: None)
@@ -65,8 +65,8 @@ class Here:
             self.pull()
         self.hub.faults.clear()
 
-    def place(self, path: str) -> Place:
-        return Place(self.settings.models_dir, REPO, path)
+    def place(self, path: str) -> FileLocation:
+        return FileLocation(self.settings.models_dir, REPO, path)
 
     def has(self, files: dict[str, bytes]) -> bool:
         return all(self.place(path).final.read_bytes() == content for path, content in files.items())
@@ -196,7 +196,7 @@ def test_a_file_that_is_another_is_not_overwritten_unasked(here: Here) -> None:
 def test_the_disk_is_checked_first(here: Here) -> None:
     """With a margin, and less what is here already; nothing is fetched when it does not fit."""
     size = sum(map(len, Q2.values()))
-    with pytest.raises(DiskFull, match="Make room"):
+    with pytest.raises(DiskFullError, match="Make room"):
         here.puller(free=lambda _: size + MARGIN - 1).pull([WANTED])
     assert not here.hub.fetched
     here.puller(free=lambda _: size + MARGIN).pull([WANTED])
@@ -225,7 +225,7 @@ def test_an_upload_that_is_not_complete_hides_nothing_else(here: Here) -> None:
 
 
 def test_a_name_that_is_not_there_brings_near_ones(here: Here) -> None:
-    with pytest.raises(NotOnHub, match=rf"Near names: {REPO}"):
+    with pytest.raises(NotOnHubError, match=rf"Near names: {REPO}"):
         here.pull(Wanted("unsloth/GLM-4.8-GGUF"))
 
 
@@ -233,11 +233,11 @@ def test_gated_repos_say_what_is_missing(here: Here) -> None:
     """A token, or the licence's page; with both it works."""
     here.repo.gated, here.repo.allowed = True, {"hf_good"}
     page = f"{here.hub.url}/{REPO}"
-    with pytest.raises(AccessDenied, match=f"accept it at {page}, then set HF_TOKEN"):
+    with pytest.raises(AccessDeniedError, match=f"accept it at {page}, then set HF_TOKEN"):
         here.pull()
-    with pytest.raises(AccessDenied, match=f"account has not accepted: do so at {page}"):
+    with pytest.raises(AccessDeniedError, match=f"account has not accepted: do so at {page}"):
         here.pull(token="hf_other")
-    with pytest.raises(AccessDenied, match="token in HF_TOKEN is not accepted"):
+    with pytest.raises(AccessDeniedError, match="token in HF_TOKEN is not accepted"):
         here.pull(token="hf_invalid")
     here.pull(token="hf_good")
     assert here.has(Q2)
@@ -247,11 +247,11 @@ def test_gated_repos_say_what_is_missing(here: Here) -> None:
 def test_who_has_no_token_is_not_told_that_it_is_wrong(here: Here, status: int) -> None:
     """And who has one is told where it is kept."""
     here.hub.page_faults.append(Fault(status=status, stays=True))
-    with pytest.raises(AccessDenied, match=rf"answers {status}, and no token is set: set HF_TOKEN"):
+    with pytest.raises(AccessDeniedError, match=rf"answers {status}, and no token is set: set HF_TOKEN"):
         Hub(here.hub.url).search("glm", 1)
     kept = here.folder / "no-token"
     kept.write_text("hf_old")
-    with pytest.raises(AccessDenied, match=rf"the token in {kept} (is not accepted|may not read this)"):
+    with pytest.raises(AccessDeniedError, match=rf"the token in {kept} (is not accepted|may not read this)"):
         Hub(here.hub.url).search("glm", 1)
 
 
@@ -263,7 +263,7 @@ def test_what_asking_later_cannot_help_is_not_put_off(here: Here) -> None:
 
 def test_a_private_repo_says_that_a_token_may_be_missing(here: Here) -> None:
     here.repo.private = True
-    with pytest.raises(NotOnHub, match="or it is private and HF_TOKEN is not set"):
+    with pytest.raises(NotOnHubError, match="or it is private and HF_TOKEN is not set"):
         here.pull()
 
 
@@ -312,7 +312,7 @@ def test_ctrl_c_ends_a_rest_that_the_hub_asks_for(here: Here) -> None:
     """At once, though it is a thread of the download that rests."""
     waits: list[float] = []
 
-    def interrupt(event: Event) -> None:
+    def interrupt(event: DownloadEvent) -> None:
         if event.kind == "plan":
             here.hub.page_faults.append(Fault(status=429, retry_after="30", stays=True))
         elif event.kind == "progress" and here.hub.asked[-1].method == "HEAD":
@@ -353,14 +353,14 @@ def test_what_is_no_hub_is_said(here: Here, page: bytes, monkeypatch: pytest.Mon
 
 
 def test_a_token_that_is_none_is_said(here: Here) -> None:
-    with pytest.raises(AccessDenied, match="in HF_TOKEN is no token") as error:
+    with pytest.raises(AccessDeniedError, match="in HF_TOKEN is no token") as error:
         here.pull(token="hf_secrét")
     assert "secr" not in str(error.value)
 
 
 @pytest.mark.parametrize("repo", ["org/a--b", "org/a.git", f"org/{'a' * 100}"])
 def test_what_the_hub_would_not_have_as_a_name_is_said(here: Here, repo: str) -> None:
-    with pytest.raises(NotOnHub, match=f"^{repo} cannot be the name of a repo"):
+    with pytest.raises(NotOnHubError, match=f"^{repo} cannot be the name of a repo"):
         here.pull(Wanted(repo))
 
 
@@ -429,11 +429,11 @@ def test_a_token_that_cannot_be_read_is_said(here: Here, monkeypatch: pytest.Mon
 def test_a_size_that_the_hub_contradicts_is_said(here: Here) -> None:
     """Where the bytes are, or as soon as it is asked where they are."""
     here.hub.add("org/liar", {"m.gguf": File(model(), said_size=10)})
-    with pytest.raises(WrongBytes, match="announced 10 bytes, the server has"):
+    with pytest.raises(ChecksumMismatchError, match="announced 10 bytes, the server has"):
         here.pull(Wanted("org/liar"))
     here.hub.fetched.clear()
     here.hub.add("org/liar", {"m.gguf": File(model(), listed={"size": 10})})
-    with pytest.raises(WrongBytes, match="the Hub lists 10 bytes and announces"):
+    with pytest.raises(ChecksumMismatchError, match="the Hub lists 10 bytes and announces"):
         here.pull(Wanted("org/liar"))
     assert not here.hub.fetched
 
@@ -526,7 +526,7 @@ def test_who_waits_is_told_how_far_the_other_is(here: Here) -> None:
     """By the other's journal."""
     content = model(2 * BLOCK)
     repo = here.hub.add("org/m", {"m.gguf": content})
-    place = Place(here.settings.models_dir, "org/m", "m.gguf")
+    place = FileLocation(here.settings.models_dir, "org/m", "m.gguf")
     place.prepare()
     identity = Identity("org/m", "m.gguf", repo.head, f"sha256:{File(content).sha256}", len(content))
     with locked(place.lock, lambda: None):
@@ -535,7 +535,7 @@ def test_who_waits_is_told_how_far_the_other_is(here: Here) -> None:
             partial.complete(0, zlib.crc32(content[:BLOCK]))
         pulling = threading.Thread(target=here.pull, args=[Wanted("org/m")])
         pulling.start()
-        eventually(lambda: Event("waiting", "m.gguf", BLOCK, len(content)) in here.events)
+        eventually(lambda: DownloadEvent("waiting", "m.gguf", BLOCK, len(content)) in here.events)
         assert not here.hub.fetched
     pulling.join()
     assert place.final.read_bytes() == content and min(asked.start or 0 for asked in here.hub.fetched) == BLOCK
@@ -633,7 +633,7 @@ def test_a_preview_counts_what_is_here(here: Here) -> None:
     here.break_off_at(sorted(Q2)[-1])
     plan = here.puller().plan(WANTED)
     assert [here.puller().here(identity) for identity in plan.files] == [len(Q2[p]) for p in sorted(Q2)[:2]] + [0]
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFullError):
         here.puller(free=lambda _: 0).check_disk([plan])
 
 
@@ -641,7 +641,7 @@ def test_what_an_update_replaces_is_no_room_saved(here: Here) -> None:
     """The old file stays until the new one is whole."""
     here.pull()
     here.repo.commit(shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3))
-    with pytest.raises(DiskFull, match="are to come"):
+    with pytest.raises(DiskFullError, match="are to come"):
         here.puller(free=lambda _: 0).pull([WANTED], update=True)
 
 

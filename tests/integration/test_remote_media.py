@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from app.errors import BodyTooLarge, RemoteMediaFailed, RemoteMediaRefused
+from app.errors import BodyTooLargeError, RemoteMediaFailedError, RemoteMediaRefusedError
 from app.relay.request import media_fetch as fetch
 from app.relay.request.body import routing
 from app.relay.request.media import find
-from app.relay.request.media_fetch import Fetcher
+from app.relay.request.media_fetch import MediaFetcher
 from tests.support.gateway import Gateway
 
 Make = Callable[..., Gateway]
@@ -43,7 +43,7 @@ def chat(*urls: str) -> dict[str, Any]:
     ],
 )
 def test_without_a_listed_host_nothing_is_fetched(make_gateway: Make, path: str, body: dict[str, Any]) -> None:
-    """A clear 400 in the surface's words, before an engine is even started; attached servers are treated alike."""
+    """A clear 400 in the API format's words, before an engine is even started; attached servers are treated alike."""
     gateway = make_gateway(models={"a": {"url": "http://127.0.0.1:9"}})
     answer = gateway.client.post(path, json=body)
     assert answer.status_code == 400
@@ -94,7 +94,7 @@ def fetched(handler: Handler, *urls: str, hosts: tuple[str, ...] = ("a.example",
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        fetcher = Fetcher(hosts, may=lambda address: address == "127.0.0.1", resolve=names)
+        fetcher = MediaFetcher(hosts, may=lambda address: address == "127.0.0.1", resolve=names)
         body = json.dumps(chat(*urls)).replace("PORT", str(port)).encode()
         fields = routing(body)
         remote = find(fields.messages, input=fields.input)
@@ -148,7 +148,7 @@ def answering(status: int = 200, kind: str = "image/png", body: bytes = PIXEL, *
 def test_what_cannot_be_had_is_told(handler: Handler, url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the address, but not what may be secret in it."""
     monkeypatch.setattr(fetch, "LARGEST", 4096)
-    with pytest.raises(RemoteMediaFailed, match=words) as caught:
+    with pytest.raises(RemoteMediaFailedError, match=words) as caught:
         fetched(handler, url)
     assert "key=1" not in str(caught.value)
 
@@ -164,14 +164,14 @@ def test_what_cannot_be_had_is_told(handler: Handler, url: str, words: str, monk
 )
 def test_a_redirect_is_looked_at_like_the_first_address(location: str, words: str) -> None:
     """Its host is to be listed, and its address public."""
-    with pytest.raises(RemoteMediaRefused, match=words):
+    with pytest.raises(RemoteMediaRefusedError, match=words):
         fetched(answering(302, location=location), "http://a.example:PORT/", hosts=("a.example", "inside.example"))
 
 
 def test_a_name_with_an_address_inside_is_a_trap() -> None:
     """Even where another of its addresses is public; what is an address by itself is looked at, too."""
     for url in ("http://inside.example:PORT/", "http://10.0.0.1:PORT/"):
-        with pytest.raises(RemoteMediaRefused, match="private network"):
+        with pytest.raises(RemoteMediaRefusedError, match="private network"):
             fetched(pixel, url, hosts=("*",))
 
 
@@ -201,13 +201,13 @@ def test_slow_servers_and_many_addresses_have_an_end(monkeypatch: pytest.MonkeyP
         except (ConnectionError, aiohttp.ClientError):
             return response
 
-    with pytest.raises(RemoteMediaFailed, match="within"):
+    with pytest.raises(RemoteMediaFailedError, match="within"):
         fetched(slow, "http://a.example:PORT/")
-    with pytest.raises(RemoteMediaRefused, match="17 addresses"):
+    with pytest.raises(RemoteMediaRefusedError, match="17 addresses"):
         fetched(pixel, *(f"http://a.example:PORT/{number}" for number in range(17)))
 
 
 def test_a_body_may_not_outgrow_its_limit() -> None:
     """`max_body_mb` holds for what goes on as well."""
-    with pytest.raises(BodyTooLarge):
+    with pytest.raises(BodyTooLargeError):
         fetched(answering(body=b"x" * 3000), "http://a.example:PORT/", largest=4000)

@@ -49,7 +49,7 @@ def test_an_error_in_a_stream_has_the_surfaces_form(make_gateway: Make) -> None:
 
 
 def test_a_bad_requests_500_is_a_400(make_gateway: Make) -> None:
-    """Streamed or not, with the surface's body and the request's id."""
+    """Streamed or not, with the API format's body and the request's id."""
     message = "Failed to parse messages: Missing 'role' in message: {}"
     gateway = make_gateway(args=["--fail-status", "500", "--fail-message", message])
     for stream in (False, True):

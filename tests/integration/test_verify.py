@@ -15,10 +15,10 @@ from app.config.settings import Settings
 from app.models.catalog import Catalog
 from app.models.disk import verify as module
 from app.models.disk.inventory import inventory
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.disk.selection import selected
 from app.models.disk.verify import Checked, Verifier
-from app.models.download.events import Event
+from app.models.download.events import DownloadEvent
 from app.models.download.plan import Puller
 from app.models.download.wanted import Wanted
 from app.models.hub.client import Hub
@@ -39,7 +39,7 @@ class Here:
         self.folder = folder
         self.settings = Settings(models_dir=folder / "models")
         self.repo = hub.add(REPO, Q2)
-        self.events: list[Event] = []
+        self.events: list[DownloadEvent] = []
         self.asked_for_a_hub = 0
         self.pull()
 
@@ -64,8 +64,8 @@ class Here:
     def verdicts(self, *names: str, repair: bool = True) -> dict[str, str]:
         return {path: one.verdict for path, one in self.verify(*names, repair=repair).items()}
 
-    def place(self, path: str) -> Place:
-        return Place(self.settings.models_dir, REPO, path)
+    def place(self, path: str) -> FileLocation:
+        return FileLocation(self.settings.models_dir, REPO, path)
 
     def damage(self, path: str, *, quietly: bool = False) -> bytes:
         """One bit; `quietly` as a disk does it, which changes no time."""

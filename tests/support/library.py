@@ -10,8 +10,8 @@ from typing import Any
 from app.config.settings import Settings
 from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
-from app.models.disk.layout import Place
-from app.models.disk.local_model import Kept
+from app.models.disk.layout import FileLocation
+from app.models.disk.local_model import LocalModel
 from app.models.disk.remove import removable
 from app.models.disk.selection import selected
 from app.models.download.plan import Puller
@@ -56,10 +56,10 @@ class Here:
     def pull_all(self) -> None:
         self.pull(Wanted(REPO, "*Q2*"), Wanted(REPO, "*Q4*"), Wanted(REPO, projector=True))
 
-    def place(self, path: str) -> Place:
-        return Place(self.models_dir, REPO, path)
+    def place(self, path: str) -> FileLocation:
+        return FileLocation(self.models_dir, REPO, path)
 
-    def removable(self, *names: str, shared: bool = False) -> list[Kept]:
+    def removable(self, *names: str, shared: bool = False) -> list[LocalModel]:
         kept = inventory(self.settings, self.catalog)
         return removable(selected(kept, self.catalog, names), self.catalog, names, shared=shared)
 

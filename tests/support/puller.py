@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import app.models.download.buffers
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.download.file import download
 from app.models.download.http import Wire
 from app.models.download.journal import Identity
-from app.models.download.ranges import Address
+from app.models.download.ranges import FileAddress
 
 # Of a block
 PIECES = 3
@@ -34,8 +34,8 @@ class Direct:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
-        return Address(self._url, self._url)
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
+        return FileAddress(self._url, self._url)
 
 
 def die() -> None:
@@ -78,7 +78,7 @@ def mine_the_calls(kill_at: int | None, torn: bool, counted: str) -> None:
 
 def main() -> None:
     order = json.loads(sys.argv[1])
-    place = Place(Path(order["models_dir"]), order["identity"]["repo"], order["identity"]["path"])
+    place = FileLocation(Path(order["models_dir"]), order["identity"]["repo"], order["identity"]["path"])
     place.prepare()
     app.models.download.buffers.PIECE = order["block"] // PIECES
     mine_the_calls(order["kill_at"], order["torn"], order["counted"])

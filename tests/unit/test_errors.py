@@ -8,7 +8,7 @@ import pytest
 from app import errors
 from app.config.model_entry import Files, LocalEntry
 from app.config.settings import Settings
-from app.errors import FilesMissing, TandemError
+from app.errors import FilesMissingError, TandemError
 from app.models.catalog import Catalog
 
 
@@ -32,6 +32,6 @@ def test_a_name_that_is_no_text_can_still_be_told(tmp_path: Path) -> None:
     files = Files(repo="org/name", include="*Q4*")
     (tmp_path / "org").mkdir()
     (tmp_path / "org" / "name").symlink_to(tmp_path, target_is_directory=True)
-    with pytest.raises(FilesMissing, match=r"There are: a-.\.gguf") as caught:
+    with pytest.raises(FilesMissingError, match=r"There are: a-.\.gguf") as caught:
         Catalog(Settings(models_dir=tmp_path, models={"m": LocalEntry(target=files)})).spec("m")
     json.dumps(str(caught.value), ensure_ascii=False).encode()

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from app.api.formats.openai import OpenAISurface
+from app.api.formats.openai import OpenAIFormat
 from app.api.formats.status_codes import HttpError
 from app.api.formats.upstream_errors import Refusal
-from app.relay.api_format import Reply
+from app.relay.api_format import ErrorResponse
 
 # Anthropic's own status for what others answer 503 to.
 OVERLOADED = 529
@@ -33,15 +33,15 @@ def kind_of(status: int) -> str:
     return _BY_STATUS.get(status, "invalid_request_error" if status < 500 else "api_error")
 
 
-class AnthropicSurface(OpenAISurface):
+class AnthropicFormat(OpenAIFormat):
     """The dialect of Anthropic's clients; llama-server answers them with errors in its own."""
 
     id_names = (b"x-request-id", b"request-id")
 
-    def error(self, error: Exception, *, request_id: str) -> Reply:
-        reply = super().error(error, request_id=request_id)
-        passing = any(name == b"retry-after" for name, _ in reply.headers)
-        return replace(reply, status=OVERLOADED) if reply.status == 503 and passing else reply
+    def error(self, error: Exception, *, request_id: str) -> ErrorResponse:
+        response = super().error(error, request_id=request_id)
+        passing = any(name == b"retry-after" for name, _ in response.headers)
+        return replace(response, status=OVERLOADED) if response.status == 503 and passing else response
 
     def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
         status, body = super().upstream_error(status, body)

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from app.api.formats.openai import OpenAISurface
+from app.api.formats.openai import OpenAIFormat
 from app.api.formats.status_codes import HttpError
 from app.api.formats.upstream_errors import Refusal
 
 
-class OllamaSurface(OpenAISurface):
+class OllamaFormat(OpenAIFormat):
     """Its events are server-sent ones still: `Pieces` makes lines of them, as of the engine's own."""
 
     def body(self, message: str, error: HttpError, **more: Any) -> bytes:

@@ -8,8 +8,8 @@ import msgspec
 
 from app.api.formats.status_codes import HttpError, http_error, text
 from app.api.formats.upstream_errors import Refusal, read
-from app.errors import Downloading, RateLimited, StartFailed, UpstreamError
-from app.relay.api_format import Reply
+from app.errors import DownloadingError, RateLimitedError, StartFailedError, UpstreamError
+from app.relay.api_format import ErrorResponse
 from app.relay.headers import Headers
 
 JSON = b"application/json"
@@ -51,25 +51,25 @@ def no_such_route(method: str, path: str, status: int, headers: Any = None) -> t
 
 def more_of(error: Exception) -> dict[str, Any]:
     """What a failed engine, a limit that was hit or a download that runs tells beside its message."""
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimitedError):
         return {"limit": error.limit}
-    if isinstance(error, Downloading):
+    if isinstance(error, DownloadingError):
         return {"state": "downloading", **error.progress}
-    diagnosis = error.diagnosis if isinstance(error, StartFailed | UpstreamError) else None
+    diagnosis = error.diagnosis if isinstance(error, StartFailedError | UpstreamError) else None
     if diagnosis is None:
         return {}
     return {"cause": diagnosis.code, "advice": diagnosis.advice, "log": list(diagnosis.log_tail)}
 
 
-class OpenAISurface:
+class OpenAIFormat:
     """The dialect of OpenAI's clients, and of llama-server's own endpoints, whose error shape is close to it."""
 
     id_names: tuple[bytes, ...] = (b"x-request-id",)
 
-    def error(self, error: Exception, *, request_id: str) -> Reply:
+    def error(self, error: Exception, *, request_id: str) -> ErrorResponse:
         known = http_error(error)
         body = self.body(text(error), known, **more_of(error))
-        return Reply(known.status, body, error_headers(known, request_id, len(body), self.id_names))
+        return ErrorResponse(known.status, body, error_headers(known, request_id, len(body), self.id_names))
 
     def error_event(self, error: Exception) -> bytes:
         return self.event(self.body(text(error), http_error(error), **more_of(error)))
@@ -101,7 +101,7 @@ class OpenAISurface:
         return b"data: " + body + b"\n\n"
 
 
-class ResponsesSurface(OpenAISurface):
+class ResponsesFormat(OpenAIFormat):
     """`/v1/responses`: events have names and every `data` a `type`; the nested error is what SDKs look for."""
 
     def event(self, body: bytes) -> bytes:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from app.api.formats.anthropic import AnthropicSurface
-from app.api.formats.ollama import OllamaSurface
-from app.api.formats.openai import OpenAISurface, ResponsesSurface
+from app.api.formats.anthropic import AnthropicFormat
+from app.api.formats.ollama import OllamaFormat
+from app.api.formats.openai import OpenAIFormat, ResponsesFormat
 
 
-class Surfaces:
-    """One of each; a surface knows nothing of a request."""
+class ApiFormats:
+    """One of each; an API format knows nothing of a request."""
 
     def __init__(self) -> None:
-        self._openai = OpenAISurface()
-        self._ollama = OllamaSurface()
-        self._others = {"/messages": AnthropicSurface(), "/responses": ResponsesSurface()}
+        self._openai = OpenAIFormat()
+        self._ollama = OllamaFormat()
+        self._others = {"/messages": AnthropicFormat(), "/responses": ResponsesFormat()}
 
-    def of(self, path: str) -> OpenAISurface:
+    def of(self, path: str) -> OpenAIFormat:
         """By the path as the client asks for it, with `/v1` or without."""
         if path.startswith("/api/"):
             return self._ollama

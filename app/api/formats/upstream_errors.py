@@ -1,4 +1,4 @@
-"""What an upstream says when it refuses, read once for every surface.
+"""What an upstream says when it refuses, read once for every API format.
 
 llama-server (b11434): `{"error": {"code": <int status>, "message", "type"}}`, without `param`; in streams of
 Anthropic's dialect the inner object alone. Other servers come close to that or to OpenAI's shape.

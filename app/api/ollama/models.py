@@ -15,7 +15,7 @@ from app.models.catalog import Catalog
 from app.relay.request.body import read_body
 from app.relay.request.scope import declared_length
 from app.scheduler.loop import Scheduler
-from app.supervisor.states import State
+from app.supervisor.states import EngineState
 
 # The release of Ollama whose API this is: clients refuse to speak to older ones.
 SPOKEN = "0.12.0"
@@ -41,7 +41,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
     async def running(request: Request) -> dict[str, Any]:
         shown = catalog.shown(may_use(request.scope))
         places = scheduler.places.items()
-        up = [a for a, place in places if place.engine.state is State.READY and catalog.base(a) in shown]
+        up = [a for a, place in places if place.engine.state is EngineState.READY and catalog.base(a) in shown]
         return {"models": [_listed(rows, alias) | {"expires_at": _NEVER} for alias in up]}
 
     @routes.post("/show", summary="One model, as Ollama shows it")

@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from app.api.formats.ollama import OllamaSurface
+from app.api.formats.ollama import OllamaFormat
 from app.api.formats.status_codes import http_error
 from app.api.ollama.request import Asked, translate
 from app.api.ollama.response import Pieces, loaded, whole
-from app.errors import UpstreamDied
+from app.errors import UpstreamDiedError
 from app.relay.headers import Headers
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive, read_body
 from app.relay.request.scope import Scope
-from app.relay.response.writer import Send, StreamAborted
+from app.relay.response.writer import Send, StreamAbortedError
 
 _LINES = b"application/x-ndjson"
 _OF_BODY = (b"content-type", b"content-length", b"x-accel-buffering")
-_BROKEN = UpstreamDied("The engine's answer ended before its end.")
+_BROKEN = UpstreamDiedError("The engine's answer ended before its end.")
 
 
 class Door:
@@ -32,29 +32,31 @@ class Door:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self.surface = OllamaSurface()
+        self.api_format = OllamaFormat()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
         headers = [(n, v) for n, v in scope["headers"] if n != b"content-type"]
         scope = scope | {"headers": [*headers, (b"content-type", b"application/json")], "query_string": b""}
-        visit = _Visit(scope, receive, send, self.surface, request_id)
-        visit.limit = self._relay.max_body
+        translation = _Translation(scope, receive, send, self.api_format, request_id)
+        translation.limit = self._relay.max_body
         try:
-            await self._relay(scope, visit.receive, visit.send, surface=self.surface, request_id=request_id)
-        except StreamAborted as error:
-            if not visit.holds_back:
+            await self._relay(
+                scope, translation.receive, translation.send, api_format=self.api_format, request_id=request_id
+            )
+        except StreamAbortedError as error:
+            if not translation.holds_back:
                 raise
-            await visit.refuse(UpstreamDied(str(error)))
+            await translation.refuse(UpstreamDiedError(str(error)))
 
 
-class _Visit:
+class _Translation:
     """One request: what the relay receives and sends, and what the client sent and is sent."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, surface: OllamaSurface, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, api_format: OllamaFormat, request_id: str) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._surface = surface
+        self._api_format = api_format
         self._request_id = request_id
         self._began = time.perf_counter()
         self.limit = 0
@@ -108,9 +110,9 @@ class _Visit:
         if lines or not more:
             last = b"" if more else self._pieces.finish()
             if last is None:
-                error = self._surface.body(str(_BROKEN), http_error(_BROKEN)) + b"\n"
+                error = self._api_format.body(str(_BROKEN), http_error(_BROKEN)) + b"\n"
                 await self._send({"type": "http.response.body", "body": lines + error, "more_body": True})
-                raise StreamAborted(str(_BROKEN))
+                raise StreamAbortedError(str(_BROKEN))
             await self._send({"type": "http.response.body", "body": lines + last, "more_body": more})
 
     async def _whole(self) -> None:
@@ -118,7 +120,7 @@ class _Visit:
         try:
             body = loaded(self._asked) if self._asked.loading else whole(self._asked, b"".join(self._kept), self._began)
         except (ValueError, TypeError, KeyError, AttributeError):
-            await self.refuse(UpstreamDied("The engine's answer cannot be read."))
+            await self.refuse(UpstreamDiedError("The engine's answer cannot be read."))
             return
         kind = _LINES if self._asked.stream else b"application/json"
         length = (b"content-length", str(len(body)).encode())
@@ -129,9 +131,9 @@ class _Visit:
     async def refuse(self, error: Exception) -> None:
         """The whole answer is an error after all."""
         self._start = None
-        reply = self._surface.error(error, request_id=self._request_id)
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-        await self._send({"type": "http.response.body", "body": reply.body, "more_body": False})
+        writer = self._api_format.error(error, request_id=self._request_id)
+        await self._send({"type": "http.response.start", "status": writer.status, "headers": writer.headers})
+        await self._send({"type": "http.response.body", "body": writer.body, "more_body": False})
 
 
 def _with(headers: Headers, *more: tuple[bytes, bytes]) -> list[Any]:

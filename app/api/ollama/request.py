@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.errors import InvalidBody, ModelRequired
+from app.errors import InvalidBodyError, ModelRequiredError
 from app.relay.request.json_decode import decoded
 
 # Ollama's `options` -> llama-server's fields. What belongs to loading (num_ctx, num_gpu) is the entry's to say.
@@ -42,7 +42,7 @@ class Asked:
 
 
 def translate(path: str, raw: bytes) -> Asked:
-    """Raises InvalidBody in words for a client."""
+    """Raises InvalidBodyError in words for a client."""
     fields = _object(raw)
     kind = path.rsplit("/", 1)[-1]
     model = _named(fields)
@@ -51,7 +51,7 @@ def translate(path: str, raw: bytes) -> Asked:
         return _embed(kind, model, named, fields)
     stream = fields.get("stream")
     if stream not in (None, True, False):
-        raise InvalidBody("'stream' must be true or false.")
+        raise InvalidBodyError("'stream' must be true or false.")
     stream = stream is not False
     messages = _messages(fields) if kind == "chat" else None
     if not messages and not fields.get("prompt"):
@@ -73,30 +73,30 @@ def translate(path: str, raw: bytes) -> Asked:
 
 
 def model_of(raw: bytes) -> str:
-    """The name in a request that holds little else; raises InvalidBody or ModelRequired."""
+    """The name in a request that holds little else; raises InvalidBodyError or ModelRequiredError."""
     if not (name := _named(_object(raw))):
-        raise ModelRequired("'model' is missing.")
+        raise ModelRequiredError("'model' is missing.")
     return name
 
 
 def _named(fields: dict[str, Any]) -> str:
     name = fields.get("model") or fields.get("name") or ""
     if not isinstance(name, str):
-        raise InvalidBody("'model' must be a string.")
+        raise InvalidBodyError("'model' must be a string.")
     return name
 
 
 def _object(raw: bytes) -> dict[str, Any]:
     found = decoded(raw)
     if not isinstance(found, dict):
-        raise InvalidBody("The body must be a JSON object.")
+        raise InvalidBodyError("The body must be a JSON object.")
     return found
 
 
 def _embed(kind: str, model: str, named: dict[str, Any], fields: dict[str, Any]) -> Asked:
     given = fields.get("input" if kind == "embed" else "prompt")
     if not isinstance(given, str | list):
-        raise InvalidBody(f"'{'input' if kind == 'embed' else 'prompt'}' must be text or a list of texts.")
+        raise InvalidBodyError(f"'{'input' if kind == 'embed' else 'prompt'}' must be text or a list of texts.")
     body = named | {"input": given, "encoding_format": "float"}
     return Asked(kind, model, False, "/v1/embeddings", body)
 
@@ -104,7 +104,7 @@ def _embed(kind: str, model: str, named: dict[str, Any], fields: dict[str, Any])
 def _sampling(fields: dict[str, Any]) -> dict[str, Any]:
     options = fields.get("options") or {}
     if not isinstance(options, dict):
-        raise InvalidBody("'options' must be an object.")
+        raise InvalidBodyError("'options' must be an object.")
     return {_OPTIONS[name]: value for name, value in options.items() if name in _OPTIONS and value is not None}
 
 
@@ -115,7 +115,7 @@ def _format(fields: dict[str, Any]) -> dict[str, Any]:
     if wanted == "json":
         return {"response_format": {"type": "json_object"}}
     if not isinstance(wanted, dict):
-        raise InvalidBody("'format' must be \"json\" or a JSON schema.")
+        raise InvalidBodyError("'format' must be \"json\" or a JSON schema.")
     return {"response_format": {"type": "json_schema", "json_schema": {"name": "format", "schema": wanted}}}
 
 
@@ -126,7 +126,7 @@ def _thinking(fields: dict[str, Any]) -> dict[str, Any]:
     if isinstance(think, bool):
         return {"chat_template_kwargs": {"enable_thinking": think}}
     if think not in ("low", "medium", "high"):
-        raise InvalidBody("'think' must be true, false, low, medium or high.")
+        raise InvalidBodyError("'think' must be true, false, low, medium or high.")
     return {"chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": think}}
 
 
@@ -138,7 +138,7 @@ def _prompt(fields: dict[str, Any]) -> list[dict[str, Any]]:
 def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     given = fields.get("messages") or []
     if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
-        raise InvalidBody("'messages' must be a list of objects.")
+        raise InvalidBodyError("'messages' must be a list of objects.")
     translated: list[dict[str, Any]] = []
     # Ollama's calls may have no ids; an answer then belongs to the oldest call of its name that has none yet.
     open_calls: list[tuple[str, str]] = []
@@ -149,7 +149,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
             found["reasoning_content"] = message["thinking"]
         if message.get("tool_calls"):
             if not isinstance(message["tool_calls"], list):
-                raise InvalidBody("'tool_calls' must be a list.")
+                raise InvalidBodyError("'tool_calls' must be a list.")
             found["tool_calls"] = [_call(call, len(open_calls) + i) for i, call in enumerate(message["tool_calls"])]
             open_calls += [(call["function"]["name"], call["id"]) for call in found["tool_calls"]]
         if role == "tool":
@@ -161,7 +161,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
 def _call(call: Any, number: int) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise InvalidBody("'tool_calls' must be a list of objects with a function and its name.")
+        raise InvalidBodyError("'tool_calls' must be a list of objects with a function and its name.")
     arguments = function.get("arguments") or {}
     text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
     named = {"name": function["name"], "arguments": text}
@@ -179,7 +179,7 @@ def _content(text: Any, images: Any) -> Any:
     if not images:
         return text
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise InvalidBody("'images' must be a list of base64 texts.")
+        raise InvalidBodyError("'images' must be a list of base64 texts.")
     parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
     for image in images:
         kind = next((kind for head, kind in _IMAGES.items() if image.startswith(head)), "png")

@@ -20,7 +20,7 @@ from app.config.model_entry import RESERVED_FLAGS, LocalEntry
 from app.config.types import check_name
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
-from app.errors import NotImportable
+from app.errors import NotImportableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Imported:
 
 
 def import_line(words: Sequence[str], dialect: Dialect | None = None) -> Imported:
-    """Raises NotImportable, in words that name the flag; `dialect` is of the build that is to run the entry, if any."""
+    """Raises NotImportableError, which names the flag; `dialect` is of the build that is to run the entry, if any."""
     line = read(words, dialect)
     return _Import(line, dialect).done()
 
@@ -71,7 +71,7 @@ class _Import:
             self._last("/".join(OPTIONS[flag]), given)
         elif flag in FILES:
             if not given.value.strip():
-                raise NotImportable(f"{given.shown}: names nothing")
+                raise NotImportableError(f"{given.shown}: names nothing")
             self._last(FILES[flag], given)
         elif flag in RESERVED_FLAGS:
             self._last(RESERVED_FLAGS[flag], given)
@@ -87,7 +87,7 @@ class _Import:
     def done(self) -> Imported:
         keys: dict[str, Any] = {"target": self._files("target")}
         if not keys["target"]:
-            raise NotImportable("there is no model: the command line needs --model or -hf")
+            raise NotImportableError("there is no model: the command line needs --model or -hf")
         if draft := self._draft():
             keys["draft"] = draft
         if mmproj := self._files("mmproj"):
@@ -108,7 +108,7 @@ class _Import:
         return Imported(name, keys, tuple(self.notes))
 
     def _files(self, part: str) -> dict[str, Any]:
-        """The mapping under `target`, `draft` or `mmproj`, empty if no flag names a file; raises NotImportable."""
+        """The mapping under `target`, `draft` or `mmproj`, empty if no flag names a file; raises NotImportableError."""
         path, repo, file, url = (self.one.get(f"{part}.{kind}") for kind in ("path", "repo", "file", "url"))
         if path is not None:
             for other in filter(None, (repo, file, url)):
@@ -122,7 +122,7 @@ class _Import:
         if url is not None:
             return self._url(part, url)
         if file is not None:
-            raise NotImportable(f"{file.shown}: needs -hf beside it, to say of which repository")
+            raise NotImportableError(f"{file.shown}: needs -hf beside it, to say of which repository")
         return {}
 
     def _repo(self, part: str, given: Given, file: Given | None) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class _Import:
             r"https?://[^/]+/([\w.-]+/[\w.-]+)/(?:resolve|blob)/[^/]+/([^?#]+)(?:[?#].*)?", given.value
         )
         if match is None:
-            raise NotImportable(f"{given.shown}: no file of the Hub; fetch it and name the file with --model")
+            raise NotImportableError(f"{given.shown}: no file of the Hub; fetch it and name the file with --model")
         self.notes.append(
             Note(given.shown, f"{part}: the file below <models_dir>/{match[1]}, which `llama-tandem pull` gets")
         )
@@ -174,13 +174,13 @@ class _Import:
         return speculation([*self.speculation, *options], draft=draft, notes=self.notes)
 
     def _names(self) -> list[str]:
-        """The entry's name and its aliases; raises NotImportable."""
+        """The entry's name and its aliases; raises NotImportableError."""
         names = list(dict.fromkeys(self.aliases))
         for name in names:
             try:
                 check_name(name)
             except ValueError as error:
-                raise NotImportable(f"--alias {name}: {error}") from None
+                raise NotImportableError(f"--alias {name}: {error}") from None
         if names:
             return names
         source = self.one.get("target.path") or self.one.get("target.file") or self.one.get("target.url")
@@ -196,7 +196,7 @@ class _Import:
             check_name(name)
             LocalEntry.model_validate(keys)
         except ValidationError as errors:
-            raise NotImportable("\n".join(self._problem(error) for error in errors.errors())) from None
+            raise NotImportableError("\n".join(self._problem(error) for error in errors.errors())) from None
 
     def _problem(self, error: Any) -> str:
         loc = [str(part) for part in error["loc"]]

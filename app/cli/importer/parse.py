@@ -22,7 +22,7 @@ from app.cli.importer.flags import (
 from app.cli.importer.flags import values_of as _values_of
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
-from app.errors import NotImportable
+from app.errors import NotImportableError
 
 _FLAG = re.compile(r"-{1,2}[A-Za-z][\w.-]*")
 _WITH_VALUE = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)=(.*)", re.DOTALL)
@@ -81,7 +81,7 @@ class Line:
 
 
 def read(words: Sequence[str], dialect: Dialect | None) -> Line:
-    """Raises NotImportable for what no program of llama.cpp would take.
+    """Raises NotImportableError for what no program of llama.cpp would take.
 
     `dialect` tells which flags take a value. Without it a flag's value is the word behind it that has no dash.
     """
@@ -104,7 +104,7 @@ def _as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     try:
         "".join(words).encode()
     except UnicodeEncodeError:
-        raise NotImportable("the command line is not UTF-8 text, and a tandem.yaml has to be") from None
+        raise NotImportableError("the command line is not UTF-8 text, and a tandem.yaml has to be") from None
     if len(words) != 1 or not re.search(r"\s", words[0].strip()):
         return list(words), []
     # Without the 2 of `2>&1`, which is no word.
@@ -114,7 +114,7 @@ def _as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     try:
         parts = list(lexer)
     except ValueError as error:
-        raise NotImportable(f"the line's quotes do not match: {error}") from None
+        raise NotImportableError(f"the line's quotes do not match: {error}") from None
     # `cd there && ./llama-server ... > log &`: what stands before the program may set variables for it
     program = next((i for i, part in enumerate(parts) if _PROGRAM.fullmatch(_base(part))), 0)
     end = next((i for i in range(program, len(parts)) if _OPERATOR.fullmatch(parts[i])), len(parts))
@@ -126,15 +126,15 @@ def _base(word: str) -> str:
 
 
 def _program(words: list[str]) -> int:
-    """Where the program stands; raises NotImportable."""
+    """Where the program stands; raises NotImportableError."""
     start = next((i for i, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
     wrapped = start < len(words) and _base(words[start]) in _WRAPPERS
     if wrapped:
         start = next((i for i, word in enumerate(words) if _PROGRAM.fullmatch(_base(word))), len(words))
     if start == len(words) or not words[start] or words[start].startswith("-"):
-        raise NotImportable("there is no program: begin with one, such as llama-server --model tiny.gguf")
+        raise NotImportableError("there is no program: begin with one, such as llama-server --model tiny.gguf")
     if _base(words[start]).startswith("python"):
-        raise NotImportable(f"{words[start]} is not a program of llama.cpp: give a command line of llama-server")
+        raise NotImportableError(f"{words[start]} is not a program of llama.cpp: give a command line of llama-server")
     return start
 
 
@@ -175,7 +175,7 @@ def _variable(line: Line, name: str, value: str, dialect: Dialect | None) -> Non
             line.notes.append(Note(shown, f"left out: without {flag} it is so"))
             return
         if value not in TRUE | FALSE:
-            raise NotImportable(f"{shown}: must be on or off")
+            raise NotImportableError(f"{shown}: must be on or off")
         flag, values = (flag if value in TRUE else f"--no-{flag[2:]}"), ()
     if flag not in DROPPED:
         line.notes.append(Note(shown, f"read as {' '.join((flag, *values))}"))
@@ -183,7 +183,7 @@ def _variable(line: Line, name: str, value: str, dialect: Dialect | None) -> Non
 
 
 def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
-    """Raises NotImportable for a word that belongs to no flag, and for a flag without its value."""
+    """Raises NotImportableError for a word that belongs to no flag, and for a flag without its value."""
     at, before = 0, ""
     while at < len(words):
         word = words[at]
@@ -194,7 +194,9 @@ def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
             hint = f"; --model {word}?" if word.endswith(".gguf") else ""
             # What word processors and blogs make of two hyphens
             hint = "; its dash is not a hyphen" if word.startswith(("\N{EN DASH}", "\N{EM DASH}")) else hint
-            raise NotImportable(f"{word!r}{behind} belongs to no flag, and llama.cpp takes no words of its own{hint}")
+            raise NotImportableError(
+                f"{word!r}{behind} belongs to no flag, and llama.cpp takes no words of its own{hint}"
+            )
         flag = _spelling(joined[1] if joined else word)
         least, most = _count(flag, dialect)
         values: list[str] = [joined[2]] if joined else []
@@ -203,9 +205,9 @@ def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
             at += 1
         shown = " ".join((flag, *(["..."] if flag in SECRET else values)))
         if len(values) < least:
-            raise NotImportable(f"{shown}: a value is missing behind it")
+            raise NotImportableError(f"{shown}: a value is missing behind it")
         if joined and most == 0:
-            raise NotImportable(f"{shown}: {flag} takes no value")
+            raise NotImportableError(f"{shown}: {flag} takes no value")
         if joined:
             line.notes.append(Note(f"{flag}=", "llama.cpp takes no equals sign; read as two words"))
         line.given.append(Given(flag, tuple(values), shown))

@@ -9,7 +9,7 @@ from app.cli.importer.parse import Given
 from app.cli.importer.values import number
 from app.config.speculation import MODES, NONE, Option, parse_chain, wants_draft_model
 from app.engine.translate import Note
-from app.errors import NotImportable
+from app.errors import NotImportableError
 
 # Names of modes before they were prefixed (first half of 2026).
 _RENAMED = {name.removeprefix("draft-"): name for name in MODES if name.startswith("draft-")} | {
@@ -23,7 +23,7 @@ Steps = dict[str, dict[str, Any]]
 def speculation(
     given: list[Given], *, draft: Given | None, notes: list[Note]
 ) -> str | dict[str, Any] | list[Any] | None:
-    """What to write under `speculation`, None for nothing; raises NotImportable.
+    """What to write under `speculation`, None for nothing; raises NotImportableError.
 
     `given` holds --spec-type, --spec-default and the options, each of these once; `draft` is the flag that names
     the draft model.
@@ -53,9 +53,9 @@ def speculation(
     try:
         chain = parse_chain(written)
     except ValueError as error:
-        raise NotImportable(f"{', '.join(origins)}: {error}") from None
+        raise NotImportableError(f"{', '.join(origins)}: {error}") from None
     if draft is None and wants_draft_model(chain):
-        raise NotImportable(f"{', '.join(origins)}: needs a draft model; --model-draft is missing")
+        raise NotImportableError(f"{', '.join(origins)}: needs a draft model; --model-draft is missing")
     return written[0] if len(written) == 1 else written
 
 
@@ -76,7 +76,9 @@ def _modes(given: list[Given], steps: Steps, notes: list[Note]) -> list[Given]:
             if mode == NONE:
                 continue
             if mode not in MODES:
-                raise NotImportable(f"{one.shown}: there is no mode {name!r}; there are: {', '.join((*MODES, NONE))}")
+                raise NotImportableError(
+                    f"{one.shown}: there is no mode {name!r}; there are: {', '.join((*MODES, NONE))}"
+                )
             if mode != name:
                 notes.append(Note(one.shown, f"{name} is called {mode} now"))
             steps.setdefault(mode, {})
@@ -84,7 +86,7 @@ def _modes(given: list[Given], steps: Steps, notes: list[Note]) -> list[Given]:
 
 
 def _option(one: Given, steps: Steps, notes: list[Note], origins: list[str]) -> None:
-    """Gives an option to the modes that take it; raises NotImportable for a value that none takes."""
+    """Gives an option to the modes that take it; raises NotImportableError for a value that none takes."""
     owner, key = OPTIONS[one.flag]
     takers = [mode for mode in steps if _takes(mode, owner, key)]
     if not takers and one.flag in REMOVED_OPTIONS and owner == "draft":
@@ -110,5 +112,5 @@ def _value(one: Given, mode: str, option: Option, key: str) -> int | float | str
     if value == 0 and key == "n_max":
         return 0  # no speculation, said by the caller
     if (problem := option.problem(value)) is not None:
-        raise NotImportable(f"{one.shown}: {key} of {mode} {problem}")
+        raise NotImportableError(f"{one.shown}: {key} of {mode} {problem}")
     return value

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from app.config.model_entry import FILE_KEYS, Files, LocalEntry
 from app.config.settings import Settings
-from app.errors import FilesMissing, StoreError
+from app.errors import FilesMissingError, StoreError
 from app.models.catalog import Catalog, ggufs, shards
-from app.models.disk.layout import HIDDEN, Place
-from app.models.disk.local_model import Kept, Part, Use
+from app.models.disk.layout import HIDDEN, FileLocation
+from app.models.disk.local_model import LocalModel, Part, Use
 from app.models.disk.locks import is_locked
 from app.models.download.partial import received_of
 from app.models.gguf.filenames import choose, model_of, projectors, quantization_of
@@ -19,7 +19,7 @@ from app.models.gguf.filenames import choose, model_of, projectors, quantization
 _Wanted = tuple[Use, Path | None, Files]
 
 
-def inventory(settings: Settings, catalog: Catalog) -> list[Kept]:
+def inventory(settings: Settings, catalog: Catalog) -> list[LocalModel]:
     """Everything that is here, by repo and name; then what entries name and is not here."""
     wanted = list(_wanted(catalog))
     paths = [*_below(settings.models_dir), *_elsewhere(settings.models_dir, wanted)]
@@ -30,11 +30,11 @@ def inventory(settings: Settings, catalog: Catalog) -> list[Kept]:
         matched = {number for number, kept in enumerate(found) if _is_meant(kept, use, folder, files)}
         found = [kept.with_use(use) if number in matched else kept for number, kept in enumerate(found)]
         if not matched:
-            missing.append(Kept(files.repo, str(files.path or files.include or "*.gguf"), "", (), (use,)))
+            missing.append(LocalModel(files.repo, str(files.path or files.include or "*.gguf"), "", (), (use,)))
     return sorted(found, key=lambda kept: (kept.repo or "", kept.name)) + missing
 
 
-def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list[str]]) -> list[Kept]:
+def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list[str]]) -> list[LocalModel]:
     """What somebody fetches now of those files of a repo that `chosen` picks out of their paths; mostly nothing."""
     hidden = models_dir / repo / HIDDEN
     paths = [part.relative_to(hidden).with_suffix("").as_posix() for part in hidden.rglob("*.gguf.part")]
@@ -55,7 +55,7 @@ def _folder(catalog: Catalog, files: Files) -> Path | None:
         return None
     try:
         return catalog.folder(files, "")[0]
-    except FilesMissing:  # a package that is not installed
+    except FilesMissingError:  # a package that is not installed
         return None
 
 
@@ -76,10 +76,10 @@ def _elsewhere(models_dir: Path, wanted: Iterable[_Wanted]) -> Iterator[Path]:
             yield from ggufs(folder)
 
 
-def _kept(models_dir: Path, first: Path) -> Kept:
+def _kept(models_dir: Path, first: Path) -> LocalModel:
     repo, name = _named(models_dir, first)
     parts = tuple(_part(models_dir, repo, path) for path in shards(first))
-    return Kept(repo, model_of(name), quantization_of(name), parts)
+    return LocalModel(repo, model_of(name), quantization_of(name), parts)
 
 
 def _named(models_dir: Path, path: Path) -> tuple[str | None, str]:
@@ -94,7 +94,7 @@ def _part(models_dir: Path, repo: str | None, path: Path) -> Part:
     place = None
     if repo is not None:
         try:
-            place = Place(models_dir, repo, path.relative_to(models_dir / repo).as_posix())
+            place = FileLocation(models_dir, repo, path.relative_to(models_dir / repo).as_posix())
         except StoreError:  # by a name that no pull gives
             place = None
     busy = place is not None and is_locked(place.lock)
@@ -108,7 +108,7 @@ def _part(models_dir: Path, repo: str | None, path: Path) -> Part:
     return Part(path, place, 0, None, busy)
 
 
-def _is_meant(kept: Kept, use: Use, folder: Path | None, files: Files) -> bool:
+def _is_meant(kept: LocalModel, use: Use, folder: Path | None, files: Files) -> bool:
     """Whether an entry's files are these, as the catalog reads it; they need not be whole."""
     if files.path is not None:
         return files.path in (part.path for part in kept.parts)

@@ -30,7 +30,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FileLocation:
     """One file of one repo; raises StoreError for names that are no safe path, and for what the file system refuses."""
 
     models_dir: Path

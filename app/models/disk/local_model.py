@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.models.catalog import is_projector
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 
 State = Literal["complete", "pulling", "partial", "missing"]
 
@@ -20,7 +20,7 @@ class Part:
     """
 
     path: Path
-    place: Place | None
+    place: FileLocation | None
     received: int
     size: int | None
     busy: bool = False
@@ -47,7 +47,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class LocalModel:
     """One model or projector with all of its shards. `name` is for a person: the path without `.gguf`, or a pattern."""
 
     repo: str | None
@@ -84,6 +84,6 @@ class Kept:
     def title(self) -> str:
         return f"{self.repo}/{self.name}" if self.repo else self.name
 
-    def with_use(self, use: Use) -> Kept:
+    def with_use(self, use: Use) -> LocalModel:
         """The same, needed by one entry more."""
         return replace(self, uses=(*self.uses, use))

@@ -6,13 +6,13 @@ import errno
 from pathlib import Path
 from types import TracebackType
 
-from app.errors import DiskFull, StoreError
+from app.errors import DiskFullError, StoreError
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class in_words:
-    """Maps what the file system says, of `path` where it names none itself; raises DiskFull or StoreError.
+    """Maps what the file system says, of `path` where it names none itself; raises DiskFullError or StoreError.
 
     What somebody who reads what we print says by going away passes.
     """
@@ -28,12 +28,12 @@ class in_words:
             return
         path = error.filename or self._path
         if error.errno in _NO_ROOM:
-            raise DiskFull(
+            raise DiskFullError(
                 f"{path}: no room is left on the disk ({error.strerror}). What was received is kept: "
                 "make room and pull again to go on."
             ) from None
         if error.errno == errno.EFBIG:
-            raise DiskFull(
+            raise DiskFullError(
                 f"{path}: no file may be this large here, by the file system (FAT ends at 4 GB) or by a limit of "
                 "this process (ulimit -f). What was received is kept: lift the limit and pull again, or point "
                 "models_dir elsewhere."

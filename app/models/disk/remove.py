@@ -11,8 +11,8 @@ from pathlib import Path
 from app.errors import StoreError
 from app.models.catalog import Catalog
 from app.models.disk.in_use import holders
-from app.models.disk.layout import Place
-from app.models.disk.local_model import Kept
+from app.models.disk.layout import FileLocation
+from app.models.disk.local_model import LocalModel
 from app.models.disk.locks import locked_if_free
 from app.models.disk.os_errors import in_words
 
@@ -21,12 +21,14 @@ from app.models.disk.os_errors import in_words
 class Removed:
     """One model that is gone; `freed` in bytes. Of links only the links went: `linked` is where they led."""
 
-    kept: Kept
+    kept: LocalModel
     freed: int
     linked: tuple[Path, ...] = ()
 
 
-def removable(found: Sequence[Kept], catalog: Catalog, names: Collection[str], *, shared: bool) -> list[Kept]:
+def removable(
+    found: Sequence[LocalModel], catalog: Catalog, names: Collection[str], *, shared: bool
+) -> list[LocalModel]:
     """Those of them that are here, and may be deleted as `names` ask for it; raises StoreError that says why not.
 
     `shared`: what other aliases need is meant, too.
@@ -50,7 +52,7 @@ def removable(found: Sequence[Kept], catalog: Catalog, names: Collection[str], *
     return here
 
 
-def remove(kept: Kept) -> Removed:
+def remove(kept: LocalModel) -> Removed:
     """Deletes what is here of it, half-way downloads too; raises StoreError where it is in use after all.
 
     Folders and locks stay: a pull that waits has them open.
@@ -66,7 +68,7 @@ def remove(kept: Kept) -> Removed:
         return Removed(kept, sum(map(_remove, places)), linked)
 
 
-def _remove(place: Place) -> int:
+def _remove(place: FileLocation) -> int:
     """Bytes of disk that are free now: a partial file has holes, and what a link leads to stays."""
     with in_words(place.final):
         freed = sum(path.lstat().st_blocks * 512 for path in (place.final, place.part) if os.path.lexists(path))
@@ -76,10 +78,10 @@ def _remove(place: Place) -> int:
         return freed
 
 
-def _check_unused(kept: Kept) -> None:
+def _check_unused(kept: LocalModel) -> None:
     if using := holders([part.path for part in kept.parts]):
         raise StoreError(f"{kept.title} is in use by {', '.join(map(str, using))}; nothing of it is deleted.")
 
 
-def _busy(kept: Kept) -> StoreError:
+def _busy(kept: LocalModel) -> StoreError:
     return StoreError(f"{kept.title} is being pulled or verified now; nothing of it is deleted.")

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from app.config.model_entry import AttachedEntry
 from app.errors import StoreError
 from app.models.catalog import Catalog
-from app.models.disk.local_model import Kept
+from app.models.disk.local_model import LocalModel
 from app.models.gguf.filenames import parse_hub_name
 
 
-def selected(kept: Sequence[Kept], catalog: Catalog, names: Iterable[str]) -> list[Kept]:
+def selected(kept: Sequence[LocalModel], catalog: Catalog, names: Iterable[str]) -> list[LocalModel]:
     """Those that the names stand for, each once, those that are not here among them.
 
     Raises UnknownAlias, and StoreError for a name of the Hub of which nothing is here.
@@ -20,7 +20,7 @@ def selected(kept: Sequence[Kept], catalog: Catalog, names: Iterable[str]) -> li
     return [one for one in kept if any(one is other for other in meant)]
 
 
-def _of(kept: Sequence[Kept], catalog: Catalog, name: str) -> list[Kept]:
+def _of(kept: Sequence[LocalModel], catalog: Catalog, name: str) -> list[LocalModel]:
     if not name.startswith("hf:"):
         entry = catalog.entry(name)
         if isinstance(entry, AttachedEntry):

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from app.errors import DiskFull, StoreError
+from app.errors import DiskFullError, StoreError
 from app.models.disk.checksum import digest_of
 from app.models.disk.in_use import holders
-from app.models.disk.layout import Place
-from app.models.disk.local_model import Kept, Part
+from app.models.disk.layout import FileLocation
+from app.models.disk.local_model import LocalModel, Part
 from app.models.disk.locks import locked
 from app.models.disk.os_errors import in_words
-from app.models.download.events import Emit, Event, Verdict
+from app.models.download.events import DownloadEvent, Emit, Verdict
 from app.models.download.file import download, free_bytes
 from app.models.download.http import Wire
 from app.models.download.journal import Identity
@@ -43,16 +43,16 @@ class Verifier:
         self._emit = emit
         self._repair = repair
 
-    def verify(self, found: Iterable[Kept]) -> list[Checked]:
+    def verify(self, found: Iterable[LocalModel]) -> list[Checked]:
         """One after the other, each verdict told as it is known. A file that cannot be read or repaired is bad."""
         parts = [(kept, part) for kept in found for part in kept.parts]
-        self._emit(Event("plan", "", 0, sum(part.received for _, part in parts if part.whole)))
+        self._emit(DownloadEvent("plan", "", 0, sum(part.received for _, part in parts if part.whole)))
         checked = []
         for kept, part in parts:
             name = f"{kept.repo}/{part.place.path}" if part.place is not None else str(part.path)
             verdict, why = self._part(part, name)
             checked.append(Checked(name, verdict, why))
-            self._emit(Event(verdict, name, part.received, part.size or 0, why))
+            self._emit(DownloadEvent(verdict, name, part.received, part.size or 0, why))
         return checked
 
     def _part(self, part: Part, name: str) -> tuple[Verdict, str]:
@@ -62,17 +62,20 @@ class Verifier:
             return "unknown", "it was not pulled, so there is no checksum to compare it with"
         place = part.place
 
-        def emit(event: Event) -> None:
+        def emit(event: DownloadEvent) -> None:
             self._emit(replace(event, path=name))
 
         try:
             place.prepare()
-            with in_words(place.final), locked(place.lock, lambda: emit(Event("waiting", name, 0, part.size or 0))):
+            with (
+                in_words(place.final),
+                locked(place.lock, lambda: emit(DownloadEvent("waiting", name, 0, part.size or 0))),
+            ):
                 return self._compared(place, emit)
         except StoreError as error:
             return "bad", str(error)
 
-    def _compared(self, place: Place, emit: Emit) -> tuple[Verdict, str]:
+    def _compared(self, place: FileLocation, emit: Emit) -> tuple[Verdict, str]:
         known = place.last_record()
         if known is None:
             return self._unrecorded(place, emit)
@@ -87,7 +90,7 @@ class Verifier:
             return "fine", f"another version than was pulled: the Hub's of today ({today.revision[:12]})"
         return self._bad(place, identity, f"its checksum is {found}, and should be {identity.digest}", emit)
 
-    def _unrecorded(self, place: Place, emit: Emit) -> tuple[Verdict, str]:
+    def _unrecorded(self, place: FileLocation, emit: Emit) -> tuple[Verdict, str]:
         """Somebody else put it there: what differs from the Hub's may be damaged, or an older version."""
         today = self._of_today(place)
         if not isinstance(today, Identity):
@@ -97,11 +100,11 @@ class Verifier:
         place.write_record(today.revision, today.digest)
         return "fine", ""
 
-    def _hashed(self, place: Place, like: str, emit: Emit) -> str:
+    def _hashed(self, place: FileLocation, like: str, emit: Emit) -> str:
         size = place.final.stat().st_size
-        return digest_of(place.final, like, lambda at: emit(Event("checking", place.path, at, size)))
+        return digest_of(place.final, like, lambda at: emit(DownloadEvent("checking", place.path, at, size)))
 
-    def _of_today(self, place: Place) -> Identity | str:
+    def _of_today(self, place: FileLocation) -> Identity | str:
         """The file as the Hub has it now, or why that is not known."""
         if place.repo not in self._listings:
             try:
@@ -116,11 +119,13 @@ class Verifier:
             return f"The Hub's {place.repo} has no such file."
         return Identity(place.repo, place.path, listing.revision, file.digest, file.size)
 
-    def _bad(self, place: Place, identity: Identity, why: str, emit: Emit) -> tuple[Verdict, str]:
+    def _bad(self, place: FileLocation, identity: Identity, why: str, emit: Emit) -> tuple[Verdict, str]:
         if not self._repair:
             return "bad", why
         if free_bytes(place) < identity.size:
-            raise DiskFull(f"{why}. There is no room for another copy before this one goes: rm it, and pull again.")
+            raise DiskFullError(
+                f"{why}. There is no room for another copy before this one goes: rm it, and pull again."
+            )
         using = holders([place.final])
         linked = place.final.resolve() if place.final.is_symlink() else None
         try:
@@ -133,6 +138,6 @@ class Verifier:
             why += f"; {', '.join(map(str, using))} has the damaged bytes until it is started again"
         return "repaired", why
 
-    def _fetch(self, place: Place, identity: Identity, emit: Emit) -> None:
+    def _fetch(self, place: FileLocation, identity: Identity, emit: Emit) -> None:
         with Wire() as wire:
             download(place, identity, self._hub(), wire, emit)

@@ -12,7 +12,7 @@ Kind = Literal["plan", "file", "start", "progress", "waiting", "checking", "done
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class DownloadEvent:
     """`received` and `size` are bytes of the file `path`, in a `plan` of all files; `text` is for a person.
 
     `file`: one of the plan's, and what is here of it. `waiting`: somebody else pulls this file, and has got so far.
@@ -38,7 +38,7 @@ class Tally:
         self._counted = counted
         self._files: dict[str, int] = {}
 
-    def take(self, event: Event) -> None:
+    def take(self, event: DownloadEvent) -> None:
         """In their order."""
         if event.kind in self._counted:
             self._files[event.path] = event.received
@@ -49,4 +49,4 @@ class Tally:
 
 
 # What runs tells something several times a second; an exception out of it ends the pull in order.
-Emit = Callable[[Event], None]
+Emit = Callable[[DownloadEvent], None]

@@ -14,15 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from app.errors import WrongBytes
+from app.errors import ChecksumMismatchError
 from app.models.disk.checksum import Hash, new_hash
-from app.models.disk.layout import Place, room_below
+from app.models.disk.layout import FileLocation, room_below
 from app.models.download.buffers import Block, Filling, Memory
-from app.models.download.events import Emit, Event, Kind
+from app.models.download.events import DownloadEvent, Emit, Kind
 from app.models.download.http import Wire
 from app.models.download.journal import BLOCK, Identity
 from app.models.download.partial import Partial
-from app.models.download.ranges import Fetcher, Source, Stopped
+from app.models.download.ranges import DownloadStoppedError, RangeFetcher, Source
 from app.models.download.request_size import Pace
 
 # Ranges in flight.
@@ -33,7 +33,7 @@ _PATIENCE_S = 0.25
 
 
 def download(
-    place: Place,
+    place: FileLocation,
     identity: Identity,
     source: Source,
     wire: Wire,
@@ -44,14 +44,14 @@ def download(
 ) -> None:
     """Fetches what is missing, checks the whole and renames it into place; the caller holds the lock.
 
-    Raises HubError, DiskFull, StoreError: what was received stays for the next try. Raises WrongBytes when the whole
-    file is not what the Hub announced, twice: nothing tells which bytes are wrong, so nothing is kept.
+    Raises HubError, DiskFull, StoreError: what was received stays for the next try. Raises ChecksumMismatchError when
+    the whole file is not what the Hub announced, twice: nothing tells which bytes are wrong, so nothing is kept.
     """
     for last in (False, True):
         with Partial(place, identity, block) as partial:
             if partial.replaced:
                 text = "has changed on the Hub since it was begun: from the start again"
-                emit(Event("note", identity.path, text=f"{identity.path} {text}"))
+                emit(DownloadEvent("note", identity.path, text=f"{identity.path} {text}"))
             found = _Transfer(partial, identity, source, wire, emit).run(workers)
             if found == identity.digest:
                 partial.sync()
@@ -59,8 +59,8 @@ def download(
         place.drop_partial()
         said = f"{identity.path}: what arrived has the checksum {found}, the Hub announced {identity.digest}"
         if last:
-            raise WrongBytes(f"{said}, twice. Nothing of it is kept.")
-        emit(Event("note", identity.path, text=f"{said}; from the start again"))
+            raise ChecksumMismatchError(f"{said}, twice. Nothing of it is kept.")
+        emit(DownloadEvent("note", identity.path, text=f"{said}; from the start again"))
     place.finish()
     place.write_record(identity.revision, identity.digest)
 
@@ -82,7 +82,7 @@ class _Transfer:
         self._digest: str | None = None
         self._notes: deque[str] = deque()
         self._stop = threading.Event()
-        self._fetcher = Fetcher(wire, source, identity, self._stop, self._notes.append)
+        self._fetcher = RangeFetcher(wire, source, identity, self._stop, self._notes.append)
 
     def run(self, workers: int) -> str:
         """The checksum of the whole file, once all of it is there."""
@@ -114,17 +114,17 @@ class _Transfer:
 
     def _tell(self, kind: Kind) -> None:
         while self._notes:
-            self._emit(Event("note", self._identity.path, text=self._notes.popleft()))
+            self._emit(DownloadEvent("note", self._identity.path, text=self._notes.popleft()))
         with self._changed:
             received = self._partial.bytes_received + sum(one.block.filled for one in self._fillings if one.block)
-        self._emit(Event(kind, self._identity.path, received, self._identity.size))
+        self._emit(DownloadEvent(kind, self._identity.path, received, self._identity.size))
 
     # -- in threads ------------------------------------------------------------------------------------------
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Stopped:
+        except DownloadStoppedError:
             return
         except BaseException as error:
             self._end(error)
@@ -211,7 +211,7 @@ class _Transfer:
             self._changed.notify_all()
             self._changed.wait_for(lambda: number in self._partial.ranges.received or self._stop.is_set())
             if self._stop.is_set():
-                raise Stopped
+                raise DownloadStoppedError
             return self._memory.take(number)
 
     def _read_back(self, number: int) -> Block | None:
@@ -225,6 +225,6 @@ class _Transfer:
         return None
 
 
-def free_bytes(place: Place) -> int:
+def free_bytes(place: FileLocation) -> int:
     """What the file system of a place has left for us."""
     return room_below(place.models_dir)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from zlib_ng.zlib_ng import crc32
 
-from app.models.disk.layout import Place
+from app.models.disk.layout import FileLocation
 from app.models.disk.os_errors import in_words
 from app.models.download.direct_io import Bulk
 from app.models.download.journal import BLOCK, Identity, Ranges, line, parse
 
 
-def received_of(place: Place) -> Ranges | None:
+def received_of(place: FileLocation) -> Ranges | None:
     """What the journal of a partial file says, for those who look on from outside."""
     try:
         found = parse(place.journal.read_bytes())
@@ -27,7 +27,7 @@ def received_of(place: Place) -> Ranges | None:
     return found
 
 
-def announce(place: Place, identity: Identity) -> None:
+def announce(place: FileLocation, identity: Identity) -> None:
     """Leaves word of a file that is to come, so that they know its size; harmless beside whoever fetches it now."""
     with in_words(place.journal), suppress(FileExistsError):
         journal = os.open(place.journal, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -44,7 +44,7 @@ class Partial:
     Several threads may write, each to blocks of its own.
     """
 
-    def __init__(self, place: Place, identity: Identity, block: int = BLOCK) -> None:
+    def __init__(self, place: FileLocation, identity: Identity, block: int = BLOCK) -> None:
         known = received_of(place)
         # The revision may be another as long as the bytes are the same
         same = known is not None and (known.identity.digest, known.identity.size) == (identity.digest, identity.size)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.config.settings import Settings
-from app.errors import DiskFull, Offline, StoreError
+from app.errors import DiskFullError, OfflineError, StoreError
 from app.models.disk.checksum import digest_of
-from app.models.disk.layout import Place, Record
+from app.models.disk.layout import FileLocation, Record
 from app.models.disk.locks import locked
 from app.models.disk.os_errors import in_words
-from app.models.download.events import Emit, Event
+from app.models.download.events import DownloadEvent, Emit
 from app.models.download.file import download, free_bytes
 from app.models.download.http import Wire
 from app.models.download.journal import Identity
@@ -51,7 +51,9 @@ class Plan:
 class Puller:
     """Plans, then fetches; every method raises StoreError or one of its kinds."""
 
-    def __init__(self, settings: Settings, hub: Hub, emit: Emit, *, free: Callable[[Place], int] = free_bytes) -> None:
+    def __init__(
+        self, settings: Settings, hub: Hub, emit: Emit, *, free: Callable[[FileLocation], int] = free_bytes
+    ) -> None:
         self._models_dir = settings.models_dir
         self._hub = hub
         self._emit = emit
@@ -60,11 +62,11 @@ class Puller:
     def plan(self, wanted: Wanted, *, update: bool = False) -> Plan:
         """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`.
 
-        Raises Offline where the Hub may not be asked and not all is on this machine.
+        Raises OfflineError where the Hub may not be asked and not all is on this machine.
         """
         try:
             listing = self._hub.listing(wanted.repo)
-        except Offline:
+        except OfflineError:
             if (plan := self._offline(wanted)) is None:
                 raise
             return plan
@@ -89,7 +91,7 @@ class Puller:
         """Path -> revision, of files here, whole or not, whose bytes are others than the Hub's now."""
         found = {}
         for path in paths:
-            place = Place(self._models_dir, listing.repo, path)
+            place = FileLocation(self._models_dir, listing.repo, path)
             record, partial = place.record(), received_of(place)
             known = record or (partial.identity if partial is not None and partial.received else None)
             if known is not None and known.digest != listing.files[path].digest:
@@ -126,7 +128,7 @@ class Puller:
         found = {}
         for path in wanted.chosen(path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")):
             with suppress(StoreError):  # somebody else's, under a name that the Hub may not have
-                if (record := Place(self._models_dir, wanted.repo, path).record()) is not None:
+                if (record := FileLocation(self._models_dir, wanted.repo, path).record()) is not None:
                     found[path] = record
         return found
 
@@ -144,24 +146,24 @@ class Puller:
             self._note(plan.wanted.repo, note)
         for identity in plan.files:
             self._one(identity, wire, update)
-        paths = [Place(self._models_dir, identity.repo, identity.path).final for identity in plan.files]
+        paths = [FileLocation(self._models_dir, identity.repo, identity.path).final for identity in plan.files]
         check_headers(paths)
         return paths
 
     def _prepare(self, plans: list[Plan]) -> None:
         for plan in plans:
             for identity in plan.files:
-                place = Place(self._models_dir, identity.repo, identity.path)
+                place = FileLocation(self._models_dir, identity.repo, identity.path)
                 place.prepare()
                 if not place.final.exists():
                     announce(place, identity)
 
     def _note(self, path: str, text: str) -> None:
-        self._emit(Event("note", path, text=text))
+        self._emit(DownloadEvent("note", path, text=text))
 
     def here(self, identity: Identity) -> int:
         """Bytes of a file that need not be fetched: a version of it that is to be replaced is no help."""
-        place = Place(self._models_dir, identity.repo, identity.path)
+        place = FileLocation(self._models_dir, identity.repo, identity.path)
         record = place.record()
         if place.final.exists() and (record is None or record.digest == identity.digest):
             return identity.size
@@ -171,36 +173,36 @@ class Puller:
         return partial.bytes_received if partial is not None and partial.identity.digest == identity.digest else 0
 
     def check_disk(self, plans: list[Plan]) -> None:
-        """Tells how much is to come; raises DiskFull where that does not fit."""
+        """Tells how much is to come; raises DiskFullError where that does not fit."""
         # A file may be wanted twice
         files = {identity: self.here(identity) for plan in plans for identity in plan.files}
         if not files:
             return
         have, total = sum(files.values()), sum(identity.size for identity in files)
-        self._emit(Event("plan", "", have, total))
+        self._emit(DownloadEvent("plan", "", have, total))
         for identity, here in files.items():
-            self._emit(Event("file", identity.path, here, identity.size))
-        free = self._free(Place(self._models_dir, identity.repo, identity.path))
+            self._emit(DownloadEvent("file", identity.path, here, identity.size))
+        free = self._free(FileLocation(self._models_dir, identity.repo, identity.path))
         if have < total and free < total - have + MARGIN:
-            raise DiskFull(
+            raise DiskFullError(
                 f"{self._models_dir}: {(total - have) / 1e9:.2f} GB are to come and {MARGIN / 1e9:.1f} GB must stay "
                 f"free, and there are {free / 1e9:.2f} GB. Make room, or point models_dir elsewhere."
             )
 
     def _one(self, identity: Identity, wire: Wire, update: bool) -> None:
-        place = Place(self._models_dir, identity.repo, identity.path)
+        place = FileLocation(self._models_dir, identity.repo, identity.path)
 
         def waiting() -> None:
             partial = received_of(place)
             received = partial.bytes_received if partial is not None else 0
-            self._emit(Event("waiting", identity.path, received, identity.size))
+            self._emit(DownloadEvent("waiting", identity.path, received, identity.size))
 
         with locked(place.lock, waiting):
             if not self._is_here(place, identity, update) and not self._use_cached(place, identity):
                 download(place, identity, self._hub, wire, self._emit)
-        self._emit(Event("done", identity.path, identity.size, identity.size))
+        self._emit(DownloadEvent("done", identity.path, identity.size, identity.size))
 
-    def _is_here(self, place: Place, identity: Identity, update: bool) -> bool:
+    def _is_here(self, place: FileLocation, identity: Identity, update: bool) -> bool:
         """A file without a record, which others put there, is hashed once."""
         record = place.record()
         if record is None:
@@ -223,11 +225,11 @@ class Puller:
 
     def _hashed(self, path: Path, identity: Identity) -> str:
         def done(at: int) -> None:
-            self._emit(Event("checking", identity.path, at, identity.size))
+            self._emit(DownloadEvent("checking", identity.path, at, identity.size))
 
         return digest_of(path, identity.digest, done)
 
-    def _use_cached(self, place: Place, identity: Identity) -> bool:
+    def _use_cached(self, place: FileLocation, identity: Identity) -> bool:
         """A link to the file in the Hub's own cache, if that has the right bytes."""
         cached = self._hub.cached(identity)
         if cached is None or cached.stat().st_size != identity.size:

@@ -12,7 +12,7 @@ from http.client import HTTPResponse
 from typing import Protocol
 from urllib.parse import urljoin
 
-from app.errors import HubError, WrongBytes
+from app.errors import ChecksumMismatchError, HubError
 from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
 from app.models.download.http import Failures, Wire, origin
 from app.models.download.journal import Identity
@@ -25,7 +25,7 @@ _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class FileAddress:
     """Where a file's bytes are; `headers` (a token among them) are for the host `home` alone."""
 
     url: str
@@ -36,15 +36,15 @@ class Address:
 class Source(Protocol):
     """Tells where bytes are."""
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
         """Raises HubError. Waits by `rest`, in seconds, and lets its exception through."""
 
 
-class Stopped(Exception):
+class DownloadStoppedError(Exception):
     """Somebody else has failed, or the person has had enough."""
 
 
-class _Again(Exception):
+class _RetryError(Exception):
     """Worth another try; `wish` is the server's Retry-After in seconds."""
 
     def __init__(self, why: str, wish: float | None = None, *, expired: bool = False) -> None:
@@ -53,7 +53,7 @@ class _Again(Exception):
         self.expired = expired
 
 
-class Fetcher:
+class RangeFetcher:
     """Shared by the workers of one file. `say` is told of every wait."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Fetcher:
         self._stop = stop
         self._say = say
         self._lock = threading.Lock()
-        self._address: Address | None = None
+        self._address: FileAddress | None = None
 
     def abort(self) -> None:
         """Ends reads that wait for a server; `stop` is set."""
@@ -79,8 +79,8 @@ class Fetcher:
     def pieces(self, start: int, stop: int, room: Callable[[], memoryview]) -> Iterator[int]:
         """Receives bytes [start, stop) of the file, a piece at a time into what `room` gives then; yields their sizes.
 
-        Through any number of connections. Raises HubError when `TRIES` requests in a row brought nothing, WrongBytes
-        for a server that has another size than announced, Stopped.
+        Through any number of connections. Raises HubError when `TRIES` requests in a row brought nothing,
+        ChecksumMismatchError for a server that has another size than announced, DownloadStoppedError.
         """
         attempt = 0
         while start < stop:
@@ -90,11 +90,11 @@ class Fetcher:
                         count = self._receive(response, room())
                         start, attempt = start + count, 0
                         yield count
-            except _Again as again:
+            except _RetryError as again:
                 attempt += 1
                 self._wait(attempt, again)
 
-    def _wait(self, attempt: int, again: _Again) -> None:
+    def _wait(self, attempt: int, again: _RetryError) -> None:
         if again.expired:
             with self._lock:
                 self._address = None
@@ -110,9 +110,9 @@ class Fetcher:
 
     def _rest(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise Stopped
+            raise DownloadStoppedError
 
-    def _where(self) -> Address:
+    def _where(self) -> FileAddress:
         with self._lock:
             self._rest(0)  # those who waited for the lock have nothing to ask any more
             if self._address is None:
@@ -135,7 +135,7 @@ class Fetcher:
                 return
         raise HubError(f"{self._identity.path}: more than {_HOPS} redirects.")
 
-    def _remember(self, address: Address, url: str) -> None:
+    def _remember(self, address: FileAddress, url: str) -> None:
         """Where a redirect has led to is asked at once from now on, until that has expired."""
         with self._lock:
             if self._address is address:
@@ -143,10 +143,10 @@ class Fetcher:
 
     def _receive(self, response: HTTPResponse, into: memoryview) -> int:
         if self._stop.is_set():
-            raise Stopped
+            raise DownloadStoppedError
         count = response.readinto(into)
         if not count:
-            raise _Again("the connection ended early")
+            raise _RetryError("the connection ended early")
         return count
 
     @contextmanager
@@ -155,29 +155,31 @@ class Fetcher:
             yield
         except Failures as error:
             if self._stop.is_set():
-                raise Stopped from None
-            raise _Again(f"the connection failed ({str(error) or type(error).__name__})") from None
+                raise DownloadStoppedError from None
+            raise _RetryError(f"the connection failed ({str(error) or type(error).__name__})") from None
 
     def _check(self, response: HTTPResponse, start: int, stop: int) -> None:
         status, said = response.status, self._identity.size
         if status in RETRIED:
-            raise _Again(f"the server answers {status}", retry_after(response.headers.get("Retry-After")))
+            raise _RetryError(f"the server answers {status}", retry_after(response.headers.get("Retry-After")))
         if status in _EXPIRED:
-            raise _Again(f"the server answers {status}", expired=True)
+            raise _RetryError(f"the server answers {status}", expired=True)
         if status == 200:
-            raise _Again("the server ignores ranges")
+            raise _RetryError("the server ignores ranges")
         if status == 416:
-            raise WrongBytes(f"{self._identity.path}: the Hub announced {said} bytes, the server has fewer.")
+            raise ChecksumMismatchError(f"{self._identity.path}: the Hub announced {said} bytes, the server has fewer.")
         found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         if status != 206 or found is None:
-            raise _Again(f"the server answers {status} to a range")
+            raise _RetryError(f"the server answers {status} to a range")
         first, last, size = (int(part) for part in found.groups())
         if size != said:
-            raise WrongBytes(f"{self._identity.path}: the Hub announced {said} bytes, the server has {size}.")
+            raise ChecksumMismatchError(
+                f"{self._identity.path}: the Hub announced {said} bytes, the server has {size}."
+            )
         if (first, last) != (start, stop - 1):
-            raise _Again("the server sends another range than it was asked for")
+            raise _RetryError("the server sends another range than it was asked for")
 
 
-def _headers(url: str, address: Address, start: int, stop: int) -> dict[str, str]:
+def _headers(url: str, address: FileAddress, start: int, stop: int) -> dict[str, str]:
     headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
     return headers | dict(address.headers) if origin(url) == origin(address.home) else headers

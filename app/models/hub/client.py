@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from app.errors import AccessDenied, HubError, NotOnHub, Offline, WrongBytes
+from app.errors import AccessDeniedError, ChecksumMismatchError, HubError, NotOnHubError, OfflineError
 from app.models.disk.os_errors import in_words
 from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
 from app.models.download.journal import Identity
-from app.models.download.ranges import Address
+from app.models.download.ranges import FileAddress
 from app.models.gguf.filenames import check_repo, is_repo
 from app.models.hub import cache as hub_cache
 from app.models.hub.listing import HubFile, Listing
@@ -89,7 +89,7 @@ class Hub:
         # Where a person finds it: HF_TOKEN comes first, then what `hf auth login` has left
         self._kept_in = "HF_TOKEN" if token or os.environ.get("HF_TOKEN") else constants.HF_TOKEN_PATH
         if self._token and not (self._token.isascii() and self._token.isprintable()):
-            raise AccessDenied(
+            raise AccessDeniedError(
                 f"What is in {self._kept_in} is no token: those of {self.endpoint}/settings/tokens are plain ASCII."
             )
         # False: huggingface_hub would otherwise look for a token of its own
@@ -113,10 +113,10 @@ class Hub:
 
         return Listing(repo, commit, self._ask(repo, files))
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> Address:
+    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
         """Where the bytes of a file are; `rest` is how to wait for a Hub that is busy.
 
-        Raises WrongBytes where the Hub contradicts its own listing.
+        Raises ChecksumMismatchError where the Hub contradicts its own listing.
         """
         url = hf_hub_url(identity.repo, identity.path, revision=identity.revision, endpoint=self.endpoint)
 
@@ -125,11 +125,11 @@ class Hub:
 
         found = self._ask(identity.repo, ask, identity.path, rest)
         if found.size is not None and found.size != identity.size:
-            raise WrongBytes(
+            raise ChecksumMismatchError(
                 f"{identity.path}: the Hub lists {identity.size} bytes and announces {found.size} where they lie."
             )
         # Of a xet-backed file what HEAD is sent on to need not serve bytes: there the GETs are sent on (see ADR 0001)
-        return Address(found.location if found.xet_file_data is None else url, self.endpoint, self._credentials)
+        return FileAddress(found.location if found.xet_file_data is None else url, self.endpoint, self._credentials)
 
     def search(self, text: str, limit: int) -> list[Found]:
         """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""
@@ -170,7 +170,9 @@ class Hub:
             try:
                 return ask()
             except OfflineModeIsEnabled:
-                raise Offline(f"{repo}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it for that.") from None
+                raise OfflineError(
+                    f"{repo}: HF_HUB_OFFLINE is set, so the Hub is not asked; unset it for that."
+                ) from None
             except HfHubHTTPError as error:
                 status = error.response.status_code
                 wish = retry_after(error.response.headers.get("Retry-After"))
@@ -185,7 +187,7 @@ class Hub:
                     ) from None
                 self._wait("the Hub cannot be reached", attempt, None, rest)
             except HFValidationError as error:
-                raise NotOnHub(f"{repo} cannot be the name of a repo: {error}") from None
+                raise NotOnHubError(f"{repo} cannot be the name of a repo: {error}") from None
             except _ODD as error:
                 raise HubError(
                     f"{self.endpoint} does not answer as the Hub does ({type(error).__name__}: {error}); is "
@@ -201,25 +203,27 @@ class Hub:
         status, page = error.response.status_code, f"{self.endpoint}/{repo}"
         if isinstance(error, GatedRepoError):
             if self._token:
-                return AccessDenied(
+                return AccessDeniedError(
                     f"{repo} is behind a licence that this token's account has not accepted: do so at {page}."
                 )
-            return AccessDenied(
+            return AccessDeniedError(
                 f"{repo} is behind a licence: accept it at {page}, then set HF_TOKEN to a token of that account "
                 f"({self.endpoint}/settings/tokens)."
             )
         if isinstance(error, RevisionNotFoundError):
-            return NotOnHub(f"{repo}: the Hub does not have this revision (any more).")
+            return NotOnHubError(f"{repo}: the Hub does not have this revision (any more).")
         if isinstance(error, RemoteEntryNotFoundError):
-            return NotOnHub(f"{repo}: the Hub does not have {path} (any more).")
+            return NotOnHubError(f"{repo}: the Hub does not have {path} (any more).")
         if isinstance(error, RepositoryNotFoundError):
             token = "" if self._token else ", or it is private and HF_TOKEN is not set"
-            return NotOnHub(f"{repo} is not on the Hub{token}.{self._near(repo)}")
+            return NotOnHubError(f"{repo} is not on the Hub{token}.{self._near(repo)}")
         if status in (401, 403) and self._token:
             how = "is not accepted" if status == 401 else "may not read this"
-            return AccessDenied(f"{repo}: the token in {self._kept_in} {how} (see {self.endpoint}/settings/tokens).")
+            return AccessDeniedError(
+                f"{repo}: the token in {self._kept_in} {how} (see {self.endpoint}/settings/tokens)."
+            )
         if status in (401, 403):
-            return AccessDenied(
+            return AccessDeniedError(
                 f"{repo}: the Hub answers {status}, and no token is set: set HF_TOKEN to one "
                 f"({self.endpoint}/settings/tokens)."
             )

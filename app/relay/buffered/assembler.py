@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.relay.buffered.choice import Aids, Choice, Piece, Verbose
+from app.relay.buffered.choice import Aids, AnswerChoice, Piece, Verbose
 
 _Fields = dict[str, msgspec.Raw]
 # The order of a direct answer; what else a chunk may carry one day goes behind it.
@@ -57,7 +57,7 @@ class Assembly:
         self._line = b""
         self._data: list[bytes] = []
         # What has been said
-        self._choices: dict[int, Choice] = {}
+        self._choices: dict[int, AnswerChoice] = {}
         self._fields: _Fields = {}
         self._kind = ""
         self._last = 0
@@ -142,7 +142,7 @@ class Assembly:
             self._last = piece.index
             choice = self._choices.get(piece.index)
             if choice is None:
-                choice = self._choices[piece.index] = Choice(self._aids, chat=piece.delta is not None)
+                choice = self._choices[piece.index] = AnswerChoice(self._aids, chat=piece.delta is not None)
             choice.add(piece, tokens, verbose)
         if not pieces and self._last in self._choices:
             self._choices[self._last].ends_at(tokens)

@@ -65,7 +65,7 @@ class Verbose(msgspec.Struct):
     stopping_word: str = ""
 
 
-class Choice:
+class AnswerChoice:
     """Feed it the pieces in their order."""
 
     __slots__ = (

@@ -33,7 +33,7 @@ class Streamed:
     aids: Aids
 
 
-class _Message(msgspec.Struct, gc=False):
+class _ChatMessage(msgspec.Struct, gc=False):
     role: Any = None
     content: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -41,7 +41,7 @@ class _Message(msgspec.Struct, gc=False):
 class _Asked(msgspec.Struct):
     """What decides; everything else in the body is the engine's business."""
 
-    messages: list[_Message] = []
+    messages: list[_ChatMessage] = []
     stop: Any = None
     stream_options: Any = None
     continue_final_message: Any = None
@@ -114,7 +114,7 @@ def _aids(asked: _Asked, *, chat: bool, drafts: bool) -> Aids | None:
 
 def _prefill(asked: _Asked) -> str:
     """Empty where it is no mere text."""
-    last = asked.messages[-1] if asked.messages else _Message()
+    last = asked.messages[-1] if asked.messages else _ChatMessage()
     try:
         return _TEXT.decode(last.content) if last.role == "assistant" else ""
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from app.errors import BodyTooLarge, InvalidBody
+from app.errors import BodyTooLargeError, InvalidBodyError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 
-class ClientGone(Exception):
+class ClientDisconnectedError(Exception):
     """The client closed its connection: nobody is left to answer."""
 
 
@@ -50,19 +50,19 @@ _DECODER = msgspec.json.Decoder(Routing)
 
 
 async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
-    """The whole body; raises BodyTooLarge as soon as it is known, before it is read whole, or ClientGone."""
+    """The whole body; raises BodyTooLargeError before it is read whole, or ClientDisconnectedError."""
     if declared is not None and declared > limit:
-        raise BodyTooLarge(_too_large(limit))
+        raise BodyTooLargeError(_too_large(limit))
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnectedError
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise BodyTooLarge(_too_large(limit))
+            raise BodyTooLargeError(_too_large(limit))
         if not message.get("more_body", False):
             return chunk if not chunks else b"".join([*chunks, chunk])
         chunks.append(chunk)
@@ -73,16 +73,16 @@ def _too_large(limit: int) -> str:
 
 
 def routing(body: bytes) -> Routing:
-    """Raises InvalidBody in words for a client."""
+    """Raises InvalidBodyError in words for a client."""
     if not body.strip():
-        raise InvalidBody("The body is empty; it must be a JSON object.")
+        raise InvalidBodyError("The body is empty; it must be a JSON object.")
     try:
         return _DECODER.decode(body)
     except msgspec.ValidationError as error:
         text = str(error)
         for field, kind in (("model", "a string"), ("stream", "true or false")):
             if f"$.{field}" in text:
-                raise InvalidBody(f"'{field}' must be {kind}.", param=field) from None
-        raise InvalidBody("The body must be a JSON object.") from None
+                raise InvalidBodyError(f"'{field}' must be {kind}.", param=field) from None
+        raise InvalidBodyError("The body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+        raise InvalidBodyError(f"The body is not valid JSON: {error}.") from None

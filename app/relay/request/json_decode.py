@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 
 # Far more than any model's context holds; at most half a gigabyte of objects.
 MOST_VALUES = 2_000_000
@@ -25,15 +25,15 @@ def crowded(text: bytes | msgspec.Raw, marks: tuple[bytes, ...] = _MARKS) -> boo
 
 
 def refuse_crowded(text: bytes | msgspec.Raw, marks: tuple[bytes, ...] = _MARKS) -> None:
-    """Raises InvalidBody."""
+    """Raises InvalidBodyError."""
     if crowded(text, marks):
-        raise InvalidBody(f"The body has more than {MOST_VALUES} values; no model reads so many.")
+        raise InvalidBodyError(f"The body has more than {MOST_VALUES} values; no model reads so many.")
 
 
 def decoded(text: bytes | msgspec.Raw) -> Any:
-    """Raises InvalidBody for what is no JSON, or too many values."""
+    """Raises InvalidBodyError for what is no JSON, or too many values."""
     refuse_crowded(text)
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+        raise InvalidBodyError(f"The body is not valid JSON: {error}.") from None

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 import msgspec
 
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 
 # What stands before a value: white space, the comma behind the last one, the key and its colon.
 _KEY = re.compile(rb'[\s,{]*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*', re.DOTALL)
@@ -28,7 +28,7 @@ class Field:
 
 
 def fields_of(body: bytes) -> list[Field]:
-    """Of a body that is a JSON object, in their order; raises InvalidBody where it is none after all.
+    """Of a body that is a JSON object, in their order; raises InvalidBodyError where it is none after all.
 
     msgspec finds where values end: 64 MiB of brackets are a fifth of a second to it, and a minute to a loop here.
     """
@@ -51,7 +51,7 @@ def _read(body: bytes) -> list[tuple[str, msgspec.Raw]]:
         # Half a surrogate pair in a key hinders nothing: it is read as another character of the same length.
         return _pairs(body.replace(rb"\ud", rb"\ue").replace(rb"\uD", rb"\ue"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"The body cannot be read: {error}.") from None
+        raise InvalidBodyError(f"The body cannot be read: {error}.") from None
 
 
 class _Key:

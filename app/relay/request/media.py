@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 from app.relay.request.json_decode import decoded, refuse_crowded
 from app.relay.request.json_edit import edited
 
@@ -27,11 +27,11 @@ _CARRIERS = (
 _NESTED = ("content", "output")
 
 
-class _Message(msgspec.Struct, gc=False):
+class _MessageParts(msgspec.Struct, gc=False):
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_MESSAGES = msgspec.json.Decoder(list[_Message] | None)
+_MESSAGES = msgspec.json.Decoder(list[_MessageParts] | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Remote:
 def find(messages: msgspec.Raw, **others: msgspec.Raw) -> Remote | None:
     """Of a body's `messages` and other fields, JSON each; None where all is there already, as it is nearly always.
 
-    Raises InvalidBody where it cannot be told: then it does not go on either.
+    Raises InvalidBodyError where it cannot be told: then it does not go on either.
     """
     fields = {name: decoded(given) for name, given in others.items() if _has_items(given)}
     if _has_parts(messages):
@@ -103,7 +103,7 @@ def _has_parts(messages: msgspec.Raw) -> bool:
     except msgspec.ValidationError:
         return True
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"The body is not valid JSON: {error}.") from None
+        raise InvalidBodyError(f"The body is not valid JSON: {error}.") from None
 
 
 def _has_items(given: msgspec.Raw) -> bool:

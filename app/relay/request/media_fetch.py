@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from app.auth.media_hosts import is_listed, is_public
-from app.errors import BodyTooLarge, RemoteMediaFailed, RemoteMediaRefused
+from app.errors import BodyTooLargeError, RemoteMediaFailedError, RemoteMediaRefusedError
 from app.relay.request.media import Media, Remote
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def address(text: str, hosts: tuple[str, ...]) -> URL:
-    """The URL, if its host is one of `hosts`; raises RemoteMediaRefused."""
+    """The URL, if its host is one of `hosts`; raises RemoteMediaRefusedError."""
     import httpx2
 
     try:
@@ -41,9 +41,11 @@ def address(text: str, hosts: tuple[str, ...]) -> URL:
     except (httpx2.InvalidURL, ValueError):
         host = ""
     if not host or url.scheme not in ("http", "https"):
-        raise RemoteMediaRefused(f"{text[:200]!r} is no address that can be fetched; send the media as a data: URL.")
+        raise RemoteMediaRefusedError(
+            f"{text[:200]!r} is no address that can be fetched; send the media as a data: URL."
+        )
     if not is_listed(host, hosts):
-        raise RemoteMediaRefused(
+        raise RemoteMediaRefusedError(
             f"The request names media at {_shown(url)}, and this gateway fetches nothing from there. "
             f"Send it as a data: URL, or add {host} to allow_remote_media."
         )
@@ -57,7 +59,7 @@ async def resolve(host: str, port: int) -> list[str]:
     return [str(where[0]) for *_, where in found]
 
 
-class Fetcher:
+class MediaFetcher:
     """`may` tells which addresses may be connected to, `resolve` what a name stands for."""
 
     def __init__(
@@ -72,16 +74,18 @@ class Fetcher:
         self._resolve = resolve
 
     async def fill(self, remote: Remote, body: bytes, *, largest: int) -> bytes:
-        """The body with its media in it; raises RemoteMediaRefused, RemoteMediaFailed or BodyTooLarge."""
+        """The body with its media; raises RemoteMediaRefusedError, RemoteMediaFailedError or BodyTooLargeError."""
         if len(remote.urls) > MOST:
-            raise RemoteMediaRefused(f"The request names {len(remote.urls)} addresses of media; {MOST} are the most.")
+            raise RemoteMediaRefusedError(
+                f"The request names {len(remote.urls)} addresses of media; {MOST} are the most."
+            )
         media: dict[str, Media] = {}
         try:
             async with asyncio.timeout(ALL_S):
                 for url in remote.urls:
                     media[url] = await self._fetch(url, _room(media, largest - len(body)))
         except TimeoutError:
-            raise RemoteMediaFailed(f"The media of the request could not be fetched within {ALL_S:g} s.") from None
+            raise RemoteMediaFailedError(f"The media of the request could not be fetched within {ALL_S:g} s.") from None
         return remote.filled(body, media)
 
     async def _fetch(self, text: str, room: int) -> Media:
@@ -96,10 +100,10 @@ class Fetcher:
                         return found
                     url = address(found, self._hosts)
         except TimeoutError:
-            raise RemoteMediaFailed(f"{_shown(url)} could not be fetched within {EACH_S:g} s.") from None
+            raise RemoteMediaFailedError(f"{_shown(url)} could not be fetched within {EACH_S:g} s.") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
-            raise RemoteMediaFailed(f"{_shown(url)} cannot be fetched.") from None
-        raise RemoteMediaFailed(f"{_shown(url)} redirects more than {MOST_REDIRECTS} times.")
+            raise RemoteMediaFailedError(f"{_shown(url)} cannot be fetched.") from None
+        raise RemoteMediaFailedError(f"{_shown(url)} redirects more than {MOST_REDIRECTS} times.")
 
     async def _ask(self, client: AsyncClient, url: URL, room: int) -> Media | str:
         """The media, or where they are instead."""
@@ -109,9 +113,9 @@ class Fetcher:
                 return str(url.join(elsewhere))
             kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if answer.status_code != 200:
-                raise RemoteMediaFailed(f"{_shown(url)} answered {answer.status_code}.")
+                raise RemoteMediaFailedError(f"{_shown(url)} answered {answer.status_code}.")
             if not kind.startswith(_KINDS) or answer.headers.get("content-encoding", "identity") != "identity":
-                raise RemoteMediaFailed(
+                raise RemoteMediaFailedError(
                     f"{_shown(url)} is {kind or 'nothing that says what it is'}, not image or audio."
                 )
             return Media(kind, await _read(url, answer, room))
@@ -125,7 +129,7 @@ class Fetcher:
         addresses = await self._resolve(url.raw_host.decode(), url.port or _PORTS[url.scheme])
         # One that is not public among others that are is a trap as well.
         if not all(self._may(found) for found in addresses):
-            raise RemoteMediaRefused(f"{_shown(url)} is within a private network; nothing is fetched from there.")
+            raise RemoteMediaRefusedError(f"{_shown(url)} is within a private network; nothing is fetched from there.")
         failure: Exception = OSError("it has no address")
         for found in addresses:
             request = client.build_request(
@@ -156,9 +160,9 @@ async def _read(url: URL, answer: Response, room: int) -> bytes:
     async for chunk in answer.aiter_raw():
         content += chunk
         if len(content) > LARGEST:
-            raise RemoteMediaFailed(f"{_shown(url)} is larger than {LARGEST >> 20} MiB.")
+            raise RemoteMediaFailedError(f"{_shown(url)} is larger than {LARGEST >> 20} MiB.")
         if len(content) > room:
-            raise BodyTooLarge("With its media the body is larger than max_body_mb in tandem.yaml allows.")
+            raise BodyTooLargeError("With its media the body is larger than max_body_mb in tandem.yaml allows.")
     return bytes(content)
 
 

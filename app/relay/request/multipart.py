@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 from app.relay.request.body import Routing
 
 _BOUNDARY = re.compile(rb'multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
@@ -22,14 +22,14 @@ def boundary_of(content_type: bytes) -> bytes | None:
 
 
 def routing(body: bytes, boundary: bytes) -> Routing:
-    """Raises InvalidBody in words for a client."""
+    """Raises InvalidBodyError in words for a client."""
     found = {name: body[start:end] for name, start, end in _fields(body, boundary)}
     if not found:
-        raise InvalidBody("The form is empty, or its parts do not begin with its boundary.")
+        raise InvalidBodyError("The form is empty, or its parts do not begin with its boundary.")
     try:
         model = found[b"model"].decode() if b"model" in found else None
     except UnicodeDecodeError:
-        raise InvalidBody("'model' must be text.") from None
+        raise InvalidBodyError("'model' must be text.") from None
     return Routing(model=model, stream=found.get(b"stream", b"").strip().lower() in (b"true", b"1"))
 
 

@@ -6,8 +6,8 @@ import msgspec
 
 from app.auth.guard import may_use
 from app.config.model_entry import LocalEntry
-from app.errors import ModelRequired
-from app.models.catalog import Catalog, May
+from app.errors import ModelRequiredError
+from app.models.catalog import Catalog, ModelFilter
 from app.relay.headers import Headers
 from app.relay.request import multipart as form
 from app.relay.request.body import Receive, Routing, read_body, routing
@@ -75,15 +75,15 @@ class Calls:
             remote=remote,
         )
 
-    def named(self, model: str | None, may: May = None) -> str:
-        """The entry's own name, with the variant if one is asked for; raises UnknownAlias or ModelRequired."""
+    def named(self, model: str | None, may: ModelFilter = None) -> str:
+        """The entry's own name, with the variant if one is asked for; raises UnknownAlias or ModelRequiredError."""
         if model is not None:
             return self._catalog.canonical(model, may)
         shown = self._catalog.shown(may)
         if len(shown) == 1:
             return shown[0]
         names = ", ".join(f"'{name}'" for name in shown) or "none"
-        raise ModelRequired(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
+        raise ModelRequiredError(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
 
     def _filtered(self, alias: str, target: str, body: bytes) -> bytes:
         """As the entry wants it to be, whichever of its variants is asked."""

@@ -13,7 +13,7 @@ _AGAIN_S = 1.0
 _NOT_YET = float("inf")
 
 
-class Company:
+class StreamKeepalive:
     """Writes a stream's bytes, and `comment` where none have come for `every` seconds, from `last` (loop's clock) on.
 
     `may_speak` says whether the stream stands between two events. To be closed when the bytes have ended, before

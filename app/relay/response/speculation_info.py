@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 import msgspec
 
 from app.relay.headers import Headers
-from app.relay.response.usage import Tap, Usage
+from app.relay.response.usage import Usage, UsageTap
 
 # A longer answer is not kept in memory for the sake of a header.
 LARGEST_BYTES = 8 << 20
@@ -19,13 +19,13 @@ SPECULATION = b"x-tandem-speculation"
 ASKED_BY = b"x-tandem-metrics"
 
 
-async def gather(chunks: AsyncIterator[bytes], tap: Tap, limit: int = LARGEST_BYTES) -> tuple[bytes, bool]:
+async def gather(chunks: AsyncIterator[bytes], usage_tap: UsageTap, limit: int = LARGEST_BYTES) -> tuple[bytes, bool]:
     """What has come and whether it is all; with more than `limit` bytes the rest is still in `chunks`."""
     kept: list[bytes] = []
     async for chunk in chunks:
-        tap.feed(chunk)
+        usage_tap.feed(chunk)
         kept.append(chunk)
-        if tap.size > limit:
+        if usage_tap.size > limit:
             return b"".join(kept), False
     return b"".join(kept), True
 

@@ -18,7 +18,7 @@ def suspicious(chunk: bytes) -> bool:
     return b'{"error"' in chunk or b"event: error" in chunk or b'error: {"' in chunk or not chunk.endswith(_END)
 
 
-class Sieve:
+class ErrorEventFilter:
     """Takes chunks, gives what may pass; keeps an error event, and what may yet become one."""
 
     def __init__(self) -> None:

@@ -53,7 +53,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cached: int | None = None
 
 
-class Tap:
+class UsageTap:
     """Feed it every chunk; `first_token_seen` turns true with the first generated text.
 
     `streamed` is False for an answer in one piece, in which nobody looks for a first token or counts events.

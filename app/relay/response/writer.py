@@ -1,4 +1,4 @@
-"""What a client gets: a status once, bytes, and an end that is never a lie. Keeps the exchange's record of it."""
+"""What a client gets: a status once, bytes, and an end that is never a lie. Keeps the request's record of it."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from app.relay.headers import Headers
-from app.relay.record import Exchange
+from app.relay.record import RequestRecord
 from app.relay.request.body import Message
 
 Send = Callable[[Message], Awaitable[None]]
 
 
-class StreamAborted(Exception):
+class StreamAbortedError(Exception):
     """Raised on purpose once an answer has begun: uvicorn then breaks the connection, never a clean end."""
 
 
-class Reply:
-    """An exchange's way out, over ASGI's `send`."""
+class ResponseWriter:
+    """A request's way out, over ASGI's `send`."""
 
-    __slots__ = ("_exchange", "_send")
+    __slots__ = ("_record", "_send")
 
-    def __init__(self, exchange: Exchange, send: Send) -> None:
-        self._exchange = exchange
+    def __init__(self, record: RequestRecord, send: Send) -> None:
+        self._record = record
         self._send = send
 
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
-        exchange = self._exchange
-        exchange.started, exchange.status = True, status
-        exchange.spoken = asyncio.get_running_loop().time()
+        record = self._record
+        record.started, record.status = True, status
+        record.spoken = asyncio.get_running_loop().time()
         return self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def write(self, chunk: bytes) -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     def end(self, last: bytes = b"") -> Awaitable[None]:
-        self._exchange.ended = True
+        self._record.ended = True
         return self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def break_off(self, event: bytes, error: Exception | None, status: int = 502) -> NoReturn:
         """The last words, then an aborted connection: a clean end would be a lie. `status` is what is recorded."""
-        exchange = self._exchange
-        exchange.status, exchange.failure, exchange.ended = status, error, True
+        record = self._record
+        record.status, record.failure, record.ended = status, error, True
         if event:
             await self.write(event)
-        raise StreamAborted(str(error or "the upstream refused"))
+        raise StreamAbortedError(str(error or "the upstream refused"))
 
     async def refuse(self, error: Exception) -> None:
         """An error instead of an answer."""
-        told = self._exchange.surface.error(error, request_id=self._exchange.request_id)
-        self._exchange.ended = True
+        told = self._record.api_format.error(error, request_id=self._record.request_id)
+        self._record.ended = True
         await self.start(told.status, told.headers)
         await self.end(told.body)

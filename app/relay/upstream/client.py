@@ -8,7 +8,7 @@ import msgspec
 
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.speculation import NONE
-from app.errors import LogprobsRefused, UpstreamError, UpstreamKeyRefused, UpstreamUnreachable
+from app.errors import LogprobsRefusedError, UpstreamError, UpstreamKeyRefusedError, UpstreamUnreachableError
 from app.models.catalog import Catalog
 from app.pulls.on_demand import OnDemand
 from app.relay.buffered.eligibility import as_stream
@@ -16,12 +16,12 @@ from app.relay.headers import for_upstream, request_head
 from app.relay.request import multipart as form
 from app.relay.request.json_edit import with_model
 from app.relay.request.parse import Call
-from app.relay.response.usage import Tap
-from app.relay.upstream.connection import BrokenOff, Connection
-from app.relay.upstream.pool import CONNECT_S, CannotConnect, Origin, Pool
-from app.relay.upstream.response import Answer, died, host_of
+from app.relay.response.usage import UsageTap
+from app.relay.upstream.connection import Connection, IncompleteResponseError
+from app.relay.upstream.pool import CONNECT_S, ConnectFailedError, Origin, Pool
+from app.relay.upstream.response import UpstreamResponse, died, host_of
 from app.scheduler.loop import Lease, Scheduler
-from app.supervisor.states import State
+from app.supervisor.states import EngineState
 
 
 class _Tokens(msgspec.Struct):
@@ -47,11 +47,11 @@ class Upstreams:
         """Cuts what is still connected."""
         self._pool.close()
 
-    async def enter(self, call: Call, listen: Callable[[], Tap] = Tap) -> Answer:
+    async def enter(self, call: Call, listen: Callable[[], UsageTap] = UsageTap) -> UpstreamResponse:
         """The answer's headers, or of our own engines the whole of an answer that is not streamed.
 
         What `listen` gives then gets what that is put together from: all that is known if the client leaves first.
-        Raises EngineUnavailable, UpstreamError or LogprobsRefused, and then holds nothing.
+        Raises EngineUnavailable, UpstreamError or LogprobsRefusedError, and then holds nothing.
         """
         entry = self._catalog.entry(call.alias)
         if isinstance(entry, AttachedEntry):
@@ -73,14 +73,14 @@ class Upstreams:
                 _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
             once = call.streaming or streamed is not None
             connection = await self._request(call, lease, streamed.body if streamed else body, once=once)
-            answer = Answer(connection, self._pool, lease, in_flight)
+            answer = UpstreamResponse(connection, self._pool, lease, in_flight)
             if answer.status == 401 and lease.engine is None:
                 answer.close()
-                raise UpstreamKeyRefused(lease.alias, host_of(lease), given=lease.key is not None)
+                raise UpstreamKeyRefusedError(lease.alias, host_of(lease), given=lease.key is not None)
             if streamed is not None and not await answer.assemble(streamed.aids, listen, self._counter(call, lease)):
                 answer.hang_up()
                 connection = await self._request(call, lease, body, once=False)
-                answer = Answer(connection, self._pool, lease, in_flight)
+                answer = UpstreamResponse(connection, self._pool, lease, in_flight)
             return answer
         except BaseException:
             lease.release()
@@ -97,7 +97,7 @@ class Upstreams:
         crossing = self.crossings.get(alias)
         if crossing is None or drafted is None or plain is None:
             return alias
-        both_up = drafted.state is State.READY and plain.state is State.READY
+        both_up = drafted.state is EngineState.READY and plain.state is EngineState.READY
         return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
 
     def _counter(self, call: Call, lease: Lease) -> Callable[[str], Awaitable[int | None]]:
@@ -108,7 +108,7 @@ class Upstreams:
             connection = await self._request(
                 msgspec.structs.replace(call, target="/tokenize"), lease, asked, once=False
             )
-            answer = Answer(connection, self._pool, lease)
+            answer = UpstreamResponse(connection, self._pool, lease)
             try:
                 return len(_TOKENS.decode(await answer.read()).tokens) if answer.status == 200 else None
             except msgspec.DecodeError:
@@ -135,13 +135,15 @@ class Upstreams:
         )
         try:
             connection = await self._pool.connection(origin)
-        except CannotConnect as error:
+        except ConnectFailedError as error:
             raise await self._unreachable(lease, str(error)) from error
         except TimeoutError as error:
-            raise await died(lease, BrokenOff(f"did not accept a connection within {CONNECT_S:g} s")) from error
+            raise await died(
+                lease, IncompleteResponseError(f"did not accept a connection within {CONNECT_S:g} s")
+            ) from error
         try:
             await connection.ask(head, body)
-        except BrokenOff as error:
+        except IncompleteResponseError as error:
             self._pool.give_back(connection)
             raise await died(lease, error) from error
         except BaseException:
@@ -156,7 +158,7 @@ class Upstreams:
         what = (
             f"The engine of '{lease.alias}'" if lease.engine else f"The server of '{lease.alias}' at {host_of(lease)}"
         )
-        return UpstreamUnreachable(f"{what} cannot be reached: {diagnosis or reason}", diagnosis)
+        return UpstreamUnreachableError(f"{what} cannot be reached: {diagnosis or reason}", diagnosis)
 
     def _origin(self, url: str) -> Origin:
         """Engines get new ports now and then, so that not all of them are kept for ever."""
@@ -183,7 +185,7 @@ def _refuse_under_speculation(lease: Lease, plain: str) -> None:
             if plain != lease.alias
             else "Set on_logprobs to pass"
         )
-        raise LogprobsRefused(
+        raise LogprobsRefusedError(
             f"Log probabilities would be wrong: '{lease.alias}' decodes with {status.mode}, and llama-server reports "
             f"0.0 for drafted tokens. {ways}."
         )

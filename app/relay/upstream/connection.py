@@ -25,7 +25,7 @@ _NOT_HTTP = "answered with something that is not HTTP/1.1"
 _HUGE_HEAD = f"answered with headers of more than {HEAD_BYTES} bytes"
 
 
-class BrokenOff(Exception):
+class IncompleteResponseError(Exception):
     """The server did not end what it had to: its words are what it did, to be read after its name."""
 
 
@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
     # -- For whoever asks --------------------------------------------------------------------------------------
 
     async def ask(self, head: bytes, body: bytes | None) -> None:
-        """Sends a request and returns when `status` and `headers` are its answer's; raises BrokenOff."""
+        """Sends a request and returns when `status` and `headers` are its answer's; raises IncompleteResponseError."""
         self._asked, self._headed, self._complete, self._to_the_end = True, False, False, False
         self._head_bytes = 0
         if body is None or len(body) < HEAD_BYTES:
@@ -67,17 +67,17 @@ class Connection(asyncio.Protocol):
             self._transport.writelines((head, body))  # one of 64 MB is not copied
         while not self._headed:
             if self._fault is not None:
-                raise BrokenOff(self._fault)
-            await self._news()
+                raise IncompleteResponseError(self._fault)
+            await self._wait()
 
     async def read(self) -> bytes:
-        """What has come of the body, at least one byte; b"" at its end; raises BrokenOff where that is too early."""
+        """At least one byte of the body, or b"" at its end; raises IncompleteResponseError where it ends too early."""
         while not self._received:
             if self._complete:
                 return b""
             if self._fault is not None:
-                raise BrokenOff(self._fault)
-            await self._news()
+                raise IncompleteResponseError(self._fault)
+            await self._wait()
         received = self._received
         data = received[0] if len(received) == 1 else b"".join(received)
         received.clear()
@@ -107,14 +107,14 @@ class Connection(asyncio.Protocol):
         self._to_the_end = False
         self._transport.abort()
 
-    async def _news(self) -> None:
+    async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         if self._size > HIGH_WATER and not self._paused and self.is_open:
             self._paused = True
             self._transport.pause_reading()
-        self._tell()
+        self._notify()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
             self._complete = True
         elif not self._complete:
             self._fail(_RESET if exc is not None else _CUT_SHORT if self._headed else _WITHOUT_A_WORD)
-        self._tell()
+        self._notify()
         self._on_lost(self)
 
     def _fail(self, how: str) -> None:

@@ -18,7 +18,7 @@ KEEP_ALIVE_S = 2.0
 _PORTS = {"http": 80, "https": 443}
 
 
-class CannotConnect(Exception):
+class ConnectFailedError(Exception):
     """Nobody takes the connection: its words are the reason."""
 
 
@@ -55,7 +55,7 @@ class Pool:
         self._tls: ssl.SSLContext | None = None
 
     async def connection(self, origin: Origin) -> Connection:
-        """One that nobody else has; raises CannotConnect, or TimeoutError after CONNECT_S."""
+        """One that nobody else has; raises ConnectFailedError, or TimeoutError after CONNECT_S."""
         idle, now = self._idle.get(origin), asyncio.get_running_loop().time()
         while idle:
             kept = idle.pop()
@@ -94,7 +94,7 @@ class Pool:
         except TimeoutError:
             raise  # an OSError as well
         except OSError as error:
-            raise CannotConnect(_reason(error)) from error
+            raise ConnectFailedError(_reason(error)) from error
         if not connection.lost:
             self._open[connection] = origin
         return connection

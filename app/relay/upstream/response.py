@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
-from app.errors import UpstreamDied
+from app.errors import UpstreamDiedError
 from app.relay.buffered.assembler import Assembly
 from app.relay.buffered.choice import Aids
-from app.relay.response.usage import Tap
-from app.relay.upstream.connection import BrokenOff, Connection
+from app.relay.response.usage import UsageTap
+from app.relay.upstream.connection import Connection, IncompleteResponseError
 from app.relay.upstream.pool import Origin, Pool
 from app.scheduler.loop import Lease
 
@@ -20,7 +20,7 @@ EVENT_STREAM = b"text/event-stream"
 _OF_STREAMS = frozenset((b"content-type", b"transfer-encoding", b"cache-control", b"x-accel-buffering"))
 
 
-class Answer:
+class UpstreamResponse:
     """An upstream's answer whose headers are here; `close` gives connection and lease back, at any time."""
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Answer:
             self._lease.engine.drafted()
 
     async def chunk(self) -> bytes:
-        """The next bytes of the body, b"" at its end; raises UpstreamDied where that comes too early."""
+        """The next bytes of the body, b"" at its end; raises UpstreamDiedError where that comes too early."""
         if self._whole is not None:
             whole, self._whole = self._whole, b""
             return whole
@@ -71,29 +71,29 @@ class Answer:
             return b""
         try:
             return await self._connection.read()
-        except BrokenOff as error:
+        except IncompleteResponseError as error:
             raise await died(self._lease, error) from error
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises UpstreamDied where it ends too early."""
+        """The body as it arrives; raises UpstreamDiedError where it ends too early."""
         return _Chunks(self)
 
     async def assemble(
-        self, aids: Aids, listen: Callable[[], Tap], count: Callable[[str], Awaitable[int | None]]
+        self, aids: Aids, listen: Callable[[], UsageTap], count: Callable[[str], Awaitable[int | None]]
     ) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 
         What `listen` gives gets the stream; `count` tells how many tokens a text has, if it can. False where the stream
-        has not told all of it (see `as_stream`). Raises UpstreamDied; what is no stream (an error that came first)
+        has not told all of it (see `as_stream`). Raises UpstreamDiedError; what is no stream (an error that came first)
         stays as it is.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
             return True
-        assembly, tap = Assembly(aids), listen()
+        assembly, usage_tap = Assembly(aids), listen()
         try:
             async for chunk in self.chunks():
                 assembly.feed(chunk)
-                tap.feed(chunk)
+                usage_tap.feed(chunk)
                 if assembly.untold:
                     return False
             lengths = {}
@@ -103,7 +103,7 @@ class Answer:
                 lengths[word] = length
             whole = assembly.whole(lengths)
             if whole is None:
-                raise await died(self._lease, BrokenOff("broke off its answer"))
+                raise await died(self._lease, IncompleteResponseError("broke off its answer"))
         except BaseException:
             self.hang_up()  # the engine learns from it at its next write
             raise
@@ -136,7 +136,7 @@ class _Chunks:
 
     __slots__ = ("_answer",)
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: UpstreamResponse) -> None:
         self._answer = answer
 
     def __aiter__(self) -> _Chunks:
@@ -148,7 +148,7 @@ class _Chunks:
         raise StopAsyncIteration
 
 
-async def abandon(opening: asyncio.Future[Answer]) -> None:
+async def abandon(opening: asyncio.Future[UpstreamResponse]) -> None:
     """An answer that came in the very turn in which nobody wanted it any more is given back too."""
     opening.cancel()
     with suppress(asyncio.CancelledError, Exception):
@@ -164,8 +164,8 @@ def host_of(lease: Lease) -> str:
     return Origin.of(lease.base_url).authority
 
 
-async def died(lease: Lease, error: Exception) -> UpstreamDied:
+async def died(lease: Lease, error: Exception) -> UpstreamDiedError:
     """What to tell of a server that did not end its answer; `error` says what it did."""
     if (diagnosis := await lease.post_mortem()) is not None:
-        return UpstreamDied(f"{name_of(lease)} went down while it answered: {diagnosis}", diagnosis)
-    return UpstreamDied(f"{name_of(lease)} {'broke off its answer' if lease.engine else error}.")
+        return UpstreamDiedError(f"{name_of(lease)} went down while it answered: {diagnosis}", diagnosis)
+    return UpstreamDiedError(f"{name_of(lease)} {'broke off its answer' if lease.engine else error}.")

@@ -12,7 +12,7 @@ from .answers import Chat, Completions, Job, Messages, Native, Responses, event
 from .failures import die
 from .log import Log, write
 from .options import Options
-from .wire import Connection, Gone, error
+from .wire import ClientGoneError, Connection, error
 
 Surface = Chat | Completions | Native | Messages | Responses
 ABORT = "ggml-context.cpp:1: GGML_ASSERT(n_outputs_max <= cparams.n_outputs_max) failed"
@@ -88,7 +88,7 @@ class Engine:
             self.log("I", f"slot launch_slot_: id {slot:2} | task {job.number} | processing task, is_child = 0")
             (self._stream if job.stream else self._whole)(connection, surface, job)
             self._account(slot, job)
-        except Gone:
+        except ClientGoneError:
             self.log("W", f"srv          stop: cancel task, id_task = {self._jobs}")
             raise
         finally:
@@ -108,7 +108,7 @@ class Engine:
                 anthropic = isinstance(surface, Messages)
                 connection.chunk(event(failed["error"], "error") if anthropic else event(failed))
                 connection.end_stream()
-                raise Gone
+                raise ClientGoneError
             connection.chunk(surface.token(job, index))
         connection.chunk(b"".join(surface.closing(job)))
         connection.sleep(self.options.number("--end-seconds"))
@@ -148,7 +148,7 @@ class Engine:
             if time.monotonic() - job.looked > LOOK_S and len(self.busy) == 1:
                 job.looked = time.monotonic()
                 if connection.gone():
-                    raise Gone
+                    raise ClientGoneError
 
     def _cut_short(self) -> bool:
         return self.stopping.is_set() and not self.options.on("--drain-on-sigterm")
@@ -159,7 +159,7 @@ class Engine:
         end = time.monotonic() + ping if job.stream and ping > 0 else float("inf")
         while (left := end - time.monotonic()) > 0:
             connection.sleep(min(left, 1.0))
-        raise Gone
+        raise ClientGoneError
 
     def _account(self, slot: int, job: Job) -> None:
         proposed, accepted, steps = job.drafted

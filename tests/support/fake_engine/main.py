@@ -13,9 +13,9 @@ from contextlib import suppress
 from .engine import Engine
 from .failures import KINDS, die, fail_bind, fail_load
 from .log import Log, write
-from .options import PAGE, Options, Refused
+from .options import PAGE, InvalidOptionError, Options
 from .routes import Routes
-from .wire import Connection, Gone
+from .wire import ClientGoneError, Connection
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         options = Options(sys.argv[1:])
         if options.text("--fail-load") == "bad-device":
             raise options.bad_device("--device", options.text("--device", "CUDA9"))
-    except Refused as refused:
+    except InvalidOptionError as refused:
         write(str(refused))
         die()
     Server(options).run()
@@ -184,7 +184,7 @@ class Server:
                     self._routes.serve(connection, request)
                 finally:
                     self._count(-1)
-        except (Gone, OSError, ValueError):
+        except (ClientGoneError, OSError, ValueError):
             pass
         finally:
             connection.close()

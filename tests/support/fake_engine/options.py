@@ -14,7 +14,7 @@ PAGE = Path(__file__).with_name("help.txt")
 COLUMN = 40
 
 
-class Refused(Exception):
+class InvalidOptionError(Exception):
     """The command line ends the process: `text` goes to stderr, exit 1."""
 
 
@@ -33,9 +33,9 @@ class Flag:
     def removed(self) -> bool:
         return any("the argument has been removed" in line for line in self.lines)
 
-    def complaint(self, name: str, why: str) -> Refused:
+    def complaint(self, name: str, why: str) -> InvalidOptionError:
         usage = "\n".join(self.lines)
-        return Refused(
+        return InvalidOptionError(
             f'error while handling argument "{name}": {why}\n\nusage:\n{usage}\n\n\nto show complete usage, run with -h'
         )
 
@@ -76,7 +76,7 @@ class Options:
         # the real one accepts --model_draft as well
         flag = self._flags.get("--" + name[2:].replace("_", "-") if name.startswith("--") else name)
         if flag is None:
-            raise Refused(f"error: invalid argument: {name}")
+            raise InvalidOptionError(f"error: invalid argument: {name}")
         values = [rest.pop(0) for _ in range(min(flag.arity, len(rest)))]
         if len(values) < flag.arity:
             raise flag.complaint(name, "expected value for argument")
@@ -103,7 +103,7 @@ class Options:
                 if device not in ("none", "CPU") and not re.fullmatch(r"(CUDA|Vulkan|Metal|MTL)[0-7]", device):
                     raise self.bad_device(name, device)
 
-    def bad_device(self, name: str, device: str) -> Refused:
+    def bad_device(self, name: str, device: str) -> InvalidOptionError:
         return self._flags[name].complaint(name, f"invalid device: {device}")
 
     def text(self, name: str, default: str = "") -> str:

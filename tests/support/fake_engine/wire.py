@@ -26,7 +26,7 @@ REASONS = {
 }
 
 
-class Gone(Exception):
+class ClientGoneError(Exception):
     """The client is not there any more."""
 
 
@@ -89,9 +89,9 @@ class Connection:
         self._send(self._head(200, "text/event-stream", extra))
 
     def chunk(self, data: bytes) -> None:
-        """One chunk of a stream; raises Gone where the client has left, as cpp-httplib's look before a write does."""
+        """One chunk of a stream; raises ClientGoneError if the client has left, as cpp-httplib does before a write."""
         if self.gone():
-            raise Gone
+            raise ClientGoneError
         self._send(b"%x\r\n%s\r\n" % (len(data), data))
 
     def end_stream(self) -> None:
@@ -111,7 +111,7 @@ class Connection:
         try:
             self._sock.sendall(data)
         except OSError:
-            raise Gone from None
+            raise ClientGoneError from None
 
     def gone(self) -> bool:
         """Whether the client has closed; bytes of a next request are no farewell."""
@@ -123,13 +123,13 @@ class Connection:
             return True
 
     def sleep(self, seconds: float) -> None:
-        """Waits, or raises Gone as soon as the client closes."""
+        """Waits, or raises ClientGoneError as soon as the client closes."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if not select.select([self._sock], [], [], left)[0]:
                 return
             if self.gone():
-                raise Gone
+                raise ClientGoneError
             time.sleep(min(left, 0.01))
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class Relayed:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, str]] = []
 
-    async def __call__(self, scope: Any, receive: Any, send: Any, *, surface: Any, request_id: str) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any, *, api_format: Any, request_id: str) -> None:
         self.requests.append((scope["method"], scope["path"], request_id))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -9,12 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.api.prometheus import exposition
 from app.records.metrics import TPOT_BUCKETS, TTFT_BUCKETS, Finished, Metrics
 from app.speculation.status import Status
-from app.supervisor.states import State
+from app.supervisor.states import EngineState
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def scheduler(**states: State) -> Any:
+def scheduler(**states: EngineState) -> Any:
     places = {
         alias: SimpleNamespace(
             engine=SimpleNamespace(state=state, speculation=Status("ngram-mod", active=True, mode="ngram-mod"))
@@ -24,7 +24,7 @@ def scheduler(**states: State) -> Any:
     return SimpleNamespace(places=places, waiting=dict.fromkeys(places, 2))
 
 
-def scraped(metrics: Metrics, **states: State) -> Samples:
+def scraped(metrics: Metrics, **states: EngineState) -> Samples:
     text = exposition(metrics, scheduler(**states)).decode()
     return {
         (sample.name.removeprefix("llama_tandem_"), frozenset(sample.labels.items())): sample.value
@@ -51,7 +51,7 @@ def used() -> Metrics:
 
 def test_every_value_has_its_name_and_its_labels(used: Metrics) -> None:
     """All of them at once: a renamed metric is an empty panel somewhere."""
-    samples = scraped(used, a=State.READY)
+    samples = scraped(used, a=EngineState.READY)
     assert of(samples, "requests_total", alias="a", status="200") == 1
     assert of(samples, "requests_total", alias="a", status="503") == 1
     assert of(samples, "in_flight", alias="a") == 1
@@ -89,12 +89,12 @@ def test_buckets_are_whole_and_end_in_infinity(used: Metrics) -> None:
         assert counts[float("inf")] == of(samples, f"{name}_count", alias="a", mode="ngram-mod")
 
 
-@pytest.mark.parametrize("state", State)
-def test_an_engine_is_in_one_state(state: State) -> None:
+@pytest.mark.parametrize("state", EngineState)
+def test_an_engine_is_in_one_state(state: EngineState) -> None:
     """One row a state, 1 for the one that is true: an alert can sum over them."""
     samples = scraped(Metrics(), a=state)
     rows = {dict(labels)["state"]: value for (name, labels), value in samples.items() if name == "engine_state"}
-    assert rows == {str(other): float(other is state) for other in State}
+    assert rows == {str(other): float(other is state) for other in EngineState}
 
 
 def test_plain_decoding_and_servers_of_others_are_told_apart() -> None:

@@ -15,7 +15,7 @@ from app.auth.key_store import KeyStore
 from app.auth.keys import Key, digest
 from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
-from app.errors import UpstreamUnreachable
+from app.errors import UpstreamUnreachableError
 from app.main import Gateway
 from tests.support.asgi import Answer, ask
 
@@ -33,7 +33,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answ
     """With the keys `all` and `some` (of org/*), each its own secret with `-secret` behind."""
 
     async def nobody(*_: Any) -> Any:
-        raise UpstreamUnreachable("Nobody serves it.")
+        raise UpstreamUnreachableError("Nobody serves it.")
 
     monkeypatch.setattr("app.relay.upstream.client.Upstreams.enter", nobody)
     store = KeyStore(tmp_path)

@@ -13,7 +13,7 @@ from app.auth.key_store import KeyStore
 from app.auth.keys import Key, digest
 from app.auth.local_admin_key import FILE_NAME, local_secret, make_local_secret
 from app.config.settings import Settings
-from app.errors import ConfigError, Forbidden, Misdirected
+from app.errors import ConfigError, ForbiddenError, MisdirectedError
 from app.main import Gateway
 from app.server.serve import refuse_strangers
 from tests.support.asgi import Answer, ask
@@ -48,7 +48,7 @@ def test_loopback_and_configured_names_are_ours(host: str) -> None:
 @pytest.mark.parametrize("host", FOREIGN)
 def test_other_names_are_refused_in_words(host: str) -> None:
     """421, and what would be right."""
-    with pytest.raises(Misdirected, match="allowed_hosts"):
+    with pytest.raises(MisdirectedError, match="allowed_hosts"):
         Hosts(["box.lan"]).check([(b"host", host.encode("latin-1"))])
 
 
@@ -57,7 +57,7 @@ def test_other_names_are_refused_in_words(host: str) -> None:
 )
 def test_pages_of_elsewhere_are_refused(origin: str) -> None:
     """Also those that hide where they came from."""
-    with pytest.raises(Forbidden, match="web page"):
+    with pytest.raises(ForbiddenError, match="web page"):
         Hosts().check([(b"host", b"localhost"), (b"origin", origin.encode())])
 
 

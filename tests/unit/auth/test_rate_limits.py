@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.auth.keys import Key
-from app.auth.rate_limits import Limits, Window
-from app.errors import RateLimited
+from app.auth.rate_limits import RateLimits, Window
+from app.errors import RateLimitedError
 
 KEY = Key("laptop", b"")
 
@@ -23,88 +23,88 @@ class Clock:
         return self.now
 
 
-def refused(limits: Limits, key: Key) -> tuple[str, int]:
-    with pytest.raises(RateLimited) as caught:
-        limits.visit(key)
+def refused(limits: RateLimits, key: Key) -> tuple[str, int]:
+    with pytest.raises(RateLimitedError) as caught:
+        limits.reserve(key)
     assert caught.value.limit in str(caught.value) and "laptop" in str(caught.value)
     return caught.value.limit, caught.value.retry_after
 
 
 def test_no_limits_no_meter() -> None:
     """Nor for a request without a key."""
-    limits = Limits(Clock())
-    assert limits.visit(None) is None and limits.visit(KEY) is None
-    assert limits._meters == {}
+    limits = RateLimits(Clock())
+    assert limits.reserve(None) is None and limits.reserve(KEY) is None
+    assert limits._traffic == {}
 
 
 def test_requests_a_minute() -> None:
     """The next one may come when the first of the last minute is a minute old, and that is what is told."""
     clock, key = Clock(), replace(KEY, rpm=2)
-    limits = Limits(clock)
-    limits.visit(key)
+    limits = RateLimits(clock)
+    limits.reserve(key)
     clock.now += 20
-    limits.visit(key)
+    limits.reserve(key)
     limit, wait = refused(limits, key)
     assert (limit, wait) == ("rpm", 40)
     clock.now += wait
-    assert limits.visit(key) is not None
+    assert limits.reserve(key) is not None
     assert refused(limits, key) == ("rpm", 20)
 
 
 def test_tokens_a_minute() -> None:
     """They count when the answer ends; going over is paid with waiting."""
     clock, key = Clock(), replace(KEY, tpm=100)
-    limits = Limits(clock)
-    first, second = limits.visit(key), limits.visit(key)
+    limits = RateLimits(clock)
+    first, second = limits.reserve(key), limits.reserve(key)
     assert first is not None and second is not None
     first.leave(99)
     clock.now += 10
     second.leave(500)
     assert refused(limits, key) == ("tpm", 60)
     clock.now += 60
-    assert limits.visit(key) is not None
+    assert limits.reserve(key) is not None
 
 
 def test_requests_at_once() -> None:
     """Whoever leaves makes room, whatever became of the request."""
     key = replace(KEY, concurrency=2)
-    limits = Limits(Clock())
-    first = limits.visit(key)
-    limits.visit(key)
+    limits = RateLimits(Clock())
+    first = limits.reserve(key)
+    limits.reserve(key)
     assert first is not None and refused(limits, key) == ("concurrency", 1)
     first.leave(0)
-    assert limits.visit(key) is not None
+    assert limits.reserve(key) is not None
 
 
 @pytest.mark.parametrize(("concurrency", "words"), [(1, "1 request at once"), (2, "2 requests at once")])
 def test_a_limit_is_told_in_numbers_that_fit(concurrency: int, words: str) -> None:
     """One is not many."""
-    key, limits = replace(KEY, concurrency=concurrency), Limits(Clock())
+    key, limits = replace(KEY, concurrency=concurrency), RateLimits(Clock())
     for _ in range(concurrency):
-        limits.visit(key)
-    with pytest.raises(RateLimited, match=f"may have {words} "):
-        limits.visit(key)
+        limits.reserve(key)
+    with pytest.raises(RateLimitedError, match=f"may have {words} "):
+        limits.reserve(key)
 
 
 def test_a_refused_request_counts_for_nothing() -> None:
     """Who retries in a loop is not shut out for ever."""
     clock, key = Clock(), replace(KEY, rpm=1)
-    limits = Limits(clock)
-    limits.visit(key)
+    limits = RateLimits(clock)
+    limits.reserve(key)
     for _ in range(60):
         clock.now += 0.9
         refused(limits, key)
     clock.now += 6
-    assert limits.visit(key) is not None
+    assert limits.reserve(key) is not None
 
 
 def test_keys_do_not_share_limits() -> None:
     """And a key that is read anew from the database keeps its meter."""
-    limits = Limits(Clock())
-    limits.visit(replace(KEY, rpm=1))
-    limits.visit(Key("other", b"", rpm=1))
+    limits = RateLimits(Clock())
+    limits.reserve(replace(KEY, rpm=1))
+    limits.reserve(Key("other", b"", rpm=1))
     assert refused(limits, Key("laptop", b"", rpm=1))[0] == "rpm"
-    assert limits.visit(replace(KEY, rpm=2)) is not None
+    assert limits.reserve(replace(KEY, rpm=2)) is not None
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 1000)), max_size=50), st.integers(1, 3000))

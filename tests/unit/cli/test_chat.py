@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from app.cli.chat import chat, read_key
-from app.errors import ConfigError, UpstreamError, UpstreamUnreachable
+from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 
 Reply = Callable[[], httpx2.Response]
 Run = Callable[..., list[Any]]
@@ -146,13 +146,13 @@ def test_no_gateway_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> No
 
     real = httpx2.Client
     monkeypatch.setattr(httpx2, "Client", lambda **more: real(transport=httpx2.MockTransport(refuse), **more))
-    with pytest.raises(UpstreamUnreachable, match=r"http://gateway .*llama-tandem serve"):
+    with pytest.raises(UpstreamUnreachableError, match=r"http://gateway .*llama-tandem serve"):
         chat("http://gateway", "m", None)
 
 
 def test_an_address_that_is_none_is_named() -> None:
     """A typing error in --url."""
-    with pytest.raises(UpstreamUnreachable, match="http://gateway:80x0"):
+    with pytest.raises(UpstreamUnreachableError, match="http://gateway:80x0"):
         chat("http://gateway:80x0", "m", None)
 
 

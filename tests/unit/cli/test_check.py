@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.cli.check import Report, dialect_at_hand, inspect, plan_now
+from app.cli.check import CheckReport, dialect_at_hand, inspect, plan_now
 from app.config.settings import Settings
 from app.engine import devices, probe
-from app.errors import ConfigError, Diagnosis, EngineNotFound, FilesMissing, UnknownAlias
+from app.errors import ConfigError, Diagnosis, EngineNotFoundError, FilesMissingError, UnknownAliasError
 from app.records.ledger import Ledger
 from tests.support.gateway import header_only
 from tests.support.headers import write_header
@@ -48,7 +48,7 @@ def entry(path: Path, **more: Any) -> dict[str, Any]:
     return {"target": {"path": str(path)}} | more
 
 
-def told(found: Settings, alias: str | None = None) -> list[Report]:
+def told(found: Settings, alias: str | None = None) -> list[CheckReport]:
     return list(inspect(found, alias))
 
 
@@ -56,7 +56,7 @@ def test_a_model_that_can_start_is_described(machine: Path) -> None:
     """The engine first; then files with architecture and size, and what was translated."""
     draft = header_only(machine / "d.gguf", "glm4")
     engine, model = told(settings(machine, m=entry(machine / "m.gguf", draft={"path": str(draft)})))
-    assert engine == Report((f"engine: llama_server in the settings ({machine}/llama-server)",), fine=True)
+    assert engine == CheckReport((f"engine: llama_server in the settings ({machine}/llama-server)",), fine=True)
     name, target, drafts, *notes, last = model.lines
     assert (name, last, model.fine) == ("m", "  ok", True)
     assert target == f"  target     {machine}/m.gguf (glm4moe, 0.00 GB)"
@@ -227,7 +227,7 @@ def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
     assert gone in engine.lines[0]
     assert local.lines[-1] == "  CANNOT START: there is no engine, as said above."
     assert attached.lines == ("o", "  attached   http://o:1", "  ok")
-    with pytest.raises(EngineNotFound):
+    with pytest.raises(EngineNotFoundError):
         plan_now(settings(machine, gone, m=entry(machine / "m.gguf")), "m")
 
 
@@ -236,7 +236,7 @@ def test_only_what_was_asked_for_is_told(machine: Path) -> None:
     models = {"m": entry(machine / "m.gguf", aliases=["short"]), "o": {"url": "http://o:1"}}
     assert [report.lines[0].split(":")[0] for report in told(settings(machine, **models), "short")] == ["engine", "m"]
     assert [report.lines[0] for report in told(settings(machine, **models), "o")] == ["o"]
-    with pytest.raises(UnknownAlias, match="'short'"):
+    with pytest.raises(UnknownAliasError, match="'short'"):
         told(settings(machine, **models), "other")
 
 
@@ -259,7 +259,7 @@ def test_a_plan_is_that_of_the_gateway(machine: Path) -> None:
     assert plan.argv[plan.argv.index("--port") + 1] == "8100"
     assert plan.env["XDG_CONFIG_HOME"].startswith(str(found.state_dir))
     assert plan.files == (machine / "m.gguf",)
-    with pytest.raises(FilesMissing, match="attached"):
+    with pytest.raises(FilesMissingError, match="attached"):
         plan_now(found, "o")
 
 
@@ -286,6 +286,6 @@ def test_files_of_a_repo_that_are_missing_can_be_pulled(machine: Path) -> None:
     advice = "`llama-tandem pull m` brings org/big-GGUF (*Q4*) and org/small-GGUF (*.gguf)."
     _, model = told(found)
     assert not model.fine and model.lines[-1] == f"  {advice}"
-    with pytest.raises(FilesMissing, match="no GGUF file matches") as refused:
+    with pytest.raises(FilesMissingError, match="no GGUF file matches") as refused:
         plan_now(found, "m:plain")
     assert str(refused.value).splitlines()[1] == advice

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from app.auth.local_admin_key import make_local_secret
 from app.cli import cli
-from app.cli.check import Report
+from app.cli.check import CheckReport
 from app.config.settings import load_settings
 from app.engine.launch import LaunchPlan
 from app.engine.translate import Note
-from app.errors import LaunchRefused
+from app.errors import LaunchRefusedError
 from app.records.usage import UsageStore, Used
 
 MODELS = "models: {org/m: {url: 'http://127.0.0.1:1'}}\n"
@@ -151,7 +151,7 @@ def test_a_plan_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> Non
     """In the words of the error, every line with our name."""
 
     def refuse(settings: Any, alias: str) -> LaunchPlan:
-        raise LaunchRefused("one\ntwo")
+        raise LaunchRefusedError("one\ntwo")
 
     monkeypatch.setattr("app.cli.check.plan_now", refuse)
     result = run("plan", "m")
@@ -165,10 +165,10 @@ def test_check_ends_with_1_if_one_model_cannot_start(
     """Every report is printed, those after a bad one too."""
     (folder / "tandem.yaml").write_text(MODELS)
 
-    def inspect(settings: Any, alias: str | None) -> Iterator[Report]:
-        yield Report(("a", "  ok"), fine=True)
-        yield Report(("b",), fine=second)
-        yield Report(("c",), fine=True)
+    def inspect(settings: Any, alias: str | None) -> Iterator[CheckReport]:
+        yield CheckReport(("a", "  ok"), fine=True)
+        yield CheckReport(("b",), fine=second)
+        yield CheckReport(("c",), fine=True)
 
     monkeypatch.setattr("app.cli.check.inspect", inspect)
     result = run("check")

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from app.cli.progress import _json, _plain, shown
-from app.models.download.events import Event, Kind
+from app.models.download.events import DownloadEvent, Kind
 
 STEPS = [
-    Event("plan", "", 0, 3_000_000_000),
-    Event("file", "m.gguf", 0, 3_000_000_000),
-    *(Event("progress", "m.gguf", done * 10**9, 3_000_000_000) for done in (0, 1, 2)),
-    Event("note", "m.gguf", text="the server answers 429"),
-    Event("done", "m.gguf", 3_000_000_000, 3_000_000_000),
+    DownloadEvent("plan", "", 0, 3_000_000_000),
+    DownloadEvent("file", "m.gguf", 0, 3_000_000_000),
+    *(DownloadEvent("progress", "m.gguf", done * 10**9, 3_000_000_000) for done in (0, 1, 2)),
+    DownloadEvent("note", "m.gguf", text="the server answers 429"),
+    DownloadEvent("done", "m.gguf", 3_000_000_000, 3_000_000_000),
 ]
 
 
@@ -38,8 +38,8 @@ def test_verdicts_are_lines() -> None:
     """With the reason where there is one."""
     out = io.StringIO()
     emit = _plain(out)
-    emit(Event("fine", "org/m/a.gguf", 1, 1))
-    emit(Event("bad", "org/m/b.gguf", 1, 1, "its checksum is another"))
+    emit(DownloadEvent("fine", "org/m/a.gguf", 1, 1))
+    emit(DownloadEvent("bad", "org/m/b.gguf", 1, 1, "its checksum is another"))
     assert out.getvalue() == "org/m/a.gguf: fine\norg/m/b.gguf: bad: its checksum is another\n"
 
 
@@ -58,7 +58,7 @@ class _Terminal(io.StringIO):
         return True
 
 
-def drawn(*events: Event, lines: int = 24, columns: int = 100) -> list[str]:
+def drawn(*events: DownloadEvent, lines: int = 24, columns: int = 100) -> list[str]:
     """What stands on a terminal of this size in the end."""
     out = _Terminal()
     with pytest.MonkeyPatch.context() as patch:
@@ -76,9 +76,9 @@ def test_a_terminal_has_a_bar_a_file_and_a_total(kind: Kind) -> None:
     """Whoever fetches the bytes: what another pull brings counts as well. Rate and time left stand behind each."""
     total, *files = drawn(
         *STEPS[:2],
-        Event("file", "here.gguf", 10**9, 10**9),
-        Event("file", "later.gguf", 0, 10**9),
-        Event(kind, "m.gguf", 2 * 10**9, 3 * 10**9),
+        DownloadEvent("file", "here.gguf", 10**9, 10**9),
+        DownloadEvent("file", "later.gguf", 0, 10**9),
+        DownloadEvent(kind, "m.gguf", 2 * 10**9, 3 * 10**9),
     )
     assert total.startswith("total ") and "3.0/3.0 GB" in total
     assert [line.removeprefix("other pull: ").split()[0] for line in files] == ["m.gguf", "here.gguf", "later.gguf"]
@@ -89,9 +89,11 @@ def test_a_terminal_has_a_bar_a_file_and_a_total(kind: Kind) -> None:
 
 def test_more_files_than_lines_leave_those_that_are_not_done() -> None:
     """The total stays the first line; those that are to come wait for room."""
-    planned = [Event("file", f"{number:02}.gguf", 0, 10) for number in range(30)]
-    done = [Event("done", f"{number:02}.gguf", 10, 10) for number in range(30)]
-    total, *files = drawn(Event("plan", "", 0, 310), *planned, *done, Event("progress", "last.gguf", 5, 10), lines=10)
+    planned = [DownloadEvent("file", f"{number:02}.gguf", 0, 10) for number in range(30)]
+    done = [DownloadEvent("done", f"{number:02}.gguf", 10, 10) for number in range(30)]
+    total, *files = drawn(
+        DownloadEvent("plan", "", 0, 310), *planned, *done, DownloadEvent("progress", "last.gguf", 5, 10), lines=10
+    )
     assert total.startswith("total ") and "305/310" in total
     assert len(files) < 10 and "last.gguf" in files[-1]
 
@@ -102,8 +104,8 @@ def test_a_file_takes_one_line_and_not_all_of_it(columns: int, kind: Kind) -> No
     """However long its name is, the shard's number can be read."""
     name = f"UD/{'Q' * 60}-00001-of-00003.gguf"
     total, *files = drawn(
-        Event("plan", "", 0, 132_100_000_000),
-        Event(kind, name, 112_345_000_000, 132_100_000_000),
+        DownloadEvent("plan", "", 0, 132_100_000_000),
+        DownloadEvent(kind, name, 112_345_000_000, 132_100_000_000),
         columns=columns,
     )
     assert len(files) == 1 and "-00001-of-00003.gguf " in files[0] and "112.3/132.1 GB" in files[0]
@@ -112,4 +114,4 @@ def test_a_file_takes_one_line_and_not_all_of_it(columns: int, kind: Kind) -> No
 
 def test_what_is_to_be_pasted_is_not_folded() -> None:
     entry = f"    target: {{repo: org/m, include: {'m' * 100}}}"
-    assert entry in drawn(*STEPS, Event("note", "org/m", text=f"models:\n{entry}"), columns=80)
+    assert entry in drawn(*STEPS, DownloadEvent("note", "org/m", text=f"models:\n{entry}"), columns=80)

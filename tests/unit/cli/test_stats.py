@@ -11,7 +11,7 @@ import pytest
 
 from app.cli.stats import as_text, stats_now, tables
 from app.config.settings import Settings
-from app.errors import UnknownAlias
+from app.errors import UnknownAliasError
 from app.planner import Planner
 from app.records.ledger import Ledger, Measurement
 
@@ -73,7 +73,7 @@ def test_any_name_of_a_model_means_all_its_modes(settings: Settings) -> None:
     record(settings, ("none", 0.04))
     for name in ("org/a", "small", "small:plain", "org/a:draft"):
         assert [report.stats.alias for report in stats_now(settings, name)] == ["org/a"]
-    with pytest.raises(UnknownAlias):
+    with pytest.raises(UnknownAliasError):
         stats_now(settings, "nobody")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.config.model_entry import GATEWAY_FLAGS, RESERVED_FLAGS
 from app.engine.dialect import Dialect
-from app.errors import ProbeFailed
+from app.errors import ProbeError
 from tests.support.paths import DATA
 
 PAGES = DATA / "help"
@@ -44,14 +44,14 @@ def test_every_reserved_flag_is_real_on_a_recorded_build() -> None:
 @pytest.mark.parametrize("page", ["", "bash: llama-server: not found", "usage: ls [-l]\n--model X\n"])
 def test_another_programs_page_is_no_dialect(page: str) -> None:
     """A wrapper or a wrong path is named before anything starts."""
-    with pytest.raises(ProbeFailed):
+    with pytest.raises(ProbeError):
         Dialect.from_help(page)
 
 
 @given(st.text(alphabet=st.sampled_from("-ab m,odelprt\n<> 0") | st.characters()))
 def test_any_text_is_a_dialect_or_a_probe_failure(page: str) -> None:
     """No text makes the reader fail in another way."""
-    with suppress(ProbeFailed):
+    with suppress(ProbeError):
         assert Dialect.from_help(page).flags
 
 

@@ -11,7 +11,7 @@ from app.config.speculation import PLAIN
 from app.engine import embedded
 from app.engine.diagnose import diagnose
 from app.engine.dialect import Dialect
-from app.engine.embedded_flags import FLAGS, BadFlag, apply, help_page
+from app.engine.embedded_flags import FLAGS, InvalidFlagError, apply, help_page
 from app.engine.translate import Translation, translate
 from app.models.catalog import ModelSpec
 from tests.support.paths import DATA
@@ -76,7 +76,7 @@ def applied(*argv: str, **environ: str) -> Params:
 
 
 def refused(*argv: str, params: Any = None) -> str:
-    with pytest.raises(BadFlag) as caught:
+    with pytest.raises(InvalidFlagError) as caught:
         apply(MODULE, params or Params(), argv, {})
     return str(caught.value)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.engine.locate import EngineBinary, locate
-from app.errors import EngineNotFound
+from app.errors import EngineNotFoundError
 
 
 def executable(path: Path) -> Path:
@@ -68,14 +68,14 @@ def test_the_embedded_engine_is_the_last_resort(packages: Path) -> None:
 
 def test_nothing_to_run_says_how_to_get_it(packages: Path) -> None:
     """The first thing that many people will see."""
-    with pytest.raises(EngineNotFound, match=r"pip install 'llama-tandem\[embedded\]'"):
+    with pytest.raises(EngineNotFoundError, match=r"pip install 'llama-tandem\[embedded\]'"):
         locate("auto")
 
 
 def test_embedded_that_is_not_installed_says_so(packages: Path, tmp_path: Path) -> None:
     """Nothing else is taken in its place."""
     executable(tmp_path / "bin" / "llama-server")
-    with pytest.raises(EngineNotFound, match="xllamacpp"):
+    with pytest.raises(EngineNotFoundError, match="xllamacpp"):
         locate("embedded")
 
 
@@ -84,7 +84,7 @@ def test_a_path_that_cannot_be_run_says_what_it_is(tmp_path: Path) -> None:
     plain = tmp_path / "llama-server"
     plain.write_text("")
     for setting, words in ((tmp_path / "no", "no file"), (tmp_path, "folder"), (plain, "not executable")):
-        with pytest.raises(EngineNotFound, match=words) as caught:
+        with pytest.raises(EngineNotFoundError, match=words) as caught:
             locate(str(setting))
         assert str(setting) in str(caught.value)
 

@@ -9,7 +9,7 @@ import pytest
 from app.engine import probe
 from app.engine.locate import EngineBinary
 from app.engine.probe import Prober
-from app.errors import ProbeFailed
+from app.errors import ProbeError
 from tests.support.paths import DATA
 
 PAGE = (DATA / "help" / "b11434.txt").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_a_page_that_is_no_llama_servers_names_the_engine(tmp_path: Path, engine
     asked.page = "usage: something else"
     prober = Prober(tmp_path / "cache")
     for _ in range(2):
-        with pytest.raises(ProbeFailed, match="llama-server on PATH"):
+        with pytest.raises(ProbeError, match="llama-server on PATH"):
             prober.dialect_now(engine)
     assert asked.times == 2
 
@@ -105,7 +105,7 @@ def test_a_failed_probe_says_why(
 ) -> None:
     """In words for a person, with the loader's line where there is one."""
     ran(monkeypatch, returncode, stderr)
-    with pytest.raises(ProbeFailed, match=words):
+    with pytest.raises(ProbeError, match=words):
         probe.help_page(engine, set())
 
 
@@ -116,7 +116,7 @@ def test_a_probe_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, en
         raise subprocess.TimeoutExpired("llama-server", 20)
 
     monkeypatch.setattr(probe, "_run", hang)
-    with pytest.raises(ProbeFailed, match="20 s"):
+    with pytest.raises(ProbeError, match="20 s"):
         probe.help_page(engine, set())
 
 
@@ -125,12 +125,12 @@ def test_a_binary_that_vanished_is_a_failed_probe(tmp_path: Path, engine: Engine
     prober = Prober(tmp_path / "cache")
     prober.dialect_now(engine)
     engine.files[0].unlink()
-    with pytest.raises(ProbeFailed, match="any more"):
+    with pytest.raises(ProbeError, match="any more"):
         asyncio.run(prober.dialect(engine))
 
 
 def test_a_nameless_signal_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch, engine: EngineBinary) -> None:
     """Most real-time signals have no name in Python."""
     ran(monkeypatch, -40)
-    with pytest.raises(ProbeFailed, match="signal 40"):
+    with pytest.raises(ProbeError, match="signal 40"):
         probe.help_page(engine, set())

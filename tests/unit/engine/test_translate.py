@@ -9,7 +9,7 @@ from app.config.model_entry import LocalEntry
 from app.config.speculation import MODES, PLAIN, drafts
 from app.engine.dialect import Dialect
 from app.engine.translate import Translation, translate
-from app.errors import LaunchRefused
+from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
 from tests.support.paths import DATA
 
@@ -128,7 +128,7 @@ def test_spec_type_is_left_out_where_the_build_has_no_draft_simple() -> None:
 )
 def test_what_changes_the_answer_is_refused_where_the_build_lacks_it(heads: tuple[str, ...], keys: Any) -> None:
     """Model, draft, device, context size, slots, threads and sampling are never dropped in silence."""
-    with pytest.raises(LaunchRefused, match="llama-server has no"):
+    with pytest.raises(LaunchRefusedError, match="llama-server has no"):
         translated(without(B11434, *heads), **keys)
 
 
@@ -193,7 +193,7 @@ def test_underscores_are_read_as_llama_server_reads_them() -> None:
 
 def test_an_unknown_flag_among_args_is_refused_by_name() -> None:
     """Whoever writes a flag means it."""
-    with pytest.raises(LaunchRefused, match="--no-such-flag"):
+    with pytest.raises(LaunchRefusedError, match="--no-such-flag"):
         translated(NEW, args=["--no-such-flag"])
 
 
@@ -234,13 +234,13 @@ def test_flags_of_loading_stay_on_a_build_that_has_them() -> None:
 
 def test_flags_of_loading_that_contradict_are_refused() -> None:
     """Old and new words for one thing: nobody can say which is meant."""
-    with pytest.raises(LaunchRefused, match="load-mode"):
+    with pytest.raises(LaunchRefusedError, match="load-mode"):
         translated(NEW, args=["--mlock", "--load-mode", "none"])
 
 
 def test_a_flag_with_an_equals_sign_is_refused_with_the_right_form() -> None:
     """llama-server has no --flag=value."""
-    with pytest.raises(LaunchRefused, match="two arguments, --cache-ram and 16"):
+    with pytest.raises(LaunchRefusedError, match="two arguments, --cache-ram and 16"):
         translated(NEW, args=["--cache-ram=16"])
 
 
@@ -275,16 +275,16 @@ def test_a_build_between_drafts_without_a_word_and_takes_one_n_gram_mode() -> No
     )
     assert f"--model-draft {DRAFT} --spec-type ngram-simple --spec-draft-n-max 8" in line(found)
     assert "--ctx-size-draft 512" in line(found)
-    with pytest.raises(LaunchRefused, match="takes one of ngram-mod, ngram-simple"):
+    with pytest.raises(LaunchRefusedError, match="takes one of ngram-mod, ngram-simple"):
         translated(BETWEEN, speculation=["ngram-mod", "ngram-simple"])
-    with pytest.raises(LaunchRefused, match="has no mode draft-mtp"):
+    with pytest.raises(LaunchRefusedError, match="has no mode draft-mtp"):
         translated(BETWEEN, speculation="draft-mtp")
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "draft-simple"])
 def test_a_mode_that_the_build_lacks_is_refused(mode: str) -> None:
     """It would decode plainly, or not start, and say nothing of use."""
-    with pytest.raises(LaunchRefused, match=f"has no mode {mode}; it has only draft-simple"):
+    with pytest.raises(LaunchRefusedError, match=f"has no mode {mode}; it has only draft-simple"):
         translated(OLD, draft={}, speculation=mode)
 
 
@@ -302,5 +302,5 @@ def test_a_projector_goes_along_on_every_build(build: Dialect) -> None:
     entry = LocalEntry.model_validate({"target": {"path": TARGET}, "mmproj": {"path": "/m/p.gguf"}})
     spec = ModelSpec("m", TARGET, None, entry, mmproj=Path("/m/p.gguf"))
     assert "--mmproj /m/p.gguf --alias m " in line(translate(spec, build, 8001))
-    with pytest.raises(LaunchRefused, match="mmproj: this llama-server has no --mmproj"):
+    with pytest.raises(LaunchRefusedError, match="mmproj: this llama-server has no --mmproj"):
         translate(spec, without(AUGUST_2025, "--mmproj "), 8001)

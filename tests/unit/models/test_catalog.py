@@ -6,7 +6,7 @@ import pytest
 
 from app.config.model_entry import AttachedEntry, Files, LocalEntry
 from app.config.settings import Settings
-from app.errors import FilesMissing, UnknownAlias
+from app.errors import FilesMissingError, UnknownAliasError
 from app.models.catalog import Catalog, ModelSpec, shards
 
 
@@ -36,26 +36,26 @@ def test_repo_resolves_to_the_first_shard(tmp_path: Path) -> None:
 
 def test_missing_repo_names_repo_pattern_and_folder(tmp_path: Path) -> None:
     """A person can see what was looked for, and where."""
-    with pytest.raises(FilesMissing) as caught:
+    with pytest.raises(FilesMissingError) as caught:
         catalog(tmp_path, repo=REPO, include="*Q9*").spec("short")
     for part in (REPO, "*Q9*", str(tmp_path / REPO), "does not exist"):
         assert part in str(caught.value)
     touch(tmp_path / REPO, "GLM-Q4.gguf")
-    with pytest.raises(FilesMissing, match=r"There are: GLM-Q4\.gguf"):
+    with pytest.raises(FilesMissingError, match=r"There are: GLM-Q4\.gguf"):
         catalog(tmp_path, repo=REPO, include="*Q9*").spec("short")
 
 
 def test_missing_shards_are_named(tmp_path: Path) -> None:
     """Every absent shard, even the first, by name."""
     touch(tmp_path / REPO, "m-00002-of-00003.gguf")
-    with pytest.raises(FilesMissing, match=r"m-00001-of-00003\.gguf, m-00003-of-00003\.gguf"):
+    with pytest.raises(FilesMissingError, match=r"m-00001-of-00003\.gguf, m-00003-of-00003\.gguf"):
         catalog(tmp_path, repo=REPO).spec("short")
 
 
 def test_pattern_that_matches_two_models_is_refused(tmp_path: Path) -> None:
     """Guessing one of them could load the wrong 200 GB."""
     touch(tmp_path / REPO, "a-Q4.gguf", "b-Q4.gguf")
-    with pytest.raises(FilesMissing, match=r"several models; narrow include to one of a-Q4\.gguf, b-Q4\.gguf"):
+    with pytest.raises(FilesMissingError, match=r"several models; narrow include to one of a-Q4\.gguf, b-Q4\.gguf"):
         catalog(tmp_path, repo=REPO, include="*Q4*").spec("short")
 
 
@@ -66,7 +66,7 @@ def test_pattern_that_matches_two_models_is_refused(tmp_path: Path) -> None:
 def test_path_that_is_no_model(tmp_path: Path, name: str, words: str) -> None:
     """A later shard, a folder and nothing at all are told apart."""
     touch(tmp_path, "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "folder/x")
-    with pytest.raises(FilesMissing, match=words):
+    with pytest.raises(FilesMissingError, match=words):
         catalog(tmp_path, path=str(tmp_path / name)).spec("short")
 
 
@@ -81,9 +81,9 @@ def test_a_projector_is_found_beside_the_models_and_never_taken_for_one(tmp_path
     assert spec().target == tmp_path / REPO / "m-Q4.gguf" and spec().mmproj == tmp_path / REPO / "mmproj-BF16.gguf"
     touch(tmp_path / REPO, "m-mmproj-f16.gguf")
     assert spec(include="*f16*").mmproj == tmp_path / REPO / "m-mmproj-f16.gguf"
-    with pytest.raises(FilesMissing, match=r"models\.m\.mmproj: .*narrow include to one of m-mmproj"):
+    with pytest.raises(FilesMissingError, match=r"models\.m\.mmproj: .*narrow include to one of m-mmproj"):
         spec()
-    with pytest.raises(FilesMissing, match=r"no multimodal projector .* matches '\*F32\*'"):
+    with pytest.raises(FilesMissingError, match=r"no multimodal projector .* matches '\*F32\*'"):
         spec(include="*F32*")
 
 
@@ -93,13 +93,13 @@ def test_package_is_located_without_being_imported(tmp_path: Path, monkeypatch: 
     (tmp_path / "carrier/__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert catalog(tmp_path, package="carrier").spec("short").target == tmp_path / "carrier/model.Q4_1.gguf"
-    with pytest.raises(FilesMissing, match="package not_there is not installed"):
+    with pytest.raises(FilesMissingError, match="package not_there is not installed"):
         catalog(tmp_path, package="not_there").spec("short")
 
 
 def test_unknown_name_lists_those_that_exist(tmp_path: Path) -> None:
     """Own names and aliases alike."""
-    with pytest.raises(UnknownAlias, match="'org/name:tag', 'short'"):
+    with pytest.raises(UnknownAliasError, match="'org/name:tag', 'short'"):
         catalog(tmp_path, path="/x").canonical("other")
     assert catalog(tmp_path, path="/x").canonical("short") == "org/name:tag"
 
@@ -118,7 +118,7 @@ def test_a_model_with_the_name_of_a_variant_is_no_variant() -> None:
     catalog = Catalog(Settings.model_validate({"models": models}))
     assert (catalog.variants("x"), catalog.canonical("x:plain")) == (("draft", "ngram"), "x:plain")
     assert (catalog.base("x:plain"), catalog.plain("x"), catalog.plain("x:draft")) == ("x:plain", "x", "x:draft")
-    with pytest.raises(UnknownAlias):
+    with pytest.raises(UnknownAliasError):
         catalog.canonical("y:plain")
 
 
@@ -127,5 +127,5 @@ def test_a_tag_that_clients_append_is_accepted(tmp_path: Path) -> None:
     models = {name: AttachedEntry(url="http://x") for name in ("a", "b", "b:latest", "c:v")}
     found = Catalog(Settings(models_dir=tmp_path, models=models))
     assert [found.canonical(f"{name}:latest") for name in ("a", "b", "c:v")] == ["a", "b:latest", "c:v"]
-    with pytest.raises(UnknownAlias):
+    with pytest.raises(UnknownAliasError):
         found.canonical("nope:latest")

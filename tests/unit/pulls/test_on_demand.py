@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from app.config.settings import Settings
-from app.errors import Downloading, PullFailed, ShuttingDown
+from app.errors import DownloadingError, PullFailedError, ShuttingDownError
 from app.models.catalog import Catalog
 from app.pulls.on_demand import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, OnDemand
-from app.pulls.progress import Snapshot
-from app.pulls.pull import State
+from app.pulls.progress import PullSnapshot
+from app.pulls.pull import PullState
 
 REPO = "org/m-GGUF"
 
@@ -24,15 +24,15 @@ class Pull:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.state, self.reason = State.RUNNING, ""
+        self.state, self.reason = PullState.RUNNING, ""
         self.ended: float | None = None
-        self.progress = Snapshot("downloading", 1, 4, 0.25)
+        self.progress = PullSnapshot("downloading", 1, 4, 0.25)
         self._over = asyncio.Event()
 
     async def over(self) -> None:
         await self._over.wait()
 
-    def end(self, at: float, state: State = State.DONE, reason: str = "") -> None:
+    def end(self, at: float, state: PullState = PullState.DONE, reason: str = "") -> None:
         self.state, self.reason, self.ended = state, reason, at
         self._over.set()
 
@@ -56,7 +56,7 @@ class World:
         return self.running(()) is not None
 
     def running(self, wanted: Any) -> Pull | None:
-        return next((pull for pull in self.begun if pull.state is State.RUNNING), None)
+        return next((pull for pull in self.begun if pull.state is PullState.RUNNING), None)
 
     def start(self, name: str, wanted: Any) -> Pull:
         self.begun.append(Pull(name))
@@ -69,9 +69,9 @@ class World:
 
     async def fail(self, reason: str = "The Hub is away.") -> None:
         """One request that begins a pull, which fails."""
-        with pytest.raises(Downloading):
+        with pytest.raises(DownloadingError):
             await self.on_demand.ensure("m", patient=False)
-        self.begun[-1].end(self.now, State.FAILED, reason)
+        self.begun[-1].end(self.now, PullState.FAILED, reason)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_who_is_patient_waits_and_who_is_not_is_told(within: Callable[..., None]
     async def body(world: World) -> None:
         waiting = asyncio.ensure_future(world.on_demand.ensure("m:plain", patient=True))
         await world.asked.wait()
-        with pytest.raises(Downloading) as told:
+        with pytest.raises(DownloadingError) as told:
             await world.on_demand.ensure("m", patient=False)
         assert told.value.progress["percent"] == 25.0 and told.value.retry_after == 12
         assert world.on_demand.waiting_for("m:plain").startswith("downloading m: 25.0 %")
@@ -130,7 +130,7 @@ def test_a_failure_is_told_until_its_backoff_is_over(within: Callable[..., None]
             await world.fail()
             assert len(world.begun) == tries
             for patient in (True, False):
-                with pytest.raises(PullFailed, match="The Hub is away") as told:
+                with pytest.raises(PullFailedError, match="The Hub is away") as told:
                     await world.on_demand.ensure("m", patient=patient)
                 assert told.value.retry_after == pytest.approx(wait)
             assert world.on_demand.failure("m") == "The Hub is away."
@@ -145,12 +145,12 @@ def test_a_success_forgets_the_failures_before_it(within: Callable[..., None]) -
         for _ in range(3):
             await world.fail()
             world.now += LONGEST_BACKOFF_S
-        with pytest.raises(Downloading):
+        with pytest.raises(DownloadingError):
             await world.on_demand.ensure("m", patient=False)
         world.begun[-1].end(world.now)
         world.now += LONGEST_BACKOFF_S
         await world.fail()
-        with pytest.raises(PullFailed) as told:
+        with pytest.raises(PullFailedError) as told:
             await world.on_demand.ensure("m", patient=True)
         assert told.value.retry_after == FIRST_BACKOFF_S
 
@@ -161,10 +161,10 @@ def test_a_pull_that_brings_something_else_is_not_repeated_at_once(within: Calla
     """It ended well, and the files that the entry names are missing still: the reason is what is missing."""
 
     async def body(world: World) -> None:
-        with pytest.raises(Downloading):
+        with pytest.raises(DownloadingError):
             await world.on_demand.ensure("m", patient=False)
         world.begun[0].end(world.now)
-        with pytest.raises(PullFailed, match="no GGUF file matches"):
+        with pytest.raises(PullFailedError, match="no GGUF file matches"):
             await world.on_demand.ensure("m", patient=True)
         assert len(world.begun) == 1
 
@@ -197,7 +197,7 @@ def test_the_pull_of_somebody_else_is_joined_whatever_failed_before(within: Call
     within(body)
 
 
-@pytest.mark.parametrize(("closing", "error"), [(True, ShuttingDown), (False, PullFailed)])
+@pytest.mark.parametrize(("closing", "error"), [(True, ShuttingDownError), (False, PullFailedError)])
 def test_who_waits_for_a_cancelled_pull_is_told(
     within: Callable[..., None], closing: bool, error: type[Exception]
 ) -> None:
@@ -205,7 +205,7 @@ def test_who_waits_for_a_cancelled_pull_is_told(
         waiting = asyncio.ensure_future(world.on_demand.ensure("m", patient=True))
         await world.asked.wait()
         world.closing = closing
-        world.begun[0].end(world.now, State.CANCELLED, "It was cancelled.")
+        world.begun[0].end(world.now, PullState.CANCELLED, "It was cancelled.")
         with pytest.raises(error):
             await waiting
 
@@ -218,7 +218,7 @@ def test_a_client_that_leaves_changes_nothing(within: Callable[..., None]) -> No
         await world.asked.wait()
         waiting.cancel()
         await asyncio.wait({waiting})
-        assert world.begun[0].state is State.RUNNING
+        assert world.begun[0].state is PullState.RUNNING
         assert world.on_demand.pull_of("m") is world.begun[0]
 
     within(body)

@@ -6,26 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.download.events import Event, Kind
-from app.pulls.progress import Progress, Snapshot
+from app.models.download.events import DownloadEvent, Kind
+from app.pulls.progress import PullProgress, PullSnapshot
 
 GB = 10**9
 
 
-def after(*events: tuple[float, Kind, str, int]) -> Snapshot:
+def after(*events: tuple[float, Kind, str, int]) -> PullSnapshot:
     """The snapshot after a plan of 10 GB, a file of 4 GB being here, and these events: when, kind, path, bytes."""
-    progress = Progress()
-    progress.take(Event("plan", "", 4 * GB, 10 * GB), 0.0)
+    progress = PullProgress()
+    progress.take(DownloadEvent("plan", "", 4 * GB, 10 * GB), 0.0)
     for path, here in (("old", 4 * GB), ("a", 0), ("b", 0)):
-        progress.take(Event("file", path, here, 4 * GB), 0.0)
+        progress.take(DownloadEvent("file", path, here, 4 * GB), 0.0)
     for at, kind, path, received in events:
-        progress.take(Event(kind, path, received, 5 * GB), at)
+        progress.take(DownloadEvent(kind, path, received, 5 * GB), at)
     return progress.now
 
 
 def test_nothing_is_known_before_the_plan() -> None:
     """And nothing is made up: no percent, no rate, no time left."""
-    now = Progress().now
+    now = PullProgress().now
     assert (now.phase, now.size, now.percent, now.rate, now.seconds_left) == ("asking", None, None, None, None)
     assert now.words("m") == "asking the Hub for m"
 
@@ -82,13 +82,13 @@ def test_a_standstill_has_no_time_left() -> None:
 
 @pytest.mark.parametrize(("rate", "left"), [(GB, "6 s"), (2e7, "5 min"), (1e6, "1 h 40 min"), (1e5, "16 h 40 min")])
 def test_time_left_is_told_as_people_do(rate: float, left: str) -> None:
-    assert Snapshot("downloading", 4 * GB, 10 * GB, rate).words("m").endswith(f", {left} left")
+    assert PullSnapshot("downloading", 4 * GB, 10 * GB, rate).words("m").endswith(f", {left} left")
 
 
 def test_a_hundred_percent_is_said_of_everything_only() -> None:
-    assert Snapshot("downloading", 10 * GB - 1, 10 * GB).percent == 99.9
-    assert Snapshot("downloading", 10 * GB, 10 * GB).percent == 100.0
-    assert Snapshot("downloading", 0, 0).percent == 100.0
+    assert PullSnapshot("downloading", 10 * GB - 1, 10 * GB).percent == 99.9
+    assert PullSnapshot("downloading", 10 * GB, 10 * GB).percent == 100.0
+    assert PullSnapshot("downloading", 0, 0).percent == 100.0
 
 
 KINDS: list[Kind] = ["file", "start", "progress", "waiting", "checking", "done", "note", "plan"]
@@ -99,9 +99,9 @@ KINDS: list[Kind] = ["file", "start", "progress", "waiting", "checking", "done",
 )
 def test_whatever_is_told_can_be_shown(told: list[tuple[Kind, str, int, int]]) -> None:
     """Events come from files on disk and from a Hub: any order and any number of them has words and fields."""
-    progress = Progress()
+    progress = PullProgress()
     for at, (kind, path, received, size) in enumerate(told):
-        progress.take(Event(kind, path, received, size), float(at))
+        progress.take(DownloadEvent(kind, path, received, size), float(at))
         fields = progress.now.fields()
         assert progress.now.words("m") and (fields["rate"] is None or fields["rate"] >= 0)
         assert fields["percent"] is None or 0 <= fields["percent"] <= 100
@@ -109,9 +109,9 @@ def test_whatever_is_told_can_be_shown(told: list[tuple[Kind, str, int, int]]) -
 
 def test_the_last_notes_are_kept() -> None:
     """Beside everything else, which they do not change."""
-    progress = Progress()
-    progress.take(Event("plan", "", 1, 4), 0.0)
+    progress = PullProgress()
+    progress.take(DownloadEvent("plan", "", 1, 4), 0.0)
     for number in range(30):
-        progress.take(Event("note", "", text=f"busy {number}"), number)
+        progress.take(DownloadEvent("note", "", text=f"busy {number}"), number)
     assert progress.now.notes == tuple(f"busy {number}" for number in range(10, 30))
     assert (progress.now.received, progress.now.size) == (1, 4)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.errors import NotOnHub, ShuttingDown, UnknownPull
-from app.models.download.events import Emit, Event
+from app.errors import NotOnHubError, ShuttingDownError, UnknownPullError
+from app.models.download.events import DownloadEvent, Emit
 from app.models.download.wanted import Wanted
-from app.pulls.pull import State
+from app.pulls.pull import PullState
 from app.pulls.registry import REMEMBERED, Pulls
 
 GLM, AIR = (Wanted("unsloth/GLM-4.7-GGUF", "*Q2*"),), (Wanted("unsloth/GLM-4.5-Air-GGUF"),)
@@ -31,12 +31,12 @@ class World:
         self.begun.append((wanted, update))
 
         def work(emit: Emit, sleep: Callable[[float], None]) -> None:
-            emit(Event("plan", "", 1, 4))
+            emit(DownloadEvent("plan", "", 1, 4))
             while not self.go.is_set():
                 sleep(0.001)
             if self.error is not None:
                 raise self.error
-            emit(Event("done", "m.gguf", 4, 4))
+            emit(DownloadEvent("done", "m.gguf", 4, 4))
 
         return work
 
@@ -62,12 +62,12 @@ def test_the_same_files_are_pulled_once_at_a_time() -> None:
 
 def test_its_end_is_told_with_the_reason() -> None:
     async def body(world: World) -> None:
-        world.error = NotOnHub("There is no such repo.")
+        world.error = NotOnHubError("There is no such repo.")
         pull = world.pulls.start("glm", GLM)
-        assert (pull.state, pull.ended) == (State.RUNNING, None)
+        assert (pull.state, pull.ended) == (PullState.RUNNING, None)
         world.go.set()
         await pull.over()
-        assert (pull.state, pull.reason) == (State.FAILED, "There is no such repo.") and pull.ended is not None
+        assert (pull.state, pull.reason) == (PullState.FAILED, "There is no such repo.") and pull.ended is not None
         assert world.pulls.one(pull.id) is pull and not world.pulls.busy
 
     within(body)
@@ -79,7 +79,7 @@ def test_a_fault_of_ours_tells_nothing_of_our_insides() -> None:
         pull = world.pulls.start("glm", GLM)
         world.go.set()
         await pull.over()
-        assert (pull.state, pull.reason) == (State.FAILED, "The gateway failed; its log says why.")
+        assert (pull.state, pull.reason) == (PullState.FAILED, "The gateway failed; its log says why.")
 
     within(body)
 
@@ -92,7 +92,7 @@ def test_a_cancelled_pull_stops_wherever_it_is() -> None:
         pull.cancel()
         pull.cancel()
         await pull.over()
-        assert pull.state is State.CANCELLED and "kept" in pull.reason
+        assert pull.state is PullState.CANCELLED and "kept" in pull.reason
         pull.cancel()
         assert repr(pull) == "<Pull glm: cancelled>"
 
@@ -107,7 +107,7 @@ def test_the_last_ones_are_remembered_the_latest_first() -> None:
             made.append(world.pulls.start("glm", GLM))
             await made[-1].over()
         assert world.pulls.all() == made[:1:-1]
-        with pytest.raises(UnknownPull, match="no pull"):
+        with pytest.raises(UnknownPullError, match="no pull"):
             world.pulls.one(made[0].id)
 
     within(body)
@@ -117,8 +117,8 @@ def test_a_gateway_that_goes_stops_them_all_and_takes_no_more() -> None:
     async def body(world: World) -> None:
         pulls = [world.pulls.start("glm", GLM), world.pulls.start("air", AIR)]
         await world.pulls.close()
-        assert [pull.state for pull in pulls] == [State.CANCELLED] * 2
-        with pytest.raises(ShuttingDown):
+        assert [pull.state for pull in pulls] == [PullState.CANCELLED] * 2
+        with pytest.raises(ShuttingDownError):
             world.pulls.start("glm", GLM)
         await world.pulls.close()
 

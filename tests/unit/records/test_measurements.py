@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import EngineNotFound
+from app.errors import EngineNotFoundError
 from app.records import measurements as recording
 from app.records.batch_writer import EVERY_S
 from app.records.ledger import Measurement
@@ -87,7 +87,7 @@ def test_what_says_nothing_of_decoding_is_left_out(request_: Finished) -> None:
     assert written(request_) == []
 
 
-@pytest.mark.parametrize("error", [EngineNotFound("gone"), OSError(2, "gone")])
+@pytest.mark.parametrize("error", [EngineNotFoundError("gone"), OSError(2, "gone")])
 def test_without_a_key_nothing_is_recorded(error: Exception) -> None:
     """Figures that nobody could place; the start says what is wrong."""
 

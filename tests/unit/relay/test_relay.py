@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.api.formats.openai import OpenAISurface
+from app.api.formats.openai import OpenAIFormat
 from app.api.ollama.relay import Door
 from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
@@ -17,7 +17,7 @@ from app.models.catalog import Catalog
 from app.records.metrics import Metrics
 from app.relay.relay import Relay
 from app.relay.request.parse import Call, Calls
-from app.relay.response.usage import Tap
+from app.relay.response.usage import UsageTap
 from tests.support.clock import run
 
 TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
@@ -40,7 +40,7 @@ class Upstream:
     def waiting_for(self, alias: str) -> str:
         return "waiting for the engine"
 
-    async def enter(self, call: Call, listen: Callable[[], Tap]) -> Any:
+    async def enter(self, call: Call, listen: Callable[[], UsageTap]) -> Any:
         await asyncio.sleep(self._headers_after)
         return self
 
@@ -78,7 +78,7 @@ def heard(
         if path.startswith("/api/"):
             await Door(relay)(scope, receive, send, request_id="r-1")
         else:
-            await relay(scope, receive, send, surface=OpenAISurface(), request_id="r-1")
+            await relay(scope, receive, send, api_format=OpenAIFormat(), request_id="r-1")
 
     run(main())
     return got

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.errors import Diagnosis, FilesMissing, QueueTimeout, ShuttingDown, StartFailed
+from app.errors import Diagnosis, FilesMissingError, QueueTimeoutError, ShuttingDownError, StartFailedError
 from app.scheduler.loop import Lease, Scheduler
 from app.scheduler.policy import PATIENCE_S
-from app.supervisor.readiness import Address
-from app.supervisor.states import State
+from app.supervisor.readiness import EngineAddress
+from app.supervisor.states import EngineState
 from tests.support import clock
 
 CRASHED = Diagnosis("killed", "It was killed.", "Look.", permanent=False)
@@ -20,13 +20,13 @@ CRASHED = Diagnosis("killed", "It was killed.", "Look.", permanent=False)
 class Engine:
     """Notes the verbs it gets; `become` is what the owning task does."""
 
-    def __init__(self, alias: str, scheduler: Scheduler, state: State) -> None:
+    def __init__(self, alias: str, scheduler: Scheduler, state: EngineState) -> None:
         self.alias = alias
         self.state = state
         self.verbs: list[str] = []
         self.diagnosis: Diagnosis | None = None
         self.retry_after: float | None = None
-        self.address = Address(f"http://{alias}", f"key of {alias}")
+        self.address = EngineAddress(f"http://{alias}", f"key of {alias}")
         self.refuses: Exception | None = None
         self.checking = asyncio.Event()
         self.checking.set()
@@ -48,13 +48,13 @@ class Engine:
     async def close(self) -> None:
         self.verbs.append("close")
 
-    def become(self, *states: State) -> None:
+    def become(self, *states: EngineState) -> None:
         for state in states:
             self.state = state
             self._scheduler.changed(self)  # type: ignore[arg-type]
 
 
-def made(max_loaded: int = 1, queue_timeout: float = 60.0, **states: State) -> tuple[Scheduler, list[Engine]]:
+def made(max_loaded: int = 1, queue_timeout: float = 60.0, **states: EngineState) -> tuple[Scheduler, list[Engine]]:
     engines: list[Engine] = []
 
     def make(alias: str) -> Any:
@@ -88,7 +88,7 @@ def test_a_ready_engine_is_leased_at_once_and_given_back_once() -> None:
     """The lease carries the way to the engine; a second release changes nothing."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.READY)
+        scheduler, [a] = made(a=EngineState.READY)
         first, second = await scheduler.lease("a"), await scheduler.lease("a")
         assert (first.base_url, first.key, repr(first)) == ("http://a", "key of a", "<Lease a: held>")
         assert scheduler.in_flight == 2
@@ -105,10 +105,10 @@ def test_an_engine_is_up_from_its_start_to_its_drain() -> None:
     """A verb that it has not taken up yet counts; an alias that nobody has asked for is not up."""
 
     async def main() -> None:
-        states = {str(state): state for state in State}
+        states = {str(state): state for state in EngineState}
         scheduler, _ = made(**states)
-        assert {alias for alias in states if scheduler.is_up(alias)} == {State.STARTING, State.READY}
-        scheduler.place("stopped").heading = State.STARTING
+        assert {alias for alias in states if scheduler.is_up(alias)} == {EngineState.STARTING, EngineState.READY}
+        scheduler.place("stopped").heading = EngineState.STARTING
         assert scheduler.is_up("stopped") and not scheduler.is_up("unheard-of")
 
     clock.run(main())
@@ -118,12 +118,12 @@ def test_one_start_serves_everyone_who_waits_for_it() -> None:
     """Requests for a stopped engine start it once and are granted together."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.STOPPED)
+        scheduler, [a] = made(a=EngineState.STOPPED)
         waiting = await asking(scheduler, "a", "a")
         assert (a.verbs, scheduler.waiting, scheduler.in_flight) == (["start"], {"a": 2}, 0)
-        a.become(State.STARTING)
+        a.become(EngineState.STARTING)
         waiting += await asking(scheduler, "a")
-        a.become(State.READY)
+        a.become(EngineState.READY)
         leases = await asyncio.gather(*waiting)
         assert (a.verbs, scheduler.waiting, scheduler.in_flight) == (["start"], {"a": 0}, 3)
         assert repr(scheduler) == "<Scheduler [a: ready 3], 0 waiting>"
@@ -132,17 +132,17 @@ def test_one_start_serves_everyone_who_waits_for_it() -> None:
     clock.run(main())
 
 
-@pytest.mark.parametrize(("state", "retry_after"), [(State.BACKOFF, 4.0), (State.FATAL, None)])
-def test_a_failed_start_is_told_to_everyone_who_waited(state: State, retry_after: float | None) -> None:
+@pytest.mark.parametrize(("state", "retry_after"), [(EngineState.BACKOFF, 4.0), (EngineState.FATAL, None)])
+def test_a_failed_start_is_told_to_everyone_who_waited(state: EngineState, retry_after: float | None) -> None:
     """With the engine's own diagnosis, and when to come again if that helps."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.STOPPED)
+        scheduler, [a] = made(a=EngineState.STOPPED)
         waiting = await asking(scheduler, "a", "a")
         a.diagnosis, a.retry_after = CRASHED, retry_after
-        a.become(State.STARTING, state)
+        a.become(EngineState.STARTING, state)
         for task in waiting:
-            with pytest.raises(StartFailed, match="killed") as caught:
+            with pytest.raises(StartFailedError, match="killed") as caught:
                 await task
             assert (caught.value.diagnosis, caught.value.retry_after) == (CRASHED, retry_after)
         assert scheduler.waiting == {"a": 0}
@@ -154,9 +154,9 @@ def test_what_cannot_start_is_told_before_a_working_engine_makes_room() -> None:
     """A missing file costs the one who asked, and nobody else."""
 
     async def main() -> None:
-        scheduler, [a, b] = made(a=State.READY, b=State.STOPPED)
-        b.refuses = FilesMissing("There is no b.gguf.")
-        with pytest.raises(StartFailed, match=r"no b\.gguf") as caught:
+        scheduler, [a, b] = made(a=EngineState.READY, b=EngineState.STOPPED)
+        b.refuses = FilesMissingError("There is no b.gguf.")
+        with pytest.raises(StartFailedError, match=r"no b\.gguf") as caught:
             await scheduler.lease("b")
         assert (caught.value.diagnosis.code, caught.value.retry_after) == ("missing_file", None)
         assert a.verbs == b.verbs == []
@@ -168,17 +168,17 @@ def test_an_engine_that_gave_up_is_looked_at_again() -> None:
     """Its files may have been mended since: the check resets it, and it starts."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.FATAL)
+        scheduler, [a] = made(a=EngineState.FATAL)
         a.diagnosis = CRASHED
-        with pytest.raises(StartFailed):
+        with pytest.raises(StartFailedError):
             await scheduler.lease("a")
         a.checking.clear()
         [waiting] = await asking(scheduler, "a")
-        a.become(State.STOPPED)
+        a.become(EngineState.STOPPED)
         a.checking.set()
         await turn()
         assert a.verbs == ["start"]
-        a.become(State.STARTING, State.READY)
+        a.become(EngineState.STARTING, EngineState.READY)
         assert (await waiting).alias == "a"
 
     clock.run(main())
@@ -188,7 +188,7 @@ def test_two_who_come_in_one_turn_do_not_share_the_last_place() -> None:
     """An engine that was told to start occupies its place though it has not moved yet."""
 
     async def main() -> None:
-        scheduler, [a, b] = made(a=State.STOPPED, b=State.STOPPED)
+        scheduler, [a, b] = made(a=EngineState.STOPPED, b=EngineState.STOPPED)
         await asking(scheduler, "a", "b")
         assert (a.verbs, b.verbs) == (["start"], [])
 
@@ -199,16 +199,16 @@ def test_an_idle_engine_makes_room_at_once() -> None:
     """Told to drain, it is drained in the same breath; the place goes to the one who waits."""
 
     async def main() -> None:
-        scheduler, [a, b] = made(a=State.READY, b=State.STOPPED)
+        scheduler, [a, b] = made(a=EngineState.READY, b=EngineState.STOPPED)
         [waiting] = await asking(scheduler, "b")
         assert (a.verbs, b.verbs, now()) == (["drain"], [], 0.0)
-        a.become(State.DRAINING)
+        a.become(EngineState.DRAINING)
         assert a.verbs == ["drain", "drained"]
-        a.become(State.STOPPING)
+        a.become(EngineState.STOPPING)
         assert b.verbs == []
-        a.become(State.STOPPED)
+        a.become(EngineState.STOPPED)
         assert b.verbs == ["start"]
-        b.become(State.STARTING, State.READY)
+        b.become(EngineState.STARTING, EngineState.READY)
         assert (await waiting).base_url == "http://b"
 
     clock.run(main())
@@ -218,7 +218,7 @@ def test_a_busy_engine_makes_room_when_patience_ends_and_its_last_answer_did() -
     """Till then it goes on answering; from then on new requests for it wait behind."""
 
     async def main() -> None:
-        scheduler, [a, b] = made(a=State.READY, b=State.STOPPED)
+        scheduler, [a, b] = made(a=EngineState.READY, b=EngineState.STOPPED)
         first = await scheduler.lease("a")
         [waiting] = await asking(scheduler, "b")
         await asyncio.sleep(PATIENCE_S - 0.5)
@@ -228,14 +228,14 @@ def test_a_busy_engine_makes_room_when_patience_ends_and_its_last_answer_did() -
         assert a.verbs == ["drain"]
         [behind] = await asking(scheduler, "a")  # before the engine has even taken the verb up
         assert not behind.done()
-        a.become(State.DRAINING)
+        a.become(EngineState.DRAINING)
         first.release()
         assert a.verbs == ["drain"]
         second.release()
         assert a.verbs == ["drain", "drained"]
-        a.become(State.STOPPING, State.STOPPED)
+        a.become(EngineState.STOPPING, EngineState.STOPPED)
         assert (a.verbs[2:], b.verbs) == ([], ["start"])
-        b.become(State.STARTING, State.READY)
+        b.become(EngineState.STARTING, EngineState.READY)
         assert (await waiting).alias == "b"
         assert not behind.done()
 
@@ -246,9 +246,9 @@ def test_a_request_waits_for_a_place_no_longer_than_it_may() -> None:
     """Then it is told so and leaves the queue."""
 
     async def main() -> None:
-        scheduler, [_, b] = made(queue_timeout=3.0, a=State.READY, b=State.STOPPED)
+        scheduler, [_, b] = made(queue_timeout=3.0, a=EngineState.READY, b=EngineState.STOPPED)
         held = await scheduler.lease("a")
-        with pytest.raises(QueueTimeout, match="'b' within 3 s") as caught:
+        with pytest.raises(QueueTimeoutError, match="'b' within 3 s") as caught:
             await scheduler.lease("b")
         assert (now(), caught.value.retry_after) == (3.0, 10)
         assert scheduler.waiting == {"a": 0, "b": 0}
@@ -262,13 +262,13 @@ def test_a_client_that_leaves_the_queue_leaves_the_start_to_the_others() -> None
     """A load of minutes is not thrown away because one of two went home."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.STOPPED)
+        scheduler, [a] = made(a=EngineState.STOPPED)
         gone, staying = await asking(scheduler, "a", "a")
-        a.become(State.STARTING)
+        a.become(EngineState.STARTING)
         gone.cancel()
         await turn()
         assert (gone.cancelled(), scheduler.waiting) == (True, {"a": 1})
-        a.become(State.READY)
+        a.become(EngineState.READY)
         assert (await staying).alias == "a"
         assert (a.verbs, scheduler.in_flight) == (["start"], 1)
 
@@ -280,15 +280,15 @@ def test_a_lease_that_nobody_takes_is_given_back(late: bool) -> None:
     """Cancelled just before or just after the grant, in one turn of the loop: the place is not lost for ever."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.STOPPED)
+        scheduler, [a] = made(a=EngineState.STOPPED)
         [gone] = await asking(scheduler, "a")
-        a.become(State.STARTING)
+        a.become(EngineState.STARTING)
         if late:
-            a.become(State.READY)
+            a.become(EngineState.READY)
             gone.cancel()
         else:
             gone.cancel()
-            a.become(State.READY)
+            a.become(EngineState.READY)
         await turn()
         assert (gone.cancelled(), scheduler.in_flight, scheduler.waiting) == (True, 0, {"a": 0})
 
@@ -301,10 +301,10 @@ def test_a_refusal_that_nobody_hears_is_no_warning() -> None:
     async def main() -> None:
         told: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        scheduler, [a] = made(a=State.STOPPED)
+        scheduler, [a] = made(a=EngineState.STOPPED)
         [gone] = await asking(scheduler, "a")
         a.diagnosis = CRASHED
-        a.become(State.STARTING, State.FATAL)
+        a.become(EngineState.STARTING, EngineState.FATAL)
         gone.cancel()
         await turn()
         del gone
@@ -317,12 +317,12 @@ def test_shutting_down_sends_away_who_waits_and_keeps_who_is_served() -> None:
     """No new leases either; what is being answered goes on."""
 
     async def main() -> None:
-        scheduler, [a, _] = made(a=State.READY, b=State.STOPPED)
+        scheduler, [a, _] = made(a=EngineState.READY, b=EngineState.STOPPED)
         held = await scheduler.lease("a")
         [waiting] = await asking(scheduler, "b")
         scheduler.refuse_new()
         for refused in (waiting, scheduler.lease("a")):
-            with pytest.raises(ShuttingDown) as caught:
+            with pytest.raises(ShuttingDownError) as caught:
                 await refused
             assert caught.value.retry_after is not None
         assert (scheduler.in_flight, a.verbs) == (1, [])
@@ -337,12 +337,12 @@ def test_a_request_whose_files_were_being_looked_at_starts_nothing_on_the_way_ou
     """The check can take long enough for the shutdown to come in between."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.STOPPED)
+        scheduler, [a] = made(a=EngineState.STOPPED)
         a.checking.clear()
         [waiting] = await asking(scheduler, "a")
         scheduler.refuse_new()
         a.checking.set()
-        with pytest.raises(ShuttingDown):
+        with pytest.raises(ShuttingDownError):
             await waiting
         assert a.verbs == []
 
@@ -353,7 +353,7 @@ def test_closing_ends_every_engine_and_hurry_spares_none() -> None:
     """Whatever state they are in."""
 
     async def main() -> None:
-        scheduler, engines = made(a=State.READY, b=State.STOPPED, c=State.STOPPING)
+        scheduler, engines = made(a=EngineState.READY, b=EngineState.STOPPED, c=EngineState.STOPPING)
         scheduler.hurry()
         await scheduler.close()
         assert [engine.verbs for engine in engines] == [["hurry", "close"]] * 3
@@ -365,7 +365,7 @@ def test_only_an_engine_of_ours_has_a_post_mortem() -> None:
     """An attached server is looked after by others."""
 
     async def main() -> None:
-        scheduler, [a] = made(a=State.READY)
+        scheduler, [a] = made(a=EngineState.READY)
         lease = await scheduler.lease("a")
         a.diagnosis = CRASHED
         assert await lease.post_mortem() == CRASHED

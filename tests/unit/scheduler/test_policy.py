@@ -3,40 +3,42 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, Snapshot, Start, Wait, decide
-from app.supervisor.states import OCCUPYING, State
+from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, SchedulerSnapshot, Start, Wait, decide
+from app.supervisor.states import OCCUPYING, EngineState
 
 
-def snapshot(*engines: EngineView, waiting: tuple[str, ...] = (), max_loaded: int = 1, waited: float = 0.0) -> Snapshot:
+def snapshot(
+    *engines: EngineView, waiting: tuple[str, ...] = (), max_loaded: int = 1, waited: float = 0.0
+) -> SchedulerSnapshot:
     waits = tuple(Wait(alias, since=float(n)) for n, alias in enumerate(waiting))
-    return Snapshot(now=waited + len(waits), max_loaded=max_loaded, engines=engines, waiting=waits)
+    return SchedulerSnapshot(now=waited + len(waits), max_loaded=max_loaded, engines=engines, waiting=waits)
 
 
 def test_ready_engine_grants() -> None:
     """Case 1: whoever waits for a READY engine gets it, once for all waiters."""
-    assert decide(snapshot(EngineView("a", State.READY), waiting=("a", "a"))) == [Grant("a")]
+    assert decide(snapshot(EngineView("a", EngineState.READY), waiting=("a", "a"))) == [Grant("a")]
 
 
 def test_start_is_joined() -> None:
     """Case 2: a second request for an engine that starts does nothing more."""
-    assert decide(snapshot(EngineView("a", State.STARTING), waiting=("a", "a"))) == []
+    assert decide(snapshot(EngineView("a", EngineState.STARTING), waiting=("a", "a"))) == []
 
 
 def test_backoff_and_fatal_refuse() -> None:
     """Case 3: nobody waits for an engine that will not come up now."""
-    for state in (State.BACKOFF, State.FATAL):
+    for state in (EngineState.BACKOFF, EngineState.FATAL):
         assert decide(snapshot(EngineView("a", state), waiting=("a",))) == [Refuse("a")]
 
 
 def test_leaving_engine_is_waited_for() -> None:
     """Case 4: an engine that is on its way out is neither granted nor started."""
-    for state in (State.DRAINING, State.STOPPING):
+    for state in (EngineState.DRAINING, EngineState.STOPPING):
         assert decide(snapshot(EngineView("a", state), waiting=("a",))) == []
 
 
 def test_stopped_engine_starts_in_a_free_place() -> None:
     """Case 5: a free place is used, and only as many starts as there are places."""
-    engines = (EngineView("a", State.STOPPED), EngineView("b", State.STOPPED))
+    engines = (EngineView("a", EngineState.STOPPED), EngineView("b", EngineState.STOPPED))
     assert decide(snapshot(*engines, waiting=("b", "a"), max_loaded=1)) == [Start("b")]
     assert decide(snapshot(*engines, waiting=("b", "a"), max_loaded=2)) == [Start("b"), Start("a")]
 
@@ -44,32 +46,32 @@ def test_stopped_engine_starts_in_a_free_place() -> None:
 def test_least_recently_used_idle_engine_makes_room() -> None:
     """Case 6: of two idle engines the one that was used longer ago is drained."""
     engines = (
-        EngineView("old", State.READY, last_used=1),
-        EngineView("new", State.READY, last_used=2),
-        EngineView("c", State.STOPPED),
+        EngineView("old", EngineState.READY, last_used=1),
+        EngineView("new", EngineState.READY, last_used=2),
+        EngineView("c", EngineState.STOPPED),
     )
     assert decide(snapshot(*engines, waiting=("c",), max_loaded=2)) == [Drain("old")]
 
 
 def test_evict_waits_for_in_flight() -> None:
     """A busy engine is left alone while the wait is short."""
-    engines = (EngineView("a", State.READY, in_flight=1), EngineView("b", State.STOPPED))
+    engines = (EngineView("a", EngineState.READY, in_flight=1), EngineView("b", EngineState.STOPPED))
     assert decide(snapshot(*engines, waiting=("b",))) == []
 
 
 def test_steady_traffic_cannot_shut_out_another_alias() -> None:
     """Out of patience, the busy engine takes no new leases, even if somebody waits for it too."""
-    engines = (EngineView("a", State.READY, in_flight=3), EngineView("b", State.STOPPED))
+    engines = (EngineView("a", EngineState.READY, in_flight=3), EngineView("b", EngineState.STOPPED))
     assert decide(snapshot(*engines, waiting=("b",), waited=PATIENCE_S + 1)) == [Drain("a")]
 
 
 def test_one_place_being_cleared_serves_one_waiter() -> None:
     """A second eviction is not begun for a place that is being cleared already, but is for a second waiter."""
     engines = (
-        EngineView("a", State.DRAINING),
-        EngineView("b", State.READY),
-        EngineView("c", State.STOPPED),
-        EngineView("d", State.STOPPED),
+        EngineView("a", EngineState.DRAINING),
+        EngineView("b", EngineState.READY),
+        EngineView("c", EngineState.STOPPED),
+        EngineView("d", EngineState.STOPPED),
     )
     assert decide(snapshot(*engines, waiting=("c",), max_loaded=2)) == []
     assert decide(snapshot(*engines, waiting=("c", "d"), max_loaded=2)) == [Drain("b")]
@@ -81,7 +83,7 @@ VIEWS = st.tuples(
         st.builds(
             EngineView,
             st.just(alias),
-            st.sampled_from(State),
+            st.sampled_from(EngineState),
             st.integers(0, 3),
             st.floats(0, 100),
         )
@@ -89,7 +91,7 @@ VIEWS = st.tuples(
     )
 )
 SNAPSHOTS = st.builds(
-    Snapshot,
+    SchedulerSnapshot,
     now=st.floats(100, 200),
     max_loaded=st.integers(1, 4),
     engines=VIEWS,
@@ -98,7 +100,7 @@ SNAPSHOTS = st.builds(
 
 
 @given(SNAPSHOTS)
-def test_every_decision_is_within_bounds(case: Snapshot) -> None:
+def test_every_decision_is_within_bounds(case: SchedulerSnapshot) -> None:
     """Never more starts than free places, no verb to an engine that cannot take it, nothing said twice."""
     actions = decide(case)
     states = {engine.alias: engine.state for engine in case.engines}
@@ -107,10 +109,10 @@ def test_every_decision_is_within_bounds(case: Snapshot) -> None:
     assert sum(isinstance(action, Start) for action in actions) <= max(free, 0)
     waiting = {wait.alias for wait in case.waiting}
     expected = {
-        Grant: {State.READY},
-        Start: {State.STOPPED},
-        Drain: {State.READY},
-        Refuse: {State.BACKOFF, State.FATAL},
+        Grant: {EngineState.READY},
+        Start: {EngineState.STOPPED},
+        Drain: {EngineState.READY},
+        Refuse: {EngineState.BACKOFF, EngineState.FATAL},
     }
     for action in actions:
         assert states[action.alias] in expected[type(action)]
@@ -118,7 +120,7 @@ def test_every_decision_is_within_bounds(case: Snapshot) -> None:
 
 
 @given(SNAPSHOTS)
-def test_nobody_is_granted_a_place_that_is_being_cleared(case: Snapshot) -> None:
+def test_nobody_is_granted_a_place_that_is_being_cleared(case: SchedulerSnapshot) -> None:
     """An engine is not granted after it was told to drain in the same decision."""
     drained: set[str] = set()
     for action in decide(case):

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config.speculation import PLAIN, Chain, Step, named
-from app.speculation.bandit import EXPLORING_STARTS, STARTS_PER_MODE, Choice, choose, crossing
+from app.speculation.bandit import EXPLORING_STARTS, STARTS_PER_MODE, ModeChoice, choose, crossing
 from tests.support.trials import history, requests
 
 DRAFT, NGRAM = (Step("draft-simple"),), (Step("ngram-mod"),)
 ARMS: list[Chain] = [PLAIN, DRAFT, NGRAM]
-RULE = Choice(DRAFT, "By rule.")
+RULE = ModeChoice(DRAFT, "By rule.")
 Starts = list[tuple[str, float | None]]
 
 

@@ -15,8 +15,8 @@ from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
-from app.supervisor.readiness import Limits
-from app.supervisor.states import State
+from app.supervisor.readiness import StartLimits
+from app.supervisor.states import EngineState
 
 
 class Launcher:
@@ -51,13 +51,13 @@ async def no_plan() -> LaunchPlan:
     raise AssertionError("the launcher of these tests needs none")
 
 
-def engine(seen: list[State]) -> tuple[Engine, Launcher]:
+def engine(seen: list[EngineState]) -> tuple[Engine, Launcher]:
     """`seen` gets every state that it comes to."""
     made = Engine(
         "m",
         plan=no_plan,
         ports=Ports(1),
-        limits=Limits(),
+        limits=StartLimits(),
         ledger=Ledger(Path("/nowhere")),
         on_change=lambda made: seen.append(made.state),
         on_proven=lambda made: None,
@@ -67,7 +67,7 @@ def engine(seen: list[State]) -> tuple[Engine, Launcher]:
     return made, launcher
 
 
-async def come_to(made: Engine, state: State) -> None:
+async def come_to(made: Engine, state: EngineState) -> None:
     while made.state is not state:
         await made.changed()
     await asyncio.sleep(0)  # its task waits for what comes next
@@ -76,34 +76,34 @@ async def come_to(made: Engine, state: State) -> None:
 @pytest.mark.parametrize("outcome", [None, Diagnosis("exited", "It ended.", "", permanent=False)])
 def test_a_stop_in_the_turn_in_which_the_start_ends_is_heard(outcome: Diagnosis | None) -> None:
     """Whether it came up or failed: whoever closes it would wait for a READY or FATAL engine for ever."""
-    seen: list[State] = []
+    seen: list[EngineState] = []
 
     async def scenario() -> None:
         made, launcher = engine(seen)
         made.start()
-        await come_to(made, State.STARTING)
+        await come_to(made, EngineState.STARTING)
         made.stop()
         launcher.started.set_result(outcome)
         await made.changed()
         await made.close()
 
     asyncio.run(scenario())
-    assert seen[:3] == [State.STARTING, State.STOPPING, State.STOPPED]
+    assert seen[:3] == [EngineState.STARTING, EngineState.STOPPING, EngineState.STOPPED]
 
 
 def test_a_stop_in_the_turn_of_the_exit_is_heard() -> None:
     """Not BACKOFF, which lasts up to a minute, or FATAL, which lasts."""
-    seen: list[State] = []
+    seen: list[EngineState] = []
 
     async def scenario() -> None:
         made, launcher = engine(seen)
         made.start()
         launcher.started.set_result(None)
-        await come_to(made, State.READY)
+        await come_to(made, EngineState.READY)
         made.stop()
         launcher.exited.set_result(1)
         await made.changed()
         await made.close()
 
     asyncio.run(scenario())
-    assert seen[:4] == [State.STARTING, State.READY, State.STOPPING, State.STOPPED]
+    assert seen[:4] == [EngineState.STARTING, EngineState.READY, EngineState.STOPPING, EngineState.STOPPED]

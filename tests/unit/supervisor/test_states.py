@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from app.supervisor.states import TRANSITIONS, Event, IllegalTransition, State, next_state
+from app.supervisor.states import TRANSITIONS, EngineEvent, EngineState, IllegalTransitionError, next_state
 
 LEGAL = """
 stopped   start              starting
@@ -30,20 +30,23 @@ backoff   retries_exhausted  fatal
 fatal     reset              stopped
 fatal     stop               stopped
 """
-PAIRS = {(State(a), Event(b)): State(c) for a, b, c in (line.split() for line in LEGAL.strip().splitlines())}
+PAIRS = {
+    (EngineState(a), EngineEvent(b)): EngineState(c)
+    for a, b, c in (line.split() for line in LEGAL.strip().splitlines())
+}
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
-def test_every_pair_moves_as_the_table_says_or_raises(state: State, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event"), list(product(EngineState, EngineEvent)))
+def test_every_pair_moves_as_the_table_says_or_raises(state: EngineState, event: EngineEvent) -> None:
     """A legal event moves to the documented state; any other raises and names both."""
     if (state, event) in PAIRS:
         assert next_state(state, event) is PAIRS[state, event]
     else:
-        with pytest.raises(IllegalTransition, match=f"{event} in {state}"):
+        with pytest.raises(IllegalTransitionError, match=f"{event} in {state}"):
             next_state(state, event)
 
 
 def test_every_state_has_a_way_out() -> None:
     """No state is a trap: each has at least one event that leaves it."""
-    for state in State:
+    for state in EngineState:
         assert any(target is not state for target in TRANSITIONS[state].values())

@@ -5,29 +5,29 @@ from typing import Any
 
 import pytest
 
-from app.api.formats.openai import OpenAISurface, no_such_route
+from app.api.formats.openai import OpenAIFormat, no_such_route
 from app.api.formats.status_codes import LONGEST_RETRY_AFTER_S, http_error, text
 from app.errors import (
-    BodyTooLarge,
+    BodyTooLargeError,
     ConfigError,
     Diagnosis,
-    Downloading,
-    EngineUnavailable,
-    InvalidBody,
-    ModelRequired,
-    NotOnHub,
-    PullFailed,
-    QueueTimeout,
+    DownloadingError,
+    EngineUnavailableError,
+    InvalidBodyError,
+    ModelRequiredError,
+    NotOnHubError,
+    PullFailedError,
+    QueueTimeoutError,
     RequestError,
-    ShuttingDown,
-    StartFailed,
+    ShuttingDownError,
+    StartFailedError,
     TandemError,
-    UnknownAlias,
-    UnknownPull,
-    UpstreamDied,
+    UnknownAliasError,
+    UnknownPullError,
+    UpstreamDiedError,
     UpstreamError,
-    UpstreamKeyRefused,
-    UpstreamUnreachable,
+    UpstreamKeyRefusedError,
+    UpstreamUnreachableError,
 )
 
 DIAGNOSIS = Diagnosis("missing_file", "The file x is gone.", "Fetch it.", permanent=True, log_tail=("one", "two"))
@@ -35,7 +35,7 @@ INVALID, SERVER = "invalid_request_error", "server_error"
 
 
 def reply(error: Exception) -> tuple[int, dict[bytes, bytes], Any]:
-    found = OpenAISurface().error(error, request_id="r-1")
+    found = OpenAIFormat().error(error, request_id="r-1")
     headers = dict(found.headers)
     assert len(headers) == len(found.headers)
     assert headers[b"content-length"] == str(len(found.body)).encode()
@@ -45,20 +45,20 @@ def reply(error: Exception) -> tuple[int, dict[bytes, bytes], Any]:
 @pytest.mark.parametrize(
     ("error", "status", "kind", "code", "param"),
     [
-        (InvalidBody("x"), 400, INVALID, "invalid_body", None),
-        (ModelRequired("x"), 400, INVALID, "model_required", "model"),
-        (UnknownAlias("a", ["b"]), 404, INVALID, "model_not_found", "model"),
-        (BodyTooLarge("x"), 413, INVALID, "body_too_large", None),
-        (StartFailed("a", DIAGNOSIS), 503, SERVER, "engine_start_failed", None),
-        (Downloading("a", "x", {}, retry_after=10), 503, SERVER, "model_downloading", None),
-        (PullFailed("a", "x", retry_after=10), 503, SERVER, "pull_failed", None),
-        (UnknownPull("x"), 404, INVALID, "pull_not_found", None),
-        (NotOnHub("x"), 400, INVALID, "cannot_pull", "name"),
-        (QueueTimeout("x", retry_after=10), 503, SERVER, "queue_timeout", None),
-        (ShuttingDown("x", retry_after=5), 503, SERVER, "shutting_down", None),
-        (UpstreamUnreachable("x"), 502, SERVER, "upstream_unreachable", None),
-        (UpstreamDied("x"), 502, SERVER, "upstream_died", None),
-        (UpstreamKeyRefused("a", "other:1", given=True), 502, SERVER, "upstream_key_refused", None),
+        (InvalidBodyError("x"), 400, INVALID, "invalid_body", None),
+        (ModelRequiredError("x"), 400, INVALID, "model_required", "model"),
+        (UnknownAliasError("a", ["b"]), 404, INVALID, "model_not_found", "model"),
+        (BodyTooLargeError("x"), 413, INVALID, "body_too_large", None),
+        (StartFailedError("a", DIAGNOSIS), 503, SERVER, "engine_start_failed", None),
+        (DownloadingError("a", "x", {}, retry_after=10), 503, SERVER, "model_downloading", None),
+        (PullFailedError("a", "x", retry_after=10), 503, SERVER, "pull_failed", None),
+        (UnknownPullError("x"), 404, INVALID, "pull_not_found", None),
+        (NotOnHubError("x"), 400, INVALID, "cannot_pull", "name"),
+        (QueueTimeoutError("x", retry_after=10), 503, SERVER, "queue_timeout", None),
+        (ShuttingDownError("x", retry_after=5), 503, SERVER, "shutting_down", None),
+        (UpstreamUnreachableError("x"), 502, SERVER, "upstream_unreachable", None),
+        (UpstreamDiedError("x"), 502, SERVER, "upstream_died", None),
+        (UpstreamKeyRefusedError("a", "other:1", given=True), 502, SERVER, "upstream_key_refused", None),
         (ConfigError(["x"]), 500, SERVER, "internal_error", None),
     ],
 )
@@ -79,7 +79,7 @@ def leaves(kind: type[Exception]) -> list[type[Exception]]:
 
 def test_no_error_of_a_request_is_forgotten() -> None:
     """A class added to the tree below what a request can meet does not come out as a 500."""
-    kinds = [leaf for root in (RequestError, EngineUnavailable, UpstreamError) for leaf in leaves(root)]
+    kinds = [leaf for root in (RequestError, EngineUnavailableError, UpstreamError) for leaf in leaves(root)]
     assert len(kinds) >= 9
     for kind in kinds:
         bare = kind.__new__(kind)
@@ -98,32 +98,32 @@ def test_an_unforeseen_error_tells_nothing_of_our_insides() -> None:
 @pytest.mark.parametrize(("given", "seconds"), [(0.0, 1), (0.2, 1), (1.0, 1), (7.01, 8), (1e6, LONGEST_RETRY_AFTER_S)])
 def test_retry_after_is_whole_seconds_within_what_clients_wait(given: float, seconds: int) -> None:
     """Never 0, never before the moment itself, never so long that openai-python would not retry at all."""
-    _, headers, _ = reply(StartFailed("a", DIAGNOSIS, retry_after=given))
+    _, headers, _ = reply(StartFailedError("a", DIAGNOSIS, retry_after=given))
     assert headers[b"retry-after"] == str(seconds).encode()
     assert b"x-should-retry" not in headers
 
 
 def test_what_waiting_cannot_help_is_not_to_be_retried() -> None:
     """SDKs retry every 503; one that would end the same way says so, and other statuses need no word."""
-    _, headers, _ = reply(StartFailed("a", DIAGNOSIS))
+    _, headers, _ = reply(StartFailedError("a", DIAGNOSIS))
     assert headers[b"x-should-retry"] == b"false"
     assert b"retry-after" not in headers
-    assert not {b"x-should-retry", b"retry-after"} & reply(UpstreamDied("x"))[1].keys()
+    assert not {b"x-should-retry", b"retry-after"} & reply(UpstreamDiedError("x"))[1].keys()
 
 
 def test_a_failed_start_carries_its_diagnosis() -> None:
     """Cause and advice apart, and the engine's last lines, beside OpenAI's fields."""
-    *_, body = reply(StartFailed("a", DIAGNOSIS))
+    *_, body = reply(StartFailedError("a", DIAGNOSIS))
     assert (body["cause"], body["advice"], body["log"]) == ("missing_file", "Fetch it.", ["one", "two"])
     assert "The file x is gone. Fetch it." in body["message"]
 
 
 def test_a_streams_error_is_one_event_with_the_same_body() -> None:
     """A client that reads events sees in a stream what it would have seen without one."""
-    error = StartFailed("a", DIAGNOSIS)
-    event = OpenAISurface().error_event(error)
+    error = StartFailedError("a", DIAGNOSIS)
+    event = OpenAIFormat().error_event(error)
     assert event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2
-    assert event.removeprefix(b"data: ").strip() == OpenAISurface().error(error, request_id="r").body
+    assert event.removeprefix(b"data: ").strip() == OpenAIFormat().error(error, request_id="r").body
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_streams_error_is_one_event_with_the_same_body() -> None:
 )
 def test_an_upstreams_error_becomes_an_event(status: int, body: bytes, message: str, kind: str, code: str) -> None:
     """llama-server's words with a `code` of text; whatever cannot be read is told by its status."""
-    event = OpenAISurface().upstream_error_event(status, body)
+    event = OpenAIFormat().upstream_error_event(status, body)
     found = json.loads(event.removeprefix(b"data: "))["error"]
     assert found == {"message": message, "type": kind, "param": None, "code": code}
     assert event.endswith(b"\n\n")
@@ -150,7 +150,7 @@ def test_an_upstreams_error_becomes_an_event(status: int, body: bytes, message: 
 
 def test_a_comment_is_nothing_to_a_reader_of_events() -> None:
     """A line that begins with a colon, and the blank line that lets it through."""
-    assert OpenAISurface().comment("waiting") == b": waiting\n\n"
+    assert OpenAIFormat().comment("waiting") == b": waiting\n\n"
 
 
 def test_a_wrong_method_names_the_right_ones() -> None:
@@ -164,6 +164,6 @@ def test_a_wrong_method_names_the_right_ones() -> None:
 def test_a_download_tells_how_far_it_is() -> None:
     """Beside OpenAI's four fields, where SDKs keep it; and when to come again."""
     fields = {"phase": "downloading", "percent": 25.0, "received": 1, "size": 4}
-    _, headers, body = reply(Downloading("a", "downloading a: 25 %", fields, retry_after=12.3))
+    _, headers, body = reply(DownloadingError("a", "downloading a: 25 %", fields, retry_after=12.3))
     assert headers[b"retry-after"] == b"13" and b"x-should-retry" not in headers
     assert body["state"] == "downloading" and body.items() >= fields.items()

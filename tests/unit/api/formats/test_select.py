@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from app.api.formats.select import Surfaces
+from app.api.formats.select import ApiFormats
 from app.auth.key_store import KeyStore
 from app.auth.keys import Key, digest
 from app.config.settings import Settings
 from app.main import Gateway
 from tests.support.asgi import ask
 
-OPENAI, ANTHROPIC, RESPONSES, OLLAMA = "OpenAISurface", "AnthropicSurface", "ResponsesSurface", "OllamaSurface"
+OPENAI, ANTHROPIC, RESPONSES, OLLAMA = "OpenAIFormat", "AnthropicFormat", "ResponsesFormat", "OllamaFormat"
 
 
 @pytest.mark.parametrize(
-    ("path", "surface"),
+    ("path", "api_format"),
     [
         ("/v1/chat/completions", OPENAI),
         ("/", OPENAI),
@@ -32,9 +32,9 @@ OPENAI, ANTHROPIC, RESPONSES, OLLAMA = "OpenAISurface", "AnthropicSurface", "Res
         ("/api/nothing", OLLAMA),
     ],
 )
-def test_a_path_has_a_dialect_whether_it_is_served_or_not(path: str, surface: str) -> None:
+def test_a_path_has_a_dialect_whether_it_is_served_or_not(path: str, api_format: str) -> None:
     """So that a client can read why it got nothing."""
-    assert type(Surfaces().of(path)).__name__ == surface
+    assert type(ApiFormats().of(path)).__name__ == api_format
 
 
 def test_refusals_before_and_behind_the_door_are_in_the_clients_words(tmp_path: Path) -> None:

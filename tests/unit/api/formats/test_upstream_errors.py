@@ -1,14 +1,21 @@
-"""Golden answers: what each surface makes of llama-server's refusals, as b11434 words them."""
+"""Golden answers: what each API format makes of llama-server's refusals, as b11434 words them."""
 
 import json
 from typing import Any
 
 import pytest
 
-from app.api.formats.anthropic import AnthropicSurface
-from app.api.formats.openai import OpenAISurface, ResponsesSurface
+from app.api.formats.anthropic import AnthropicFormat
+from app.api.formats.openai import OpenAIFormat, ResponsesFormat
 from app.api.formats.upstream_errors import LONGEST_MESSAGE
-from app.errors import BodyTooLarge, Diagnosis, QueueTimeout, StartFailed, UnknownAlias, UpstreamDied
+from app.errors import (
+    BodyTooLargeError,
+    Diagnosis,
+    QueueTimeoutError,
+    StartFailedError,
+    UnknownAliasError,
+    UpstreamDiedError,
+)
 
 INVALID = "invalid_request_error"
 
@@ -33,7 +40,7 @@ OVERFLOW = refusal(400, LONG, "exceed_context_size_error", n_prompt_tokens=1252,
 )
 def test_openai_gets_four_fields(status: int, body: bytes, expected: tuple[int, str | None, str, str]) -> None:
     """`code` a string, `param` there, the words llama-server's own."""
-    found, answer = OpenAISurface().upstream_error(status, body)
+    found, answer = OpenAIFormat().upstream_error(status, body)
     error = json.loads(answer)["error"]
     message = expected[1] or "Context size has been exceeded."
     assert (found, error) == (
@@ -53,15 +60,15 @@ def test_openai_gets_four_fields(status: int, body: bytes, expected: tuple[int, 
 )
 def test_a_bad_request_is_a_400(message: str) -> None:
     """llama-server answers 500, which SDKs try again and again."""
-    for surface in (OpenAISurface(), ResponsesSurface(), AnthropicSurface()):
-        status, answer = surface.upstream_error(500, refusal(500, message, "server_error"))
+    for api_format in (OpenAIFormat(), ResponsesFormat(), AnthropicFormat()):
+        status, answer = api_format.upstream_error(500, refusal(500, message, "server_error"))
         error = json.loads(answer)["error"]
         assert (status, error["type"], error["message"]) == (400, INVALID, message)
 
 
 def test_context_overflow_keeps_its_numbers() -> None:
     """And has the code, or the words, that each API's clients look for."""
-    _, answer = OpenAISurface().upstream_error(400, OVERFLOW)
+    _, answer = OpenAIFormat().upstream_error(400, OVERFLOW)
     assert json.loads(answer)["error"] == {
         "message": LONG,
         "type": "exceed_context_size_error",
@@ -70,7 +77,7 @@ def test_context_overflow_keeps_its_numbers() -> None:
         "n_prompt_tokens": 1252,
         "n_ctx": 256,
     }
-    _, answer = AnthropicSurface().upstream_error(400, OVERFLOW)
+    _, answer = AnthropicFormat().upstream_error(400, OVERFLOW)
     assert json.loads(answer) == {
         "type": "error",
         "error": {
@@ -85,50 +92,50 @@ def test_context_overflow_keeps_its_numbers() -> None:
 def test_an_error_in_openais_shape_passes_as_it_is() -> None:
     """Of a server of others that does it right, byte for byte."""
     body = b'{"error": {"message": "Failed to parse messages:", "type": "t", "param": null, "code": null}, "x": 1}'
-    assert OpenAISurface().upstream_error(500, body) == (500, body)
+    assert OpenAIFormat().upstream_error(500, body) == (500, body)
 
 
 def test_a_message_that_repeats_the_body_is_cut() -> None:
     """llama-server quotes what it could not read, whatever its size."""
-    _, answer = OpenAISurface().upstream_error(500, refusal(500, "Failed to parse tools: " + "x" * 100_000, "e"))
+    _, answer = OpenAIFormat().upstream_error(500, refusal(500, "Failed to parse tools: " + "x" * 100_000, "e"))
     assert len(json.loads(answer)["error"]["message"]) == LONGEST_MESSAGE + 1
 
 
-BUSY = QueueTimeout("busy", retry_after=5)
-BROKEN = StartFailed("a", Diagnosis("c", "It broke.", "Mend it.", permanent=True))
+BUSY = QueueTimeoutError("busy", retry_after=5)
+BROKEN = StartFailedError("a", Diagnosis("c", "It broke.", "Mend it.", permanent=True))
 
 
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
-        (UnknownAlias("a", []), 404, "not_found_error"),
-        (BodyTooLarge("x"), 413, "request_too_large"),
+        (UnknownAliasError("a", []), 404, "not_found_error"),
+        (BodyTooLargeError("x"), 413, "request_too_large"),
         (BUSY, 529, "overloaded_error"),
         (BROKEN, 503, "api_error"),
-        (UpstreamDied("x"), 502, "api_error"),
+        (UpstreamDiedError("x"), 502, "api_error"),
         (KeyError("secret"), 500, "api_error"),
     ],
 )
 def test_anthropics_shape(error: Exception, status: int, kind: str) -> None:
     """`type` beside `error`, the id in the header that its SDKs read, the same in a stream under a name."""
-    reply = AnthropicSurface().error(error, request_id="r")
+    reply = AnthropicFormat().error(error, request_id="r")
     body = json.loads(reply.body)
     assert (reply.status, body["type"], body["error"]["type"]) == (status, "error", kind)
     assert dict(reply.headers)[b"request-id"] == dict(reply.headers)[b"x-request-id"] == b"r"
-    event = AnthropicSurface().error_event(error)
+    event = AnthropicFormat().error_event(error)
     assert event == b"event: error\ndata: " + reply.body + b"\n\n"
 
 
 def test_an_overloaded_upstream_is_told_in_anthropics_number() -> None:
     """A 503 of llama-server that loads, or of a server of others; 529 passes as it is."""
     for status in (503, 529):
-        told, body = AnthropicSurface().upstream_error(status, refusal(status, "Loading model", "unavailable_error"))
+        told, body = AnthropicFormat().upstream_error(status, refusal(status, "Loading model", "unavailable_error"))
         assert (told, json.loads(body)["error"]["type"]) == (529, "overloaded_error")
 
 
 def test_responses_events_have_a_type() -> None:
     """Codex reads `type`, OpenAI's SDKs the nested error; whole answers stay OpenAI's."""
-    event = ResponsesSurface().upstream_error_event(500, b'{"error":{"code":500,"message":"m","type":"t"}}')
+    event = ResponsesFormat().upstream_error_event(500, b'{"error":{"code":500,"message":"m","type":"t"}}')
     name, data = event.decode().strip().split("\n")
     found = json.loads(data.removeprefix("data: "))
     assert (name, found["type"], found["code"], found["message"], found["param"]) == (

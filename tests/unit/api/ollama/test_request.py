@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.api.ollama.request import Asked, model_of, translate
-from app.errors import InvalidBody, ModelRequired
+from app.errors import InvalidBodyError, ModelRequiredError
 
 
 def asked(path: str, **fields: Any) -> Asked:
@@ -100,19 +100,19 @@ def test_format_and_think() -> None:
 )
 def test_what_cannot_be_read_is_told_in_words(path: str, fields: dict[str, Any]) -> None:
     """A 400 that names the field, never a fault of ours."""
-    with pytest.raises(InvalidBody, match="'"):
+    with pytest.raises(InvalidBodyError, match="'"):
         asked(path, **fields)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_object(raw: bytes) -> None:
     """Whatever it is."""
-    with pytest.raises(InvalidBody):
+    with pytest.raises(InvalidBodyError):
         translate("/api/chat", raw)
 
 
 def test_the_name_alone() -> None:
     """Older clients say `name`."""
     assert model_of(b'{"name": "a"}') == model_of(b'{"model": "a"}') == "a"
-    with pytest.raises(ModelRequired):
+    with pytest.raises(ModelRequiredError):
         model_of(b"{}")

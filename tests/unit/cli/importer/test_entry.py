@@ -12,7 +12,7 @@ from app.cli.importer.entry import Imported, import_line
 from app.config.model_entry import LocalEntry
 from app.engine.dialect import Dialect
 from app.engine.translate import translate
-from app.errors import NotImportable
+from app.errors import NotImportableError
 from app.models.catalog import ModelSpec
 from tests.support.paths import DATA
 
@@ -42,7 +42,7 @@ def told(line: str, dialect: Dialect | None = NEW) -> str:
 
 
 def refused(line: str, dialect: Dialect | None = NEW) -> str:
-    with pytest.raises(NotImportable) as refusal:
+    with pytest.raises(NotImportableError) as refusal:
         imported(line, dialect)
     return str(refusal.value)
 

@@ -15,7 +15,7 @@ from app.cli.importer.entry import Imported, import_line
 from app.cli.importer.flags import DROPPED, ENV_SWITCHES, FILES, OPTIONAL, OPTIONS, flag_of, values_of
 from app.config.model_entry import FILE_KEYS, GATEWAY_FLAGS, RESERVED_FLAGS, LocalEntry
 from app.engine.dialect import Dialect, _entries
-from app.errors import NotImportable
+from app.errors import NotImportableError
 from tests.support.paths import DATA
 
 PAGES = {name: (DATA / "help" / f"{name}.txt").read_text(encoding="utf-8") for name in ("b11434", "2025-08")}
@@ -134,7 +134,7 @@ def test_a_whole_line_in_quotes_is_read_as_a_shell_would() -> None:
 )
 def test_what_no_program_would_take_is_refused(words: list[str], said: str) -> None:
     """In words that name the place."""
-    with pytest.raises(NotImportable, match=said):
+    with pytest.raises(NotImportableError, match=said):
         import_line(words, NEW)
 
 
@@ -161,7 +161,7 @@ def test_any_words_give_an_entry_or_an_error(words: list[str], dialect: Dialect 
     """And what is printed is what was validated."""
     try:
         found = import_line(words if whole else ["llama-server", "-m", "m.gguf", *words], dialect)
-    except NotImportable as error:
+    except NotImportableError as error:
         assert str(error)
         return
     ((name, written),) = yaml.safe_load(found.yaml)["models"].items()

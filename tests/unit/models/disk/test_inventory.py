@@ -12,8 +12,8 @@ from app.cli.local_models import state_in_words
 from app.config.settings import Settings
 from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
-from app.models.disk.layout import Place
-from app.models.disk.local_model import Kept
+from app.models.disk.layout import FileLocation
+from app.models.disk.local_model import LocalModel
 from app.models.disk.locks import locked
 from app.models.download.journal import Identity
 from app.models.download.partial import Partial, announce
@@ -35,9 +35,9 @@ class Disk:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"x" * size)
 
-    def begin(self, path: str, size: int, blocks: int, block: int = 10) -> Place:
+    def begin(self, path: str, size: int, blocks: int, block: int = 10) -> FileLocation:
         """A download that stopped after so many blocks."""
-        place = Place(self.models_dir, REPO, path)
+        place = FileLocation(self.models_dir, REPO, path)
         place.prepare()
         with Partial(place, Identity(REPO, path, "r", "sha256:x", size), block) as partial:
             for number in range(blocks):
@@ -46,7 +46,7 @@ class Disk:
                 partial.complete(number, zlib.crc32(zeros))
         return place
 
-    def found(self, **models: Any) -> list[Kept]:
+    def found(self, **models: Any) -> list[LocalModel]:
         settings = Settings.model_validate({"models_dir": self.models_dir, "models": models})
         return inventory(settings, Catalog(settings))
 
@@ -56,7 +56,7 @@ def disk(tmp_path: Path) -> Disk:
     return Disk(tmp_path)
 
 
-def told(found: list[Kept]) -> list[tuple[Any, ...]]:
+def told(found: list[LocalModel]) -> list[tuple[Any, ...]]:
     return [(one.repo, one.label, one.size, state_in_words(one), [str(use) for use in one.uses]) for one in found]
 
 
@@ -111,7 +111,7 @@ def test_shards_that_are_to_come_have_their_size(disk: Disk) -> None:
     """Since whoever pulls the first of them leaves word of the others."""
     disk.begin(SHARDS[0], size=100, blocks=6)
     for path in SHARDS:
-        place = Place(disk.models_dir, REPO, path)
+        place = FileLocation(disk.models_dir, REPO, path)
         announce(place, Identity(REPO, path, "r", "sha256:x", 100))
     (found,) = disk.found()
     assert (state_in_words(found), found.size, found.received) == ("20 %", 300, 60)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import DiskFull, StoreError
+from app.errors import DiskFullError, StoreError
 from app.models.disk.os_errors import in_words
 
 
 @pytest.mark.parametrize(
     ("number", "kind", "said"),
     [
-        (errno.ENOSPC, DiskFull, "make room and pull again"),
-        (errno.EDQUOT, DiskFull, "make room and pull again"),
-        (errno.EFBIG, DiskFull, "no file may be this large here"),
+        (errno.ENOSPC, DiskFullError, "make room and pull again"),
+        (errno.EDQUOT, DiskFullError, "make room and pull again"),
+        (errno.EFBIG, DiskFullError, "no file may be this large here"),
         (errno.EACCES, StoreError, "Permission denied"),
     ],
 )

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from app.config.settings import Settings
-from app.errors import StoreError, UnknownAlias
+from app.errors import StoreError, UnknownAliasError
 from app.models.catalog import Catalog
-from app.models.disk.local_model import Kept, Part, Use
+from app.models.disk.local_model import LocalModel, Part, Use
 from app.models.disk.selection import selected
 
 MODELS = {
@@ -17,15 +17,15 @@ MODELS = {
 CATALOG = Catalog(Settings.model_validate({"models": MODELS}))
 
 
-def kept(repo: str, name: str, quantization: str, *uses: Use) -> Kept:
-    return Kept(repo, name, quantization, (Part(Path(name), None, 1, 1),), uses)
+def kept(repo: str, name: str, quantization: str, *uses: Use) -> LocalModel:
+    return LocalModel(repo, name, quantization, (Part(Path(name), None, 1, 1),), uses)
 
 
 Q2 = kept("org/glm", "glm-Q2_K", "Q2_K", Use("glm", "target"))
 BF16 = kept("org/glm", "glm-BF16", "BF16")
 PROJECTOR = kept("org/glm", "mmproj-BF16", "BF16", Use("glm", "mmproj"))
 OTHER = kept("org/other", "o", "")
-ABSENT = Kept("org/glm", "*Q9*", "", (), (Use("glm", "draft"),))
+ABSENT = LocalModel("org/glm", "*Q9*", "", (), (Use("glm", "draft"),))
 ALL = [Q2, BF16, PROJECTOR, OTHER, ABSENT]
 
 
@@ -42,7 +42,7 @@ ALL = [Q2, BF16, PROJECTOR, OTHER, ABSENT]
         (["hf:org/other", "glm", "hf:org/glm:Q2_K"], [Q2, PROJECTOR, OTHER, ABSENT]),
     ],
 )
-def test_names_select_each_model_once(names: list[str], found: list[Kept]) -> None:
+def test_names_select_each_model_once(names: list[str], found: list[LocalModel]) -> None:
     """An alias means all that it needs; a projector has the quantization of no model."""
     assert selected(ALL, CATALOG, names) == found
 
@@ -54,5 +54,5 @@ def test_what_is_not_here_is_said_with_what_is() -> None:
         selected(ALL, CATALOG, ["hf:org/none"])
     with pytest.raises(StoreError, match="is attached at"):
         selected(ALL, CATALOG, ["far"])
-    with pytest.raises(UnknownAlias):
+    with pytest.raises(UnknownAliasError):
         selected(ALL, CATALOG, ["nope"])

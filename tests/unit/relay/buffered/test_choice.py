@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.relay.buffered.choice import Aids, Choice, Piece, Verbose
+from app.relay.buffered.choice import Aids, AnswerChoice, Piece, Verbose
 
 TOLD = Aids(probabilities=True)
 
@@ -30,14 +30,14 @@ def convert(fields: dict[str, Any]) -> Piece:
     return msgspec.json.decode(json.dumps(fields), type=Piece)
 
 
-def grown(aids: Aids, *pieces: tuple[Piece, Verbose | None]) -> Choice:
-    choice = Choice(aids, chat=pieces[0][0].delta is not None)
+def grown(aids: Aids, *pieces: tuple[Piece, Verbose | None]) -> AnswerChoice:
+    choice = AnswerChoice(aids, chat=pieces[0][0].delta is not None)
     for piece, verbose in pieces:
         choice.add(piece, None, verbose)
     return choice
 
 
-def logprobs(choice: Choice, stop_tokens: int = 0) -> Any:
+def logprobs(choice: AnswerChoice, stop_tokens: int = 0) -> Any:
     return json.loads(msgspec.json.encode(choice.whole(0, stop_tokens)))["logprobs"]
 
 
@@ -97,7 +97,7 @@ def test_a_prefilled_answer_has_its_beginning_in_its_first_text(deltas: list[dic
 @pytest.mark.parametrize(("text", "whole"), [("Hello my", False), ("Hello my name", True)])
 def test_the_beginning_alone_shows_no_token(text: str, whole: bool) -> None:
     """What was generated may be held back, and lost at the limit."""
-    choice = Choice(Aids(prefill="Hello my"), chat=True)
+    choice = AnswerChoice(Aids(prefill="Hello my"), chat=True)
     choice.add(said(content=text), 1, None)
     choice.add(convert({"delta": {}, "finish_reason": "length"}), None, None)
     choice.ends_at(1)

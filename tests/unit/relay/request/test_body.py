@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.errors import BodyTooLarge, InvalidBody
-from app.relay.request.body import ClientGone, read_body, routing
+from app.errors import BodyTooLargeError, InvalidBodyError
+from app.relay.request.body import ClientDisconnectedError, read_body, routing
 
 
 def receiving(*messages: dict[str, Any]) -> Any:
@@ -29,20 +29,20 @@ def test_chunks_are_joined() -> None:
 
 def test_declared_length_over_the_limit_is_refused_unread() -> None:
     """Content-Length alone is reason enough: nothing is received."""
-    with pytest.raises(BodyTooLarge, match="max_body_mb"):
+    with pytest.raises(BodyTooLargeError, match="max_body_mb"):
         asyncio.run(read_body(receiving(), 11, 10))
 
 
 def test_undeclared_body_is_refused_as_soon_as_it_is_too_long() -> None:
     """A chunked body is not read to its end to find that it is too long."""
     endless = [part(b"x" * 6)] * 3
-    with pytest.raises(BodyTooLarge):
+    with pytest.raises(BodyTooLargeError):
         asyncio.run(read_body(receiving(*endless), None, 10))
 
 
 def test_client_that_leaves_while_uploading_is_no_error() -> None:
     """A disconnect in the body ends the request without an answer."""
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnectedError):
         asyncio.run(read_body(receiving(part(b"{"), {"type": "http.disconnect"}), None, 10))
 
 
@@ -62,10 +62,10 @@ def test_client_that_leaves_while_uploading_is_no_error() -> None:
     ],
 )
 def test_bad_bodies_are_named(body: bytes, words: str) -> None:
-    """Each kind of bad body raises InvalidBody that says what is wrong."""
+    """Each kind of bad body raises InvalidBodyError that says what is wrong."""
     try:
         routing(body)
-    except InvalidBody as error:
+    except InvalidBodyError as error:
         assert words in str(error)
     else:
         # bytes that are no UTF-8 in a field that we do not read are the engine's to judge

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from app.api.ollama.request import translate
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 from app.relay.buffered.eligibility import as_stream
 from app.relay.request.body import routing
 from app.relay.request.json_decode import MOST_VALUES, crowded, decoded
@@ -48,7 +48,7 @@ def test_a_body_of_tiny_objects_takes_no_more_than_a_few_of_its_size(
 ) -> None:
     """64 MiB of them; as Python objects they would be more than a gigabyte."""
     tracemalloc.start()
-    with suppress(InvalidBody):
+    with suppress(InvalidBodyError):
         read(body)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -64,12 +64,12 @@ def test_text_of_any_size_is_no_crowd() -> None:
 def test_as_many_values_as_a_model_might_read_are_decoded() -> None:
     """And one more is refused in words."""
     assert len(decoded(b"[" + b"1," * (MOST_VALUES - 2) + b"1]")) == MOST_VALUES - 1
-    with pytest.raises(InvalidBody, match="2000000 values"):
+    with pytest.raises(InvalidBodyError, match="2000000 values"):
         decoded(b"[" + b"1," * MOST_VALUES + b"1]")
 
 
 @pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000, b""])
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     """Whatever is wrong with it."""
-    with pytest.raises(InvalidBody, match="not valid JSON"):
+    with pytest.raises(InvalidBodyError, match="not valid JSON"):
         decoded(text)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 from app.relay.request.json_edit import MOST_FIELDS, edited, fields_of, with_model
 
 JSON = st.recursive(
@@ -84,13 +84,13 @@ def test_a_body_of_nothing_but_small_values_is_read_at_once(value: bytes) -> Non
 def test_fields_have_their_number() -> None:
     """Told in words for a client."""
     body = b'{"model":"x"' + b',"a":1' * MOST_FIELDS + b"}"
-    with pytest.raises(InvalidBody, match="more than 1000 fields"):
+    with pytest.raises(InvalidBodyError, match="more than 1000 fields"):
         fields_of(body)
     assert len(fields_of(body.replace(b',"a":1', b"", 1))) == MOST_FIELDS
 
 
 @pytest.mark.parametrize("body", [b'{"\xff": 1}', b"[]", b'{"a":1', b'{"\\ud800":' + b"[" * 100_000 + b"}"])
 def test_what_is_no_object_is_refused(body: bytes) -> None:
-    """Nothing but InvalidBody comes out of it."""
-    with pytest.raises(InvalidBody):
+    """Nothing but InvalidBodyError comes out of it."""
+    with pytest.raises(InvalidBodyError):
         fields_of(body)

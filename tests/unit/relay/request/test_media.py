@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 from app.relay.request.body import routing
 from app.relay.request.media import Media, Remote, find
 
@@ -117,7 +117,7 @@ def test_an_odd_neighbour_hides_nothing() -> None:
 def test_what_cannot_be_read_does_not_go_on() -> None:
     """Bytes that are no UTF-8 beside an image."""
     body = json.dumps(message({"type": "image_url", "image_url": {"url": URL}})).encode()
-    with pytest.raises(InvalidBody):
+    with pytest.raises(InvalidBodyError):
         found_in(body.replace(b'"text": "x"', b'"text": "\xff"'))
 
 
@@ -129,7 +129,7 @@ def test_depth_is_no_way_around() -> None:
         nested = '{"content":[' * depth + text + "]}" * depth
         try:
             assert found_in(('{"messages":[' + nested + "]}").encode()) is not None
-        except InvalidBody:
+        except InvalidBodyError:
             assert depth > 300
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import InvalidBody
+from app.errors import InvalidBodyError
 from app.relay.request.multipart import boundary_of, routing, with_model
 
 LINE = b"\r\n"
@@ -58,12 +58,12 @@ def test_only_the_models_value_is_exchanged() -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"--C\r\n", b"--B\r\n", b"--B--", part("model", b"\xff") + END])
 def test_what_cannot_be_read_is_told(body: bytes) -> None:
     """A 400, in words."""
-    with pytest.raises(InvalidBody):
+    with pytest.raises(InvalidBodyError):
         routing(body, b"B")
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     """Never a fault of ours."""
-    with suppress(InvalidBody):
+    with suppress(InvalidBodyError):
         routing(b"--B" + body, b"B")

@@ -9,7 +9,7 @@ import pytest
 
 from app.config.model_entry import AttachedEntry, Entry, Files, LocalEntry
 from app.config.settings import Settings
-from app.errors import ModelRequired, UnknownAlias
+from app.errors import ModelRequiredError, UnknownAliasError
 from app.models.catalog import Catalog
 from app.relay.request.parse import Call, Calls
 
@@ -39,9 +39,9 @@ def read(reader: Calls, body: bytes, path: str = "/v1/chat/completions", **heade
 def test_a_request_without_a_model_means_the_only_one() -> None:
     """With several, or none, it has to say which; any name of an entry gives the entry's own."""
     assert calls(a=OTHER).named(None) == calls(a=OTHER).named("o") == "a"
-    with pytest.raises(ModelRequired, match="'a', 'b'"):
+    with pytest.raises(ModelRequiredError, match="'a', 'b'"):
         calls(a=OTHER, b=LocalEntry(target=FILES)).named(None)
-    with pytest.raises(UnknownAlias, match="'c'"):
+    with pytest.raises(UnknownAliasError, match="'c'"):
         calls(a=OTHER).named("c")
 
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.relay.response.keepalive import Company
+from app.relay.response.keepalive import StreamKeepalive
 from tests.support.clock import run
 
 COMMENT = b": still here\n\n"
-Script = Callable[[Company, list[tuple[float, bytes]]], Awaitable[None]]
+Script = Callable[[StreamKeepalive, list[tuple[float, bytes]]], Awaitable[None]]
 
 
 def sent(script: Script, *, between: bool = True, every: float = 10, takes: float = 0) -> list[tuple[float, bytes]]:
@@ -20,11 +20,11 @@ def sent(script: Script, *, between: bool = True, every: float = 10, takes: floa
         seen.append((asyncio.get_running_loop().time(), chunk))
 
     async def main() -> None:
-        company = Company(write, COMMENT, lambda: between, last=0.0, every=10)
+        keepalive = StreamKeepalive(write, COMMENT, lambda: between, last=0.0, every=10)
         try:
-            await script(company, seen)
+            await script(keepalive, seen)
         finally:
-            company.close()
+            keepalive.close()
         await asyncio.sleep(100)  # and nothing after it
 
     run(main())
@@ -34,11 +34,11 @@ def sent(script: Script, *, between: bool = True, every: float = 10, takes: floa
 def test_a_silent_stream_is_kept_company() -> None:
     """One comment every ten seconds, from the last byte on."""
 
-    async def script(company: Company, _: Any) -> None:
+    async def script(keepalive: StreamKeepalive, _: Any) -> None:
         await asyncio.sleep(4)
-        await company.send(b"a")
+        await keepalive.send(b"a")
         await asyncio.sleep(25)
-        await company.send(b"b")
+        await keepalive.send(b"b")
         await asyncio.sleep(9)
 
     assert [body for _, body in sent(script)] == [b"a", COMMENT, COMMENT, b"b"]
@@ -48,10 +48,10 @@ def test_a_silent_stream_is_kept_company() -> None:
 def test_a_stream_that_speaks_hears_none() -> None:
     """However long it is."""
 
-    async def script(company: Company, _: Any) -> None:
+    async def script(keepalive: StreamKeepalive, _: Any) -> None:
         for _number in range(20):
             await asyncio.sleep(9.9)
-            await company.send(b"a")
+            await keepalive.send(b"a")
 
     assert [body for _, body in sent(script)] == [b"a"] * 20
 
@@ -59,8 +59,8 @@ def test_a_stream_that_speaks_hears_none() -> None:
 def test_nobody_speaks_within_an_event() -> None:
     """A comment there would break what it stands in."""
 
-    async def script(company: Company, _: Any) -> None:
-        await company.send(b"a")
+    async def script(keepalive: StreamKeepalive, _: Any) -> None:
+        await keepalive.send(b"a")
         await asyncio.sleep(60)
 
     assert [body for _, body in sent(script, between=False)] == [b"a"]
@@ -76,9 +76,9 @@ def test_a_pause_is_noticed_soon_after_an_event_has_ended() -> None:
         async def write(chunk: bytes) -> None:
             spoken.append(asyncio.get_running_loop().time())
 
-        company = Company(write, COMMENT, lambda: next(halves), last=0.0, every=10)
+        keepalive = StreamKeepalive(write, COMMENT, lambda: next(halves), last=0.0, every=10)
         await asyncio.sleep(14)
-        company.close()
+        keepalive.close()
         return spoken
 
     assert [round(at) for at in run(main())] == [13]
@@ -87,10 +87,10 @@ def test_a_pause_is_noticed_soon_after_an_event_has_ended() -> None:
 def test_a_slow_reader_gets_comments_neither_in_between_nor_twice() -> None:
     """While something is being sent the client has bytes to read; and what comes later comes behind the comment."""
 
-    async def script(company: Company, seen: Any) -> None:
-        await company.send(b"a")  # until 30
+    async def script(keepalive: StreamKeepalive, seen: Any) -> None:
+        await keepalive.send(b"a")  # until 30
         await asyncio.sleep(11)  # the comment sets out at 40, and arrives at 70
-        await company.send(b"b")
+        await keepalive.send(b"b")
 
     assert sent(script, takes=30) == [(30.0, b"a"), (70.0, COMMENT), (100.0, b"b")]
 
@@ -98,7 +98,7 @@ def test_a_slow_reader_gets_comments_neither_in_between_nor_twice() -> None:
 def test_whoever_leaves_takes_the_comment_along() -> None:
     """One on its way is dropped at the end."""
 
-    async def script(company: Company, _: Any) -> None:
+    async def script(keepalive: StreamKeepalive, _: Any) -> None:
         await asyncio.sleep(15)
 
     assert sent(script, takes=30) == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.relay.response.speculation_info import asks_for_metrics, gather, told, with_metrics
-from app.relay.response.usage import Tap, Usage
+from app.relay.response.usage import Usage, UsageTap
 
 BODY = b'{"choices":[],"usage":{"completion_tokens":9},"timings":{"draft_n":12,"draft_n_accepted":7}}'
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())]
@@ -112,9 +112,9 @@ def test_a_header_asks_for_metrics(name: bytes, value: bytes, asks: bool) -> Non
 
 def test_a_whole_answer_is_gathered() -> None:
     """The tap has seen it all."""
-    tap = Tap(streamed=False)
-    assert asyncio.run(gather(pieces(BODY[:40], BODY[40:]), tap)) == (BODY, True)
-    assert (tap.usage().drafted, tap.size) == (12, len(BODY))
+    usage_tap = UsageTap(streamed=False)
+    assert asyncio.run(gather(pieces(BODY[:40], BODY[40:]), usage_tap)) == (BODY, True)
+    assert (usage_tap.usage().drafted, usage_tap.size) == (12, len(BODY))
 
 
 def test_an_answer_beyond_the_limit_is_handed_back_half_read() -> None:
@@ -122,7 +122,7 @@ def test_an_answer_beyond_the_limit_is_handed_back_half_read() -> None:
 
     async def main() -> None:
         chunks = pieces(b"abc", b"def", b"ghi")
-        assert await gather(chunks, Tap(), limit=4) == (b"abcdef", False)
+        assert await gather(chunks, UsageTap(), limit=4) == (b"abcdef", False)
         assert [chunk async for chunk in chunks] == [b"ghi"]
 
     asyncio.run(main())

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.relay.response.stream_errors import LARGEST_BYTES, Sieve, suspicious
+from app.relay.response.stream_errors import LARGEST_BYTES, ErrorEventFilter, suspicious
 
 TOKEN = b'data: {"choices":[{"delta":{"content":"event: error {\\"error\\": 1}"}}]}\n\n'
 NAMED = b'event: content_block_delta\ndata: {"type":"content_block_delta"}\n\n'
@@ -16,16 +16,16 @@ OF_2025 = b'error: {"code":500,"message":"full","type":"server_error"}\n\n'
 
 def sift(stream: bytes, cuts: list[int]) -> tuple[bytes, bytes | None]:
     """As the relay does: what passed, and the error's data."""
-    sieve, passed = Sieve(), b""
+    error_filter, passed = ErrorEventFilter(), b""
     edges = [0, *sorted({cut % (len(stream) + 1) for cut in cuts}), len(stream)]
     for start, end in pairwise(edges):
         chunk = stream[start:end]
-        if sieve.kept or suspicious(chunk):
-            chunk = sieve.pass_on(chunk, before=passed)
+        if error_filter.kept or suspicious(chunk):
+            chunk = error_filter.pass_on(chunk, before=passed)
         passed += chunk
-        if sieve.error is not None:
-            return passed, sieve.error
-    return passed + sieve.kept, None
+        if error_filter.error is not None:
+            return passed, error_filter.error
+    return passed + error_filter.kept, None
 
 
 @given(st.lists(st.sampled_from([TOKEN, NAMED, b": comment\n\n", b"data: [DONE]\n\n"])), st.lists(st.integers(0, 2000)))
@@ -58,9 +58,9 @@ def test_bytes_that_are_no_events_at_all_pass(stream: bytes, cuts: list[int]) ->
 
 def test_an_error_without_an_end_is_not_kept_for_ever() -> None:
     """Memory is bounded whatever an upstream sends."""
-    sieve = Sieve()
-    assert sieve.pass_on(b"event: error\n" + b"x" * LARGEST_BYTES, before=b"") == b""
-    assert sieve.error == b""
+    error_filter = ErrorEventFilter()
+    assert error_filter.pass_on(b"event: error\n" + b"x" * LARGEST_BYTES, before=b"") == b""
+    assert error_filter.error == b""
 
 
 def test_a_usual_chunk_is_not_looked_at_twice() -> None:

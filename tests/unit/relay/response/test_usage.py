@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.relay.response.usage import TAIL_BYTES, Tap, Usage
+from app.relay.response.usage import TAIL_BYTES, Usage, UsageTap
 
 EVENTS = [
     {"choices": [{"delta": {"role": "assistant", "content": None}}]},
@@ -23,23 +23,23 @@ STREAM += b"data: [DONE]\n\n"
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_usage_is_read_however_the_stream_is_cut(cuts: list[int]) -> None:
     """Counts come from the tail, whatever the chunks were."""
-    tap = Tap()
+    usage_tap = UsageTap()
     places = [0, *sorted(cuts), len(STREAM)]
     for start, end in itertools.pairwise(places):
-        tap.feed(STREAM[start:end])
-    assert tap.usage() == Usage(prompt_tokens=7, completion_tokens=3, drafted=4, accepted=2, cached=2)
-    assert tap.between_events
-    assert tap.size == len(STREAM)
+        usage_tap.feed(STREAM[start:end])
+    assert usage_tap.usage() == Usage(prompt_tokens=7, completion_tokens=3, drafted=4, accepted=2, cached=2)
+    assert usage_tap.between_events
+    assert usage_tap.size == len(STREAM)
 
 
 def test_first_token_is_the_first_non_empty_delta() -> None:
     """A role, a null and an empty string are no token."""
-    tap = Tap()
+    usage_tap = UsageTap()
     for event in ({"role": "assistant", "content": None}, {"content": ""}):
-        tap.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
-        assert not tap.first_token_seen
-    tap.feed(b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}\n\n')
-    assert tap.first_token_seen
+        usage_tap.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+        assert not usage_tap.first_token_seen
+    usage_tap.feed(b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}\n\n')
+    assert usage_tap.first_token_seen
 
 
 @pytest.mark.parametrize(("words", "at_once"), [(1, True), (1, False), (3000, False)])
@@ -52,24 +52,24 @@ def test_anthropics_prompt_stands_in_the_first_event(words: int, at_once: bool) 
         {"type": "message_delta", "usage": {"output_tokens": words}},
     ]
     chunks = [b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n" for event in events]
-    tap = Tap()
+    usage_tap = UsageTap()
     for chunk in [b"".join(chunks)] if at_once else chunks:
-        tap.feed(chunk)
-    assert tap.usage() == Usage(prompt_tokens=132, completion_tokens=words, cached=131)
+        usage_tap.feed(chunk)
+    assert usage_tap.usage() == Usage(prompt_tokens=132, completion_tokens=words, cached=131)
 
 
 def test_a_message_that_is_broken_off_counts_its_prompt_alone() -> None:
     """How much came of it nobody has said."""
-    tap = Tap()
-    tap.feed(b'data: {"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":0}}}\n\n')
-    assert tap.usage() == Usage(prompt_tokens=7)
+    usage_tap = UsageTap()
+    usage_tap.feed(b'data: {"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":0}}}\n\n')
+    assert usage_tap.usage() == Usage(prompt_tokens=7)
 
 
 def test_timings_alone_give_counts() -> None:
     """Without usage the prompt is what was evaluated plus what was cached; nothing drafted stays None."""
-    tap = Tap()
-    tap.feed(b'{"content":"x","timings":{"prompt_n":5,"cache_n":10,"predicted_n":2}}')
-    assert tap.usage() == Usage(prompt_tokens=15, completion_tokens=2, drafted=None, accepted=None, cached=10)
+    usage_tap = UsageTap()
+    usage_tap.feed(b'{"content":"x","timings":{"prompt_n":5,"cache_n":10,"predicted_n":2}}')
+    assert usage_tap.usage() == Usage(prompt_tokens=15, completion_tokens=2, drafted=None, accepted=None, cached=10)
 
 
 def test_decoding_is_timed_by_the_engines_clock() -> None:
@@ -79,42 +79,42 @@ def test_decoding_is_timed_by_the_engines_clock() -> None:
         (b'"usage":{"completion_tokens":3},', 0.25),
         (b'"usage":{"output_tokens":6},', None),
     ):
-        tap = Tap()
-        tap.feed(b"{" + usage + b'"timings":{"prompt_n":5,"predicted_n":3,"predicted_ms":250}}')
-        assert tap.usage().decode == decode
+        usage_tap = UsageTap()
+        usage_tap.feed(b"{" + usage + b'"timings":{"prompt_n":5,"predicted_n":3,"predicted_ms":250}}')
+        assert usage_tap.usage().decode == decode
 
 
 @pytest.mark.parametrize("value", ["null", '"5"', "true", "-1", "NaN", "Infinity", "1" + "0" * 400])
 def test_a_time_that_is_none_is_not_taken(value: str) -> None:
     """An upstream's JSON need not make sense."""
-    tap = Tap()
-    tap.feed(b'{"timings":{"predicted_n":3,"predicted_ms":%s}}' % value.encode())
-    assert tap.usage().decode is None
+    usage_tap = UsageTap()
+    usage_tap.feed(b'{"timings":{"predicted_n":3,"predicted_ms":%s}}' % value.encode())
+    assert usage_tap.usage().decode is None
 
 
 def test_memory_is_bounded() -> None:
     """A long stream leaves little more than its tail."""
-    tap = Tap()
+    usage_tap = UsageTap()
     for _ in range(1000):
-        tap.feed(b"x" * 1000)
-    assert len(tap.tail) <= TAIL_BYTES + 1000
+        usage_tap.feed(b"x" * 1000)
+    assert len(usage_tap.tail) <= TAIL_BYTES + 1000
 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_usage(data: bytes) -> None:
     """Nothing that an upstream sends makes the tap raise."""
-    tap = Tap()
-    tap.feed(b'"usage":' + data + b'"timings":' + data)
-    assert isinstance(tap.usage(), Usage)
+    usage_tap = UsageTap()
+    usage_tap.feed(b'"usage":' + data + b'"timings":' + data)
+    assert isinstance(usage_tap.usage(), Usage)
 
 
 def test_half_an_event_is_noticed() -> None:
     """An error event may follow a blank line only."""
-    tap = Tap()
-    tap.feed(b'data: {"a":1}\n\n')
-    assert tap.between_events
-    tap.feed(b'data: {"b"')
-    assert not tap.between_events
+    usage_tap = UsageTap()
+    usage_tap.feed(b'data: {"a":1}\n\n')
+    assert usage_tap.between_events
+    usage_tap.feed(b'data: {"b"')
+    assert not usage_tap.between_events
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_half_an_event_is_noticed() -> None:
 )
 def test_cached_tokens_in_each_apis_words(usage: object, cached: int | None) -> None:
     """Where timings do not tell."""
-    tap = Tap()
-    tap.feed(json.dumps({"usage": usage}).replace(": ", ":").encode())
-    assert tap.usage().cached == cached
+    usage_tap = UsageTap()
+    usage_tap.feed(json.dumps({"usage": usage}).replace(": ", ":").encode())
+    assert usage_tap.usage().cached == cached
 
 
 def deltas(*texts: str | None) -> bytes:
@@ -147,22 +147,22 @@ def deltas(*texts: str | None) -> bytes:
 def test_events_are_counted_as_tokens(words: int, size: int) -> None:
     """Those with text, and never more; a cut within the word `data:` loses one, but none that the tail still holds."""
     stream = deltas(None, *["w"] * words, "", "") + b"data: [DONE]\n\n"
-    tap = Tap()
+    usage_tap = UsageTap()
     for at in range(0, len(stream), size):
-        tap.feed(stream[at : at + size])
+        usage_tap.feed(stream[at : at + size])
     held = min(words, TAIL_BYTES // len(deltas("w")) - 3)
     cuts = len(stream) // size if size < len(stream) else 0
-    assert max(held, words - cuts) <= tap.tokens <= words
+    assert max(held, words - cuts) <= usage_tap.tokens <= words
 
 
 def test_each_event_in_a_chunk_of_its_own_is_counted() -> None:
     """As they come while an engine decodes."""
-    tap = Tap()
+    usage_tap = UsageTap()
     for at in range(1000):
-        tap.feed(deltas("w"))
+        usage_tap.feed(deltas("w"))
         if at % 100 == 50:
-            tap.feed(b":\n\n")
-    assert tap.tokens == 1000
+            usage_tap.feed(b":\n\n")
+    assert usage_tap.tokens == 1000
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ def test_each_event_in_a_chunk_of_its_own_is_counted() -> None:
 )
 def test_a_stream_has_said_all_with_its_last_event(end: bytes) -> None:
     """Of every API, however long that event is; and not before it is whole."""
-    tap = Tap()
+    usage_tap = UsageTap()
     for at, chunk in enumerate((deltas("a"), end[:-9], end[-9:-1], end[-1:])):
-        assert not tap.finished, at
-        tap.feed(chunk)
-    assert tap.finished
+        assert not usage_tap.finished, at
+        usage_tap.feed(chunk)
+    assert usage_tap.finished
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,6 @@ def test_a_stream_has_said_all_with_its_last_event(end: bytes) -> None:
 )
 def test_text_about_an_end_is_none(text: str) -> None:
     """Whatever an answer speaks of."""
-    tap = Tap()
-    tap.feed(deltas(text))
-    assert not tap.finished
+    usage_tap = UsageTap()
+    usage_tap.feed(deltas(text))
+    assert not usage_tap.finished

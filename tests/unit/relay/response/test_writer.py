@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from app.api.formats.openai import OpenAISurface
-from app.errors import UpstreamDied
-from app.relay.record import Exchange
-from app.relay.response.writer import Reply, StreamAborted
+from app.api.formats.openai import OpenAIFormat
+from app.errors import UpstreamDiedError
+from app.relay.record import RequestRecord
+from app.relay.response.writer import ResponseWriter, StreamAbortedError
 
 
 class Client:
     """Its end of an exchange."""
 
     def __init__(self) -> None:
-        self.exchange = Exchange("POST /v1/chat/completions", "r-1", OpenAISurface(), 0.0)
-        self.reply = Reply(self.exchange, self._send)
+        self.record = RequestRecord("POST /v1/chat/completions", "r-1", OpenAIFormat(), 0.0)
+        self.reply = ResponseWriter(self.record, self._send)
         self.status = 0
         self.body = b""
         self.whole = False
@@ -35,11 +35,11 @@ def test_an_answer_is_told_and_written_down() -> None:
     async def main() -> None:
         client = Client()
         await client.reply.start(200, [])
-        assert client.exchange.started and not client.exchange.ended
+        assert client.record.started and not client.record.ended
         await client.reply.write(b"one")
         await client.reply.end(b"two")
         assert (client.status, client.body, client.whole) == (200, b"onetwo", True)
-        assert (client.exchange.status, client.exchange.ended) == (200, True)
+        assert (client.record.status, client.record.ended) == (200, True)
 
     asyncio.run(main())
 
@@ -49,12 +49,12 @@ def test_an_answer_that_is_broken_off_has_no_end(status: int) -> None:
     """The client has its 200 already; what is written down is how it went."""
 
     async def main() -> None:
-        client, error = Client(), UpstreamDied("gone")
+        client, error = Client(), UpstreamDiedError("gone")
         await client.reply.start(200, [])
-        with pytest.raises(StreamAborted, match="gone"):
+        with pytest.raises(StreamAbortedError, match="gone"):
             await client.reply.break_off(b"last words", error, status)
         assert (client.status, client.body, client.whole) == (200, b"last words", False)
-        assert (client.exchange.status, client.exchange.failure) == (status, error)
+        assert (client.record.status, client.record.failure) == (status, error)
 
     asyncio.run(main())
 
@@ -64,8 +64,8 @@ def test_a_refusal_is_in_the_surfaces_words() -> None:
 
     async def main() -> None:
         client = Client()
-        await client.reply.refuse(UpstreamDied("gone"))
-        assert (client.status, client.whole, client.exchange.ended) == (502, True, True)
+        await client.reply.refuse(UpstreamDiedError("gone"))
+        assert (client.status, client.whole, client.record.ended) == (502, True, True)
         assert b'"gone"' in client.body
 
     asyncio.run(main())

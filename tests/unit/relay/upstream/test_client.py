@@ -14,18 +14,18 @@ from pydantic import SecretStr
 
 from app.config.model_entry import AttachedEntry, Entry, Files, LocalEntry
 from app.config.settings import Settings
-from app.errors import Diagnosis, LogprobsRefused, QueueTimeout, UpstreamDied, UpstreamUnreachable
+from app.errors import Diagnosis, LogprobsRefusedError, QueueTimeoutError, UpstreamDiedError, UpstreamUnreachableError
 from app.models.catalog import Catalog
 from app.pulls.on_demand import OnDemand
 from app.pulls.registry import Pulls
 from app.relay.request.parse import Call
 from app.relay.upstream.client import Upstreams
-from app.relay.upstream.connection import BrokenOff
-from app.relay.upstream.pool import CannotConnect, Origin
-from app.relay.upstream.response import Answer
+from app.relay.upstream.connection import IncompleteResponseError
+from app.relay.upstream.pool import ConnectFailedError, Origin
+from app.relay.upstream.response import UpstreamResponse
 from app.scheduler.loop import Lease
 from app.speculation.status import Status
-from app.supervisor.states import State
+from app.supervisor.states import EngineState
 
 CRASHED = Diagnosis("killed", "It was killed.", "", permanent=False)
 LOCAL = LocalEntry(target=Files.model_validate({"path": "/m.gguf"}))
@@ -98,7 +98,7 @@ class World:
         self.held -= 1
 
     async def connection(self, origin: Origin) -> Any:
-        if isinstance(self.outcome, CannotConnect | TimeoutError):
+        if isinstance(self.outcome, ConnectFailedError | TimeoutError):
             self.asked.append(SimpleNamespace(origin=origin))
             raise self.outcome
         response = self.outcome if isinstance(self.outcome, Response) else Response()
@@ -115,7 +115,7 @@ class World:
     def give_back(self, connection: Response) -> None:
         connection.ended = connection.ended or ("to the pool" if connection.reusable else "cut")
 
-    async def enter(self, alias: str = "m", **more: Any) -> Answer:
+    async def enter(self, alias: str = "m", **more: Any) -> UpstreamResponse:
         return await self.upstreams.enter(call(alias, **more))
 
 
@@ -153,7 +153,7 @@ def test_a_streams_connection_is_not_used_again(alias: str, target: str, streami
     asyncio.run(main())
 
 
-REFUSED = CannotConnect("Connection refused")
+REFUSED = ConnectFailedError("Connection refused")
 
 
 @pytest.mark.parametrize(("up", "streaming"), [(True, True), (False, True), (False, False)])
@@ -285,13 +285,13 @@ def test_closing_gives_back_connection_and_lease(read: bool, ended: str) -> None
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("outcome", [REFUSED, BrokenOff("closed the connection"), ValueError("ours")])
+@pytest.mark.parametrize("outcome", [REFUSED, IncompleteResponseError("closed the connection"), ValueError("ours")])
 def test_a_request_that_fails_holds_nothing(outcome: Exception) -> None:
     """Whatever it was: the place is free again."""
 
     async def main() -> None:
         world = World(outcome)
-        with pytest.raises((UpstreamDied, UpstreamUnreachable, ValueError)):
+        with pytest.raises((UpstreamDiedError, UpstreamUnreachableError, ValueError)):
             await world.enter()
         assert (len(world.asked), world.held) == (1, 0)
 
@@ -327,10 +327,10 @@ def test_a_request_that_gets_no_place_asks_nobody() -> None:
         world = World()
 
         async def full(_: str) -> Lease:
-            raise QueueTimeout("full")
+            raise QueueTimeoutError("full")
 
         world.lease = full  # type: ignore[method-assign]
-        with pytest.raises(QueueTimeout, match="full"):
+        with pytest.raises(QueueTimeoutError, match="full"):
             await world.enter()
         assert world.asked == []
 
@@ -349,7 +349,7 @@ def test_an_engine_that_cannot_be_reached_is_dead_or_given_up(
     async def main() -> None:
         world = World(REFUSED)
         world.engine.diagnosis = diagnosis
-        with pytest.raises(UpstreamUnreachable, match=words):
+        with pytest.raises(UpstreamUnreachableError, match=words):
             await world.enter()
         assert world.engine.verbs == verbs
 
@@ -360,7 +360,10 @@ def test_an_engine_that_cannot_be_reached_is_dead_or_given_up(
     ("error", "words"),
     [
         (REFUSED, "cannot be reached: Connection refused"),
-        (BrokenOff("closed the connection before it answered"), "closed the connection before it answered."),
+        (
+            IncompleteResponseError("closed the connection before it answered"),
+            "closed the connection before it answered.",
+        ),
         (TimeoutError(), "did not accept a connection within 5 s."),
     ],
 )
@@ -369,7 +372,7 @@ def test_an_attached_server_that_fails_is_named_with_its_address(error: Exceptio
 
     async def main() -> None:
         world = World(error, m=OTHER)
-        with pytest.raises((UpstreamDied, UpstreamUnreachable)) as caught:
+        with pytest.raises((UpstreamDiedError, UpstreamUnreachableError)) as caught:
             await world.enter()
         assert "The server of 'm' at other:9001 " in str(caught.value)
         assert words in str(caught.value)
@@ -384,12 +387,12 @@ def test_an_answer_that_breaks_off_says_why(diagnosis: Diagnosis | None, words: 
     """What came before passes; the end is an error, never the end."""
 
     async def main() -> None:
-        response = Response(b"half", BrokenOff("broke off its answer"))
+        response = Response(b"half", IncompleteResponseError("broke off its answer"))
         world = World(response)
         world.engine.diagnosis = diagnosis
         answer = await world.enter()
         seen = []
-        with pytest.raises(UpstreamDied, match=words):
+        with pytest.raises(UpstreamDiedError, match=words):
             async for chunk in answer.chunks():
                 seen.append(chunk)
         answer.close()
@@ -401,19 +404,19 @@ def test_an_answer_that_breaks_off_says_why(diagnosis: Diagnosis | None, words: 
 @pytest.mark.parametrize(
     ("drafted", "plain", "state", "crossing", "chosen"),
     [
-        (0, 0, State.READY, 2, "m"),
-        (1, 0, State.READY, 2, "m:plain"),
-        (0, 1, State.READY, 2, "m:plain"),
-        (3, 0, State.STOPPED, 2, "m"),
-        (3, 0, State.READY, None, "m"),
+        (0, 0, EngineState.READY, 2, "m"),
+        (1, 0, EngineState.READY, 2, "m:plain"),
+        (0, 1, EngineState.READY, 2, "m:plain"),
+        (3, 0, EngineState.STOPPED, 2, "m"),
+        (3, 0, EngineState.READY, None, "m"),
     ],
 )
 def test_an_auto_alias_goes_by_load(
-    drafted: int, plain: int, state: State, crossing: int | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+    drafted: int, plain: int, state: EngineState, crossing: int | None, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Drafted while few are in flight, plain beyond the measured crossing, if both are loaded."""
     places = {
-        "m": SimpleNamespace(in_flight=drafted, state=State.READY),
+        "m": SimpleNamespace(in_flight=drafted, state=EngineState.READY),
         "m:plain": SimpleNamespace(in_flight=plain, state=state),
     }
     monkeypatch.setattr(World, "places", places)
@@ -425,7 +428,9 @@ def test_an_auto_alias_goes_by_load(
 
 def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither load nor log probabilities lead there."""
-    monkeypatch.setattr(World, "places", {n: SimpleNamespace(in_flight=3, state=State.READY) for n in ("m", "m:plain")})
+    monkeypatch.setattr(
+        World, "places", {n: SimpleNamespace(in_flight=3, state=EngineState.READY) for n in ("m", "m:plain")}
+    )
     speculation = {"mode": "auto", "on_logprobs": "plain"}
     world = World(
         **{
@@ -436,7 +441,7 @@ def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.M
     world.engine.speculation = Status("auto", True, "ngram-mod")
     world.upstreams.crossings["m"] = 1
     assert asyncio.run(world.enter("m"))._lease.alias == "m"
-    with pytest.raises(LogprobsRefused, match=r"drafted tokens\. Set on_logprobs to pass"):
+    with pytest.raises(LogprobsRefusedError, match=r"drafted tokens\. Set on_logprobs to pass"):
         asyncio.run(world.upstreams.enter(replace(call("m"), logprobs=True)))
 
 
@@ -490,7 +495,7 @@ def test_log_probabilities_are_refused_wherever_a_token_may_be_drafted(status: S
         world.engine.speculation = status
         request = replace(call("m"), logprobs=True)
         if refused:
-            with pytest.raises(LogprobsRefused, match="'m' decodes with"):
+            with pytest.raises(LogprobsRefusedError, match="'m' decodes with"):
                 await world.upstreams.enter(request)
             assert (world.asked, world.held) == ([], 0)
         else:
@@ -532,13 +537,13 @@ def test_an_error_instead_of_the_stream_stays_as_it_is() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("end", [BrokenOff("broke off its answer"), b"", b"data: {broken\n\n" + DONE])
+@pytest.mark.parametrize("end", [IncompleteResponseError("broke off its answer"), b"", b"data: {broken\n\n" + DONE])
 def test_a_stream_without_its_end_is_no_answer(end: bytes | Exception) -> None:
     """Broken off, ended without [DONE], or not understood: nothing was promised yet, so the client gets a 502."""
 
     async def main() -> None:
         world = World(response := Response(CHUNK, end))
-        with pytest.raises(UpstreamDied, match="broke off"):
+        with pytest.raises(UpstreamDiedError, match="broke off"):
             await world.enter(streaming=False)
         assert response.ended and world.held == 0
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.relay.upstream import connection as module
-from app.relay.upstream.connection import BrokenOff, Connection
+from app.relay.upstream.connection import Connection, IncompleteResponseError
 
 HEAD = b"GET / HTTP/1.1\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
@@ -143,7 +143,7 @@ def test_an_answer_without_its_end_is_none(pieces: list[bytes], end: Exception |
     """The words say what the server did; the connection is not used again."""
 
     async def script(connection: Connection, transport: Transport) -> None:
-        with pytest.raises(BrokenOff, match=words):
+        with pytest.raises(IncompleteResponseError, match=words):
             await asked(connection, *pieces, end=end or True)
         assert not connection.reusable
 
@@ -160,7 +160,7 @@ def test_what_came_before_an_early_end_is_read_first() -> None:
         connection.connection_lost(None)
         await asking
         assert await connection.read() == b"hel"
-        with pytest.raises(BrokenOff):
+        with pytest.raises(IncompleteResponseError):
             await connection.read()
 
     with_connection(script)
@@ -177,7 +177,7 @@ def test_an_answer_that_we_cut_ourselves_has_no_end() -> None:
         assert await connection.read() == b"hell"
         connection.abort()
         connection.connection_lost(None)
-        with pytest.raises(BrokenOff):
+        with pytest.raises(IncompleteResponseError):
             await connection.read()
 
     with_connection(script)
