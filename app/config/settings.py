@@ -188,7 +188,7 @@ def _validate(sources: _Sources) -> Settings:
             found = {k: v for k, v in sources.environment.items() if k.startswith(PREFIX)}
             return {k.lower(): v for k, v in found.items() if v or not self.env_ignore_empty}
 
-    class Loaded(Settings):
+    class LoadedSettings(Settings):
         @classmethod
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
@@ -198,7 +198,7 @@ def _validate(sources: _Sources) -> Settings:
 
     problems = sources.unknown_variables()
     try:
-        settings = Loaded(**sources.overrides)
+        settings = LoadedSettings(**sources.overrides)
     except SettingsError:  # what is no JSON; only the catalog has to be
         example = '{"tiny": {"target": {"path": "models/tiny.gguf"}}}'
         problems.append(f"{sources.name(('models',))}: must be JSON, such as {example}")

@@ -26,7 +26,7 @@ _LAST_BREATH_S = 2.0
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadedEngine:
     """An engine that answers, and the way to it."""
 
     arm: Arm
@@ -70,7 +70,7 @@ class Engines:
         self._launchers: list[Launcher] = []
         self._clients: list[httpx2.AsyncClient] = []
 
-    async def start(self, arm: Arm) -> Loaded:
+    async def start(self, arm: Arm) -> LoadedEngine:
         """Raises CannotStartError, also where it would decode in another way than the arm's."""
         launcher = Launcher(self._alias, lambda: self._plan(arm), self._ports, self._limits, self._ledger)
         self._launchers.append(launcher)
@@ -85,7 +85,7 @@ class Engines:
             raise CannotStartError(f"speculation is off: {status.reason}")
         client = connect(launcher.running.address)
         self._clients.append(client)
-        return Loaded(arm, launcher, client)
+        return LoadedEngine(arm, launcher, client)
 
     async def _plan(self, arm: Arm) -> LaunchPlan:
         plan = await self._planner.plan(self._alias, arm.chain)
@@ -95,7 +95,7 @@ class Engines:
         # not tell whether they are on would be taken for one where they are not.
         return replace(plan, fallback=None) if drafts(arm.chain) else plan
 
-    async def stop(self, loaded: Loaded) -> None:
+    async def stop(self, loaded: LoadedEngine) -> None:
         """First our connections: an engine with an open one does not exit."""
         await loaded.client.aclose()
         await loaded.launcher.end()

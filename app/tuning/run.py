@@ -20,7 +20,7 @@ from app.tuning.design import (
     too_slow,
     worse_half,
 )
-from app.tuning.engines import CannotStartError, Engines, Loaded
+from app.tuning.engines import CannotStartError, Engines, LoadedEngine
 from app.tuning.measure import block, warm_up
 from app.tuning.prompts import Prompts
 from app.tuning.result import Track, estimates
@@ -98,7 +98,7 @@ class Race:
             for engine in loaded:
                 await self._engines.stop(engine)
 
-    async def _load(self, arm: Arm) -> Loaded | None:
+    async def _load(self, arm: Arm) -> LoadedEngine | None:
         self._progress.doing("starting", arm)
         try:
             engine = await self._engines.start(arm)
@@ -116,7 +116,7 @@ class Race:
             self._tokens = answer_tokens(speed, self._left, count) if speed else ANSWER_TOKENS[0]
         return engine
 
-    async def _block(self, engine: Loaded, cell: Cell, numbers: Sequence[int]) -> None:
+    async def _block(self, engine: LoadedEngine, cell: Cell, numbers: Sequence[int]) -> None:
         arm, track = engine.arm, self.tracks[engine.arm.name]
         self._progress.doing("answering", arm, cell)
         prompts = [self._prompts[cell.kind][number] for number in numbers]
