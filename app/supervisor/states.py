@@ -33,7 +33,6 @@ class EngineEvent(StrEnum):
     UNRESPONSIVE = "unresponsive"
     EXITED = "exited"
     DRAINED = "drained"
-    DRAIN_TIMEOUT = "drain_timeout"
     BACKOFF_ELAPSED = "backoff_elapsed"
     RETRIES_EXHAUSTED = "retries_exhausted"
 
@@ -62,7 +61,6 @@ TRANSITIONS: MappingProxyType[EngineState, MappingProxyType[EngineEvent, EngineS
         EngineState.DRAINING: MappingProxyType(
             {
                 EngineEvent.DRAINED: EngineState.STOPPING,
-                EngineEvent.DRAIN_TIMEOUT: EngineState.STOPPING,
                 EngineEvent.STOP: EngineState.STOPPING,
                 EngineEvent.UNRESPONSIVE: EngineState.STOPPING,
                 EngineEvent.EXITED: EngineState.STOPPED,

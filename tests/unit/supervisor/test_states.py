@@ -18,7 +18,6 @@ ready     stop               stopping
 ready     unresponsive       stopping
 ready     exited             backoff
 draining  drained            stopping
-draining  drain_timeout      stopping
 draining  stop               stopping
 draining  unresponsive       stopping
 draining  exited             stopped
