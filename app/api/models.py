@@ -8,7 +8,8 @@ from typing import Any
 
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.errors import TandemError
-from app.models.catalog import Catalog, ModelFilter, shards
+from app.models.catalog import Catalog, ModelFilter
+from app.models.gguf.filenames import shards
 from app.models.gguf.header import Header, parameter_count, read_header
 from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere

@@ -15,6 +15,7 @@ from app.config.model_entry import LocalEntry
 from app.config.types import check_name
 from app.errors import StoreError
 from app.models.download.wanted import Wanted
+from app.models.gguf.filenames import model_of
 
 
 def include_of(wanted: Wanted, paths: list[str]) -> str:
@@ -22,7 +23,7 @@ def include_of(wanted: Wanted, paths: list[str]) -> str:
     if wanted.include is not None:
         return wanted.include
     first = glob.escape(paths[0])
-    return first if len(paths) == 1 else f"{first.rpartition('-00001-of-')[0]}-*"
+    return first if len(paths) == 1 else f"{model_of(first)}-*"
 
 
 def entry_text(alias: str, wanted: Wanted, include: str) -> str:

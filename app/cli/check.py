@@ -25,13 +25,15 @@ from app.errors import (
     StoreError,
     TandemError,
 )
-from app.models.catalog import Catalog, ModelSpec, shards
+from app.models.catalog import Catalog, ModelSpec
 from app.models.download.wanted import wanted_of
+from app.models.gguf.filenames import shards
 from app.models.gguf.header import check_whole, read_header
 from app.planner import Planner
 from app.records.ledger import Ledger
 from app.speculation.compat import Outcome, mtp_layers
 from app.speculation.resolve import Settled, damage, judged
+from app.terminal import size_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,6 @@ def _described(first: Path) -> str:
     files = shards(first)
     for path in files:
         check_whole(header if path == first else read_header(path))
-    size = sum(path.stat().st_size for path in files) / 1e9
+    size = sum(path.stat().st_size for path in files)
     count = f", {len(files)} shards" if len(files) > 1 else ""
-    return f"{first} ({header.architecture}{count}, {size:.2f} GB)"
+    return f"{first} ({header.architecture}{count}, {size_in_words(size)})"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.engine.locate import EngineBinary, beside, locate
 from app.errors import EngineNotFoundError
-from app.models.catalog import is_projector, shards
+from app.models.gguf.filenames import is_projector, shards
 from app.models.gguf.header import read_header
 
 _WITNESS = b"unknown model architecture"

@@ -12,7 +12,8 @@ from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
 from app.engine.dialect import Dialect
 from app.engine.locate import EngineBinary
 from app.engine.translate import Note, translate
-from app.models.catalog import ModelSpec, shards
+from app.models.catalog import ModelSpec
+from app.models.gguf.filenames import shards
 
 # What a child may inherit. `LLAMA_ARG_*`, `LLAMA_API_KEY`, `HF_TOKEN` and their like would change what it does.
 _INHERITED = (

@@ -7,7 +7,6 @@ was downloaded a minute ago is there, one that was deleted is named as missing b
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from app.config.model_entry import AttachedEntry, Files, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, Step, drafts, named
 from app.errors import FilesMissingError, UnknownAliasError
+from app.models.gguf.filenames import is_projector, shard_of, shards
 
 # Whether a client may know of a name; None for all of them
 ModelFilter = Callable[[str], bool] | None
 # Pins of an alias to one way of decoding: `unsloth/GLM-4.7:plain`.
 VARIANTS = ("plain", "draft", "ngram")
 LATEST = ":latest"
-_SHARD = re.compile(r"^(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,20 +198,6 @@ def pinned(entry: LocalEntry, variant: str) -> Chain:
     return (Step("draft-simple" if entry.draft else "draft-mtp"),)
 
 
-def shards(first: Path) -> list[Path]:
-    """All files that a first shard stands for, in order; the file itself when it is not a shard."""
-    match = _SHARD.match(first.name)
-    if match is None:
-        return [first]
-    stem, count = match["stem"], int(match["count"])
-    return [first.with_name(f"{stem}-{no:05d}-of-{count:05d}.gguf") for no in range(1, count + 1)]
-
-
-def is_projector(name: str) -> bool:
-    """Whether a GGUF file's name says that it is a multimodal projector, such as `mmproj-BF16.gguf`."""
-    return "mmproj" in name.lower()
-
-
 def ggufs(folder: Path) -> list[Path]:
     """GGUF files below a folder, but for what a download left half-way (hidden)."""
     return [
@@ -231,9 +216,9 @@ def _group(found: Iterable[Path]) -> list[Path]:
 
 
 def _path_itself(path: Path, key: str) -> Path:
-    match = _SHARD.match(path.name)
-    if match and int(match["no"]) != 1:
-        raise FilesMissingError(f"{key}: {path} is shard {int(match['no'])}; give the first, {shards(path)[0].name}")
+    shard = shard_of(path.name)
+    if shard is not None and shard[0] != 1:
+        raise FilesMissingError(f"{key}: {path} is shard {shard[0]}; give the first, {shards(path)[0].name}")
     if path.is_dir():
         raise FilesMissingError(f"{key}: {path} is a folder; give the GGUF file, the first shard if there are several.")
     return path

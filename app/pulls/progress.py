@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from app.models.download.events import RECEIVED, DownloadEvent, Tally
+from app.terminal import size_in_words
 
 # `asking`: the Hub has not yet said what there is. `waiting`: another process pulls the file, and has got so far.
 Phase = Literal["asking", "downloading", "waiting", "checking"]
@@ -66,7 +67,7 @@ class PullSnapshot:
         if self.phase == "checking":
             return f"checking the files of {name} that are here"
         doing = "another process downloads" if self.phase == "waiting" else "downloading"
-        parts = [f"{self.percent} % of {self.size / 1e9:.2f} GB"]
+        parts = [f"{self.percent} % of {size_in_words(self.size)}"]
         if self.rate is not None:
             parts.append(f"{self.rate / 1e6:.1f} MB/s")
         if (left := self.seconds_left) is not None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from app.relay.patience import patient
+from app.models.download.backoff import retry_after
 
 Headers = list[tuple[bytes, bytes]]
+
+# openai-python does not retry at all when it is asked to wait for longer.
+LONGEST_RETRY_AFTER_S = 120
+# OpenAI's SDKs look at the one in milliseconds first.
+_LONGEST_WAIT = {b"retry-after": LONGEST_RETRY_AFTER_S, b"retry-after-ms": LONGEST_RETRY_AFTER_S * 1000}
 
 # RFC 9110, section 7.6.1: they speak of one connection only.
 HOP_BY_HOP = frozenset(
@@ -119,3 +125,12 @@ def _named_by_connection(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]
         if name == b"connection":
             return frozenset(part.strip().lower() for part in value.split(b","))
     return frozenset()
+
+
+def patient(name: bytes, value: bytes) -> bytes:
+    """The value of an upstream's header; Retry-After and its like are shortened to what clients have patience for."""
+    longest = _LONGEST_WAIT.get(name)
+    if longest is None:
+        return value
+    wait = retry_after(value.decode("latin-1"))
+    return b"%d" % math.ceil(longest if wait is None else min(wait, longest))

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from app.errors import GgufError
 from app.models.gguf.header import Array, Header, read_header
+from app.terminal import size_in_words
 
 # llama.cpp's SPEC_VOCAB_MAX_SIZE_DIFFERENCE and SPEC_VOCAB_CHECK_START_TOKEN_ID.
 _SIZE_DIFFERENCE = 128
@@ -268,4 +269,4 @@ def _total_bytes(shards: Sequence[Path]) -> int:
 
 
 def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    return size_in_words(size, digits=1)

@@ -10,7 +10,8 @@ from pathlib import Path
 from app.config.speculation import AUTO, named
 from app.engine.dialect import Dialect
 from app.errors import GgufError, LaunchRefusedError
-from app.models.catalog import ModelSpec, shards
+from app.models.catalog import ModelSpec
+from app.models.gguf.filenames import shards
 from app.models.gguf.header import check_whole, read_header
 from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 

@@ -23,6 +23,7 @@ from app.models.gguf.header import read_header
 from app.planner import Planner
 from app.records.ledger import Ledger, Tuned
 from app.speculation.compat import mtp_layers
+from app.terminal import size_in_words
 from app.tuning import memory
 from app.tuning.arms import PLAIN_ARM, Arm, Candidates, candidates
 from app.tuning.chart import draw
@@ -161,7 +162,7 @@ class _Tuning:
         need, free = max(self._sizes()), memory.free()
         if need > free:
             found.append(
-                f"Memory is short: {free / 1e9:.1f} GB are free and the files have {need / 1e9:.1f} GB. "
+                f"Memory is short: {size_in_words(free)} are free and the files have {size_in_words(need)}. "
                 "Stop a gateway that has models loaded, or the measurements will be those of a busy disk."
             )
         most = min(len(some) for some in self._prompts.values())

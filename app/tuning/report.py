@@ -11,6 +11,7 @@ from rich.text import Text
 
 from app.config.speculation import Chain, Step
 from app.speculation.bandit import LEAST_GAIN
+from app.terminal import size_in_words
 from app.tuning.result import ArmResult, Result
 
 
@@ -161,4 +162,4 @@ def _interval(row: ArmResult) -> str:
 
 
 def _bytes(size: int | None) -> str:
-    return "" if size is None else f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    return "" if size is None else size_in_words(size, digits=1)

@@ -89,7 +89,7 @@ def test_the_first_request_brings_the_model_and_a_stream_is_told_how_far_it_is(h
         assert stream.status_code == 200
         told = events(stream)
         comment = next(line for line in told if "left" in line)
-        assert re.match(r": downloading glm: [\d.]+ % of 0.03 GB, [\d.]+ MB/s, \d+ s left$", comment)
+        assert re.match(r": downloading glm: [\d.]+ % of [\d.]+ MB, [\d.]+ MB/s, \d+ s left$", comment)
         progress = eventually(lambda: (found := downloading(gateway)) and found["seconds_left"] and found, within=20)
         assert 0 < progress["percent"] < 100 and progress["size"] == SIZE and progress["rate"] > 0
         here.hurry()

@@ -31,7 +31,7 @@ from app.errors import (
     UpstreamKeyRefusedError,
     UpstreamUnreachableError,
 )
-from app.relay.patience import LONGEST_RETRY_AFTER_S
+from app.relay.headers import LONGEST_RETRY_AFTER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.api.ollama.request import Asked
+from app.relay.sse_lines import LineSplitter, data_of
 
 
 def _now() -> str:
@@ -26,20 +27,19 @@ class Pieces:
     def __init__(self, asked: Asked, began: float) -> None:
         self._asked = asked
         self._began = began
-        self._rest = b""
+        self._lines = LineSplitter()
         self._reason: str | None = None
         self._counts: dict[str, Any] = {}
         self._calls: dict[int, dict[str, Any]] = {}
 
     def feed(self, chunk: bytes) -> bytes:
         """A comment becomes an empty piece: lines of JSON have none, and a client gives up on silence."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
         out = []
-        for line in lines:
-            if line.startswith(b"data:"):
+        for line in self._lines.feed(chunk):
+            if (data := data_of(line)) is not None:
                 # What is no event of a completion is no piece: [DONE], or a foreign server's own
                 with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
-                    out.append(self._event(msgspec.json.decode(line.removeprefix(b"data:").strip())))
+                    out.append(self._event(msgspec.json.decode(data)))
             elif line.startswith(b":"):
                 out.append(self._piece(""))
         return b"".join(out)

@@ -8,12 +8,12 @@ from pathlib import Path
 from app.config.model_entry import FILE_KEYS, Files, LocalEntry
 from app.config.settings import Settings
 from app.errors import FilesMissingError, StoreError
-from app.models.catalog import Catalog, ggufs, shards
+from app.models.catalog import Catalog, ggufs
 from app.models.disk.layout import HIDDEN, FileLocation
 from app.models.disk.local_model import LocalModel, Part, Use
 from app.models.disk.locks import is_locked
 from app.models.download.partial import received_of
-from app.models.gguf.filenames import choose, model_of, projectors, quantization_of
+from app.models.gguf.filenames import choose, model_of, projectors, quantization_of, shards
 
 # Who needs which files, and the folder that their pattern is read in.
 _Wanted = tuple[Use, Path | None, Files]

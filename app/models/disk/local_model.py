@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from app.models.catalog import is_projector
 from app.models.disk.layout import FileLocation
+from app.models.gguf.filenames import is_projector
 
 State = Literal["complete", "pulling", "partial", "missing"]
 

@@ -30,6 +30,7 @@ from app.models.gguf.filenames import (
 )
 from app.models.gguf.header import read_header
 from app.models.hub.listing import HubFile, Listing
+from app.terminal import size_in_words
 
 if TYPE_CHECKING:
     from app.models.hub.client import Hub
@@ -185,8 +186,8 @@ class Puller:
         free = self._free(FileLocation(self._models_dir, identity.repo, identity.path))
         if have < total and free < total - have + MARGIN:
             raise DiskFullError(
-                f"{self._models_dir}: {(total - have) / 1e9:.2f} GB are to come and {MARGIN / 1e9:.1f} GB must stay "
-                f"free, and there are {free / 1e9:.2f} GB. Make room, or point models_dir elsewhere."
+                f"{self._models_dir}: {size_in_words(total - have)} are to come and {size_in_words(MARGIN)} must stay "
+                f"free, and there are {size_in_words(free)}. Make room, or point models_dir elsewhere."
             )
 
     def _one(self, identity: Identity, wire: Wire, update: bool) -> None:

@@ -8,6 +8,7 @@ from app.config.settings import Settings
 from app.models.download.plan import Plan, Puller
 from app.models.download.wanted import Wanted
 from app.models.hub.client import Hub
+from app.terminal import size_in_words
 
 
 def preview(settings: Settings, wanteds: Iterable[Wanted]) -> list[str]:
@@ -21,5 +22,5 @@ def preview(settings: Settings, wanteds: Iterable[Wanted]) -> list[str]:
 def _line(plan: Plan, here: int) -> str:
     count, size = len(plan.files), sum(identity.size for identity in plan.files)
     files = f"{count} files" if count > 1 else plan.files[0].path
-    some = f", {here / 1e9:.2f} GB of it here" if here else ""
-    return f"{plan.wanted.repo}: {files}, {size / 1e9:.2f} GB{some} (revision {plan.revision[:12]})"
+    some = f", {size_in_words(here)} of it here" if here else ""
+    return f"{plan.wanted.repo}: {files}, {size_in_words(size)}{some} (revision {plan.revision[:12]})"

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from app.errors import StoreError
-from app.models.catalog import is_projector
 
 _REPO = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _SHARD = re.compile(r"^(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf$")
@@ -88,6 +87,20 @@ def shard_of(path: str) -> tuple[int, int] | None:
     """(number from 1, count), None for a file that is no shard."""
     match = _SHARD.match(path)
     return (int(match["no"]), int(match["count"])) if match else None
+
+
+def shards(first: Path) -> list[Path]:
+    """All files that a first shard stands for, in order; the file itself when it is not a shard."""
+    match = _SHARD.match(first.name)
+    if match is None:
+        return [first]
+    stem, count = match["stem"], int(match["count"])
+    return [first.with_name(f"{stem}-{no:05d}-of-{count:05d}.gguf") for no in range(1, count + 1)]
+
+
+def is_projector(name: str) -> bool:
+    """Whether a GGUF file's name says that it is a multimodal projector, such as `mmproj-BF16.gguf`."""
+    return "mmproj" in name.lower()
 
 
 def quantization_of(path: str) -> str:

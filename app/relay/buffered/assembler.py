@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from app.relay.buffered.choice import Aids, AnswerChoice, Piece, Verbose
+from app.relay.sse_lines import LineSplitter, data_of
 
 _Fields = dict[str, msgspec.Raw]
 # The order of a direct answer; what else a chunk may carry one day goes behind it.
@@ -49,12 +50,12 @@ class Whole:
 class Assembly:
     """Feed it the stream, cut anywhere; ask for `whole` when it has ended. `aids` are what it was asked for with."""
 
-    __slots__ = ("_aids", "_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_line")
+    __slots__ = ("_aids", "_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_lines")
 
     def __init__(self, aids: Aids) -> None:
         self._aids = aids
-        # Framing: the line that has not ended, and the data of the event that has not
-        self._line = b""
+        # Framing: the lines, and the data of the event that has not
+        self._lines = LineSplitter()
         self._data: list[bytes] = []
         # What has been said
         self._choices: dict[int, AnswerChoice] = {}
@@ -68,13 +69,11 @@ class Assembly:
 
     def feed(self, chunk: bytes) -> None:
         """Never raises; what cannot be understood makes an answer that is not whole."""
-        *lines, self._line = (self._line + chunk).split(b"\n")
-        for line in lines:
-            line = line.removesuffix(b"\r")
+        for line in self._lines.feed(chunk):
             if not line:
                 self._dispatch()
-            elif line.startswith(b"data:"):
-                self._data.append(line[5:].lstrip(b" "))
+            elif (data := data_of(line)) is not None:
+                self._data.append(data)
             elif line.startswith(b"error:"):
                 # builds of 2025 name the field of a failure so, without the object around it
                 self._data.append(b'{"error":' + line[6:] + b"}")

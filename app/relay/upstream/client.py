@@ -19,7 +19,7 @@ from app.relay.request.parse import Call
 from app.relay.response.usage import UsageTap
 from app.relay.upstream.connection import Connection, IncompleteResponseError
 from app.relay.upstream.pool import CONNECT_S, ConnectFailedError, Origin, Pool
-from app.relay.upstream.response import UpstreamResponse, died, host_of
+from app.relay.upstream.response import UpstreamResponse, died, host_of, name_of
 from app.scheduler.loop import Lease, Scheduler
 from app.supervisor.states import EngineState
 
@@ -155,10 +155,7 @@ class Upstreams:
         diagnosis = await lease.post_mortem()
         if lease.engine is not None and diagnosis is None:
             lease.engine.unresponsive()
-        what = (
-            f"The engine of '{lease.alias}'" if lease.engine else f"The server of '{lease.alias}' at {host_of(lease)}"
-        )
-        return UpstreamUnreachableError(f"{what} cannot be reached: {diagnosis or reason}", diagnosis)
+        return UpstreamUnreachableError(f"{name_of(lease)} cannot be reached: {diagnosis or reason}", diagnosis)
 
     def _origin(self, url: str) -> Origin:
         """Engines get new ports now and then, so that not all of them are kept for ever."""

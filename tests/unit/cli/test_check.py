@@ -59,8 +59,8 @@ def test_a_model_that_can_start_is_described(machine: Path) -> None:
     assert engine == CheckReport((f"engine: llama_server in the settings ({machine}/llama-server)",), fine=True)
     name, target, drafts, *notes, last = model.lines
     assert (name, last, model.fine) == ("m", "  ok", True)
-    assert target == f"  target     {machine}/m.gguf (glm4moe, 0.00 GB)"
-    assert drafts == f"  draft      {draft} (glm4, 0.00 GB)"
+    assert target == f"  target     {machine}/m.gguf (glm4moe, 0.01 MB)"
+    assert drafts == f"  draft      {draft} (glm4, 0.01 MB)"
     assert [note.strip().split(":")[0] for note in notes] == ["speculation", "unsure", "warning", "draft"]
 
 
@@ -137,7 +137,7 @@ def test_a_projector_is_described_and_missed(machine: Path) -> None:
     """It is one of the model's files: without it the model would start and be blind."""
     mmproj = header_only(machine / "mmproj.gguf", "clip")
     found = settings(machine, m=entry(machine / "m.gguf", mmproj={"path": str(mmproj)}))
-    assert f"  projector  {mmproj} (clip, 0.00 GB)" in told(found)[1].lines
+    assert f"  projector  {mmproj} (clip, 0.01 MB)" in told(found)[1].lines
     assert f"--mmproj {mmproj} " in plan_now(found, "m").shell_line()
     mmproj.write_bytes(b"<!doctype html>")
     assert "mmproj.gguf: is not a GGUF file" in told(found)[1].lines[-1]
@@ -181,7 +181,7 @@ def test_shards_are_counted_and_weighed_together(machine: Path) -> None:
     with header_only(first.with_name("s-00002-of-00002.gguf")).open("ab") as second:
         second.truncate(10_000_000)
     _, model = told(settings(machine, m=entry(first)))
-    assert "(llama, 2 shards, 0.01 GB)" in model.lines[1]
+    assert "(llama, 2 shards, 10.00 MB)" in model.lines[1]
 
 
 def test_a_download_that_was_cut_off_cannot_start(machine: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from app.config.model_entry import AttachedEntry, Files, LocalEntry
 from app.config.settings import Settings
 from app.errors import FilesMissingError, UnknownAliasError
-from app.models.catalog import Catalog, ModelSpec, shards
+from app.models.catalog import Catalog, ModelSpec
+from app.models.gguf.filenames import shards
 
 
 def catalog(tmp_path: Path, **files: str | None) -> Catalog:

@@ -68,7 +68,7 @@ def test_percent_are_of_the_whole_model(world: World) -> None:
     world.pulling(SHARDS[0], 50, to_come=(SHARDS[1],))
     assert (world.percent("m"), world.percent("m:draft"), world.percent("q8")) == (25.0, 25.0, None)
     seen = world.elsewhere.progress("m")
-    assert seen is not None and seen.words("m") == "another process downloads m: 25.0 % of 0.00 GB"
+    assert seen is not None and seen.words("m") == "another process downloads m: 25.0 % of 0.01 MB"
 
 
 def test_target_and_draft_are_one(world: World) -> None:
