@@ -8,6 +8,7 @@ ends are escaped.
 from __future__ import annotations
 
 _MARKS = (b'data: {"error"', b"event: error", b'error: {"')
+_LONGEST_MARK = max(map(len, _MARKS))
 _FIELDS = (b"data:", b"error:")
 _END = b"\n\n"
 LARGEST_BYTES = 1 << 16
@@ -29,15 +30,16 @@ class ErrorEventFilter:
         data = self.kept + chunk
         if self.kept or not before or before.endswith(_END):
             start = 0
+        elif before.endswith(b"\n") and data.startswith(b"\n"):
+            start = 1
         else:
-            start = 1 if before.endswith(b"\n") and data.startswith(b"\n") else _after_next(data, 0)
-        while 0 <= start < len(data):
-            if data.startswith(_MARKS, start) or any(mark.startswith(data[start:]) for mark in _MARKS):
-                self.kept = data[start:]
-                return data[:start]
-            start = _after_next(data, start)
-        self.kept = b""
-        return data
+            first_end = data.find(_END)
+            if first_end < 0:
+                return data
+            start = first_end + len(_END)
+        end = _error_start(data, start)
+        self.kept = data[end:]
+        return data[:end]
 
     @property
     def error(self) -> bytes | None:
@@ -50,6 +52,19 @@ class ErrorEventFilter:
         return b"".join(line.partition(b":")[2] for line in lines if line.startswith(_FIELDS)).strip()
 
 
-def _after_next(data: bytes, start: int) -> int:
-    end = data.find(_END, start)
-    return end + len(_END) if end >= 0 else -1
+def _error_start(data: bytes, start: int) -> int:
+    """Where the first error event begins, or what may become one; the length of `data` if there is neither.
+
+    An event begins at `start` or behind an empty line. The search costs a constant number of passes over `data`: one
+    server that sends many small events must not hold up the others.
+    """
+    if data.startswith(_MARKS, start):
+        return start
+    places = (data.find(_END + mark, start) for mark in _MARKS)
+    if begins := [place + len(_END) for place in places if place >= 0]:
+        return min(begins)
+    last_end = data.rfind(_END, start)
+    last = start if last_end < 0 else last_end + len(_END)
+    rest = len(data) - last
+    unfinished = 0 < rest < _LONGEST_MARK and any(mark.startswith(data[last:]) for mark in _MARKS)
+    return last if unfinished else len(data)
