@@ -82,10 +82,10 @@ class Settings(BaseSettings):
     drain_timeout: Seconds = Field(30, description="Seconds that streams get after SIGTERM.")
     stop_grace: Seconds = Field(5, description="Seconds between an engine's SIGTERM and its SIGKILL.")
     start_stall_timeout: Annotated[Float, Field(gt=0)] = Field(
-        60, description="An engine that starts and logs nothing for so many seconds is given up."
+        60, description="Seconds without progress (log, bytes read, memory, processor time) until a start is given up."
     )
-    start_timeout: Annotated[Float, Field(gt=0)] = Field(
-        1800, description="An engine that is not ready after so many seconds is given up, whatever it logs."
+    start_timeout: Seconds = Field(
+        0, description="Seconds until a start is given up in any case; 0 for 1800, and more for files above 36 GB."
     )
     max_body_mb: Annotated[Float, Field(gt=0)] = Field(64, description="Largest request body, in MiB.")
     body_timeout: Annotated[Float, Field(gt=0)] = Field(

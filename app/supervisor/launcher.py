@@ -118,7 +118,7 @@ class Launcher:
         address = EngineAddress(f"http://{LOOPBACK}:{port}", key)
         clock = asyncio.get_running_loop().time
         running = self.running = Running(child, port, address, clock(), Status(plan.requested, reason=plan.reason))
-        diagnosis = await until_ready(child, address, self._limits) or await self._proven(running, plan)
+        diagnosis = await until_ready(child, address, self._limits, _size(plan)) or await self._proven(running, plan)
         if diagnosis is not None:
             await self.end()
         else:
@@ -138,12 +138,13 @@ class Launcher:
         child = running.child
         gathering = asyncio.ensure_future(gather(running.address, plan.chain, child.log))
         gone = asyncio.ensure_future(child.wait())
+        limit = self._limits.whole(_size(plan))
         try:
-            await asyncio.wait({gathering, gone}, return_when=asyncio.FIRST_COMPLETED, timeout=self._limits.start)
+            await asyncio.wait({gathering, gone}, return_when=asyncio.FIRST_COMPLETED, timeout=limit)
             if gone.done():
                 return diagnose(gone.result(), tuple(child.log))
             if not gathering.done():
-                late = f"no answer to the warm-up within {self._limits.start:g} s"
+                late = f"no answer to the warm-up within {limit:g} s"
                 return diagnose(None, tuple(child.log), hung=late)
             evidence = gathering.result()
         except (httpx2.HTTPError, ValueError) as error:
@@ -181,3 +182,12 @@ class Launcher:
 
     def _log_line(self, line: str) -> None:
         log.debug(line, alias=self.alias, pid=self.running.child.pid if self.running else None)
+
+
+def _size(plan: LaunchPlan) -> int:
+    """Of the plan's model files, in bytes; a file that is gone counts as none."""
+    size = 0
+    for path in plan.files:
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size

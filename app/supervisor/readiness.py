@@ -11,16 +11,27 @@ from pathlib import Path
 from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, FilesMissingError, GgufError, LaunchRefusedError, TandemError
+from app.supervisor.activity import activity_of
 from app.supervisor.child import Child
+
+# Half an hour, or more for files that a slow disk or network needs longer for.
+_LEAST_START_S = 1800
+_SLOWEST_BYTES_PER_SECOND = 20e6
+# How often a child is looked at while it starts.
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class StartLimits:
-    """Seconds: silence allowed while starting, the whole start, SIGTERM to SIGKILL."""
+    """Seconds: a start without any progress, the whole start (0: by the size of the files), SIGTERM to SIGKILL."""
 
     stall: float = 60
-    start: float = 1800
+    start: float = 0
     grace: float = 5
+
+    def whole(self, size: int) -> float:
+        """The limit of the whole start in seconds, for model files of `size` bytes."""
+        return self.start or max(_LEAST_START_S, size / _SLOWEST_BYTES_PER_SECOND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +42,17 @@ class EngineAddress:
     key: str
 
 
-async def until_ready(child: Child, address: EngineAddress, limits: StartLimits) -> Diagnosis | None:
-    """None once the child is ready and proved to be ours, else why it is not; the child may still run then."""
+async def until_ready(child: Child, address: EngineAddress, limits: StartLimits, size: int) -> Diagnosis | None:
+    """None once the child is ready and proved to be ours, else why it is not; the child may still run then.
+
+    `size` is that of the model's files in bytes.
+    """
     # httpx2 takes 80 ms to import: while the engine loads, not before
     from app.supervisor.health import ForeignServerError, wait_until_healthy
 
     healthy = asyncio.ensure_future(wait_until_healthy(address.base_url, address.key))
     gone = asyncio.ensure_future(child.wait())
-    hung = asyncio.ensure_future(_hung(child, limits))
+    hung = asyncio.ensure_future(_hung(child, limits.stall, limits.whole(size)))
     watched: set[asyncio.Future[None] | asyncio.Future[int] | asyncio.Future[str]] = {healthy, gone, hung}
     try:
         await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -58,17 +72,22 @@ async def until_ready(child: Child, address: EngineAddress, limits: StartLimits)
             await healthy  # its connection is closed before anyone goes on
 
 
-async def _hung(child: Child, limits: StartLimits) -> str:
-    """Returns what limit was passed: a stall (any log output resets it) or the whole start's."""
+async def _hung(child: Child, stall: float, whole: float) -> str:
+    """Returns which limit was passed: `stall` without any progress, or `whole` in all; both in seconds."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + limits.start
+    end = loop.time() + whole
+    active, looked, before = loop.time(), loop.time(), activity_of(child.pid)
     while True:
-        stalled = child.last_output + limits.stall
+        stalled = max(active, child.last_output) + stall
         if loop.time() >= end:
-            return f"not ready after {limits.start:g} s"
+            return f"not ready after {whole:g} s"
         if loop.time() >= stalled:
-            return f"no log output for {limits.stall:g} s"
-        await asyncio.sleep(min(end, stalled) - loop.time())
+            return f"no progress for {stall:g} s (no log output, no bytes read, no memory filled, no computing)"
+        await asyncio.sleep(min(end - loop.time(), stalled - loop.time(), _LOOK_EVERY_S, stall / 4))
+        now = activity_of(child.pid)
+        if now.moved_since(before, loop.time() - looked):
+            active = loop.time()
+        looked, before = loop.time(), now
 
 
 def fingerprint(plan: LaunchPlan) -> str:

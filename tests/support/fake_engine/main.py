@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 
+from .busy import busy
 from .engine import Engine
 from .failures import KINDS, die, fail_bind, fail_load
 from .log import Log, write
@@ -111,6 +112,8 @@ class Server:
 
     def _take_time(self) -> None:
         end = time.monotonic() + self._options.number("--load-seconds")
+        if work := self._options.text("--busy-while-loading"):
+            threading.Thread(target=busy, args=[work, end], daemon=True).start()
         pace = self._options.number("--log-while-loading")
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, pace or left))

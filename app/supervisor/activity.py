@@ -1,0 +1,56 @@
+"""What a starting engine does beside its log: bytes read, memory, processor time.
+
+llama-server logs nothing while it reads weights, for minutes on a slow disk. An engine that reads, fills memory or
+computes is slow and not hung.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+# The health probe, asked every 15 ms, costs an engine that hangs some 3 % of a core, and a few small reads.
+_LEAST_CPU_SHARE = 0.2
+_LEAST_BYTES_PER_SECOND = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Sums over a process and its children: bytes read from files, resident bytes, seconds of processor time."""
+
+    read: int = 0
+    resident: int = 0
+    cpu: float = 0.0
+
+    def moved_since(self, earlier: Activity, seconds: float) -> bool:
+        """Whether so much was done in between that a start is under way."""
+        least = _LEAST_BYTES_PER_SECOND * seconds
+        grown = max(self.read - earlier.read, self.resident - earlier.resident)
+        return grown >= least or self.cpu - earlier.cpu >= _LEAST_CPU_SHARE * seconds
+
+
+def activity_of(pid: int) -> Activity:
+    """Zeros for a process that has gone, or that may not be looked into."""
+    processes: list[psutil.Process] = []
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        processes = [process, *process.children(recursive=True)]
+    parts = [_of_one(process) for process in processes]
+    return Activity(sum(p.read for p in parts), sum(p.resident for p in parts), sum(p.cpu for p in parts))
+
+
+def _of_one(process: psutil.Process) -> Activity:
+    read = resident = 0
+    cpu = 0.0
+    with suppress(psutil.Error, OSError), process.oneshot():
+        times = process.cpu_times()
+        cpu = times.user + times.system
+        resident = process.memory_info().rss
+        # macOS counts no bytes of a process
+        counters = process.io_counters() if hasattr(process, "io_counters") else None
+        if counters is not None:
+            # read_chars holds what came out of the page cache too; mapped weights show in read_bytes and in memory
+            read = max(counters.read_bytes, getattr(counters, "read_chars", 0))
+    return Activity(read, resident, cpu)
