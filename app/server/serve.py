@@ -26,6 +26,7 @@ from app.config.settings import Settings, root_url
 from app.errors import ConfigError
 from app.main import Gateway
 from app.relay.response.writer import StreamAbortedError
+from app.server.hangup import watch_hangup
 from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol, affordable
 
 log = logs.get_logger("gateway")
@@ -134,6 +135,7 @@ async def _serve(gateway: Gateway, settings: Settings, listeners: list[socket.so
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, shutdown.signalled, number.name)
+    watch_hangup(loop, shutdown.signalled)
     host, port = listeners[0].getsockname()[:2]
     announcing = asyncio.create_task(_announce(gateway, server, root_url(host, port), on_ready))
     try:
