@@ -15,7 +15,8 @@ import pytest
 from app.engine.dialect import Dialect
 from app.engine.locate import EMBEDDED
 from tests.support import tiny_models
-from tests.support.gateway import eventually, free_port
+from tests.support.gateway import eventually
+from tests.support.ports import free_port
 
 PATIENCE_S = 30
 Start = Callable[..., subprocess.Popen[str]]

@@ -13,7 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.gateway import Gateway, events, eventually, fake_llama_server, free_port, header_only
+from tests.support.gateway import Gateway, events, eventually, fake_llama_server, header_only
+from tests.support.ports import free_port
 
 Make = Callable[..., Gateway]
 

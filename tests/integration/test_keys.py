@@ -9,7 +9,8 @@ from typing import Any
 import httpx2
 
 from app.records.usage import UsageStore
-from tests.support.gateway import Gateway, eventually, free_port
+from tests.support.gateway import Gateway, eventually
+from tests.support.ports import free_port
 
 Make = Callable[..., Gateway]
 
@@ -160,7 +161,7 @@ def test_usage_survives_a_kill(make_gateway: Make) -> None:
     def recorded() -> list[dict[str, Any]]:
         return UsageStore(Path(gateway.settings["state_dir"])).read(["key", "alias"])
 
-    eventually(recorded, within=3)
+    eventually(recorded)
     gateway.process.kill()
     gateway.process.wait()
     [row] = recorded()

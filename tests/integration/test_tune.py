@@ -20,8 +20,9 @@ from app.models.catalog import Catalog
 from app.planner import Planner
 from app.records.ledger import Ledger, Tuned
 from app.tuning.command import Options, tune
-from tests.support.gateway import engines_of, eventually, fake_llama_server, free_port, header_only
+from tests.support.gateway import engines_of, eventually, fake_llama_server, header_only
 from tests.support.headers import write_header
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for children")
 FAST = ["--tps", "400"]
@@ -137,7 +138,7 @@ def test_a_signal_while_engines_load_leaves_no_child(tmp_path: Path) -> None:
     """There is nothing to save then; a second one is not waited for."""
     configure(tmp_path, args=["--load-seconds", "60", "--ignore-sigterm"])
     process = start(tmp_path, "--modes", "ngram-mod")
-    eventually(lambda: engines_of(process.pid), within=10)
+    eventually(lambda: engines_of(process.pid))
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     code, output, _ = finish(process)
@@ -149,7 +150,7 @@ def test_a_gateway_that_is_killed_leaves_no_child(tmp_path: Path) -> None:
     """`kill -9` cannot be caught: the kernel ends the engines."""
     configure(tmp_path, args=["--tps", "40"])
     process = start(tmp_path, "--modes", "ngram-mod")
-    eventually(lambda: engines_of(process.pid), within=10)
+    eventually(lambda: engines_of(process.pid))
     process.kill()
     process.communicate()
     eventually(lambda: not engines_of(process.pid))
