@@ -54,7 +54,10 @@ def alone() -> tuple[Front, Relayed]:
     return Front(never, relay, never), relay
 
 
-@pytest.mark.parametrize(("method", "path"), [*(("POST", path) for path in sorted(POSTS)), *(("GET", p) for p in GETS)])
+ASKED = [*(("POST", path) for path in sorted(POSTS)), *(("GET", path) for path in sorted(GETS))]
+
+
+@pytest.mark.parametrize(("method", "path"), ASKED)
 def test_what_llama_server_answers_goes_to_the_relay(method: str, path: str) -> None:
     """By method and exact path, before FastAPI is even imported."""
     front, relay = alone()
