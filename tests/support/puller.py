@@ -80,7 +80,7 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     place = FileLocation(Path(order["models_dir"]), order["identity"]["repo"], order["identity"]["path"])
     place.prepare()
-    app.models.download.buffers.PIECE = order["block"] // PIECES
+    app.models.download.buffers.PIECE = order["block"] // PIECES  # type: ignore[attr-defined]
     mine_the_calls(order["kill_at"], order["torn"], order["counted"])
     with Wire() as wire:
         identity = Identity(**order["identity"])

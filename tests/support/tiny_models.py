@@ -226,7 +226,8 @@ def _tensors(blocks: int, tokens: Tokens, seed: int) -> dict[str, Floats]:
 
     def random(name: str, rows: int, columns: int, scale: float = 1.0) -> Floats:
         generator = np.random.default_rng([seed, *name.encode()])
-        return (generator.standard_normal((rows, columns)) * scale / np.sqrt(columns)).astype(np.float32)
+        numbers: Floats = (generator.standard_normal((rows, columns)) * scale / np.sqrt(columns)).astype(np.float32)
+        return numbers
 
     size = len(tokens.texts)
     embedding = random("token_embd", size, WIDTH, scale=float(np.sqrt(WIDTH)))

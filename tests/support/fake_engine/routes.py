@@ -129,7 +129,7 @@ class Routes:
 
     def _models(self) -> dict[str, Any]:
         name, context = self._engine.model, self._engine.slot_context
-        meta = {"vocab_type": 2, "n_vocab": 512, "n_ctx": context, "n_ctx_train": 2048, "n_embd": 64}
+        meta: dict[str, Any] = {"vocab_type": 2, "n_vocab": 512, "n_ctx": context, "n_ctx_train": 2048, "n_embd": 64}
         meta |= {"n_params": 100_000, "size": 200_000, "ftype": "F16"}
         model = {"id": name, "aliases": [name], "tags": [], "object": "model", "created": 0, "owned_by": "llamacpp"}
         return {"models": [{"name": name, "model": name}], "object": "list", "data": [model | {"meta": meta}]}

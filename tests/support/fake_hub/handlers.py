@@ -153,6 +153,7 @@ class Pages(_Handler):
         xet = {"X_Xet_Hash": XET_HASH, "X_Xet_Refresh_Route": route} if file.xet else {}
         return self.answer(
             302,
+            b"",
             Location=f"{self.hub.bytes_url}/{name}/{commit}/{quote(path)}?signature={self.command}",
             X_Repo_Commit=commit,
             X_Linked_Etag=f'"{file.sha256}"',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -96,7 +97,7 @@ class FakeHub:
     def bytes_url(self) -> str:
         return self._bytes.url
 
-    def add(self, name: str, files: dict[str, Content | File], **options: Any) -> Repo:
+    def add(self, name: str, files: Mapping[str, Content | File], **options: Any) -> Repo:
         """A repo with one commit."""
         repo = self.repos[name] = Repo(name, **options)
         repo.commit(files)

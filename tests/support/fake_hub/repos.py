@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -74,7 +75,7 @@ class Repo:
     private: bool = False
     allowed: set[str] = field(default_factory=set)
 
-    def commit(self, files: dict[str, Content | File]) -> str:
+    def commit(self, files: Mapping[str, Content | File]) -> str:
         """A new head with just these files; returns its id."""
         made = {path: file if isinstance(file, File) else File(file) for path, file in files.items()}
         seed = json.dumps([self.name, len(self.commits), sorted(made)])
