@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.gateway import Gateway, events, eventually
+from tests.support.gateway import PATIENCE_S, Gateway, events, eventually
 
 Serve = Callable[..., Gateway]
 Models = dict[str, Path]
@@ -70,7 +70,7 @@ def test_kill_9_of_the_gateway_at_any_moment(serve: Serve, models: Models, wait:
     time.sleep(wait)
     gateway.process.kill()
     gateway.process.wait()
-    eventually(lambda: not gateway.engines, within=2)
+    eventually(lambda: not gateway.engines)
 
 
 def test_sigterm_while_a_real_engine_streams(serve: Serve, models: Models) -> None:
@@ -81,5 +81,5 @@ def test_sigterm_while_a_real_engine_streams(serve: Serve, models: Models) -> No
         next(parsed)
         gateway.process.send_signal(signal.SIGTERM)
         assert list(parsed)[-1] == "[DONE]"
-    assert gateway.process.wait(15) == 0
+    assert gateway.process.wait(PATIENCE_S) == 0
     assert gateway.engines == []

@@ -23,14 +23,17 @@ def busy(gateway: Gateway) -> bool:
 
 
 def test_stream_that_is_left_frees_its_slot(make_gateway: Make) -> None:
-    """The upstream connection is closed, the slot is free, the log has no error, the lease is given back."""
+    """The upstream connection is closed, the slot is free, the log has no error, the lease is given back.
+
+    Left alone the engine would write for 50 s.
+    """
     gateway = make_gateway(args=["--tps", "20", "--tokens", "1000"])
     with gateway.stream() as stream:
         parsed = events(stream)
         next(parsed)
         assert busy(gateway)
     left = time.monotonic()
-    eventually(lambda: not busy(gateway), within=1)
+    eventually(lambda: not busy(gateway))
     print(f"slot free {time.monotonic() - left:.3f} s after the client left")
     eventually(lambda: gateway.metric('in_flight{alias="m"}') == 0)
     (line,) = eventually(lambda: gateway.logged("POST /v1/chat/completions"))
@@ -39,15 +42,15 @@ def test_stream_that_is_left_frees_its_slot(make_gateway: Make) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_whole_answer_that_is_left_frees_its_slot_in_company(make_gateway: Make, path: str) -> None:
-    """Within 200 ms of the engine's next write, while another stream goes on: asked directly it runs to its end."""
-    gateway = make_gateway(args=["--tps", "20", "--tokens", "400"], parallel=2)
+    """With the engine's next write, while another stream goes on: asked directly it runs to its end, 100 s later."""
+    gateway = make_gateway(args=["--tps", "20", "--tokens", "2000"], parallel=2)
     with gateway.stream() as other:
         running = events(other)
         next(running)
         with pytest.raises(httpx2.ReadTimeout):
             gateway.client.post(path, json={"messages": [], "prompt": "a"}, timeout=0.5)
         left = time.monotonic()
-        eventually(lambda: len(working(gateway)) == 1, within=2)
+        eventually(lambda: len(working(gateway)) == 1)
         print(f"slot free {time.monotonic() - left:.3f} s after the client left")
         assert isinstance(next(running), dict)
     eventually(lambda: gateway.metric('in_flight{alias="m"}') == 0)
@@ -55,13 +58,13 @@ def test_whole_answer_that_is_left_frees_its_slot_in_company(make_gateway: Make,
 
 def used(gateway: Gateway) -> tuple[int, int]:
     """Tokens in and out, of the one row of usage."""
-    [row] = eventually(lambda: UsageStore(Path(gateway.settings["state_dir"])).read(["alias"]), within=3)
+    [row] = eventually(lambda: UsageStore(Path(gateway.settings["state_dir"])).read(["alias"]))
     return row["tokens_in"], row["tokens_out"]
 
 
 def test_what_a_client_has_had_is_counted_when_it_leaves(make_gateway: Make) -> None:
     """One token an event, and a prompt of about that size; else a key with a limit could leave for ever for nothing."""
-    gateway = make_gateway(args=["--tps", "50", "--tokens", "1000"])
+    gateway = make_gateway(args=["--tps", "10", "--tokens", "1000"])
     with gateway.stream(messages=[{"role": "user", "content": "word " * 400}]) as stream:
         parsed = events(stream)
         seen = [next(parsed) for _ in range(11)][1:]  # the first one tells whose turn it is
@@ -77,7 +80,7 @@ def test_what_a_whole_answer_has_cost_is_counted_when_its_client_leaves(make_gat
     before = used(gateway)[1]
     with pytest.raises(httpx2.ReadTimeout):
         gateway.client.post("/v1/chat/completions", json={"messages": []}, timeout=0.5)
-    eventually(lambda: used(gateway)[1] - before >= 5, within=3)
+    eventually(lambda: used(gateway)[1] - before >= 5)
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,8 @@ def test_death_before_headers_is_a_502_with_the_diagnosis(make_gateway: Make) ->
 def test_backoff_answers_at_once_with_retry_after(make_gateway: Make) -> None:
     """Right after a crash nobody waits: 503, and a small Retry-After that SDKs honour."""
     gateway = make_gateway(args=["--exit-before-headers"])
-    gateway.chat()
-    eventually(lambda: gateway.state() != "stopped")
-    gateway.chat()
-    eventually(lambda: gateway.state() == "backoff")
-    answer = gateway.chat()
-    assert answer.status_code == 503
+    # The delay doubles with each crash, so that even a slow machine asks within one
+    answer = eventually(lambda: (found := gateway.chat()).status_code == 503 and found)
     assert 1 <= int(answer.headers["retry-after"]) <= 120
     assert answer.json()["error"]["cause"] == "exited"
 
@@ -73,10 +69,10 @@ def test_five_failures_are_enough(make_gateway: Make) -> None:
     while gateway.state() != "fatal" and tries < 400:
         gateway.chat()
         tries += 1
-        eventually(lambda: gateway.state() in ("backoff", "stopped", "fatal"), within=10)
+        eventually(lambda: gateway.state() in ("backoff", "stopped", "fatal"))
         if gateway.metric('engine_starts_total{alias="m"}') >= 3:
             break  # 1 s and 2 s have passed: the rest is the same again
-        eventually(lambda: gateway.state() in ("stopped", "fatal"), within=10)
+        eventually(lambda: gateway.state() in ("stopped", "fatal"))
     assert gateway.metric('engine_exits_total{alias="m",cause="host_memory"}') >= 2
 
 

@@ -50,7 +50,7 @@ class Here:
         return found
 
     def ended(self, pull: dict[str, Any]) -> dict[str, Any]:
-        return eventually(lambda: (now := self.pull(pull))["state"] != "running" and now, within=20)  # type: ignore[no-any-return]
+        return eventually(lambda: (now := self.pull(pull))["state"] != "running" and now)  # type: ignore[no-any-return]
 
     def events(self, pull: dict[str, Any]) -> Iterator[dict[str, Any]]:
         url = f"/admin/pulls/{pull['id']}/events"
@@ -130,7 +130,7 @@ def test_a_cancelled_pull_keeps_what_it_has_and_is_gone_on_with(here: Here) -> N
     """Who follows it is told; a second DELETE changes nothing."""
     here.hub.order(Q2, SLOW)
     pull = here.start(name="glm")
-    eventually(lambda: here.received(Q2), within=20)
+    eventually(lambda: here.received(Q2))
     told = here.events(pull)
     next(told)
     cancelled = here.ask("DELETE", f"/{pull['id']}").json()

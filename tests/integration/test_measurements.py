@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -172,7 +171,7 @@ def test_kill_9_loses_a_second_at_most(make_gateway: Make, tmp_path: Path) -> No
     """What is older is in the file."""
     gateway = make_gateway(models=models(tmp_path))
     gateway.chat("m")
-    time.sleep(2.5)
+    eventually(lambda: len(recorded(gateway)) == 1)
     gateway.chat("m")
     gateway.process.send_signal(signal.SIGKILL)
     gateway.process.wait()

@@ -90,7 +90,7 @@ def test_the_first_request_brings_the_model_and_a_stream_is_told_how_far_it_is(h
         told = events(stream)
         comment = next(line for line in told if "left" in line)
         assert re.match(r": downloading glm: [\d.]+ % of [\d.]+ MB, [\d.]+ MB/s, \d+ s left$", comment)
-        progress = eventually(lambda: (found := downloading(gateway)) and found["seconds_left"] and found, within=20)
+        progress = eventually(lambda: (found := downloading(gateway)) and found["seconds_left"] and found)
         assert 0 < progress["percent"] < 100 and progress["size"] == SIZE and progress["rate"] > 0
         here.hurry()
         # Those that have begun stay slow
@@ -105,7 +105,7 @@ def test_a_whole_answer_is_not_waited_for_and_says_how_far_it_is(here: Here) -> 
     gateway = here.gateway()
     here.slow_down()
     gateway.chat("glm")
-    eventually(lambda: downloading(gateway), within=20)
+    eventually(lambda: downloading(gateway))
     refused = gateway.chat("glm")
     error = refused.json()["error"]
     assert refused.status_code == 503 and int(refused.headers["retry-after"]) >= 1
@@ -113,7 +113,7 @@ def test_a_whole_answer_is_not_waited_for_and_says_how_far_it_is(here: Here) -> 
     assert 0 < error["percent"] < 100 and "downloading glm: " in error["message"]
     here.hurry()
     here.hub.cut_all()
-    assert eventually(lambda: (answer := gateway.chat("glm")).status_code == 200 and answer, within=20)
+    assert eventually(lambda: (answer := gateway.chat("glm")).status_code == 200 and answer)
     assert here.complete
 
 
@@ -133,12 +133,12 @@ def test_a_pull_in_a_terminal_is_seen_too(here: Here) -> None:
     env = hub_environment(here.hub, here.folder, TANDEM_MODELS_DIR=str(here.models))
     command = [sys.executable, "-m", "app", "pull", f"hf:{REPO}"]
     with subprocess.Popen(command, cwd=here.folder, env=env, stderr=subprocess.DEVNULL) as pulling:
-        seen = eventually(lambda: downloading(gateway), within=20)
+        seen = eventually(lambda: downloading(gateway))
         assert (seen["phase"], seen["size"], seen["rate"]) == ("waiting", SIZE, None) and 0 < seen["percent"] < 100
         here.hurry()
         here.hub.cut_all()
         assert pulling.wait(timeout=60) == 0
-    eventually(lambda: row(gateway)["state"] == "stopped", within=20)
+    eventually(lambda: row(gateway)["state"] == "stopped")
     assert here.complete
 
 
@@ -187,12 +187,12 @@ def test_clients_that_leave_do_not_abort_it(here: Here) -> None:
     with socket.create_connection(("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))) as leaver:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
         leaver.sendall(head % len(body) + body)
-        eventually(lambda: downloading(gateway), within=20)
+        eventually(lambda: downloading(gateway))
     eventually(lambda: gateway.metric('requests_total{alias="glm",status="499"}') == 1)
     assert downloading(gateway)
     here.hurry()
     here.hub.cut_all()
-    eventually(lambda: here.complete, within=20)
+    eventually(lambda: here.complete)
 
 
 def test_a_failed_pull_is_said_and_not_tried_again_by_each_request(here: Here) -> None:
@@ -254,7 +254,7 @@ def test_sigterm_stops_it_in_order_and_the_next_start_goes_on_from_there(here: H
 
     asking = threading.Thread(target=ask)
     asking.start()
-    eventually(lambda: received_blocks(here), within=20)
+    eventually(lambda: received_blocks(here))
     assert gateway.terminate() == 0
     asking.join()
     assert told[0]["error"]["code"] == "shutting_down"
@@ -290,14 +290,14 @@ def test_two_gateways_pull_as_one(here: Here) -> None:
     first, second = here.gateway(), here.gateway()
     here.slow_down()
     first.chat("glm")
-    eventually(lambda: downloading(first), within=20)
+    eventually(lambda: downloading(first))
     second.chat("glm")
-    waiting = eventually(lambda: (found := downloading(second)) and found["phase"] == "waiting" and found, within=20)
+    waiting = eventually(lambda: (found := downloading(second)) and found["phase"] == "waiting" and found)
     assert waiting["size"] == SIZE
     here.hurry()
     here.hub.cut_all()
     for gateway in (first, second):
-        assert eventually(lambda g=gateway: g.chat("glm").status_code == 200, within=20)  # type: ignore[misc]
+        assert eventually(lambda g=gateway: g.chat("glm").status_code == 200)  # type: ignore[misc]
     assert here.complete
 
 

@@ -47,6 +47,8 @@ def speaker(folder: Path) -> dict[str, Any] | None:
     template.write_text(CALLS_TOOLS)
     return {
         "target": {"path": str(path)},
+        # More would wait for each other wherever a core has other work
+        "threads": 1,
         "ctx_size": 4096,
         "temp": 0,
         "args": ["--chat-template-file", str(template)],

@@ -111,6 +111,9 @@ class Server:
         log("I", f"srv    load_model: initializing, {sizes}")
 
     def _take_time(self) -> None:
+        if file := self._options.text("--load-until"):
+            while not os.path.exists(file):  # noqa: PTH110
+                time.sleep(0.02)
         end = time.monotonic() + self._options.number("--load-seconds")
         if work := self._options.text("--busy-while-loading"):
             threading.Thread(target=busy, args=[work, end], daemon=True).start()
