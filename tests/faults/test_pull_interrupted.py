@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from app.models.disk.layout import FileLocation
 from app.models.download.file import WORKERS
@@ -22,10 +20,12 @@ from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import eventually
 from tests.support.hub_environment import hub_environment
 from tests.support.hub_models import shards
+from tests.support.soak import rounds
 
 ROOT = Path(__file__).parents[2]
 REPO = "org/m-GGUF"
 FILES = shards("m-Q4_K_M", 2, size=3 * BLOCK)
+SIZE = sum(map(len, FILES.values()))
 
 
 class Person:
@@ -76,7 +76,7 @@ def test_ctrl_c_says_that_one_may_go_on_and_one_may(person: Person) -> None:
     for path in FILES:
         person.hub.order(path, Fault(rate=4_000_000, stays=True))
     pulling = person.pull()
-    eventually(lambda: person.received, within=20)
+    eventually(lambda: person.received)
     pulling.send_signal(signal.SIGINT)
     _, said = pulling.communicate(timeout=20)
     assert pulling.returncode == 130
@@ -90,34 +90,78 @@ def test_ctrl_c_says_that_one_may_go_on_and_one_may(person: Person) -> None:
     assert again.returncode == 0 and person.complete and not person.asked & kept
 
 
-@settings(max_examples=6, deadline=None)
-@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=4))
-def test_kills_at_any_time_cost_a_block_a_range_and_never_a_wrong_byte(moments: list[float]) -> None:
-    """The whole command this time: asking the Hub, taking locks, fetching, hashing, syncing, checking headers.
+# When a pull is killed: at this question to the Hub, or once this share of the bytes has left the Hub.
+Moment = tuple[str, float]
 
-    A moment is a share of the time that an undisturbed pull of this set takes after the command's start.
-    """
-    with tempfile.TemporaryDirectory() as scratch, FakeHub() as hub:
-        person = Person(hub, Path(scratch))
-        for path in FILES:
-            hub.order(path, Fault(rate=40_000_000, stays=True))
-        for moment in moments:
-            kept = person.received
-            hub.fetched.clear()
-            pulling = person.pull()
-            # The first question to the Hub is when it has begun
-            asked = len(hub.asked)
-            eventually(lambda asked=asked, pulling=pulling: len(hub.asked) > asked or pulling.poll() is not None, 30)
-            time.sleep(moment)
-            pulling.kill()
-            pulling.communicate(timeout=20)
-            assert pulling.returncode in (0, -signal.SIGKILL)
-            assert not person.asked & kept
+KILLS: list[list[Moment]] = [
+    [("asked", 1), ("asked", 3), ("sent", 0.0)],
+    [("sent", 0.1), ("sent", 0.5), ("sent", 0.9)],
+    # Every byte is on its way: hashing, syncing, checking headers
+    [("sent", 1.0), ("sent", 1.0)],
+    [("sent", 0.7), ("asked", 2), ("sent", 0.3), ("sent", 1.0)],
+]
+
+
+@pytest.mark.parametrize("moments", KILLS, ids=lambda moments: "-".join(f"{kind}{at:g}" for kind, at in moments))
+def test_kills_cost_a_block_a_range_and_never_a_wrong_byte(person: Person, moments: list[Moment]) -> None:
+    """The whole command this time: asking the Hub, taking locks, fetching, hashing, syncing, checking headers."""
+    for path in FILES:
+        person.hub.order(path, Fault(rate=40_000_000, stays=True))
+
+    def reached(kind: str, at: float) -> Callable[[], bool]:
+        questions, bytes_before = len(person.hub.asked), sum(person.hub.sent.values())
+        if kind == "asked":
+            return lambda: len(person.hub.asked) >= questions + at
+        left = SIZE - bytes_before
+        return lambda: len(person.hub.fetched) > 0 and sum(person.hub.sent.values()) >= bytes_before + at * left
+
+    killed(person, [lambda moment=moment: reached(*moment) for moment in moments])
+
+
+@pytest.mark.soak
+def test_kills_at_any_time_cost_a_block_a_range_and_never_a_wrong_byte(tmp_path: Path) -> None:
+    """A moment is some share of a second after the command's first question."""
+    for number, random in enumerate(rounds()):
+        with FakeHub() as hub:
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            person = Person(hub, folder)
+            for path in FILES:
+                hub.order(path, Fault(rate=40_000_000, stays=True))
+
+            def after(seconds: float, hub: FakeHub = hub) -> Callable[[], bool]:
+                questions, began = len(hub.asked), 0.0
+
+                def reached() -> bool:
+                    nonlocal began
+                    if len(hub.asked) > questions and not began:
+                        began = time.monotonic()
+                    return bool(began) and time.monotonic() >= began + seconds
+
+                return reached
+
+            moments = [random.random() for _ in range(random.randint(1, 4))]
+            killed(person, [lambda moment=moment: after(moment) for moment in moments])
+        shutil.rmtree(folder)
+
+
+def killed(person: Person, moments: list[Callable[[], Callable[[], bool]]]) -> None:
+    """A pull killed at each of these, and one that ends; what had arrived whole is never fetched again."""
+    for moment in moments:
         kept = person.received
-        hub.fetched.clear()
-        last = person.pull()
-        _, said = last.communicate(timeout=60)
-        assert last.returncode == 0, said
-        assert person.complete and not person.asked & kept
-        size = sum(map(len, FILES.values()))
-        assert sum(hub.sent.values()) <= size + len(moments) * WORKERS * BLOCK
+        person.hub.fetched.clear()
+        reached = moment()
+        pulling = person.pull()
+        # It ends by itself where nothing is left to fetch
+        eventually(lambda reached=reached, pulling=pulling: reached() or pulling.poll() is not None)
+        pulling.kill()
+        pulling.communicate(timeout=20)
+        assert pulling.returncode in (0, -signal.SIGKILL)
+        assert not person.asked & kept
+    kept = person.received
+    person.hub.fetched.clear()
+    last = person.pull()
+    _, said = last.communicate(timeout=60)
+    assert last.returncode == 0, said
+    assert person.complete and not person.asked & kept
+    assert sum(person.hub.sent.values()) <= SIZE + len(moments) * WORKERS * BLOCK
