@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test clients check bench llama-server clean
+.PHONY: run test quick soak clients check bench llama-server clean
 
 run: .venv/run.stamp
 	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
 
 test: .venv/test.stamp .cache/litellm.stamp check
-	$(BIN)/pytest
+	scripts/run-tests all
+
+# Between two edits: lint, types, import contracts and unit tests.
+quick: .venv/test.stamp
+	scripts/run-tests quick
+
+# Random input, for SOAK_SECONDS a test.
+soak: .venv/test.stamp
+	scripts/run-tests soak
 
 # Real clients from the npm registry; without node it says what it skips.
 clients: .venv/test.stamp

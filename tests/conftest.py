@@ -1,5 +1,6 @@
 """Gateways for tests: made with `make_gateway`, ended with the test, and nobody of theirs may survive."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,39 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support import soak
 from tests.support.gateway import Gateway, engines_of, eventually, header_only
+
+HERE = Path(__file__).parent
 
 # A busy machine may take its time: no test asserts one, and hypothesis's deadline of 200 ms would.
 settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.register_profile("soak", deadline=None, max_examples=max(100, int(10 * soak.SECONDS)))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
+
+# Those with the longest tests first, so that no worker has one left when the others are done.
+_ORDER = ("engine", "conformance", "faults", "integration", "unit")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first; tests that share a gateway go to one worker of pytest-xdist."""
+    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(HERE).parts[0]))
+    for item in items:
+        if group := _shared(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _shared(item: pytest.Item) -> str | None:
+    """The module's or folder's fixture that a test uses, with its parameter: made once by the worker that has it."""
+    if not isinstance(item, pytest.Function):
+        return None
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    for name, found in item._fixtureinfo.name2fixturedefs.items():
+        if found[-1].scope in ("module", "package"):
+            return f"{found[-1].baseid}:{name}:{parameters.get(name, '')}"
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

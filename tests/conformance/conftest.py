@@ -9,7 +9,7 @@ from tests.support.gateway import Gateway
 from tests.support.small_models import CHAT, EMBEDDER, SPEAKER
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """`CHAT` talks nonsense, `EMBEDDER` embeds, `SPEAKER` has learnt to speak; all are up at once."""
     folder = tmp_path_factory.mktemp("conformance")
