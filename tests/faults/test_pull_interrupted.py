@@ -73,10 +73,12 @@ def person(tmp_path: Path) -> Iterator[Person]:
 
 def test_ctrl_c_says_that_one_may_go_on_and_one_may(person: Person) -> None:
     """Exit code 130, no traceback; nothing that had arrived is fetched again."""
-    for path in FILES:
-        person.hub.order(path, Fault(rate=4_000_000, stays=True))
+    # One file arrives; of the other a block takes a minute
+    quick, slow = FILES
+    person.hub.order(quick, Fault(rate=40_000_000, stays=True))
+    person.hub.order(slow, Fault(rate=BLOCK / 60, stays=True))
     pulling = person.pull()
-    eventually(lambda: person.received)
+    eventually(lambda: any(path == quick for path, _ in person.received))
     pulling.send_signal(signal.SIGINT)
     _, said = pulling.communicate(timeout=20)
     assert pulling.returncode == 130
