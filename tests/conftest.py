@@ -52,6 +52,16 @@ def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway of one model `m` on a fake engine, for tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("plain")
+    model = header_only(folder / "model.gguf")
+    gateway = Gateway(folder, models={"m": {"target": {"path": str(model)}}})
+    yield gateway
+    gateway.close()
+
+
 @pytest.fixture
 def make_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
     """`make_gateway(models={...}, max_loaded=1, env={...})`, or `args=[...]` for one model `m` with these flags.

@@ -120,15 +120,14 @@ def test_a_client_that_leaves_makes_room(make_gateway: Make) -> None:
     eventually(lambda: ask(gateway, secret).status_code == 200)
 
 
-def test_names_of_loopback_are_taken_as_clients_write_them(make_gateway: Make) -> None:
+def test_names_of_loopback_are_taken_as_clients_write_them(plain: Gateway) -> None:
     """And a foreign one, to which a web page may have led the browser, is not."""
-    gateway = make_gateway()
-    port = gateway.client.base_url.port
+    port = plain.client.base_url.port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"):
-        assert gateway.client.get("/v1/models", headers={"host": host}).status_code == 200
-    refused = gateway.client.get("/v1/models", headers={"host": "evil.example"})
+        assert plain.client.get("/v1/models", headers={"host": host}).status_code == 200
+    refused = plain.client.get("/v1/models", headers={"host": "evil.example"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (421, "wrong_host")
-    page = gateway.client.post("/v1/chat/completions", content=b"{}", headers={"origin": "http://evil.example"})
+    page = plain.client.post("/v1/chat/completions", content=b"{}", headers={"origin": "http://evil.example"})
     assert page.status_code == 403
 
 

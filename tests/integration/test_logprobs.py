@@ -1,6 +1,7 @@
 """Log probabilities under speculation: llama-server gets them wrong, so they are refused or asked of a plain engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,19 @@ def drafted(make: Make, folder: Path, **speculation: Any) -> Gateway:
     return make(models={"m": files | {"speculation": {"mode": "draft-simple"} | speculation}})
 
 
+@pytest.fixture(scope="module")
+def speculating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """With nothing said of log probabilities."""
+    folder = tmp_path_factory.mktemp("speculating")
+    made = drafted(partial(Gateway, folder), folder)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("asked", [{"logprobs": True}, {"logprobs": 3}, {"top_logprobs": 2}, {"n_probs": 5}])
-def test_refused_by_default(make_gateway: Make, tmp_path: Path, asked: dict[str, Any]) -> None:
+def test_refused_by_default(speculating: Gateway, asked: dict[str, Any]) -> None:
     """400 that names the way out, which works."""
-    gateway = drafted(make_gateway, tmp_path)
+    gateway = speculating
     answer = gateway.chat(**asked)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "logprobs_under_speculation", "logprobs")
@@ -41,9 +51,9 @@ def test_passed_on_request(make_gateway: Make, tmp_path: Path) -> None:
     assert drafted(make_gateway, tmp_path, on_logprobs="pass").chat(logprobs=True).json()["model"] == "m"
 
 
-def test_an_engine_that_does_not_speculate_is_right(make_gateway: Make) -> None:
+def test_an_engine_that_does_not_speculate_is_right(plain: Gateway) -> None:
     """Nothing to refuse."""
-    assert make_gateway().chat(logprobs=True).status_code == 200
+    assert plain.chat(logprobs=True).status_code == 200
 
 
 @pytest.mark.parametrize(

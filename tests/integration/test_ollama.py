@@ -36,12 +36,11 @@ def test_chat_and_generate(make_gateway: Make) -> None:
     assert eventually(lambda: gateway.metric('completion_tokens_total{alias="m"}') == 4 + 4 + 2 + 4)
 
 
-def test_an_empty_request_loads_the_model(make_gateway: Make) -> None:
+def test_an_empty_request_loads_the_model(plain: Gateway) -> None:
     """And /api/ps lists it then."""
-    gateway = make_gateway()
-    answer = gateway.client.post("/api/generate", json={"model": "m"})
+    answer = plain.client.post("/api/generate", json={"model": "m"})
     assert [line["done_reason"] for line in lines(answer)] == ["load"]
-    assert [model["name"] for model in gateway.client.get("/api/ps").json()["models"]] == ["m"]
+    assert [model["name"] for model in plain.client.get("/api/ps").json()["models"]] == ["m"]
 
 
 def test_embed(make_gateway: Make) -> None:
@@ -111,7 +110,6 @@ def test_a_client_that_leaves_frees_the_slot(make_gateway: Make) -> None:
     eventually(lambda: not gateway.client.get("/slots?model=m").json()[0]["is_processing"])
 
 
-def test_the_hello_probe(make_gateway: Make) -> None:
+def test_the_hello_probe(plain: Gateway) -> None:
     """Claude Code's, and its other one."""
-    gateway = make_gateway()
-    assert gateway.client.head("/api/hello").status_code == gateway.client.head("/").status_code == 200
+    assert plain.client.head("/api/hello").status_code == plain.client.head("/").status_code == 200

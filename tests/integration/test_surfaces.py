@@ -60,9 +60,8 @@ def test_a_bad_requests_500_is_a_400(make_gateway: Make) -> None:
         assert answer.headers["request-id"] == answer.headers["x-request-id"]
 
 
-def test_good_answers_to_anthropics_clients_carry_their_id(make_gateway: Make) -> None:
+def test_good_answers_to_anthropics_clients_carry_their_id(plain: Gateway) -> None:
     """`request-id`, whole and streamed."""
-    gateway = make_gateway()
     for stream in (False, True):
-        answer = gateway.client.post("/v1/messages", json=BODY | {"stream": stream}, headers={"x-request-id": "r-7"})
+        answer = plain.client.post("/v1/messages", json=BODY | {"stream": stream}, headers={"x-request-id": "r-7"})
         assert (answer.status_code, answer.headers["request-id"]) == (200, "r-7")
