@@ -123,11 +123,11 @@ class Gateway:
         self.keys.watch()
         self._opened = True
         for alias in self.local:
-            self.scheduler.place(alias)
+            self.scheduler.use(alias)
         if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
             # One model only: whoever starts this wants it. With several, the first request decides.
             self.eager = self.local[0]
-            self.scheduler.places[self.eager].engine.start()
+            self.scheduler.uses[self.eager].engine.start()
 
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
@@ -191,7 +191,7 @@ class Gateway:
 
     async def settled(self, alias: str) -> Engine:
         """The engine of `alias`, once it has come up or has failed to."""
-        engine = self.scheduler.places[alias].engine
+        engine = self.scheduler.uses[alias].engine
         while engine.state in (EngineState.STOPPED, EngineState.STARTING):
             await engine.changed()
         return engine

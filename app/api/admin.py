@@ -26,8 +26,8 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
     )
     async def speculation(alias: str) -> dict[str, Any]:
         name = catalog.canonical(alias)
-        place = scheduler.places.get(name)
-        loaded = place.engine.speculation if place else None
+        use = scheduler.uses.get(name)
+        loaded = use.engine.speculation if use else None
         now = loaded or Status(catalog.requested(name))
         if isinstance(catalog.entry(name), AttachedEntry):
             return {
@@ -38,7 +38,7 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
                 "next_start": None,
             }
         choice = await asyncio.to_thread(planner.choice, name)
-        plan = place.engine.plan if place and loaded else None
+        plan = use.engine.plan if use and loaded else None
         # What was chosen by the figures of then; where nothing was chosen, the entry says it now as before.
         why = (plan.why or choice.why) if plan else ""
         return {"alias": name, **now.fields(), "why": why, "next_start": choice.fields()}

@@ -50,10 +50,10 @@ class ModelRows:
         if isinstance(entry, AttachedEntry):
             unknown = dict.fromkeys(("speculation", "context_length", "max_model_len", "capabilities", "meta"))
             return row | {"state": "attached", "aliases": list(entry.aliases)} | unknown
-        place = self._scheduler.places.get(alias)
+        use = self._scheduler.uses.get(alias)
         aliases = list(entry.aliases) if alias in self._catalog.entries else []
-        row |= {"state": str(place.engine.state) if place else "stopped", "aliases": aliases} | self._download(alias)
-        status = (place.engine.speculation if place else None) or Status(self._catalog.requested(alias))
+        row |= {"state": str(use.engine.state) if use else "stopped", "aliases": aliases} | self._download(alias)
+        status = (use.engine.speculation if use else None) or Status(self._catalog.requested(alias))
         return row | {"speculation": status.fields()} | self._facts(alias, entry)
 
     def _download(self, alias: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Scheduler:
     """Leases for local engines, at most `max_loaded` of them up at once; `make` makes an alias's engine."""
 
     def __init__(self, make: Callable[[str], Engine], *, max_loaded: int, queue_timeout: float) -> None:
-        self.places: dict[str, EngineUse] = {}
+        self.uses: dict[str, EngineUse] = {}
         self._make = make
         self._max_loaded = max_loaded
         self._queue_timeout = queue_timeout
@@ -82,30 +82,30 @@ class Scheduler:
         self._impatient: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        engines = ", ".join(f"{a}: {p.engine.state} {p.in_flight}" for a, p in self.places.items())
+        engines = ", ".join(f"{alias}: {use.engine.state} {use.in_flight}" for alias, use in self.uses.items())
         return f"<Scheduler [{engines}], {len(self._waiters)} waiting>"
 
     @property
     def in_flight(self) -> int:
-        return sum(place.in_flight for place in self.places.values())
+        return sum(use.in_flight for use in self.uses.values())
 
     @property
     def waiting(self) -> Mapping[str, int]:
-        counts: dict[str, int] = dict.fromkeys(self.places, 0)
+        counts: dict[str, int] = dict.fromkeys(self.uses, 0)
         for waiter in self._waiters:
             counts[waiter.alias] += 1
         return counts
 
     def is_up(self, alias: str) -> bool:
         """Whether the engine of `alias` is READY, or on its way there."""
-        place = self.places.get(alias)
-        return place is not None and place.state in (EngineState.STARTING, EngineState.READY)
+        use = self.uses.get(alias)
+        return use is not None and use.state in (EngineState.STARTING, EngineState.READY)
 
-    def place(self, alias: str) -> EngineUse:
-        """The place of `alias`, made at its first mention: variants come up only when they are asked for."""
-        if alias not in self.places:
-            self.places[alias] = EngineUse(self._make(alias))
-        return self.places[alias]
+    def use(self, alias: str) -> EngineUse:
+        """The use of `alias`, made at its first mention: variants come up only when they are asked for."""
+        if alias not in self.uses:
+            self.uses[alias] = EngineUse(self._make(alias))
+        return self.uses[alias]
 
     async def lease(self, alias: str) -> Lease:
         """A hold on the READY engine of `alias`, which is started or waited for as needed.
@@ -114,11 +114,11 @@ class Scheduler:
         the start that it asked for goes on for the others.
         """
         self._still_open()
-        place = self.place(alias)
-        if place.state is EngineState.READY:
+        use = self.use(alias)
+        if use.state is EngineState.READY:
             return self._grant(alias)
-        if place.state in (EngineState.STOPPED, EngineState.FATAL):
-            await self._check(place.engine)
+        if use.state in (EngineState.STOPPED, EngineState.FATAL):
+            await self._check(use.engine)
             self._still_open()  # the check may have lasted longer than the gateway
         waiter = _Waiter(alias, asyncio.get_running_loop().time())
         self._waiters.append(waiter)
@@ -150,10 +150,10 @@ class Scheduler:
 
     def changed(self, engine: Engine) -> None:
         """To be called after every transition of an engine."""
-        place = self.places.get(engine.alias)
-        if place is not None:
-            place.heading = None
-        if place is not None and engine.state is EngineState.DRAINING and place.in_flight == 0:
+        use = self.uses.get(engine.alias)
+        if use is not None:
+            use.heading = None
+        if use is not None and engine.state is EngineState.DRAINING and use.in_flight == 0:
             engine.drained()
         self._pump()
 
@@ -166,13 +166,13 @@ class Scheduler:
                         waiter.granted.set_result(self._grant(alias))
                 case Refuse(alias):
                     for waiter in self._take(alias):
-                        waiter.granted.set_exception(self._refusal(self.places[alias].engine))
+                        waiter.granted.set_exception(self._refusal(self.uses[alias].engine))
                 case Start(alias):
-                    self.places[alias].heading = EngineState.STARTING
-                    self.places[alias].engine.start()
+                    self.uses[alias].heading = EngineState.STARTING
+                    self.uses[alias].engine.start()
                 case Drain(alias):
-                    self.places[alias].heading = EngineState.DRAINING
-                    self.places[alias].engine.drain()
+                    self.uses[alias].heading = EngineState.DRAINING
+                    self.uses[alias].engine.drain()
         self._look_again_later(loop)
 
     def _look_again_later(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -188,7 +188,7 @@ class Scheduler:
             now=now,
             max_loaded=self._max_loaded,
             engines=tuple(
-                EngineView(alias, place.state, place.in_flight, place.last_used) for alias, place in self.places.items()
+                EngineView(alias, use.state, use.in_flight, use.last_used) for alias, use in self.uses.items()
             ),
             waiting=tuple(Wait(waiter.alias, waiter.since) for waiter in self._waiters),
         )
@@ -199,17 +199,17 @@ class Scheduler:
         return [waiter for waiter in taken if not waiter.granted.done()]
 
     def _grant(self, alias: str) -> Lease:
-        place = self.places[alias]
-        place.in_flight += 1
-        address = place.engine.address
-        return Lease(alias, address.base_url, address.key, place.engine, lambda: self._released(place))
+        use = self.uses[alias]
+        use.in_flight += 1
+        address = use.engine.address
+        return Lease(alias, address.base_url, address.key, use.engine, lambda: self._released(use))
 
-    def _released(self, place: EngineUse) -> None:
-        place.in_flight -= 1
-        place.last_used = asyncio.get_running_loop().time()
-        if place.in_flight == 0:
-            if place.engine.state is EngineState.DRAINING:
-                place.engine.drained()
+    def _released(self, use: EngineUse) -> None:
+        use.in_flight -= 1
+        use.last_used = asyncio.get_running_loop().time()
+        if use.in_flight == 0:
+            if use.engine.state is EngineState.DRAINING:
+                use.engine.drained()
             elif self._waiters:
                 self._pump()
 
@@ -227,12 +227,12 @@ class Scheduler:
 
     def hurry(self) -> None:
         """Every engine ends at once, whether it was stopping already or not."""
-        for place in self.places.values():
-            place.engine.hurry()
+        for use in self.uses.values():
+            use.engine.hurry()
 
     async def close(self) -> None:
         """Ends all engines, side by side; returns when every child is reaped."""
         self.refuse_new()
         if self._impatient is not None:
             self._impatient.cancel()
-        await asyncio.gather(*(place.engine.close() for place in self.places.values()))
+        await asyncio.gather(*(use.engine.close() for use in self.uses.values()))

@@ -74,12 +74,12 @@ Action = Grant | Refuse | Start | Drain
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
     """The actions for now; called again after whatever they change."""
     engines = {engine.alias: engine for engine in snapshot.engines}
-    wanted = _oldest_waits(snapshot.waiting)
+    waits = _oldest_waits(snapshot.waiting)
     free = snapshot.max_loaded - sum(engine.state in OCCUPYING for engine in snapshot.engines)
     leaving = sum(engine.state in (EngineState.DRAINING, EngineState.STOPPING) for engine in snapshot.engines)
     actions: list[Action] = []
     drained: set[str] = set()
-    for wait in wanted.values():
+    for wait in waits.values():
         match engines[wait.alias].state:
             case EngineState.READY if wait.alias not in drained:  # (1)
                 actions.append(Grant(wait.alias))
@@ -92,7 +92,7 @@ def decide(snapshot: SchedulerSnapshot) -> list[Action]:
                 leaving -= 1
             case EngineState.STOPPED:  # (6) make room
                 patient = snapshot.now - wait.since < PATIENCE_S
-                victim = _victim(snapshot.engines, spared=drained | set(wanted) if patient else drained, idle=patient)
+                victim = _victim(snapshot.engines, spared=drained | set(waits) if patient else drained, idle=patient)
                 if victim is not None:
                     drained.add(victim)
                     actions.append(Drain(victim))

@@ -40,8 +40,8 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
     @routes.get("/ps", summary="The models whose engines are up, as Ollama lists them")
     async def running(request: Request) -> dict[str, Any]:
         shown = catalog.shown(may_use(request.scope))
-        places = scheduler.places.items()
-        up = [a for a, place in places if place.engine.state is EngineState.READY and catalog.base(a) in shown]
+        uses = scheduler.uses.items()
+        up = [a for a, use in uses if use.engine.state is EngineState.READY and catalog.base(a) in shown]
         return {"models": [_listed(rows, alias) | {"expires_at": _NEVER} for alias in up]}
 
     @routes.post("/show", summary="One model, as Ollama shows it")

@@ -67,7 +67,7 @@ class Upstreams:
         if lease.engine is not None and not call.streaming:
             status = lease.engine.speculation
             streamed = as_stream(call.target, body, drafts=status is not None and status.mode != NONE)
-        in_flight = self._scheduler.places[lease.alias].in_flight if lease.engine else None
+        in_flight = self._scheduler.uses[lease.alias].in_flight if lease.engine else None
         try:
             if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
                 _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
@@ -92,8 +92,8 @@ class Upstreams:
 
     def _by_load(self, alias: str) -> str:
         """Where the drafted and the plain engine of an `auto` alias are both up: the one that is faster in company."""
-        places, beside = self._scheduler.places, self._catalog.plain(alias)
-        drafted, plain = places.get(alias), places.get(beside) if beside != alias else None
+        uses, beside = self._scheduler.uses, self._catalog.plain(alias)
+        drafted, plain = uses.get(alias), uses.get(beside) if beside != alias else None
         crossing = self.crossings.get(alias)
         if crossing is None or drafted is None or plain is None:
             return alias

@@ -15,13 +15,13 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scheduler(**states: EngineState) -> Any:
-    places = {
+    uses = {
         alias: SimpleNamespace(
             engine=SimpleNamespace(state=state, speculation=Status("ngram-mod", active=True, mode="ngram-mod"))
         )
         for alias, state in states.items()
     }
-    return SimpleNamespace(places=places, waiting=dict.fromkeys(places, 2))
+    return SimpleNamespace(uses=uses, waiting=dict.fromkeys(uses, 2))
 
 
 def scraped(metrics: Metrics, **states: EngineState) -> Samples:
@@ -82,7 +82,9 @@ def test_buckets_are_whole_and_end_in_infinity(used: Metrics) -> None:
         ("time_per_output_token_seconds", TPOT_BUCKETS),
     ):
         counts = {
-            float(dict(labels)["le"]): value for (found, labels), value in samples.items() if found == f"{name}_bucket"
+            float(dict(labels)["le"]): value
+            for (sample, labels), value in samples.items()
+            if sample == f"{name}_bucket"
         }
         assert sorted(counts) == [*bounds, float("inf")]
         assert [counts[bound] for bound in sorted(counts)] == [float(bound >= 0.5) for bound in sorted(counts)]

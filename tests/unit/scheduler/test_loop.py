@@ -63,7 +63,7 @@ def made(max_loaded: int = 1, queue_timeout: float = 60.0, **states: EngineState
 
     scheduler = Scheduler(make, max_loaded=max_loaded, queue_timeout=queue_timeout)
     for alias in states:
-        scheduler.place(alias)
+        scheduler.use(alias)
     return scheduler, engines
 
 
@@ -108,7 +108,7 @@ def test_an_engine_is_up_from_its_start_to_its_drain() -> None:
         states = {str(state): state for state in EngineState}
         scheduler, _ = made(**states)
         assert {alias for alias in states if scheduler.is_up(alias)} == {EngineState.STARTING, EngineState.READY}
-        scheduler.place("stopped").heading = EngineState.STARTING
+        scheduler.use("stopped").heading = EngineState.STARTING
         assert scheduler.is_up("stopped") and not scheduler.is_up("unheard-of")
 
     clock.run(main())
@@ -299,8 +299,8 @@ def test_a_refusal_that_nobody_hears_is_no_warning() -> None:
     """asyncio tells of exceptions that were never looked at."""
 
     async def main() -> None:
-        told: list[Any] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        contexts: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
         scheduler, [a] = made(a=EngineState.STOPPED)
         [gone] = await asking(scheduler, "a")
         a.diagnosis = CRASHED
@@ -308,7 +308,7 @@ def test_a_refusal_that_nobody_hears_is_no_warning() -> None:
         gone.cancel()
         await turn()
         del gone
-        assert told == []
+        assert contexts == []
 
     clock.run(main())
 

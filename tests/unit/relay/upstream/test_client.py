@@ -82,7 +82,7 @@ class World:
         self.upstreams._pool = self  # type: ignore[assignment]
 
     @property
-    def places(self) -> Any:
+    def uses(self) -> Any:
         """The scheduler's: so many are with each engine."""
         return defaultdict(lambda: SimpleNamespace(in_flight=self.held))
 
@@ -415,11 +415,11 @@ def test_an_auto_alias_goes_by_load(
     drafted: int, plain: int, state: EngineState, crossing: int | None, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Drafted while few are in flight, plain beyond the measured crossing, if both are loaded."""
-    places = {
+    uses = {
         "m": SimpleNamespace(in_flight=drafted, state=EngineState.READY),
         "m:plain": SimpleNamespace(in_flight=plain, state=state),
     }
-    monkeypatch.setattr(World, "places", places)
+    monkeypatch.setattr(World, "uses", uses)
     world = World(m=LocalEntry.model_validate({"target": {"path": "/m.gguf"}, "speculation": "auto"}))
     world.upstreams.crossings["m"] = crossing
     assert asyncio.run(world.enter("m"))._lease.alias == chosen
@@ -429,7 +429,7 @@ def test_an_auto_alias_goes_by_load(
 def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither load nor log probabilities lead there."""
     monkeypatch.setattr(
-        World, "places", {n: SimpleNamespace(in_flight=3, state=EngineState.READY) for n in ("m", "m:plain")}
+        World, "uses", {n: SimpleNamespace(in_flight=3, state=EngineState.READY) for n in ("m", "m:plain")}
     )
     speculation = {"mode": "auto", "on_logprobs": "plain"}
     world = World(
