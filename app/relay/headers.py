@@ -71,8 +71,8 @@ def for_upstream(headers: Headers, *, key: str | None, request_id: str, json: bo
     `json` says that the body is one, whatever the client calls it (`curl -d`: a form, of which less is taken).
     """
     named = _named_by_connection(headers)
-    kept = _KEPT_OF_JSON if json else KEPT_FROM_UPSTREAM
-    passed = [(name, value) for name, value in headers if name not in kept and name not in named]
+    withheld = _KEPT_OF_JSON if json else KEPT_FROM_UPSTREAM
+    passed = [(name, value) for name, value in headers if name not in withheld and name not in named]
     if json:
         passed.append((b"content-type", b"application/json"))
     passed.append((b"x-request-id", request_id.encode("latin-1")))

@@ -47,7 +47,7 @@ class RequestRecord:
     ttft: float | None = None
     failure: Exception | None = None
     # The upstream's side
-    answer: UpstreamResponse | None = None
+    response: UpstreamResponse | None = None
     # There once an engine has begun to answer; before that it has not begun to work either
     usage_tap: UsageTap | None = None
     _usage: Usage | None = None
@@ -55,8 +55,8 @@ class RequestRecord:
     @property
     def ids(self) -> Headers:
         """The request's id in the headers in which the client looks for it."""
-        given = self.request_id.encode("latin-1")
-        return [(name, given) for name in self.api_format.id_names]
+        encoded = self.request_id.encode("latin-1")
+        return [(name, encoded) for name in self.api_format.id_names]
 
     def listen(self) -> UsageTap:
         """To a stream that a whole answer is put together from."""
@@ -79,14 +79,14 @@ class RequestRecord:
 
     def _known(self) -> Usage:
         assert self.usage_tap is not None
-        told = self.usage_tap.usage()
-        if told.completion_tokens is not None or not self.usage_tap.streamed:
-            return told
-        prompt = estimated_tokens(self.body) if told.prompt_tokens is None else told.prompt_tokens
-        return replace(told, prompt_tokens=prompt, completion_tokens=self.usage_tap.tokens)
+        reported = self.usage_tap.usage()
+        if reported.completion_tokens is not None or not self.usage_tap.streamed:
+            return reported
+        prompt = estimated_tokens(self.body) if reported.prompt_tokens is None else reported.prompt_tokens
+        return replace(reported, prompt_tokens=prompt, completion_tokens=self.usage_tap.tokens)
 
     def finished(self) -> Finished:
-        usage, answer = self.usage(), self.answer
+        usage, response = self.usage(), self.response
         return Finished(
             alias=self.alias,
             status=self.status,
@@ -97,8 +97,8 @@ class RequestRecord:
             drafted=usage.drafted,
             accepted=usage.accepted,
             decode=usage.decode,
-            mode=answer.mode if answer else None,
-            in_flight=answer.in_flight if answer else None,
+            mode=response.mode if response else None,
+            in_flight=response.in_flight if response else None,
             key=self.key,
             cached=usage.cached,
         )

@@ -147,20 +147,20 @@ class Relay:
     async def _serve(self, record: RequestRecord, call: Call, writer: ResponseWriter) -> None:
         try:
             if call.streaming:
-                answer = await self._enter_in_company(record, call, writer)
+                response = await self._enter_in_company(record, call, writer)
             else:
-                answer = await self._enter(record, call)
+                response = await self._enter(record, call)
         except TandemError as error:
             if not record.started:
                 raise
             await writer.break_off(record.api_format.error_event(error), error)
-        record.answer = answer
+        record.response = response
         try:
-            await forward(record, call.headers, answer, writer, comment_every=self.comment_every)
+            await forward(record, call.headers, response, writer, comment_every=self.comment_every)
             if record.usage().drafted:
-                answer.drafted()
+                response.drafted()
         finally:
-            answer.close()
+            response.close()
 
     async def _enter(self, record: RequestRecord, call: Call) -> UpstreamResponse:
         """What the request names elsewhere is fetched before an engine is asked for."""

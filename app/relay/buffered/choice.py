@@ -133,7 +133,7 @@ class AnswerChoice:
         if self._aids.probabilities:
             self._take_probability(piece, verbose)
         elif piece.logprobs is not None:
-            self._logprobs += _kept(piece.logprobs)
+            self._logprobs += _copied(piece.logprobs)
         if (delta := piece.delta) is None:
             return
         self._role = delta.role or self._role
@@ -150,7 +150,7 @@ class AnswerChoice:
         elif piece.finish_reason:
             self.stop_word = verbose.stopping_word if verbose.stop_type == "word" else ""
         elif piece.logprobs is not None:
-            self._logprobs += _kept(piece.logprobs)
+            self._logprobs += _copied(piece.logprobs)
         else:
             self._logprobs += [self._drafted(token, verbose.content) for token in verbose.tokens]
 
@@ -164,8 +164,8 @@ class AnswerChoice:
     def whole(self, index: int, stop_tokens: int = 0) -> dict[str, Any]:
         """As a direct answer has it; of its tokens the last `stop_tokens` are the stop word's."""
         text = "".join(self._content)
-        told = self._logprobs[: max(0, len(self._logprobs) - stop_tokens)]
-        logprobs = {"content": told} if told else None
+        entries = self._logprobs[: max(0, len(self._logprobs) - stop_tokens)]
+        logprobs = {"content": entries} if entries else None
         if not self._chat:
             return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": self._finish}
         message: dict[str, Any] = {"role": self._role, "content": text}
@@ -177,7 +177,7 @@ class AnswerChoice:
         return choice if logprobs is None else choice | {"logprobs": logprobs}
 
 
-def _kept(logprobs: _Logprobs) -> list[msgspec.Raw]:
+def _copied(logprobs: _Logprobs) -> list[msgspec.Raw]:
     """Without the rest of the event that they came in, which may be many times as long."""
     return [entry.copy() for entry in logprobs.content]
 

@@ -38,7 +38,7 @@ class _ChatMessage(msgspec.Struct, gc=False):
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Asked(msgspec.Struct):
+class _Request(msgspec.Struct):
     """What decides; everything else in the body is the engine's business."""
 
     messages: list[_ChatMessage] = []
@@ -57,7 +57,7 @@ class _Asked(msgspec.Struct):
 # Of each token; OpenAI's clients may ask for 20.
 MOST_PROBABILITIES = 100
 
-_DECODER = msgspec.json.Decoder(_Asked)
+_DECODER = msgspec.json.Decoder(_Request)
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -70,10 +70,10 @@ def as_stream(target: str, body: bytes | None, *, drafts: bool) -> Streamed | No
     if body is None or path not in _CHAT | _COMPLETIONS or crowded(body):
         return None  # a crowd takes too much memory to be looked at
     try:
-        asked = _DECODER.decode(body)
+        request = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # the engine has its own words for it
-    aids = _aids(asked, chat=path in _CHAT, drafts=drafts)
+    aids = _aids(request, chat=path in _CHAT, drafts=drafts)
     return None if aids is None else Streamed(edited(body, _fields(aids)), aids)
 
 
@@ -86,35 +86,35 @@ def _fields(aids: Aids) -> dict[str, bytes]:
     return added
 
 
-def _aids(asked: _Asked, *, chat: bool, drafts: bool) -> Aids | None:
+def _aids(request: _Request, *, chat: bool, drafts: bool) -> Aids | None:
     """What makes a stream tell all of it; None where nothing does."""
     # (1) A malformed option of streams is refused by the engine only where the client's own arrives.
-    if not _well_formed(asked.stream_options) or not isinstance(asked.timings_per_token, bool | None):
+    if not _well_formed(request.stream_options) or not isinstance(request.timings_per_token, bool | None):
         return None
     # (2) `__verbose` repeats the settings, `stream` among them; `n_indent` takes back what a stream has sent.
-    if asked.verbose or asked.n_indent:
+    if request.verbose or request.n_indent:
         return None
     # (3) A prefilled answer comes back with its beginning, which a stream may leave out unless it is asked for.
     prefill = ""
-    if asked.continue_final_message or (chat and asked.messages and asked.messages[-1].role == "assistant"):
-        prefill = _prefill(asked)
+    if request.continue_final_message or (chat and request.messages and request.messages[-1].role == "assistant"):
+        prefill = _prefill(request)
         if not chat or not prefill:
             return None
-    wanted = (asked.logprobs, asked.top_logprobs, asked.n_probs)
-    if not any(wanted):
+    probabilities = (request.logprobs, request.top_logprobs, request.n_probs)
+    if not any(probabilities):
         return Aids(prefill=prefill)
     # (4) Chat tells no probability of a token that shows no text, such as the last one. Completions do; but those of a
     #     stop word are taken off whole answers only, and those of drafted tokens are left out of streams.
     #     Whoever asks for a whole vocabulary of them gets it as it comes: here it would take gigabytes.
-    if chat or any(isinstance(number, int | float) and number > MOST_PROBABILITIES for number in wanted):
+    if chat or any(isinstance(number, int | float) and number > MOST_PROBABILITIES for number in probabilities):
         return None
-    missing, post_sampling = bool(asked.stop or drafts), asked.post_sampling_probs is True
+    missing, post_sampling = bool(request.stop or drafts), request.post_sampling_probs is True
     return Aids(probabilities=missing, post_sampling=post_sampling)
 
 
-def _prefill(asked: _Asked) -> str:
+def _prefill(request: _Request) -> str:
     """Empty where it is no mere text."""
-    last = asked.messages[-1] if asked.messages else _ChatMessage()
+    last = request.messages[-1] if request.messages else _ChatMessage()
     try:
         return _TEXT.decode(last.content) if last.role == "assistant" else ""
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -38,17 +38,17 @@ class Filter:
         fields = fields_of(body)
         texts = [(field.name, body[field.value : field.end]) for field in fields if field.name not in self._drop]
         # A key may be written twice; whichever counts upstream, it is looked at.
-        given = [(name, text) for name, text in texts if text != _NULL]
-        there = {name for name, _ in given}
+        non_null = [(name, text) for name, text in texts if text != _NULL]
+        there = {name for name, _ in non_null}
         values = {name: value for name, value in self._defaults.items() if name not in there}
-        values |= self._fixed | self._limits(_LIMIT_AT.get(path, ()), given)
+        values |= self._fixed | self._limits(_LIMIT_AT.get(path, ()), non_null)
         return edited(body, values, self._drop, fields)
 
-    def _limits(self, names: tuple[str, ...], given: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
+    def _limits(self, names: tuple[str, ...], non_null: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
         """Whoever names no limit gets the default's, and without one the cap itself: else it would cap nothing."""
         if not names:
             return {}
-        there = [(name, text) for name, text in given if name in LIMITS]
+        there = [(name, text) for name, text in non_null if name in LIMITS]
         values: dict[str, bytes] = {}
         if self._fixed_limit is not None:
             values = {name: b"%d" % self._fixed_limit for name, _ in there}

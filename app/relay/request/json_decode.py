@@ -20,8 +20,8 @@ def crowded(text: bytes | msgspec.Raw, marks: tuple[bytes, ...] = _MARKS) -> boo
     """Whether it may hold more than MOST_VALUES of what begins with one of `marks`; those in texts count too."""
     if len(memoryview(text)) <= MOST_VALUES:
         return False
-    found = bytes(text)
-    return sum(found.count(mark) for mark in marks) > MOST_VALUES
+    content = bytes(text)
+    return sum(content.count(mark) for mark in marks) > MOST_VALUES
 
 
 def refuse_crowded(text: bytes | msgspec.Raw, marks: tuple[bytes, ...] = _MARKS) -> None:

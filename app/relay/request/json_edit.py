@@ -32,14 +32,14 @@ def fields_of(body: bytes) -> list[Field]:
 
     msgspec finds where values end: 64 MiB of brackets are a fifth of a second to it, and a minute to a loop here.
     """
-    found: list[Field] = []
+    fields: list[Field] = []
     at = 0
     for name, value in _read(body):
         key = _KEY.match(body, at)
         assert key is not None  # msgspec has just read it there
         at = key.end() + len(memoryview(value))
-        found.append(Field(name, key.start(1), key.end(), at))
-    return found
+        fields.append(Field(name, key.start(1), key.end(), at))
+    return fields
 
 
 def _read(body: bytes) -> list[tuple[str, msgspec.Raw]]:
@@ -73,8 +73,8 @@ def _pairs(body: bytes) -> list[tuple[str, msgspec.Raw]]:
             raise ValueError(f"it has more than {MOST_FIELDS} fields")
         return _Key(name)
 
-    found = msgspec.json.decode(body, type=dict[_Key, msgspec.Raw], dec_hook=key)
-    return [(key.name, value) for key, value in found.items()]
+    values = msgspec.json.decode(body, type=dict[_Key, msgspec.Raw], dec_hook=key)
+    return [(key.name, value) for key, value in values.items()]
 
 
 def with_model(body: bytes, name: str) -> bytes:
@@ -102,14 +102,14 @@ def edited(
 def _without(fields: list[Field], drop: Container[str]) -> list[tuple[int, int]]:
     """What to cut: a field up to the next one, or from the end of the last that stays."""
     cuts: list[tuple[int, int]] = []
-    kept: Field | None = None
+    last_kept: Field | None = None
     for field, following in zip_longest(fields, fields[1:]):
         if field.name not in drop:
-            kept = field
+            last_kept = field
         elif following is not None:
             cuts.append((field.start, following.start))
         else:
-            start = kept.end if kept else field.start
+            start = last_kept.end if last_kept else field.start
             cuts = [cut for cut in cuts if cut[0] < start]
             cuts.append((start, field.end))
     return cuts

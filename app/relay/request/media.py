@@ -85,14 +85,14 @@ def find(messages: msgspec.Raw, **others: msgspec.Raw) -> Remote | None:
 
     Raises InvalidBodyError where it cannot be told: then it does not go on either.
     """
-    fields = {name: decoded(given) for name, given in others.items() if _has_items(given)}
+    fields = {name: decoded(value) for name, value in others.items() if _has_items(value)}
     if _has_parts(messages):
         fields["messages"] = decoded(messages)
     if not fields:
         return None
-    found = {name: list(_places(value)) for name, value in fields.items()}
-    places = [place for some in found.values() for place in some]
-    return Remote({name: fields[name] for name, some in found.items() if some}, places) if places else None
+    places_of = {name: list(_places(value)) for name, value in fields.items()}
+    places = [place for some in places_of.values() for place in some]
+    return Remote({name: fields[name] for name, some in places_of.items() if some}, places) if places else None
 
 
 def _has_parts(messages: msgspec.Raw) -> bool:
@@ -106,9 +106,9 @@ def _has_parts(messages: msgspec.Raw) -> bool:
         raise InvalidBodyError(f"The body is not valid JSON: {error}.") from None
 
 
-def _has_items(given: msgspec.Raw) -> bool:
+def _has_items(value: msgspec.Raw) -> bool:
     """A text, or texts and numbers to be embedded, need no look."""
-    return _first(given) in (b"[", b"{") and b"{" in bytes(given)
+    return _first(value) in (b"[", b"{") and b"{" in bytes(value)
 
 
 def _first(value: msgspec.Raw) -> bytes:

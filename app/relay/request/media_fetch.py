@@ -55,8 +55,8 @@ def address(text: str, hosts: tuple[str, ...]) -> URL:
 async def resolve(host: str, port: int) -> list[str]:
     """A name's addresses, or the address that it is in whatever notation; raises OSError."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(where[0]) for *_, where in found]
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(where[0]) for *_, where in infos]
 
 
 class MediaFetcher:
@@ -95,10 +95,10 @@ class MediaFetcher:
         try:
             async with asyncio.timeout(EACH_S), _client() as client:
                 for _ in range(MOST_REDIRECTS + 1):
-                    found = await self._ask(client, url, room)
-                    if isinstance(found, Media):
-                        return found
-                    url = address(found, self._hosts)
+                    outcome = await self._ask(client, url, room)
+                    if isinstance(outcome, Media):
+                        return outcome
+                    url = address(outcome, self._hosts)
         except TimeoutError:
             raise RemoteMediaFailedError(f"{_shown(url)} could not be fetched within {EACH_S:g} s.") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
@@ -107,20 +107,20 @@ class MediaFetcher:
 
     async def _ask(self, client: AsyncClient, url: URL, room: int) -> Media | str:
         """The media, or where they are instead."""
-        answer = await self._answer(client, url)
+        response = await self._answer(client, url)
         try:
-            if answer.status_code in _REDIRECTS and (elsewhere := answer.headers.get("location")):
+            if response.status_code in _REDIRECTS and (elsewhere := response.headers.get("location")):
                 return str(url.join(elsewhere))
-            kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if answer.status_code != 200:
-                raise RemoteMediaFailedError(f"{_shown(url)} answered {answer.status_code}.")
-            if not kind.startswith(_KINDS) or answer.headers.get("content-encoding", "identity") != "identity":
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if response.status_code != 200:
+                raise RemoteMediaFailedError(f"{_shown(url)} answered {response.status_code}.")
+            if not kind.startswith(_KINDS) or response.headers.get("content-encoding", "identity") != "identity":
                 raise RemoteMediaFailedError(
                     f"{_shown(url)} is {kind or 'nothing that says what it is'}, not image or audio."
                 )
-            return Media(kind, await _read(url, answer, room))
+            return Media(kind, await _read(url, response, room))
         finally:
-            await answer.aclose()
+            await response.aclose()
 
     async def _answer(self, client: AsyncClient, url: URL) -> Response:
         """From the first of its addresses that takes a connection; the name still stands in Host and certificate."""
@@ -128,13 +128,13 @@ class MediaFetcher:
 
         addresses = await self._resolve(url.raw_host.decode(), url.port or _PORTS[url.scheme])
         # One that is not public among others that are is a trap as well.
-        if not all(self._may(found) for found in addresses):
+        if not all(self._may(ip) for ip in addresses):
             raise RemoteMediaRefusedError(f"{_shown(url)} is within a private network; nothing is fetched from there.")
         failure: Exception = OSError("it has no address")
-        for found in addresses:
+        for ip in addresses:
             request = client.build_request(
                 "GET",
-                url.copy_with(host=found),
+                url.copy_with(host=ip),
                 headers={"host": url.netloc.decode()},
                 extensions={"sni_hostname": url.raw_host.decode()},
             )
@@ -155,9 +155,9 @@ def _client() -> AsyncClient:
     )
 
 
-async def _read(url: URL, answer: Response, room: int) -> bytes:
+async def _read(url: URL, response: Response, room: int) -> bytes:
     content = bytearray()
-    async for chunk in answer.aiter_raw():
+    async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > LARGEST:
             raise RemoteMediaFailedError(f"{_shown(url)} is larger than {LARGEST >> 20} MiB.")
@@ -168,7 +168,7 @@ async def _read(url: URL, answer: Response, room: int) -> bytes:
 
 def _room(media: dict[str, Media], left: int) -> int:
     """How many bytes of media still fit: as base64 they are a third longer."""
-    return left * 3 // 4 - sum(len(one.content) for one in media.values())
+    return left * 3 // 4 - sum(len(item.content) for item in media.values())
 
 
 def _shown(url: URL) -> str:

@@ -17,20 +17,20 @@ _LARGEST_VALUE = 1024
 
 def boundary_of(content_type: bytes) -> bytes | None:
     """None where it is no form."""
-    found = _BOUNDARY.match(content_type)
-    return (found[1] or found[2]) if found else None
+    match = _BOUNDARY.match(content_type)
+    return (match[1] or match[2]) if match else None
 
 
 def routing(body: bytes, boundary: bytes) -> Routing:
     """Raises InvalidBodyError in words for a client."""
-    found = {name: body[start:end] for name, start, end in _fields(body, boundary)}
-    if not found:
+    fields = {name: body[start:end] for name, start, end in _fields(body, boundary)}
+    if not fields:
         raise InvalidBodyError("The form is empty, or its parts do not begin with its boundary.")
     try:
-        model = found[b"model"].decode() if b"model" in found else None
+        model = fields[b"model"].decode() if b"model" in fields else None
     except UnicodeDecodeError:
         raise InvalidBodyError("'model' must be text.") from None
-    return Routing(model=model, stream=found.get(b"stream", b"").strip().lower() in (b"true", b"1"))
+    return Routing(model=model, stream=fields.get(b"stream", b"").strip().lower() in (b"true", b"1"))
 
 
 def with_model(body: bytes, boundary: bytes, name: str) -> bytes:

@@ -47,29 +47,29 @@ class Calls:
         """Raises a RequestError, or ClientGone."""
         body, boundary = None, None
         if scope["method"] == "GET":
-            asked = Routing(model=query_model(scope["query_string"]))
+            fields = Routing(model=query_model(scope["query_string"]))
         else:
             body = await read_body(receive, declared_length(scope["headers"]), self.max_body)
             kind = header(scope["headers"], b"content-type")
             boundary = form.boundary_of(kind) if kind.startswith(b"multipart/") else None
-            asked = routing(body) if boundary is None else form.routing(body, boundary)
-        alias, where = self.named(asked.model, may_use(scope)), target(scope)
+            fields = routing(body) if boundary is None else form.routing(body, boundary)
+        alias, where = self.named(fields.model, may_use(scope)), target(scope)
         if self._filters and body is not None and boundary is None:
-            wanted = self._filtered(alias, where, body)
-            if wanted is not body:
-                body, asked = wanted, routing(wanted)
-        remote = find(asked.messages, input=asked.input, query=asked.query, documents=asked.documents)
+            filtered = self._filtered(alias, where, body)
+            if filtered is not body:
+                body, fields = filtered, routing(filtered)
+        remote = find(fields.messages, input=fields.input, query=fields.query, documents=fields.documents)
         if remote is not None:
             for url in remote.urls:
                 address(url, self._media_hosts)
         return Call(
-            alias=self.decoding(alias, logprobs=asked.wants_logprobs),
+            alias=self.decoding(alias, logprobs=fields.wants_logprobs),
             method=scope["method"],
             target=where,
             headers=scope["headers"],
             body=body,
-            streaming=bool(asked.stream),
-            logprobs=asked.wants_logprobs,
+            streaming=bool(fields.stream),
+            logprobs=fields.wants_logprobs,
             boundary=boundary,
             request_id=request_id,
             remote=remote,

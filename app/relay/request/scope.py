@@ -16,7 +16,7 @@ def declared_length(headers: Headers) -> int | None:
 
 
 def header(headers: Headers, name: bytes) -> bytes:
-    return next((value for given, value in headers if given == name), b"")
+    return next((value for field, value in headers if field == name), b"")
 
 
 def query_model(query: bytes) -> str | None:

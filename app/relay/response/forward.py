@@ -12,7 +12,7 @@ from app.errors import UpstreamDiedError
 from app.relay.headers import Headers, for_client, for_client_of_error
 from app.relay.record import RequestRecord
 from app.relay.response.keepalive import StreamKeepalive
-from app.relay.response.speculation_info import asks_for_metrics, gather, told
+from app.relay.response.speculation_info import asks_for_metrics, gather, with_speculation
 from app.relay.response.stream_errors import ErrorEventFilter, suspicious
 from app.relay.response.usage import UsageTap
 from app.relay.response.writer import ResponseWriter
@@ -20,28 +20,33 @@ from app.relay.upstream.response import EVENT_STREAM, UpstreamResponse
 
 
 async def forward(
-    record: RequestRecord, asked: Headers, answer: UpstreamResponse, writer: ResponseWriter, *, comment_every: float
+    record: RequestRecord,
+    request_headers: Headers,
+    response: UpstreamResponse,
+    writer: ResponseWriter,
+    *,
+    comment_every: float,
 ) -> None:
-    """All of it, to the end; `asked` are the request's headers, `comment_every` is in seconds.
+    """All of it, to the end; `comment_every` is in seconds.
 
     Raises StreamAborted where an answer that has begun cannot be ended well, UpstreamDiedError before it has.
     """
-    streamed = answer.content_type.startswith(EVENT_STREAM)
-    if record.started and not (answer.status == 200 and streamed):
-        event = record.api_format.upstream_error_event(answer.status, await answer.read())
-        await writer.break_off(event, None, answer.status if answer.status >= 400 else 502)
-    if answer.status >= 400:
-        await _refusal(record, answer, writer)
+    streamed = response.content_type.startswith(EVENT_STREAM)
+    if record.started and not (response.status == 200 and streamed):
+        event = record.api_format.upstream_error_event(response.status, await response.read())
+        await writer.break_off(event, None, response.status if response.status >= 400 else 502)
+    if response.status >= 400:
+        await _refusal(record, response, writer)
         return
     # A whole text at once has no time to first token, so nobody needs to look for one in it.
     record.usage_tap = UsageTap(streamed=streamed)
-    chunks = answer.chunks()
+    chunks = response.chunks()
     if not record.started:
-        headers = for_client(answer.raw_headers, record.ids)
-        if answer.tells_of_speculation:
-            await _tell(record, answer, asked, chunks, headers, writer)
+        headers = for_client(response.raw_headers, record.ids)
+        if response.tells_of_speculation:
+            await _tell(record, response, request_headers, chunks, headers, writer)
         else:
-            await writer.start(answer.status, headers)
+            await writer.start(response.status, headers)
     if streamed:
         await _events(record, record.usage_tap, chunks, writer, comment_every)
     else:
@@ -61,20 +66,20 @@ async def _events(
     )
     try:
         async for chunk in chunks:
-            if error_filter.kept or suspicious(chunk):
+            if error_filter.held_back or suspicious(chunk):
                 chunk = error_filter.pass_on(chunk, before=usage_tap.tail)
             await keepalive.send(chunk)
             seen = usage_tap.first_token_seen
             usage_tap.feed(chunk)
             if not seen and usage_tap.first_token_seen:
                 record.ttft = time.perf_counter() - record.began
-            if error_filter.kept and (error := error_filter.error) is not None:
+            if error_filter.held_back and (error := error_filter.error) is not None:
                 event = api_format.upstream_error_event(500, error)
                 break
         else:
-            if error_filter.kept:  # a stream that ends within an event
-                await keepalive.send(error_filter.kept)
-                usage_tap.feed(error_filter.kept)
+            if error_filter.held_back:  # a stream that ends within an event
+                await keepalive.send(error_filter.held_back)
+                usage_tap.feed(error_filter.held_back)
             return
     except UpstreamDiedError as error:
         failure = error
@@ -95,22 +100,22 @@ async def _text(usage_tap: UsageTap, chunks: AsyncIterator[bytes], writer: Respo
         await writer.break_off(b"", error)
 
 
-async def _refusal(record: RequestRecord, answer: UpstreamResponse, writer: ResponseWriter) -> None:
+async def _refusal(record: RequestRecord, response: UpstreamResponse, writer: ResponseWriter) -> None:
     """An upstream's whole error in the client's dialect, a 500 for a bad request turned into a 400.
 
     Raises UpstreamDiedError before anything is promised.
     """
     record.usage_tap = UsageTap(streamed=False)
-    body, complete = await gather(answer.chunks(), record.usage_tap)
-    status, body = record.api_format.upstream_error(answer.status, body if complete else b"")
-    await writer.start(status, for_client_of_error(answer.raw_headers, record.ids, len(body)))
+    body, complete = await gather(response.chunks(), record.usage_tap)
+    status, body = record.api_format.upstream_error(response.status, body if complete else b"")
+    await writer.start(status, for_client_of_error(response.raw_headers, record.ids, len(body)))
     await writer.end(body)
 
 
 async def _tell(
     record: RequestRecord,
-    answer: UpstreamResponse,
-    asked: Headers,
+    response: UpstreamResponse,
+    request_headers: Headers,
     chunks: AsyncIterator[bytes],
     headers: Headers,
     writer: ResponseWriter,
@@ -119,10 +124,10 @@ async def _tell(
 
     Raises UpstreamDiedError before anything is promised.
     """
-    assert record.usage_tap is not None and answer.mode is not None
+    assert record.usage_tap is not None and response.mode is not None
     body, complete = await gather(chunks, record.usage_tap)
     if complete:
-        wanted = asks_for_metrics(asked)
-        headers, body = told(headers, body, mode=answer.mode, usage=record.usage(), asked=wanted)
-    await writer.start(answer.status, headers)
+        metrics = asks_for_metrics(request_headers)
+        headers, body = with_speculation(headers, body, mode=response.mode, usage=record.usage(), metrics=metrics)
+    await writer.start(response.status, headers)
     await writer.write(body)

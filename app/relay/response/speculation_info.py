@@ -21,27 +21,27 @@ ASKED_BY = b"x-tandem-metrics"
 
 async def gather(chunks: AsyncIterator[bytes], usage_tap: UsageTap, limit: int = LARGEST_BYTES) -> tuple[bytes, bool]:
     """What has come and whether it is all; with more than `limit` bytes the rest is still in `chunks`."""
-    kept: list[bytes] = []
+    received: list[bytes] = []
     async for chunk in chunks:
         usage_tap.feed(chunk)
-        kept.append(chunk)
+        received.append(chunk)
         if usage_tap.size > limit:
-            return b"".join(kept), False
-    return b"".join(kept), True
+            return b"".join(received), False
+    return b"".join(received), True
 
 
-def told(headers: Headers, body: bytes, *, mode: str, usage: Usage, asked: bool) -> tuple[Headers, bytes]:
+def with_speculation(headers: Headers, body: bytes, *, mode: str, usage: Usage, metrics: bool) -> tuple[Headers, bytes]:
     """Headers and body for the client of a whole answer; what is no completion stays as it is."""
     if usage.completion_tokens is None:
         return headers, body
     counts = _counts(usage)
     value = mode if counts is None else f"{mode}; drafted={counts[0]}; accepted={counts[1]}"
     headers = [*headers, (SPECULATION, value.encode("latin-1"))]
-    if not asked or counts is None:
+    if not metrics or counts is None:
         return headers, body
     longer = with_metrics(body, *counts)
     length = str(len(longer)).encode()
-    return [(name, length if name == b"content-length" else given) for name, given in headers], longer
+    return [(name, length if name == b"content-length" else content) for name, content in headers], longer
 
 
 def _counts(usage: Usage) -> tuple[int, int] | None:
@@ -60,12 +60,12 @@ def with_metrics(body: bytes, drafted: int, accepted: int) -> bytes:
     end = body.rstrip()
     if not end.endswith(b"}") or not end.startswith(b"{") or not end[1:-1].strip():
         return body
-    found = {
+    metrics = {
         "draft_acceptance_rate": accepted / drafted if drafted else None,
         "num_accepted_draft_tokens": accepted,
         "num_draft_tokens": drafted,
     }
-    field = b',"metrics":' + msgspec.json.encode({"speculative_decoding": found})
+    field = b',"metrics":' + msgspec.json.encode({"speculative_decoding": metrics})
     return end[:-1] + field + b"}" + body[len(end) :]
 
 

@@ -23,12 +23,12 @@ class ErrorEventFilter:
     """Takes chunks, gives what may pass; keeps an error event, and what may yet become one."""
 
     def __init__(self) -> None:
-        self.kept = b""
+        self.held_back = b""
 
     def pass_on(self, chunk: bytes, *, before: bytes) -> bytes:
         """`before` is what was passed last, two bytes of it at least: whether an event may begin depends on it."""
-        data = self.kept + chunk
-        if self.kept or not before or before.endswith(_END):
+        data = self.held_back + chunk
+        if self.held_back or not before or before.endswith(_END):
             start = 0
         elif before.endswith(b"\n") and data.startswith(b"\n"):
             start = 1
@@ -38,17 +38,17 @@ class ErrorEventFilter:
                 return data
             start = first_end + len(_END)
         end = _error_start(data, start)
-        self.kept = data[end:]
+        self.held_back = data[end:]
         return data[:end]
 
     @property
     def error(self) -> bytes | None:
         """The `data` of an error event that has come whole, or that is too long to be waited for: then nothing."""
-        if not self.kept.startswith(_MARKS):
+        if not self.held_back.startswith(_MARKS):
             return None
-        if _END not in self.kept:
-            return b"" if len(self.kept) > LARGEST_BYTES else None
-        lines = self.kept.split(_END, 1)[0].split(b"\n")
+        if _END not in self.held_back:
+            return b"" if len(self.held_back) > LARGEST_BYTES else None
+        lines = self.held_back.split(_END, 1)[0].split(b"\n")
         return b"".join(line.partition(b":")[2] for line in lines if line.startswith(_FIELDS)).strip()
 
 

@@ -59,7 +59,7 @@ class UsageTap:
     `streamed` is False for an answer in one piece, in which nobody looks for a first token or counts events.
     """
 
-    __slots__ = ("_chunks", "_events", "_head", "_kept", "first_token_seen", "size", "streamed")
+    __slots__ = ("_chunks", "_events", "_head", "_held_bytes", "first_token_seen", "size", "streamed")
 
     def __init__(self, *, streamed: bool = True) -> None:
         self.streamed = streamed
@@ -69,7 +69,7 @@ class UsageTap:
         self._events = 0
         self._head = b""
         self._chunks: deque[bytes] = deque()
-        self._kept = 0
+        self._held_bytes = 0
 
     def feed(self, chunk: bytes) -> None:
         if not self.first_token_seen:
@@ -80,9 +80,9 @@ class UsageTap:
             self._events += chunk.count(b"data:")
         self.size += len(chunk)
         self._chunks.append(chunk)
-        self._kept += len(chunk)
-        while self._kept - len(self._chunks[0]) >= TAIL_BYTES:
-            self._kept -= len(self._chunks.popleft())
+        self._held_bytes += len(chunk)
+        while self._held_bytes - len(self._chunks[0]) >= TAIL_BYTES:
+            self._held_bytes -= len(self._chunks.popleft())
 
     @property
     def tail(self) -> bytes:
@@ -107,11 +107,11 @@ class UsageTap:
         tail = self.tail
         if not self.between_events:
             return False
-        return _LAST_EVENT.search(tail) is not None or self._told_of_usage(_text(tail)).keys() >= _OF_RESPONSES
+        return _LAST_EVENT.search(tail) is not None or self._reported_usage(_text(tail)).keys() >= _OF_RESPONSES
 
     def usage(self) -> Usage:
         """What the tail says of tokens; an answer that says nothing gives an empty Usage."""
-        usage, timings = self._told()
+        usage, timings = self._reported()
         cached = _count(timings, "cache_n") or 0
         evaluated = _count(timings, "prompt_n")
         decoded = _count(timings, "predicted_n")
@@ -128,7 +128,7 @@ class UsageTap:
             decode=_seconds(timings, "predicted_ms") if tokens == decoded else None,
         )
 
-    def _told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _reported(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """`usage` and `timings`: of a whole text as they are, else as far as the tail has them."""
         tail = self.tail
         if not self.streamed and len(tail) == self.size:
@@ -137,9 +137,9 @@ class UsageTap:
                 if whole.usage is not None:
                     return whole.usage, whole.timings or {}
         text = _text(tail)
-        return self._told_of_usage(text), _last_object(text, '"timings":')
+        return self._reported_usage(text), _last_object(text, '"timings":')
 
-    def _told_of_usage(self, tail: str) -> dict[str, Any]:
+    def _reported_usage(self, tail: str) -> dict[str, Any]:
         """The last event's word, and of the prompt the first one's, in which what has come out is no count yet."""
         last = _last_object(tail, '"usage":')
         if b'"message_start"' not in self._head:
@@ -151,8 +151,8 @@ class UsageTap:
         return prompt if last == first else prompt | last
 
 
-def _text(found: bytes) -> str:
-    return found.decode("utf-8", "replace")
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
 
 
 def _last_object(text: str, key: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class ResponseWriter:
 
     async def refuse(self, error: Exception) -> None:
         """An error instead of an answer."""
-        told = self._record.api_format.error(error, request_id=self._record.request_id)
+        response = self._record.api_format.error(error, request_id=self._record.request_id)
         self._record.ended = True
-        await self.start(told.status, told.headers)
-        await self.end(told.body)
+        await self.start(response.status, response.headers)
+        await self.end(response.body)

@@ -73,15 +73,15 @@ class Upstreams:
                 _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
             once = call.streaming or streamed is not None
             connection = await self._request(call, lease, streamed.body if streamed else body, once=once)
-            answer = UpstreamResponse(connection, self._pool, lease, in_flight)
-            if answer.status == 401 and lease.engine is None:
-                answer.close()
+            response = UpstreamResponse(connection, self._pool, lease, in_flight)
+            if response.status == 401 and lease.engine is None:
+                response.close()
                 raise UpstreamKeyRefusedError(lease.alias, host_of(lease), given=lease.key is not None)
-            if streamed is not None and not await answer.assemble(streamed.aids, listen, self._counter(call, lease)):
-                answer.hang_up()
+            if streamed is not None and not await response.assemble(streamed.aids, listen, self._counter(call, lease)):
+                response.hang_up()
                 connection = await self._request(call, lease, body, once=False)
-                answer = UpstreamResponse(connection, self._pool, lease, in_flight)
-            return answer
+                response = UpstreamResponse(connection, self._pool, lease, in_flight)
+            return response
         except BaseException:
             lease.release()
             raise
@@ -104,17 +104,15 @@ class Upstreams:
         """How many tokens a text is to the engine, special ones being none; None where it does not say."""
 
         async def count(text: str) -> int | None:
-            asked = msgspec.json.encode({"content": text, "add_special": False, "parse_special": False})
-            connection = await self._request(
-                msgspec.structs.replace(call, target="/tokenize"), lease, asked, once=False
-            )
-            answer = UpstreamResponse(connection, self._pool, lease)
+            body = msgspec.json.encode({"content": text, "add_special": False, "parse_special": False})
+            connection = await self._request(msgspec.structs.replace(call, target="/tokenize"), lease, body, once=False)
+            response = UpstreamResponse(connection, self._pool, lease)
             try:
-                return len(_TOKENS.decode(await answer.read()).tokens) if answer.status == 200 else None
+                return len(_TOKENS.decode(await response.read()).tokens) if response.status == 200 else None
             except msgspec.DecodeError:
                 return None
             finally:
-                answer.hang_up()
+                response.hang_up()
 
         return count
 

@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         # Of the answer that is awaited: its head, what of its body nobody has read yet, and how it went on
         self.status = 0
         self.headers: Headers = []
-        self._asked = self._headed = self._informational = False
+        self._request_sent = self._headed = self._informational = False
         self._head_bytes = 0
         self._received: list[bytes] = []
         self._size = 0
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, head: bytes, body: bytes | None) -> None:
         """Sends a request and returns when `status` and `headers` are its answer's; raises IncompleteResponseError."""
-        self._asked, self._headed, self._complete, self._to_the_end = True, False, False, False
+        self._request_sent, self._headed, self._complete, self._to_the_end = True, False, False, False
         self._head_bytes = 0
         if body is None or len(body) < HEAD_BYTES:
             self._transport.write(head + body if body else head)
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
-        if not self._asked or self._complete:
+        if not self._request_sent or self._complete:
             self._transport.abort()  # words that nobody asked for would be taken for the next answer
             return
         if not self._headed:

@@ -58,10 +58,10 @@ class Pool:
         """One that nobody else has; raises ConnectFailedError, or TimeoutError after CONNECT_S."""
         idle, now = self._idle.get(origin), asyncio.get_running_loop().time()
         while idle:
-            kept = idle.pop()
-            if kept.is_open and now - kept.idle_since < KEEP_ALIVE_S:
-                return kept
-            kept.abort()
+            connection = idle.pop()
+            if connection.is_open and now - connection.idle_since < KEEP_ALIVE_S:
+                return connection
+            connection.abort()
         return await self._connect(origin)
 
     def give_back(self, connection: Connection) -> None:
@@ -109,7 +109,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         oldest = loop.time() - KEEP_ALIVE_S
         for origin, idle in list(self._idle.items()):
-            for connection in [kept for kept in idle if kept.idle_since <= oldest]:
+            for connection in [connection for connection in idle if connection.idle_since <= oldest]:
                 idle.remove(connection)
                 connection.abort()
             if not idle:

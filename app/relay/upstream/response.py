@@ -108,9 +108,9 @@ class UpstreamResponse:
             self.hang_up()  # the engine learns from it at its next write
             raise
         self.status, self._whole, self.content_type = whole.status, whole.body, JSON
-        kept = [(name, value) for name, value in self.raw_headers if name.lower() not in _OF_STREAMS]
+        headers = [(name, value) for name, value in self.raw_headers if name.lower() not in _OF_STREAMS]
         self.raw_headers = [
-            *kept,
+            *headers,
             (b"Content-Type", JSON + b"; charset=utf-8"),
             (b"Content-Length", str(len(whole.body)).encode()),
         ]
@@ -134,16 +134,16 @@ class UpstreamResponse:
 class _Chunks:
     """An answer's `chunk` as an iterator: a generator would cost another frame for every event."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_response",)
 
-    def __init__(self, answer: UpstreamResponse) -> None:
-        self._answer = answer
+    def __init__(self, response: UpstreamResponse) -> None:
+        self._response = response
 
     def __aiter__(self) -> _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        if chunk := await self._answer.chunk():
+        if chunk := await self._response.chunk():
             return chunk
         raise StopAsyncIteration
 

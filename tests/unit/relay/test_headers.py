@@ -37,10 +37,10 @@ def test_a_requests_head_is_whole(length: int | None, close: bool, ends: bytes) 
     assert head == b"GET /a?b=%2F HTTP/1.1\r\nHost: h:1\r\nx-a: \xe9\r\n" + ends
 
 
-@pytest.mark.parametrize("given", [[], [(b"content-type", b"application/x-www-form-urlencoded")]])
-def test_json_is_called_so(given: list[tuple[bytes, bytes]]) -> None:
+@pytest.mark.parametrize("headers", [[], [(b"content-type", b"application/x-www-form-urlencoded")]])
+def test_json_is_called_so(headers: list[tuple[bytes, bytes]]) -> None:
     """A large body that is called a form, as `curl -d` does, is a 413 of llama-server's; others refuse any."""
-    passed = for_upstream(given, key=None, request_id="r", json=True)
+    passed = for_upstream(headers, key=None, request_id="r", json=True)
     assert [value for name, value in passed if name == b"content-type"] == [b"application/json"]
 
 
@@ -74,8 +74,8 @@ def test_content_length_of_an_answer_passes() -> None:
 def test_an_error_in_other_words_has_its_own_length_and_no_longer_wait_than_clients_take() -> None:
     """What described the upstream's bytes goes; a Retry-After above what SDKs obey is lowered to it."""
     theirs = [(b"Content-Length", b"999"), (b"Content-Encoding", b"gzip"), (b"Retry-After", b"600"), (b"X-A", b"1")]
-    found = dict(for_client_of_error(theirs, [(b"x-request-id", b"r")], 7))
-    assert found == {
+    headers = dict(for_client_of_error(theirs, [(b"x-request-id", b"r")], 7))
+    assert headers == {
         b"content-type": b"application/json",
         b"content-length": b"7",
         b"retry-after": b"120",

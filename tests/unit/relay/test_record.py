@@ -30,8 +30,8 @@ def test_a_stream_that_is_broken_off_has_used_what_came_of_it() -> None:
 
 def test_what_the_engine_has_told_is_not_estimated() -> None:
     """All of it at the end of a stream; of Anthropic's the prompt at its beginning."""
-    told = b'data: {"usage":{"prompt_tokens":7,"completion_tokens":9}}\n\n'
-    assert record(TOKEN, told).usage() == Usage(prompt_tokens=7, completion_tokens=9)
+    usage_event = b'data: {"usage":{"prompt_tokens":7,"completion_tokens":9}}\n\n'
+    assert record(TOKEN, usage_event).usage() == Usage(prompt_tokens=7, completion_tokens=9)
     begun = b'data: {"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":0}}}\n\n'
     text = b'data: {"type":"content_block_delta","delta":{"text":"w"}}\n\n'
     assert record(begun, text, text).usage() == Usage(prompt_tokens=7, completion_tokens=2)

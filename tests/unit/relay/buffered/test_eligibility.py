@@ -15,22 +15,22 @@ SAID = [{"role": "user", "content": "Hello"}]
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}, "timings_per_token": True}
 
 
-def asked(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[str, Any] | None:
+def stream_body(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[str, Any] | None:
     streamed = as_stream(target, json.dumps({"messages": SAID} | fields).encode(), drafts=drafts)
     return None if streamed is None else json.loads(streamed.body)
 
 
 @pytest.mark.parametrize("target", [CHAT, COMPLETIONS, "/chat/completions", CHAT + "?a=b"])
-@pytest.mark.parametrize("given", [{}, {"stream": False}, {"stream": None}, {"stream_options": None}])
-def test_a_stream_is_asked_for_with_its_usage(target: str, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fields", [{}, {"stream": False}, {"stream": None}, {"stream_options": None}])
+def test_a_stream_is_asked_for_with_its_usage(target: str, fields: dict[str, Any]) -> None:
     """And with how far each piece goes: three fields are exchanged or added."""
-    assert asked(target, **given) == {"messages": SAID} | STREAMED
+    assert stream_body(target, **fields) == {"messages": SAID} | STREAMED
 
 
 @given(st.dictionaries(st.sampled_from(["include_usage", "x"]), st.none() | st.booleans()))
 def test_a_clients_own_options_are_exchanged(options: dict[str, Any]) -> None:
     """They mean nothing to a whole answer; the usage has to come."""
-    answer = asked(stream_options=options)
+    answer = stream_body(stream_options=options)
     assert answer is not None and answer["stream_options"] == {"include_usage": True}
 
 
@@ -50,7 +50,7 @@ def test_nothing_else_is_written_anew() -> None:
 @pytest.mark.parametrize("target", ["/completions", "/completion", "/v1/responses", "/v1/messages", "/v1/embeddings"])
 def test_other_endpoints_are_asked_as_they_are(target: str) -> None:
     """Native completions, and what is no completion."""
-    assert asked(target) is None
+    assert stream_body(target) is None
     assert as_stream("/slots", None, drafts=False) is None
 
 
@@ -77,7 +77,7 @@ ASSISTANT = [*SAID, {"role": "assistant", "content": "Hello my"}]
 )
 def test_what_a_stream_does_not_tell_in_full_is_asked_directly(fields: dict[str, Any]) -> None:
     """So is what the engine may have to refuse in its own words."""
-    assert asked(**fields) is None
+    assert stream_body(**fields) is None
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_a_stream_does_not_tell_in_full_is_asked_directly(fields: dict[str,
 )
 def test_what_a_stream_tells_is_asked_as_one(fields: dict[str, Any]) -> None:
     """Stop words; fields that only streams know."""
-    assert asked(**fields) is not None
+    assert stream_body(**fields) is not None
 
 
 @pytest.mark.parametrize("more", [{}, {"continue_final_message": True, "add_generation_prompt": False}])
@@ -99,7 +99,9 @@ def test_a_prefilled_answer_is_asked_for_with_its_beginning(more: dict[str, Any]
     streamed = as_stream(CHAT, json.dumps({"messages": ASSISTANT, "echo": False} | more).encode(), drafts=False)
     assert streamed is not None and streamed.aids == Aids(prefill="Hello my")
     assert json.loads(streamed.body)["echo"] is True
-    assert asked(COMPLETIONS, messages=ASSISTANT, **more) == (None if more else asked(COMPLETIONS, messages=ASSISTANT))
+    assert stream_body(COMPLETIONS, messages=ASSISTANT, **more) == (
+        None if more else stream_body(COMPLETIONS, messages=ASSISTANT)
+    )
 
 
 def test_log_probabilities_of_completions() -> None:
@@ -112,6 +114,6 @@ def test_log_probabilities_of_completions() -> None:
         return streamed.aids
 
     assert aids(logprobs=2) == aids(n_probs=MOST_PROBABILITIES) == aids(drafts=True) == Aids()
-    assert asked(COMPLETIONS, n_probs=MOST_PROBABILITIES + 1) is None
+    assert stream_body(COMPLETIONS, n_probs=MOST_PROBABILITIES + 1) is None
     assert aids(logprobs=2, stop="a") == aids(n_probs=2, drafts=True) == Aids(probabilities=True)
     assert aids(n_probs=2, stop="a", post_sampling_probs=True) == Aids(probabilities=True, post_sampling=True)

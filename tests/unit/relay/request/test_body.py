@@ -80,10 +80,10 @@ def test_only_routing_fields_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "asked"),
+    ("value", "expected"),
     [("null", False), ("false", False), ("0", False), ("[]", False), ("true", True), ("1", True), ("[[0]]", True)],
 )
 @pytest.mark.parametrize("name", ["logprobs", "top_logprobs", "n_probs"])
-def test_log_probabilities_are_asked_for_or_not(name: str, value: str, asked: bool) -> None:
+def test_log_probabilities_are_asked_for_or_not(name: str, value: str, expected: bool) -> None:
     """By whichever name, and of whatever type: the engine's to judge."""
-    assert routing(f'{{"{name}": {value} }}'.encode()).wants_logprobs == asked
+    assert routing(f'{{"{name}": {value} }}'.encode()).wants_logprobs == expected

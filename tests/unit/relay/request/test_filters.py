@@ -37,16 +37,16 @@ def test_dropped_fields_are_gone() -> None:
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n_predict"])
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("value", "sent"),
     [
         *(("10", "10"), ("100", "100"), ("0", "0"), ("99.5", "99.5")),
         *(("101", "100"), ("1e9", "100"), ("1e999", "100"), ("-1", "100"), ("true", "100")),
         *(('"50"', "100"), ("[5]", "100"), ("{}", "100")),
     ],
 )
-def test_the_cap_holds_by_every_name(name: str, given: str, sent: str) -> None:
+def test_the_cap_holds_by_every_name(name: str, value: str, sent: str) -> None:
     """What is no number, or below 0, means no limit to llama-server."""
-    assert filtered(f'{{"{name}": {given}}}', max_tokens=100) == f'{{"{name}": {sent}}}'
+    assert filtered(f'{{"{name}": {value}}}', max_tokens=100) == f'{{"{name}": {sent}}}'
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,10 @@ def test_model_and_stream_are_read_wherever_they_stand() -> None:
         part("model", b"org/m") + part("stream", b"true") + FILE + END,
         b"preamble\r\n" + FILE + part("stream", b"true") + part("model", b"org/m") + END,
     ):
-        found = routing(body, b"B")
-        assert (found.model, found.stream) == ("org/m", True)
-    found = routing(FILE + END, b"B")
-    assert (found.model, found.stream) == (None, False)
+        fields = routing(body, b"B")
+        assert (fields.model, fields.stream) == ("org/m", True)
+    fields = routing(FILE + END, b"B")
+    assert (fields.model, fields.stream) == (None, False)
 
 
 def test_only_the_models_value_is_exchanged() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.relay.response.speculation_info import asks_for_metrics, gather, told, with_metrics
+from app.relay.response.speculation_info import asks_for_metrics, gather, with_metrics, with_speculation
 from app.relay.response.usage import Usage, UsageTap
 
 BODY = b'{"choices":[],"usage":{"completion_tokens":9},"timings":{"draft_n":12,"draft_n_accepted":7}}'
@@ -32,20 +32,23 @@ async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
 )
 def test_the_header_says_what_is_known(usage: Usage, value: bytes) -> None:
     """Timings without a draft are a draft of 0; without timings, as in Anthropic's dialect, only the mode is known."""
-    headers, body = told(HEADERS, BODY, mode="draft-simple", usage=usage, asked=False)
+    headers, body = with_speculation(HEADERS, BODY, mode="draft-simple", usage=usage, metrics=False)
     assert headers == [*HEADERS, (b"x-tandem-speculation", value)]
     assert body is BODY
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_what_is_no_completion_stays(asked: bool) -> None:
+@pytest.mark.parametrize("metrics", [True, False])
+def test_what_is_no_completion_stays(metrics: bool) -> None:
     """Embeddings and token counts of the same engine."""
-    assert told(HEADERS, b"{}", mode="draft-simple", usage=Usage(prompt_tokens=3), asked=asked) == (HEADERS, b"{}")
+    assert with_speculation(HEADERS, b"{}", mode="draft-simple", usage=Usage(prompt_tokens=3), metrics=metrics) == (
+        HEADERS,
+        b"{}",
+    )
 
 
 def test_metrics_are_added_with_the_length_they_take() -> None:
     """Everything else of the body byte for byte; the fields by vLLM's names."""
-    headers, body = told(HEADERS, BODY, mode="draft-simple", usage=DRAFTED, asked=True)
+    headers, body = with_speculation(HEADERS, BODY, mode="draft-simple", usage=DRAFTED, metrics=True)
     assert body.startswith(BODY[:-1])
     assert json.loads(body)["metrics"] == {
         "speculative_decoding": {
@@ -59,20 +62,22 @@ def test_metrics_are_added_with_the_length_they_take() -> None:
 
 def test_a_body_that_came_in_chunks_needs_no_length() -> None:
     """Its headers name none."""
-    headers, body = told(HEADERS[:1], BODY, mode="ngram-mod", usage=DRAFTED, asked=True)
+    headers, body = with_speculation(HEADERS[:1], BODY, mode="ngram-mod", usage=DRAFTED, metrics=True)
     assert [name for name, _ in headers] == [b"content-type", b"x-tandem-speculation"]
     assert b"metrics" in body
 
 
 def test_no_timings_no_metrics() -> None:
     """An object full of nulls would help nobody."""
-    assert told(HEADERS, BODY, mode="draft-simple", usage=Usage(completion_tokens=2), asked=True)[1] is BODY
+    assert (
+        with_speculation(HEADERS, BODY, mode="draft-simple", usage=Usage(completion_tokens=2), metrics=True)[1] is BODY
+    )
 
 
 def test_nothing_drafted_has_no_rate() -> None:
     """0 would say that the draft is useless."""
-    found = json.loads(with_metrics(b'{"a":1}', 0, 0))["metrics"]["speculative_decoding"]
-    assert found == {"draft_acceptance_rate": None, "num_accepted_draft_tokens": 0, "num_draft_tokens": 0}
+    metrics = json.loads(with_metrics(b'{"a":1}', 0, 0))["metrics"]["speculative_decoding"]
+    assert metrics == {"draft_acceptance_rate": None, "num_accepted_draft_tokens": 0, "num_draft_tokens": 0}
 
 
 @given(

@@ -23,12 +23,12 @@ def sift(stream: bytes, cuts: list[int]) -> tuple[bytes, bytes | None]:
     edges = [0, *sorted({cut % (len(stream) + 1) for cut in cuts}), len(stream)]
     for start, end in pairwise(edges):
         chunk = stream[start:end]
-        if error_filter.kept or suspicious(chunk):
+        if error_filter.held_back or suspicious(chunk):
             chunk = error_filter.pass_on(chunk, before=passed)
         passed += chunk
         if error_filter.error is not None:
             return passed, error_filter.error
-    return passed + error_filter.kept, None
+    return passed + error_filter.held_back, None
 
 
 @given(st.lists(st.sampled_from([TOKEN, NAMED, b": comment\n\n", b"data: [DONE]\n\n"])), st.lists(st.integers(0, 2000)))
@@ -47,16 +47,16 @@ def test_what_is_no_error_passes_byte_for_byte(events: list[bytes], cuts: list[i
 def test_an_error_is_found_wherever_it_is_cut(before: list[bytes], event: bytes, cuts: list[int]) -> None:
     """No byte of it passes; all that came before it does."""
     stream = b"".join(before)
-    passed, told = sift(stream + event, cuts)
+    passed, error = sift(stream + event, cuts)
     assert passed == stream
-    assert told is not None and told == event[event.index(b"{") :].strip()
+    assert error is not None and error == event[event.index(b"{") :].strip()
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200)))
 def test_bytes_that_are_no_events_at_all_pass(stream: bytes, cuts: list[int]) -> None:
     """An upstream may send anything."""
-    passed, told = sift(stream, cuts)
-    assert told is not None or passed == stream
+    passed, error = sift(stream, cuts)
+    assert error is not None or passed == stream
 
 
 def test_an_error_without_an_end_is_not_kept_for_ever() -> None:
@@ -87,7 +87,7 @@ def lines_run(chunk: bytes) -> int:
         passed = error_filter.pass_on(chunk, before=b"\n\n")
     finally:
         sys.settrace(before)
-    assert passed + error_filter.kept == chunk
+    assert passed + error_filter.held_back == chunk
     return count
 
 

@@ -71,7 +71,7 @@ class World:
 
     def __init__(self, outcome: Any = None, **entries: Entry) -> None:
         self.outcome = outcome or Response(b"data")
-        self.asked: list[SimpleNamespace] = []
+        self.requests: list[SimpleNamespace] = []
         self.held = 0
         self.engine: Any = SimpleNamespace(verbs=[], diagnosis=None, post_mortem=self._post_mortem, speculation=None)
         self.engine.drafted = lambda: self.engine.verbs.append("drafted")
@@ -99,14 +99,14 @@ class World:
 
     async def connection(self, origin: Origin) -> Any:
         if isinstance(self.outcome, ConnectFailedError | TimeoutError):
-            self.asked.append(SimpleNamespace(origin=origin))
+            self.requests.append(SimpleNamespace(origin=origin))
             raise self.outcome
         response = self.outcome if isinstance(self.outcome, Response) else Response()
         response.ask = self._ask  # type: ignore[attr-defined]
         return response
 
     async def _ask(self, head: bytes, body: bytes | None) -> None:
-        self.asked.append(parsed(head, body))
+        self.requests.append(parsed(head, body))
         if asyncio.iscoroutinefunction(self.outcome):
             await self.outcome()
         if isinstance(self.outcome, Exception):
@@ -148,7 +148,7 @@ def test_a_streams_connection_is_not_used_again(alias: str, target: str, streami
         tls = AttachedEntry(url="https://other")
         world = World(Response(b"data: [DONE]\n\n"), m=LOCAL, plain=OTHER, tls=tls)
         await world.enter(alias, target=target, streaming=streaming)
-        assert ("connection" in world.asked[0].headers) == closes
+        assert ("connection" in world.requests[0].headers) == closes
 
     asyncio.run(main())
 
@@ -162,15 +162,15 @@ def test_files_are_looked_for_where_no_engine_is_up(up: bool, streaming: bool) -
 
     async def main() -> None:
         entry = LocalEntry(target=Files(repo="org/m"), pull="on_demand")
-        world, asked = World(m=entry), []
+        world, ensured = World(m=entry), []
 
         async def ensure(name: str, *, patient: bool) -> None:
-            asked.append((name, patient))
+            ensured.append((name, patient))
 
         world.is_up = lambda alias: up  # type: ignore[attr-defined]
         world.upstreams._on_demand.ensure = ensure  # type: ignore[method-assign]
         (await world.enter("m:plain", target="/props", streaming=streaming)).close()
-        assert asked == ([] if up else [("m:plain", streaming)])
+        assert ensured == ([] if up else [("m:plain", streaming)])
 
     asyncio.run(main())
 
@@ -180,13 +180,13 @@ def test_an_engine_is_asked_with_its_own_key_and_the_clients_bytes() -> None:
 
     async def main() -> None:
         world = World()
-        answer = await world.enter(target="/v1/chat/completions?a=%2F&b=+")
-        [asked] = world.asked
-        assert (asked.method, asked.url) == ("POST", "http://127.0.0.1:8001/v1/chat/completions?a=%2F&b=+")
-        assert asked.data == b'{"model": "m", "x": 1}'
-        kept = {"accept": "*/*", "x-request-id": "r-1", "authorization": "Bearer our-key"}
-        assert asked.headers == kept | {"connection": "close", "content-type": "application/json"}
-        assert (answer.status, answer.content_type, world.held) == (200, b"text/event-stream", 1)
+        response = await world.enter(target="/v1/chat/completions?a=%2F&b=+")
+        [request] = world.requests
+        assert (request.method, request.url) == ("POST", "http://127.0.0.1:8001/v1/chat/completions?a=%2F&b=+")
+        assert request.data == b'{"model": "m", "x": 1}'
+        headers = {"accept": "*/*", "x-request-id": "r-1", "authorization": "Bearer our-key"}
+        assert request.headers == headers | {"connection": "close", "content-type": "application/json"}
+        assert (response.status, response.content_type, world.held) == (200, b"text/event-stream", 1)
 
     asyncio.run(main())
 
@@ -204,10 +204,10 @@ def test_an_attached_server_is_asked_by_its_own_name_and_key(entry: AttachedEntr
     async def main() -> None:
         world = World(m=entry)
         (await world.enter()).close()
-        [asked] = world.asked
-        assert asked.url == "http://other:9001/v1/chat/completions"
-        assert json.loads(asked.data) == {"model": model, "x": 1}
-        assert (asked.headers.get("authorization"), world.held) == (key, 0)
+        [request] = world.requests
+        assert request.url == "http://other:9001/v1/chat/completions"
+        assert json.loads(request.data) == {"model": model, "x": 1}
+        assert (request.headers.get("authorization"), world.held) == (key, 0)
 
     asyncio.run(main())
 
@@ -219,7 +219,7 @@ def test_an_answer_knows_what_decoded_it_and_in_what_company() -> None:
         world = World(o=OTHER, m=LOCAL)
         world.engine.speculation = Status("draft-simple", True, "draft-simple")
         first, second, other = await world.enter(), await world.enter(), await world.enter("o")
-        assert [(answer.mode, answer.in_flight) for answer in (first, second, other)] == [
+        assert [(response.mode, response.in_flight) for response in (first, second, other)] == [
             ("draft-simple", 1),
             ("draft-simple", 2),
             (None, None),
@@ -262,7 +262,7 @@ def test_a_get_has_no_body_to_exchange_a_name_in() -> None:
     async def main() -> None:
         world = World(m=OTHER)
         await world.enter(target="/slots?model=m", body=None)
-        assert world.asked[0].data is None
+        assert world.requests[0].data is None
 
     asyncio.run(main())
 
@@ -272,15 +272,15 @@ def test_closing_gives_back_connection_and_lease(read: bool, ended: str) -> None
     """A whole answer's connection is used again; half of one is cut, which is how llama-server learns to stop."""
 
     async def main() -> None:
-        response = Response(b"one", b"two")
-        world = World(response)
-        answer = await world.enter()
+        connection = Response(b"one", b"two")
+        world = World(connection)
+        response = await world.enter()
         if read:
-            assert await answer.read() == b"onetwo"
-        assert (response.ended, world.held) == ("", 1)
-        answer.close()
-        answer.close()
-        assert (response.ended, world.held) == (ended, 0)
+            assert await response.read() == b"onetwo"
+        assert (connection.ended, world.held) == ("", 1)
+        response.close()
+        response.close()
+        assert (connection.ended, world.held) == (ended, 0)
 
     asyncio.run(main())
 
@@ -293,7 +293,7 @@ def test_a_request_that_fails_holds_nothing(outcome: Exception) -> None:
         world = World(outcome)
         with pytest.raises((UpstreamDiedError, UpstreamUnreachableError, ValueError)):
             await world.enter()
-        assert (len(world.asked), world.held) == (1, 0)
+        assert (len(world.requests), world.held) == (1, 0)
 
     asyncio.run(main())
 
@@ -302,15 +302,15 @@ def test_a_client_that_leaves_before_the_headers_holds_nothing() -> None:
     """Cancelled in the middle of a long prompt."""
 
     async def main() -> None:
-        asked = asyncio.Event()
+        request_sent = asyncio.Event()
 
         async def never() -> None:
-            asked.set()
+            request_sent.set()
             await asyncio.Event().wait()
 
         world = World(never)
         entering = asyncio.create_task(world.enter())
-        await asked.wait()
+        await request_sent.wait()
         assert world.held == 1
         entering.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -332,7 +332,7 @@ def test_a_request_that_gets_no_place_asks_nobody() -> None:
         world.lease = full  # type: ignore[method-assign]
         with pytest.raises(QueueTimeoutError, match="full"):
             await world.enter()
-        assert world.asked == []
+        assert world.requests == []
 
     asyncio.run(main())
 
@@ -387,15 +387,15 @@ def test_an_answer_that_breaks_off_says_why(diagnosis: Diagnosis | None, words: 
     """What came before passes; the end is an error, never the end."""
 
     async def main() -> None:
-        response = Response(b"half", IncompleteResponseError("broke off its answer"))
-        world = World(response)
+        connection = Response(b"half", IncompleteResponseError("broke off its answer"))
+        world = World(connection)
         world.engine.diagnosis = diagnosis
-        answer = await world.enter()
+        response = await world.enter()
         seen = []
         with pytest.raises(UpstreamDiedError, match=words):
-            async for chunk in answer.chunks():
+            async for chunk in response.chunks():
                 seen.append(chunk)
-        answer.close()
+        response.close()
         assert (seen, world.held) == ([b"half"], 0)
 
     asyncio.run(main())
@@ -453,27 +453,27 @@ def test_a_whole_answer_of_our_engine_is_asked_for_as_a_stream() -> None:
     """And is one in one piece when `enter` returns: JSON, of known length, the connection fit for the next request."""
 
     async def main() -> None:
-        response = Response(CHUNK[:9], CHUNK[9:], DONE)
-        world = World(response)
-        answer = await world.enter(streaming=False)
-        (asked,) = world.asked
-        assert json.loads(asked.data) == {
+        connection = Response(CHUNK[:9], CHUNK[9:], DONE)
+        world = World(connection)
+        response = await world.enter(streaming=False)
+        (request,) = world.requests
+        assert json.loads(request.data) == {
             "model": "m",
             "x": 1,
             "stream": True,
             "stream_options": {"include_usage": True},
             "timings_per_token": True,
         }
-        assert asked.headers["accept"] == "*/*"
-        body = await answer.read()
+        assert request.headers["accept"] == "*/*"
+        body = await response.read()
         assert json.loads(body)["choices"][0]["message"]["content"] == "hi"
-        assert (answer.status, answer.content_type) == (200, b"application/json")
-        assert dict(answer.raw_headers) == {
+        assert (response.status, response.content_type) == (200, b"application/json")
+        assert dict(response.raw_headers) == {
             b"Content-Type": b"application/json; charset=utf-8",
             b"Content-Length": str(len(body)).encode(),
         }
-        answer.close()
-        assert (response.ended, world.held) == ("to the pool", 0)
+        response.close()
+        assert (connection.ended, world.held) == ("to the pool", 0)
 
     asyncio.run(main())
 
@@ -497,7 +497,7 @@ def test_log_probabilities_are_refused_wherever_a_token_may_be_drafted(status: S
         if refused:
             with pytest.raises(LogprobsRefusedError, match="'m' decodes with"):
                 await world.upstreams.enter(request)
-            assert (world.asked, world.held) == ([], 0)
+            assert (world.requests, world.held) == ([], 0)
         else:
             assert (await world.upstreams.enter(request)).status == 200
 
@@ -510,7 +510,7 @@ def test_streams_and_servers_of_others_are_asked_as_the_client_wrote() -> None:
     async def main() -> None:
         for world, streaming in ((World(), True), (World(m=AttachedEntry(url="http://other:9001")), False)):
             (await world.enter(streaming=streaming)).close()
-            assert world.asked[0].data == b'{"model": "m", "x": 1}'
+            assert world.requests[0].data == b'{"model": "m", "x": 1}'
 
     asyncio.run(main())
 
@@ -520,8 +520,8 @@ def test_an_error_inside_the_stream_is_the_answer() -> None:
 
     async def main() -> None:
         error = b'{"error":{"code":500,"message":"Context size has been exceeded."}}'
-        answer = await World(Response(CHUNK, b"data: " + error + b"\n\n")).enter(streaming=False)
-        assert (answer.status, await answer.read()) == (500, error)
+        response = await World(Response(CHUNK, b"data: " + error + b"\n\n")).enter(streaming=False)
+        assert (response.status, await response.read()) == (500, error)
 
     asyncio.run(main())
 
@@ -530,9 +530,9 @@ def test_an_error_instead_of_the_stream_stays_as_it_is() -> None:
     """Status, headers and body."""
 
     async def main() -> None:
-        response = Response(b"words", status=400)
-        answer = await World(response).enter(streaming=False)
-        assert (answer.status, answer.raw_headers, await answer.read()) == (400, response.headers, b"words")
+        connection = Response(b"words", status=400)
+        response = await World(connection).enter(streaming=False)
+        assert (response.status, response.raw_headers, await response.read()) == (400, connection.headers, b"words")
 
     asyncio.run(main())
 
@@ -580,11 +580,11 @@ def test_an_answer_whose_end_was_held_back_is_asked_for_in_one_piece() -> None:
         body = b'{"model": "m", "stop": "abc"}'
         cut = b'data: {"choices":[{"index":0,"finish_reason":"length","delta":{}}]}\n\ndata: [DONE]\n\n'
         world = World(Response(cut))
-        answer = await world.enter(streaming=False, body=body)
-        assert [json.loads(asked.data).get("stream") for asked in world.asked] == [True, None]
-        assert world.asked[1].data == body
+        response = await world.enter(streaming=False, body=body)
+        assert [json.loads(request.data).get("stream") for request in world.requests] == [True, None]
+        assert world.requests[1].data == body
         assert world.held == 1
-        answer.close()
+        response.close()
         assert world.held == 0
 
     asyncio.run(main())

@@ -62,7 +62,7 @@ def with_connection(script: Callable[[Connection, Transport], Awaitable[Any]]) -
     return asyncio.run(main())
 
 
-async def asked(connection: Connection, *pieces: bytes, end: Exception | bool = False) -> bytes:
+async def body_of(connection: Connection, *pieces: bytes, end: Exception | bool = False) -> bytes:
     """The body of the answer that these pieces are; `end` is what the connection is lost with."""
     asking = asyncio.ensure_future(connection.ask(HEAD, None))
     await asyncio.sleep(0)
@@ -87,7 +87,7 @@ def test_an_answer_may_be_cut_anywhere(answer: bytes, cuts: list[int]) -> None:
     pieces = [piece for a, b in pairwise(edges) if (piece := answer[a:b])]
 
     async def script(connection: Connection, transport: Transport) -> None:
-        body = await asked(connection, *pieces, end=answer is TO_THE_END)
+        body = await body_of(connection, *pieces, end=answer is TO_THE_END)
         assert (connection.status, body, transport.written) == (200, b"hello", HEAD)
         assert b"X-Trailer" not in dict(connection.headers) and b"Link" not in dict(connection.headers)
         assert connection.reusable is (answer is not TO_THE_END)
@@ -113,9 +113,9 @@ def test_one_answer_after_another() -> None:
     """Nothing of the first is left in the second."""
 
     async def script(connection: Connection, transport: Transport) -> None:
-        assert await asked(connection, WHOLE) == b"hello"
+        assert await body_of(connection, WHOLE) == b"hello"
         refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-        assert await asked(connection, refusal) == b""
+        assert await body_of(connection, refusal) == b""
         assert (connection.status, connection.headers) == (404, [(b"Content-Length", b"0")])
         assert connection.reusable and transport.written == HEAD * 2
 
@@ -144,7 +144,7 @@ def test_an_answer_without_its_end_is_none(pieces: list[bytes], end: Exception |
 
     async def script(connection: Connection, transport: Transport) -> None:
         with pytest.raises(IncompleteResponseError, match=words):
-            await asked(connection, *pieces, end=end or True)
+            await body_of(connection, *pieces, end=end or True)
         assert not connection.reusable
 
     with_connection(script)
@@ -190,7 +190,7 @@ def test_words_that_nobody_asked_for_are_no_answer(extra: bytes, together: bool)
 
     async def script(connection: Connection, transport: Transport) -> None:
         pieces = [WHOLE + extra] if together else [WHOLE, extra]
-        assert await asked(connection, *pieces) == b"hello"
+        assert await body_of(connection, *pieces) == b"hello"
         if together and extra == b"\r\n":
             return  # llhttp skips empty lines between messages
         assert transport.closed and not connection.reusable
@@ -209,7 +209,7 @@ def test_a_server_that_will_close_is_not_asked_again(answer: bytes) -> None:
     """It says so, or is of HTTP/1.0."""
 
     async def script(connection: Connection, transport: Transport) -> None:
-        assert await asked(connection, answer) == b"hello"
+        assert await body_of(connection, answer) == b"hello"
         assert not connection.reusable
 
     with_connection(script)
@@ -220,7 +220,7 @@ def test_a_server_that_answers_before_it_has_read_the_request_is_not_asked_again
 
     async def script(connection: Connection, transport: Transport) -> None:
         transport.unsent = 1
-        assert await asked(connection, WHOLE) == b"hello"
+        assert await body_of(connection, WHOLE) == b"hello"
         assert not connection.reusable
 
     with_connection(script)
