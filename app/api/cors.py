@@ -54,8 +54,8 @@ class Cors:
         await self._app(scope, receive, send_marked)
 
 
-def _preflight(origin: bytes, asked: Headers) -> Headers:
-    names = header(asked, b"access-control-request-headers")
+def _preflight(origin: bytes, headers: Headers) -> Headers:
+    names = header(headers, b"access-control-request-headers")
     allowed = [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-methods", _METHODS),
@@ -66,6 +66,6 @@ def _preflight(origin: bytes, asked: Headers) -> Headers:
     if _NAMES.match(names):
         allowed.append((b"access-control-allow-headers", names))
     # Of a page on a public site that asks a machine at home.
-    if header(asked, b"access-control-request-private-network") == b"true":
+    if header(headers, b"access-control-request-private-network") == b"true":
         allowed.append((b"access-control-allow-private-network", b"true"))
     return allowed

@@ -125,11 +125,11 @@ def capabilities(entry: LocalEntry, header: Header | None) -> list[str]:
     if flags & {"--rerank", "--reranking"}:
         return ["rerank"]
     template = (header.text(TEMPLATE) if header else None) or ""
-    found = ["completion"]
+    words = ["completion"]
     if "tools" in template:
-        found.append("tools")
+        words.append("tools")
     if "<think>" in template or "enable_thinking" in template:
-        found.append("thinking")
+        words.append("thinking")
     if entry.mmproj is not None:
-        found.append("vision")
-    return found
+        words.append("vision")
+    return words

@@ -38,11 +38,11 @@ def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
     routes = APIRouter(prefix="/admin/pulls", tags=["pulls"])
 
     @routes.post("", status_code=202, responses=_START)
-    async def start(asked: StartPull, response: Response) -> PullView:
+    async def start(request: StartPull, response: Response) -> PullView:
         """Start a pull; the one of the same files that runs already is joined."""
 
-        wanted = tuple(wanted_by(settings, [asked.name], asked.include))
-        pull = pulls.start(asked.name, wanted, update=asked.update)
+        files = tuple(wanted_by(settings, [request.name], request.include))
+        pull = pulls.start(request.name, files, update=request.update)
         response.headers["Location"] = f"/admin/pulls/{pull.id}"
         return view(pull)
 

@@ -24,7 +24,7 @@ _READ = ("/slots", "/props")
 
 
 def _both(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(path for given in paths for path in (given, f"/v1{given}"))
+    return tuple(path for bare in paths for path in (bare, f"/v1{bare}"))
 
 
 # Bodies carry `model`.

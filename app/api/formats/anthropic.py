@@ -52,13 +52,13 @@ class AnthropicFormat(OpenAIFormat):
         broken = error.status == 503 and error.retry_after is None
         return _body("api_error" if broken else kind_of(error.status), message, more)
 
-    def refused(self, found: Refusal, body: bytes) -> bytes:
-        message = found.message
-        if overflow := found.overflow:
+    def refused(self, refusal: Refusal, body: bytes) -> bytes:
+        message = refusal.message
+        if overflow := refusal.overflow:
             # The words of Anthropic's own API: its clients shorten the conversation when they read them.
             message = f"prompt is too long: {overflow[0]} tokens > {overflow[1]} maximum"
-        kind = found.kind if found.kind in _KINDS and found.status < 500 else kind_of(found.status)
-        return _body(kind, message, found.more)
+        kind = refusal.kind if refusal.kind in _KINDS and refusal.status < 500 else kind_of(refusal.status)
+        return _body(kind, message, refusal.more)
 
     def event(self, body: bytes) -> bytes:
         return b"event: error\ndata: " + body + b"\n\n"

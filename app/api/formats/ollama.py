@@ -17,5 +17,5 @@ class OllamaFormat(OpenAIFormat):
     def body(self, message: str, error: HttpError, **more: Any) -> bytes:
         return msgspec.json.encode({"error": message} | more)
 
-    def refused(self, found: Refusal, body: bytes) -> bytes:
-        return msgspec.json.encode({"error": found.message} | found.more)
+    def refused(self, refusal: Refusal, body: bytes) -> bytes:
+        return msgspec.json.encode({"error": refusal.message} | refusal.more)

@@ -23,11 +23,11 @@ def error_body(message: str, error: HttpError, **more: Any) -> bytes:
 
 def error_headers(error: HttpError, request_id: str, length: int, names: tuple[bytes, ...] = ()) -> Headers:
     """Of a whole error; `names` are those of the request id's headers, `x-request-id` where none is given."""
-    given = request_id.encode("latin-1")
+    encoded_id = request_id.encode("latin-1")
     headers = [
         (b"content-type", JSON),
         (b"content-length", str(length).encode()),
-        *((name, given) for name in names or (b"x-request-id",)),
+        *((name, encoded_id) for name in names or (b"x-request-id",)),
     ]
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -76,8 +76,8 @@ class OpenAIFormat:
 
     def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
         """llama-server's own words, its numeric `code` turned into a string."""
-        found = read(status, body)
-        return found.status, self.refused(found, body)
+        refusal = read(status, body)
+        return refusal.status, self.refused(refusal, body)
 
     def upstream_error_event(self, status: int, body: bytes) -> bytes:
         return self.event(self.refused(read(status, body), b""))
@@ -89,12 +89,12 @@ class OpenAIFormat:
         """An error of ours."""
         return error_body(message, error, **more)
 
-    def refused(self, found: Refusal, body: bytes) -> bytes:
+    def refused(self, refusal: Refusal, body: bytes) -> bytes:
         """The upstream's; `body` is what it sent, none where it cannot pass as it is."""
-        if found.well_formed and body:
+        if refusal.well_formed and body:
             return body
-        fields = {"message": found.message, "type": found.kind, "param": found.param, "code": found.code}
-        return msgspec.json.encode({"error": fields | found.more})
+        fields = {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
+        return msgspec.json.encode({"error": fields | refusal.more})
 
     def event(self, body: bytes) -> bytes:
         """One server-sent event around it."""

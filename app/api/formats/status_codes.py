@@ -78,13 +78,13 @@ _UNFORESEEN = HttpError(500, "server_error", "internal_error")
 
 def http_error(error: Exception) -> HttpError:
     """The status and its companions; an error nobody foresaw is a 500 that tells nothing of our insides."""
-    found = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _UNFORESEEN)
+    known = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _UNFORESEEN)
     if isinstance(error, EngineUnavailableError | RateLimitedError) and error.retry_after is not None:
         seconds = min(max(1, math.ceil(error.retry_after)), LONGEST_RETRY_AFTER_S)
-        return replace(found, retry_after=seconds)
+        return replace(known, retry_after=seconds)
     if isinstance(error, InvalidBodyError):
-        return replace(found, param=error.param)
-    return found
+        return replace(known, param=error.param)
+    return known
 
 
 def text(error: Exception) -> str:

@@ -48,8 +48,8 @@ class Refusal:
 
 def read(status: int, body: bytes) -> Refusal:
     """Never raises: what cannot be read is told by its status."""
-    found = _object(body)
-    inner = found.get("error", found)
+    document = _object(body)
+    inner = document.get("error", document)
     fields = inner if isinstance(inner, dict) else {"message": inner} if isinstance(inner, str) else {}
     message = fields.get("message") or fields.get("detail")
     kind, code = fields.get("type"), fields.get("code")
@@ -57,7 +57,7 @@ def read(status: int, body: bytes) -> Refusal:
         return Refusal(status, f"The engine answered {status}.", "server_error", str(status))
     if not isinstance(kind, str) or kind == "error":
         kind = "server_error" if status >= 500 else "invalid_request_error"
-    right = inner is not found and "param" in fields and "code" in fields and (code is None or isinstance(code, str))
+    right = inner is not document and "param" in fields and "code" in fields and (code is None or isinstance(code, str))
     # Of a server that words its errors as OpenAI does, a 500 is a 500.
     if not right and status == 500 and message.startswith(_BAD_REQUEST):
         status, kind, code = 400, "invalid_request_error", 400
@@ -67,7 +67,7 @@ def read(status: int, body: bytes) -> Refusal:
         status,
         message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "…",
         kind,
-        _code(code, kind, status, given="code" in fields),
+        _code(code, kind, status, has_code="code" in fields),
         param if isinstance(param, str) else None,
         more,
         well_formed=right and isinstance(fields.get("type"), str),
@@ -76,16 +76,16 @@ def read(status: int, body: bytes) -> Refusal:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(body)
+        document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
-def _code(code: Any, kind: str, status: int, *, given: bool) -> str | None:
+def _code(code: Any, kind: str, status: int, *, has_code: bool) -> str | None:
     """A string or null, as OpenAI's clients expect; the one that they look for is OpenAI's own word."""
     if kind == _OVERFLOW:
         return "context_length_exceeded"
-    if isinstance(code, str) or (code is None and given):
+    if isinstance(code, str) or (code is None and has_code):
         return code
     return str(code) if isinstance(code, int) and not isinstance(code, bool) else str(status)

@@ -13,7 +13,7 @@ import msgspec
 
 from app.api.formats.ollama import OllamaFormat
 from app.api.formats.status_codes import http_error
-from app.api.ollama.request import Asked, translate
+from app.api.ollama.request import OllamaRequest, translate
 from app.api.ollama.response import Pieces, loaded, whole
 from app.errors import UpstreamDiedError
 from app.relay.headers import Headers
@@ -60,12 +60,11 @@ class _Translation:
         self._request_id = request_id
         self._began = time.perf_counter()
         self.limit = 0
-        # The request, once it is read
-        self._asked: Asked | None = None
+        self._request: OllamaRequest | None = None
         # The answer: translated as it comes, or kept to its end
         self._pieces: Pieces | None = None
         self._start: Message | None = None
-        self._kept: list[bytes] = []
+        self._held_back: list[bytes] = []
 
     @property
     def holds_back(self) -> bool:
@@ -74,13 +73,13 @@ class _Translation:
 
     async def receive(self) -> Message:
         """First the translated body, then whatever comes."""
-        if self._asked is not None:
+        if self._request is not None:
             return await self._receive()
         body = await read_body(self._receive, None, self.limit)
-        self._asked = asked = translate(self._scope["path"], body)
+        self._request = request = translate(self._scope["path"], body)
         # The relay looks at the path after the body.
-        self._scope["path"], self._scope["raw_path"] = asked.target, asked.target.encode()
-        return {"type": "http.request", "body": msgspec.json.encode(asked.body), "more_body": False}
+        self._scope["path"], self._scope["raw_path"] = request.target, request.target.encode()
+        return {"type": "http.request", "body": msgspec.json.encode(request.body), "more_body": False}
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -88,18 +87,18 @@ class _Translation:
         elif self._pieces is not None:
             await self._stream(message)
         elif self._start is not None:
-            self._kept.append(message.get("body", b""))
+            self._held_back.append(message.get("body", b""))
             if not message.get("more_body", False):
                 await self._whole()
         else:
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:
-        asked = self._asked
-        if asked is None or message["status"] >= 400:
+        request = self._request
+        if request is None or message["status"] >= 400:
             await self._send(message)
-        elif asked.stream and not asked.loading:
-            self._pieces = Pieces(asked, self._began)
+        elif request.stream and not request.loading:
+            self._pieces = Pieces(request, self._began)
             await self._send({**message, "headers": _with(message["headers"], (b"content-type", _LINES))})
         else:
             self._start = message
@@ -116,13 +115,17 @@ class _Translation:
             await self._send({"type": "http.response.body", "body": lines + last, "more_body": more})
 
     async def _whole(self) -> None:
-        assert self._start is not None and self._asked is not None
+        assert self._start is not None and self._request is not None
         try:
-            body = loaded(self._asked) if self._asked.loading else whole(self._asked, b"".join(self._kept), self._began)
+            body = (
+                loaded(self._request)
+                if self._request.loading
+                else whole(self._request, b"".join(self._held_back), self._began)
+            )
         except (ValueError, TypeError, KeyError, AttributeError):
             await self.refuse(UpstreamDiedError("The engine's answer cannot be read."))
             return
-        kind = _LINES if self._asked.stream else b"application/json"
+        kind = _LINES if self._request.stream else b"application/json"
         length = (b"content-length", str(len(body)).encode())
         start, self._start = self._start, None
         await self._send({**start, "headers": _with(start["headers"], (b"content-type", kind), length)})

@@ -29,7 +29,7 @@ _IMAGES = {"iVBORw0K": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OllamaRequest:
     """What goes to the engine, and what its answer is to be turned into."""
 
     # One of chat, generate, embed, embeddings; `load` answers an empty request
@@ -41,7 +41,7 @@ class Asked:
     loading: bool = False
 
 
-def translate(path: str, raw: bytes) -> Asked:
+def translate(path: str, raw: bytes) -> OllamaRequest:
     """Raises InvalidBodyError in words for a client."""
     fields = _object(raw)
     kind = path.rsplit("/", 1)[-1]
@@ -56,20 +56,22 @@ def translate(path: str, raw: bytes) -> Asked:
     messages = _messages(fields) if kind == "chat" else None
     if not messages and not fields.get("prompt"):
         # Without anything to say it asks to load the model: the engine is started to count nothing.
-        return Asked(kind, model, stream, "/tokenize", named | {"content": ""}, loading=True)
+        return OllamaRequest(kind, model, stream, "/tokenize", named | {"content": ""}, loading=True)
     body = named | {"stream": stream} | _sampling(fields)
     if stream:
         body["stream_options"] = {"include_usage": True}
     if kind == "generate" and fields.get("suffix"):
         body |= {"input_prefix": fields["prompt"], "input_suffix": fields["suffix"]}
         body["n_predict"] = body.pop("max_tokens", -1)
-        return Asked(kind, model, stream, "/infill", body)
+        return OllamaRequest(kind, model, stream, "/infill", body)
     if kind == "generate" and fields.get("raw"):
-        return Asked(kind, model, stream, "/v1/completions", body | {"prompt": fields["prompt"]} | _format(fields))
+        return OllamaRequest(
+            kind, model, stream, "/v1/completions", body | {"prompt": fields["prompt"]} | _format(fields)
+        )
     body["messages"] = messages or _prompt(fields)
     if fields.get("tools"):
         body["tools"] = fields["tools"]
-    return Asked(kind, model, stream, "/v1/chat/completions", body | _format(fields) | _thinking(fields))
+    return OllamaRequest(kind, model, stream, "/v1/chat/completions", body | _format(fields) | _thinking(fields))
 
 
 def model_of(raw: bytes) -> str:
@@ -87,18 +89,18 @@ def _named(fields: dict[str, Any]) -> str:
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    found = decoded(raw)
-    if not isinstance(found, dict):
+    document = decoded(raw)
+    if not isinstance(document, dict):
         raise InvalidBodyError("The body must be a JSON object.")
-    return found
+    return document
 
 
-def _embed(kind: str, model: str, named: dict[str, Any], fields: dict[str, Any]) -> Asked:
-    given = fields.get("input" if kind == "embed" else "prompt")
-    if not isinstance(given, str | list):
+def _embed(kind: str, model: str, named: dict[str, Any], fields: dict[str, Any]) -> OllamaRequest:
+    texts = fields.get("input" if kind == "embed" else "prompt")
+    if not isinstance(texts, str | list):
         raise InvalidBodyError(f"'{'input' if kind == 'embed' else 'prompt'}' must be text or a list of texts.")
-    body = named | {"input": given, "encoding_format": "float"}
-    return Asked(kind, model, False, "/v1/embeddings", body)
+    body = named | {"input": texts, "encoding_format": "float"}
+    return OllamaRequest(kind, model, False, "/v1/embeddings", body)
 
 
 def _sampling(fields: dict[str, Any]) -> dict[str, Any]:
@@ -109,14 +111,14 @@ def _sampling(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _format(fields: dict[str, Any]) -> dict[str, Any]:
-    wanted = fields.get("format")
-    if not wanted:
+    output_format = fields.get("format")
+    if not output_format:
         return {}
-    if wanted == "json":
+    if output_format == "json":
         return {"response_format": {"type": "json_object"}}
-    if not isinstance(wanted, dict):
+    if not isinstance(output_format, dict):
         raise InvalidBodyError("'format' must be \"json\" or a JSON schema.")
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "format", "schema": wanted}}}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "format", "schema": output_format}}}
 
 
 def _thinking(fields: dict[str, Any]) -> dict[str, Any]:
@@ -136,25 +138,25 @@ def _prompt(fields: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
-    given = fields.get("messages") or []
-    if not isinstance(given, list) or not all(isinstance(message, dict) for message in given):
+    messages = fields.get("messages") or []
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise InvalidBodyError("'messages' must be a list of objects.")
     translated: list[dict[str, Any]] = []
     # Ollama's calls may have no ids; an answer then belongs to the oldest call of its name that has none yet.
     open_calls: list[tuple[str, str]] = []
-    for message in given:
+    for message in messages:
         role = message.get("role")
-        found = {"role": role, "content": _content(message.get("content") or "", message.get("images"))}
+        entry = {"role": role, "content": _content(message.get("content") or "", message.get("images"))}
         if message.get("thinking"):
-            found["reasoning_content"] = message["thinking"]
+            entry["reasoning_content"] = message["thinking"]
         if message.get("tool_calls"):
             if not isinstance(message["tool_calls"], list):
                 raise InvalidBodyError("'tool_calls' must be a list.")
-            found["tool_calls"] = [_call(call, len(open_calls) + i) for i, call in enumerate(message["tool_calls"])]
-            open_calls += [(call["function"]["name"], call["id"]) for call in found["tool_calls"]]
+            entry["tool_calls"] = [_call(call, len(open_calls) + i) for i, call in enumerate(message["tool_calls"])]
+            open_calls += [(call["function"]["name"], call["id"]) for call in entry["tool_calls"]]
         if role == "tool":
-            found["tool_call_id"] = message.get("tool_call_id") or _answered(open_calls, message.get("tool_name"))
-        translated.append(found)
+            entry["tool_call_id"] = message.get("tool_call_id") or _answered(open_calls, message.get("tool_name"))
+        translated.append(entry)
     return translated
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.api.ollama.request import Asked
+from app.api.ollama.request import OllamaRequest
 from app.relay.sse_lines import LineSplitter, data_of
 
 
@@ -24,8 +24,8 @@ def _line(fields: dict[str, Any]) -> bytes:
 class Pieces:
     """Feed it a stream as it arrives; it gives lines. `finish` tells whether the answer came to its end."""
 
-    def __init__(self, asked: Asked, began: float) -> None:
-        self._asked = asked
+    def __init__(self, request: OllamaRequest, began: float) -> None:
+        self._request = request
         self._began = began
         self._lines = LineSplitter()
         self._reason: str | None = None
@@ -70,20 +70,20 @@ class Pieces:
         return b"".join(out)
 
     def _head(self, text: str, thinking: str = "", calls: list[Any] | None = None) -> dict[str, Any]:
-        return head(self._asked, text, thinking, calls)
+        return head(self._request, text, thinking, calls)
 
     def _piece(self, text: str, thinking: str = "", calls: list[Any] | None = None) -> bytes:
         return _line(self._head(text, thinking, calls) | {"done": False})
 
 
-def head(asked: Asked, text: str, thinking: str, calls: list[Any] | None) -> dict[str, Any]:
+def head(request: OllamaRequest, text: str, thinking: str, calls: list[Any] | None) -> dict[str, Any]:
     """What every piece carries: `message` in a chat, `response` otherwise."""
-    found: dict[str, Any] = {"model": asked.model, "created_at": _now()}
-    if asked.kind != "chat":
-        return found | {"response": text} | ({"thinking": thinking} if thinking else {})
+    piece: dict[str, Any] = {"model": request.model, "created_at": _now()}
+    if request.kind != "chat":
+        return piece | {"response": text} | ({"thinking": thinking} if thinking else {})
     message: dict[str, Any] = {"role": "assistant", "content": text}
     message |= {"thinking": thinking} if thinking else {}
-    return found | {"message": message | ({"tool_calls": calls} if calls else {})}
+    return piece | {"message": message | ({"tool_calls": calls} if calls else {})}
 
 
 def done(reason: str, counts: dict[str, Any], began: float) -> dict[str, Any]:
@@ -104,41 +104,41 @@ def done(reason: str, counts: dict[str, Any], began: float) -> dict[str, Any]:
     }
 
 
-def loaded(asked: Asked) -> bytes:
+def loaded(request: OllamaRequest) -> bytes:
     """The answer to a request that only asked for the model to be there."""
-    return _line(head(asked, "", "", None) | {"done": True, "done_reason": "load"})
+    return _line(head(request, "", "", None) | {"done": True, "done_reason": "load"})
 
 
-def whole(asked: Asked, body: bytes, began: float) -> bytes:
+def whole(request: OllamaRequest, body: bytes, began: float) -> bytes:
     """Raises ValueError where the upstream's answer is none."""
-    found = msgspec.json.decode(body)
-    if not isinstance(found, dict):
+    completion = msgspec.json.decode(body)
+    if not isinstance(completion, dict):
         raise ValueError("not an object")
-    if asked.kind in ("embed", "embeddings"):
-        return _embeddings(asked, found, began)
-    choice = _choice(found)
+    if request.kind in ("embed", "embeddings"):
+        return _embeddings(request, completion, began)
+    choice = _choice(completion)
     message = choice.get("message") or choice
     calls: dict[int, dict[str, Any]] = {}
     for i, call in enumerate(message.get("tool_calls") or ()):
         _add(calls, {"index": i} | call)
     answer = head(
-        asked,
+        request,
         message.get("content") or message.get("text") or "",
         message.get("reasoning_content") or "",
         [_call(calls[i]) for i in sorted(calls)],
     )
-    counts = {key: found[key] for key in ("usage", "timings") if isinstance(found.get(key), dict)}
+    counts = {key: completion[key] for key in ("usage", "timings") if isinstance(completion.get(key), dict)}
     return msgspec.json.encode(answer | done(_reason(choice) or "stop", counts, began))
 
 
-def _embeddings(asked: Asked, found: dict[str, Any], began: float) -> bytes:
-    vectors = [row["embedding"] for row in sorted(found.get("data") or (), key=lambda row: row.get("index", 0))]
-    if asked.kind == "embeddings":
+def _embeddings(request: OllamaRequest, completion: dict[str, Any], began: float) -> bytes:
+    vectors = [row["embedding"] for row in sorted(completion.get("data") or (), key=lambda row: row.get("index", 0))]
+    if request.kind == "embeddings":
         return msgspec.json.encode({"embedding": vectors[0] if vectors else []})
     total = int((time.perf_counter() - began) * 1e9)
-    tokens = (found.get("usage") or {}).get("prompt_tokens", 0)
+    tokens = (completion.get("usage") or {}).get("prompt_tokens", 0)
     counts = {"total_duration": total, "load_duration": 0, "prompt_eval_count": tokens}
-    return msgspec.json.encode({"model": asked.model, "embeddings": vectors} | counts)
+    return msgspec.json.encode({"model": request.model, "embeddings": vectors} | counts)
 
 
 def _choice(event: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ PAGE, OTHER = "https://app.example", "https://evil.example"
 ASKING = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, x-stainless-os"}
 
 
-def asked(folder: Path, method: str, path: str, headers: dict[str, str], body: bytes = b"", **settings: Any) -> Answer:
+def fetch(folder: Path, method: str, path: str, headers: dict[str, str], body: bytes = b"", **settings: Any) -> Answer:
     settings = {"cors_origins": f"http://localhost:3000, {PAGE}"} | settings
     app = Gateway(Settings(state_dir=folder, cache_dir=folder, **settings)).app
     return asyncio.run(ask(app, method, path, body, headers))
@@ -28,24 +28,24 @@ def allowed(answer: Answer) -> dict[str, str]:
 
 def test_without_a_listed_origin_there_is_no_cors(tmp_path: Path) -> None:
     """Off by default: a page is refused on loopback, and its preflight is no special request."""
-    assert not allowed(asked(tmp_path, "GET", "/v1/models", {}, cors_origins=""))
+    assert not allowed(fetch(tmp_path, "GET", "/v1/models", {}, cors_origins=""))
     for method in ("GET", "OPTIONS"):
-        answer = asked(tmp_path, method, "/v1/models", {"origin": PAGE} | ASKING, cors_origins="")
+        answer = fetch(tmp_path, method, "/v1/models", {"origin": PAGE} | ASKING, cors_origins="")
         assert (answer.status, allowed(answer)) == (403, {})
 
 
 def test_a_preflight_needs_no_key(tmp_path: Path) -> None:
     """Browsers send none with it; what the page wants to send is allowed, and nothing that a browser keeps."""
     KeyStore(tmp_path).add(Key("k", digest("secret")))
-    answer = asked(tmp_path, "OPTIONS", "/v1/chat/completions", {"origin": PAGE} | ASKING)
+    answer = fetch(tmp_path, "OPTIONS", "/v1/chat/completions", {"origin": PAGE} | ASKING)
     assert (answer.status, answer.body) == (204, b"")
-    found = allowed(answer)
-    assert found["allow-origin"] == PAGE
-    assert found["allow-headers"] == "authorization, x-stainless-os"
-    assert "POST" in found["allow-methods"] and "allow-credentials" not in found
-    assert "allow-private-network" not in found
+    headers = allowed(answer)
+    assert headers["allow-origin"] == PAGE
+    assert headers["allow-headers"] == "authorization, x-stainless-os"
+    assert "POST" in headers["allow-methods"] and "allow-credentials" not in headers
+    assert "allow-private-network" not in headers
     near = {"origin": PAGE, "access-control-request-private-network": "true"} | ASKING
-    assert allowed(asked(tmp_path, "OPTIONS", "/", near))["allow-private-network"] == "true"
+    assert allowed(fetch(tmp_path, "OPTIONS", "/", near))["allow-private-network"] == "true"
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_every_answer_may_be_read_by_a_listed_page(
 ) -> None:
     """Refusals as well: without the headers a page would see nothing but a network error."""
     KeyStore(tmp_path).add(Key("k", digest("secret")))
-    answer = asked(tmp_path, method, path, {"origin": PAGE} | headers)
+    answer = fetch(tmp_path, method, path, {"origin": PAGE} | headers)
     assert answer.status == status
-    found = allowed(answer)
-    assert found["allow-origin"] == PAGE
-    assert "x-request-id" in found["expose-headers"] and "retry-after" in found["expose-headers"]
+    cors = allowed(answer)
+    assert cors["allow-origin"] == PAGE
+    assert "x-request-id" in cors["expose-headers"] and "retry-after" in cors["expose-headers"]
     assert ("vary", "origin") in answer.headers
 
 
@@ -79,11 +79,11 @@ def test_other_pages_stay_outside(tmp_path: Path) -> None:
     """Nothing is reflected: neither to a page nor to who names none; case and port count."""
     for origin in (OTHER, "null", f"{PAGE}:8443", f"{PAGE}.evil.example", "http://app.example"):
         for method in ("GET", "OPTIONS"):
-            answer = asked(tmp_path, method, "/v1/models", {"origin": origin} | ASKING)
+            answer = fetch(tmp_path, method, "/v1/models", {"origin": origin} | ASKING)
             assert (answer.status, allowed(answer)) == (403, {})
-    plain = asked(tmp_path, "GET", "/v1/models", {})
+    plain = fetch(tmp_path, "GET", "/v1/models", {})
     assert (plain.status, allowed(plain), plain["vary"]) == (200, {}, "origin")
-    beyond = asked(tmp_path, "GET", "/v1/models", {"origin": OTHER}, host="0.0.0.0")
+    beyond = fetch(tmp_path, "GET", "/v1/models", {"origin": OTHER}, host="0.0.0.0")
     assert (beyond.status, allowed(beyond)) == (200, {})
 
 
@@ -91,4 +91,4 @@ def test_names_that_are_no_headers_are_not_allowed(tmp_path: Path) -> None:
     """What a preflight asks for is said back only where it can be a list of names."""
     for names in ("a: b", "x" * 3000):
         headers = {"origin": PAGE} | ASKING | {"access-control-request-headers": names}
-        assert "allow-headers" not in allowed(asked(tmp_path, "OPTIONS", "/", headers))
+        assert "allow-headers" not in allowed(fetch(tmp_path, "OPTIONS", "/", headers))

@@ -28,7 +28,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
 
 
 @pytest.fixture
-def asked(gateway: Gateway) -> Callable[..., Answer]:
+def fetch(gateway: Gateway) -> Callable[..., Answer]:
     return lambda *args, **kwargs: asyncio.run(ask(gateway.app, *args, **kwargs))
 
 
@@ -88,32 +88,32 @@ def test_a_relayed_path_by_another_method_is_named(method: str, path: str, allow
         assert len(answer.body) == int(answer["content-length"])
 
 
-@pytest.mark.parametrize("given", GIVEN_IDS)
-def test_a_clients_request_id_is_kept(given: str, asked: Callable[..., Answer]) -> None:
+@pytest.mark.parametrize("request_id", GIVEN_IDS)
+def test_a_clients_request_id_is_kept(request_id: str, fetch: Callable[..., Answer]) -> None:
     """So that both sides' logs meet; on answers of FastAPI as on those of the relay."""
     for method, path in (("GET", "/health"), ("POST", "/v1/chat/completions"), ("PUT", "/slots")):
-        assert asked(method, path, headers={"x-request-id": given})["x-request-id"] == given
+        assert fetch(method, path, headers={"x-request-id": request_id})["x-request-id"] == request_id
 
 
 @pytest.mark.parametrize(
-    "given", ["", "a" * 129, "two words", "tab\there", "line\nbreak", "é", "end\n", 'qu"ote', "{x}"]
+    "request_id", ["", "a" * 129, "two words", "tab\there", "line\nbreak", "é", "end\n", 'qu"ote', "{x}"]
 )
-def test_an_id_that_could_harm_a_log_or_a_header_is_replaced(given: str, asked: Callable[..., Answer]) -> None:
+def test_an_id_that_could_harm_a_log_or_a_header_is_replaced(request_id: str, fetch: Callable[..., Answer]) -> None:
     """By one of our own, another one each time."""
-    first, second = (asked("GET", "/health", headers={"x-request-id": given})["x-request-id"] for _ in range(2))
+    first, second = (fetch("GET", "/health", headers={"x-request-id": request_id})["x-request-id"] for _ in range(2))
     assert len(first) == len(second) == 32 and first != second
     assert first.isalnum()
 
 
 @pytest.mark.parametrize("path", ["/", "/health"])
-def test_get_and_head_of_what_probes_ask_for(path: str, asked: Callable[..., Answer]) -> None:
+def test_get_and_head_of_what_probes_ask_for(path: str, fetch: Callable[..., Answer]) -> None:
     """Ollama-minded clients and load balancers send HEAD / before anything else."""
-    assert asked("GET", path).status == asked("HEAD", path).status == 200
+    assert fetch("GET", path).status == fetch("HEAD", path).status == 200
 
 
-def test_the_root_says_what_this_is(asked: Callable[..., Answer]) -> None:
+def test_the_root_says_what_this_is(fetch: Callable[..., Answer]) -> None:
     """Whoever opens the address in a browser is shown the way."""
-    assert json.loads(asked("GET", "/").body).items() >= {"name": "llama-tandem", "api": "/v1", "docs": "/docs"}.items()
+    assert json.loads(fetch("GET", "/").body).items() >= {"name": "llama-tandem", "api": "/v1", "docs": "/docs"}.items()
 
 
 @pytest.mark.parametrize(
@@ -127,26 +127,26 @@ def test_the_root_says_what_this_is(asked: Callable[..., Answer]) -> None:
     ],
 )
 def test_every_refusal_has_openais_shape(
-    method: str, path: str, status: int, code: str, asked: Callable[..., Answer]
+    method: str, path: str, status: int, code: str, fetch: Callable[..., Answer]
 ) -> None:
     """Whichever part refuses: FastAPI's routing, an endpoint, the relay."""
-    answer = asked(method, path)
+    answer = fetch(method, path)
     assert (answer.status, answer.error["code"]) == (status, code)
     assert answer.error.keys() == {"message", "type", "param", "code"}
     assert answer["content-type"] == "application/json"
     assert answer["x-request-id"]
 
 
-def test_models_are_found_by_any_of_their_names(asked: Callable[..., Answer]) -> None:
+def test_models_are_found_by_any_of_their_names(fetch: Callable[..., Answer]) -> None:
     """Names hold slashes and signs; an alias gives the entry's own name."""
-    assert [row["id"] for row in json.loads(asked("GET", "/v1/models").body)["data"]] == ["org/a", "b#1"]
+    assert [row["id"] for row in json.loads(fetch("GET", "/v1/models").body)["data"]] == ["org/a", "b#1"]
     for path, name in (("/v1/models/org/a-2", "org/a"), ("/v1/models/b#1", "b#1"), ("/models/b#1-2", "b#1")):
-        assert json.loads(asked("GET", path).body)["id"] == name
+        assert json.loads(fetch("GET", path).body)["id"] == name
 
 
-def test_the_openapi_page_names_what_is_relayed(asked: Callable[..., Answer]) -> None:
+def test_the_openapi_page_names_what_is_relayed(fetch: Callable[..., Answer]) -> None:
     """FastAPI has no endpoint for it, and people look there."""
-    paths = json.loads(asked("GET", "/openapi.json").body)["paths"]
+    paths = json.loads(fetch("GET", "/openapi.json").body)["paths"]
     assert {*POSTS, *GETS, "/v1/models", "/health", "/metrics"} <= paths.keys()
     assert all("post" in paths[path] for path in POSTS)
 

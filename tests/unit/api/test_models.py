@@ -50,11 +50,11 @@ def test_a_row_says_what_clients_look_for(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_null() -> None:
     """An attached server is not asked, and a file that is not there says nothing; the fields are there all the same."""
-    found = rows(
+    listed = rows(
         a=AttachedEntry(url="http://127.0.0.1:1"), b=LocalEntry.model_validate({"target": {"path": "/no/such.gguf"}})
     ).all()
-    assert [row.keys() for row in found] == [FIELDS, FIELDS]
-    assert found[0]["context_length"] is found[1]["context_length"] is found[1]["meta"]["n_params"] is None
+    assert [row.keys() for row in listed] == [FIELDS, FIELDS]
+    assert listed[0]["context_length"] is listed[1]["context_length"] is listed[1]["meta"]["n_params"] is None
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,11 @@ INVALID, SERVER = "invalid_request_error", "server_error"
 
 
 def reply(error: Exception) -> tuple[int, dict[bytes, bytes], Any]:
-    found = OpenAIFormat().error(error, request_id="r-1")
-    headers = dict(found.headers)
-    assert len(headers) == len(found.headers)
-    assert headers[b"content-length"] == str(len(found.body)).encode()
-    return found.status, headers, json.loads(found.body)["error"]
+    response = OpenAIFormat().error(error, request_id="r-1")
+    headers = dict(response.headers)
+    assert len(headers) == len(response.headers)
+    assert headers[b"content-length"] == str(len(response.body)).encode()
+    return response.status, headers, json.loads(response.body)["error"]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_every_error_has_its_status_and_its_four_fields(
     error: TandemError, status: int, kind: str, code: str, param: str | None
 ) -> None:
     """SDKs choose their exception by the status and show `message`; `code` is a word and `param` is always there."""
-    found, headers, body = reply(error)
-    assert (found, body["type"], body["code"], body["param"]) == (status, kind, code, param)
+    sent, headers, body = reply(error)
+    assert (sent, body["type"], body["code"], body["param"]) == (status, kind, code, param)
     assert body["message"] == str(error)
     assert (headers[b"content-type"], headers[b"x-request-id"]) == (b"application/json", b"r-1")
 
@@ -95,10 +95,10 @@ def test_an_unforeseen_error_tells_nothing_of_our_insides() -> None:
     assert "log" in text(KeyError("secret"))
 
 
-@pytest.mark.parametrize(("given", "seconds"), [(0.0, 1), (0.2, 1), (1.0, 1), (7.01, 8), (1e6, LONGEST_RETRY_AFTER_S)])
-def test_retry_after_is_whole_seconds_within_what_clients_wait(given: float, seconds: int) -> None:
+@pytest.mark.parametrize(("delay", "seconds"), [(0.0, 1), (0.2, 1), (1.0, 1), (7.01, 8), (1e6, LONGEST_RETRY_AFTER_S)])
+def test_retry_after_is_whole_seconds_within_what_clients_wait(delay: float, seconds: int) -> None:
     """Never 0, never before the moment itself, never so long that openai-python would not retry at all."""
-    _, headers, _ = reply(StartFailedError("a", DIAGNOSIS, retry_after=given))
+    _, headers, _ = reply(StartFailedError("a", DIAGNOSIS, retry_after=delay))
     assert headers[b"retry-after"] == str(seconds).encode()
     assert b"x-should-retry" not in headers
 
@@ -143,8 +143,8 @@ def test_a_streams_error_is_one_event_with_the_same_body() -> None:
 def test_an_upstreams_error_becomes_an_event(status: int, body: bytes, message: str, kind: str, code: str) -> None:
     """llama-server's words with a `code` of text; whatever cannot be read is told by its status."""
     event = OpenAIFormat().upstream_error_event(status, body)
-    found = json.loads(event.removeprefix(b"data: "))["error"]
-    assert found == {"message": message, "type": kind, "param": None, "code": code}
+    error = json.loads(event.removeprefix(b"data: "))["error"]
+    assert error == {"message": message, "type": kind, "param": None, "code": code}
     assert event.endswith(b"\n\n")
 
 

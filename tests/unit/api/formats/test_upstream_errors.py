@@ -40,10 +40,10 @@ OVERFLOW = refusal(400, LONG, "exceed_context_size_error", n_prompt_tokens=1252,
 )
 def test_openai_gets_four_fields(status: int, body: bytes, expected: tuple[int, str | None, str, str]) -> None:
     """`code` a string, `param` there, the words llama-server's own."""
-    found, answer = OpenAIFormat().upstream_error(status, body)
+    sent, answer = OpenAIFormat().upstream_error(status, body)
     error = json.loads(answer)["error"]
     message = expected[1] or "Context size has been exceeded."
-    assert (found, error) == (
+    assert (sent, error) == (
         expected[0],
         {"message": message, "type": expected[2], "param": None, "code": expected[3]},
     )
@@ -129,20 +129,20 @@ def test_anthropics_shape(error: Exception, status: int, kind: str) -> None:
 def test_an_overloaded_upstream_is_told_in_anthropics_number() -> None:
     """A 503 of llama-server that loads, or of a server of others; 529 passes as it is."""
     for status in (503, 529):
-        told, body = AnthropicFormat().upstream_error(status, refusal(status, "Loading model", "unavailable_error"))
-        assert (told, json.loads(body)["error"]["type"]) == (529, "overloaded_error")
+        sent, body = AnthropicFormat().upstream_error(status, refusal(status, "Loading model", "unavailable_error"))
+        assert (sent, json.loads(body)["error"]["type"]) == (529, "overloaded_error")
 
 
 def test_responses_events_have_a_type() -> None:
     """Codex reads `type`, OpenAI's SDKs the nested error; whole answers stay OpenAI's."""
     event = ResponsesFormat().upstream_error_event(500, b'{"error":{"code":500,"message":"m","type":"t"}}')
     name, data = event.decode().strip().split("\n")
-    found = json.loads(data.removeprefix("data: "))
-    assert (name, found["type"], found["code"], found["message"], found["param"]) == (
+    event_data = json.loads(data.removeprefix("data: "))
+    assert (name, event_data["type"], event_data["code"], event_data["message"], event_data["param"]) == (
         "event: error",
         "error",
         "500",
         "m",
         None,
     )
-    assert found["error"]["message"] == "m"
+    assert event_data["error"]["message"] == "m"

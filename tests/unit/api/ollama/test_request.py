@@ -5,44 +5,44 @@ from typing import Any
 
 import pytest
 
-from app.api.ollama.request import Asked, model_of, translate
+from app.api.ollama.request import OllamaRequest, model_of, translate
 from app.errors import InvalidBodyError, ModelRequiredError
 
 
-def asked(path: str, **fields: Any) -> Asked:
+def request_of(path: str, **fields: Any) -> OllamaRequest:
     return translate(path, json.dumps({"model": "m"} | fields).encode())
 
 
 def test_a_chat_streams_unless_told_otherwise() -> None:
     """As Ollama does; the usage that the last line tells is asked for."""
-    found = asked("/api/chat", messages=[{"role": "user", "content": "x"}])
-    assert (found.target, found.stream, found.kind) == ("/v1/chat/completions", True, "chat")
-    assert found.body == {
+    request = request_of("/api/chat", messages=[{"role": "user", "content": "x"}])
+    assert (request.target, request.stream, request.kind) == ("/v1/chat/completions", True, "chat")
+    assert request.body == {
         "model": "m",
         "stream": True,
         "stream_options": {"include_usage": True},
         "messages": [{"role": "user", "content": "x"}],
     }
-    assert not asked("/api/chat", messages=[{"role": "user", "content": "x"}], stream=False).stream
+    assert not request_of("/api/chat", messages=[{"role": "user", "content": "x"}], stream=False).stream
 
 
 def test_options_become_sampling_fields() -> None:
     """By llama-server's names; what belongs to loading, and what is null, is left out."""
     options = {"num_predict": 5, "temperature": 0, "stop": ["a"], "num_ctx": 4096, "num_gpu": 9, "seed": None}
-    body = asked("/api/generate", prompt="x", options=options, stream=False).body
+    body = request_of("/api/generate", prompt="x", options=options, stream=False).body
     assert body.items() >= {"max_tokens": 5, "temperature": 0, "stop": ["a"]}.items()
     assert not {"num_predict", "num_ctx", "num_gpu", "seed"} & body.keys()
 
 
 def test_generate_is_a_chat_unless_raw_or_between_two_texts() -> None:
     """A prompt goes through the model's template; `raw` does not, `suffix` fills in."""
-    found = asked("/api/generate", prompt="x", system="s")
-    assert found.target == "/v1/chat/completions"
-    assert [message["role"] for message in found.body["messages"]] == ["system", "user"]
-    assert asked("/api/generate", prompt="x", raw=True).target == "/v1/completions"
-    found = asked("/api/generate", prompt="x", suffix="y", options={"num_predict": 3})
-    assert found.target == "/infill"
-    assert found.body.items() >= {"input_prefix": "x", "input_suffix": "y", "n_predict": 3}.items()
+    request = request_of("/api/generate", prompt="x", system="s")
+    assert request.target == "/v1/chat/completions"
+    assert [message["role"] for message in request.body["messages"]] == ["system", "user"]
+    assert request_of("/api/generate", prompt="x", raw=True).target == "/v1/completions"
+    request = request_of("/api/generate", prompt="x", suffix="y", options={"num_predict": 3})
+    assert request.target == "/infill"
+    assert request.body.items() >= {"input_prefix": "x", "input_suffix": "y", "n_predict": 3}.items()
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,14 @@ def test_generate_is_a_chat_unless_raw_or_between_two_texts() -> None:
 )
 def test_nothing_to_say_loads_the_model(path: str, fields: dict[str, Any]) -> None:
     """How Ollama's clients warm a model up."""
-    assert asked(path, **fields).loading
+    assert request_of(path, **fields).loading
 
 
 def test_images_are_data() -> None:
     """Base64 by itself here, a data URL there."""
-    content = asked("/api/chat", messages=[{"role": "user", "content": "x", "images": ["/9j/abc"]}]).body["messages"][0]
+    content = request_of("/api/chat", messages=[{"role": "user", "content": "x", "images": ["/9j/abc"]}]).body[
+        "messages"
+    ][0]
     assert content["content"][1]["image_url"]["url"] == "data:image/jpeg;base64,/9j/abc"
 
 
@@ -67,17 +69,17 @@ def test_tools_and_their_answers() -> None:
         {"role": "tool", "tool_name": "two", "content": "2"},
         {"role": "tool", "tool_name": "one", "content": "1"},
     ]
-    first, two, one = asked("/api/chat", messages=messages, tools=[{"type": "function"}]).body["messages"]
+    first, two, one = request_of("/api/chat", messages=messages, tools=[{"type": "function"}]).body["messages"]
     assert [json.loads(call["function"]["arguments"]) for call in first["tool_calls"]] == [{"a": 1}] * 2
     assert (one["tool_call_id"], two["tool_call_id"]) == tuple(call["id"] for call in first["tool_calls"])
 
 
 def test_format_and_think() -> None:
     """A schema, or any JSON; thinking on, off, or so much of it."""
-    body = asked("/api/generate", prompt="x", format={"type": "object"}, think=False).body
+    body = request_of("/api/generate", prompt="x", format={"type": "object"}, think=False).body
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
-    body = asked("/api/generate", prompt="x", format="json", think="high").body
+    body = request_of("/api/generate", prompt="x", format="json", think="high").body
     assert body["response_format"] == {"type": "json_object"}
     assert body["chat_template_kwargs"]["reasoning_effort"] == "high"
 
@@ -101,7 +103,7 @@ def test_format_and_think() -> None:
 def test_what_cannot_be_read_is_told_in_words(path: str, fields: dict[str, Any]) -> None:
     """A 400 that names the field, never a fault of ours."""
     with pytest.raises(InvalidBodyError, match="'"):
-        asked(path, **fields)
+        request_of(path, **fields)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])

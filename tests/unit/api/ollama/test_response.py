@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.ollama.request import Asked
+from app.api.ollama.request import OllamaRequest
 from app.api.ollama.response import Pieces, whole
 
-CHAT = Asked("chat", "m", True, "/v1/chat/completions", {})
+CHAT = OllamaRequest("chat", "m", True, "/v1/chat/completions", {})
 TIMINGS = {"prompt_n": 3, "cache_n": 4, "prompt_ms": 1.5, "predicted_n": 2, "predicted_ms": 2.5}
 
 
@@ -23,8 +23,8 @@ def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "finish_reason": finish, "delta": fields}]}
 
 
-def lines(asked: Asked, *chunks: bytes) -> list[Any]:
-    pieces = Pieces(asked, time.perf_counter())
+def lines(request: OllamaRequest, *chunks: bytes) -> list[Any]:
+    pieces = Pieces(request, time.perf_counter())
     text = b"".join(pieces.feed(chunk) for chunk in chunks) + (pieces.finish() or b"")
     return [json.loads(line) for line in text.splitlines()]
 
@@ -43,15 +43,15 @@ STREAM = sse(
 def test_a_stream_cut_anywhere_gives_the_same_lines(cuts: list[int]) -> None:
     """Thinking and text apart, the counts at the end, in nanoseconds."""
     edges = [0, *sorted(cuts), len(STREAM)]
-    found = lines(CHAT, *(STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False)))  # noqa: RUF007
-    assert [(line["message"].get("thinking", ""), line["message"]["content"]) for line in found] == [
+    pieces = lines(CHAT, *(STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False)))  # noqa: RUF007
+    assert [(line["message"].get("thinking", ""), line["message"]["content"]) for line in pieces] == [
         ("hm", ""),
         ("", "a"),
         ("", "é"),
         ("", ""),
     ]
-    last = found[-1]
-    assert [line["done"] for line in found] == [False, False, False, True]
+    last = pieces[-1]
+    assert [line["done"] for line in pieces] == [False, False, False, True]
     assert (last["done_reason"], last["prompt_eval_count"], last["eval_count"]) == ("length", 7, 2)
     assert (last["prompt_eval_duration"], last["eval_duration"]) == (1_500_000, 2_500_000)
     assert last["total_duration"] > 0 and last["load_duration"] >= 0
@@ -61,10 +61,10 @@ def test_a_tool_call_comes_whole() -> None:
     """It arrives in pieces of text; arguments are an object here."""
     function = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": ""}}
     parts = [{"index": 0, "function": {"arguments": text}} for text in ('{"a"', ": 1}")]
-    found = lines(CHAT, sse(*(delta(tool_calls=[part]) for part in (function, *parts)), delta("tool_calls")))
-    [call] = found[0]["message"]["tool_calls"]
+    pieces = lines(CHAT, sse(*(delta(tool_calls=[part]) for part in (function, *parts)), delta("tool_calls")))
+    [call] = pieces[0]["message"]["tool_calls"]
     assert call == {"id": "c1", "function": {"name": "f", "arguments": {"a": 1}}}
-    assert (len(found), found[-1]["done_reason"]) == (2, "stop")
+    assert (len(pieces), pieces[-1]["done_reason"]) == (2, "stop")
 
 
 def test_comments_become_empty_pieces() -> None:
@@ -88,24 +88,24 @@ def test_what_is_no_event_is_no_line(data: bytes) -> None:
 
 def test_fill_in_answers_in_the_native_form() -> None:
     """Without `choices`; `stop_type` is the reason."""
-    asked = Asked("generate", "m", True, "/infill", {})
-    found = lines(asked, sse({"content": "a", "stop": False}, {"content": "", "stop": True, "stop_type": "limit"}))
-    assert [line["response"] for line in found] == ["a", ""]
-    assert found[-1]["done_reason"] == "length"
+    request = OllamaRequest("generate", "m", True, "/infill", {})
+    pieces = lines(request, sse({"content": "a", "stop": False}, {"content": "", "stop": True, "stop_type": "limit"}))
+    assert [line["response"] for line in pieces] == ["a", ""]
+    assert pieces[-1]["done_reason"] == "length"
 
 
 def test_a_whole_answer() -> None:
     """One object with everything."""
     message = {"content": "a", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": '{"x":1}'}}]}
     body = {"choices": [{"finish_reason": "stop", "message": message}], "timings": TIMINGS}
-    found = json.loads(whole(CHAT, json.dumps(body).encode(), time.perf_counter()))
-    assert found["message"]["tool_calls"][0]["function"]["arguments"] == {"x": 1}
-    assert (found["done"], found["prompt_eval_count"], found["eval_count"]) == (True, 7, 2)
+    completion = json.loads(whole(CHAT, json.dumps(body).encode(), time.perf_counter()))
+    assert completion["message"]["tool_calls"][0]["function"]["arguments"] == {"x": 1}
+    assert (completion["done"], completion["prompt_eval_count"], completion["eval_count"]) == (True, 7, 2)
 
 
 def test_embeddings_old_and_new() -> None:
     """A list of vectors; the older endpoint has one."""
     body = json.dumps({"data": [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": [1.0]}]}).encode()
-    found = json.loads(whole(Asked("embed", "m", False, "", {}), body, 0))
-    assert found["embeddings"] == [[1.0], [2.0]]
-    assert json.loads(whole(Asked("embeddings", "m", False, "", {}), body, 0)) == {"embedding": [1.0]}
+    response = json.loads(whole(OllamaRequest("embed", "m", False, "", {}), body, 0))
+    assert response["embeddings"] == [[1.0], [2.0]]
+    assert json.loads(whole(OllamaRequest("embeddings", "m", False, "", {}), body, 0)) == {"embedding": [1.0]}
