@@ -32,8 +32,8 @@ async def wait_until_healthy(base_url: str, key: str) -> None:
                 f"it is healthy, and does not answer GET /props ({type(error).__name__})"
             ) from error
         if ours.status_code != 200 or anyone.status_code != 401:
-            given = f"{ours.status_code} with our key and {anyone.status_code} without"
-            raise ForeignServerError(f"GET /props gives {given}; 200 and 401 are right")
+            statuses = f"{ours.status_code} with our key and {anyone.status_code} without"
+            raise ForeignServerError(f"GET /props gives {statuses}; 200 and 401 are right")
 
 
 async def _healthy(client: httpx2.AsyncClient) -> bool:

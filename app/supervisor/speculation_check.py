@@ -38,18 +38,18 @@ async def _warm_up(client: httpx2.AsyncClient) -> int | None:
     """Drafted tokens of a greedy completion; None where the engine completes nothing, such as an embedding model."""
     for tokens in WARM_UP_TOKENS:
         body = {"prompt": _PROMPT, "n_predict": tokens, "temperature": 0, "cache_prompt": False, "ignore_eos": True}
-        answer = await client.post("/completion", json=body)
-        if answer.status_code != 200:
+        response = await client.post("/completion", json=body)
+        if response.status_code != 200:
             return None
-        drafted = _object(_object(answer.json()).get("timings")).get("draft_n", 0)
+        drafted = _object(_object(response.json()).get("timings")).get("draft_n", 0)
         if isinstance(drafted, int) and drafted > 0:
             return drafted
     return 0
 
 
 async def _slots(client: httpx2.AsyncClient) -> bool | None:
-    answer = await client.get("/slots")
-    rows = answer.json() if answer.status_code == 200 else None
+    response = await client.get("/slots")
+    rows = response.json() if response.status_code == 200 else None
     words = [_object(row).get("speculative") for row in rows] if isinstance(rows, list) else []
     known = [word for word in words if isinstance(word, bool)]
     return any(known) if known else None

@@ -20,7 +20,7 @@ from app.supervisor.readiness import refusal
 )
 def test_a_refusal_has_one_line_of_cause_and_one_of_advice(error: TandemError, code: str) -> None:
     """As a failed start has; it would fail the same way again."""
-    found = refusal(error)
-    assert (found.code, found.permanent) == (code, True)
-    assert found.cause == f"{str(error).rstrip('.')}."
-    assert found.advice.endswith(".") and "\n" not in str(found)
+    diagnosis = refusal(error)
+    assert (diagnosis.code, diagnosis.permanent) == (code, True)
+    assert diagnosis.cause == f"{str(error).rstrip('.')}."
+    assert diagnosis.advice.endswith(".") and "\n" not in str(diagnosis)
