@@ -69,11 +69,11 @@ class Stats:
         return next((figures for figures in self.modes if figures.mode == NONE), None)
 
 
-def stats_of(alias: str, found: Iterable[Measurement], key: str) -> Stats:
-    """`found` are the alias's; those under another key are only counted."""
+def stats_of(alias: str, measurements: Iterable[Measurement], key: str) -> Stats:
+    """`measurements` are the alias's; those under another key are only counted."""
     by_mode: dict[str, list[Measurement]] = defaultdict(list)
     older = 0
-    for row in found:
+    for row in measurements:
         if row.key == key:
             by_mode[row.mode].append(row)
         else:
@@ -103,7 +103,7 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 
 def goodput(rows: Iterable[Measurement]) -> dict[int, float]:
     """Tokens per second by level, levels without a moment left out; see the module's text."""
-    return {level: found.goodput for level, found in deliveries(rows).items()}
+    return {level: delivery.goodput for level, delivery in deliveries(rows).items()}
 
 
 def deliveries(rows: Iterable[Measurement]) -> dict[int, Delivery]:

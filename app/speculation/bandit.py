@@ -57,14 +57,14 @@ def _best(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeCho
     """By what is certain so far."""
     if not trials.goodput(NONE):
         return ModeChoice(by_rule.chain, f"{by_rule.why} Traffic has not measured plain decoding yet.")
-    gains = {arm: found for arm in arms if arm and (found := trials.gain(named(arm), NONE)) is not None}
-    paying = [arm for arm, found in gains.items() if found.mean >= LEAST_GAIN and found.low >= -MOST_LOSS]
+    gains = {arm: gain for arm in arms if arm and (gain := trials.gain(named(arm), NONE)) is not None}
+    paying = [arm for arm, gain in gains.items() if gain.mean >= LEAST_GAIN and gain.low >= -MOST_LOSS]
     if paying:
         best = max(paying, key=lambda arm: gains[arm].mean)
         return ModeChoice(best, f"{named(best)}: {gains[best]} against plain decoding.")
-    others = "; ".join(f"{named(arm)} {found}" for arm, found in gains.items()) or "nothing else was measured"
-    wanted = f"gains {LEAST_GAIN:.0%} and is sure not to lose {MOST_LOSS:.0%}"
-    return ModeChoice(PLAIN, f"none: no mode {wanted} against plain decoding: {others}.")
+    others = "; ".join(f"{named(arm)} {gain}" for arm, gain in gains.items()) or "nothing else was measured"
+    criterion = f"gains {LEAST_GAIN:.0%} and is sure not to lose {MOST_LOSS:.0%}"
+    return ModeChoice(PLAIN, f"none: no mode {criterion} against plain decoding: {others}.")
 
 
 def _rivals(arms: Sequence[Chain], best: Chain, trials: Trials) -> dict[Chain, Gain | None]:
@@ -73,11 +73,11 @@ def _rivals(arms: Sequence[Chain], best: Chain, trials: Trials) -> dict[Chain, G
     Plain decoding is always among them: texts and machines change, and it is what a gain is measured by.
     """
     others = {arm: trials.gain(named(arm), named(best)) for arm in arms if arm != best}
-    return {arm: found for arm, found in others.items() if arm == PLAIN or found is None or _promising(found)}
+    return {arm: gain for arm, gain in others.items() if arm == PLAIN or gain is None or _promising(gain)}
 
 
-def _promising(found: Gain) -> bool:
-    return found.high >= LEAST_GAIN
+def _promising(gain: Gain) -> bool:
+    return gain.high >= LEAST_GAIN
 
 
 def _to_explore(
@@ -87,22 +87,22 @@ def _to_explore(
     if trials.served() >= EXPLORING_STARTS:
         return None
     new = [arm for arm in arms if trials.served(named(arm)) < STARTS_PER_MODE]
-    undecided = [arm for arm, found in rivals.items() if found is not None and _promising(found)]
-    wanted = new or ([best.chain, *undecided] if undecided else [])
-    if not wanted:
+    undecided = [arm for arm, gain in rivals.items() if gain is not None and _promising(gain)]
+    candidates = new or ([best.chain, *undecided] if undecided else [])
+    if not candidates:
         return None
 
     def turn(arm: Chain) -> tuple[int, int, bool, bool]:
         # A start that nobody asked anything of counts last: it has shown nothing.
         return trials.served(named(arm)), trials.started(named(arm)), arm != by_rule.chain, arm != PLAIN
 
-    arm = min(wanted, key=turn)
+    arm = min(candidates, key=turn)
     return ModeChoice(arm, f"{named(arm)} is being tried: {_known(arm, best.chain, trials)}.")
 
 
 def _due(best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials) -> ModeChoice | None:
     """The rival that has waited for longest, of those whose turn has come."""
-    every = {arm: _spacing(found) * len(rivals) for arm, found in rivals.items()}
+    every = {arm: _spacing(gain) * len(rivals) for arm, gain in rivals.items()}
     due = [arm for arm in rivals if trials.since(named(arm)) + 1 >= every[arm]]
     if not due:
         return None
@@ -111,16 +111,16 @@ def _due(best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials) 
     return ModeChoice(arm, f"{named(arm)} is being tried again, {share}: {_known(arm, best.chain, trials)}. {best.why}")
 
 
-def _spacing(found: Gain | None) -> int:
+def _spacing(gain: Gain | None) -> int:
     """One of how many cold starts may be a rival's, for it to cost `MOST_LOSS` at the lower end of its interval."""
-    return _UNKNOWN_EVERY if found is None else max(2, math.ceil(-found.low / MOST_LOSS))
+    return _UNKNOWN_EVERY if gain is None else max(2, math.ceil(-gain.low / MOST_LOSS))
 
 
 def _known(arm: Chain, best: Chain, trials: Trials) -> str:
     if arm == best:
         return "others are compared with it"
-    found = trials.gain(named(arm), named(best))
-    return f"{found} against {named(best)}" if found else "nothing is known of it yet"
+    gain = trials.gain(named(arm), named(best))
+    return f"{gain} against {named(best)}" if gain else "nothing is known of it yet"
 
 
 def _figures(trials: Trials) -> dict[str, dict[str, Any]]:
@@ -129,10 +129,10 @@ def _figures(trials: Trials) -> dict[str, dict[str, Any]]:
 
 
 def _figures_of(mode: str, trials: Trials) -> dict[str, Any]:
-    goodput, found = trials.goodput(mode), trials.gain(mode, NONE) if mode != NONE else None
+    goodput, gain = trials.goodput(mode), trials.gain(mode, NONE) if mode != NONE else None
     return {
         "goodput": {name: round(goodput[level], 2) for level, name in LEVEL_NAMES.items() if level in goodput},
-        "gain": found.fields() if found else None,
+        "gain": gain.fields() if gain else None,
         "requests": trials.requests(mode),
         "cold_starts": trials.started(mode),
     }

@@ -28,10 +28,10 @@ def candidates(
     """
     arms, rules = [PLAIN], []
     if draft and not damage(draft) and ("draft-simple" in dialect.speculation_modes or not dialect.speculation_modes):
-        found = judged(target, draft, translates=dialect.translates_vocabularies)
-        if found.outcome is not Outcome.INCOMPATIBLE:
+        verdict = judged(target, draft, translates=dialect.translates_vocabularies)
+        if verdict.outcome is not Outcome.INCOMPATIBLE:
             arms.append(_DRAFT)
-        if found.outcome is Outcome.COMPATIBLE and small_enough(target, draft):
+        if verdict.outcome is Outcome.COMPATIBLE and small_enough(target, draft):
             rules.append(ModeChoice(_DRAFT, "draft-simple by rule: the draft is compatible and small enough."))
     if mtp_layers(read_header(target[0])) and "draft-mtp" in dialect.speculation_modes:
         arms.append(_MTP)

@@ -186,8 +186,8 @@ def _tokens(target: Array | None, draft: Array | None) -> Iterator[_Problem]:
             f"The target's vocabulary has {len(texts[0])} tokens, the draft's {len(texts[1])}: "
             f"{_SIZE_DIFFERENCE} apart is the most that llama-server takes."
         )
-    elif (found := _first_difference(texts[0], texts[1])) is not None:
-        token, ours, theirs = found
+    elif (difference := _first_difference(texts[0], texts[1])) is not None:
+        token, ours, theirs = difference
         yield _Problem(f"Token {token}, the first that differs, is {ours} for the target and {theirs} for the draft.")
 
 

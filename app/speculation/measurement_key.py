@@ -52,12 +52,12 @@ def digest(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _digest(path: Path, size: int, _mtime: int) -> str:
-    found = hashlib.sha256(str(size).encode())
+    digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        found.update(file.read(_HEAD))
+        digest.update(file.read(_HEAD))
         file.seek(max(0, size - _TAIL))
-        found.update(file.read(_TAIL))
-    return found.hexdigest()
+        digest.update(file.read(_TAIL))
+    return digest.hexdigest()
 
 
 @cache

@@ -41,14 +41,14 @@ def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> S
     requested, options = requested or named(spec.chain), spec.options.speculation
     # What an entry itself writes was refused at load: this is a choice of `auto` or `tune`, or a variant's.
     too_long = spec.options.too_long(spec.chain)
-    found, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
+    verdict, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
     if not against or (options.force and not too_long):
-        return Settled(spec, requested, verdict=found)
+        return Settled(spec, requested, verdict=verdict)
     if options.on_inert == "fail" and requested != AUTO:  # which may choose plain decoding itself
         tries = "" if too_long else "; force: true would try"
         raise LaunchRefusedError(f"speculation: {against} on_inert: plain would start without it{tries}.")
     rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
-    return Settled(replace(spec, chain=rest, draft=None), requested, reason=against, verdict=found)
+    return Settled(replace(spec, chain=rest, draft=None), requested, reason=against, verdict=verdict)
 
 
 def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
@@ -57,8 +57,8 @@ def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
     if spec.draft is not None and (damaged := damage(shards(spec.draft))):
         return None, damaged
     if "draft-simple" in modes and spec.draft is not None:
-        found = judged(shards(spec.target), shards(spec.draft), translates=dialect.translates_vocabularies)
-        return found, found.reason if found.outcome is Outcome.INCOMPATIBLE else ""
+        verdict = judged(shards(spec.target), shards(spec.draft), translates=dialect.translates_vocabularies)
+        return verdict, verdict.reason if verdict.outcome is Outcome.INCOMPATIBLE else ""
     if "draft-mtp" in modes and spec.draft is None and not mtp_layers(read_header(spec.target)):
         return None, "The target has no layers for multi-token prediction, which draft-mtp needs."
     return None, ""

@@ -44,7 +44,7 @@ def judge(requested: str, chain: str, *, draft_mode: bool, evidence: Evidence) -
     if evidence.drafted or (evidence.slots and not draft_mode):
         return Status(requested, True, chain)
     if evidence.slots or (evidence.slots is None and not draft_mode):
-        found = "no token was drafted in the warm-up" if draft_mode else "this build does not tell whether it is on"
-        return Status(requested, False, chain, f"{found}: the first drafted token in traffic will prove it")
+        doubt = "no token was drafted in the warm-up" if draft_mode else "this build does not tell whether it is on"
+        return Status(requested, False, chain, f"{doubt}: the first drafted token in traffic will prove it")
     why = "/slots says that it is off" if evidence.slots is False else "no token was drafted in the warm-up"
     return Status(requested, False, NONE, f"{why}: {evidence.log_says}" if evidence.log_says else why)

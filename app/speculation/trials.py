@@ -80,10 +80,10 @@ class Trials:
         # By mode and the number of the start before them: 1 is the first, 0 what came before all.
         self._trials: dict[str, dict[int, _Trial]] = defaultdict(dict)
         for mode, number in sorted(rows):
-            found = deliveries(rows[mode, number])
-            kept = {level: one for level, one in found.items() if one.tokens >= _LEAST_TOKENS}
-            if kept:
-                self._trials[mode][number] = kept
+            levels = deliveries(rows[mode, number])
+            trial = {level: delivery for level, delivery in levels.items() if delivery.tokens >= _LEAST_TOKENS}
+            if trial:
+                self._trials[mode][number] = trial
         self._variance, self._freedom = self._noise()
 
     # -- counts ----------------------------------------------------------------------------------------------
@@ -113,8 +113,8 @@ class Trials:
 
     def goodput(self, mode: str) -> dict[int, float]:
         """Tokens per second by level, over all trials."""
-        found = self._trials.get(mode, {}).values()
-        at = {level: [trial[level] for trial in found if level in trial] for level in LEVELS}
+        trials = self._trials.get(mode, {}).values()
+        at = {level: [trial[level] for trial in trials if level in trial] for level in LEVELS}
         return {level: sum(o.tokens for o in some) / sum(o.seconds for o in some) for level, some in at.items() if some}
 
     def gain(self, mode: str, other: str) -> Gain | None:

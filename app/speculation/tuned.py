@@ -10,20 +10,20 @@ from app.records.ledger import Tuned
 from app.speculation.bandit import ModeChoice
 
 
-def recommended(found: Tuned | None) -> ModeChoice | None:
+def recommended(result: Tuned | None) -> ModeChoice | None:
     """None where there is no whole result, or one of another version of ours that nobody understands any more."""
-    if found is None or found.partial:
+    if result is None or result.partial:
         return None
     try:
-        chain = parse_chain(found.recommended)
-        rows = {str(row["name"]): _figures(row) for row in found.arms}
-        best = next((row for row in found.arms if row["chain"] == found.recommended), None)
+        chain = parse_chain(result.recommended)
+        rows = {str(row["name"]): _figures(row) for row in result.arms}
+        best = next((row for row in result.arms if row["chain"] == result.recommended), None)
         gained = (
             f": {best['gain']:+.1%} (95 % interval {best['low']:+.1%} to {best['high']:+.1%})" if best and chain else ""
         )
     except (ValueError, TypeError, KeyError):
         return None
-    day = time.strftime("%Y-%m-%d", time.localtime(found.at))
+    day = time.strftime("%Y-%m-%d", time.localtime(result.at))
     return ModeChoice(chain, f"{named(chain)}: `llama-tandem tune` recommended it on {day}{gained}.", rows)
 
 

@@ -81,24 +81,24 @@ def test_without_a_known_time_nothing_was_delivered_in_it(unknown: Measurement) 
 @given(st.lists(requests, max_size=12), st.randoms(use_true_random=False))
 def test_goodput_lies_between_nothing_and_all_paces_together(rows: list[Measurement], shuffle: random.Random) -> None:
     """In whatever order they stand; and a level is there only if somebody decoded in it."""
-    found = goodput(rows)
+    by_level = goodput(rows)
     paces = [1 / r.tpot for r in rows if r.tpot]
-    assert set(found) <= set(LEVELS) and bool(found) == bool(paces)
-    for value in found.values():
+    assert set(by_level) <= set(LEVELS) and bool(by_level) == bool(paces)
+    for value in by_level.values():
         assert min(paces) * 0.999 <= value <= sum(paces) * 1.001
     shuffle.shuffle(rows)
-    assert goodput(rows) == pytest.approx(found)
+    assert goodput(rows) == pytest.approx(by_level)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1.0))
 def test_a_percentile_is_a_value_that_enough_do_not_exceed(values: list[float], share: float) -> None:
     """And no smaller one is."""
     values.sort()
-    found = percentile(values, share)
-    assert found in values
-    assert found is not None
-    assert sum(value <= found for value in values) >= share * len(values) - 1e-9
-    assert sum(value < found for value in values) < share * len(values) + 1e-9
+    bound = percentile(values, share)
+    assert bound in values
+    assert bound is not None
+    assert sum(value <= bound for value in values) >= share * len(values) - 1e-9
+    assert sum(value < bound for value in values) < share * len(values) + 1e-9
     assert percentile([], share) is None
 
 
@@ -112,23 +112,29 @@ def test_acceptance_is_of_all_tokens_and_absent_without_drafts() -> None:
 
 def test_what_was_not_measured_is_absent() -> None:
     """An upstream in Anthropic's dialect, not streamed: tokens and no times."""
-    found = figures_of("none", [row(ttft=None)])
-    assert (found.requests, found.tokens, found.tpot_p50, found.tpot_p95, found.goodput) == (1, 41, None, None, {})
+    figures = figures_of("none", [row(ttft=None)])
+    assert (figures.requests, figures.tokens, figures.tpot_p50, figures.tpot_p95, figures.goodput) == (
+        1,
+        41,
+        None,
+        None,
+        {},
+    )
 
 
 def test_modes_of_one_setup_stand_together_plain_first() -> None:
     """What was measured on other files, another build or other hardware is counted and not mixed in."""
     rows = [row(mode="ngram-mod"), row(), row(mode="draft-simple"), row(key="old"), row(key="older", mode="draft-mtp")]
-    found = stats_of("m", rows, "k")
-    assert [figures.mode for figures in found.modes] == ["none", "draft-simple", "ngram-mod"]
-    assert (found.alias, found.older) == ("m", 2)
-    assert found.plain is found.modes[0]
+    stats = stats_of("m", rows, "k")
+    assert [figures.mode for figures in stats.modes] == ["none", "draft-simple", "ngram-mod"]
+    assert (stats.alias, stats.older) == ("m", 2)
+    assert stats.plain is stats.modes[0]
     assert stats_of("m", [row(mode="ngram-mod")], "k").plain is None
 
 
 @pytest.mark.parametrize(
-    ("value", "plain", "found"), [(1.0, 2.0, 0.5), (None, 2.0, None), (1.0, None, None), (1.0, 0.0, None)]
+    ("value", "plain", "expected"), [(1.0, 2.0, 0.5), (None, 2.0, None), (1.0, None, None), (1.0, 0.0, None)]
 )
-def test_a_ratio_needs_both(value: float | None, plain: float | None, found: float | None) -> None:
+def test_a_ratio_needs_both(value: float | None, plain: float | None, expected: float | None) -> None:
     """And something to divide by."""
-    assert ratio(value, plain) == found
+    assert ratio(value, plain) == expected

@@ -61,10 +61,10 @@ def test_the_best_by_goodput_wins_if_it_pays(draft: float, ngram: float, chosen:
     choice = choose(ARMS, RULE, history(explored(draft, ngram, noise=0.002)))
     assert choice.chain == chosen
     assert choice.why.startswith(f"{named(chosen)}: ")
-    found = choice.figures["draft-simple"]
-    assert found["goodput"] == {"1": pytest.approx(draft, rel=0.01)}
-    assert (found["requests"], found["cold_starts"]) == (12, 3)
-    assert found["gain"]["low"] < found["gain"]["mean"] < found["gain"]["high"]
+    figures = choice.figures["draft-simple"]
+    assert figures["goodput"] == {"1": pytest.approx(draft, rel=0.01)}
+    assert (figures["requests"], figures["cold_starts"]) == (12, 3)
+    assert figures["gain"]["low"] < figures["gain"]["mean"] < figures["gain"]["high"]
     assert choice.figures["none"]["gain"] is None
 
 
@@ -172,13 +172,13 @@ MACHINES = {
 
 def lived(world: dict[str, float], machine: str, seed: int, count: int, noise: float) -> list[float]:
     """Of each cold start, the goodput that its mode has over plain's at that very moment."""
-    dice, starts, found = random.Random(seed), [], []
+    dice, starts, goodputs = random.Random(seed), [], []
     for number in range(count):
         mode = named(choose(ARMS, RULE, history(starts)).chain)
         drift = MACHINES[machine](seed, number) + dice.gauss(0, noise)
         starts.append((mode, 50 * world[mode] * math.exp(drift)))
-        found.append(world[mode])
-    return found[EXPLORING_STARTS:]
+        goodputs.append(world[mode])
+    return goodputs[EXPLORING_STARTS:]
 
 
 @pytest.mark.parametrize("machine", MACHINES)

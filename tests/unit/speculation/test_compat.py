@@ -68,10 +68,10 @@ def test_same_vocabulary(judge: Any) -> None:
 )
 def test_every_rule_broken_once(judge: Any, target: dict[str, Any], draft: dict[str, Any], words: list[str]) -> None:
     """Incompatible, the difference by name, both sides' values; a build that translates drafts all the same."""
-    found = judge(changed(**target), changed(**draft))
-    assert found.outcome is Outcome.INCOMPATIBLE
-    assert [word for word in words if word not in found.reason] == []
-    assert found.warnings == ()
+    judgement = judge(changed(**target), changed(**draft))
+    assert judgement.outcome is Outcome.INCOMPATIBLE
+    assert [word for word in words if word not in judgement.reason] == []
+    assert judgement.warnings == ()
     translated = judge(changed(**target), changed(**draft), translates=True)
     assert translated.outcome is Outcome.COMPATIBLE
     assert [word for word in [*words, "translates"] if word not in translated.reason] == []
@@ -101,21 +101,21 @@ def test_a_later_difference_is_found_behind_one_that_does_not_count(judge: Any) 
     """The first token that counts is the one that is named."""
     tokens = with_token(7, "seven\0b")
     tokens[9] = "nine"
-    found = judge(changed(TOKENS=with_token(7, "seven\0a")), changed(TOKENS=tokens))
-    assert "Token 9," in found.reason
+    judgement = judge(changed(TOKENS=with_token(7, "seven\0a")), changed(TOKENS=tokens))
+    assert "Token 9," in judgement.reason
 
 
 @pytest.mark.parametrize("more", [1, 128])
 def test_one_vocabulary_is_longer(judge: Any, more: int) -> None:
     """Accepted by the rule, with words of its own and a warning: llama-server aborts on a token that one side lacks."""
     longer = changed(TOKENS=[*WORDS, *(f"more{n}" for n in range(more))])
-    for found, who, when in (
+    for judgement, who, when in (
         (judge(HEADER, longer), "draft", "the draft proposes"),
         (judge(longer, HEADER), "target", "a prompt or an answer"),
     ):
-        assert found.outcome is Outcome.COMPATIBLE
-        assert f"the {who}'s, which has {more} more" in found.reason
-        (warning,) = found.warnings
+        assert judgement.outcome is Outcome.COMPATIBLE
+        assert f"the {who}'s, which has {more} more" in judgement.reason
+        (warning,) = judgement.warnings
         assert (
             f"300 to {299 + more} are the {who}'s" in warning
             and f"aborts {'if' if who == 'draft' else 'when'} {when}" in warning
@@ -148,16 +148,16 @@ def test_unsure_says_what_is_missing(
     judge: Any, target: dict[str, Any], draft: dict[str, Any], words: list[str]
 ) -> None:
     """Neither yes nor no: the key and whose it is."""
-    found = judge(changed(**target), changed(**draft))
-    assert found.outcome is Outcome.UNSURE
-    assert [word for word in words if word not in found.reason] == []
+    judgement = judge(changed(**target), changed(**draft))
+    assert judgement.outcome is Outcome.UNSURE
+    assert [word for word in words if word not in judgement.reason] == []
 
 
 def test_a_certain_difference_outweighs_what_is_missing(judge: Any) -> None:
     """No start is needed to know how this one ends."""
-    found = judge(changed(ADD_BOS=None), changed(TOKENS=with_token(8, "eight")))
-    assert found.outcome is Outcome.INCOMPATIBLE
-    assert ADD_BOS not in found.reason
+    judgement = judge(changed(ADD_BOS=None), changed(TOKENS=with_token(8, "eight")))
+    assert judgement.outcome is Outcome.INCOMPATIBLE
+    assert ADD_BOS not in judgement.reason
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ def test_sharded_target_counts_whole(tmp_path: Path) -> None:
     """The first shard's header, every shard's bytes."""
     shards = tiny_models.write_sharded(tmp_path / "target", 3)
     draft = tiny_models.write_draft(tmp_path / "draft.gguf")
-    found = verdict(shards, [draft], translates=False)
-    assert found.outcome is Outcome.COMPATIBLE
+    judgement = verdict(shards, [draft], translates=False)
+    assert judgement.outcome is Outcome.COMPATIBLE
     total, size = sum(path.stat().st_size for path in shards), draft.stat().st_size
-    (warning,) = found.warnings
+    (warning,) = judgement.warnings
     assert f"{total / 1e6:.1f} MB" in warning and f"{size / 1e6:.1f} MB" in warning
     assert f"{size / total:.2f} of the target" in warning
 
@@ -241,8 +241,8 @@ def test_layers_that_draft_by_themselves(tmp_path: Path, judge: Any) -> None:
     path = write_header(tmp_path / "glm.gguf", {"glm4moe.nextn_predict_layers": 1}, arch="glm4moe")
     assert mtp_layers(read_header(path)) == 1
     assert mtp_layers(read_header(write_header(tmp_path / "bare.gguf", {}))) == 0
-    found = judge(HEADER | {"llama.nextn_predict_layers": 2}, changed(ADD_BOS=False))
-    assert (found.outcome, found.mtp_layers) == (Outcome.INCOMPATIBLE, 2)
+    judgement = judge(HEADER | {"llama.nextn_predict_layers": 2}, changed(ADD_BOS=False))
+    assert (judgement.outcome, judgement.mtp_layers) == (Outcome.INCOMPATIBLE, 2)
 
 
 @pytest.mark.parametrize("number", [None, 149_999])
@@ -250,9 +250,9 @@ def test_vocabulary_of_a_real_model(judge: Any, number: int | None) -> None:
     """150,000 tokens: alike, and the last one different."""
     words = [f"token number {number}" for number in range(150_000)]
     other = words if number is None else [*words[:number], "different", *words[number + 1 :]]
-    found = judge(changed(TOKENS=words), changed(TOKENS=other))
-    assert found.outcome is (Outcome.COMPATIBLE if number is None else Outcome.INCOMPATIBLE)
-    assert number is None or "Token 149999" in found.reason
+    judgement = judge(changed(TOKENS=words), changed(TOKENS=other))
+    assert judgement.outcome is (Outcome.COMPATIBLE if number is None else Outcome.INCOMPATIBLE)
+    assert number is None or "Token 149999" in judgement.reason
 
 
 values = st.one_of(st.booleans(), st.integers(0, 400), st.sampled_from(["llama", "gpt2", "gemma4", "t5", "x"]))
@@ -272,9 +272,9 @@ headers = st.fixed_dictionaries(
 @given(target=headers, draft=headers, translates=st.booleans())
 def test_no_pair_of_headers_surprises(judge: Any, target: Any, draft: Any, translates: bool) -> None:
     """Whatever two valid headers hold: a verdict in words, and the same outcome with the two exchanged."""
-    found = judge(target, draft, translates=translates)
-    assert found.reason.endswith(".") and all(warning.endswith(".") for warning in found.warnings)
-    assert judge(draft, target, translates=translates).outcome is found.outcome
+    judgement = judge(target, draft, translates=translates)
+    assert judgement.reason.endswith(".") and all(warning.endswith(".") for warning in judgement.warnings)
+    assert judge(draft, target, translates=translates).outcome is judgement.outcome
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -286,5 +286,5 @@ def test_token_texts_compare_as_in_llama_cpp(judge: Any, target: list[str], draf
         return tokens[number].split("\0")[0] or f"[EMPTY_{number}]"
 
     same = all(text(target, n) == text(draft, n) for n in range(5, min(len(target), len(draft))))
-    found = judge(changed(TOKENS=target, BOS=0), changed(TOKENS=draft, BOS=0))
-    assert (found.outcome is Outcome.COMPATIBLE) is same
+    judgement = judge(changed(TOKENS=target, BOS=0), changed(TOKENS=draft, BOS=0))
+    assert (judgement.outcome is Outcome.COMPATIBLE) is same

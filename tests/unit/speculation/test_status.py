@@ -33,5 +33,5 @@ def test_what_is_not_proven_is_not_said_to_be_on(
     chain: str, evidence: Evidence, active: bool, mode: str, reason: str
 ) -> None:
     """A draft is proven by drafting; n-grams, which need repetition for it, by /slots."""
-    found = judge(chain, chain, draft_mode=chain == DRAFTS, evidence=evidence)
-    assert found == Status(chain, active, mode, reason)
+    status = judge(chain, chain, draft_mode=chain == DRAFTS, evidence=evidence)
+    assert status == Status(chain, active, mode, reason)

@@ -11,26 +11,26 @@ from app.speculation.tuned import recommended
 from tests.support.tuned import result, track
 
 
-def kept(*tracks: Any) -> Tuned:
+def saved(*tracks: Any) -> Tuned:
     """As `tune` would keep it."""
-    found = result(*tracks)
-    return Tuned("k", "m", 1e9, found.partial, written(found.chain), [row.fields() for row in found.arms])
+    outcome = result(*tracks)
+    return Tuned("k", "m", 1e9, outcome.partial, written(outcome.chain), [row.fields() for row in outcome.arms])
 
 
 def test_a_recommendation_comes_with_its_figures() -> None:
     """The gain of the very chain that is recommended, and what each arm made at each level."""
-    choice = recommended(kept(track("none", 50), track({"mode": "draft-simple", "n_max": 8}, 65)))
+    choice = recommended(saved(track("none", 50), track({"mode": "draft-simple", "n_max": 8}, 65)))
     assert choice is not None and choice.chain[0].options == {"n_max": 8}
     assert choice.why.startswith("draft-simple: `llama-tandem tune` recommended it on 2001-09-09: +30.")
     assert choice.why.endswith("%).") and "95 % interval +2" in choice.why
-    found = choice.figures["draft-simple n_max 8"]
-    assert set(found["goodput"]) == {"1", "2", "4"} and found["gain"]["low"] < 0.3 < found["gain"]["high"]
+    figures = choice.figures["draft-simple n_max 8"]
+    assert set(figures["goodput"]) == {"1", "2", "4"} and figures["gain"]["low"] < 0.3 < figures["gain"]["high"]
     assert choice.figures["none"]["gain"] is None and choice.figures["none"]["blocks"] == 16
 
 
 def test_plain_decoding_may_be_what_is_recommended() -> None:
     """It has no gain over itself."""
-    choice = recommended(kept(track("none", 50), track("ngram-mod", 50)))
+    choice = recommended(saved(track("none", 50), track("ngram-mod", 50)))
     assert choice is not None and choice.chain == ()
     assert choice.why == "none: `llama-tandem tune` recommended it on 2001-09-09."
 
@@ -38,6 +38,6 @@ def test_plain_decoding_may_be_what_is_recommended() -> None:
 @pytest.mark.parametrize("arms", [7, [7], [{}], [{"name": "none", "chain": "none", "gain": "much"}]])
 def test_what_another_version_kept_is_passed_over(arms: Any) -> None:
     """So is nothing, and half of a run."""
-    whole = kept(track("none", 50), track("ngram-mod", 90))
+    whole = saved(track("none", 50), track("ngram-mod", 90))
     assert recommended(replace(whole, arms=arms)) is None
     assert recommended(replace(whole, partial=True)) is None and recommended(None) is None
