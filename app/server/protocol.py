@@ -45,10 +45,10 @@ class ConnectionLimits:
 
 def affordable(connections: int) -> int:
     """How many of these there are descriptors for, two a relayed request; raises the soft limit as far as it goes."""
-    wanted = 2 * connections + RESERVED
+    needed = 2 * connections + RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         with suppress(OSError, ValueError):  # macOS has one more limit, which it does not tell
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
@@ -172,8 +172,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
         The parser would take its body for that protocol's: an empty body here, and its bytes the next request.
         """
-        kept = [(name, value) for name, value in self.headers if name not in _OFFER]
-        lines = [self._line, *(name + b": " + value for name, value in kept), b"", b""]
+        headers = [(name, value) for name, value in self.headers if name not in _OFFER]
+        lines = [self._line, *(name + b": " + value for name, value in headers), b"", b""]
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join(lines) + rest)
 

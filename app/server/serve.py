@@ -58,16 +58,16 @@ class _Shutdown:
         self._gateway = gateway
         self._server = server
         self._drain_timeout = drain_timeout
-        self._asked = False
+        self._shutting_down = False
 
     def signalled(self, name: str) -> None:
         loop = asyncio.get_running_loop()
-        if self._asked:
+        if self._shutting_down:
             log.warning("second signal: stopping at once", signal=name)
             self._cut()
             self._gateway.scheduler.hurry()
             return
-        self._asked = True
+        self._shutting_down = True
         busy = self._gateway.metrics.in_flight.total()
         log.info("shutting down", signal=name, in_flight=busy, drain_timeout=self._drain_timeout if busy else 0)
         self._server.should_exit = True
