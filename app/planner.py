@@ -53,8 +53,8 @@ class Planner:
         choice = self.choice(alias) if chain is None and self._catalog.requested(alias) == AUTO else None
         spec = self._catalog.spec(alias, choice.chain if choice else chain)
         _check(spec)
-        found = settle(spec, self.dialect(), requested=AUTO if choice else None)
-        return replace(found, why=choice.why) if choice else found
+        settled = settle(spec, self.dialect(), requested=AUTO if choice else None)
+        return replace(settled, why=choice.why) if choice else settled
 
     def choice(self, alias: str) -> ModeChoice:
         """The modes of the next cold start, and why; raises what `settled` raises."""
