@@ -34,12 +34,22 @@ class Person:
     def __init__(self, hub: FakeHub, folder: Path) -> None:
         self.hub = hub
         self.folder = folder
+        self._pulls: list[subprocess.Popen[str]] = []
         hub.add(REPO, dict(FILES))
 
     def pull(self) -> subprocess.Popen[str]:
         env = hub_environment(self.hub, self.folder, TANDEM_MODELS_DIR="models", PYTHONPATH=str(ROOT))
         command = [sys.executable, "-P", "-m", "app", "pull", f"hf:{REPO}"]
-        return subprocess.Popen(command, cwd=self.folder, env=env, text=True, stderr=subprocess.PIPE)
+        self._pulls.append(subprocess.Popen(command, cwd=self.folder, env=env, text=True, stderr=subprocess.PIPE))
+        return self._pulls[-1]
+
+    def close(self) -> None:
+        """Ends what a test that failed has left."""
+        for pull in self._pulls:
+            pull.kill()
+            pull.wait()
+            assert pull.stderr is not None
+            pull.stderr.close()
 
     @property
     def received(self) -> set[tuple[str, int]]:
@@ -68,19 +78,21 @@ class Person:
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[Person]:
     with FakeHub() as hub:
-        yield Person(hub, tmp_path)
+        made = Person(hub, tmp_path)
+        yield made
+        made.close()
 
 
 def test_ctrl_c_says_that_one_may_go_on_and_one_may(person: Person) -> None:
     """Exit code 130, no traceback; nothing that had arrived is fetched again."""
-    # One file arrives; of the other a block takes a minute
+    # One file arrives; of the other a block takes ten seconds
     quick, slow = FILES
     person.hub.order(quick, Fault(rate=40_000_000, stays=True))
-    person.hub.order(slow, Fault(rate=BLOCK / 60, stays=True))
+    person.hub.order(slow, Fault(rate=BLOCK / 10, stays=True))
     pulling = person.pull()
     eventually(lambda: any(path == quick for path, _ in person.received))
     pulling.send_signal(signal.SIGINT)
-    _, said = pulling.communicate(timeout=20)
+    _, said = pulling.communicate(timeout=60)
     assert pulling.returncode == 130
     assert "stopped; pull again to go on from here" in said and "Traceback" not in said
     kept = person.received

@@ -72,7 +72,7 @@ def saved(folder: Path, output: str) -> Tuned | None:
 def test_a_run_ends_with_a_table_a_chart_and_a_recommendation(tmp_path: Path) -> None:
     """Fake n-gram engines are as fast as plain ones: plain decoding stays."""
     configure(tmp_path)
-    code, output, errors = finish(start(tmp_path, "--modes", "none,ngram-mod", "--minutes", "0.1"))
+    code, output, errors = finish(start(tmp_path, "--modes", "none,ngram-mod", "--minutes", "0.2"))
     assert code == 0, errors
     rows = [line.split() for line in output.splitlines()]
     assert any(row[:1] == ["none"] and "plain" in row for row in rows)
