@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from app.api.openapi_errors import ADMIN, Responses, refused
 from app.api.pull_schemas import PullList, PullView, StartPull, view
 from app.config.settings import Settings
-from app.models.download.wanted import wanted_by
+from app.models.download.pull_item import items_by
 from app.pulls.pull import Pull, PullState
 from app.pulls.registry import Pulls
 
@@ -41,7 +41,7 @@ def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
     async def start(request: StartPull, response: Response) -> PullView:
         """Start a pull; the one of the same files that runs already is joined."""
 
-        files = tuple(wanted_by(settings, [request.name], request.include))
+        files = tuple(items_by(settings, [request.name], request.include))
         pull = pulls.start(request.name, files, update=request.update)
         response.headers["Location"] = f"/admin/pulls/{pull.id}"
         return view(pull)

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from app.config.model_entry import LocalEntry
 from app.config.types import check_name
 from app.errors import StoreError
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import model_of
 
 
-def include_of(wanted: Wanted, paths: list[str]) -> str:
+def include_of(wanted: PullItem, paths: list[str]) -> str:
     """A pattern for just these files, as entries have it."""
     if wanted.include is not None:
         return wanted.include
@@ -26,13 +26,13 @@ def include_of(wanted: Wanted, paths: list[str]) -> str:
     return first if len(paths) == 1 else f"{model_of(first)}-*"
 
 
-def entry_text(alias: str, wanted: Wanted, include: str) -> str:
+def entry_text(alias: str, wanted: PullItem, include: str) -> str:
     """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
     name, pattern = (json.dumps(text, ensure_ascii=False) for text in (alias, include))
     return f"  {name}:\n    target: {{repo: {wanted.repo}, include: {pattern}}}"
 
 
-def add_entry(file: Path, alias: str, wanted: Wanted, include: str) -> None:
+def add_entry(file: Path, alias: str, wanted: PullItem, include: str) -> None:
     """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
     text = with_entry(file, alias, wanted, include)
     try:
@@ -45,7 +45,7 @@ def add_entry(file: Path, alias: str, wanted: Wanted, include: str) -> None:
         raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
 
 
-def with_entry(file: Path, alias: str, wanted: Wanted, include: str) -> str:
+def with_entry(file: Path, alias: str, wanted: PullItem, include: str) -> str:
     """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
     # A library that keeps comments, quotes and order; ours reads only
     from ruamel.yaml import YAML

@@ -26,7 +26,7 @@ from app.errors import (
     TandemError,
 )
 from app.models.catalog import Catalog, ModelSpec
-from app.models.download.wanted import wanted_of
+from app.models.download.pull_item import items_of
 from app.models.gguf.filenames import shards
 from app.models.gguf.header import check_whole, read_header
 from app.planner import Planner
@@ -168,7 +168,7 @@ def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str
     """What would bring files that are missing, and whether the first request does, as far as the Hub tells."""
     entry = catalog.entry(alias)
     try:
-        wanted = wanted_of(alias, entry)
+        wanted = items_of(alias, entry)
     except StoreError:  # nothing of the Hub's
         return [], False
     if isinstance(entry, AttachedEntry) or entry.pull == "never":

@@ -9,7 +9,7 @@ from app.config.settings import Settings, settings_file
 from app.errors import StoreError
 from app.models.download.events import DownloadEvent, Emit
 from app.models.download.plan import Puller
-from app.models.download.wanted import wanted_by
+from app.models.download.pull_item import items_by
 
 
 def pull(
@@ -23,7 +23,7 @@ def pull(
     update: bool = False,
 ) -> list[Path]:
     """Fetches everything that `names` need, and tells the entry for a name of the Hub; raises TandemError."""
-    wanted = wanted_by(settings, names, include)
+    wanted = items_by(settings, names, include)
     if add is not None and not (len(names) == 1 and names[0].startswith("hf:")):
         raise StoreError("--add goes with one hf:... name.")
     if add is not None:

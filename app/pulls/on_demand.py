@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from app.config.model_entry import LocalEntry
 from app.errors import DownloadingError, FilesMissingError, PullFailedError, ShuttingDownError, StoreError
 from app.models.catalog import Catalog
-from app.models.download.wanted import Wanted, wanted_of
+from app.models.download.pull_item import PullItem, items_of
 from app.pulls.pull import Pull, PullState
 from app.pulls.registry import Pulls
 
@@ -92,9 +92,9 @@ class OnDemand:
         backoff = min(FIRST_BACKOFF_S * 2.0**last.failed, LONGEST_BACKOFF_S)
         return max(0.0, last.pull.ended + backoff - self._clock())
 
-    def _wanted(self, alias: str) -> tuple[Wanted, ...]:
+    def _wanted(self, alias: str) -> tuple[PullItem, ...]:
 
-        return tuple(dict.fromkeys(wanted_of(alias, self._catalog.entry(alias))))
+        return tuple(dict.fromkeys(items_of(alias, self._catalog.entry(alias))))
 
     def _eta(self, pull: Pull) -> float:
         left = pull.progress.seconds_left

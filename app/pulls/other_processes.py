@@ -9,7 +9,7 @@ from pathlib import Path
 from app.config.model_entry import FILE_KEYS, LocalEntry
 from app.models.catalog import Catalog
 from app.models.disk.layout import HIDDEN
-from app.models.download.wanted import wanted_of
+from app.models.download.pull_item import items_of
 from app.pulls.progress import PullSnapshot
 
 # How long what was seen is good for: a large journal takes a while to read, and clients ask often.
@@ -42,7 +42,7 @@ class Elsewhere:
             return None
         from app.models.disk.inventory import being_pulled  # late: most gateways never see a pull
 
-        wanteds = dict.fromkeys(wanted_of(alias, entry))
+        wanteds = dict.fromkeys(items_of(alias, entry))
         pulled = [kept for one in wanteds for kept in being_pulled(self._models_dir, one.repo, one.chosen)]
         if not pulled:
             return None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from app.errors import ShuttingDownError, UnknownPullError
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.pulls.pull import Pull, Work
 
 # Of pulls that have ended
@@ -20,13 +20,13 @@ _STOP_S = 5.0
 class Pulls:
     """`work` makes what a pull does out of what is wanted, and whether a newer version is to replace what is here."""
 
-    def __init__(self, work: Callable[[tuple[Wanted, ...], bool], Work]) -> None:
+    def __init__(self, work: Callable[[tuple[PullItem, ...], bool], Work]) -> None:
         self._work = work
-        self._running: dict[tuple[Wanted, ...], Pull] = {}
+        self._running: dict[tuple[PullItem, ...], Pull] = {}
         self._ended: deque[Pull] = deque(maxlen=REMEMBERED)
         self.closing = False
 
-    def start(self, name: str, wanted: tuple[Wanted, ...], *, update: bool = False) -> Pull:
+    def start(self, name: str, wanted: tuple[PullItem, ...], *, update: bool = False) -> Pull:
         """A new pull, or the one of the same files that runs already; raises ShuttingDownError."""
         if self.closing:
             raise ShuttingDownError("The gateway is shutting down.", retry_after=5)
@@ -45,7 +45,7 @@ class Pulls:
         """Whether any pull runs."""
         return bool(self._running)
 
-    def running(self, wanted: tuple[Wanted, ...]) -> Pull | None:
+    def running(self, wanted: tuple[PullItem, ...]) -> Pull | None:
         """The pull of just these files, if one runs."""
         return self._running.get(wanted)
 

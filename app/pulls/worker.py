@@ -8,14 +8,14 @@ from pathlib import Path
 from app.config.settings import Settings
 from app.engine.architectures import doubts
 from app.models.download.events import DownloadEvent, Emit
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.pulls.pull import Work
 
 
-def pull_work(settings: Settings) -> Callable[[tuple[Wanted, ...], bool], Work]:
+def pull_work(settings: Settings) -> Callable[[tuple[PullItem, ...], bool], Work]:
     """Makes the work of a pull, for `Pulls`."""
 
-    def make(wanted: tuple[Wanted, ...], update: bool) -> Work:
+    def make(wanted: tuple[PullItem, ...], update: bool) -> Work:
         def work(emit: Emit, sleep: Callable[[float], None]) -> None:
             # Late, and here rather than on the event loop: huggingface_hub takes 200 ms to import
             from app.models.download.plan import Puller

@@ -17,7 +17,7 @@ from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.locks import locked
 from app.models.disk.remove import remove
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import Gateway, eventually
 from tests.support.hub_models import model
@@ -32,7 +32,7 @@ def here(tmp_path: Path) -> Iterator[Here]:
 
 def test_ls_lists_what_is_on_disk(here: Here) -> None:
     """And what entries miss; the Hub is not asked."""
-    here.pull(Wanted(REPO, "*Q4*"))
+    here.pull(PullItem(REPO, "*Q4*"))
     here.hub.asked.clear()
     rows = [line.split() for line in here.command("ls").stdout.splitlines()]
     assert rows[0] == ["alias", "repo", "quantization", "size", "state", "last", "used"]
@@ -42,7 +42,7 @@ def test_ls_lists_what_is_on_disk(here: Here) -> None:
 
 def test_ls_knows_when_a_model_was_last_used(here: Here, make_gateway: Callable[..., Gateway]) -> None:
     """A model's start is a use; the ledger remembers it."""
-    here.pull(Wanted(REPO, "*Q4*"), Wanted(REPO, projector=True))
+    here.pull(PullItem(REPO, "*Q4*"), PullItem(REPO, projector=True))
     gateway = make_gateway(models_dir=str(here.models_dir), models={"glm4": MODELS["glm4"]})
     gateway.chat("glm4")
     found = here.json("ls", "--config", str(gateway.config))
@@ -80,7 +80,7 @@ def test_a_download_that_stopped_is_freed_too(here: Here) -> None:
     first = sorted(Q2)[0]
     here.hub.order(first, Fault(cut=10_000), Fault(status=416, stays=True))
     with pytest.raises(StoreError):
-        here.pull(Wanted(REPO, "*Q2*"))
+        here.pull(PullItem(REPO, "*Q2*"))
     assert any(name.endswith(".part") for name in here.files)
     (kept,) = here.removable("glm")
     remove(kept)
@@ -129,7 +129,7 @@ sys.stdin.read()
 @pytest.mark.parametrize("how", ["mapped", "open"])
 def test_any_shard_that_a_process_holds_keeps_the_model(here: Here, how: str, tmp_path: Path) -> None:
     """By what the file is: the process knows it by a link's name."""
-    here.pull(Wanted(REPO, "*Q2*"))
+    here.pull(PullItem(REPO, "*Q2*"))
     (tmp_path / "other-name").symlink_to(here.place(sorted(Q2)[1]).final)
     command = [sys.executable, "-c", HOLD, str(tmp_path / "other-name"), how]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

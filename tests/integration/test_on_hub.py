@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.repos import File
 from tests.support.gateway import fake_llama_server
@@ -62,7 +62,7 @@ def test_show_says_what_fits_and_why(here: Here) -> None:
 
 def test_show_takes_an_alias_and_tells_what_is_here(here: Here) -> None:
     """With a quantization only that one."""
-    here.pull(Wanted(REPO, "*Q2*"))
+    here.pull(PullItem(REPO, "*Q2*"))
     found = here.json("show", "glm")
     assert {one["name"]: one["here"] for one in found["quantizations"]} == {"UD-Q2_K_XL": "complete", "Q4_K_M": None}
     assert found["machine"]["host"] > 0 and found["machine"]["disk_free"] > 0

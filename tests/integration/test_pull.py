@@ -26,7 +26,7 @@ from app.models.download.events import DownloadEvent
 from app.models.download.journal import BLOCK, Identity
 from app.models.download.partial import Partial
 from app.models.download.plan import MARGIN, Puller
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.models.hub.client import Hub
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.handlers import Pages
@@ -37,7 +37,7 @@ from tests.support.hub_models import model, shards
 REPO = "unsloth/GLM-4.7-GGUF"
 Q2, Q4 = shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3), shards("Q4_K_M/GLM-4.7-Q4_K_M", 2)
 FILES = Q2 | Q4 | {"README.md": b"# GLM", "mmproj-BF16.gguf": model()}
-WANTED = Wanted(REPO, quantization="UD-Q2_K_XL")
+WANTED = PullItem(REPO, quantization="UD-Q2_K_XL")
 DRAFT = "unsloth/GLM-4.5-Air-GGUF"
 
 
@@ -55,7 +55,7 @@ class Here:
         hub = Hub(self.hub.url, token, sleep=lambda _: None)
         return Puller(self.settings, hub, self.events.append, **options)
 
-    def pull(self, *wanted: Wanted, token: str | None = None, **options: Any) -> list[Path]:
+    def pull(self, *wanted: PullItem, token: str | None = None, **options: Any) -> list[Path]:
         return self.puller(token).pull(wanted or [WANTED], **options)
 
     def break_off_at(self, path: str, *faults: Fault) -> None:
@@ -115,31 +115,31 @@ def test_a_file_that_others_put_there_is_hashed_and_kept(here: Here) -> None:
 
 def test_an_alias_needs_its_target_and_its_draft(here: Here) -> None:
     """And what was pulled is what the catalog then finds."""
-    from app.models.download.wanted import wanted_by
+    from app.models.download.pull_item import items_by
 
     draft = {"GLM-4.5-Air-UD-Q4_K_XL.gguf": model()}
     here.hub.add(DRAFT, draft)
     entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "draft": {"repo": DRAFT, "include": "*UD-Q4_K_XL*"}}
     settings = Settings.model_validate({"models_dir": here.settings.models_dir, "models": {"glm": entry}})
-    files = here.pull(*wanted_by(settings, ["glm"], None))
+    files = here.pull(*items_by(settings, ["glm"], None))
     spec = Catalog(settings).spec("glm")
     assert spec.target == files[0] and spec.draft == files[-1] and len(files) == 4
 
 
 def test_a_projector_is_pulled_with_its_alias(here: Here) -> None:
     """Where the entry names one, and by its own pattern."""
-    from app.models.download.wanted import wanted_by
+    from app.models.download.pull_item import items_by
 
     here.repo.commit(FILES | {"mmproj-F32.gguf": model()})
     entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "mmproj": {"repo": REPO, "include": "*BF16*"}}
     settings = Settings.model_validate({"models_dir": here.settings.models_dir, "models": {"glm": entry}})
-    here.pull(*wanted_by(settings, ["glm"], None))
+    here.pull(*items_by(settings, ["glm"], None))
     assert Catalog(settings).spec("glm").mmproj == here.place("mmproj-BF16.gguf").final
     assert {asked.path for asked in here.hub.fetched} == {*Q2, "mmproj-BF16.gguf"}
     with pytest.raises(StoreError, match=r"2 multimodal projectors match; .* mmproj-BF16\.gguf, mmproj-F32\.gguf"):
-        here.pull(Wanted(REPO, projector=True))
+        here.pull(PullItem(REPO, projector=True))
     with pytest.raises(StoreError, match="no multimodal projector there is 'x'"):
-        here.pull(Wanted(REPO, "x", projector=True))
+        here.pull(PullItem(REPO, "x", projector=True))
 
 
 def test_a_set_that_was_begun_goes_on_at_its_revision(here: Here) -> None:
@@ -206,9 +206,9 @@ def test_the_disk_is_checked_first(here: Here) -> None:
 
 def test_several_models_that_match_are_named(here: Here) -> None:
     with pytest.raises(StoreError, match=r"2 models there match; name one, such as hf:.*Q4_K_M.*UD-Q2_K_XL"):
-        here.pull(Wanted(REPO))
+        here.pull(PullItem(REPO))
     with pytest.raises(StoreError, match=r"no GGUF model there is 'Q9'. There are: Q4_K_M, UD-Q2_K_XL"):
-        here.pull(Wanted(REPO, quantization="Q9"))
+        here.pull(PullItem(REPO, quantization="Q9"))
 
 
 def test_an_upload_that_is_not_complete_hides_nothing_else(here: Here) -> None:
@@ -216,17 +216,17 @@ def test_an_upload_that_is_not_complete_hides_nothing_else(here: Here) -> None:
     half = dict(list(shards("m-Q2_K", 3).items())[:2])
     here.hub.add("org/half", half | {"m-Q8_0.gguf": model(), "m\x1b[2J.gguf": model()})
     with pytest.raises(StoreError, match=r"'Q9'\. There are: Q2_K, Q8_0\.$"):
-        here.pull(Wanted("org/half", quantization="Q9"))
+        here.pull(PullItem("org/half", quantization="Q9"))
     here.repo.commit(half | {"m-Q8_0.gguf": model()})
     with pytest.raises(StoreError, match=r"2 models there match; name one, such as .* There are: Q2_K, Q8_0"):
-        here.pull(Wanted(REPO))
+        here.pull(PullItem(REPO))
     with pytest.raises(StoreError, match="2 of 3 shards"):
-        here.pull(Wanted(REPO, quantization="Q2_K"))
+        here.pull(PullItem(REPO, quantization="Q2_K"))
 
 
 def test_a_name_that_is_not_there_brings_near_ones(here: Here) -> None:
     with pytest.raises(NotOnHubError, match=rf"Near names: {REPO}"):
-        here.pull(Wanted("unsloth/GLM-4.8-GGUF"))
+        here.pull(PullItem("unsloth/GLM-4.8-GGUF"))
 
 
 def test_gated_repos_say_what_is_missing(here: Here) -> None:
@@ -287,7 +287,7 @@ def test_a_xet_backed_file_comes_in_plain_ranges(here: Here) -> None:
     """The Hub says that it is one; its bytes are asked for by GETs to the Hub, which sends them on, token and all."""
     content = model(300_000)
     here.hub.add("org/xet", {"m.gguf": File(content, xet=True)})
-    [file] = here.pull(Wanted("org/xet"), token="hf_secret")
+    [file] = here.pull(PullItem("org/xet"), token="hf_secret")
     assert file.read_bytes() == content
     assert not any("xet-read-token" in asked.path for asked in here.hub.asked)
     assert {asked.token for asked in here.hub.fetched} == {None}
@@ -333,7 +333,7 @@ def test_a_listing_of_what_no_hub_has_is_refused(here: Here, listed: dict[str, A
     """A checksum becomes a path in the Hub's own cache, so that it has to be one."""
     here.hub.add("org/odd", {"m.gguf": File(model(), listed=listed)})
     with pytest.raises(HubError, match=r"does not answer as the Hub does \(ValueError: 'm.gguf' has no") as error:
-        here.pull(Wanted("org/odd"))
+        here.pull(PullItem("org/odd"))
     assert str(error.value).isprintable() and not here.hub.fetched
 
 
@@ -361,7 +361,7 @@ def test_a_token_that_is_none_is_said(here: Here) -> None:
 @pytest.mark.parametrize("repo", ["org/a--b", "org/a.git", f"org/{'a' * 100}"])
 def test_what_the_hub_would_not_have_as_a_name_is_said(here: Here, repo: str) -> None:
     with pytest.raises(NotOnHubError, match=f"^{repo} cannot be the name of a repo"):
-        here.pull(Wanted(repo))
+        here.pull(PullItem(repo))
 
 
 @pytest.mark.parametrize("name", ["../../../evil.gguf", "/tmp/evil.gguf", "a/../../evil.gguf", ".tandem/evil.gguf"])
@@ -369,7 +369,7 @@ def test_a_hostile_name_leads_nowhere(here: Here, name: str) -> None:
     """The Hub's listing is untrusted."""
     here.hub.add("org/evil", {name: model()})
     with pytest.raises(StoreError, match="no safe path"):
-        here.pull(Wanted("org/evil"))
+        here.pull(PullItem("org/evil"))
     assert not list(here.folder.rglob("evil*")) and not here.hub.fetched
 
 
@@ -417,7 +417,7 @@ def test_a_path_that_no_file_system_takes_is_said(here: Here) -> None:
     """Each part of it would do."""
     here.hub.add("org/long", {f"{'/'.join(['d' * 200] * 25)}/m.gguf": model()})
     with pytest.raises(StoreError, match=r"m\.gguf: File name too long\.$"):
-        here.pull(Wanted("org/long"))
+        here.pull(PullItem("org/long"))
 
 
 def test_a_token_that_cannot_be_read_is_said(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,11 +430,11 @@ def test_a_size_that_the_hub_contradicts_is_said(here: Here) -> None:
     """Where the bytes are, or as soon as it is asked where they are."""
     here.hub.add("org/liar", {"m.gguf": File(model(), said_size=10)})
     with pytest.raises(ChecksumMismatchError, match="announced 10 bytes, the server has"):
-        here.pull(Wanted("org/liar"))
+        here.pull(PullItem("org/liar"))
     here.hub.fetched.clear()
     here.hub.add("org/liar", {"m.gguf": File(model(), listed={"size": 10})})
     with pytest.raises(ChecksumMismatchError, match="the Hub lists 10 bytes and announces"):
-        here.pull(Wanted("org/liar"))
+        here.pull(PullItem("org/liar"))
     assert not here.hub.fetched
 
 
@@ -451,7 +451,7 @@ def test_a_size_that_the_hub_contradicts_is_said(here: Here) -> None:
 def test_headers_are_checked_at_the_end(here: Here, files: dict[str, bytes], said: str) -> None:
     here.hub.add("org/odd", files)
     with pytest.raises(Exception, match=said):
-        here.pull(Wanted("org/odd"))
+        here.pull(PullItem("org/odd"))
 
 
 def _cached_with_damage(here: Here, files: dict[str, bytes]) -> str:
@@ -533,7 +533,7 @@ def test_who_waits_is_told_how_far_the_other_is(here: Here) -> None:
         with Partial(place, identity) as partial:
             partial.write(0, memoryview(content)[:BLOCK])
             partial.complete(0, zlib.crc32(content[:BLOCK]))
-        pulling = threading.Thread(target=here.pull, args=[Wanted("org/m")])
+        pulling = threading.Thread(target=here.pull, args=[PullItem("org/m")])
         pulling.start()
         eventually(lambda: DownloadEvent("waiting", "m.gguf", BLOCK, len(content)) in here.events)
         assert not here.hub.fetched

@@ -20,7 +20,7 @@ from app.models.disk.selection import selected
 from app.models.disk.verify import Checked, Verifier
 from app.models.download.events import DownloadEvent
 from app.models.download.plan import Puller
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.models.hub.client import Hub
 from tests.support.commands import run_command
 from tests.support.fake_hub import FakeHub, Fault
@@ -44,7 +44,7 @@ class Here:
         self.pull()
 
     def pull(self, **options: bool) -> None:
-        Puller(self.settings, Hub(self.hub.url), lambda _: None).pull([Wanted(REPO)], **options)
+        Puller(self.settings, Hub(self.hub.url), lambda _: None).pull([PullItem(REPO)], **options)
         self.hub.fetched.clear()
         self.hub.asked.clear()
 

@@ -15,7 +15,7 @@ from app.models.disk.local_model import LocalModel
 from app.models.disk.remove import removable
 from app.models.disk.selection import selected
 from app.models.download.plan import Puller
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.models.hub.client import Hub
 from tests.support.commands import run_command
 from tests.support.fake_hub import FakeHub
@@ -50,11 +50,11 @@ class Here:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def pull(self, *wanted: Wanted) -> None:
+    def pull(self, *wanted: PullItem) -> None:
         Puller(self.settings, Hub(self.hub.url), lambda _: None).pull(wanted)
 
     def pull_all(self) -> None:
-        self.pull(Wanted(REPO, "*Q2*"), Wanted(REPO, "*Q4*"), Wanted(REPO, projector=True))
+        self.pull(PullItem(REPO, "*Q2*"), PullItem(REPO, "*Q4*"), PullItem(REPO, projector=True))
 
     def place(self, path: str) -> FileLocation:
         return FileLocation(self.models_dir, REPO, path)

@@ -19,7 +19,7 @@ from app.models.download.file import download, free_bytes
 from app.models.download.http import Wire
 from app.models.download.journal import Identity
 from app.models.download.partial import announce, received_of
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import (
     by_model,
     check_path,
@@ -43,7 +43,7 @@ MARGIN = 512 << 20
 class Plan:
     """The files of one model at one revision; `notes` are for the person."""
 
-    wanted: Wanted
+    wanted: PullItem
     revision: str
     files: tuple[Identity, ...]
     notes: tuple[str, ...] = field(default=())
@@ -60,7 +60,7 @@ class Puller:
         self._emit = emit
         self._free = free
 
-    def plan(self, wanted: Wanted, *, update: bool = False) -> Plan:
+    def plan(self, wanted: PullItem, *, update: bool = False) -> Plan:
         """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`.
 
         Raises OfflineError where the Hub may not be asked and not all is on this machine.
@@ -99,14 +99,14 @@ class Puller:
                 found[path] = known.revision
         return found
 
-    def _planned(self, wanted: Wanted, listing: Listing, paths: Iterable[str], *notes: str) -> Plan:
+    def _planned(self, wanted: PullItem, listing: Listing, paths: Iterable[str], *notes: str) -> Plan:
         files = tuple(
             Identity(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
             for path in paths
         )
         return Plan(wanted, listing.revision, files, notes)
 
-    def _offline(self, wanted: Wanted) -> Plan | None:
+    def _offline(self, wanted: PullItem) -> Plan | None:
         """What is on this machine: recorded as complete, or else in the Hub's own cache."""
         recorded = self._recorded(wanted)
         complete = {path: HubFile(record.size, record.digest) for path, record in recorded.items()}
@@ -123,7 +123,7 @@ class Puller:
                 return self._planned(wanted, listing, _one_model(listing, wanted), note)
         return None
 
-    def _recorded(self, wanted: Wanted) -> dict[str, Record]:
+    def _recorded(self, wanted: PullItem) -> dict[str, Record]:
         """Complete files of ours that may be meant, by their path in the repo."""
         folder = self._models_dir / wanted.repo
         found = {}
@@ -133,7 +133,7 @@ class Puller:
                     found[path] = record
         return found
 
-    def pull(self, wanteds: Iterable[Wanted], *, update: bool = False) -> list[Path]:
+    def pull(self, wanteds: Iterable[PullItem], *, update: bool = False) -> list[Path]:
         """Everything that is wanted, whole and checked; returns the files, shards in order."""
         with in_words(self._models_dir):
             plans = [self.plan(wanted, update=update) for wanted in wanteds]
@@ -245,14 +245,14 @@ class Puller:
         return True
 
 
-def _one_model(listing: Listing, wanted: Wanted) -> list[str]:
+def _one_model(listing: Listing, wanted: PullItem) -> list[str]:
     """The paths of the one model that is asked for, shards in order; raises StoreError."""
     paths = [check_path(path) for path in wanted.chosen(listing.files)]
     models = by_model(paths)
     if len(models) == 1:
         check_shards(*next(iter(models.items())))
         return paths
-    everything = by_model(filter(is_safe, Wanted(wanted.repo, projector=wanted.projector).chosen(listing.files)))
+    everything = by_model(filter(is_safe, PullItem(wanted.repo, projector=wanted.projector).chosen(listing.files)))
     known = {(not wanted.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
     names = ", ".join(sorted(known)) or "none at all"
     if not models:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from app.config.settings import Settings
 from app.models.download.plan import Plan, Puller
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.models.hub.client import Hub
 from app.terminal import size_in_words
 
 
-def preview(settings: Settings, wanteds: Iterable[Wanted]) -> list[str]:
+def preview(settings: Settings, wanteds: Iterable[PullItem]) -> list[str]:
     """One line a model; raises what a pull of them would raise before it began: StoreError or one of its kinds."""
     puller = Puller(settings, Hub(), lambda _: None)
     plans = [puller.plan(wanted) for wanted in wanteds]

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from app.cli.add_entry import entry_text, include_of
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import choose
 
 SHARDS = [f"UD/m-Q2_K-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
@@ -13,17 +13,17 @@ SHARDS = [f"UD/m-Q2_K-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
 @pytest.mark.parametrize("paths", [["m-Q2_K.gguf"], SHARDS, ["a[1]*-Q2_K.gguf"], [f"[v2]/{path}" for path in SHARDS]])
 def test_it_matches_what_was_pulled_and_nothing_else(paths: list[str]) -> None:
     """Names may have in them what a pattern takes for more than itself."""
-    include = include_of(Wanted("org/m", quantization="Q2_K"), paths)
+    include = include_of(PullItem("org/m", quantization="Q2_K"), paths)
     assert choose([*paths, "a1b-Q2_K.gguf", "m-Q4_K_M.gguf", "2/UD/m-Q2_K-00001-of-00003.gguf"], include, None) == paths
 
 
 def test_a_persons_own_pattern_stays() -> None:
-    assert include_of(Wanted("org/m", include="*Q2*"), SHARDS) == "*Q2*"
+    assert include_of(PullItem("org/m", include="*Q2*"), SHARDS) == "*Q2*"
 
 
 @pytest.mark.parametrize("pattern", ["*Q2*", 'a"b\\c: #', "[[]v2]/m-*", "\N{LLAMA}/\N{GREEK SMALL LETTER ALPHA}*"])
 def test_the_entry_to_paste_is_what_is_meant(pattern: str) -> None:
-    text = entry_text("org/m", Wanted("org/m-GGUF"), pattern)
+    text = entry_text("org/m", PullItem("org/m-GGUF"), pattern)
     assert yaml.safe_load(f"models:\n{text}") == {
         "models": {"org/m": {"target": {"repo": "org/m-GGUF", "include": pattern}}}
     }

@@ -11,11 +11,11 @@ import pytest
 
 from app.errors import NotOnHubError, ShuttingDownError, UnknownPullError
 from app.models.download.events import DownloadEvent, Emit
-from app.models.download.wanted import Wanted
+from app.models.download.pull_item import PullItem
 from app.pulls.pull import PullState
 from app.pulls.registry import REMEMBERED, Pulls
 
-GLM, AIR = (Wanted("unsloth/GLM-4.7-GGUF", "*Q2*"),), (Wanted("unsloth/GLM-4.5-Air-GGUF"),)
+GLM, AIR = (PullItem("unsloth/GLM-4.7-GGUF", "*Q2*"),), (PullItem("unsloth/GLM-4.5-Air-GGUF"),)
 
 
 class World:

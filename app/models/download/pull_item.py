@@ -13,7 +13,7 @@ from app.models.gguf.filenames import choose, parse_hub_name, projectors
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PullItem:
     """One model of one repo, by pattern or by quantization; with `projector` a multimodal projector, by pattern."""
 
     repo: str
@@ -28,13 +28,13 @@ class Wanted:
         return choose(paths, self.include, self.quantization)
 
 
-def wanted_of(alias: str, entry: Entry) -> list[Wanted]:
+def items_of(alias: str, entry: Entry) -> list[PullItem]:
     """What an entry needs of the Hub, target first; raises StoreError where that is nothing."""
     if isinstance(entry, AttachedEntry):
         raise StoreError(f"'{alias}' is attached at {entry.url}: there is nothing to pull.")
     parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None}
     found = [
-        Wanted(part.repo, part.include, projector=key == "mmproj")
+        PullItem(part.repo, part.include, projector=key == "mmproj")
         for key, part in parts.items()
         if part.repo is not None
     ]
@@ -43,7 +43,7 @@ def wanted_of(alias: str, entry: Entry) -> list[Wanted]:
     return found
 
 
-def wanted_by(settings: Settings, names: Iterable[str], include: str | None) -> list[Wanted]:
+def items_by(settings: Settings, names: Iterable[str], include: str | None) -> list[PullItem]:
     """What aliases and `hf:` names stand for; raises UnknownAlias or StoreError."""
     catalog, found = Catalog(settings), []
     for name in names:
@@ -51,10 +51,10 @@ def wanted_by(settings: Settings, names: Iterable[str], include: str | None) -> 
             hub_name = parse_hub_name(name)
             if include is not None and hub_name.quantization is not None:
                 raise StoreError(f"{name} names a quantization already; leave out --include.")
-            found.append(Wanted(hub_name.repo, include, hub_name.quantization))
+            found.append(PullItem(hub_name.repo, include, hub_name.quantization))
         elif include is not None:
             raise StoreError(f"--include goes with hf:..., and '{name}' is an alias, which has its own.")
         else:
-            found += wanted_of(catalog.canonical(name), catalog.entry(name))
+            found += items_of(catalog.canonical(name), catalog.entry(name))
     # A draft may be the target of another alias
     return list(dict.fromkeys(found))
