@@ -21,13 +21,13 @@ _WITNESS = b"unknown model architecture"
 
 def knows(engine: EngineBinary, architecture: str) -> bool | None:
     """False: it will refuse such a model. None: this engine's files do not tell. Takes up to a second."""
-    told = None
+    verdict = None
     for path in _candidates(engine):
-        found = _tells(path, architecture)
-        if found:
+        listed = _tells(path, architecture)
+        if listed:
             return True
-        told = found if told is None else told
-    return told
+        verdict = listed if verdict is None else verdict
+    return verdict
 
 
 def doubt(engine: EngineBinary, architecture: str | None) -> str | None:

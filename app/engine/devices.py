@@ -38,11 +38,11 @@ def devices(engine: EngineBinary, own: Mapping[str, str] | None = None) -> tuple
 
 def parse(page: str) -> tuple[Device, ...]:
     """What the page lists; lines of another form are none of its devices."""
-    found = (_DEVICE.match(line) for line in page.partition(_HEAD)[2].splitlines())
-    return tuple(Device(m[1], m[2], int(m[3]) << 20, int(m[4]) << 20) for m in found if m is not None)
+    matches = (_DEVICE.match(line) for line in page.partition(_HEAD)[2].splitlines())
+    return tuple(Device(m[1], m[2], int(m[3]) << 20, int(m[4]) << 20) for m in matches if m is not None)
 
 
-def absent(wanted: str, there: Iterable[Device]) -> list[str]:
+def absent(names: str, there: Iterable[Device]) -> list[str]:
     """Which names of a `--device` list nobody has; llama.cpp compares them without case, and takes `none`."""
     known = {"none", *(device.name.lower() for device in there)}
-    return [name for name in map(str.strip, wanted.split(",")) if name.lower() not in known]
+    return [name for name in map(str.strip, names.split(",")) if name.lower() not in known]

@@ -238,8 +238,8 @@ def diagnose(returncode: int | None, log: Sequence[str], *, hung: str | None = N
     if returncode is not None and returncode - 128 in _SIGNALS:
         # a wrapper script, or a container, says a signal as a shell does
         returncode = 128 - returncode
-    found = _by_log("\n".join(_plain(log)), tail) if returncode != 0 else None
-    return found or _by_exit(returncode, tail)
+    diagnosis = _by_log("\n".join(_plain(log)), tail) if returncode != 0 else None
+    return diagnosis or _by_exit(returncode, tail)
 
 
 def _by_log(text: str, tail: tuple[str, ...]) -> Diagnosis | None:

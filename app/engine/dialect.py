@@ -83,7 +83,7 @@ class Dialect:
 
 
 def _entries(page: str) -> Iterable[Flag]:
-    found: list[tuple[tuple[str, ...], str, list[str]]] = []
+    entries: list[tuple[tuple[str, ...], str, list[str]]] = []
     for line in page.splitlines():
         if line.startswith("-----"):
             continue
@@ -92,7 +92,7 @@ def _entries(page: str) -> Iterable[Flag]:
             beside = len(line) > _COLUMN and line[_COLUMN - 1] == " " and head.end() <= _COLUMN
             values = line[head.end() : _COLUMN] if beside else line[head.end() :]
             text = [line[_COLUMN:]] if beside else []
-            found.append((tuple(FLAG.findall(head.group())), values.strip(), text))
-        elif found and line[:1].isspace():
-            found[-1][2].append(line.strip())
-    return [Flag(names, values, " ".join(text)) for names, values, text in found]
+            entries.append((tuple(FLAG.findall(head.group())), values.strip(), text))
+        elif entries and line[:1].isspace():
+            entries[-1][2].append(line.strip())
+    return [Flag(names, values, " ".join(text)) for names, values, text in entries]

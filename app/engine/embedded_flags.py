@@ -149,7 +149,7 @@ _NGRAMS = ("simple", "map-k", "map-k4v")
 
 
 def _ngram_flags() -> list[MappedFlag]:
-    found = [
+    flags = [
         MappedFlag(
             (f"--spec-ngram-mod-{name}",), "N", text, _field(f"speculative.ngram_mod.{name.replace('-', '_')}", int)
         )
@@ -159,8 +159,8 @@ def _ngram_flags() -> list[MappedFlag]:
         field = f"speculative.ngram_{kind.replace('-', '_')}"
         for name, text in (("size-n", "lookup n-gram"), ("size-m", "draft m-gram"), ("min-hits", "minimum hits")):
             put = _field(f"{field}.{name.replace('-', '_')}", int)
-            found.append(MappedFlag((f"--spec-ngram-{kind}-{name}",), "N", text, put))
-    return found
+            flags.append(MappedFlag((f"--spec-ngram-{kind}-{name}",), "N", text, put))
+    return flags
 
 
 def _switch(path: str, on: tuple[str, ...], off: tuple[str, ...], text: str, default: bool) -> list[MappedFlag]:
@@ -293,17 +293,17 @@ def apply(module: Any, params: Any, argv: Sequence[str], environ: dict[str, str]
             flag.put(module, params, value)
     rest = list(argv)
     while rest:
-        given = rest.pop(0)
+        word = rest.pop(0)
         # llama.cpp's own parser takes --ctx_size for --ctx-size
-        found = known.get("--" + given[2:].replace("_", "-") if given.startswith("--") else given)
-        if found is None:
-            raise InvalidFlagError(f"error: invalid argument: {given}")
-        if found.values and not rest:
-            raise InvalidFlagError(f'error while handling argument "{given}": expected value for argument')
+        mapped = known.get("--" + word[2:].replace("_", "-") if word.startswith("--") else word)
+        if mapped is None:
+            raise InvalidFlagError(f"error: invalid argument: {word}")
+        if mapped.values and not rest:
+            raise InvalidFlagError(f'error while handling argument "{word}": expected value for argument')
         try:
-            found.put(module, params, rest.pop(0) if found.values else "")
+            mapped.put(module, params, rest.pop(0) if mapped.values else "")
         except (ValueError, OverflowError, OSError) as error:
-            raise InvalidFlagError(f'error while handling argument "{given}": {error}') from None
+            raise InvalidFlagError(f'error while handling argument "{word}": {error}') from None
         except AttributeError:
             # another wheel, without that field
-            raise InvalidFlagError(f"error: invalid argument: {given}") from None
+            raise InvalidFlagError(f"error: invalid argument: {word}") from None

@@ -29,13 +29,13 @@ def fit(size: int, machine: Machine) -> Fit:
 
 def basis(machine: Machine) -> list[str]:
     """What the judgement rests on, in sentences."""
-    asked = f"({machine.origin}, --list-devices)"
+    source = f"({machine.origin}, --list-devices)"
     if machine.devices is None:
         seen = f"devices unknown: {machine.origin}"
     elif machine.devices:
-        seen = ", ".join(f"{d.name} {size_in_words(d.total)} ({d.description})" for d in machine.devices) + f" {asked}"
+        seen = ", ".join(f"{d.name} {size_in_words(d.total)} ({d.description})" for d in machine.devices) + f" {source}"
     else:
-        seen = f"no device beside the processor {asked}"
+        seen = f"no device beside the processor {source}"
     same, least = ", the same memory" if machine.unified else "", size_in_words(_LEAST_BESIDE)
     return [
         f"Memory here: {seen}; host {size_in_words(machine.host)}{same}.",

@@ -100,22 +100,22 @@ def build_plan(
     `requested` is given where it is not what `spec` says any more, with the `reason`, or `why` it was chosen.
     """
     translation = translate(spec, dialect, port)
-    wanted = requested if requested is not None else named(spec.chain)
+    mode = requested if requested is not None else named(spec.chain)
     fallback = None
-    if spec.chain and (wanted == AUTO or spec.options.speculation.on_inert == "plain"):
+    if spec.chain and (mode == AUTO or spec.options.speculation.on_inert == "plain"):
         plain = replace(spec, chain=PLAIN, draft=None)
         fallback = build_plan(
-            plain, engine, dialect, port=port, environ=environ, config_home=config_home, requested=wanted
+            plain, engine, dialect, port=port, environ=environ, config_home=config_home, requested=mode
         )
         fallback = replace(fallback, chosen=named(spec.chain), why=why)
-    given = (spec.target, spec.draft, spec.mmproj)
+    firsts = (spec.target, spec.draft, spec.mmproj)
     return LaunchPlan(
         alias=spec.alias,
         argv=(*engine.command, *translation.argv),
         env=child_environment(environ, spec.options.env, config_home),
-        files=tuple(path for first in given if first is not None for path in shards(first)),
+        files=tuple(path for first in firsts if first is not None for path in shards(first)),
         notes=translation.notes,
-        requested=wanted,
+        requested=mode,
         chosen=named(spec.chain),
         chain=spec.chain,
         reason=reason,

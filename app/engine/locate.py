@@ -54,8 +54,8 @@ def locate(setting: str) -> EngineBinary:
         return engine
     if setting != "auto":
         return _at(Path(setting))
-    if found := shutil.which(NAME):
-        return _binary(Path(found), f"{NAME} on PATH")
+    if program := shutil.which(NAME):
+        return _binary(Path(program), f"{NAME} on PATH")
     engine = _from_package() or _embedded()
     if engine is None:
         raise EngineNotFoundError(_HOW_TO_GET_ONE)
@@ -73,8 +73,8 @@ def _binary(path: Path, what: str) -> EngineBinary:
 def beside(program: Path, *patterns: str) -> list[Path]:
     """The libraries that a program was installed with."""
     folders = (program.parent, program.parent.parent / "lib")
-    found = (library for folder in folders for pattern in patterns for library in folder.glob(pattern))
-    return sorted({library.resolve() for library in found if library.is_file()})
+    libraries = (library for folder in folders for pattern in patterns for library in folder.glob(pattern))
+    return sorted({library.resolve() for library in libraries if library.is_file()})
 
 
 def _at(path: Path) -> EngineBinary:

@@ -40,7 +40,7 @@ class Prober:
         except OSError as error:
             raise ProbeError(f"{engine.origin}: cannot be read any more: {error.strerror}") from None
         if identity not in self._known:
-            self._known[identity] = self._cached(identity) or self._asked(engine, identity)
+            self._known[identity] = self._cached(identity) or self._probed(engine, identity)
         return self._known[identity]
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class Prober:
             return Dialect.from_help(self._path(identity).read_text(encoding="utf-8"))
         return None
 
-    def _asked(self, engine: EngineBinary, identity: str) -> Dialect:
+    def _probed(self, engine: EngineBinary, identity: str) -> Dialect:
         page = help_page(engine, self._running)
         try:
             dialect = Dialect.from_help(page)

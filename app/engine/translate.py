@@ -192,18 +192,18 @@ def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
     for needless in [arg for arg in args if arg in _NO_DIRECT_IO and arg not in writer.dialect.flags]:
         writer.notes.append(Note("args", f"{needless} left out: without --load-mode dio it is so"))
         args = tuple(arg for arg in args if arg != needless)
-    given = [arg for arg in args if arg in _LOAD_FLAGS and arg not in writer.dialect.flags]
-    if not given:
+    replaced = [arg for arg in args if arg in _LOAD_FLAGS and arg not in writer.dialect.flags]
+    if not replaced:
         return args
-    meant = frozenset("--direct-io" if arg == "-dio" else arg for arg in given)
+    meant = frozenset("--direct-io" if arg == "-dio" else arg for arg in replaced)
     mode = next((mode for mode in _LOAD_MODES.get(meant, ()) if mode in writer.dialect.load_modes), None)
     if mode is None or {"--load-mode", "-lm"} & set(args):
         raise LaunchRefusedError(
-            f"args: {' '.join(given)}: this llama-server has --load-mode instead; give one of its modes."
+            f"args: {' '.join(replaced)}: this llama-server has --load-mode instead; give one of its modes."
         )
     writer.argv += ["--load-mode", mode]
-    writer.notes.append(Note("args", f"{' '.join(given)} is --load-mode {mode} on this build"))
-    return tuple(arg for arg in args if arg not in given)
+    writer.notes.append(Note("args", f"{' '.join(replaced)} is --load-mode {mode} on this build"))
+    return tuple(arg for arg in args if arg not in replaced)
 
 
 def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
@@ -231,13 +231,13 @@ def _looks_like_flag(arg: str) -> bool:
     return bool(FLAG.fullmatch(arg)) and not re.fullmatch(r"-\d+", arg)
 
 
-def _successor(writer: _Writer, given: str, name: str) -> str:
-    """Writes what `given` is called now; returns the flag that waits for a value, empty if it has one."""
+def _successor(writer: _Writer, flag: str, name: str) -> str:
+    """Writes what `flag` is called now; returns the flag that waits for a value, empty if it has one."""
     successor, value = _SUCCESSORS.get(name, ("", None))
     if successor not in writer.dialect.flags:
         raise LaunchRefusedError(
-            f"args: this llama-server does not know {given}; `llama-server --help` lists what it takes."
+            f"args: this llama-server does not know {flag}; `llama-server --help` lists what it takes."
         )
     writer.argv += [successor] if value is None else [successor, value]
-    writer.notes.append(Note("args", f"{given} is {' '.join(filter(None, (successor, value)))} on this build"))
+    writer.notes.append(Note("args", f"{flag} is {' '.join(filter(None, (successor, value)))} on this build"))
     return successor if value is None else ""

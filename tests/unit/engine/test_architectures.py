@@ -44,8 +44,8 @@ def test_a_shared_build_has_the_names_in_its_library(tmp_path: Path, folder: str
     binary.write_bytes(b"stub")
     binary.chmod(0o755)
     (tmp_path / folder / "libllama.so.0").write_bytes(TABLE)
-    found = locate(str(binary))
-    assert knows(found, "glm4moe") is True and knows(found, "unicornlm") is False
+    engine = locate(str(binary))
+    assert knows(engine, "glm4moe") is True and knows(engine, "unicornlm") is False
 
 
 def test_what_was_pulled_for_an_engine_that_is_too_old_is_said(tmp_path: Path) -> None:

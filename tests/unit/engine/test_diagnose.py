@@ -76,11 +76,11 @@ def test_a_failed_load_is_named_by_its_most_specific_line(
     log: list[str], code: str, permanent: bool, quoted: str
 ) -> None:
     """Exit code 1 says nothing; generic lines about the same failure surround the one that matters."""
-    found = diagnose(1, log)
-    assert (found.code, found.permanent) == (code, permanent)
-    assert quoted in found.cause
-    assert found.cause.endswith(".") and found.advice.endswith(".")
-    assert "\n" not in str(found)
+    diagnosis = diagnose(1, log)
+    assert (diagnosis.code, diagnosis.permanent) == (code, permanent)
+    assert quoted in diagnosis.cause
+    assert diagnosis.cause.endswith(".") and diagnosis.advice.endswith(".")
+    assert "\n" not in str(diagnosis)
 
 
 @pytest.mark.parametrize(
@@ -99,40 +99,40 @@ def test_a_failed_load_is_named_by_its_most_specific_line(
 )
 def test_without_a_telling_line_the_exit_decides(returncode: int | None, code: str, permanent: bool) -> None:
     """A signal leaves no message; the kernel's killer neither."""
-    found = diagnose(returncode, ["0.1 I cmn          init: llama threadpool init, n_threads = 2"])
-    assert (found.code, found.permanent) == (code, permanent)
+    diagnosis = diagnose(returncode, ["0.1 I cmn          init: llama threadpool init, n_threads = 2"])
+    assert (diagnosis.code, diagnosis.permanent) == (code, permanent)
 
 
 def test_a_missing_library_is_the_loaders_line() -> None:
     """The loader exits with 127, as a shell does for a missing program."""
     line = "llama-server: error while loading shared libraries: libcudart.so.12: cannot open shared object file"
-    found = diagnose(127, [line])
-    assert found.code == "missing_library"
-    assert "libcudart.so.12" in found.cause
+    diagnosis = diagnose(127, [line])
+    assert diagnosis.code == "missing_library"
+    assert "libcudart.so.12" in diagnosis.cause
 
 
 def test_a_token_that_one_side_lacks_is_not_just_an_abort() -> None:
     """b11434's line has the form of every GGML_ABORT; the warm-up meets it again at every start."""
     line = "/b/common/common.cpp:2216: get_sub_batch: failed to add token 543 at index 2 (error -2, n = 4)"
-    found = diagnose(-signal.SIGABRT, [line])
-    assert (found.code, found.permanent) == ("draft_vocabulary", True)
-    assert "543" in found.cause and "vocabulary" in found.advice
+    diagnosis = diagnose(-signal.SIGABRT, [line])
+    assert (diagnosis.code, diagnosis.permanent) == ("draft_vocabulary", True)
+    assert "543" in diagnosis.cause and "vocabulary" in diagnosis.advice
 
 
 def test_an_assertion_is_quoted() -> None:
     """It is what to search the tracker for."""
     line = 'speculative.cpp:1: GGML_ASSERT(target_layer_ids_n > 0 && "DFlash model has no target_layer_ids") failed'
-    found = diagnose(-signal.SIGABRT, [line])
-    assert (found.code, found.permanent) == ("assertion", True)
-    assert "target_layer_ids_n > 0" in found.cause
-    assert found.cause.endswith("failed.")
+    diagnosis = diagnose(-signal.SIGABRT, [line])
+    assert (diagnosis.code, diagnosis.permanent) == ("assertion", True)
+    assert "target_layer_ids_n > 0" in diagnosis.cause
+    assert diagnosis.cause.endswith("failed.")
 
 
 def test_a_hang_is_its_own_cause_whatever_the_log_says() -> None:
     """The one who watched knows which limit was passed."""
-    found = diagnose(None, [PORT], hung="no log output for 60 s")
-    assert (found.code, found.permanent) == ("hung", False)
-    assert "no log output for 60 s" in found.cause
+    diagnosis = diagnose(None, [PORT], hung="no log output for 60 s")
+    assert (diagnosis.code, diagnosis.permanent) == ("hung", False)
+    assert "no log output for 60 s" in diagnosis.cause
 
 
 def test_the_tail_is_short_and_plain() -> None:
@@ -163,15 +163,15 @@ def test_no_exit_code_makes_it_fail(returncode: int | None, log: list[str]) -> N
 @given(st.sampled_from(sorted(signal.Signals)))
 def test_every_signal_has_a_cause_and_an_advice(number: signal.Signals) -> None:
     """SIGTERM from outside included."""
-    found = diagnose(-number, [])
-    assert found.cause.endswith(".") and found.advice.endswith(".")
+    diagnosis = diagnose(-number, [])
+    assert diagnosis.cause.endswith(".") and diagnosis.advice.endswith(".")
 
 
 def test_the_wheel_that_is_missing_is_named_with_what_brings_it() -> None:
     """The embedded engine's own last words."""
-    found = diagnose(1, [MISSING])
-    assert found.code == "missing_wheel"
-    assert "xllamacpp" in found.cause and "pip install" in found.advice
+    diagnosis = diagnose(1, [MISSING])
+    assert diagnosis.code == "missing_wheel"
+    assert "xllamacpp" in diagnosis.cause and "pip install" in diagnosis.advice
 
 
 @pytest.mark.parametrize(
@@ -194,24 +194,24 @@ def test_the_cause_names_the_file_and_whether_it_is_the_draft(log: list[str], ca
 
 def test_a_bad_device_names_the_flag() -> None:
     """The target's and the draft's devices are two keys."""
-    found = diagnose(1, ['error while handling argument "--device-draft": invalid device: CUDA9'])
-    assert found.cause == "There is no device CUDA9, which --device-draft asks for."
+    diagnosis = diagnose(1, ['error while handling argument "--device-draft": invalid device: CUDA9'])
+    assert diagnosis.cause == "There is no device CUDA9, which --device-draft asks for."
 
 
 def test_a_removed_flag_is_told_with_its_successor() -> None:
     """llama-server says it itself."""
     words = "the argument has been removed. use --spec-draft-n-max or --spec-ngram-mod-n-max"
-    found = diagnose(1, [f'error while handling argument "--draft-max": {words}'])
-    assert found.code == "removed_flag"
-    assert found.cause.endswith("use --spec-draft-n-max or --spec-ngram-mod-n-max.")
+    diagnosis = diagnose(1, [f'error while handling argument "--draft-max": {words}'])
+    assert diagnosis.code == "removed_flag"
+    assert diagnosis.cause.endswith("use --spec-draft-n-max or --spec-ngram-mod-n-max.")
 
 
 def test_an_abort_quotes_its_line_and_may_be_tried_again() -> None:
     """GGML_ABORT ends a process whose RPC server has gone, among others."""
     line = "ggml-rpc.cpp:519: Remote RPC server crashed or returned malformed response"
-    found = diagnose(-signal.SIGABRT, [line])
-    assert (found.code, found.permanent) == ("aborted", False)
-    assert line in found.cause
+    diagnosis = diagnose(-signal.SIGABRT, [line])
+    assert (diagnosis.code, diagnosis.permanent) == ("aborted", False)
+    assert line in diagnosis.cause
 
 
 def test_a_wrappers_exit_code_is_read_as_the_signal() -> None:

@@ -151,11 +151,11 @@ def test_the_key_comes_by_the_environment_unless_a_flag_says_otherwise() -> None
     assert applied(LLAMA_API_KEY="").written == {}
 
 
-@pytest.mark.parametrize("given", ["--no-such-flag", "-zz", "stray", "--port=1", ""])
-def test_an_unknown_flag_is_refused_in_llama_servers_words(given: str) -> None:
+@pytest.mark.parametrize("word", ["--no-such-flag", "-zz", "stray", "--port=1", ""])
+def test_an_unknown_flag_is_refused_in_llama_servers_words(word: str) -> None:
     """The diagnosis of a failed start is read off them."""
-    words = refused("--model", "m", given)
-    assert words == f"error: invalid argument: {given}"
+    words = refused("--model", "m", word)
+    assert words == f"error: invalid argument: {word}"
 
 
 def test_a_field_that_the_wheel_lacks_is_an_unknown_flag() -> None:
@@ -179,9 +179,9 @@ def test_a_bad_value_names_its_flag(flag: str, value: str, words: str) -> None:
     """So the diagnosis can say which of the entry's values it was."""
     line = refused(flag, value)
     assert line.startswith(f'error while handling argument "{flag}": ') and words in line
-    found = diagnose(1, [line])
-    assert (found.code, found.permanent) == ("bad_value", True)
-    assert flag in found.cause
+    diagnosis = diagnose(1, [line])
+    assert (diagnosis.code, diagnosis.permanent) == ("bad_value", True)
+    assert flag in diagnosis.cause
 
 
 def test_a_flag_at_the_end_without_its_value() -> None:

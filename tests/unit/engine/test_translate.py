@@ -56,24 +56,24 @@ def noted(translation: Translation) -> set[str]:
 
 def test_every_flag_of_the_recipe_keeps_its_place_on_b11434() -> None:
     """The GLM-4.7 entry gives the documented command line, with what turns the draft on."""
-    found = translated(NEW, draft={"device": "CUDA0,CUDA1", "ctx_size": 16384}, **GLM)
-    assert line(found) == (
+    translation = translated(NEW, draft={"device": "CUDA0,CUDA1", "ctx_size": 16384}, **GLM)
+    assert line(translation) == (
         f"--model {TARGET} --model-draft {DRAFT} --spec-type draft-simple --alias unsloth/GLM-4.7 --threads -1 "
         "--fit on --prio 3 --temp 1.0 --top-p 0.95 --ctx-size 16384 --port 8001 --jinja --device CUDA0 "
         "--device-draft CUDA0,CUDA1 --host 127.0.0.1 --parallel 1 --no-ui"
     )
-    assert noted(found) == {"draft", "draft.ctx_size"}
+    assert noted(translation) == {"draft", "draft.ctx_size"}
 
 
 def test_the_build_of_august_2025_takes_the_recipe_as_it_was_written() -> None:
     """There a draft's context is its own, --model-draft drafts by itself, and nothing fits itself to memory."""
-    found = translated(OLD, draft={"device": "CUDA0,CUDA1", "ctx_size": 16384}, **GLM)
-    assert line(found) == (
+    translation = translated(OLD, draft={"device": "CUDA0,CUDA1", "ctx_size": 16384}, **GLM)
+    assert line(translation) == (
         f"--model {TARGET} --model-draft {DRAFT} --alias unsloth/GLM-4.7 --threads -1 --prio 3 --temp 1.0 "
         "--top-p 0.95 --ctx-size 16384 --ctx-size-draft 16384 --port 8001 --jinja --device CUDA0 "
         "--device-draft CUDA0,CUDA1 --host 127.0.0.1 --parallel 1 --slots --no-webui"
     )
-    assert noted(found) == {"fit"}
+    assert noted(translation) == {"fit"}
 
 
 def test_the_embedded_engine_takes_the_same_command_line() -> None:
@@ -83,9 +83,9 @@ def test_the_embedded_engine_takes_the_same_command_line() -> None:
 
 def test_without_a_draft_no_flag_of_a_draft_is_left() -> None:
     """The same entry less its draft differs by the draft's flags alone, and needs no note."""
-    found = translated(NEW, **GLM)
-    assert not [arg for arg in found.argv if "draft" in arg or "spec" in arg]
-    assert found.notes == ()
+    translation = translated(NEW, **GLM)
+    assert not [arg for arg in translation.argv if "draft" in arg or "spec" in arg]
+    assert translation.notes == ()
 
 
 def test_a_key_left_out_writes_nothing() -> None:
@@ -98,18 +98,18 @@ def test_a_key_left_out_writes_nothing() -> None:
 def test_newer_spellings_are_used_where_the_recipes_are_gone() -> None:
     """A build that knows only --spec-draft-model and --spec-draft-device gets these, with notes."""
     page = B11434.replace(", -md, --model-draft FNAME", " FNAME").replace(", -devd, --device-draft <", " <")
-    found = translated(Dialect.from_help(page), draft={"device": "CUDA1"})
-    assert f"--spec-draft-model {DRAFT}" in line(found)
-    assert "--spec-draft-device CUDA1" in line(found)
-    assert {"draft", "draft.device"} <= noted(found)
+    translation = translated(Dialect.from_help(page), draft={"device": "CUDA1"})
+    assert f"--spec-draft-model {DRAFT}" in line(translation)
+    assert "--spec-draft-device CUDA1" in line(translation)
+    assert {"draft", "draft.device"} <= noted(translation)
 
 
 def test_spec_type_is_left_out_where_the_build_has_no_draft_simple() -> None:
     """A generation between knew --spec-type for n-grams only, and drafted whenever a draft was given."""
     page = B11434.replace("none,draft-simple,", "none,")
-    found = translated(Dialect.from_help(page), draft={})
-    assert "--spec-type" not in found.argv
-    assert "draft" in noted(found)
+    translation = translated(Dialect.from_help(page), draft={})
+    assert "--spec-type" not in translation.argv
+    assert "draft" in noted(translation)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_what_changes_the_answer_is_refused_where_the_build_lacks_it(heads: tupl
 
 def test_a_wish_to_the_operating_system_is_dropped_with_a_reason() -> None:
     """`prio` and `fit` do not change what is generated."""
-    found = translated(without(B11434, "--prio N", "-fit,"), prio=3, fit=False)
-    assert not {"--prio", "--fit"} & set(found.argv)
-    assert noted(found) == {"prio", "fit"}
+    translation = translated(without(B11434, "--prio N", "-fit,"), prio=3, fit=False)
+    assert not {"--prio", "--fit"} & set(translation.argv)
+    assert noted(translation) == {"prio", "fit"}
 
 
 @pytest.mark.parametrize(
@@ -155,17 +155,17 @@ def test_slots_are_asked_for_only_where_they_are_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "given", "wanted"),
+    ("dialect", "args", "expected"),
     [
         (NEW, ["--no-mmap"], "--load-mode none"),
         (OLD, ["--no-ui"], "--no-webui"),
     ],
 )
-def test_renamed_flags_among_args_are_translated(dialect: Dialect, given: list[str], wanted: str) -> None:
+def test_renamed_flags_among_args_are_translated(dialect: Dialect, args: list[str], expected: str) -> None:
     """A flag that the build has under another name is written so, and the note says it."""
-    found = translated(dialect, args=given)
-    assert line(found).endswith(f" {wanted}")
-    assert noted(found) >= {"args"}
+    translation = translated(dialect, args=args)
+    assert line(translation).endswith(f" {expected}")
+    assert noted(translation) >= {"args"}
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ def test_renamed_flags_among_args_are_translated(dialect: Dialect, given: list[s
 )
 def test_other_args_pass_as_they_are(args: list[str]) -> None:
     """Values may begin with a dash, hold spaces, or look like nothing in particular."""
-    found = translated(NEW, args=args)
-    assert list(found.argv[-len(args) :]) == args
-    assert found.notes == ()
+    translation = translated(NEW, args=args)
+    assert list(translation.argv[-len(args) :]) == args
+    assert translation.notes == ()
 
 
 def test_underscores_are_read_as_llama_server_reads_them() -> None:
@@ -203,7 +203,7 @@ def test_numbers_print_as_they_were_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "mode"),
+    ("flags", "mode"),
     [
         (["--mlock"], "mmap+mlock"),
         (["--no-mmap", "--mlock"], "mlock"),
@@ -212,19 +212,19 @@ def test_numbers_print_as_they_were_written() -> None:
         (["-dio"], "dio"),
     ],
 )
-def test_flags_of_loading_become_one_mode(given: list[str], mode: str) -> None:
+def test_flags_of_loading_become_one_mode(flags: list[str], mode: str) -> None:
     """--mlock alone kept the mapping, and the old flags could be combined in any order (llama.cpp PR 26133)."""
-    found = translated(NEW, args=[*given, "--no-warmup"])
-    assert line(found).endswith(f"--load-mode {mode} --no-warmup")
-    assert found.argv.count("--load-mode") == 1
+    translation = translated(NEW, args=[*flags, "--no-warmup"])
+    assert line(translation).endswith(f"--load-mode {mode} --no-warmup")
+    assert translation.argv.count("--load-mode") == 1
 
 
 def test_turning_off_what_is_off_needs_no_flag() -> None:
     """--no-direct-io of spring 2026, which b11434 does not know: without --load-mode dio there is none."""
     for flag in ("--no-direct-io", "-ndio"):
-        found = translated(NEW, args=[flag, "--mlock"])
-        assert line(found).endswith("--load-mode mmap+mlock")
-        assert f"{flag} left out: without --load-mode dio it is so" in [note.text for note in found.notes]
+        translation = translated(NEW, args=[flag, "--mlock"])
+        assert line(translation).endswith("--load-mode mmap+mlock")
+        assert f"{flag} left out: without --load-mode dio it is so" in [note.text for note in translation.notes]
 
 
 def test_flags_of_loading_stay_on_a_build_that_has_them() -> None:
@@ -254,27 +254,27 @@ def test_every_mode_is_named_on_b11434(mode: str) -> None:
 def test_a_chain_is_one_list() -> None:
     """llama-server chains modes that stand in one --spec-type, each with options of its own."""
     steps = [{"mode": "draft-simple", "n_max": 8, "p_min": 0.5}, {"mode": "ngram-map-k", "size_n": 10}]
-    found = line(translated(NEW, draft={}, speculation=steps))
-    assert "--spec-type draft-simple,ngram-map-k" in found
-    assert "--spec-draft-n-max 8 --spec-draft-p-min 0.5 --spec-ngram-map-k-size-n 10" in found
+    argv = line(translated(NEW, draft={}, speculation=steps))
+    assert "--spec-type draft-simple,ngram-map-k" in argv
+    assert "--spec-draft-n-max 8 --spec-draft-p-min 0.5 --spec-ngram-map-k-size-n 10" in argv
 
 
 def test_draft_lengths_have_their_old_names_on_old_builds() -> None:
     """August 2025: --draft-max, --draft-min, --draft-p-min, and no word for the mode."""
     options = {"mode": "draft-simple", "n_max": 8, "n_min": 1, "p_min": 0.5}
-    found = translated(OLD, draft={}, speculation=options)
-    assert "--draft-max 8 --draft-min 1 --draft-p-min 0.5" in line(found)
-    assert "--spec-type" not in found.argv
-    assert {"speculation.n_max", "speculation.n_min"} <= noted(found)
+    translation = translated(OLD, draft={}, speculation=options)
+    assert "--draft-max 8 --draft-min 1 --draft-p-min 0.5" in line(translation)
+    assert "--spec-type" not in translation.argv
+    assert {"speculation.n_max", "speculation.n_min"} <= noted(translation)
 
 
 def test_a_build_between_drafts_without_a_word_and_takes_one_n_gram_mode() -> None:
     """b9093, seen running: --model-draft drafts by itself, beside one --spec-type; two are refused at its start."""
-    found = translated(
+    translation = translated(
         BETWEEN, draft={"ctx_size": 512}, speculation=[{"mode": "draft-simple", "n_max": 8}, "ngram-simple"]
     )
-    assert f"--model-draft {DRAFT} --spec-type ngram-simple --spec-draft-n-max 8" in line(found)
-    assert "--ctx-size-draft 512" in line(found)
+    assert f"--model-draft {DRAFT} --spec-type ngram-simple --spec-draft-n-max 8" in line(translation)
+    assert "--ctx-size-draft 512" in line(translation)
     with pytest.raises(LaunchRefusedError, match="takes one of ngram-mod, ngram-simple"):
         translated(BETWEEN, speculation=["ngram-mod", "ngram-simple"])
     with pytest.raises(LaunchRefusedError, match="has no mode draft-mtp"):
@@ -291,9 +291,9 @@ def test_a_mode_that_the_build_lacks_is_refused(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["none", "ngram-mod"])
 def test_a_draft_that_is_not_used_is_not_loaded(mode: str) -> None:
     """Its flags would cost memory for nothing."""
-    found = translated(NEW, draft={"device": "CUDA1", "ctx_size": 512}, speculation=mode)
-    assert not {"--model-draft", "--device-draft", "--ctx-size-draft"} & set(found.argv)
-    assert ("--spec-type" in found.argv) == (mode == "ngram-mod")
+    translation = translated(NEW, draft={"device": "CUDA1", "ctx_size": 512}, speculation=mode)
+    assert not {"--model-draft", "--device-draft", "--ctx-size-draft"} & set(translation.argv)
+    assert ("--spec-type" in translation.argv) == (mode == "ngram-mod")
 
 
 @pytest.mark.parametrize("build", [NEW, OLD, BETWEEN, EMBEDDED])
