@@ -48,8 +48,8 @@ def problem(where: str, error: Mapping[str, Any], settings: type[BaseModel]) -> 
         return f"{where}: {context['error']}"
     words = _WORDS.get(kind) or error["msg"].replace("Input should be", "must be")
     secret = loc[:1] == ("api_keys",) or loc[-1:] == ("api_key",)
-    given = "" if secret or kind == "missing" or isinstance(error["input"], dict) else f", not {error['input']!r}"
-    return f"{where}: {words}{given}"
+    actual = "" if secret or kind == "missing" or isinstance(error["input"], dict) else f", not {error['input']!r}"
+    return f"{where}: {words}{actual}"
 
 
 def near(name: str, known: list[str]) -> str:

@@ -76,10 +76,10 @@ class Files(Written):
 
     @model_validator(mode="after")
     def _one_source(self) -> Files:
-        given = [k for k in ("path", "repo", "package") if getattr(self, k) is not None]
-        if len(given) != 1:
-            found = f"not {' and '.join(given)} together" if given else "none is given"
-            raise ValueError(f"give one of path, repo, package; {found}")
+        sources = [k for k in ("path", "repo", "package") if getattr(self, k) is not None]
+        if len(sources) != 1:
+            problem = f"not {' and '.join(sources)} together" if sources else "none is given"
+            raise ValueError(f"give one of path, repo, package; {problem}")
         if self.path is not None and self.include is not None:
             raise ValueError("include goes with repo or package; path names one file")
         return self
@@ -202,8 +202,8 @@ class LocalEntry(Written):
 
     @property
     def _batch(self) -> int:
-        given = [value for flag, value in zip(self.args, self.args[1:], strict=False) if flag in _BATCH_FLAGS]
-        return int(given[-1]) if given and given[-1].isdecimal() else _BATCH
+        sizes = [value for flag, value in zip(self.args, self.args[1:], strict=False) if flag in _BATCH_FLAGS]
+        return int(sizes[-1]) if sizes and sizes[-1].isdecimal() else _BATCH
 
     @model_validator(mode="after")
     def _drafts_fit_into_a_batch(self) -> LocalEntry:

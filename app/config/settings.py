@@ -185,8 +185,8 @@ class _Sources:
 def _validate(sources: _Sources) -> Settings:
     class Environment(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
-            found = {k: v for k, v in sources.environment.items() if k.startswith(PREFIX)}
-            return {k.lower(): v for k, v in found.items() if v or not self.env_ignore_empty}
+            variables = {k: v for k, v in sources.environment.items() if k.startswith(PREFIX)}
+            return {k.lower(): v for k, v in variables.items() if v or not self.env_ignore_empty}
 
     class LoadedSettings(Settings):
         @classmethod

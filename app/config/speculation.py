@@ -129,7 +129,7 @@ def drafts(chain: Chain) -> bool:
 def longest_draft(chain: Chain) -> int:
     """The most tokens that are proposed at once for one request; 0 for plain decoding."""
     own = ((step.options.get("n_max", step.options.get("size_m")), MODES[step.mode].longest) for step in chain)
-    return max((given if isinstance(given, int) else usual for given, usual in own), default=0)
+    return max((length if isinstance(length, int) else usual for length, usual in own), default=0)
 
 
 def wants_draft_model(chain: Chain) -> bool:
@@ -150,12 +150,12 @@ def parse_step(value: Any) -> Step:
     mode = MODES.get(name)
     if mode is None:
         raise ValueError(f"there is no mode {name!r}; there are: {', '.join((*MODES, AUTO, NONE))}")
-    options = {key: given for key, given in value.items() if key != "mode"}
-    for key, given in options.items():
+    options = {key: option for key, option in value.items() if key != "mode"}
+    for key, option in options.items():
         if key not in mode.options:
             takes = ", ".join(mode.options) or "none"
             raise ValueError(f"{name} has no option {key!r}; its options: {takes}")
-        if (problem := mode.options[key].problem(given)) is not None:
+        if (problem := mode.options[key].problem(option)) is not None:
             raise ValueError(f"{key} of {name} {problem}")
     low, high = options.get("n_min"), options.get("n_max")
     if low is not None and high is not None and low > high:

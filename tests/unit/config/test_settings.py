@@ -229,10 +229,10 @@ def test_a_variable_that_holds_no_key_is_told_without_it(
     assert "ret" not in message.partition("OTHER_KEY ")[2]
 
 
-@pytest.mark.parametrize("given", ["hush", "long-enough,hush", "[hush, hush]", "{hush: 1}"])
-def test_a_key_that_is_refused_is_not_shown(given: str, clean: Path) -> None:
+@pytest.mark.parametrize("keys", ["hush", "long-enough,hush", "[hush, hush]", "{hush: 1}"])
+def test_a_key_that_is_refused_is_not_shown(keys: str, clean: Path) -> None:
     """Neither in a message nor in what is printed of the settings."""
-    message = problems(f"api_keys: {given}", clean)
+    message = problems(f"api_keys: {keys}", clean)
     assert "api_keys: " in message and "hush" not in message
     (clean / "tandem.yaml").write_text("api_keys: long-enough")
     assert "long-enough" not in repr(load_settings())

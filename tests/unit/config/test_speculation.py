@@ -38,8 +38,8 @@ def test_a_draft_and_no_word_is_draft_simple() -> None:
 )
 def test_every_way_to_write_a_mode(written: Any, chain: str) -> None:
     """A name, a list, a mapping with options; a mapping without a mode keeps the default."""
-    found = entry(written).chain
-    assert found is not None and named(found) == chain
+    parsed = entry(written).chain
+    assert parsed is not None and named(parsed) == chain
 
 
 def test_auto_leaves_the_choice_open() -> None:
