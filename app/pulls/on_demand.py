@@ -71,8 +71,8 @@ class OnDemand:
 
     def _begin(self, alias: str, missing: str) -> Pull:
         """The pull that runs, or a new one; raises PullFailedError before its time has come, or ShuttingDownError."""
-        wanted = self._wanted(alias)
-        if (running := self._pulls.running(wanted)) is not None:
+        items = self._items(alias)
+        if (running := self._pulls.running(items)) is not None:
             return running
         failed, last = 0, self._tries.get(alias)
         if last is not None:
@@ -80,7 +80,7 @@ class OnDemand:
                 # A pull that brought all that it was to bring, and yet not these files, is no help either
                 raise PullFailedError(alias, last.pull.reason or missing, retry_after=wait)
             failed = 0 if last.pull.state is PullState.DONE else last.failed + 1
-        pull = self._pulls.start(alias, wanted)
+        pull = self._pulls.start(alias, items)
         self._tries[alias] = _Try(pull, failed)
         return pull
 
@@ -92,7 +92,7 @@ class OnDemand:
         backoff = min(FIRST_BACKOFF_S * 2.0**last.failed, LONGEST_BACKOFF_S)
         return max(0.0, last.pull.ended + backoff - self._clock())
 
-    def _wanted(self, alias: str) -> tuple[PullItem, ...]:
+    def _items(self, alias: str) -> tuple[PullItem, ...]:
 
         return tuple(dict.fromkeys(items_of(alias, self._catalog.entry(alias))))
 
@@ -105,7 +105,7 @@ class OnDemand:
         if not self._pulls.busy:
             return None
         try:
-            return self._pulls.running(self._wanted(self._catalog.base(name)))
+            return self._pulls.running(self._items(self._catalog.base(name)))
         except StoreError:  # nothing of the Hub's
             return None
 

@@ -42,10 +42,10 @@ class Elsewhere:
             return None
         from app.models.disk.inventory import being_pulled  # late: most gateways never see a pull
 
-        wanteds = dict.fromkeys(items_of(alias, entry))
-        pulled = [kept for one in wanteds for kept in being_pulled(self._models_dir, one.repo, one.chosen)]
+        items = dict.fromkeys(items_of(alias, entry))
+        pulled = [model for item in items for model in being_pulled(self._models_dir, item.repo, item.chosen)]
         if not pulled:
             return None
-        sizes = [kept.size for kept in pulled if kept.size is not None]
+        sizes = [model.size for model in pulled if model.size is not None]
         size = sum(sizes) if len(sizes) == len(pulled) else None
-        return PullSnapshot("waiting", sum(kept.received for kept in pulled), size)
+        return PullSnapshot("waiting", sum(model.received for model in pulled), size)

@@ -26,18 +26,18 @@ class Pulls:
         self._ended: deque[Pull] = deque(maxlen=REMEMBERED)
         self.closing = False
 
-    def start(self, name: str, wanted: tuple[PullItem, ...], *, update: bool = False) -> Pull:
+    def start(self, name: str, items: tuple[PullItem, ...], *, update: bool = False) -> Pull:
         """A new pull, or the one of the same files that runs already; raises ShuttingDownError."""
         if self.closing:
             raise ShuttingDownError("The gateway is shutting down.", retry_after=5)
-        if (running := self._running.get(wanted)) is not None:
+        if (running := self._running.get(items)) is not None:
             return running
 
         def ended(pull: Pull) -> None:
-            del self._running[wanted]
+            del self._running[items]
             self._ended.append(pull)
 
-        pull = self._running[wanted] = Pull(name, self._work(wanted, update), ended)
+        pull = self._running[items] = Pull(name, self._work(items, update), ended)
         return pull
 
     @property
@@ -45,9 +45,9 @@ class Pulls:
         """Whether any pull runs."""
         return bool(self._running)
 
-    def running(self, wanted: tuple[PullItem, ...]) -> Pull | None:
+    def running(self, items: tuple[PullItem, ...]) -> Pull | None:
         """The pull of just these files, if one runs."""
-        return self._running.get(wanted)
+        return self._running.get(items)
 
     def all(self) -> list[Pull]:
         """Those that run, and those that have ended, the latest first."""

@@ -15,14 +15,14 @@ from app.pulls.pull import Work
 def pull_work(settings: Settings) -> Callable[[tuple[PullItem, ...], bool], Work]:
     """Makes the work of a pull, for `Pulls`."""
 
-    def make(wanted: tuple[PullItem, ...], update: bool) -> Work:
+    def make(items: tuple[PullItem, ...], update: bool) -> Work:
         def work(emit: Emit, sleep: Callable[[float], None]) -> None:
             # Late, and here rather than on the event loop: huggingface_hub takes 200 ms to import
             from app.models.download.plan import Puller
             from app.models.hub.client import Hub
 
             hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)), sleep=sleep)
-            warn(settings, Puller(settings, hub, emit).pull(wanted, update=update), emit)
+            warn(settings, Puller(settings, hub, emit).pull(items, update=update), emit)
 
         return work
 

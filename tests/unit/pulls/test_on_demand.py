@@ -47,7 +47,7 @@ class World:
         settings = Settings.model_validate({"models_dir": self.models, "models": written})
         self.now, self.closing = 100.0, False
         self.begun: list[Pull] = []
-        self.asked = asyncio.Event()
+        self.started = asyncio.Event()
         self.on_demand = OnDemand(Catalog(settings), self, clock=lambda: self.now)  # type: ignore[arg-type]
 
     # What `Pulls` is to OnDemand
@@ -55,12 +55,12 @@ class World:
     def busy(self) -> bool:
         return self.running(()) is not None
 
-    def running(self, wanted: Any) -> Pull | None:
+    def running(self, items: Any) -> Pull | None:
         return next((pull for pull in self.begun if pull.state is PullState.RUNNING), None)
 
-    def start(self, name: str, wanted: Any) -> Pull:
+    def start(self, name: str, items: Any) -> Pull:
         self.begun.append(Pull(name))
-        self.asked.set()
+        self.started.set()
         return self.begun[-1]
 
     def arrive(self) -> None:
@@ -108,10 +108,10 @@ def test_who_is_patient_waits_and_who_is_not_is_told(within: Callable[..., None]
 
     async def body(world: World) -> None:
         waiting = asyncio.ensure_future(world.on_demand.ensure("m:plain", patient=True))
-        await world.asked.wait()
-        with pytest.raises(DownloadingError) as told:
+        await world.started.wait()
+        with pytest.raises(DownloadingError) as error:
             await world.on_demand.ensure("m", patient=False)
-        assert told.value.progress["percent"] == 25.0 and told.value.retry_after == 12
+        assert error.value.progress["percent"] == 25.0 and error.value.retry_after == 12
         assert world.on_demand.waiting_for("m:plain").startswith("downloading m: 25.0 %")
         world.arrive()
         world.begun[0].end(world.now)
@@ -130,9 +130,9 @@ def test_a_failure_is_told_until_its_backoff_is_over(within: Callable[..., None]
             await world.fail()
             assert len(world.begun) == tries
             for patient in (True, False):
-                with pytest.raises(PullFailedError, match="The Hub is away") as told:
+                with pytest.raises(PullFailedError, match="The Hub is away") as error:
                     await world.on_demand.ensure("m", patient=patient)
-                assert told.value.retry_after == pytest.approx(wait)
+                assert error.value.retry_after == pytest.approx(wait)
             assert world.on_demand.failure("m") == "The Hub is away."
             world.now += wait
             wait = min(2 * wait, LONGEST_BACKOFF_S)
@@ -150,9 +150,9 @@ def test_a_success_forgets_the_failures_before_it(within: Callable[..., None]) -
         world.begun[-1].end(world.now)
         world.now += LONGEST_BACKOFF_S
         await world.fail()
-        with pytest.raises(PullFailedError) as told:
+        with pytest.raises(PullFailedError) as error:
             await world.on_demand.ensure("m", patient=True)
-        assert told.value.retry_after == FIRST_BACKOFF_S
+        assert error.value.retry_after == FIRST_BACKOFF_S
 
     within(body)
 
@@ -203,7 +203,7 @@ def test_who_waits_for_a_cancelled_pull_is_told(
 ) -> None:
     async def body(world: World) -> None:
         waiting = asyncio.ensure_future(world.on_demand.ensure("m", patient=True))
-        await world.asked.wait()
+        await world.started.wait()
         world.closing = closing
         world.begun[0].end(world.now, PullState.CANCELLED, "It was cancelled.")
         with pytest.raises(error):
@@ -215,7 +215,7 @@ def test_who_waits_for_a_cancelled_pull_is_told(
 def test_a_client_that_leaves_changes_nothing(within: Callable[..., None]) -> None:
     async def body(world: World) -> None:
         waiting = asyncio.ensure_future(world.on_demand.ensure("m", patient=True))
-        await world.asked.wait()
+        await world.started.wait()
         waiting.cancel()
         await asyncio.wait({waiting})
         assert world.begun[0].state is PullState.RUNNING

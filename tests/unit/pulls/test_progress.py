@@ -97,10 +97,10 @@ KINDS: list[Kind] = ["file", "start", "progress", "waiting", "checking", "done",
 @given(
     st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from("ab"), st.integers(0, 10**12), st.integers(0, 10**12)))
 )
-def test_whatever_is_told_can_be_shown(told: list[tuple[Kind, str, int, int]]) -> None:
+def test_whatever_is_told_can_be_shown(events: list[tuple[Kind, str, int, int]]) -> None:
     """Events come from files on disk and from a Hub: any order and any number of them has words and fields."""
     progress = PullProgress()
-    for at, (kind, path, received, size) in enumerate(told):
+    for at, (kind, path, received, size) in enumerate(events):
         progress.take(DownloadEvent(kind, path, received, size), float(at))
         fields = progress.now.fields()
         assert progress.now.words("m") and (fields["rate"] is None or fields["rate"] >= 0)

@@ -27,8 +27,8 @@ class World:
         self.begun: list[tuple[Any, bool]] = []
         self.pulls = Pulls(self._work)
 
-    def _work(self, wanted: Any, update: bool) -> Callable[[Emit, Callable[[float], None]], None]:
-        self.begun.append((wanted, update))
+    def _work(self, items: Any, update: bool) -> Callable[[Emit, Callable[[float], None]], None]:
+        self.begun.append((items, update))
 
         def work(emit: Emit, sleep: Callable[[float], None]) -> None:
             emit(DownloadEvent("plan", "", 1, 4))
