@@ -63,12 +63,12 @@ def candidates(
         for chain in _chains(mode, entry):
             arms.setdefault(label(chain), Arm(label(chain), chain))
     own = entry.chain or PLAIN
-    if own and all(_wanted(step.mode, only) and not _impossible(step.mode, entry, build, mtp_layers) for step in own):
+    if own and all(_selected(step.mode, only) and not _impossible(step.mode, entry, build, mtp_layers) for step in own):
         arms.setdefault(label(own), Arm(label(own), own))
     return Candidates(tuple(arms.values()), tuple(left_out))
 
 
-def _wanted(mode: str, only: Sequence[str] | None) -> bool:
+def _selected(mode: str, only: Sequence[str] | None) -> bool:
     return only is None or mode in only
 
 

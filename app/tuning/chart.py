@@ -105,11 +105,11 @@ def _short(name: str) -> str:
 
 def _interval(row: ArmResult) -> tuple[float, float]:
     """In tokens per second, from 0 up; the bar's own end where there is no interval."""
-    goodput, found = row.goodput or 0.0, row.estimate
-    if found is None or found.low is None or found.high is None:
+    goodput, estimate = row.goodput or 0.0, row.estimate
+    if estimate is None or estimate.low is None or estimate.high is None:
         return goodput, goodput
-    base = goodput / (1 + found.gain)
-    return base * (1 + found.low), base * (1 + found.high)
+    base = goodput / (1 + estimate.gain)
+    return base * (1 + estimate.low), base * (1 + estimate.high)
 
 
 def _step(end: float) -> float:

@@ -84,9 +84,9 @@ class _Tuning:
     def _choose(self) -> Candidates:
         """Raises what the planning raises, and LaunchRefusedError where plain decoding is all there is."""
         layers = mtp_layers(read_header(self._catalog.spec(self._alias, ()).target))
-        found = candidates(self._entry, self._planner.dialect().speculation_modes, layers, self._options.modes)
-        arms, left_out = [], dict(found.left_out)
-        for arm in found.arms:
+        possible = candidates(self._entry, self._planner.dialect().speculation_modes, layers, self._options.modes)
+        arms, left_out = [], dict(possible.left_out)
+        for arm in possible.arms:
             why = self._refused(arm)
             if not why:
                 arms.append(arm)
@@ -157,20 +157,20 @@ class _Tuning:
     def _notices(self) -> Sequence[str]:
         """What a person should know before it begins."""
         arms = [arm.name for arm in self._candidates.arms]
-        found = [f"Comparing {', '.join(arms[:-1])} and {arms[-1]} for {_minutes(self._options.minutes)}."]
-        found += [f"{mode} is not tried: {sentence(why)}" for mode, why in self._candidates.left_out]
+        notices = [f"Comparing {', '.join(arms[:-1])} and {arms[-1]} for {_minutes(self._options.minutes)}."]
+        notices += [f"{mode} is not tried: {sentence(why)}" for mode, why in self._candidates.left_out]
         need, free = max(self._sizes()), memory.free()
         if need > free:
-            found.append(
+            notices.append(
                 f"Memory is short: {size_in_words(free)} are free and the files have {size_in_words(need)}. "
                 "Stop a gateway that has models loaded, or the measurements will be those of a busy disk."
             )
         most = min(len(some) for some in self._prompts.values())
         if len(self._prompts) < len(LEVELS) and most < sum(LEVELS):
-            found.append(
+            notices.append(
                 f"A round sends {sum(LEVELS)} prompts and there are {most}: some come twice, which flatters ngram-mod."
             )
-        return found
+        return notices
 
     def _tell(self, race: Race, ended: str) -> None:
         """Saves first: a broken pipe must not cost the measurements."""
@@ -186,16 +186,16 @@ class _Tuning:
             left_out=self._candidates.left_out,
             ended=ended,
         )
-        fields, kept = result.fields(), self._keep(result)
+        fields, not_saved = result.fields(), self._keep(result)
         # An empty one would take the place of one that took hours.
         chart = self._draw(result) if any(row.blocks for row in result.arms) else None
         if self._options.as_json:
-            print(json.dumps(fields | {"chart": chart, "not_saved": kept or None}, indent=2))
+            print(json.dumps(fields | {"chart": chart, "not_saved": not_saved or None}, indent=2))
             return
         # Piped into a file, lines need not end at column 80.
         show(result, Console(width=None if sys.stdout.isatty() else 120))
-        if kept:
-            print(f"Not saved: {kept}")
+        if not_saved:
+            print(f"Not saved: {not_saved}")
         if chart:
             print(f"Chart: {chart}")
 

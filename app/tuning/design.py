@@ -82,8 +82,8 @@ def answer_tokens(tokens_per_second: float, seconds: float, requests_per_round: 
 
 def beaten(estimates: Mapping[str, Estimate]) -> list[str]:
     """Arms whose interval lies below the best one's, worst first. Plain decoding is in the race with a gain of 0."""
-    floor = max([0.0, *(found.low for found in estimates.values() if found.low is not None)])
-    lost = [name for name, found in estimates.items() if found.high is not None and found.high < floor]
+    floor = max([0.0, *(estimate.low for estimate in estimates.values() if estimate.low is not None)])
+    lost = [name for name, estimate in estimates.items() if estimate.high is not None and estimate.high < floor]
     return sorted(lost, key=lambda name: estimates[name].gain)
 
 

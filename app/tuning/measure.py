@@ -57,17 +57,17 @@ async def block(
 ) -> tuple[Sample | None, list[str]]:
     """The block's sample, None where nothing was decoded, and the answers' texts; raises as `ask`."""
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(_errors_as_values(client, prompt, tokens)) for prompt in prompts]
-    answers = [task.result() for task in asked]
+        tasks = [group.create_task(_errors_as_values(client, prompt, tokens)) for prompt in prompts]
+    answers = [task.result() for task in tasks]
     for answer in answers:
         if isinstance(answer, UpstreamError):
             raise answer
-    found = [answer for answer in answers if isinstance(answer, MeasuredAnswer)]
-    count, seconds = sum(answer.tokens for answer in found), union((answer.begin, answer.end) for answer in found)
-    texts = [answer.text for answer in found]
+    measured = [answer for answer in answers if isinstance(answer, MeasuredAnswer)]
+    count, seconds = sum(answer.tokens for answer in measured), union((answer.begin, answer.end) for answer in measured)
+    texts = [answer.text for answer in measured]
     if count <= 0 or seconds <= 0:
         return None, texts
-    drafted, accepted = sum(answer.drafted for answer in found), sum(answer.accepted for answer in found)
+    drafted, accepted = sum(answer.drafted for answer in measured), sum(answer.accepted for answer in measured)
     return Sample(cell, count, seconds, drafted, accepted), texts
 
 
@@ -117,5 +117,5 @@ def _text(answer: Any) -> str:
 
 
 def _of(value: Any, key: str) -> dict[str, Any]:
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
+    member = value.get(key) if isinstance(value, dict) else None
+    return member if isinstance(member, dict) else {}

@@ -34,12 +34,12 @@ async def on_gpus(pid: int) -> int | None:
 
 def sum_of(lines: Iterable[str], pid: int) -> int | None:
     """From nvidia-smi's lines of `pid, MiB`, one for each GPU that the process uses."""
-    found = []
+    sizes = []
     for line in lines:
         owner, _, used = line.partition(",")
         if owner.strip() == str(pid) and used.strip().isdigit():
-            found.append(int(used) << 20)
-    return sum(found) if found else None
+            sizes.append(int(used) << 20)
+    return sum(sizes) if sizes else None
 
 
 def free() -> int:

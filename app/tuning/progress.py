@@ -83,9 +83,9 @@ class Screen(Lines):
         table = Table(box=None, padding=(0, 2), show_edge=False)
         for name in ("", "blocks", "tok/s", "gain", ""):
             table.add_column(name, justify="right" if name else "left", header_style="dim")
-        found = estimates(self.tracks) if self.tracks else {}
+        gains = estimates(self.tracks) if self.tracks else {}
         for name, track in self.tracks.items():
-            speed, gain = mean_goodput(track.samples), found.get(name)
+            speed, gain = mean_goodput(track.samples), gains.get(name)
             state = "left out" if track.failed else f"out after round {track.dropped}" if track.dropped else ""
             table.add_row(
                 Text(name, style="" if track.racing else "dim"),

@@ -45,24 +45,24 @@ def read_prompts(path: Path) -> Prompts:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([f"--prompts: {path}: line {line}: is not UTF-8 text"]) from None
-    found = _json_lines(path, text) if text.lstrip().startswith("{") else _paragraphs(text)
-    if not found:
+    prompts = _json_lines(path, text) if text.lstrip().startswith("{") else _paragraphs(text)
+    if not prompts:
         raise ConfigError([f"--prompts: {path}: holds no prompt"])
-    return {OWN: found}
+    return {OWN: prompts}
 
 
 def _json_lines(path: Path, text: str) -> tuple[Prompt, ...]:
-    found, problems = [], []
+    prompts, problems = [], []
     # Not splitlines(), which would also split at characters that JSON allows inside a text.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                found.append(_prompt(line))
+                prompts.append(_prompt(line))
             except ValueError as error:
                 problems.append(f"--prompts: {path}: line {number}: {error}")
     if problems:
         raise ConfigError(problems)
-    return tuple(found)
+    return tuple(prompts)
 
 
 def _prompt(line: str) -> Prompt:

@@ -52,11 +52,11 @@ def recommendation(result: Result) -> Iterator[str]:
     if best is None:
         yield f"Recommendation: none, plain decoding. {_why_none(result)}"
         return
-    found = best.estimate
-    assert found is not None
+    estimate = best.estimate
+    assert estimate is not None
     yield (
-        f"Recommendation: {best.name}. It delivers {found.gain:.1%} more tokens per second than plain decoding "
-        f"(95 % interval {_interval(best)}, {found.blocks} blocks)."
+        f"Recommendation: {best.name}. It delivers {estimate.gain:.1%} more tokens per second than plain decoding "
+        f"(95 % interval {_interval(best)}, {estimate.blocks} blocks)."
     )
     losses = [f"{_where(part)} ({gain:+.1%})" for part, gain in best.by.items() if gain < -LEAST_GAIN]
     if losses:
@@ -73,12 +73,12 @@ def _why_none(result: Result) -> str:
     if not rows:
         return "There was no other way of decoding to compare it with."
     best = max(rows, key=lambda row: row.estimate.gain if row.estimate else -1)
-    found = best.estimate
-    assert found is not None
-    interval = f", 95 % interval {_interval(best)}" if found.low is not None else ", too few blocks for an interval"
+    estimate = best.estimate
+    assert estimate is not None
+    interval = f", 95 % interval {_interval(best)}" if estimate.low is not None else ", too few blocks for an interval"
     return (
         f"A change needs a gain that is certain and at least {LEAST_GAIN:.0%}; "
-        f"the best arm, {best.name}, is at {found.gain:+.1%}{interval}."
+        f"the best arm, {best.name}, is at {estimate.gain:+.1%}{interval}."
     )
 
 
@@ -155,10 +155,10 @@ def _percent(share: float) -> str:
 
 
 def _interval(row: ArmResult) -> str:
-    found = row.estimate
-    if found is None or found.low is None or found.high is None:
+    estimate = row.estimate
+    if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    return f"{_percent(found.low)} to {_percent(found.high)}"
+    return f"{_percent(estimate.low)} to {_percent(estimate.high)}"
 
 
 def _bytes(size: int | None) -> str:

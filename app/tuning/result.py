@@ -64,15 +64,15 @@ class ArmResult:
 
     def fields(self) -> dict[str, Any]:
         """As JSON keeps it: gains are shares (0.12 is 12 %), memory is in bytes."""
-        found = self.estimate
+        estimate = self.estimate
         return {
             "name": self.name,
             "chain": written(self.arm.chain),
             "goodput": self.goodput,
             "goodput_in_flight": {str(level): value for level, value in self.at_level.items()},
-            "gain": found.gain if found else None,
-            "low": found.low if found else None,
-            "high": found.high if found else None,
+            "gain": estimate.gain if estimate else None,
+            "low": estimate.low if estimate else None,
+            "high": estimate.high if estimate else None,
             "blocks": self.blocks,
             "gain_by": {str(key): value for key, value in self.by.items()},
             "acceptance": self.acceptance,
@@ -111,7 +111,7 @@ class Result:
         if self.ended and self.rounds < WANTED_ROUNDS:
             return f"it was broken off after {_rounds(self.rounds)} of the {WANTED_ROUNDS} that it needs at least"
         racing = [row.estimate for row in self.arms if row.estimate and not row.failed and not row.dropped]
-        if any(found.low is None for found in racing):
+        if any(estimate.low is None for estimate in racing):
             return f"{_rounds(self.rounds)} is too little for an interval"
         return ""
 
@@ -168,20 +168,20 @@ def estimates(tracks: Mapping[str, Track]) -> dict[str, Estimate]:
     others = [track for track in tracks.values() if track.arm != PLAIN_ARM and not track.failed]
     compared = {track.arm.name: log_ratios(track.samples, plain) for track in others}
     count = sum(bool(ratios) for ratios in compared.values())
-    found = {name: estimate(ratios, count) for name, ratios in compared.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    gains = {name: estimate(ratios, count) for name, ratios in compared.items()}
+    return {name: value for name, value in gains.items() if value is not None}
 
 
 def arm_results(tracks: Mapping[str, Track]) -> tuple[ArmResult, ...]:
     """Plain decoding first, then the best, those that failed last."""
-    found = estimates(tracks)
-    rows = [_row(track, tracks[NONE], found.get(track.arm.name)) for track in tracks.values()]
+    gains = estimates(tracks)
+    rows = [_row(track, tracks[NONE], gains.get(track.arm.name)) for track in tracks.values()]
     return tuple(
         sorted(rows, key=lambda row: (row.name != NONE, bool(row.failed), -(row.estimate.gain if row.estimate else -1)))
     )
 
 
-def _row(track: Track, plain: Track, found: Estimate | None) -> ArmResult:
+def _row(track: Track, plain: Track, estimate: Estimate | None) -> ArmResult:
     base = mean_goodput(plain.samples)
     ratios = log_ratios(track.samples, plain.samples) if track is not plain else {}
     kinds, levels = {cell.kind for cell in ratios}, {cell.in_flight for cell in ratios}
@@ -196,11 +196,11 @@ def _row(track: Track, plain: Track, found: Estimate | None) -> ArmResult:
     }
     shared = [number for number in track.texts if number in plain.texts] if track is not plain else []
     differing = [number for number in shared if track.texts[number] != plain.texts[number]]
-    goodput = base if track is plain else base * (1 + found.gain) if base and found else None
+    goodput = base if track is plain else base * (1 + estimate.gain) if base and estimate else None
     return ArmResult(
         arm=track.arm,
         goodput=goodput,
-        estimate=found,
+        estimate=estimate,
         blocks=len(track.samples),
         by={part: gain for part, gain in gains.items() if gain is not None},
         at_level={level: value for level, value in by_level.items() if value is not None},

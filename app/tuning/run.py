@@ -142,12 +142,12 @@ class Race:
     def _drop(self, seconds: float) -> None:
         """`seconds` is what the last round took."""
         racing = {arm.name for arm in self._racing}
-        found = {name: value for name, value in estimates(self.tracks).items() if name in racing}
-        for name in beaten(found):
-            self._out(name, f"certainly slower than the best ({found.pop(name).gain:+.1%})")
+        gains = {name: value for name, value in estimates(self.tracks).items() if name in racing}
+        for name in beaten(gains):
+            self._out(name, f"certainly slower than the best ({gains.pop(name).gain:+.1%})")
         if too_slow(self.rounds, self._left, seconds):
-            for name in worse_half(found):
-                self._out(name, f"in the worse half ({found[name].gain:+.1%}), and the budget is short")
+            for name in worse_half(gains):
+                self._out(name, f"in the worse half ({gains[name].gain:+.1%}), and the budget is short")
 
     def _out(self, name: str, why: str) -> None:
         self.tracks[name].dropped = self.rounds

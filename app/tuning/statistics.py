@@ -55,9 +55,9 @@ def mean_goodput(samples: Sequence[Sample]) -> float | None:
 
 def acceptance(samples: Iterable[Sample]) -> float | None:
     """Accepted / drafted tokens; absent, not 0, where nothing was drafted."""
-    found = list(samples)
-    drafted = sum(sample.drafted for sample in found)
-    return sum(sample.accepted for sample in found) / drafted if drafted else None
+    drafts = list(samples)
+    drafted = sum(sample.drafted for sample in drafts)
+    return sum(sample.accepted for sample in drafts) / drafted if drafted else None
 
 
 def log_ratios(arm: Iterable[Sample], plain: Iterable[Sample]) -> dict[Cell, float]:
@@ -92,9 +92,9 @@ def recommended(estimates: Mapping[str, Estimate]) -> str | None:
     the largest gain may be a lucky one.
     """
     earned = {
-        name: found.low
-        for name, found in estimates.items()
-        if found.low is not None and found.low > 0 and found.gain >= LEAST_GAIN
+        name: estimate.low
+        for name, estimate in estimates.items()
+        if estimate.low is not None and estimate.low > 0 and estimate.gain >= LEAST_GAIN
     }
     return max(earned, key=lambda name: earned[name]) if earned else None
 

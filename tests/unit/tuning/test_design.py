@@ -60,22 +60,22 @@ def test_slow_machines_get_shorter_answers(speed: float, seconds: float, tokens:
 
 def test_who_lies_wholly_below_the_best_is_out() -> None:
     """Plain decoding is in the race with 0; who overlaps with the best, or has no interval yet, stays."""
-    found = {
+    estimates = {
         "best": Estimate(0.3, 0.2, 0.4),
         "near": Estimate(0.15, 0.05, 0.25),
         "below": Estimate(0.1, 0.02, 0.19),
         "worst": Estimate(-0.2, -0.3, -0.1),
         "new": Estimate(-0.5),
     }
-    assert beaten(found) == ["worst", "below"]
+    assert beaten(estimates) == ["worst", "below"]
     assert beaten({"harmful": Estimate(-0.1, -0.15, -0.01), "unclear": Estimate(-0.1, -0.3, 0.1)}) == ["harmful"]
     assert beaten({}) == []
 
 
 def test_halving_keeps_the_better_half_and_never_drops_the_last() -> None:
     """Of three one stays; of one, one."""
-    found = {name: Estimate(gain) for name, gain in (("a", 0.1), ("b", 0.3), ("c", -0.1))}
-    assert worse_half(found) == ["c", "a"]
+    estimates = {name: Estimate(gain) for name, gain in (("a", 0.1), ("b", 0.3), ("c", -0.1))}
+    assert worse_half(estimates) == ["c", "a"]
     assert worse_half({"a": Estimate(-0.5)}) == worse_half({}) == []
     assert len(worse_half({str(n): Estimate(n) for n in range(8)})) == 4
 

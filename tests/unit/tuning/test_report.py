@@ -15,9 +15,9 @@ from app.tuning.result import Result
 from tests.support.tuned import result, track
 
 
-def text(found: Result) -> str:
+def text(tuned: Result) -> str:
     out = io.StringIO()
-    show(found, Console(file=out, width=80))
+    show(tuned, Console(file=out, width=80))
     return out.getvalue()
 
 
@@ -59,8 +59,8 @@ def test_what_was_left_out_is_told_with_the_reason() -> None:
     """Every reason ends in one full stop."""
     broken = track("ngram-mod", 50, 0)
     broken.failed = "It died."
-    found = result(track("none", 50), broken, left_out=(("draft-mtp", "no layers"),), ended="it was stopped by SIGINT")
-    said = list(words(found))
+    tuned = result(track("none", 50), broken, left_out=(("draft-mtp", "no layers"),), ended="it was stopped by SIGINT")
+    said = list(words(tuned))
     assert "ngram-mod was left out: It died." in said and "draft-mtp was not tried: no layers." in said
     assert "The run did not come to its end: it was stopped by SIGINT." in said
 

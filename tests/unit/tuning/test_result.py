@@ -14,9 +14,9 @@ from tests.support.tuned import result, track
 def test_a_gain_is_recommended_with_its_options() -> None:
     """As an entry would hold it, and JSON keeps it."""
     chain = [{"mode": "draft-simple", "n_max": 8}]
-    found = result(track("none", 50), track(chain, 65), track("ngram-mod", 50))
-    fields: dict[str, Any] = json.loads(json.dumps(found.fields()))
-    assert fields["recommended"] == chain and parse_chain(fields["recommended"]) == found.chain
+    tuned = result(track("none", 50), track(chain, 65), track("ngram-mod", 50))
+    fields: dict[str, Any] = json.loads(json.dumps(tuned.fields()))
+    assert fields["recommended"] == chain and parse_chain(fields["recommended"]) == tuned.chain
     assert [row["name"] for row in fields["arms"]] == ["none", "draft-simple n_max 8", "ngram-mod"]
     best = fields["arms"][1]
     assert best["goodput"] == pytest.approx(65, rel=0.02) and best["low"] < 0.3 < best["high"]
@@ -43,8 +43,8 @@ def test_no_gain_is_plain_decoding() -> None:
 )
 def test_too_little_is_partial(rounds: int, ended: str, lacking: str) -> None:
     """It recommends nothing: a run that was cut short, or one without an interval."""
-    found = result(track("none", 50, rounds), track("ngram-mod", 90, rounds), rounds=rounds, ended=ended)
-    assert (found.lacking, found.partial, found.best is None) == (lacking, bool(lacking), bool(lacking))
+    tuned = result(track("none", 50, rounds), track("ngram-mod", 90, rounds), rounds=rounds, ended=ended)
+    assert (tuned.lacking, tuned.partial, tuned.best is None) == (lacking, bool(lacking), bool(lacking))
 
 
 def test_better_evidence_stays() -> None:
@@ -53,15 +53,15 @@ def test_better_evidence_stays() -> None:
     def run(rounds: int, ended: str = "") -> Result:
         return result(track("none", 50, rounds), track("ngram-mod", 90, rounds), rounds=rounds, ended=ended)
 
-    def kept(found: Result) -> Tuned:
-        arms = [row.fields() for row in found.arms]
-        return Tuned("k", "m", 1.0, found.partial, written(found.chain), arms)
+    def record_of(tuned: Result) -> Tuned:
+        arms = [row.fields() for row in tuned.arms]
+        return Tuned("k", "m", 1.0, tuned.partial, written(tuned.chain), arms)
 
     assert not run(1).yields_to(None)
-    assert run(1).yields_to(kept(run(4))) and run(3, "stopped").yields_to(kept(run(3)))
-    assert not run(4).yields_to(kept(run(1))) and not run(3).yields_to(kept(run(9)))
-    assert run(5, "stopped").yields_to(kept(run(9))) and not run(9, "stopped").yields_to(kept(run(5)))
-    assert run(1, "stopped").yields_to(kept(run(2, "stopped")))
+    assert run(1).yields_to(record_of(run(4))) and run(3, "stopped").yields_to(record_of(run(3)))
+    assert not run(4).yields_to(record_of(run(1))) and not run(3).yields_to(record_of(run(9)))
+    assert run(5, "stopped").yields_to(record_of(run(9))) and not run(9, "stopped").yields_to(record_of(run(5)))
+    assert run(1, "stopped").yields_to(record_of(run(2, "stopped")))
 
 
 @pytest.mark.parametrize("arms", [[], {}, 7, [7], [{"blocks": "many"}]])
@@ -74,8 +74,8 @@ def test_an_arm_that_failed_is_not_recommended() -> None:
     """What it did before does not count."""
     broken = track("ngram-mod", 90)
     broken.failed = "it died"
-    found = result(track("none", 50), broken)
-    assert found.best is None and found.arms[-1].failed == "it died"
+    tuned = result(track("none", 50), broken)
+    assert tuned.best is None and tuned.arms[-1].failed == "it died"
 
 
 def test_answers_that_differ_are_counted_and_shown() -> None:

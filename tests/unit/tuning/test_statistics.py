@@ -34,10 +34,10 @@ def blocks(dice: random.Random, rounds: int, gain: float, noise: float, **more: 
 def test_a_known_gain_is_found(gain: float) -> None:
     """On a machine whose speed halves during the run, from twelve rounds with 2 % of noise."""
     plain, arm = blocks(random.Random(1), 12, gain, 0.02)
-    found = estimate(log_ratios(arm, plain))
-    assert found is not None and found.low is not None and found.high is not None
-    assert found.low < gain < found.high and found.high - found.low < 0.04
-    assert recommended({"arm": found}) == ("arm" if gain > 0 else None)
+    measured = estimate(log_ratios(arm, plain))
+    assert measured is not None and measured.low is not None and measured.high is not None
+    assert measured.low < gain < measured.high and measured.high - measured.low < 0.04
+    assert recommended({"arm": measured}) == ("arm" if gain > 0 else None)
 
 
 def test_intervals_hold_what_they_promise() -> None:
@@ -45,10 +45,10 @@ def test_intervals_hold_what_they_promise() -> None:
     dice, hits = random.Random(2), 0
     for _ in range(400):
         plain, arm = blocks(dice, 6, 0.1, 0.05, repeat=0.8, chat=-0.1)
-        found = estimate(log_ratios(arm, plain))
+        measured = estimate(log_ratios(arm, plain))
         truth = 1.1 * (1.8 * 0.9) ** (1 / 4) - 1
-        assert found is not None and found.low is not None and found.high is not None
-        hits += found.low < truth < found.high
+        assert measured is not None and measured.low is not None and measured.high is not None
+        hits += measured.low < truth < measured.high
     assert 0.92 < hits / 400 < 0.98
 
 
@@ -56,11 +56,11 @@ def test_nothing_is_rarely_taken_for_a_gain() -> None:
     """Six arms that do not differ from plain decoding: fewer than one run in twenty recommends one."""
     dice, wrong = random.Random(3), 0
     for _ in range(200):
-        found = {}
+        estimates = {}
         for name in "abcdef":
             plain, arm = blocks(dice, 5, 0.0, 0.05)
-            found[name] = estimate(log_ratios(arm, plain), comparisons=6)
-        wrong += recommended({name: value for name, value in found.items() if value}) is not None
+            estimates[name] = estimate(log_ratios(arm, plain), comparisons=6)
+        wrong += recommended({name: value for name, value in estimates.items() if value}) is not None
     assert wrong / 200 < 0.05
 
 
@@ -79,9 +79,9 @@ def test_the_surer_of_two_gains_is_recommended() -> None:
 def test_one_round_gives_a_gain_without_an_interval() -> None:
     """Four blocks of four kinds cannot tell noise from what the text does."""
     plain, arm = blocks(random.Random(4), 1, 0.2, 0.0)
-    found = estimate(log_ratios(arm, plain))
-    assert found is not None and found.gain == pytest.approx(0.2)
-    assert (found.low, found.high, found.blocks) == (None, None, 4)
+    measured = estimate(log_ratios(arm, plain))
+    assert measured is not None and measured.gain == pytest.approx(0.2)
+    assert (measured.low, measured.high, measured.blocks) == (None, None, 4)
     assert estimate({}) is None
 
 
