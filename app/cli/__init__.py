@@ -26,8 +26,8 @@ for topic in (serving, models, figures, keys):
     cli.add_typer(topic.commands)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from app import version
 
         print(f"llama-tandem {version()}")

@@ -18,23 +18,23 @@ from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import model_of
 
 
-def include_of(wanted: PullItem, paths: list[str]) -> str:
+def include_of(item: PullItem, paths: list[str]) -> str:
     """A pattern for just these files, as entries have it."""
-    if wanted.include is not None:
-        return wanted.include
+    if item.include is not None:
+        return item.include
     first = glob.escape(paths[0])
     return first if len(paths) == 1 else f"{model_of(first)}-*"
 
 
-def entry_text(alias: str, wanted: PullItem, include: str) -> str:
+def entry_text(alias: str, item: PullItem, include: str) -> str:
     """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
     name, pattern = (json.dumps(text, ensure_ascii=False) for text in (alias, include))
-    return f"  {name}:\n    target: {{repo: {wanted.repo}, include: {pattern}}}"
+    return f"  {name}:\n    target: {{repo: {item.repo}, include: {pattern}}}"
 
 
-def add_entry(file: Path, alias: str, wanted: PullItem, include: str) -> None:
+def add_entry(file: Path, alias: str, item: PullItem, include: str) -> None:
     """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
-    text = with_entry(file, alias, wanted, include)
+    text = with_entry(file, alias, item, include)
     try:
         beside = file.with_name(f".{file.name}-{os.getpid()}")
         beside.write_text(text, encoding="utf-8")
@@ -45,13 +45,13 @@ def add_entry(file: Path, alias: str, wanted: PullItem, include: str) -> None:
         raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
 
 
-def with_entry(file: Path, alias: str, wanted: PullItem, include: str) -> str:
+def with_entry(file: Path, alias: str, item: PullItem, include: str) -> str:
     """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
     # A library that keeps comments, quotes and order; ours reads only
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    target = {"repo": wanted.repo, "include": include}
+    target = {"repo": item.repo, "include": include}
     try:
         check_name(alias)
         LocalEntry.model_validate({"target": target})

@@ -50,8 +50,8 @@ def plan_now(settings: Settings, alias: str) -> LaunchPlan:
     try:
         return Planner(settings, catalog, Ledger(settings.state_dir)).plan_now(alias)
     except FilesMissingError as error:
-        told, _ = _to_pull(settings, catalog, catalog.base(alias))
-        raise FilesMissingError("\n".join((str(error), *told))) from None
+        lines, _ = _to_pull(settings, catalog, catalog.base(alias))
+        raise FilesMissingError("\n".join((str(error), *lines))) from None
 
 
 def dialect_at_hand(config: Path | None) -> Dialect | None:
@@ -99,8 +99,8 @@ def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledge
     try:
         lines += _start(catalog, planner, name)
     except FilesMissingError as error:
-        told, fine = _to_pull(settings, catalog, catalog.base(name))
-        lines += [f"  {line}" for line in (*(() if fine else (f"CANNOT START: {error}",)), *told)]
+        hints, fine = _to_pull(settings, catalog, catalog.base(name))
+        lines += [f"  {line}" for line in (*(() if fine else (f"CANNOT START: {error}",)), *hints)]
     except EngineNotFoundError:
         fine = False
         lines.append("  CANNOT START: there is no engine, as said above.")
@@ -168,33 +168,33 @@ def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str
     """What would bring files that are missing, and whether the first request does, as far as the Hub tells."""
     entry = catalog.entry(alias)
     try:
-        wanted = items_of(alias, entry)
+        items = items_of(alias, entry)
     except StoreError:  # nothing of the Hub's
         return [], False
     if isinstance(entry, AttachedEntry) or entry.pull == "never":
-        names = " and ".join(f"{one.repo} ({one.include or '*.gguf'})" for one in wanted)
+        names = " and ".join(f"{item.repo} ({item.include or '*.gguf'})" for item in items)
         return [f"`llama-tandem pull {alias}` brings {names}."], False
     from app.models.download.preview import preview  # huggingface_hub is slow to import
 
     try:
-        return [f"the first request pulls {line}" for line in preview(settings, wanted)], True
+        return [f"the first request pulls {line}" for line in preview(settings, items)], True
     except StoreError as error:
         return [f"It cannot be pulled: {error}"], False
 
 
 def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled, name: str) -> list[str]:
     """The verdict on the draft, and what else could draft for the target; raises as `planner.settled` does."""
-    dialect, found = planner.dialect(), settled.verdict
+    dialect, verdict = planner.dialect(), settled.verdict
     lines = []
-    if found is None and settled.requested == AUTO and settled.spec.options.draft:
+    if verdict is None and settled.requested == AUTO and settled.spec.options.draft:
         # Whether `auto` has the draft among its choices
         target, draft = catalog.files(name)
         if damaged := damage(draft):
             lines.append(f"    {Outcome.INCOMPATIBLE}: {damaged}")
         else:
-            found = judged(target, draft, translates=dialect.translates_vocabularies)
-    lines += [] if found is None else [f"    {found.outcome}: {found.reason}"]
-    lines += [f"    warning: {warning}" for warning in (found.warnings if found else ())]
+            verdict = judged(target, draft, translates=dialect.translates_vocabularies)
+    lines += [] if verdict is None else [f"    {verdict.outcome}: {verdict.reason}"]
+    lines += [f"    warning: {warning}" for warning in (verdict.warnings if verdict else ())]
     used = any(step.mode == "draft-mtp" for step in settled.spec.chain)
     if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(read_header(settled.spec.target)):
         lines.append("    the target has layers for multi-token prediction: `speculation: draft-mtp` needs no draft")

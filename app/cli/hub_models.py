@@ -28,25 +28,25 @@ from app.terminal import console, size_in_words, table
 _LEFT = ("quantization", "fits in memory", "room on disk", "here")
 
 
-def show_found(found: Sequence[Found], text: str) -> None:
+def show_found(repos: Sequence[Found], text: str) -> None:
     """Prints a table of repos."""
-    if not found:
+    if not repos:
         console().print(f"No GGUF repo on the Hub is named like {text!r}.", soft_wrap=True)
         return
     shown = table("repo", "downloads", "likes", "access", left=("repo", "access"))
-    for one in found:
-        shown.add_row(one.repo, f"{one.downloads:,}", f"{one.likes:,}", "licence to accept" if one.gated else "")
+    for repo in repos:
+        shown.add_row(repo.repo, f"{repo.downloads:,}", f"{repo.likes:,}", "licence to accept" if repo.gated else "")
     console().print(shown)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One quantization on the Hub as this machine sees it. `kept` is what is here of it."""
+    """One quantization on the Hub as this machine sees it. `model` is what is here of it."""
 
     quantization: Quantization
     memory: Fit
     disk: bool
-    kept: LocalModel | None
+    model: LocalModel | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +64,25 @@ class Page:
 def look_up(settings: Settings, name: str, hub: Hub) -> Page:
     """`name` is an alias, or a repo with `hf:` before it or without; raises StoreError."""
     catalog = Catalog(settings)
-    wanted = _meant(catalog, name)
-    listing = hub.listing(wanted.repo)
+    hub_name = _meant(catalog, name)
+    listing = hub.listing(hub_name.repo)
     sizes = {path: file.size for path, file in listing.files.items()}
-    found = [
-        one
-        for one in quantizations(sizes)
-        if wanted.quantization is None or wanted.quantization.lower() == one.name.lower()
+    offered = [
+        quantization
+        for quantization in quantizations(sizes)
+        if hub_name.quantization is None or hub_name.quantization.lower() == quantization.name.lower()
     ]
     here = {
-        kept.parts[0].path: kept
-        for kept in inventory(settings, catalog)
-        if kept.repo == wanted.repo and kept.parts and kept.state != "missing"
+        model.parts[0].path: model
+        for model in inventory(settings, catalog)
+        if model.repo == hub_name.repo and model.parts and model.state != "missing"
     }
-    folder = settings.models_dir / wanted.repo
+    folder = settings.models_dir / hub_name.repo
     machine, free = this_machine(settings.llama_server), room_below(settings.models_dir)
-    offers = tuple(_offer(one, machine, free, here.get(folder / one.paths[0])) for one in found)
-    return Page(wanted.repo, listing.revision, offers, {p: sizes[p] for p in projectors(sizes)}, machine, free)
+    offers = tuple(
+        _offer(quantization, machine, free, here.get(folder / quantization.paths[0])) for quantization in offered
+    )
+    return Page(hub_name.repo, listing.revision, offers, {p: sizes[p] for p in projectors(sizes)}, machine, free)
 
 
 def _meant(catalog: Catalog, name: str) -> HubName:
@@ -92,9 +94,9 @@ def _meant(catalog: Catalog, name: str) -> HubName:
     return HubName(entry.target.repo)
 
 
-def _offer(one: Quantization, machine: Machine, free: int, kept: LocalModel | None) -> Offer:
-    to_come = one.size - (kept.received if kept is not None else 0)
-    return Offer(one, fit(one.size, machine), to_come <= 0 or to_come + MARGIN <= free, kept)
+def _offer(quantization: Quantization, machine: Machine, free: int, model: LocalModel | None) -> Offer:
+    to_come = quantization.size - (model.received if model is not None else 0)
+    return Offer(quantization, fit(quantization.size, machine), to_come <= 0 or to_come + MARGIN <= free, model)
 
 
 def show_page(page: Page, models_dir: Path) -> None:
@@ -118,11 +120,13 @@ def show_page(page: Page, models_dir: Path) -> None:
 def _table(offers: Sequence[Offer]) -> Table:
     shown = table("quantization", "size", "shards", "fits in memory", "room on disk", "here", left=_LEFT)
     for offer in offers:
-        one = offer.quantization
-        shards = str(len(one.paths)) if one.complete else f"{len(one.paths)} (not all)"
-        here = state_in_words(offer.kept) if offer.kept is not None else ""
+        quantization = offer.quantization
+        shards = str(len(quantization.paths)) if quantization.complete else f"{len(quantization.paths)} (not all)"
+        here = state_in_words(offer.model) if offer.model is not None else ""
         memory = offer.memory if offer.memory == "no" else f"yes: {offer.memory}"
-        shown.add_row(one.name, size_in_words(one.size), shards, memory, "yes" if offer.disk else "no", here)
+        shown.add_row(
+            quantization.name, size_in_words(quantization.size), shards, memory, "yes" if offer.disk else "no", here
+        )
     return shown
 
 
@@ -138,7 +142,7 @@ def page_fields(page: Page) -> dict[str, Any]:
                 "memory_needed": needed(offer.quantization.size),
                 "fits_memory": offer.memory,
                 "fits_disk": offer.disk,
-                "here": offer.kept.state if offer.kept is not None else None,
+                "here": offer.model.state if offer.model is not None else None,
             }
             for offer in page.offers
         ],

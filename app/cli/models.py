@@ -56,11 +56,11 @@ def search(
         from app.cli.hub_models import show_found
         from app.models.hub.client import Hub
 
-        found = Hub(say=_say).search(text, limit)
+        repos = Hub(say=_say).search(text, limit)
         if as_json:
-            _print_json([asdict(one) for one in found])
+            _print_json([asdict(repo) for repo in repos])
         else:
-            show_found(found, text)
+            show_found(repos, text)
 
 
 @commands.command()
@@ -119,13 +119,13 @@ def rm(
             typer.confirm("Delete?", abort=True, err=True)
         gone = []
         try:
-            for kept in doomed:
-                gone.append(remove(kept))
+            for model in doomed:
+                gone.append(remove(model))
                 if not as_json:
                     print(removed_in_words(gone[-1]))
         finally:
             if as_json:
-                _print_json([kept_fields(one.kept) | {"freed": one.freed} for one in gone])
+                _print_json([kept_fields(removed.model) | {"freed": removed.freed} for removed in gone])
 
 
 @commands.command()
@@ -151,7 +151,7 @@ def verify(
             raise typer.Exit(130) from None
         if not as_json:
             print(verdicts_in_words(checked))
-    if any(one.verdict == "bad" for one in checked):
+    if any(file.verdict == "bad" for file in checked):
         raise typer.Exit(1)
 
 

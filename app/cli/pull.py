@@ -23,27 +23,27 @@ def pull(
     update: bool = False,
 ) -> list[Path]:
     """Fetches everything that `names` need, and tells the entry for a name of the Hub; raises TandemError."""
-    wanted = items_by(settings, names, include)
+    items = items_by(settings, names, include)
     if add is not None and not (len(names) == 1 and names[0].startswith("hf:")):
         raise StoreError("--add goes with one hf:... name.")
     if add is not None:
-        with_entry(settings_file(config), add, wanted[0], include or "*")  # nobody should hear of it after 135 GB
+        with_entry(settings_file(config), add, items[0], include or "*")  # nobody should hear of it after 135 GB
     from app.models.hub.client import Hub  # late: names alone need no huggingface_hub
 
     hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)))
     puller = Puller(settings, hub, emit)
-    files = puller.pull(wanted, update=update)
+    files = puller.pull(items, update=update)
     if not all(name.startswith("hf:") for name in names):
         return files
-    for one in wanted:
-        folder = settings.models_dir / one.repo
+    for item in items:
+        folder = settings.models_dir / item.repo
         paths = [path.relative_to(folder).as_posix() for path in files if path.is_relative_to(folder)]
-        pattern = include_of(one, paths)
+        pattern = include_of(item, paths)
         if add is not None:
             file = settings_file(config)
-            add_entry(file, add, one, pattern)
-            emit(DownloadEvent("note", one.repo, text=f"{file}: '{add}' is added"))
+            add_entry(file, add, item, pattern)
+            emit(DownloadEvent("note", item.repo, text=f"{file}: '{add}' is added"))
         else:
-            alias = one.repo.removesuffix("-GGUF")
-            emit(DownloadEvent("note", one.repo, text=f"models:\n{entry_text(alias, one, pattern)}"))
+            alias = item.repo.removesuffix("-GGUF")
+            emit(DownloadEvent("note", item.repo, text=f"models:\n{entry_text(alias, item, pattern)}"))
     return files

@@ -51,22 +51,22 @@ def _report(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> St
     entry = catalog.entry(name)
     if isinstance(entry, AttachedEntry):
         return StatsReport(Stats(name, (), 0), f"Nothing is recorded of a server that others run ({entry.url}).")
-    found = ledger.measurements(name)
-    if not found:
+    measurements = ledger.measurements(name)
+    if not measurements:
         return StatsReport(Stats(name, (), 0), _NOTHING_YET)
-    key, note = _key(planner, name, found)
-    stats = stats_of(name, found, key)
+    key, note = _key(planner, name, measurements)
+    stats = stats_of(name, measurements, key)
     if not stats.modes:
         note = "Nothing has been measured yet with these files, this engine, these options and this hardware."
     return StatsReport(stats, note)
 
 
-def _key(planner: Planner, name: str, found: Sequence[Measurement]) -> tuple[str, str]:
+def _key(planner: Planner, name: str, measurements: Sequence[Measurement]) -> tuple[str, str]:
     """That of the setup at hand, else the latest one's, and why."""
     try:
         return planner.key(name), ""
     except (TandemError, OSError) as error:
-        return found[-1].key, f"These are of the last setup that was measured: {error}"
+        return measurements[-1].key, f"These are of the last setup that was measured: {error}"
 
 
 def tables(reports: Sequence[StatsReport]) -> None:

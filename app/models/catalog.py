@@ -73,11 +73,11 @@ class Catalog:
         An exact name wins: an alias may itself end in `:plain` or `:latest`. What a client may not know of is unknown
         to it.
         """
-        found = self._canonical(name)
-        if found is None or (may is not None and self._split(found)[0] not in self.shown(may)):
+        alias = self._canonical(name)
+        if alias is None or (may is not None and self._split(alias)[0] not in self.shown(may)):
             shown = self.shown(may)
             raise UnknownAliasError(name, [known for known, owner in self._owner.items() if owner in shown])
-        return found
+        return alias
 
     def _canonical(self, name: str) -> str | None:
         if name in self._owner:
@@ -160,13 +160,13 @@ class Catalog:
         pattern, projectors = files.include or "*", key.endswith(".mmproj")
         # As snapshot_download reads a pattern: the whole path in the repo, `*` crossing slashes.
         there = [path for path in ggufs(folder) if is_projector(path.name) == projectors]
-        found = [path for path in there if fnmatchcase(path.relative_to(folder).as_posix(), pattern)]
-        if not found:
+        matching = [path for path in there if fnmatchcase(path.relative_to(folder).as_posix(), pattern)]
+        if not matching:
             what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
             raise FilesMissingError(
                 f"{key}: no {what} matches {pattern!r} of {source} in {folder}.{_present(folder, there)}"
             )
-        models = _group(found)
+        models = _group(matching)
         if len(models) > 1:
             names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in models))
             raise FilesMissingError(
@@ -207,10 +207,10 @@ def ggufs(folder: Path) -> list[Path]:
     ]
 
 
-def _group(found: Iterable[Path]) -> list[Path]:
+def _group(paths: Iterable[Path]) -> list[Path]:
     """One path a model: the first shard's, whether or not that shard is there."""
     groups: dict[Path, list[Path]] = defaultdict(list)
-    for path in found:
+    for path in paths:
         groups[shards(path)[0]].append(path)
     return list(groups)
 

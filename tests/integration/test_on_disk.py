@@ -37,7 +37,7 @@ def test_ls_lists_what_is_on_disk(here: Here) -> None:
     rows = [line.split() for line in here.command("ls").stdout.splitlines()]
     assert rows[0] == ["alias", "repo", "quantization", "size", "state", "last", "used"]
     assert ["glm4", REPO, "Q4_K_M", "0.05", "MB", "complete", "-"] in rows
-    assert {one["state"] for one in here.json("ls")} == {"complete", "missing"} and not here.hub.asked
+    assert {model["state"] for model in here.json("ls")} == {"complete", "missing"} and not here.hub.asked
 
 
 def test_ls_knows_when_a_model_was_last_used(here: Here, make_gateway: Callable[..., Gateway]) -> None:
@@ -45,8 +45,8 @@ def test_ls_knows_when_a_model_was_last_used(here: Here, make_gateway: Callable[
     here.pull(PullItem(REPO, "*Q4*"), PullItem(REPO, projector=True))
     gateway = make_gateway(models_dir=str(here.models_dir), models={"glm4": MODELS["glm4"]})
     gateway.chat("glm4")
-    found = here.json("ls", "--config", str(gateway.config))
-    assert all(one["last_used"] for one in found) and {use["alias"] for use in found[0]["uses"]} == {"glm4"}
+    models = here.json("ls", "--config", str(gateway.config))
+    assert all(model["last_used"] for model in models) and {use["alias"] for use in models[0]["uses"]} == {"glm4"}
 
 
 def test_rm_asks_first(here: Here) -> None:
@@ -60,8 +60,8 @@ def test_rm_asks_first(here: Here) -> None:
     assert done.returncode == 0 and "GLM-4.7-Q4_K_M: deleted" in done.stdout
     assert not any("Q4_K_M" in name for name in here.files) and len(here.files) == 8
     gone = here.json("rm", "glm", "--shared", "--yes")
-    assert [one["uses"][0] for one in gone] == [{"alias": "glm", "key": key} for key in ("target", "mmproj")]
-    assert sum(one["freed"] for one in gone) > 200_000 and here.files == set()
+    assert [model["uses"][0] for model in gone] == [{"alias": "glm", "key": key} for key in ("target", "mmproj")]
+    assert sum(model["freed"] for model in gone) > 200_000 and here.files == set()
 
 
 def test_what_another_alias_needs_stays_unless_it_is_meant(here: Here) -> None:
@@ -82,8 +82,8 @@ def test_a_download_that_stopped_is_freed_too(here: Here) -> None:
     with pytest.raises(StoreError):
         here.pull(PullItem(REPO, "*Q2*"))
     assert any(name.endswith(".part") for name in here.files)
-    (kept,) = here.removable("glm")
-    remove(kept)
+    (model,) = here.removable("glm")
+    remove(model)
     assert here.files == set()
     with pytest.raises(StoreError, match="Nothing of glm is here"):
         here.removable("glm")
@@ -163,7 +163,7 @@ def test_a_file_that_was_not_pulled_is_not_ours_to_delete(here: Here) -> None:
     here.catalog = Catalog(here.settings)
     with pytest.raises(StoreError, match="is yours to delete"):
         here.removable("mine")
-    assert mine.exists() and LocalModels(here.settings).kept[0].state == "complete"
+    assert mine.exists() and LocalModels(here.settings).models[0].state == "complete"
 
 
 def test_a_repo_that_a_link_leads_out_of_is_left_alone(here: Here) -> None:
@@ -173,9 +173,9 @@ def test_a_repo_that_a_link_leads_out_of_is_left_alone(here: Here) -> None:
     (outside / "m-Q4_K_M.gguf").write_bytes(model())
     (here.models_dir / "unsloth").mkdir(parents=True)
     (here.models_dir / REPO).symlink_to(outside, target_is_directory=True)
-    kept = inventory(here.settings, here.catalog)
-    for one in kept:
-        if one.parts:
+    models = inventory(here.settings, here.catalog)
+    for local in models:
+        if local.parts:
             with pytest.raises(StoreError, match="leads out of"):
-                remove(one)
+                remove(local)
     assert (outside / "m-Q4_K_M.gguf").exists()

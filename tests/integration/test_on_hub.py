@@ -63,8 +63,11 @@ def test_show_says_what_fits_and_why(here: Here) -> None:
 def test_show_takes_an_alias_and_tells_what_is_here(here: Here) -> None:
     """With a quantization only that one."""
     here.pull(PullItem(REPO, "*Q2*"))
-    found = here.json("show", "glm")
-    assert {one["name"]: one["here"] for one in found["quantizations"]} == {"UD-Q2_K_XL": "complete", "Q4_K_M": None}
-    assert found["machine"]["host"] > 0 and found["machine"]["disk_free"] > 0
-    assert [one["name"] for one in here.json("show", f"{REPO}:q4_k_m")["quantizations"]] == ["Q4_K_M"]
+    page = here.json("show", "glm")
+    assert {quantization["name"]: quantization["here"] for quantization in page["quantizations"]} == {
+        "UD-Q2_K_XL": "complete",
+        "Q4_K_M": None,
+    }
+    assert page["machine"]["host"] > 0 and page["machine"]["disk_free"] > 0
+    assert [quantization["name"] for quantization in here.json("show", f"{REPO}:q4_k_m")["quantizations"]] == ["Q4_K_M"]
     assert "Near names: " in here.command("show", "unsloth/GLM-4.8-GGUF").stderr

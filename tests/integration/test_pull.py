@@ -37,7 +37,7 @@ from tests.support.hub_models import model, shards
 REPO = "unsloth/GLM-4.7-GGUF"
 Q2, Q4 = shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3), shards("Q4_K_M/GLM-4.7-Q4_K_M", 2)
 FILES = Q2 | Q4 | {"README.md": b"# GLM", "mmproj-BF16.gguf": model()}
-WANTED = PullItem(REPO, quantization="UD-Q2_K_XL")
+ITEM = PullItem(REPO, quantization="UD-Q2_K_XL")
 DRAFT = "unsloth/GLM-4.5-Air-GGUF"
 
 
@@ -55,8 +55,8 @@ class Here:
         hub = Hub(self.hub.url, token, sleep=lambda _: None)
         return Puller(self.settings, hub, self.events.append, **options)
 
-    def pull(self, *wanted: PullItem, token: str | None = None, **options: Any) -> list[Path]:
-        return self.puller(token).pull(wanted or [WANTED], **options)
+    def pull(self, *items: PullItem, token: str | None = None, **options: Any) -> list[Path]:
+        return self.puller(token).pull(items or [ITEM], **options)
 
     def break_off_at(self, path: str, *faults: Fault) -> None:
         """A pull that ends there, behind these faults, with the Hub's failure."""
@@ -197,10 +197,10 @@ def test_the_disk_is_checked_first(here: Here) -> None:
     """With a margin, and less what is here already; nothing is fetched when it does not fit."""
     size = sum(map(len, Q2.values()))
     with pytest.raises(DiskFullError, match="Make room"):
-        here.puller(free=lambda _: size + MARGIN - 1).pull([WANTED])
+        here.puller(free=lambda _: size + MARGIN - 1).pull([ITEM])
     assert not here.hub.fetched
-    here.puller(free=lambda _: size + MARGIN).pull([WANTED])
-    here.puller(free=lambda _: 0).pull([WANTED])
+    here.puller(free=lambda _: size + MARGIN).pull([ITEM])
+    here.puller(free=lambda _: 0).pull([ITEM])
     assert here.has(Q2)
 
 
@@ -319,7 +319,7 @@ def test_ctrl_c_ends_a_rest_that_the_hub_asks_for(here: Here) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Puller(here.settings, Hub(here.hub.url, sleep=waits.append), interrupt).pull([WANTED])
+        Puller(here.settings, Hub(here.hub.url, sleep=waits.append), interrupt).pull([ITEM])
     assert not waits and sum(asked.method == "HEAD" for asked in here.hub.asked) == 1
 
 
@@ -616,9 +616,9 @@ def test_check_and_plan_say_what_the_first_request_would_pull(here: Here) -> Non
     (here.folder / "tandem.yaml").write_text(json.dumps({"models": {"glm": entry}, "llama_server": "embedded"}))
     checked, planned = _command(here, "check", "glm"), _command(here, "plan", "glm")
     size = sum(map(len, Q2.values())) / 1e9
-    told = f"the first request pulls {REPO}: 3 files, {size:.2f} GB (revision {here.repo.head[:12]})"
-    assert checked.returncode == 0 and f"  {told}\n  ok\n" in checked.stdout, checked.stdout
-    assert planned.returncode == 1 and planned.stdout == "" and told in planned.stderr
+    line = f"the first request pulls {REPO}: 3 files, {size:.2f} GB (revision {here.repo.head[:12]})"
+    assert checked.returncode == 0 and f"  {line}\n  ok\n" in checked.stdout, checked.stdout
+    assert planned.returncode == 1 and planned.stdout == "" and line in planned.stderr
     assert not here.hub.fetched and not (here.folder / "models").exists()
     del here.hub.repos[REPO]
     checked = _command(here, "check", "glm")
@@ -631,7 +631,7 @@ def test_check_and_plan_say_what_the_first_request_would_pull(here: Here) -> Non
 def test_a_preview_counts_what_is_here(here: Here) -> None:
     """Of files that were begun, as well; and a disk that is too small is found out before the first request."""
     here.break_off_at(sorted(Q2)[-1])
-    plan = here.puller().plan(WANTED)
+    plan = here.puller().plan(ITEM)
     assert [here.puller().here(identity) for identity in plan.files] == [len(Q2[p]) for p in sorted(Q2)[:2]] + [0]
     with pytest.raises(DiskFullError):
         here.puller(free=lambda _: 0).check_disk([plan])
@@ -642,7 +642,7 @@ def test_what_an_update_replaces_is_no_room_saved(here: Here) -> None:
     here.pull()
     here.repo.commit(shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3))
     with pytest.raises(DiskFullError, match="are to come"):
-        here.puller(free=lambda _: 0).pull([WANTED], update=True)
+        here.puller(free=lambda _: 0).pull([ITEM], update=True)
 
 
 def test_the_environment_tells_token_and_cache(here: Here) -> None:

@@ -50,8 +50,8 @@ class Here:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def pull(self, *wanted: PullItem) -> None:
-        Puller(self.settings, Hub(self.hub.url), lambda _: None).pull(wanted)
+    def pull(self, *items: PullItem) -> None:
+        Puller(self.settings, Hub(self.hub.url), lambda _: None).pull(items)
 
     def pull_all(self) -> None:
         self.pull(PullItem(REPO, "*Q2*"), PullItem(REPO, "*Q4*"), PullItem(REPO, projector=True))
@@ -60,8 +60,8 @@ class Here:
         return FileLocation(self.models_dir, REPO, path)
 
     def removable(self, *names: str, shared: bool = False) -> list[LocalModel]:
-        kept = inventory(self.settings, self.catalog)
-        return removable(selected(kept, self.catalog, names), self.catalog, names, shared=shared)
+        models = inventory(self.settings, self.catalog)
+        return removable(selected(models, self.catalog, names), self.catalog, names, shared=shared)
 
     def has(self, files: dict[str, bytes]) -> bool:
         return all(self.place(path).final.read_bytes() == content for path, content in files.items())

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from app.cli.importer.extra_args import arguments
 from app.cli.importer.flags import DROPPED, FILES, OPTIONS, SERVERS_TOO
-from app.cli.importer.parse import Given, Line, read
+from app.cli.importer.parse import Argument, Line, read
 from app.cli.importer.speculation import speculation
 from app.cli.importer.values import number, switch
 from app.cli.importer.yaml import as_yaml
@@ -49,40 +49,40 @@ class _Import:
         self.notes = line.notes
         self.env = line.env
         # By what they decide: of two the last wins, as in llama.cpp.
-        self.one: dict[str, Given] = {}
+        self.by_slot: dict[str, Argument] = {}
         # Where the value of a key came from, for errors.
         self.origins: dict[str, str] = {}
         self.aliases: list[str] = []
-        self.passed: list[Given] = []
-        self.speculation: list[Given] = []
-        for given in line.given:
-            self._sort(given, line.serves)
+        self.passed: list[Argument] = []
+        self.speculation: list[Argument] = []
+        for argument in line.arguments:
+            self._sort(argument, line.serves)
 
-    def _sort(self, given: Given, serves: bool) -> None:
-        flag = given.flag
+    def _sort(self, argument: Argument, serves: bool) -> None:
+        flag = argument.flag
         if flag in DROPPED and not (serves and flag in SERVERS_TOO):
-            self.notes.append(Note(given.shown, f"dropped: {DROPPED[flag]}"))
+            self.notes.append(Note(argument.shown, f"dropped: {DROPPED[flag]}"))
         elif flag in ("-a", "--alias"):
-            self.aliases += [name for part in given.value.split(",") if (name := part.strip())]
-            self.origins["name"] = self.origins["aliases"] = given.shown
+            self.aliases += [name for part in argument.value.split(",") if (name := part.strip())]
+            self.origins["name"] = self.origins["aliases"] = argument.shown
         elif flag in ("--spec-type", "--spec-default"):
-            self.speculation.append(given)
+            self.speculation.append(argument)
         elif flag in OPTIONS:
-            self._last("/".join(OPTIONS[flag]), given)
+            self._last("/".join(OPTIONS[flag]), argument)
         elif flag in FILES:
-            if not given.value.strip():
-                raise NotImportableError(f"{given.shown}: names nothing")
-            self._last(FILES[flag], given)
+            if not argument.value.strip():
+                raise NotImportableError(f"{argument.shown}: names nothing")
+            self._last(FILES[flag], argument)
         elif flag in RESERVED_FLAGS:
-            self._last(RESERVED_FLAGS[flag], given)
+            self._last(RESERVED_FLAGS[flag], argument)
         else:
-            self.passed.append(given)
+            self.passed.append(argument)
 
-    def _last(self, slot: str, given: Given) -> None:
-        if (before := self.one.pop(slot, None)) is not None and before != given:
-            self.notes.append(Note(given.shown, f"wins over {before.shown} before it"))
-        self.one[slot] = given
-        self.origins[slot] = given.shown
+    def _last(self, slot: str, argument: Argument) -> None:
+        if (before := self.by_slot.pop(slot, None)) is not None and before != argument:
+            self.notes.append(Note(argument.shown, f"wins over {before.shown} before it"))
+        self.by_slot[slot] = argument
+        self.origins[slot] = argument.shown
 
     def done(self) -> Imported:
         keys: dict[str, Any] = {"target": self._files("target")}
@@ -95,7 +95,7 @@ class _Import:
         if (spoken := self._speculation()) is not None:
             keys["speculation"] = spoken
         for key, read_value in _KEYS.items():
-            if key in self.one and (value := read_value(self.one[key], self.notes)) is not None:
+            if key in self.by_slot and (value := read_value(self.by_slot[key], self.notes)) is not None:
                 keys[key] = value
         if args := arguments(self.passed, self.dialect, self.notes):
             keys["args"] = args
@@ -109,7 +109,7 @@ class _Import:
 
     def _files(self, part: str) -> dict[str, Any]:
         """The mapping under `target`, `draft` or `mmproj`, empty if no flag names a file; raises NotImportableError."""
-        path, repo, file, url = (self.one.get(f"{part}.{kind}") for kind in ("path", "repo", "file", "url"))
+        path, repo, file, url = (self.by_slot.get(f"{part}.{kind}") for kind in ("path", "repo", "file", "url"))
         if path is not None:
             for other in filter(None, (repo, file, url)):
                 self.notes.append(Note(other.shown, f"dropped: {path.shown} is where llama.cpp would have put it"))
@@ -125,8 +125,8 @@ class _Import:
             raise NotImportableError(f"{file.shown}: needs -hf beside it, to say of which repository")
         return {}
 
-    def _repo(self, part: str, given: Given, file: Given | None) -> dict[str, Any]:
-        repo, _, quant = given.value.partition(":")
+    def _repo(self, part: str, argument: Argument, file: Argument | None) -> dict[str, Any]:
+        repo, _, quant = argument.value.partition(":")
         why = f"files below <models_dir>/{repo}, which `llama-tandem pull` gets"
         if file is not None:
             include = glob.escape(file.value)
@@ -136,29 +136,29 @@ class _Import:
         else:
             include = "*Q4_K_M*"
             why += "; without a quant llama-server prefers Q4_K_M"
-        self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = given.shown
-        found = {"repo": repo, "include": include}
-        self.notes.append(Note(given.shown, f"{part}: {why}"))
-        return found
+        self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = argument.shown
+        source = {"repo": repo, "include": include}
+        self.notes.append(Note(argument.shown, f"{part}: {why}"))
+        return source
 
-    def _url(self, part: str, given: Given) -> dict[str, Any]:
+    def _url(self, part: str, argument: Argument) -> dict[str, Any]:
         match = re.fullmatch(
-            r"https?://[^/]+/([\w.-]+/[\w.-]+)/(?:resolve|blob)/[^/]+/([^?#]+)(?:[?#].*)?", given.value
+            r"https?://[^/]+/([\w.-]+/[\w.-]+)/(?:resolve|blob)/[^/]+/([^?#]+)(?:[?#].*)?", argument.value
         )
         if match is None:
-            raise NotImportableError(f"{given.shown}: no file of the Hub; fetch it and name the file with --model")
+            raise NotImportableError(f"{argument.shown}: no file of the Hub; fetch it and name the file with --model")
         self.notes.append(
-            Note(given.shown, f"{part}: the file below <models_dir>/{match[1]}, which `llama-tandem pull` gets")
+            Note(argument.shown, f"{part}: the file below <models_dir>/{match[1]}, which `llama-tandem pull` gets")
         )
-        self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = given.shown
+        self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = argument.shown
         return {"repo": match[1], "include": glob.escape(match[2])}
 
     def _draft(self) -> dict[str, Any]:
         draft = self._files("draft")
-        device, ctx_size = self.one.get("draft.device"), self.one.get("draft.ctx_size")
+        device, ctx_size = self.by_slot.get("draft.device"), self.by_slot.get("draft.ctx_size")
         if not draft:
-            for given in filter(None, (device, ctx_size)):
-                self.notes.append(Note(given.shown, "dropped: there is no draft model"))
+            for argument in filter(None, (device, ctx_size)):
+                self.notes.append(Note(argument.shown, "dropped: there is no draft model"))
             return draft
         if device is not None:
             draft["device"] = device.value
@@ -169,8 +169,8 @@ class _Import:
         return draft
 
     def _speculation(self) -> Any:
-        options = [given for given in self.one.values() if given.flag in OPTIONS]
-        draft = self.one.get("draft.path") or self.one.get("draft.repo")
+        options = [argument for argument in self.by_slot.values() if argument.flag in OPTIONS]
+        draft = self.by_slot.get("draft.path") or self.by_slot.get("draft.repo")
         return speculation([*self.speculation, *options], draft=draft, notes=self.notes)
 
     def _names(self) -> list[str]:
@@ -183,8 +183,8 @@ class _Import:
                 raise NotImportableError(f"--alias {name}: {error}") from None
         if names:
             return names
-        source = self.one.get("target.path") or self.one.get("target.file") or self.one.get("target.url")
-        where = source.value if source else self.one["target.repo"].value.partition(":")[0]
+        source = self.by_slot.get("target.path") or self.by_slot.get("target.file") or self.by_slot.get("target.url")
+        where = source.value if source else self.by_slot["target.repo"].value.partition(":")[0]
         stem = re.split(r"[/\\]", where.rstrip("/\\"))[-1].partition("?")[0]
         stem = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$|-GGUF$", "", stem, flags=re.IGNORECASE)
         name = re.sub(r"[\s,]+", "-", "".join(c for c in stem if c.isprintable())).strip("-") or "model"
@@ -207,46 +207,46 @@ class _Import:
         return f"{origin or '.'.join(loc) or 'the entry'}: {words}"
 
 
-def _text(given: Given, notes: list[Note]) -> str:
-    return given.value
+def _text(argument: Argument, notes: list[Note]) -> str:
+    return argument.value
 
 
-def _whole(given: Given, notes: list[Note]) -> int | float:
-    return number(given, whole=True)
+def _whole(argument: Argument, notes: list[Note]) -> int | float:
+    return number(argument, whole=True)
 
 
-def _real(given: Given, notes: list[Note]) -> float:
-    return number(given, whole=False)
+def _real(argument: Argument, notes: list[Note]) -> float:
+    return number(argument, whole=False)
 
 
-def _on(given: Given, notes: list[Note]) -> bool:
-    return switch(given)
+def _on(argument: Argument, notes: list[Note]) -> bool:
+    return switch(argument)
 
 
-def _threads(given: Given, notes: list[Note]) -> int | float:
-    value = number(given, whole=True)
+def _threads(argument: Argument, notes: list[Note]) -> int | float:
+    value = number(argument, whole=True)
     if value <= 0 and value != -1:
-        notes.append(Note(given.shown, "threads: -1, all processors: llama.cpp takes 0 and less for that"))
+        notes.append(Note(argument.shown, "threads: -1, all processors: llama.cpp takes 0 and less for that"))
     return max(value, -1) or -1
 
 
-def _parallel(given: Given, notes: list[Note]) -> int | float | None:
-    value = number(given, whole=True)
+def _parallel(argument: Argument, notes: list[Note]) -> int | float | None:
+    value = number(argument, whole=True)
     if value == -1:
-        notes.append(Note(given.shown, "dropped: slots are counted here, and without `parallel` there is one"))
+        notes.append(Note(argument.shown, "dropped: slots are counted here, and without `parallel` there is one"))
         return None
     return value
 
 
 # What is left after files and speculation, in the order of an entry.
-_KEYS: dict[str, Callable[[Given, list[Note]], Any]] = {
+_KEYS: dict[str, Callable[[Argument, list[Note]], Any]] = {
     "device": _text,
     "ctx_size": _whole,
     "parallel": _parallel,
     "threads": _threads,
     "fit": _on,
     "prio": _whole,
-    "jinja": lambda given, notes: given.flag == "--jinja",
+    "jinja": lambda argument, notes: argument.flag == "--jinja",
     "temp": _real,
     "top_p": _real,
 }

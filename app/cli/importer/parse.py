@@ -53,7 +53,7 @@ _SUBCOMMANDS = {"serve", "server", "cli", "chat", "run", "completion"}
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Argument:
     """A flag in llama.cpp's spelling with its values; `shown` is how it was given, without secrets."""
 
     flag: str
@@ -70,7 +70,7 @@ class Line:
     """What was given, the environment's flags first: the command line's own win over them."""
 
     program: str
-    given: list[Given] = field(default_factory=list)
+    arguments: list[Argument] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
 
@@ -179,7 +179,7 @@ def _variable(line: Line, name: str, value: str, dialect: Dialect | None) -> Non
         flag, values = (flag if value in TRUE else f"--no-{flag[2:]}"), ()
     if flag not in DROPPED:
         line.notes.append(Note(shown, f"read as {' '.join((flag, *values))}"))
-    line.given.append(Given(flag, values, shown))
+    line.arguments.append(Argument(flag, values, shown))
 
 
 def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
@@ -210,7 +210,7 @@ def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
             raise NotImportableError(f"{shown}: {flag} takes no value")
         if joined:
             line.notes.append(Note(f"{flag}=", "llama.cpp takes no equals sign; read as two words"))
-        line.given.append(Given(flag, tuple(values), shown))
+        line.arguments.append(Argument(flag, tuple(values), shown))
         before = flag
 
 

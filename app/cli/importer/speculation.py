@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.cli.importer.flags import OPTIONS, REMOVED_OPTIONS, SHARED
-from app.cli.importer.parse import Given
+from app.cli.importer.parse import Argument
 from app.cli.importer.values import number
 from app.config.speculation import MODES, NONE, Option, parse_chain, wants_draft_model
 from app.engine.translate import Note
@@ -21,34 +21,34 @@ Steps = dict[str, dict[str, Any]]
 
 
 def speculation(
-    given: list[Given], *, draft: Given | None, notes: list[Note]
+    arguments: list[Argument], *, draft: Argument | None, notes: list[Note]
 ) -> str | dict[str, Any] | list[Any] | None:
     """What to write under `speculation`, None for nothing; raises NotImportableError.
 
-    `given` holds --spec-type, --spec-default and the options, each of these once; `draft` is the flag that names
+    `arguments` holds --spec-type, --spec-default and the options, each of these once; `draft` is the flag that names
     the draft model.
     """
     steps: Steps = {}
-    asked = _modes(given, steps, notes)
-    origins = [one.shown for one in asked]
-    if not asked and draft is not None:
+    named = _modes(arguments, steps, notes)
+    origins = [argument.shown for argument in named]
+    if not named and draft is not None:
         steps["draft-simple"] = {}
         origins.append(draft.shown)
         notes.append(Note(draft.shown, _IMPLIED))
-        if not any(OPTIONS.get(one.flag) == ("draft", "n_max") for one in given):
+        if not any(OPTIONS.get(argument.flag) == ("draft", "n_max") for argument in arguments):
             notes.append(Note(draft.shown, "drafts had up to 16 tokens in 2025 and have up to 3 now: n_max sets it"))
-    for one in given:
-        if one.flag in OPTIONS:
-            _option(one, steps, notes, origins)
+    for argument in arguments:
+        if argument.flag in OPTIONS:
+            _option(argument, steps, notes, origins)
     for mode in [mode for mode, options in steps.items() if options.get("n_max") == 0]:
         del steps[mode]
         notes.append(Note("speculation", f"{mode} with drafts of 0 tokens is no speculation: left out"))
-        asked = asked or given
+        named = named or arguments
     if draft is not None and steps and not any(MODES[mode].family == "draft" for mode in steps):
         text = "kept and not used, as on builds since June 2026: no mode of --spec-type uses a draft model"
         notes.append(Note(draft.shown, text))
     if not steps:
-        return NONE if asked else None
+        return NONE if named else None
     written = [{"mode": mode, **options} if options else mode for mode, options in steps.items()]
     try:
         chain = parse_chain(written)
@@ -63,42 +63,42 @@ def speculation(
 _IMPLIED = "draft, with speculation: draft-simple, which a draft model alone meant until June 2026"
 
 
-def _modes(given: list[Given], steps: Steps, notes: list[Note]) -> list[Given]:
+def _modes(arguments: list[Argument], steps: Steps, notes: list[Note]) -> list[Argument]:
     """Fills `steps` from the flags that name modes, which add up; returns these flags."""
-    asked = [one for one in given if one.flag in ("--spec-type", "--spec-default")]
-    for one in asked:
-        if one.flag == "--spec-default":
+    named = [argument for argument in arguments if argument.flag in ("--spec-type", "--spec-default")]
+    for argument in named:
+        if argument.flag == "--spec-default":
             steps.setdefault(_DEFAULT_MODE, {}).update(_DEFAULT_OPTIONS)
-            notes.append(Note(one.flag, f"speculation: {_DEFAULT_MODE} with its options of b11434"))
+            notes.append(Note(argument.flag, f"speculation: {_DEFAULT_MODE} with its options of b11434"))
             continue
-        for name in one.value.split(","):
+        for name in argument.value.split(","):
             mode = _RENAMED.get(name, name)
             if mode == NONE:
                 continue
             if mode not in MODES:
                 raise NotImportableError(
-                    f"{one.shown}: there is no mode {name!r}; there are: {', '.join((*MODES, NONE))}"
+                    f"{argument.shown}: there is no mode {name!r}; there are: {', '.join((*MODES, NONE))}"
                 )
             if mode != name:
-                notes.append(Note(one.shown, f"{name} is called {mode} now"))
+                notes.append(Note(argument.shown, f"{name} is called {mode} now"))
             steps.setdefault(mode, {})
-    return asked
+    return named
 
 
-def _option(one: Given, steps: Steps, notes: list[Note], origins: list[str]) -> None:
+def _option(argument: Argument, steps: Steps, notes: list[Note], origins: list[str]) -> None:
     """Gives an option to the modes that take it; raises NotImportableError for a value that none takes."""
-    owner, key = OPTIONS[one.flag]
+    owner, key = OPTIONS[argument.flag]
     takers = [mode for mode in steps if _takes(mode, owner, key)]
-    if not takers and one.flag in REMOVED_OPTIONS and owner == "draft":
+    if not takers and argument.flag in REMOVED_OPTIONS and owner == "draft":
         takers = [mode for mode in steps if key in MODES[mode].options]
     if not takers:
-        notes.append(Note(one.shown, "dropped: no mode of this line takes it"))
+        notes.append(Note(argument.shown, "dropped: no mode of this line takes it"))
         return
     for mode in takers:
-        steps[mode][key] = _value(one, mode, MODES[mode].options[key], key)
-    origins.append(one.shown)
-    if one.flag in REMOVED_OPTIONS:
-        notes.append(Note(one.shown, f"{key} of {' and '.join(takers)}; today's builds refuse {one.flag}"))
+        steps[mode][key] = _value(argument, mode, MODES[mode].options[key], key)
+    origins.append(argument.shown)
+    if argument.flag in REMOVED_OPTIONS:
+        notes.append(Note(argument.shown, f"{key} of {' and '.join(takers)}; today's builds refuse {argument.flag}"))
 
 
 def _takes(mode: str, owner: str, key: str) -> bool:
@@ -107,10 +107,10 @@ def _takes(mode: str, owner: str, key: str) -> bool:
     return owner == mode or (owner == SHARED and MODES[mode].family == "ngram" and key in MODES[mode].options)
 
 
-def _value(one: Given, mode: str, option: Option, key: str) -> int | float | str:
-    value = one.value if option.choices else number(one, whole=option.whole)
+def _value(argument: Argument, mode: str, option: Option, key: str) -> int | float | str:
+    value = argument.value if option.choices else number(argument, whole=option.whole)
     if value == 0 and key == "n_max":
         return 0  # no speculation, said by the caller
     if (problem := option.problem(value)) is not None:
-        raise NotImportableError(f"{one.shown}: {key} of {mode} {problem}")
+        raise NotImportableError(f"{argument.shown}: {key} of {mode} {problem}")
     return value

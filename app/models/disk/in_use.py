@@ -27,19 +27,19 @@ def holders(paths: Collection[Path]) -> list[Holder]:
 
     Compared is what the files are, not what they are called: a link to one has another name.
     """
-    wanted = {identity for path in paths if (identity := _identity(path)) is not None}
-    found = []
+    identities = {identity for path in paths if (identity := _identity(path)) is not None}
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and not wanted.isdisjoint(map(_identity, set(_names(process)))):
-                found.append(Holder(process.pid, process.name()))
-    return found
+            if process.pid != os.getpid() and not identities.isdisjoint(map(_identity, set(_names(process)))):
+                processes.append(Holder(process.pid, process.name()))
+    return processes
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
     with suppress(OSError, ValueError):
-        found = Path(path).stat()
-        return found.st_dev, found.st_ino
+        status = Path(path).stat()
+        return status.st_dev, status.st_ino
     return None
 
 

@@ -16,22 +16,22 @@ from app.models.download.partial import received_of
 from app.models.gguf.filenames import choose, model_of, projectors, quantization_of, shards
 
 # Who needs which files, and the folder that their pattern is read in.
-_Wanted = tuple[Use, Path | None, Files]
+_EntryFiles = tuple[Use, Path | None, Files]
 
 
 def inventory(settings: Settings, catalog: Catalog) -> list[LocalModel]:
     """Everything that is here, by repo and name; then what entries name and is not here."""
-    wanted = list(_wanted(catalog))
-    paths = [*_below(settings.models_dir), *_elsewhere(settings.models_dir, wanted)]
+    entry_files = list(_entry_files(catalog))
+    paths = [*_below(settings.models_dir), *_elsewhere(settings.models_dir, entry_files)]
     firsts = dict.fromkeys(shards(path)[0] for path in paths)
-    found = [_kept(settings.models_dir, first) for first in firsts]
+    models = [_local_model(settings.models_dir, first) for first in firsts]
     missing = []
-    for use, folder, files in wanted:
-        matched = {number for number, kept in enumerate(found) if _is_meant(kept, use, folder, files)}
-        found = [kept.with_use(use) if number in matched else kept for number, kept in enumerate(found)]
+    for use, folder, files in entry_files:
+        matched = {number for number, model in enumerate(models) if _is_meant(model, use, folder, files)}
+        models = [model.with_use(use) if number in matched else model for number, model in enumerate(models)]
         if not matched:
             missing.append(LocalModel(files.repo, str(files.path or files.include or "*.gguf"), "", (), (use,)))
-    return sorted(found, key=lambda kept: (kept.repo or "", kept.name)) + missing
+    return sorted(models, key=lambda model: (model.repo or "", model.name)) + missing
 
 
 def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list[str]]) -> list[LocalModel]:
@@ -39,10 +39,10 @@ def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list
     hidden = models_dir / repo / HIDDEN
     paths = [part.relative_to(hidden).with_suffix("").as_posix() for part in hidden.rglob("*.gguf.part")]
     firsts = dict.fromkeys(shards(models_dir / repo / path)[0] for path in (chosen(paths) if paths else ()))
-    return [kept for first in firsts if (kept := _kept(models_dir, first)).state == "pulling"]
+    return [model for first in firsts if (model := _local_model(models_dir, first)).state == "pulling"]
 
 
-def _wanted(catalog: Catalog) -> Iterator[_Wanted]:
+def _entry_files(catalog: Catalog) -> Iterator[_EntryFiles]:
     """The folder need not be there."""
     for alias, entry in catalog.entries.items():
         for key in FILE_KEYS if isinstance(entry, LocalEntry) else ():
@@ -67,16 +67,16 @@ def _below(models_dir: Path) -> Iterator[Path]:
             yield hidden.parent / part.relative_to(hidden).with_suffix("")
 
 
-def _elsewhere(models_dir: Path, wanted: Iterable[_Wanted]) -> Iterator[Path]:
+def _elsewhere(models_dir: Path, entry_files: Iterable[_EntryFiles]) -> Iterator[Path]:
     """Files that entries name and that are not below `models_dir`."""
-    for _, folder, files in wanted:
+    for _, folder, files in entry_files:
         if files.path is not None and any(path.is_file() for path in shards(files.path)):
             yield files.path
         elif folder is not None and files.package is not None:
             yield from ggufs(folder)
 
 
-def _kept(models_dir: Path, first: Path) -> LocalModel:
+def _local_model(models_dir: Path, first: Path) -> LocalModel:
     repo, name = _named(models_dir, first)
     parts = tuple(_part(models_dir, repo, path) for path in shards(first))
     return LocalModel(repo, model_of(name), quantization_of(name), parts)
@@ -108,11 +108,11 @@ def _part(models_dir: Path, repo: str | None, path: Path) -> Part:
     return Part(path, place, 0, None, busy)
 
 
-def _is_meant(kept: LocalModel, use: Use, folder: Path | None, files: Files) -> bool:
+def _is_meant(model: LocalModel, use: Use, folder: Path | None, files: Files) -> bool:
     """Whether an entry's files are these, as the catalog reads it; they need not be whole."""
     if files.path is not None:
-        return files.path in (part.path for part in kept.parts)
-    if folder is None or not kept.parts[0].path.is_relative_to(folder):
+        return files.path in (part.path for part in model.parts)
+    if folder is None or not model.parts[0].path.is_relative_to(folder):
         return False
-    paths = [part.path.relative_to(folder).as_posix() for part in kept.parts]
+    paths = [part.path.relative_to(folder).as_posix() for part in model.parts]
     return bool(projectors(paths, files.include) if use.key == "mmproj" else choose(paths, files.include, None))

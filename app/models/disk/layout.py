@@ -86,10 +86,10 @@ class FileLocation:
         """What is known of the complete file; None where there is none or it has changed since."""
         known = self.last_record()
         try:
-            found = self.final.stat()
+            status = self.final.stat()
         except OSError:
             return None
-        return known if known and (found.st_size, found.st_mtime_ns) == (known.size, known.mtime_ns) else None
+        return known if known and (status.st_size, status.st_mtime_ns) == (known.size, known.mtime_ns) else None
 
     def last_record(self) -> Record | None:
         """What the complete file was found to be, whatever it is now."""
@@ -101,8 +101,8 @@ class FileLocation:
     def write_record(self, revision: str, digest: str) -> None:
         """The file in place has this digest."""
         with in_words(self._record):
-            found = self.final.stat()
-            record = Record(revision, digest, found.st_size, found.st_mtime_ns)
+            status = self.final.stat()
+            record = Record(revision, digest, status.st_size, status.st_mtime_ns)
             self._record.parent.mkdir(parents=True, exist_ok=True)
             beside = self._hidden(f".json-{os.getpid()}")
             beside.write_text(json.dumps(asdict(record)))
@@ -138,8 +138,8 @@ def room_below(folder: Path) -> int:
     """Bytes that the file system of a folder, which need not be there yet, has left for us."""
     while not folder.exists():
         folder = folder.parent
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
 def sync_folder(folder: Path) -> None:

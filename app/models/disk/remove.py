@@ -21,51 +21,51 @@ from app.models.disk.os_errors import in_words
 class Removed:
     """One model that is gone; `freed` in bytes. Of links only the links went: `linked` is where they led."""
 
-    kept: LocalModel
+    model: LocalModel
     freed: int
     linked: tuple[Path, ...] = ()
 
 
 def removable(
-    found: Sequence[LocalModel], catalog: Catalog, names: Collection[str], *, shared: bool
+    models: Sequence[LocalModel], catalog: Catalog, names: Collection[str], *, shared: bool
 ) -> list[LocalModel]:
     """Those of them that are here, and may be deleted as `names` ask for it; raises StoreError that says why not.
 
     `shared`: what other aliases need is meant, too.
     """
-    here = [kept for kept in found if kept.parts]
+    here = [model for model in models if model.parts]
     if not here:
         raise StoreError(f"Nothing of {', '.join(names)} is here.")
     named = {catalog.base(name) for name in names if not name.startswith("hf:")}
-    for kept in here:
-        for part in kept.parts:
+    for model in here:
+        for part in model.parts:
             if part.place is None:
                 raise StoreError(
                     f"{part.path} is in no repo below models_dir: it was not pulled, and is yours to delete."
                 )
-        others = list(dict.fromkeys(str(use) for use in kept.uses if use.alias not in named))
+        others = list(dict.fromkeys(str(use) for use in model.uses if use.alias not in named))
         if others and not shared:
-            raise StoreError(f"{kept.title} is needed by {', '.join(others)}; --shared deletes it all the same.")
-        if any(part.busy for part in kept.parts):
-            raise _busy(kept)
-        _check_unused(kept)
+            raise StoreError(f"{model.title} is needed by {', '.join(others)}; --shared deletes it all the same.")
+        if any(part.busy for part in model.parts):
+            raise _busy(model)
+        _check_unused(model)
     return here
 
 
-def remove(kept: LocalModel) -> Removed:
+def remove(model: LocalModel) -> Removed:
     """Deletes what is here of it, half-way downloads too; raises StoreError where it is in use after all.
 
     Folders and locks stay: a pull that waits has them open.
     """
-    linked = tuple(part.path.resolve() for part in kept.parts if part.linked)
-    places = [part.place for part in kept.parts if part.place is not None]
+    linked = tuple(part.path.resolve() for part in model.parts if part.linked)
+    places = [part.place for part in model.parts if part.place is not None]
     with ExitStack() as locks:
         for place in places:
             place.prepare()
             if not locks.enter_context(locked_if_free(place.lock)):
-                raise _busy(kept)
-        _check_unused(kept)
-        return Removed(kept, sum(map(_remove, places)), linked)
+                raise _busy(model)
+        _check_unused(model)
+        return Removed(model, sum(map(_remove, places)), linked)
 
 
 def _remove(place: FileLocation) -> int:
@@ -78,10 +78,10 @@ def _remove(place: FileLocation) -> int:
         return freed
 
 
-def _check_unused(kept: LocalModel) -> None:
-    if using := holders([part.path for part in kept.parts]):
-        raise StoreError(f"{kept.title} is in use by {', '.join(map(str, using))}; nothing of it is deleted.")
+def _check_unused(model: LocalModel) -> None:
+    if using := holders([part.path for part in model.parts]):
+        raise StoreError(f"{model.title} is in use by {', '.join(map(str, using))}; nothing of it is deleted.")
 
 
-def _busy(kept: LocalModel) -> StoreError:
-    return StoreError(f"{kept.title} is being pulled or verified now; nothing of it is deleted.")
+def _busy(model: LocalModel) -> StoreError:
+    return StoreError(f"{model.title} is being pulled or verified now; nothing of it is deleted.")

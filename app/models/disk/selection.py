@@ -11,29 +11,29 @@ from app.models.disk.local_model import LocalModel
 from app.models.gguf.filenames import parse_hub_name
 
 
-def selected(kept: Sequence[LocalModel], catalog: Catalog, names: Iterable[str]) -> list[LocalModel]:
+def selected(models: Sequence[LocalModel], catalog: Catalog, names: Iterable[str]) -> list[LocalModel]:
     """Those that the names stand for, each once, those that are not here among them.
 
     Raises UnknownAlias, and StoreError for a name of the Hub of which nothing is here.
     """
-    meant = [one for name in names for one in _of(kept, catalog, name)]
-    return [one for one in kept if any(one is other for other in meant)]
+    meant = [model for name in names for model in _of(models, catalog, name)]
+    return [model for model in models if any(model is other for other in meant)]
 
 
-def _of(kept: Sequence[LocalModel], catalog: Catalog, name: str) -> list[LocalModel]:
+def _of(models: Sequence[LocalModel], catalog: Catalog, name: str) -> list[LocalModel]:
     if not name.startswith("hf:"):
         entry = catalog.entry(name)
         if isinstance(entry, AttachedEntry):
             raise StoreError(f"'{name}' is attached at {entry.url}: it has no files here.")
         alias = catalog.base(name)
-        return [one for one in kept if any(use.alias == alias for use in one.uses)]
-    wanted = parse_hub_name(name)
-    of_repo = [one for one in kept if one.repo == wanted.repo and one.parts]
-    if wanted.quantization is None:
-        found = of_repo
+        return [model for model in models if any(use.alias == alias for use in model.uses)]
+    hub_name = parse_hub_name(name)
+    of_repo = [model for model in models if model.repo == hub_name.repo and model.parts]
+    if hub_name.quantization is None:
+        matching = of_repo
     else:
-        found = [one for one in of_repo if one.label.lower() == wanted.quantization.lower()]
-    if not found:
-        there = ", ".join(sorted(one.label for one in of_repo)) or "nothing of this repo"
+        matching = [model for model in of_repo if model.label.lower() == hub_name.quantization.lower()]
+    if not matching:
+        there = ", ".join(sorted(model.label for model in of_repo)) or "nothing of this repo"
         raise StoreError(f"{name}: that is not here. Here is {there}; `llama-tandem ls` lists everything.")
-    return found
+    return matching

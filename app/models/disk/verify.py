@@ -43,13 +43,13 @@ class Verifier:
         self._emit = emit
         self._repair = repair
 
-    def verify(self, found: Iterable[LocalModel]) -> list[Checked]:
+    def verify(self, models: Iterable[LocalModel]) -> list[Checked]:
         """One after the other, each verdict told as it is known. A file that cannot be read or repaired is bad."""
-        parts = [(kept, part) for kept in found for part in kept.parts]
+        parts = [(model, part) for model in models for part in model.parts]
         self._emit(DownloadEvent("plan", "", 0, sum(part.received for _, part in parts if part.whole)))
         checked = []
-        for kept, part in parts:
-            name = f"{kept.repo}/{part.place.path}" if part.place is not None else str(part.path)
+        for model, part in parts:
+            name = f"{model.repo}/{part.place.path}" if part.place is not None else str(part.path)
             verdict, why = self._part(part, name)
             checked.append(Checked(name, verdict, why))
             self._emit(DownloadEvent(verdict, name, part.received, part.size or 0, why))
@@ -80,15 +80,15 @@ class Verifier:
         if known is None:
             return self._unrecorded(place, emit)
         identity = Identity(place.repo, place.path, known.revision, known.digest, known.size)
-        found = self._hashed(place, identity.digest, emit)
-        if found == identity.digest:
+        digest = self._hashed(place, identity.digest, emit)
+        if digest == identity.digest:
             place.write_record(identity.revision, identity.digest)
             return "fine", ""
         today = self._of_today(place)
-        if isinstance(today, Identity) and today.digest == found:
+        if isinstance(today, Identity) and today.digest == digest:
             place.write_record(today.revision, today.digest)
             return "fine", f"another version than was pulled: the Hub's of today ({today.revision[:12]})"
-        return self._bad(place, identity, f"its checksum is {found}, and should be {identity.digest}", emit)
+        return self._bad(place, identity, f"its checksum is {digest}, and should be {identity.digest}", emit)
 
     def _unrecorded(self, place: FileLocation, emit: Emit) -> tuple[Verdict, str]:
         """Somebody else put it there: what differs from the Hub's may be damaged, or an older version."""

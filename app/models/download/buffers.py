@@ -61,12 +61,12 @@ class Memory:
     def __init__(self, ranges: Ranges) -> None:
         self._ranges = ranges
         self._expected = 0
-        self._kept: dict[int, Block] = {}
+        self._full: dict[int, Block] = {}
         self._rooms: list[mmap.mmap] = []
 
     def crowded(self, length: int) -> bool:
         """Whether a request of so many blocks had better wait until what it brings can be kept."""
-        return length <= _ROOM and len(self._kept) + self._expected + length > KEPT
+        return length <= _ROOM and len(self._full) + self._expected + length > KEPT
 
     def expect(self, count: int) -> None:
         """So many blocks have been asked for."""
@@ -83,13 +83,13 @@ class Memory:
     def keep(self, block: Block) -> None:
         """One that was expected is full and on the disk. Of too many, the last in the file is given up."""
         self._expected -= 1
-        self._kept[block.number] = block
-        if len(self._kept) > KEPT:
-            self.give_back(self._kept.pop(max(self._kept)))
+        self._full[block.number] = block
+        if len(self._full) > KEPT:
+            self.give_back(self._full.pop(max(self._full)))
 
     def take(self, number: int) -> Block | None:
         """One that was kept, to be given back."""
-        return self._kept.pop(number, None)
+        return self._full.pop(number, None)
 
     def give_back(self, block: Block) -> None:
         """Nobody needs its bytes any more."""

@@ -52,12 +52,12 @@ def download(
             if partial.replaced:
                 text = "has changed on the Hub since it was begun: from the start again"
                 emit(DownloadEvent("note", identity.path, text=f"{identity.path} {text}"))
-            found = _Transfer(partial, identity, source, wire, emit).run(workers)
-            if found == identity.digest:
+            digest = _Transfer(partial, identity, source, wire, emit).run(workers)
+            if digest == identity.digest:
                 partial.sync()
                 break
         place.drop_partial()
-        said = f"{identity.path}: what arrived has the checksum {found}, the Hub announced {identity.digest}"
+        said = f"{identity.path}: what arrived has the checksum {digest}, the Hub announced {identity.digest}"
         if last:
             raise ChecksumMismatchError(f"{said}, twice. Nothing of it is kept.")
         emit(DownloadEvent("note", identity.path, text=f"{said}; from the start again"))
@@ -116,7 +116,9 @@ class _Transfer:
         while self._notes:
             self._emit(DownloadEvent("note", self._identity.path, text=self._notes.popleft()))
         with self._changed:
-            received = self._partial.bytes_received + sum(one.block.filled for one in self._fillings if one.block)
+            received = self._partial.bytes_received + sum(
+                filling.block.filled for filling in self._fillings if filling.block
+            )
         self._emit(DownloadEvent(kind, self._identity.path, received, self._identity.size))
 
     # -- in threads ------------------------------------------------------------------------------------------

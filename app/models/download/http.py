@@ -161,8 +161,8 @@ def _proxy(parts: SplitResult) -> SplitResult | None:
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
     known = getproxies()
-    found = known.get(parts.scheme) or known.get("all")
-    return urlsplit(found if "://" in found else f"http://{found}") if found else None
+    proxy = known.get(parts.scheme) or known.get("all")
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
 
 
 def _authorization(proxy: SplitResult) -> dict[str, str]:

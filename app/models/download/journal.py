@@ -54,11 +54,11 @@ class Ranges:
         """Runs of blocks to fetch, in the file's order."""
         start: int | None = None
         for number in range(self.count + 1):
-            wanted = number < self.count and number not in self.received
-            if start is not None and not wanted:
+            is_missing = number < self.count and number not in self.received
+            if start is not None and not is_missing:
                 yield range(start, number)
                 start = None
-            if wanted and start is None:
+            if is_missing and start is None:
                 start = number
 
     def head(self) -> bytes:
@@ -84,9 +84,9 @@ def parse(journal: bytes) -> Ranges | None:
     if not isinstance(block, int) or block < 1 or not isinstance(ranges.identity.size, int):
         return None
     for text in rest.split(b"\n"):
-        found = _line(text)
-        if found is not None and found[0] < ranges.count:
-            ranges.received[found[0]] = found[1]
+        entry = _line(text)
+        if entry is not None and entry[0] < ranges.count:
+            ranges.received[entry[0]] = entry[1]
     return ranges
 
 

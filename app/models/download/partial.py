@@ -19,12 +19,12 @@ from app.models.download.journal import BLOCK, Identity, Ranges, line, parse
 def received_of(place: FileLocation) -> Ranges | None:
     """What the journal of a partial file says, for those who look on from outside."""
     try:
-        found = parse(place.journal.read_bytes())
+        ranges = parse(place.journal.read_bytes())
     except OSError:
         return None
-    if found is not None and not place.part.exists():
-        found.received.clear()
-    return found
+    if ranges is not None and not place.part.exists():
+        ranges.received.clear()
+    return ranges
 
 
 def announce(place: FileLocation, identity: Identity) -> None:

@@ -43,7 +43,7 @@ MARGIN = 512 << 20
 class Plan:
     """The files of one model at one revision; `notes` are for the person."""
 
-    wanted: PullItem
+    item: PullItem
     revision: str
     files: tuple[Identity, ...]
     notes: tuple[str, ...] = field(default=())
@@ -60,83 +60,83 @@ class Puller:
         self._emit = emit
         self._free = free
 
-    def plan(self, wanted: PullItem, *, update: bool = False) -> Plan:
+    def plan(self, item: PullItem, *, update: bool = False) -> Plan:
         """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`.
 
         Raises OfflineError where the Hub may not be asked and not all is on this machine.
         """
         try:
-            listing = self._hub.listing(wanted.repo)
+            listing = self._hub.listing(item.repo)
         except OfflineError:
-            if (plan := self._offline(wanted)) is None:
+            if (plan := self._offline(item)) is None:
                 raise
             return plan
-        paths = _one_model(listing, wanted)
+        paths = _one_model(listing, item)
         pinned = self._other_versions(listing, paths)
         if update or not pinned:
-            return self._planned(wanted, listing, paths)
+            return self._planned(item, listing, paths)
         if len(set(pinned.values())) > 1:
-            raise StoreError(f"{wanted.repo}: files here are of several revisions; pull --update makes them one.")
+            raise StoreError(f"{item.repo}: files here are of several revisions; pull --update makes them one.")
         revision = next(iter(pinned.values()))
         note = (
-            f"{wanted.repo} has changed on the Hub: here is revision {revision[:12]}, there {listing.revision[:12]}; "
+            f"{item.repo} has changed on the Hub: here is revision {revision[:12]}, there {listing.revision[:12]}; "
             "kept as it is here (--update fetches the new one)"
         )
         try:
-            old = self._hub.listing(wanted.repo, revision)
+            old = self._hub.listing(item.repo, revision)
         except StoreError as error:
             raise StoreError(f"{note}. The rest of the old one cannot be had: {error}") from None
-        return self._planned(wanted, old, _one_model(old, wanted), note)
+        return self._planned(item, old, _one_model(old, item), note)
 
     def _other_versions(self, listing: Listing, paths: Iterable[str]) -> dict[str, str]:
         """Path -> revision, of files here, whole or not, whose bytes are others than the Hub's now."""
-        found = {}
+        revisions = {}
         for path in paths:
             place = FileLocation(self._models_dir, listing.repo, path)
             record, partial = place.record(), received_of(place)
             known = record or (partial.identity if partial is not None and partial.received else None)
             if known is not None and known.digest != listing.files[path].digest:
-                found[path] = known.revision
-        return found
+                revisions[path] = known.revision
+        return revisions
 
-    def _planned(self, wanted: PullItem, listing: Listing, paths: Iterable[str], *notes: str) -> Plan:
+    def _planned(self, item: PullItem, listing: Listing, paths: Iterable[str], *notes: str) -> Plan:
         files = tuple(
             Identity(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
             for path in paths
         )
-        return Plan(wanted, listing.revision, files, notes)
+        return Plan(item, listing.revision, files, notes)
 
-    def _offline(self, wanted: PullItem) -> Plan | None:
+    def _offline(self, item: PullItem) -> Plan | None:
         """What is on this machine: recorded as complete, or else in the Hub's own cache."""
-        recorded = self._recorded(wanted)
+        recorded = self._recorded(item)
         complete = {path: HubFile(record.size, record.digest) for path, record in recorded.items()}
         revision = next((record.revision for record in recorded.values()), "")
-        found = [("complete here", Listing(wanted.repo, revision, complete))]
-        for cached in self._hub.cached_listings(wanted.repo):
+        sources = [("complete here", Listing(item.repo, revision, complete))]
+        for cached in self._hub.cached_listings(item.repo):
             # What is here already goes with it only at the same revision: shards of another may be others
             same = {path: complete[path] for path, record in recorded.items() if record.revision == cached.revision}
             where = f"in the Hub's cache at revision {cached.revision[:12]}"
-            found.append((where, replace(cached, files=cached.files | same)))
-        for where, listing in found:
+            sources.append((where, replace(cached, files=cached.files | same)))
+        for where, listing in sources:
             with suppress(StoreError):  # not all of it, or more than one model
-                note = f"{wanted.repo}: {where}; not compared with the Hub (HF_HUB_OFFLINE)"
-                return self._planned(wanted, listing, _one_model(listing, wanted), note)
+                note = f"{item.repo}: {where}; not compared with the Hub (HF_HUB_OFFLINE)"
+                return self._planned(item, listing, _one_model(listing, item), note)
         return None
 
-    def _recorded(self, wanted: PullItem) -> dict[str, Record]:
+    def _recorded(self, item: PullItem) -> dict[str, Record]:
         """Complete files of ours that may be meant, by their path in the repo."""
-        folder = self._models_dir / wanted.repo
-        found = {}
-        for path in wanted.chosen(path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")):
+        folder = self._models_dir / item.repo
+        records = {}
+        for path in item.chosen(path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")):
             with suppress(StoreError):  # somebody else's, under a name that the Hub may not have
-                if (record := FileLocation(self._models_dir, wanted.repo, path).record()) is not None:
-                    found[path] = record
-        return found
+                if (record := FileLocation(self._models_dir, item.repo, path).record()) is not None:
+                    records[path] = record
+        return records
 
-    def pull(self, wanteds: Iterable[PullItem], *, update: bool = False) -> list[Path]:
+    def pull(self, items: Iterable[PullItem], *, update: bool = False) -> list[Path]:
         """Everything that is wanted, whole and checked; returns the files, shards in order."""
         with in_words(self._models_dir):
-            plans = [self.plan(wanted, update=update) for wanted in wanteds]
+            plans = [self.plan(item, update=update) for item in items]
             self.check_disk(plans)
             self._prepare(plans)
             with Wire() as wire:
@@ -144,9 +144,9 @@ class Puller:
 
     def _fetched(self, plan: Plan, wire: Wire, update: bool) -> list[Path]:
         for note in plan.notes:
-            self._note(plan.wanted.repo, note)
+            self._note(plan.item.repo, note)
         for identity in plan.files:
-            self._one(identity, wire, update)
+            self._fetch_one(identity, wire, update)
         paths = [FileLocation(self._models_dir, identity.repo, identity.path).final for identity in plan.files]
         check_headers(paths)
         return paths
@@ -190,7 +190,7 @@ class Puller:
                 f"free, and there are {size_in_words(free)}. Make room, or point models_dir elsewhere."
             )
 
-    def _one(self, identity: Identity, wire: Wire, update: bool) -> None:
+    def _fetch_one(self, identity: Identity, wire: Wire, update: bool) -> None:
         place = FileLocation(self._models_dir, identity.repo, identity.path)
 
         def waiting() -> None:
@@ -245,24 +245,24 @@ class Puller:
         return True
 
 
-def _one_model(listing: Listing, wanted: PullItem) -> list[str]:
+def _one_model(listing: Listing, item: PullItem) -> list[str]:
     """The paths of the one model that is asked for, shards in order; raises StoreError."""
-    paths = [check_path(path) for path in wanted.chosen(listing.files)]
+    paths = [check_path(path) for path in item.chosen(listing.files)]
     models = by_model(paths)
     if len(models) == 1:
         check_shards(*next(iter(models.items())))
         return paths
-    everything = by_model(filter(is_safe, PullItem(wanted.repo, projector=wanted.projector).chosen(listing.files)))
-    known = {(not wanted.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
+    everything = by_model(filter(is_safe, PullItem(item.repo, projector=item.projector).chosen(listing.files)))
+    known = {(not item.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
     names = ", ".join(sorted(known)) or "none at all"
     if not models:
-        what = "multimodal projector" if wanted.projector else "GGUF model"
-        asked = wanted.quantization or wanted.include or "*.gguf"
-        raise StoreError(f"{wanted.repo}: no {what} there is {asked!r}. There are: {names}.")
-    if wanted.projector:
-        raise StoreError(f"{wanted.repo}: {len(models)} multimodal projectors match; narrow include to one of {names}.")
+        what = "multimodal projector" if item.projector else "GGUF model"
+        pattern = item.quantization or item.include or "*.gguf"
+        raise StoreError(f"{item.repo}: no {what} there is {pattern!r}. There are: {names}.")
+    if item.projector:
+        raise StoreError(f"{item.repo}: {len(models)} multimodal projectors match; narrow include to one of {names}.")
     raise StoreError(
-        f"{wanted.repo}: {len(models)} models there match; name one, such as hf:{wanted.repo}:"
+        f"{item.repo}: {len(models)} models there match; name one, such as hf:{item.repo}:"
         f"{quantization_of(paths[0]) or 'Q4_K_M'}. There are: {names}."
     )
 

@@ -11,10 +11,10 @@ from app.models.hub.client import Hub
 from app.terminal import size_in_words
 
 
-def preview(settings: Settings, wanteds: Iterable[PullItem]) -> list[str]:
+def preview(settings: Settings, items: Iterable[PullItem]) -> list[str]:
     """One line a model; raises what a pull of them would raise before it began: StoreError or one of its kinds."""
     puller = Puller(settings, Hub(), lambda _: None)
-    plans = [puller.plan(wanted) for wanted in wanteds]
+    plans = [puller.plan(item) for item in items]
     puller.check_disk(plans)
     return [_line(plan, sum(map(puller.here, plan.files))) for plan in plans]
 
@@ -23,4 +23,4 @@ def _line(plan: Plan, here: int) -> str:
     count, size = len(plan.files), sum(identity.size for identity in plan.files)
     files = f"{count} files" if count > 1 else plan.files[0].path
     some = f", {size_in_words(here)} of it here" if here else ""
-    return f"{plan.wanted.repo}: {files}, {size_in_words(size)}{some} (revision {plan.revision[:12]})"
+    return f"{plan.item.repo}: {files}, {size_in_words(size)}{some} (revision {plan.revision[:12]})"

@@ -33,28 +33,28 @@ def items_of(alias: str, entry: Entry) -> list[PullItem]:
     if isinstance(entry, AttachedEntry):
         raise StoreError(f"'{alias}' is attached at {entry.url}: there is nothing to pull.")
     parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None}
-    found = [
+    items = [
         PullItem(part.repo, part.include, projector=key == "mmproj")
         for key, part in parts.items()
         if part.repo is not None
     ]
-    if not found:
+    if not items:
         raise StoreError(f"'{alias}' names no repo of the Hub: its files are a path or in a package.")
-    return found
+    return items
 
 
 def items_by(settings: Settings, names: Iterable[str], include: str | None) -> list[PullItem]:
     """What aliases and `hf:` names stand for; raises UnknownAlias or StoreError."""
-    catalog, found = Catalog(settings), []
+    catalog, items = Catalog(settings), []
     for name in names:
         if name.startswith("hf:"):
             hub_name = parse_hub_name(name)
             if include is not None and hub_name.quantization is not None:
                 raise StoreError(f"{name} names a quantization already; leave out --include.")
-            found.append(PullItem(hub_name.repo, include, hub_name.quantization))
+            items.append(PullItem(hub_name.repo, include, hub_name.quantization))
         elif include is not None:
             raise StoreError(f"--include goes with hf:..., and '{name}' is an alias, which has its own.")
         else:
-            found += items_of(catalog.canonical(name), catalog.entry(name))
+            items += items_of(catalog.canonical(name), catalog.entry(name))
     # A draft may be the target of another alias
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(items))

@@ -168,10 +168,10 @@ class RangeFetcher:
             raise _RetryError("the server ignores ranges")
         if status == 416:
             raise ChecksumMismatchError(f"{self._identity.path}: the Hub announced {said} bytes, the server has fewer.")
-        found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        if status != 206 or found is None:
+        content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if status != 206 or content_range is None:
             raise _RetryError(f"the server answers {status} to a range")
-        first, last, size = (int(part) for part in found.groups())
+        first, last, size = (int(part) for part in content_range.groups())
         if size != said:
             raise ChecksumMismatchError(
                 f"{self._identity.path}: the Hub announced {said} bytes, the server has {size}."

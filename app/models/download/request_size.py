@@ -28,5 +28,5 @@ class Pace:
         """A request of so many blocks waited so many seconds for its first bytes, and took so many in all."""
         self._waits.append(waited)
         receiving, wait = max(took - waited, 1e-6), min(self._waits)
-        wanted = math.ceil(length * wait / receiving * (1 - _WAITING) / _WAITING)
-        self.length = max(SHORTEST, min(wanted, 2 * self.length, LONGEST))
+        enough = math.ceil(length * wait / receiving * (1 - _WAITING) / _WAITING)
+        self.length = max(SHORTEST, min(enough, 2 * self.length, LONGEST))

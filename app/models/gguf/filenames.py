@@ -73,8 +73,8 @@ def is_model(path: str) -> bool:
 
 def projectors(paths: Iterable[str], include: str | None = None) -> list[str]:
     """The multimodal projectors that a pattern asks for, sorted."""
-    found = (path for path in sorted(paths) if path.endswith(".gguf") and is_projector(path.rpartition("/")[2]))
-    return [path for path in found if fnmatchcase(path, include or "*")]
+    ggufs = (path for path in sorted(paths) if path.endswith(".gguf") and is_projector(path.rpartition("/")[2]))
+    return [path for path in ggufs if fnmatchcase(path, include or "*")]
 
 
 def model_of(path: str) -> str:
@@ -112,10 +112,10 @@ def quantization_of(path: str) -> str:
 
 def choose(paths: Iterable[str], include: str | None, quantization: str | None) -> list[str]:
     """The model files that a pattern (as catalog entries have it) or a quantization asks for, sorted."""
-    wanted = [path for path in sorted(paths) if is_model(path)]
+    model_paths = [path for path in sorted(paths) if is_model(path)]
     if quantization is not None:
-        return [path for path in wanted if quantization_of(path).lower() == quantization.lower()]
-    return [path for path in wanted if fnmatchcase(path, include or "*")]
+        return [path for path in model_paths if quantization_of(path).lower() == quantization.lower()]
+    return [path for path in model_paths if fnmatchcase(path, include or "*")]
 
 
 def by_model(paths: Iterable[str]) -> dict[str, list[str]]:

@@ -32,10 +32,10 @@ def listings(folder: Path, repo: str) -> list[Listing]:
 
 
 def _files(snapshot: Path) -> dict[str, HubFile]:
-    found = {}
+    files = {}
     for path in sorted(snapshot.rglob("*.gguf")):
         with suppress(OSError):  # no link, or one that leads nowhere
             checksum, size = path.readlink().name, path.stat().st_size
             if kind := _CHECKSUMS.get(len(checksum)):
-                found[path.relative_to(snapshot).as_posix()] = HubFile(size, f"{kind}:{checksum}")
-    return found
+                files[path.relative_to(snapshot).as_posix()] = HubFile(size, f"{kind}:{checksum}")
+    return files

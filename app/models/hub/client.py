@@ -60,7 +60,7 @@ _CONNECT_TRIES = 3
 _NEAR = 5
 _PATIENCE_S = 30.0
 # What a list of repos says of each only when it is asked for.
-_TOLD = ("downloads", "likes", "gated")
+_REPO_FIELDS = ("downloads", "likes", "gated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +123,19 @@ class Hub:
         def ask() -> HfFileMetadata:
             return self._api.get_hf_file_metadata(url=url, token=self._token or False)
 
-        found = self._ask(identity.repo, ask, identity.path, rest)
-        if found.size is not None and found.size != identity.size:
+        metadata = self._ask(identity.repo, ask, identity.path, rest)
+        if metadata.size is not None and metadata.size != identity.size:
             raise ChecksumMismatchError(
-                f"{identity.path}: the Hub lists {identity.size} bytes and announces {found.size} where they lie."
+                f"{identity.path}: the Hub lists {identity.size} bytes and announces {metadata.size} where they lie."
             )
         # Of a xet-backed file what HEAD is sent on to need not serve bytes: there the GETs are sent on (see ADR 0001)
-        return FileAddress(found.location if found.xet_file_data is None else url, self.endpoint, self._credentials)
+        return FileAddress(
+            metadata.location if metadata.xet_file_data is None else url, self.endpoint, self._credentials
+        )
 
     def search(self, text: str, limit: int) -> list[Found]:
         """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""
-        return self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_TOLD))
+        return self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_REPO_FIELDS))
 
     def _repos(self, **query: Any) -> list[Found]:
         # Not list_models: it tries again for itself, half a minute before anybody hears of it
@@ -141,16 +143,16 @@ class Hub:
         response = get_session().get(url, params=params, headers=dict(self._credentials), timeout=_PATIENCE_S)
         hf_raise_for_status(response)
         return [
-            Found(one["id"], int(one.get("downloads") or 0), int(one.get("likes") or 0), bool(one.get("gated")))
-            for one in response.json()
-            if is_repo(one["id"])
+            Found(repo["id"], int(repo.get("downloads") or 0), int(repo.get("likes") or 0), bool(repo.get("gated")))
+            for repo in response.json()
+            if is_repo(repo["id"])
         ]
 
     def cached(self, identity: Identity) -> Path | None:
         """The file in the Hub's own cache (HF_HOME), of this revision or of another that had the same bytes."""
-        found = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
-        if isinstance(found, str) and Path(found).is_file():
-            return Path(found).resolve()
+        path = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
+        if isinstance(path, str) and Path(path).is_file():
+            return Path(path).resolve()
         return hub_cache.blob(_cache_of(identity.repo), identity.digest)
 
     def cached_listings(self, repo: str) -> list[Listing]:
@@ -242,7 +244,7 @@ class Hub:
         with suppress(HfHubHTTPError, *_ODD):
             # A misspelt name finds nothing, its first word or its owner may
             for query in ({"search": name}, {"search": name.split("-")[0]}, {"author": repo.partition("/")[0]}):
-                known |= dict.fromkeys(found.repo for found in self._repos(**query, limit=50))
+                known |= dict.fromkeys(row.repo for row in self._repos(**query, limit=50))
         near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
         return f" Near names: {', '.join(near)}." if near else ""
 

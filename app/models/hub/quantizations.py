@@ -28,12 +28,12 @@ def quantizations(sizes: Mapping[str, int]) -> list[Quantization]:
     for path in choose(sizes, None, None):
         models.setdefault(model_of(check_path(path)), []).append(path)
     named = Counter(quantization_of(stem).lower() for stem in models)
-    found = []
+    offered = []
     for stem, paths in models.items():
         quantization = quantization_of(stem)
         name = quantization if quantization and named[quantization.lower()] == 1 else stem
-        found.append(Quantization(name, tuple(paths), sum(sizes[path] for path in paths), _complete(paths)))
-    return sorted(found, key=lambda one: (one.size, one.name))
+        offered.append(Quantization(name, tuple(paths), sum(sizes[path] for path in paths), _complete(paths)))
+    return sorted(offered, key=lambda quantization: (quantization.size, quantization.name))
 
 
 def _complete(paths: list[str]) -> bool:

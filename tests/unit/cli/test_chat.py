@@ -48,7 +48,7 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Run:
     """`talk("typed\\n", reply, ...)` gives the messages of each request; replies follow each other."""
 
     def run(typed: str, *replies: Reply, alias: str = "org/m", system: str | None = None) -> list[Any]:
-        asked: list[Any] = []
+        conversations: list[Any] = []
         coming = iter(replies)
 
         def answer(request: httpx2.Request) -> httpx2.Response:
@@ -57,14 +57,14 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Run:
                 return httpx2.Response(200, json={}) if known else failed(404, f"no {request.url.path}")()
             body = json.loads(request.read())
             assert (request.url.path, body["model"], body["stream"]) == ("/v1/chat/completions", alias, True)
-            asked.append([(message["role"], message["content"]) for message in body["messages"]])
+            conversations.append([(message["role"], message["content"]) for message in body["messages"]])
             return next(coming)()
 
         real = httpx2.Client
         monkeypatch.setattr(httpx2, "Client", lambda **more: real(transport=httpx2.MockTransport(answer), **more))
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
         chat("http://gateway", alias, system)
-        return asked
+        return conversations
 
     return run
 
@@ -102,8 +102,8 @@ def test_an_answer_that_fails_is_told_and_forgotten(
     reply: Reply, words: str, talk: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On stderr; the chat goes on, and the failed question is not repeated."""
-    asked = talk("a\nb\n", reply, streamed(said("two")))
-    assert asked[1] == [("user", "b")]
+    conversations = talk("a\nb\n", reply, streamed(said("two")))
+    assert conversations[1] == [("user", "b")]
     out, err = capsys.readouterr()
     assert words in err
     assert out.endswith("two\n")
@@ -111,8 +111,8 @@ def test_an_answer_that_fails_is_told_and_forgotten(
 
 def test_an_interrupt_stops_the_answer_and_not_the_chat(talk: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C while it streams."""
-    asked = talk("a\nb\n", streamed(said("half"), KeyboardInterrupt()), streamed(said("two")))
-    assert len(asked) == 2
+    conversations = talk("a\nb\n", streamed(said("half"), KeyboardInterrupt()), streamed(said("two")))
+    assert len(conversations) == 2
     assert capsys.readouterr().out == "half\n(stopped)\ntwo\n"
 
 

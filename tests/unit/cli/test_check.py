@@ -48,14 +48,14 @@ def entry(path: Path, **more: Any) -> dict[str, Any]:
     return {"target": {"path": str(path)}} | more
 
 
-def told(found: Settings, alias: str | None = None) -> list[CheckReport]:
-    return list(inspect(found, alias))
+def reports(config: Settings, alias: str | None = None) -> list[CheckReport]:
+    return list(inspect(config, alias))
 
 
 def test_a_model_that_can_start_is_described(machine: Path) -> None:
     """The engine first; then files with architecture and size, and what was translated."""
     draft = header_only(machine / "d.gguf", "glm4")
-    engine, model = told(settings(machine, m=entry(machine / "m.gguf", draft={"path": str(draft)})))
+    engine, model = reports(settings(machine, m=entry(machine / "m.gguf", draft={"path": str(draft)})))
     assert engine == CheckReport((f"engine: llama_server in the settings ({machine}/llama-server)",), fine=True)
     name, target, drafts, *notes, last = model.lines
     assert (name, last, model.fine) == ("m", "  ok", True)
@@ -68,10 +68,10 @@ def test_a_file_that_no_environment_hides_is_a_warning(machine: Path, monkeypatc
     """llama-server's system-wide settings would fill in what the entry leaves open."""
     stray = machine / "config.ini"
     monkeypatch.setattr("app.cli.check.SYSTEM_CONFIG", stray)
-    found = settings(machine, m=entry(machine / "m.gguf"))
-    assert len(told(found)[0].lines) == 1
+    config = settings(machine, m=entry(machine / "m.gguf"))
+    assert len(reports(config)[0].lines) == 1
     stray.write_text("ctx-size = 512\n")
-    engine = told(found)[0]
+    engine = reports(config)[0]
     assert engine.fine and engine.lines[1].startswith(f"  warning: {stray} is there")
 
 
@@ -79,10 +79,10 @@ def test_layers_for_multi_token_prediction_are_offered(machine: Path) -> None:
     """With a draft or without one, until they are what drafts."""
     path = write_header(machine / "mtp.gguf", {"llama.nextn_predict_layers": 1})
     offer = "`speculation: draft-mtp` needs no draft"
-    assert any(offer in line for line in told(settings(machine, m=entry(path)))[1].lines)
-    used = told(settings(machine, m=entry(path, speculation="draft-mtp")))[1].lines
+    assert any(offer in line for line in reports(settings(machine, m=entry(path)))[1].lines)
+    used = reports(settings(machine, m=entry(path, speculation="draft-mtp")))[1].lines
     assert "  speculation: draft-mtp" in used and not any(offer in line for line in used)
-    assert not any("speculation" in line for line in told(settings(machine, m=entry(machine / "m.gguf")))[1].lines)
+    assert not any("speculation" in line for line in reports(settings(machine, m=entry(machine / "m.gguf")))[1].lines)
 
 
 def test_the_verdict_is_there_before_auto_has_made_its_choice(machine: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_verdict_is_there_before_auto_has_made_its_choice(machine: Path) -> 
     tokens = {"tokenizer.ggml.tokens": ["a"] * 9}
     target = write_header(machine / "t.gguf", {"tokenizer.ggml.model": "gpt2", **tokens})
     draft = write_header(machine / "d.gguf", {"tokenizer.ggml.model": "llama", **tokens})
-    lines = told(settings(machine, m=entry(target, draft={"path": str(draft)}, speculation="auto")))[1].lines
+    lines = reports(settings(machine, m=entry(target, draft={"path": str(draft)}, speculation="auto")))[1].lines
     at = lines.index("  speculation: auto")
     assert lines[at + 1].startswith("    incompatible: The tokenizers are of different kinds")
     assert any("next start: ngram-mod by rule" in line for line in lines)
@@ -113,66 +113,66 @@ def test_a_damaged_draft_is_left_out(machine: Path, how: str, reason: str) -> No
     spoil(draft, how)
     fields = entry(machine / "m.gguf", draft={"path": str(draft)})
     plain = settings(machine, m=fields)
-    found = told(plain)[1]
-    assert found.fine and f"  draft      {draft} (damaged)" in found.lines
-    why = next(line for line in found.lines if "so it starts without" in line)
+    report = reports(plain)[1]
+    assert report.fine and f"  draft      {draft} (damaged)" in report.lines
+    why = next(line for line in report.lines if "so it starts without" in line)
     assert f"The draft cannot be used: {draft}: {reason}" in why
     assert (plan_now(plain, "m").chain, plan_now(plain, "m").files) == ((), (machine / "m.gguf",))
-    strict = told(settings(machine, m=fields | {"speculation": {"mode": "draft-simple", "on_inert": "fail"}}))[1]
+    strict = reports(settings(machine, m=fields | {"speculation": {"mode": "draft-simple", "on_inert": "fail"}}))[1]
     assert not strict.fine and "CANNOT START: speculation: The draft cannot be used" in strict.lines[-1]
     forced = settings(machine, m=fields | {"speculation": {"mode": "draft-simple", "force": True}})
     assert str(draft) in plan_now(forced, "m").argv
-    auto = told(settings(machine, m=fields | {"speculation": "auto"}))[1]
+    auto = reports(settings(machine, m=fields | {"speculation": "auto"}))[1]
     assert auto.fine and any("incompatible: The draft cannot be used" in line for line in auto.lines)
     assert any("next start: ngram-mod by rule" in line for line in auto.lines)
 
 
 def test_a_draft_that_is_missing_is_an_error(machine: Path) -> None:
     """A name in the settings that is not there is a mistake, not a choice: nobody would notice plain decoding."""
-    found = told(settings(machine, m=entry(machine / "m.gguf", draft={"path": str(machine / "gone.gguf")})))[1]
-    assert not found.fine and f"CANNOT START: models.m.draft: missing in {machine}: gone.gguf." in found.lines[-1]
+    report = reports(settings(machine, m=entry(machine / "m.gguf", draft={"path": str(machine / "gone.gguf")})))[1]
+    assert not report.fine and f"CANNOT START: models.m.draft: missing in {machine}: gone.gguf." in report.lines[-1]
 
 
 def test_a_projector_is_described_and_missed(machine: Path) -> None:
     """It is one of the model's files: without it the model would start and be blind."""
     mmproj = header_only(machine / "mmproj.gguf", "clip")
-    found = settings(machine, m=entry(machine / "m.gguf", mmproj={"path": str(mmproj)}))
-    assert f"  projector  {mmproj} (clip, 0.01 MB)" in told(found)[1].lines
-    assert f"--mmproj {mmproj} " in plan_now(found, "m").shell_line()
+    config = settings(machine, m=entry(machine / "m.gguf", mmproj={"path": str(mmproj)}))
+    assert f"  projector  {mmproj} (clip, 0.01 MB)" in reports(config)[1].lines
+    assert f"--mmproj {mmproj} " in plan_now(config, "m").shell_line()
     mmproj.write_bytes(b"<!doctype html>")
-    assert "mmproj.gguf: is not a GGUF file" in told(found)[1].lines[-1]
+    assert "mmproj.gguf: is not a GGUF file" in reports(config)[1].lines[-1]
     mmproj.unlink()
-    assert "CANNOT START: models.m.mmproj: missing" in told(found)[1].lines[-1]
+    assert "CANNOT START: models.m.mmproj: missing" in reports(config)[1].lines[-1]
 
 
 def test_a_model_of_an_architecture_that_the_engine_does_not_know_cannot_start(machine: Path) -> None:
     """Its name is not in the file that would refuse it; a draft's start falls back to plain decoding."""
     (machine / "llama-server").write_bytes(b"unknown model architecture: '\0llama\0")
-    found = told(settings(machine, m=entry(machine / "m.gguf")))[1]
-    assert not found.fine
-    assert "CANNOT START: target: the engine here does not know the architecture glm4moe" in found.lines[-1]
+    report = reports(settings(machine, m=entry(machine / "m.gguf")))[1]
+    assert not report.fine
+    assert "CANNOT START: target: the engine here does not know the architecture glm4moe" in report.lines[-1]
     target, draft = header_only(machine / "m.gguf", "llama"), header_only(machine / "d.gguf", "glm9")
-    found = told(settings(machine, m=entry(target, draft={"path": str(draft)})))[1]
-    assert found.fine and any("warning: draft: the engine here" in line for line in found.lines)
-    assert not any("does not know" in line for line in told(settings(machine, m=entry(target)))[1].lines)
+    report = reports(settings(machine, m=entry(target, draft={"path": str(draft)})))[1]
+    assert report.fine and any("warning: draft: the engine here" in line for line in report.lines)
+    assert not any("does not know" in line for line in reports(settings(machine, m=entry(target)))[1].lines)
 
 
 def test_a_device_that_is_not_there_cannot_start(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the engine's own list, which an entry's environment may change; remote devices come with a start only."""
     pages = {"0": "Available devices:\n  CUDA0: GPU (8 MiB, 8 MiB free)\n", "": "Available devices:\n"}
     monkeypatch.setattr(devices, "ask", lambda engine, flag, own: pages[own.get("CUDA_VISIBLE_DEVICES", "")])
-    asked = entry(machine / "m.gguf", device="CUDA0")
-    found = told(settings(machine, m=asked))[1]
-    assert not found.fine
-    assert found.lines[-1] == "  CANNOT START: device: there is no CUDA0 here; this llama-server sees: none."
-    assert told(settings(machine, m=asked | {"env": {"CUDA_VISIBLE_DEVICES": "0"}}))[1].fine
-    assert told(settings(machine, m=asked | {"args": ["--rpc", "host:1"]}))[1].fine
+    model = entry(machine / "m.gguf", device="CUDA0")
+    report = reports(settings(machine, m=model))[1]
+    assert not report.fine
+    assert report.lines[-1] == "  CANNOT START: device: there is no CUDA0 here; this llama-server sees: none."
+    assert reports(settings(machine, m=model | {"env": {"CUDA_VISIBLE_DEVICES": "0"}}))[1].fine
+    assert reports(settings(machine, m=model | {"args": ["--rpc", "host:1"]}))[1].fine
 
 
 def test_an_engine_that_does_not_list_its_devices_may_have_any(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is refused on no evidence."""
     monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "usage: ...")
-    assert told(settings(machine, m=entry(machine / "m.gguf", device="CUDA0")))[1].fine
+    assert reports(settings(machine, m=entry(machine / "m.gguf", device="CUDA0")))[1].fine
 
 
 def test_shards_are_counted_and_weighed_together(machine: Path) -> None:
@@ -180,7 +180,7 @@ def test_shards_are_counted_and_weighed_together(machine: Path) -> None:
     first = header_only(machine / "s-00001-of-00002.gguf")
     with header_only(first.with_name("s-00002-of-00002.gguf")).open("ab") as second:
         second.truncate(10_000_000)
-    _, model = told(settings(machine, m=entry(first)))
+    _, model = reports(settings(machine, m=entry(first)))
     assert "(llama, 2 shards, 10.00 MB)" in model.lines[1]
 
 
@@ -188,10 +188,10 @@ def test_a_download_that_was_cut_off_cannot_start(machine: Path) -> None:
     """A shard is looked at like a single file: `check` does not call fine what llama-server will refuse."""
     first = header_only(machine / "s-00001-of-00002.gguf")
     second = write_target(first.with_name("s-00002-of-00002.gguf"))
-    _, whole = told(settings(machine, m=entry(first)))
+    _, whole = reports(settings(machine, m=entry(first)))
     assert whole.fine
     os.truncate(second, second.stat().st_size // 2)
-    _, cut = told(settings(machine, m=entry(first)))
+    _, cut = reports(settings(machine, m=entry(first)))
     assert not cut.fine
     assert f"CANNOT START: {second}: is incomplete" in cut.lines[1]
 
@@ -206,7 +206,7 @@ def test_a_download_that_was_cut_off_cannot_start(machine: Path) -> None:
 def test_a_model_that_cannot_start_says_why_and_the_others_go_on(machine: Path, prepared: Any, words: str) -> None:
     """One line with the reason; no `ok` below it."""
     prepared(machine / "x.gguf")
-    _, bad, good = told(settings(machine, x=entry(machine / "x.gguf"), m=entry(machine / "m.gguf")))
+    _, bad, good = reports(settings(machine, x=entry(machine / "x.gguf"), m=entry(machine / "m.gguf")))
     assert not bad.fine and bad.lines[0] == "x"
     [reason] = bad.lines[1:]
     assert reason.startswith("  CANNOT START: ") and words in reason
@@ -215,14 +215,14 @@ def test_a_model_that_cannot_start_says_why_and_the_others_go_on(machine: Path, 
 
 def test_a_flag_that_the_build_does_not_know_is_found_before_a_start(machine: Path) -> None:
     """This is what `check` is for."""
-    _, model = told(settings(machine, m=entry(machine / "m.gguf", args=["--no-such-flag"])))
+    _, model = reports(settings(machine, m=entry(machine / "m.gguf", args=["--no-such-flag"])))
     assert not model.fine and "--no-such-flag" in model.lines[-1]
 
 
 def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
     """How to get one is told once; the attached one does not need it."""
     gone = str(machine / "gone")
-    engine, local, attached = told(settings(machine, gone, m=entry(machine / "m.gguf"), o={"url": "http://o:1"}))
+    engine, local, attached = reports(settings(machine, gone, m=entry(machine / "m.gguf"), o={"url": "http://o:1"}))
     assert (engine.fine, local.fine, attached.fine) == (False, False, True)
     assert gone in engine.lines[0]
     assert local.lines[-1] == "  CANNOT START: there is no engine, as said above."
@@ -234,18 +234,21 @@ def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
 def test_only_what_was_asked_for_is_told(machine: Path) -> None:
     """By any of its names; an engine is not looked for where none is needed."""
     models = {"m": entry(machine / "m.gguf", aliases=["short"]), "o": {"url": "http://o:1"}}
-    assert [report.lines[0].split(":")[0] for report in told(settings(machine, **models), "short")] == ["engine", "m"]
-    assert [report.lines[0] for report in told(settings(machine, **models), "o")] == ["o"]
+    assert [report.lines[0].split(":")[0] for report in reports(settings(machine, **models), "short")] == [
+        "engine",
+        "m",
+    ]
+    assert [report.lines[0] for report in reports(settings(machine, **models), "o")] == ["o"]
     with pytest.raises(UnknownAliasError, match="'short'"):
-        told(settings(machine, **models), "other")
+        reports(settings(machine, **models), "other")
 
 
 def test_the_last_failure_is_told_though_all_is_well_now(machine: Path) -> None:
     """What the files show is not all: out of memory shows only at a start."""
-    found = settings(machine, m=entry(machine / "m.gguf"))
+    config = settings(machine, m=entry(machine / "m.gguf"))
     diagnosis = Diagnosis("oom", "There was no memory.", "Take less.", permanent=False, log_tail=("one",))
-    Ledger(found.state_dir).record_failure("m", diagnosis)
-    _, model = told(found)
+    Ledger(config.state_dir).record_failure("m", diagnosis)
+    _, model = reports(config)
     assert model.fine and model.lines[-1] == "  ok"
     assert model.lines[-3].startswith("  last failure, 20") and model.lines[-3].endswith(str(diagnosis))
     assert model.lines[-2] == "    | one"
@@ -253,14 +256,14 @@ def test_the_last_failure_is_told_though_all_is_well_now(machine: Path) -> None:
 
 def test_a_plan_is_that_of_the_gateway(machine: Path) -> None:
     """Same binary, first engine port, every file; an attached server has none."""
-    found = settings(machine, m=entry(machine / "m.gguf"), o={"url": "http://o:1"})
-    plan = plan_now(found, "m")
+    config = settings(machine, m=entry(machine / "m.gguf"), o={"url": "http://o:1"})
+    plan = plan_now(config, "m")
     assert plan.argv[:3] == (str(machine / "llama-server"), "--model", str(machine / "m.gguf"))
     assert plan.argv[plan.argv.index("--port") + 1] == "8100"
-    assert plan.env["XDG_CONFIG_HOME"].startswith(str(found.state_dir))
+    assert plan.env["XDG_CONFIG_HOME"].startswith(str(config.state_dir))
     assert plan.files == (machine / "m.gguf",)
     with pytest.raises(FilesMissingError, match="attached"):
-        plan_now(found, "o")
+        plan_now(config, "o")
 
 
 def test_the_build_at_hand_needs_no_settings(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,10 +285,10 @@ def test_the_build_at_hand_needs_no_settings(machine: Path, monkeypatch: pytest.
 def test_files_of_a_repo_that_are_missing_can_be_pulled(machine: Path) -> None:
     """The command stands there to be pasted; nothing is asked of the Hub."""
     target, draft = {"repo": "org/big-GGUF", "include": "*Q4*"}, {"repo": "org/small-GGUF"}
-    found = settings(machine, m={"target": target, "draft": draft})
+    config = settings(machine, m={"target": target, "draft": draft})
     advice = "`llama-tandem pull m` brings org/big-GGUF (*Q4*) and org/small-GGUF (*.gguf)."
-    _, model = told(found)
+    _, model = reports(config)
     assert not model.fine and model.lines[-1] == f"  {advice}"
     with pytest.raises(FilesMissingError, match="no GGUF file matches") as refused:
-        plan_now(found, "m:plain")
+        plan_now(config, "m:plain")
     assert str(refused.value).splitlines()[1] == advice

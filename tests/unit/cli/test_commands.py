@@ -191,7 +191,7 @@ def test_chat_finds_the_gateway_of_the_settings(
     """What listens on all addresses is reached on this one; with --url the settings do not matter."""
     (folder / "tandem.yaml").write_text(settings + MODELS)
     talked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("app.cli.chat.chat", lambda *given: talked.append(given))
+    monkeypatch.setattr("app.cli.chat.chat", lambda *arguments: talked.append(arguments))
     assert run("chat", "org/m", "--system", "Be brief.", *args).exit_code == 0
     assert talked == [(url, "org/m", "Be brief.", None)]
 
@@ -213,7 +213,7 @@ def test_chat_has_the_key_of_its_machine_for_its_own_gateway_alone(
     (folder / "tandem.yaml").write_text(f"state_dir: {folder}\n{MODELS}")
     (folder / "mine").write_text("my-key\n")
     secret, talked = make_local_secret(folder), []
-    monkeypatch.setattr("app.cli.chat.chat", lambda *given: talked.append(given[-1]))
+    monkeypatch.setattr("app.cli.chat.chat", lambda *arguments: talked.append(arguments[-1]))
     for args in ([], ["--url", "http://box:1"], ["--url", "http://box:1", "--key-file", "mine"], ["--key-file", "no"]):
         run("chat", "org/m", *args)
     assert talked == [secret, None, "my-key"]

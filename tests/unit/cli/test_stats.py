@@ -27,12 +27,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def record(settings: Settings, *rows: tuple[str, float], alias: str = "org/a", key: str = "now") -> None:
     """Requests one after another, of a mode and a time per token each: 101 tokens, 1 s to the first."""
-    at, found = time.time() - 1000, []
+    at, measurements = time.time() - 1000, []
     for mode, tpot in rows:
         drafts = (None, None) if mode == "none" else (100, 75)
         at += 100
-        found.append(Measurement(alias, key, mode, at, 1, 1.0, tpot, 1.0 + 100 * tpot, 101, *drafts))
-    Ledger(settings.state_dir).record_measurements(found)
+        measurements.append(Measurement(alias, key, mode, at, 1, 1.0, tpot, 1.0 + 100 * tpot, 101, *drafts))
+    Ledger(settings.state_dir).record_measurements(measurements)
 
 
 def printed(settings: Settings, capsys: pytest.CaptureFixture[str], alias: str | None = None) -> list[str]:
@@ -108,9 +108,9 @@ def test_of_servers_of_others_nothing_is_recorded(settings: Settings, capsys: py
 def test_programs_get_all_of_it(settings: Settings) -> None:
     """Unrounded, and null where nothing was measured."""
     record(settings, ("none", 0.04), ("draft-simple", 0.02))
-    [found] = json.loads(as_text(stats_now(settings, None)))
-    plain, drafted = found.pop("modes")
-    assert found == {"alias": "org/a", "older": 0, "note": ""}
+    [stats] = json.loads(as_text(stats_now(settings, None)))
+    plain, drafted = stats.pop("modes")
+    assert stats == {"alias": "org/a", "older": 0, "note": ""}
     assert (plain["mode"], plain["acceptance"], "against_plain" in plain) == ("none", None, False)
     assert drafted == {
         "mode": "draft-simple",

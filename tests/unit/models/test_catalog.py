@@ -126,7 +126,7 @@ def test_a_model_with_the_name_of_a_variant_is_no_variant() -> None:
 def test_a_tag_that_clients_append_is_accepted(tmp_path: Path) -> None:
     """`:latest`, unless a model has that very name."""
     models = {name: AttachedEntry(url="http://x") for name in ("a", "b", "b:latest", "c:v")}
-    found = Catalog(Settings(models_dir=tmp_path, models=models))
-    assert [found.canonical(f"{name}:latest") for name in ("a", "b", "c:v")] == ["a", "b:latest", "c:v"]
+    catalog = Catalog(Settings(models_dir=tmp_path, models=models))
+    assert [catalog.canonical(f"{name}:latest") for name in ("a", "b", "c:v")] == ["a", "b:latest", "c:v"]
     with pytest.raises(UnknownAliasError):
-        found.canonical("nope:latest")
+        catalog.canonical("nope:latest")

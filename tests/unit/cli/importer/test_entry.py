@@ -37,7 +37,7 @@ def keys(line: str, dialect: Dialect | None = NEW) -> dict[str, Any]:
     return {key: value for key, value in imported(line, dialect).keys.items() if key != "target"}
 
 
-def told(line: str, dialect: Dialect | None = NEW) -> str:
+def notes_of(line: str, dialect: Dialect | None = NEW) -> str:
     return "\n".join(f"{note.key}: {note.text}" for note in imported(line, dialect).notes)
 
 
@@ -47,9 +47,9 @@ def refused(line: str, dialect: Dialect | None = NEW) -> str:
     return str(refusal.value)
 
 
-def launched(found: Imported, dialect: Dialect) -> str:
+def launched(result: Imported, dialect: Dialect) -> str:
     """The command line that the printed YAML gives on a build."""
-    ((name, written),) = yaml.safe_load(found.yaml)["models"].items()
+    ((name, written),) = yaml.safe_load(result.yaml)["models"].items()
     entry = LocalEntry.model_validate(written)
     draft = entry.draft.path if entry.draft else None
     assert entry.target.path is not None
@@ -74,8 +74,8 @@ def test_the_recipe_comes_back_as_it_was(importer: Dialect | None, build: Dialec
 
 def test_the_recipe_as_a_file() -> None:
     """In the order of the README, one line a key, ready to be a tandem.yaml."""
-    found = imported(RECIPE)
-    assert found.yaml == (
+    entry = imported(RECIPE)
+    assert entry.yaml == (
         "models:\n"
         "  unsloth/GLM-4.7:\n"
         f"    target: {{path: {TARGET}}}\n"
@@ -90,12 +90,12 @@ def test_the_recipe_as_a_file() -> None:
         "    temp: 1.0\n"
         "    top_p: 0.95\n"
     )
-    said = {note.key.split()[0] for note in found.notes}
+    said = {note.key.split()[0] for note in entry.notes}
     assert said == {"--model", "--model-draft", "--ctx-size-draft", "--port"}
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "expected"),
     [
         ("-c 4096 -np 2 -t 8", {"ctx_size": 4096, "parallel": 2, "threads": 8}),
         ("--ctx_size 1 --top_p 1", {"ctx_size": 1, "top_p": 1.0}),
@@ -119,9 +119,9 @@ def test_the_recipe_as_a_file() -> None:
         ("-n 512", {"args": ["-n", "512"]}),
     ],
 )
-def test_flags_have_keys_and_the_rest_are_args(line: str, wanted: dict[str, Any]) -> None:
+def test_flags_have_keys_and_the_rest_are_args(line: str, expected: dict[str, Any]) -> None:
     """All spellings; values may begin with a dash; of two the last wins, unless llama.cpp adds them up."""
-    assert keys(line) == wanted
+    assert keys(line) == expected
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_flags_have_keys_and_the_rest_are_args(line: str, wanted: dict[str, Any]
 )
 def test_what_became_something_else_is_told(line: str, words: str) -> None:
     """One line each; flags that only got a key are not worth one."""
-    assert words in told(line)
+    assert words in notes_of(line)
     assert "-c" not in [note.key for note in imported("-c 4096").notes]
 
 
@@ -156,16 +156,16 @@ def test_two_words_of_2025_are_one_for_builds_that_want_one() -> None:
     line = "--lora-scaled a.gguf 0.5 --lora-scaled b.gguf:2"
     words = ["--lora-scaled", "a.gguf:0.5", "--lora-scaled", "b.gguf:2"]
     assert keys(line) == keys(line, None) == {"args": words}
-    assert "--lora-scaled a.gguf 0.5: --lora-scaled a.gguf:0.5: one word since 2026" in told(line)
+    assert "--lora-scaled a.gguf 0.5: --lora-scaled a.gguf:0.5: one word since 2026" in notes_of(line)
     assert keys("--lora-scaled a.gguf 0.5", OLD) == {"args": ["--lora-scaled", "a.gguf", "0.5"]}
 
 
 @pytest.mark.parametrize("line", ["--api-key s3cret", "--api-key=s3cret", "-hft s3cret"])
 def test_a_key_is_dropped_and_never_shown(line: str) -> None:
     """Notes end up in terminals and in bug reports."""
-    found = imported(line)
-    assert "s3cret" not in found.yaml + told(line) and "...: dropped" in told(line)
-    assert "s3cret" not in told(f"LLAMA_API_KEY=s3cret llama-server -m m {line}")
+    entry = imported(line)
+    assert "s3cret" not in entry.yaml + notes_of(line) and "...: dropped" in notes_of(line)
+    assert "s3cret" not in notes_of(f"LLAMA_API_KEY=s3cret llama-server -m m {line}")
 
 
 def test_what_belongs_to_a_terminal_is_dropped() -> None:
@@ -176,7 +176,7 @@ def test_what_belongs_to_a_terminal_is_dropped() -> None:
         "speculation": {"mode": "draft-simple", "n_max": 8},
         "args": ["-e"],
     }
-    assert "-n 128: dropped: llama-cli's own: here clients send max_tokens" in told(line)
+    assert "-n 128: dropped: llama-cli's own: here clients send max_tokens" in notes_of(line)
 
 
 @pytest.mark.parametrize(
@@ -207,12 +207,12 @@ def test_where_the_model_lies(line: str, target: dict[str, str]) -> None:
 )
 def test_the_entrys_name(line: str, names: list[str]) -> None:
     """The first alias, else the file's name as one that a client can send."""
-    found = imported(f"llama-server {line}")
-    assert [found.name, *found.keys.get("aliases", [])] == names
+    entry = imported(f"llama-server {line}")
+    assert [entry.name, *entry.keys.get("aliases", [])] == names
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "expected"),
     [
         ("-md d", "draft-simple"),
         ("-hfd u/d:Q8_0", "draft-simple"),
@@ -233,9 +233,9 @@ def test_the_entrys_name(line: str, names: list[str]) -> None:
         ("", None),
     ],
 )
-def test_speculation_of_every_year(line: str, wanted: Any) -> None:
+def test_speculation_of_every_year(line: str, expected: Any) -> None:
     """In our vocabulary, with or without a word for the mode."""
-    assert keys(line).get("speculation") == wanted
+    assert keys(line).get("speculation") == expected
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_speculation_of_every_year(line: str, wanted: Any) -> None:
 )
 def test_what_became_of_speculation_is_told(line: str, words: str) -> None:
     """What an old line meant without saying it, and what has a new name."""
-    assert words in told(line)
+    assert words in notes_of(line)
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def imported(line: str, dialect: Dialect | None = NEW) -> Imported:
     return import_line(shlex.split(line), dialect)
 
 
-def told(found: Imported) -> str:
-    return "\n".join(f"{note.key}: {note.text}" for note in found.notes)
+def notes_of(entry: Imported) -> str:
+    return "\n".join(f"{note.key}: {note.text}" for note in entry.notes)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -58,7 +58,7 @@ def test_no_flag_that_an_entry_refuses_can_become_an_argument() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "expected"),
     [
         ("LLAMA_ARG_CTX_SIZE=4096 CUDA_VISIBLE_DEVICES=0", {"ctx_size": 4096, "env": {"CUDA_VISIBLE_DEVICES": "0"}}),
         ("LLAMA_ARG_JINJA=0", {"jinja": False}),
@@ -72,42 +72,42 @@ def test_no_flag_that_an_entry_refuses_can_become_an_argument() -> None:
         ("sudo -u llama A= nohup", {"env": {"A": ""}}),
     ],
 )
-def test_variables_before_the_program(line: str, wanted: dict[str, Any]) -> None:
+def test_variables_before_the_program(line: str, expected: dict[str, Any]) -> None:
     """Those of llama.cpp are flags, the others the engine's environment."""
-    found = imported(f"{line} ./llama-server -m m.gguf")
-    assert {key: value for key, value in found.keys.items() if key != "target"} == wanted
+    entry = imported(f"{line} ./llama-server -m m.gguf")
+    assert {key: value for key, value in entry.keys.items() if key != "target"} == expected
 
 
 def test_a_flag_wins_over_its_variable_and_says_so() -> None:
     """As in llama.cpp."""
-    found = imported("LLAMA_ARG_CTX_SIZE=1 llama-server -c 2 -m m.gguf")
-    assert found.keys["ctx_size"] == 2
-    assert "-c 2: wins over LLAMA_ARG_CTX_SIZE=1 before it" in told(found)
+    entry = imported("LLAMA_ARG_CTX_SIZE=1 llama-server -c 2 -m m.gguf")
+    assert entry.keys["ctx_size"] == 2
+    assert "-c 2: wins over LLAMA_ARG_CTX_SIZE=1 before it" in notes_of(entry)
 
 
 def test_what_starts_the_program_is_skipped_with_a_note() -> None:
     """A container's paths are not this machine's."""
-    assert "nohup nice -n 5: skipped" in told(imported("nohup nice -n 5 ./main -m m.gguf"))
+    assert "nohup nice -n 5: skipped" in notes_of(imported("nohup nice -n 5 ./main -m m.gguf"))
     docker = "docker run -v /m:/models -e A=1 -p 80:80 ghcr.io/ggml-org/llama.cpp:server-cuda -m /models/m.gguf -n 9"
-    found = imported(docker)
-    assert found.keys == {"target": {"path": "/models/m.gguf"}, "args": ["-n", "9"], "env": {"A": "1"}}
-    assert "the container's" in told(found)
+    entry = imported(docker)
+    assert entry.keys == {"target": {"path": "/models/m.gguf"}, "args": ["-n", "9"], "env": {"A": "1"}}
+    assert "the container's" in notes_of(entry)
 
 
 @pytest.mark.parametrize("program", ["llama-server.exe", "/opt/llama.cpp/server", "llama serve", "./my-build"])
 def test_programs_by_any_name(program: str) -> None:
     """A name that says nothing is taken for llama.cpp's, and that is told."""
-    found = imported(f"{program} -m m.gguf")
-    assert found.keys == {"target": {"path": "m.gguf"}}
-    assert ("taken for a program of llama.cpp" in told(found)) == (program == "./my-build")
+    entry = imported(f"{program} -m m.gguf")
+    assert entry.keys == {"target": {"path": "m.gguf"}}
+    assert ("taken for a program of llama.cpp" in notes_of(entry)) == (program == "./my-build")
 
 
 def test_a_whole_line_in_quotes_is_read_as_a_shell_would() -> None:
     """As copied from a script: continued lines, a log, a background job."""
     line = "cd /x && A=1 ./llama-server \\\n  -m 'a b.gguf' -c 5 > log.txt 2>&1 &"
-    found = import_line([line], NEW)
-    assert found.keys == {"target": {"path": "a b.gguf"}, "ctx_size": 5, "env": {"A": "1"}}
-    assert "> log.txt" in told(found) and "cd /x: skipped" in told(found)
+    entry = import_line([line], NEW)
+    assert entry.keys == {"target": {"path": "a b.gguf"}, "ctx_size": 5, "env": {"A": "1"}}
+    assert "> log.txt" in notes_of(entry) and "cd /x: skipped" in notes_of(entry)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_what_no_program_would_take_is_refused(words: list[str], said: str) -> N
 def test_texts_that_yaml_would_misread_are_quoted() -> None:
     """on, null, numbers, and what has a meaning in a flow mapping."""
     line = "A=on B=null llama-server -m 'a, {b}.gguf' --alias 1.5 -dev 'CUDA0, x' --grammar 'a: \"b\"\n\u2028'"
-    found = imported(line)
-    ((name, written),) = yaml.safe_load(found.yaml)["models"].items()
-    assert (name, written) == (found.name, found.keys)
-    assert 'env: {A: "on", B: "null"}' in found.yaml and len(found.yaml.splitlines()) == 6
+    entry = imported(line)
+    ((name, written),) = yaml.safe_load(entry.yaml)["models"].items()
+    assert (name, written) == (entry.name, entry.keys)
+    assert 'env: {A: "on", B: "null"}' in entry.yaml and len(entry.yaml.splitlines()) == 6
 
 
 WORDS = st.one_of(
@@ -160,11 +160,11 @@ WORDS = st.one_of(
 def test_any_words_give_an_entry_or_an_error(words: list[str], dialect: Dialect | None, whole: bool) -> None:
     """And what is printed is what was validated."""
     try:
-        found = import_line(words if whole else ["llama-server", "-m", "m.gguf", *words], dialect)
+        entry = import_line(words if whole else ["llama-server", "-m", "m.gguf", *words], dialect)
     except NotImportableError as error:
         assert str(error)
         return
-    ((name, written),) = yaml.safe_load(found.yaml)["models"].items()
-    assert (name, written) == (found.name, found.keys)
+    ((name, written),) = yaml.safe_load(entry.yaml)["models"].items()
+    assert (name, written) == (entry.name, entry.keys)
     assert LocalEntry.model_validate(written).target
-    assert all(note.key and note.text for note in found.notes)
+    assert all(note.key and note.text for note in entry.notes)

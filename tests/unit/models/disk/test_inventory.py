@@ -46,7 +46,7 @@ class Disk:
                 partial.complete(number, zlib.crc32(zeros))
         return place
 
-    def found(self, **models: Any) -> list[LocalModel]:
+    def models(self, **models: Any) -> list[LocalModel]:
         settings = Settings.model_validate({"models_dir": self.models_dir, "models": models})
         return inventory(settings, Catalog(settings))
 
@@ -56,21 +56,24 @@ def disk(tmp_path: Path) -> Disk:
     return Disk(tmp_path)
 
 
-def told(found: list[LocalModel]) -> list[tuple[Any, ...]]:
-    return [(one.repo, one.label, one.size, state_in_words(one), [str(use) for use in one.uses]) for one in found]
+def rows_of(models: list[LocalModel]) -> list[tuple[Any, ...]]:
+    return [
+        (model.repo, model.label, model.size, state_in_words(model), [str(use) for use in model.uses])
+        for model in models
+    ]
 
 
 def test_models_are_listed_with_who_needs_them(disk: Disk) -> None:
     """Shards as one; projectors by their own name; files that are in no repo; what is missing last."""
     disk.put(*(f"{REPO}/{name}" for name in SHARDS), f"{REPO}/mmproj-F16.gguf", "tiny.gguf", f"{REPO}/README.md")
     target = {"repo": REPO, "include": "*Q2_K*"}
-    found = disk.found(
+    models = disk.models(
         a={"target": target, "mmproj": {"repo": REPO}},
         b={"target": {"path": disk.models_dir / "tiny.gguf"}, "draft": target},
         c={"target": {"repo": "org/none", "include": "*Q4*"}},
         far={"url": "http://127.0.0.1:1"},
     )
-    assert told(found) == [
+    assert rows_of(models) == [
         (None, "tiny", 10, "complete", ["b"]),
         (REPO, "Q2_K", 30, "complete", ["a", "b (draft)"]),
         (REPO, "mmproj-F16", 10, "complete", ["a (mmproj)"]),
@@ -85,26 +88,26 @@ def test_what_entries_name_elsewhere_is_on_disk_too(
     disk.put("../mine/m.gguf", "../carrier/__init__.py", "../carrier/p.Q4_1.gguf")
     monkeypatch.syspath_prepend(str(tmp_path))
     mine = (tmp_path / "mine" / "m.gguf").resolve()
-    found = disk.found(
+    models = disk.models(
         a={"target": {"path": mine}},
         b={"target": {"package": "carrier"}},
         c={"target": {"package": "not_there"}},
         d={"target": {"path": tmp_path / "gone.gguf"}},
     )
-    states = {str(one.uses[0]): one.state for one in found}
+    states = {str(model.uses[0]): model.state for model in models}
     assert states == {"a": "complete", "b": "complete", "c": "missing", "d": "missing"}
-    assert all(part.place is None for one in found for part in one.parts)
+    assert all(part.place is None for model in models for part in model.parts)
 
 
 def test_a_download_that_stopped_is_counted_by_its_journal(disk: Disk) -> None:
     """Per cent where all sizes are known, shards where not; rounded down."""
     disk.begin("m-Q8_0.gguf", size=1000, blocks=99)
-    assert told(disk.found(m={"target": {"repo": REPO}})) == [(REPO, "Q8_0", 1000, "99 %", ["m"])]
+    assert rows_of(disk.models(m={"target": {"repo": REPO}})) == [(REPO, "Q8_0", 1000, "99 %", ["m"])]
     disk.put(f"{REPO}/{SHARDS[0]}")
     disk.begin(SHARDS[1], size=100, blocks=5)
-    two, one = disk.found()
+    two, model = disk.models()
     assert (state_in_words(two), two.size, two.received) == ("1 of 3 shards", None, 60)
-    assert state_in_words(one) == "99 %"
+    assert state_in_words(model) == "99 %"
 
 
 def test_shards_that_are_to_come_have_their_size(disk: Disk) -> None:
@@ -113,28 +116,28 @@ def test_shards_that_are_to_come_have_their_size(disk: Disk) -> None:
     for path in SHARDS:
         place = FileLocation(disk.models_dir, REPO, path)
         announce(place, Identity(REPO, path, "r", "sha256:x", 100))
-    (found,) = disk.found()
-    assert (state_in_words(found), found.size, found.received) == ("20 %", 300, 60)
+    (model,) = disk.models()
+    assert (state_in_words(model), model.size, model.received) == ("20 %", 300, 60)
 
 
 def test_word_of_a_file_that_nobody_fetched_is_nothing_here(disk: Disk) -> None:
     """A partial file that somebody has removed leaves no more than that."""
     disk.begin(SHARDS[0], size=100, blocks=6).part.unlink()
-    assert disk.found() == []
+    assert disk.models() == []
 
 
 def test_all_bytes_without_the_check_are_not_complete(disk: Disk) -> None:
     disk.begin("m-Q8_0.gguf", size=100, blocks=10)
-    (found,) = disk.found()
-    assert found.state == "partial" and state_in_words(found) == "99 %"
+    (model,) = disk.models()
+    assert model.state == "partial" and state_in_words(model) == "99 %"
 
 
 def test_a_pull_that_works_on_it_is_seen(disk: Disk) -> None:
     """By the lock of the file, in this process or another."""
     place = disk.begin("m-Q8_0.gguf", size=1000, blocks=50)
     with locked(place.lock, lambda: None):
-        assert state_in_words(disk.found()[0]) == "pulling, 50 %"
-    assert state_in_words(disk.found()[0]) == "50 %"
+        assert state_in_words(disk.models()[0]) == "pulling, 50 %"
+    assert state_in_words(disk.models()[0]) == "50 %"
 
 
 def test_a_link_is_said_and_a_broken_one_is_not_here(disk: Disk, tmp_path: Path) -> None:
@@ -142,10 +145,10 @@ def test_a_link_is_said_and_a_broken_one_is_not_here(disk: Disk, tmp_path: Path)
     disk.put("../blob", f"{REPO}/x/y.gguf")
     link = disk.models_dir / REPO / "m-Q4_0.gguf"
     link.symlink_to(tmp_path / "blob")
-    assert state_in_words(disk.found()[0]) == "complete, by link"
+    assert state_in_words(disk.models()[0]) == "complete, by link"
     (tmp_path / "blob").unlink()
-    assert disk.found()[0].state == "missing" and disk.found()[0].parts[0].linked
+    assert disk.models()[0].state == "missing" and disk.models()[0].parts[0].linked
 
 
 def test_a_folder_that_is_not_there_holds_nothing(disk: Disk) -> None:
-    assert disk.found() == []
+    assert disk.models() == []

@@ -21,9 +21,9 @@ from app.models.disk.os_errors import in_words
 )
 def test_a_person_is_told_what_would_help(number: int, kind: type[StoreError], said: str) -> None:
     """Room is no help where a file may not be as large."""
-    with pytest.raises(StoreError, match=said) as told, in_words(Path("/models/m.part")):
+    with pytest.raises(StoreError, match=said) as error, in_words(Path("/models/m.part")):
         raise OSError(number, os.strerror(number))
-    assert type(told.value) is kind and str(told.value).startswith("/models/m.part: ")
+    assert type(error.value) is kind and str(error.value).startswith("/models/m.part: ")
 
 
 def test_the_file_that_it_is_about_is_named() -> None:

@@ -17,20 +17,20 @@ MODELS = {
 CATALOG = Catalog(Settings.model_validate({"models": MODELS}))
 
 
-def kept(repo: str, name: str, quantization: str, *uses: Use) -> LocalModel:
+def local_model(repo: str, name: str, quantization: str, *uses: Use) -> LocalModel:
     return LocalModel(repo, name, quantization, (Part(Path(name), None, 1, 1),), uses)
 
 
-Q2 = kept("org/glm", "glm-Q2_K", "Q2_K", Use("glm", "target"))
-BF16 = kept("org/glm", "glm-BF16", "BF16")
-PROJECTOR = kept("org/glm", "mmproj-BF16", "BF16", Use("glm", "mmproj"))
-OTHER = kept("org/other", "o", "")
+Q2 = local_model("org/glm", "glm-Q2_K", "Q2_K", Use("glm", "target"))
+BF16 = local_model("org/glm", "glm-BF16", "BF16")
+PROJECTOR = local_model("org/glm", "mmproj-BF16", "BF16", Use("glm", "mmproj"))
+OTHER = local_model("org/other", "o", "")
 ABSENT = LocalModel("org/glm", "*Q9*", "", (), (Use("glm", "draft"),))
 ALL = [Q2, BF16, PROJECTOR, OTHER, ABSENT]
 
 
 @pytest.mark.parametrize(
-    ("names", "found"),
+    ("names", "expected"),
     [
         (["glm"], [Q2, PROJECTOR, ABSENT]),
         (["g"], [Q2, PROJECTOR, ABSENT]),
@@ -42,9 +42,9 @@ ALL = [Q2, BF16, PROJECTOR, OTHER, ABSENT]
         (["hf:org/other", "glm", "hf:org/glm:Q2_K"], [Q2, PROJECTOR, OTHER, ABSENT]),
     ],
 )
-def test_names_select_each_model_once(names: list[str], found: list[LocalModel]) -> None:
+def test_names_select_each_model_once(names: list[str], expected: list[LocalModel]) -> None:
     """An alias means all that it needs; a projector has the quantization of no model."""
-    assert selected(ALL, CATALOG, names) == found
+    assert selected(ALL, CATALOG, names) == expected
 
 
 def test_what_is_not_here_is_said_with_what_is() -> None:

@@ -13,7 +13,7 @@ def memory(size: int = 100 * BLOCK) -> Memory:
     return Memory(Ranges(Identity("org/m", "m.gguf", "f" * 40, "sha256:0", size), BLOCK))
 
 
-def kept(of: Memory, *numbers: int) -> dict[int, Block]:
+def filled(of: Memory, *numbers: int) -> dict[int, Block]:
     """Blocks that were asked for, and have come."""
     of.expect(len(numbers))
     blocks = {number: of.blank(number) for number in numbers}
@@ -40,14 +40,14 @@ def test_pieces_fill_one_block_after_the_other() -> None:
 
 def test_a_block_is_taken_once() -> None:
     of = memory()
-    blocks = kept(of, 3, 4)
+    blocks = filled(of, 3, 4)
     assert of.take(4) is blocks[4] and of.take(4) is None and of.take(5) is None
 
 
 def test_a_request_has_room_until_what_others_will_bring_takes_it() -> None:
     """What was asked for counts as if it were here; what the hash has taken does not."""
     of = memory()
-    kept(of, *range(KEPT - 4))
+    filled(of, *range(KEPT - 4))
     assert not of.crowded(2)
     of.expect(3)
     assert of.crowded(2) and not of.crowded(1)
@@ -65,7 +65,7 @@ def test_a_long_request_is_not_asked_to_wait() -> None:
 def test_of_too_many_blocks_the_last_in_the_file_is_given_up() -> None:
     """The hash is at the others first; that one is on the disk."""
     of = memory()
-    kept(of, *range(10, 10 + KEPT), 5, 90)
+    filled(of, *range(10, 10 + KEPT), 5, 90)
     assert of.take(90) is None and of.take(9 + KEPT) is None
     assert all(of.take(number) for number in (5, *range(10, 9 + KEPT)))
 

@@ -41,14 +41,14 @@ def test_a_torn_journal_says_less_and_nothing_else(of: Ranges, data: st.DataObje
     """Cut anywhere, and gone on with after the cut: never a block that was not received."""
     whole = journal(of)
     cut = whole[: data.draw(st.integers(0, len(whole)))]
-    found = parse(cut)
-    if found is None:
+    ranges = parse(cut)
+    if ranges is None:
         assert len(cut) <= len(of.head())
         return
-    assert found.received.items() <= of.received.items()
+    assert ranges.received.items() <= of.received.items()
     if of.count:
         again = parse(cut + b"\n" + line(0, 7))
-        assert again is not None and again.received == found.received | {0: 7}
+        assert again is not None and again.received == ranges.received | {0: 7}
 
 
 @given(some(), st.data())
@@ -58,9 +58,9 @@ def test_a_flipped_bit_costs_a_block_at_most(of: Ranges, data: st.DataObject) ->
     if start == len(body):
         return
     body[data.draw(st.integers(start, len(body) - 1))] ^= 1 << data.draw(st.integers(0, 6))
-    found = parse(bytes(body))
-    assert found is not None and found.received.items() <= of.received.items()
-    assert len(found.received) >= len(of.received) - 2  # a line's end joins two
+    ranges = parse(bytes(body))
+    assert ranges is not None and ranges.received.items() <= of.received.items()
+    assert len(ranges.received) >= len(of.received) - 2  # a line's end joins two
 
 
 @given(some())
@@ -69,7 +69,7 @@ def test_what_is_missing_and_what_is_received_make_the_file(of: Ranges) -> None:
     runs = list(of.missing())
     missing = [number for run in runs for number in run]
     assert missing == sorted(set(range(of.count)) - of.received.keys())
-    assert all(run for run in runs) and all(one.stop < next_.start for one, next_ in pairwise(runs))
+    assert all(run for run in runs) and all(run.stop < next_.start for run, next_ in pairwise(runs))
     assert of.bytes_received + sum(of.length(number) for number in missing) == of.identity.size
 
 
