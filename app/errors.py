@@ -2,6 +2,7 @@
 
 TandemError
 ├── ConfigError                   the settings or the catalog, as written, cannot be used
+│   └── UnreadableKeysError       nobody knows who may come in
 ├── NotImportableError            a command line that makes no entry of the catalog
 ├── GgufError                     a model file is not what its name says
 ├── FilesMissingError             an entry names files that are not on disk
@@ -13,6 +14,9 @@ TandemError
 ├── MisdirectedError              called by a name that is not this gateway's
 ├── PathNotFoundError             not at this port
 ├── RateLimitedError              a key that has had what it may have for now
+├── RecordsError                  the database in state_dir cannot be read or written
+│   ├── NewerRecordsError         a later version of llama-tandem has written it
+│   └── TableMismatchError        one of its tables has other columns
 ├── StoreError                    a model cannot be fetched, kept or removed
 │   ├── HubError                  the Hub, or the way to it
 │   │   ├── NotOnHubError
@@ -67,6 +71,14 @@ class ConfigError(TandemError):
         super().__init__("\n".join(problems))
 
 
+class UnreadableKeysError(ConfigError):
+    """The database's API keys cannot be read. `newer`: a later version has written it, and there may be keys in it."""
+
+    def __init__(self, reason: str, *, newer: bool) -> None:
+        self.newer = newer
+        super().__init__([f"The API keys cannot be read: {reason}"])
+
+
 class NotImportableError(TandemError):
     """A command line of llama.cpp that `import` cannot turn into an entry; names the flag and its value."""
 
@@ -119,6 +131,24 @@ class RateLimitedError(TandemError):
         self.limit = limit
         self.retry_after = retry_after
         super().__init__(f"The key '{key}' may have {words} ({limit}); try again in {retry_after} s.")
+
+
+class RecordsError(TandemError):
+    """The records cannot be read or written; the text says why and what to do."""
+
+
+class NewerRecordsError(RecordsError):
+    """A file of `version`, where this build knows those up to `known`."""
+
+    def __init__(self, path: Path, version: int, known: int) -> None:
+        super().__init__(
+            f"cannot use {path}: it has version {version}, and this llama-tandem knows versions up to {known}. "
+            "Update llama-tandem, or move the file away to begin anew."
+        )
+
+
+class TableMismatchError(RecordsError):
+    """The text names the table, and what to do with it."""
 
 
 class StoreError(TandemError):

@@ -30,10 +30,11 @@ from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere
 from app.pulls.registry import Pulls
 from app.pulls.worker import pull_work
+from app.records.database import Database
 from app.records.ledger import ColdStart, Ledger
 from app.records.measurements import Recorder
 from app.records.metrics import Finished, Metrics
-from app.records.usage import UsageRecorder, UsageStore
+from app.records.usage import UsageRecorder
 from app.relay.relay import Relay
 from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Calls
@@ -55,12 +56,13 @@ class Gateway:
         self.settings = settings
         self.catalog = Catalog(settings)
         self.metrics = Metrics()
-        self._ledger = Ledger(settings.state_dir)
+        self._database = Database(settings.state_dir)
+        self._ledger = Ledger(self._database)
         self.planner = Planner(settings, self.catalog, self._ledger)
         self.scheduler = Scheduler(self._engine, max_loaded=settings.max_loaded, queue_timeout=settings.queue_timeout)
         self._ports = Ports(settings.engine_port)
-        self._recorder = Recorder(self._ledger, key=self.planner.key, base=self.catalog.base)
-        self._usage = UsageRecorder(UsageStore(settings.state_dir), base=self.catalog.base)
+        self._recorder = Recorder(self._database, key=self.planner.key, base=self.catalog.base)
+        self._usage = UsageRecorder(self._database, base=self.catalog.base)
         self.pulls = Pulls(pull_work(settings))
         self._on_demand = OnDemand(self.catalog, self.pulls)
         self._upstreams = Upstreams(self.catalog, self.scheduler, self._on_demand)
@@ -73,7 +75,7 @@ class Gateway:
             fetcher=MediaFetcher(media_hosts),
         )
         self.keys = Keyring(
-            KeyStore(settings.state_dir),
+            KeyStore(self._database),
             from_setting(settings.api_keys.get_secret_value()),
             open_to_all=settings.no_auth,
         )
@@ -186,7 +188,7 @@ class Gateway:
         """Counts the cold start, and looks up what traffic has taught about the mode that it came up with."""
         with suppress(TandemError, OSError):  # a file that vanished since
             key = await asyncio.to_thread(self.planner.key, alias)
-            await asyncio.to_thread(self._ledger.record_start, key, start)
+            self._ledger.record_start(key, start)
             self._upstreams.crossings[alias] = await asyncio.to_thread(self.planner.crossing, alias, mode)
 
     async def settled(self, alias: str) -> Engine:
@@ -216,8 +218,8 @@ class Gateway:
         await self.pulls.close()
         await asyncio.gather(*self._learning)
         await self._recorder.close()
-        await self._usage.close()
         await self.keys.close()
+        await asyncio.to_thread(self._database.close)
 
 
 def _hosts(settings: Settings, origins: frozenset[bytes]) -> Hosts | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sqlite3
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from app.auth.key_store import KeyStore
 from app.auth.keys import EVERYTHING, Key, check_name, digest, lifetime, new_secret, patterns
+from app.cli.options import records
 from app.config.settings import Settings
 from app.errors import ConfigError
 from app.models.catalog import Catalog
@@ -47,9 +47,10 @@ def create(
         created=now,
         expires=None if seconds is None else now + seconds,
     )
-    store = KeyStore(settings.state_dir)
-    first = not store.all()
-    store.add(key)
+    with records(settings) as database:
+        store = KeyStore(database)
+        first = not store.all()
+        store.add(key)
     notes = [f"This is the key of {name}; it is shown this once and kept as a hash only."]
     if first and not settings.api_keys.get_secret_value():
         notes.append("It is the first one: from now on every client needs a key.")
@@ -60,12 +61,13 @@ def create(
 
 def revoke(settings: Settings, name: str) -> None:
     """Raises ConfigError."""
-    KeyStore(settings.state_dir).revoke(name, time.time())
+    with records(settings) as database:
+        KeyStore(database).revoke(name, time.time())
 
 
 def show_keys(settings: Settings) -> None:
     """Prints a table of those that are not revoked."""
-    keys = [key for key in KeyStore(settings.state_dir).all() if key.revoked is None]
+    keys = [key for key in KeyStore(records(settings)).all() if key.revoked is None]
     console().print(_table(keys, time.time()) if keys else _NO_KEYS, soft_wrap=not keys)
 
 
@@ -80,14 +82,11 @@ def _table(keys: Sequence[Key], now: float) -> Table:
 
 
 def used(settings: Settings, by: str) -> list[dict[str, Any]]:
-    """Rows of sums, `by` some of key, alias and day, comma-separated; raises ConfigError."""
+    """Rows of sums, `by` some of key, alias and day, comma-separated; raises ConfigError or RecordsError."""
     columns = [part.strip() for part in by.split(",")]
     if len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):
         raise ConfigError([f"--by: {by!r} must be one or more of {', '.join(COLUMNS)}, such as key,day"])
-    try:
-        return UsageStore(settings.state_dir).read(columns)
-    except (sqlite3.Error, OSError) as error:
-        raise ConfigError([f"{settings.state_dir}: the figures there cannot be read: {error}"]) from None
+    return UsageStore(records(settings)).read(columns)
 
 
 def show_usage(rows: Sequence[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.cli.options import records
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings, load_settings
 from app.config.speculation import AUTO, NONE, named
@@ -48,7 +49,7 @@ def plan_now(settings: Settings, alias: str) -> LaunchPlan:
     """The launch plan of `alias` on the build at hand; raises what the planning raises."""
     catalog = Catalog(settings)
     try:
-        return Planner(settings, catalog, Ledger(settings.state_dir)).plan_now(alias)
+        return Planner(settings, catalog, Ledger(records(settings))).plan_now(alias)
     except FilesMissingError as error:
         lines, _ = _to_pull(settings, catalog, catalog.base(alias))
         raise FilesMissingError("\n".join((str(error), *lines))) from None
@@ -72,7 +73,7 @@ def dialect_at_hand(config: Path | None) -> Dialect | None:
 
 def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     """A report on the engine, then one on each alias, or on the one that was asked for."""
-    catalog, ledger = Catalog(settings), Ledger(settings.state_dir)
+    catalog, ledger = Catalog(settings), Ledger(records(settings))
     planner = Planner(settings, catalog, ledger)
     names = [catalog.canonical(alias)] if alias is not None else list(catalog.names)
     if any(not isinstance(catalog.entry(name), AttachedEntry) for name in names):

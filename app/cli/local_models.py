@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from app.cli.options import records
 from app.config.settings import Settings
 from app.errors import UnknownAliasError
 from app.models.catalog import Catalog
@@ -53,7 +54,7 @@ class LocalModels:
     def last_uses(self) -> dict[str, float]:
         """Alias -> seconds since the epoch, by the ledger; an alias that was never used is not in it."""
         latest: dict[str, float] = {}
-        for name, at in Ledger(self._settings.state_dir).last_uses().items():
+        for name, at in Ledger(records(self._settings)).last_uses().items():
             with suppress(UnknownAliasError):  # it has left the catalog since
                 alias = self._catalog.base(name)
                 latest[alias] = max(at, latest.get(alias, 0.0))

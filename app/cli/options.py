@@ -6,9 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from app.config.settings import Settings
+    from app.records.database import Database
 
 Config = Annotated[
     Path | None,
@@ -33,3 +37,10 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
         # `llama-tandem plan x | head -1`: nobody reads on, and the interpreter must not try to flush either
         sys.stdout = None
         raise typer.Exit(1) from None
+
+
+def records(settings: Settings) -> Database:
+    """What is wrong with them goes to stderr. To be closed by those who write."""
+    from app.records.database import Database
+
+    return Database(settings.state_dir, tell=lambda text: print(f"llama-tandem: {text}", file=sys.stderr))

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from app.cli.options import records
 from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
 from app.config.speculation import NONE
@@ -39,7 +40,7 @@ class StatsReport:
 
 def stats_now(settings: Settings, alias: str | None) -> list[StatsReport]:
     """Of the alias that was asked for, else of all that have been measured; raises UnknownAlias."""
-    catalog, ledger = Catalog(settings), Ledger(settings.state_dir)
+    catalog, ledger = Catalog(settings), Ledger(records(settings))
     planner = Planner(settings, catalog, ledger)
     if alias is not None:
         return [_report(catalog, planner, ledger, catalog.base(alias))]

@@ -1,4 +1,4 @@
 """What outlives a restart or is counted: failures, measurements, usage and metrics.
 
-It may import `errors` and `logs`. Begin with `ledger.py`.
+It may import `errors` and `logs`. Begin with `database.py`.
 """

@@ -1,7 +1,6 @@
-"""The one embedded database: what must outlive a restart. One writer, WAL, small rows.
+"""What must outlive a restart of each alias: its last failure, what became of its speculation, what requests took.
 
-Each alias's last failure, what became of its speculation, and what its requests took; `llama-tandem check` and
-`llama-tandem stats` read it from another process.
+`llama-tandem check` and `llama-tandem stats` read it from another process. See `database.py` for how it is written.
 """
 
 from __future__ import annotations
@@ -10,37 +9,16 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from app.errors import Diagnosis
+from app.errors import Diagnosis, RecordsError
+from app.records.database import Database, Row
+from app.records.writer import Work
 
-FILE_NAME = "ledger.sqlite3"
 # Measurements older than this, or beyond this many of an alias, are dropped.
 KEPT_DAYS, KEPT_ROWS = 30, 20_000
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS last_failure (
-    alias TEXT PRIMARY KEY, at REAL NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL, advice TEXT NOT NULL,
-    permanent INTEGER NOT NULL, log TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS last_speculation (
-    alias TEXT PRIMARY KEY, at REAL NOT NULL, requested TEXT NOT NULL, active INTEGER NOT NULL, mode TEXT NOT NULL,
-    reason TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS measurement (
-    alias TEXT NOT NULL, key TEXT NOT NULL, mode TEXT NOT NULL, at REAL NOT NULL, in_flight INTEGER NOT NULL,
-    ttft REAL, tpot REAL, seconds REAL NOT NULL, tokens INTEGER NOT NULL, drafted INTEGER, accepted INTEGER
-) STRICT;
-CREATE TABLE IF NOT EXISTS cold_start (key TEXT NOT NULL, at REAL NOT NULL, mode TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS inert (plan TEXT PRIMARY KEY, at REAL NOT NULL, reason TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS tuned (
-    key TEXT PRIMARY KEY, alias TEXT NOT NULL, at REAL NOT NULL, partial INTEGER NOT NULL, recommended TEXT NOT NULL,
-    arms TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS measurement_by_alias ON measurement (alias, at);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,123 +93,153 @@ class Tuned:
         return found if isinstance(found, int) else 0
 
 
-class Ledger:
-    """A ledger that cannot be written is no reason to refuse service: writing then does nothing.
+_MEASURED = tuple(field.name for field in fields(Measurement))
 
-    Reading gives nothing where nothing is known, be it that nothing happened or that the ledger cannot be read.
+
+def insert_measurements(connection: sqlite3.Connection, rows: Sequence[Measurement]) -> None:
+    """Also drops what is too old or too much; raises sqlite3.Error."""
+    connection.executemany(_insert("measurement", _MEASURED), [astuple(row) for row in rows])
+    connection.execute("DELETE FROM measurement WHERE at < ?", (time.time() - KEPT_DAYS * 86400,))
+    newest = "SELECT rowid FROM measurement WHERE alias = ? ORDER BY at DESC LIMIT -1 OFFSET ?"
+    aliases = {row.alias for row in rows}
+    connection.executemany(
+        f"DELETE FROM measurement WHERE rowid IN ({newest})", [(alias, KEPT_ROWS) for alias in aliases]
+    )
+
+
+class Ledger:
+    """Recording never waits: the database's thread writes. A database in trouble is no reason to refuse service.
+
+    Reading blocks, and gives nothing where nothing is known. What cannot be read is told to the database's `warn`.
     """
 
-    def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / FILE_NAME
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     # -- failures --------------------------------------------------------------------------------------------
 
     def record_failure(self, alias: str, diagnosis: Diagnosis) -> None:
-        row = (alias, time.time(), diagnosis.code, diagnosis.cause, diagnosis.advice, diagnosis.permanent)
-        self._write("INSERT OR REPLACE INTO last_failure VALUES (?, ?, ?, ?, ?, ?, ?)", [(*row, _json(diagnosis))])
+        columns = ("alias", "at", "code", "cause", "advice", "permanent", "log")
+        log = json.dumps(diagnosis.log_tail)
+        row = (alias, time.time(), diagnosis.code, diagnosis.cause, diagnosis.advice, diagnosis.permanent, log)
+        self._record("last_failure", (_insert("last_failure", columns, "OR REPLACE"), row))
 
     def last_failure(self, alias: str) -> Failure | None:
+        query = "SELECT at, code, cause, advice, permanent, log FROM last_failure WHERE alias = ?"
         with suppress(ValueError, TypeError):  # a row that somebody else wrote
-            for row in self._read("SELECT * FROM last_failure WHERE alias = ?", alias):
-                _, at, code, cause, advice, permanent, log = row
+            for at, code, cause, advice, permanent, log in self._read("last_failure", query, alias):
                 return Failure(at, Diagnosis(code, cause, advice, bool(permanent), tuple(json.loads(log))))
         return None
 
     # -- speculation -----------------------------------------------------------------------------------------
 
     def record_speculation(self, alias: str, requested: str, active: bool, mode: str, reason: str) -> None:
+        columns = ("alias", "at", "requested", "active", "mode", "reason")
         row = (alias, time.time(), requested, active, mode, reason)
-        self._write("INSERT OR REPLACE INTO last_speculation VALUES (?, ?, ?, ?, ?, ?)", [row])
+        self._record("last_speculation", (_insert("last_speculation", columns, "OR REPLACE"), row))
 
     def prove_speculation(self, alias: str, reason: str) -> None:
         """Traffic has shown that the alias's last start does speculate; `reason` is what is left to explain."""
-        self._write("UPDATE last_speculation SET active = 1, reason = ? WHERE alias = ?", [(reason, alias)])
+        statement = "UPDATE last_speculation SET active = 1, reason = ? WHERE alias = ?"
+        self._record("last_speculation", (statement, (reason, alias)))
 
     def last_speculation(self, alias: str) -> Speculated | None:
-        for row in self._read("SELECT * FROM last_speculation WHERE alias = ?", alias):
-            _, at, requested, active, mode, reason = row
+        query = "SELECT at, requested, active, mode, reason FROM last_speculation WHERE alias = ?"
+        for at, requested, active, mode, reason in self._read("last_speculation", query, alias):
             return Speculated(at, requested, bool(active), mode, reason)
         return None
 
     def record_inert(self, plan: str, reason: str) -> None:
         """`plan` is the fingerprint of one whose speculation fails at every start; another file or build changes it."""
-        self._write("INSERT OR REPLACE INTO inert VALUES (?, ?, ?)", [(plan, time.time(), reason)])
-        self._write("DELETE FROM inert WHERE at < ?", [(time.time() - KEPT_DAYS * 86400,)])
+        now = time.time()
+        self._record(
+            "inert",
+            (_insert("inert", ("plan", "at", "reason"), "OR REPLACE"), (plan, now, reason)),
+            ("DELETE FROM inert WHERE at < ?", (now - KEPT_DAYS * 86400,)),
+        )
 
     def inert(self, plan: str) -> str | None:
         """Why its speculation is not tried again; None where nothing speaks against it."""
-        rows = self._read("SELECT reason FROM inert WHERE plan = ?", plan)
+        rows = self._read("inert", "SELECT reason FROM inert WHERE plan = ?", plan)
         return str(rows[0][0]) if rows else None
 
     def record_start(self, key: str, start: ColdStart) -> None:
         """Whether the engine then speculated or not."""
-        self._write("INSERT INTO cold_start VALUES (?, ?, ?)", [(key, start.at, start.mode)])
-        self._write("DELETE FROM cold_start WHERE at < ?", [(time.time() - KEPT_DAYS * 86400,)])
+        self._record(
+            "cold_start",
+            (_insert("cold_start", ("key", "at", "mode")), (key, start.at, start.mode)),
+            ("DELETE FROM cold_start WHERE at < ?", (time.time() - KEPT_DAYS * 86400,)),
+        )
 
     def starts(self, key: str) -> list[ColdStart]:
         """Oldest first."""
-        return [ColdStart(*row) for row in self._read("SELECT at, mode FROM cold_start WHERE key = ? ORDER BY at", key)]
+        rows = self._read("cold_start", "SELECT at, mode FROM cold_start WHERE key = ? ORDER BY at", key)
+        return [ColdStart(at, mode) for at, mode in rows]
 
     # -- measurements ----------------------------------------------------------------------------------------
 
-    def record_measurements(self, found: Sequence[Measurement]) -> None:
+    def record_measurements(self, rows: Sequence[Measurement]) -> None:
         """Also drops what is too old or too much."""
-        places = ", ".join("?" * len(fields(Measurement)))
-        self._write(f"INSERT INTO measurement VALUES ({places})", [astuple(row) for row in found])
-        self._write("DELETE FROM measurement WHERE at < ?", [(time.time() - KEPT_DAYS * 86400,)])
-        newest = "SELECT rowid FROM measurement WHERE alias = ? ORDER BY at DESC LIMIT -1 OFFSET ?"
-        aliases = {row.alias for row in found}
-        self._write(f"DELETE FROM measurement WHERE rowid IN ({newest})", [(alias, KEPT_ROWS) for alias in aliases])
+        self._database.record("measurement", lambda connection: insert_measurements(connection, rows))
 
     def measurements(self, alias: str | None = None) -> list[Measurement]:
         """Of one alias or of all, oldest first."""
         where, values = ("WHERE alias = ?", (alias,)) if alias is not None else ("", ())
-        with suppress(TypeError):
-            return [Measurement(*row) for row in self._read(f"SELECT * FROM measurement {where} ORDER BY at", *values)]
-        return []
+        query = f"SELECT {', '.join(_MEASURED)} FROM measurement {where} ORDER BY at"
+        return [Measurement(*row) for row in self._read("measurement", query, *values)]
 
     def last_uses(self) -> dict[str, float]:
         """Alias or variant -> when its engine last came up or answered, in seconds since the epoch."""
-        both = "SELECT alias, at FROM measurement UNION ALL SELECT alias, at FROM last_speculation"
-        return dict(self._read(f"SELECT alias, max(at) FROM ({both}) GROUP BY alias"))
+        uses: dict[str, float] = {}
+        for table in ("measurement", "last_speculation"):
+            for alias, at in self._read(table, f"SELECT alias, max(at) FROM {table} GROUP BY alias"):
+                uses[alias] = max(at, uses.get(alias, at))
+        return uses
 
     # -- tuning ----------------------------------------------------------------------------------------------
 
-    def record_tuned(self, found: Tuned) -> None:
-        """Takes the place of what the key had; a partial run does not replace a whole one."""
-        row = (found.key, found.alias, found.at, found.partial, json.dumps(found.recommended), json.dumps(found.arms))
-        taken = ", ".join(f"{name} = excluded.{name}" for name in ("alias", "at", "partial", "recommended", "arms"))
-        self._write(
-            "INSERT INTO tuned VALUES (?, ?, ?, ?, ?, ?) "
-            f"ON CONFLICT (key) DO UPDATE SET {taken} WHERE excluded.partial <= tuned.partial",
-            [row],
+    def record_tuned(self, result: Tuned) -> None:
+        """Takes the place of what the key had; a partial run does not replace a whole one.
+
+        Blocks, and raises RecordsError: a run of hours is not to be lost without a word.
+        """
+        columns = ("key", "alias", "at", "partial", "recommended", "arms")
+        row = (
+            *(result.key, result.alias, result.at, result.partial),
+            *(json.dumps(result.recommended), json.dumps(result.arms)),
         )
+        taken = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+        conflict = f"ON CONFLICT (key) DO UPDATE SET {taken} WHERE excluded.partial <= tuned.partial"
+        self._database.write("tuned", _work((f"{_insert('tuned', columns)} {conflict}", row)))
 
     def tuned(self, key: str) -> Tuned | None:
+        query = "SELECT alias, at, partial, recommended, arms FROM tuned WHERE key = ?"
         with suppress(ValueError, TypeError):  # a row that somebody else wrote
-            for row in self._read("SELECT * FROM tuned WHERE key = ?", key):
-                _, alias, at, partial, recommended, arms = row
+            for alias, at, partial, recommended, arms in self._read("tuned", query, key):
                 return Tuned(key, alias, at, bool(partial), json.loads(recommended), json.loads(arms))
         return None
 
-    # -- the file --------------------------------------------------------------------------------------------
+    # -- the database ----------------------------------------------------------------------------------------
 
-    def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        with suppress(sqlite3.Error, OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=1)) as database, database:
-                database.execute("PRAGMA journal_mode=WAL")
-                database.executescript(_SCHEMA)
-                database.executemany(statement, rows)
+    def _record(self, table: str, *statements: tuple[str, Row]) -> None:
+        self._database.record(table, _work(*statements))
 
-    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        # OSError: even to look may be forbidden. A missing table is an sqlite3.Error.
-        with suppress(sqlite3.Error, OSError):
-            if self._path.is_file():
-                with closing(sqlite3.connect(self._path, timeout=1)) as database:
-                    return database.execute(query, values).fetchall()
-        return []
+    def _read(self, table: str, query: str, *values: Any) -> list[Row]:
+        try:
+            return self._database.read(table, query, *values)
+        except RecordsError as error:
+            self._database.warn(error)
+            return []
 
 
-def _json(diagnosis: Diagnosis) -> str:
-    return json.dumps(diagnosis.log_tail)
+def _work(*statements: tuple[str, Row]) -> Work:
+    def work(connection: sqlite3.Connection) -> None:
+        for statement, values in statements:
+            connection.execute(statement, values)
+
+    return work
+
+
+def _insert(table: str, columns: Iterable[str], conflict: str = "") -> str:
+    names = tuple(columns)
+    return f"INSERT {conflict} INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"

@@ -1,4 +1,4 @@
-"""What finished requests took, on its way to the ledger: kept in memory, written once a second in a thread.
+"""What finished requests took, on its way to the ledger: kept in memory until the database's thread takes it.
 
 A request costs an append. The last second is lost with a gateway that is killed, nothing with one that is stopped.
 """
@@ -6,79 +6,101 @@ A request costs an append. The last second is lost with a gateway that is killed
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
 
 from app import logs
 from app.errors import TandemError
-from app.records.batch_writer import Batches
-from app.records.ledger import Ledger, Measurement
+from app.records.database import Database
+from app.records.ledger import Measurement, insert_measurements
 from app.records.metrics import Finished
+from app.records.writer import Work
 
 log = logs.get_logger("ledger")
 
-# More than a second of traffic ever holds; beyond it a slow disk costs figures and not memory.
+# More than a second of traffic ever holds; beyond it a slow disk costs the oldest figures and not memory.
 KEPT_REQUESTS = 10_000
 # With one token there is no time between tokens.
 FEWEST_TOKENS = 2
 
-_Kept = tuple[asyncio.Task[str | None], Finished, float]
+# Of one start of an engine; None where it cannot be known
+_Key = Future[str | None]
+_Waiting = tuple[_Key, Finished, float]
 
 
 class Recorder:
     """Measurements of the engines that we start: good answers of at least two tokens.
 
-    `key` says under what the measurements of an alias are comparable (see `speculation.identity`); it blocks and may
-    raise TandemError or OSError. `base` gives the alias that a variant belongs to.
+    `key` says under what the measurements of an alias are comparable (see `speculation.measurement_key`); it blocks and
+    may raise TandemError or OSError. `base` gives the alias that a variant belongs to.
     """
 
-    def __init__(self, ledger: Ledger, *, key: Callable[[str], str], base: Callable[[str], str]) -> None:
-        self._ledger = ledger
+    table = "measurement"
+
+    def __init__(self, database: Database, *, key: Callable[[str], str], base: Callable[[str], str]) -> None:
+        self._database = database
         self._key_of = key
         self._base = base
         # By alias or variant, of its latest start
-        self._keys: dict[str, asyncio.Task[str | None]] = {}
-        self._kept: list[_Kept] = []
+        self._keys: dict[str, _Key] = {}
+        self._finding: set[asyncio.Task[None]] = set()
+        # The loop adds, the database's thread takes.
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
         self._lost = 0
-        self._batches = Batches(self._write, lambda: bool(self._kept))
+        database.add_source(self)
 
     def starting(self, alias: str) -> None:
         """An engine of `alias` starts: its key is worked out while it loads."""
-        self._keys[alias] = asyncio.create_task(self._key(alias))
+        key = self._keys[alias] = _Key()
+        finding = asyncio.create_task(self._find_key(alias, key))
+        self._finding.add(finding)
+        finding.add_done_callback(self._finding.discard)
 
     def add(self, request: Finished) -> None:
         key = self._keys.get(request.alias)
         if key is None or not _measured(request):
             return
-        if len(self._kept) >= KEPT_REQUESTS:
-            self._lost += 1
-            return
-        self._kept.append((key, request, time.time()))
-        self._batches.due()
+        with self._lock:
+            self._waiting.append((key, request, time.time()))
+            if len(self._waiting) > KEPT_REQUESTS:
+                del self._waiting[0]
+                self._lost += 1
+        self._database.due()
 
-    async def close(self) -> None:
-        """Writes what is left."""
-        await self._batches.close()
-
-    async def _write(self) -> None:
-        kept, self._kept = self._kept, []
-        lost, self._lost = self._lost, 0
+    def take(self) -> Work | None:
+        """The rows of all whose key is known; the others stay."""
+        early: list[_Waiting] = []
+        known: list[tuple[str | None, Finished, float]] = []
+        with self._lock:
+            for key, request, at in self._waiting:
+                if key.done():
+                    known.append((key.result(), request, at))
+                else:
+                    early.append((key, request, at))
+            self._waiting = early
+            lost, self._lost = self._lost, 0
         if lost:
             log.warning("the ledger is too slow: requests were not recorded", requests=lost)
-        keyed = [(key, request, at) for task, request, at in kept if (key := await task) is not None]
-        if keyed:
-            await asyncio.to_thread(self._record, keyed)
+        rows = [_row(self._base(request.alias), key, request, at) for key, request, at in known if key is not None]
+        return (lambda connection: insert_measurements(connection, rows)) if rows else None
 
-    def _record(self, keyed: Sequence[tuple[str, Finished, float]]) -> None:
-        self._ledger.record_measurements([_row(self._base(r.alias), key, r, at) for key, r, at in keyed])
+    async def close(self) -> None:
+        """Finds the keys that requests wait for; the database's end writes these."""
+        await asyncio.gather(*self._finding)
 
-    async def _key(self, alias: str) -> str | None:
+    async def _find_key(self, alias: str, key: _Key) -> None:
+        found = None
         try:
-            return await asyncio.to_thread(self._key_of, alias)
+            found = await asyncio.to_thread(self._key_of, alias)
         except (TandemError, OSError) as error:
             # The start fails by the same cause and tells it; here it only means that nothing is recorded.
             log.debug("no key for measurements", alias=alias, error=str(error))
-            return None
+        finally:
+            key.set_result(found)
+            self._database.due()
 
 
 def _measured(request: Finished) -> bool:

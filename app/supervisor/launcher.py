@@ -82,7 +82,7 @@ class Launcher:
         log.warning("trying again without speculation", alias=self.alias, reason=reason)
         diagnosis = await self._without(fallback, reason)
         if diagnosis is None and first.permanent:
-            await asyncio.to_thread(self._ledger.record_inert, fingerprint(plan), reason)
+            self._ledger.record_inert(fingerprint(plan), reason)
         # Where plain decoding fails as well, speculation was not to blame.
         return diagnosis
 

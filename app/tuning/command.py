@@ -17,10 +17,11 @@ from app import logs
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import drafts, named, written
-from app.errors import ConfigError, LaunchRefusedError, TandemError
+from app.errors import ConfigError, LaunchRefusedError, RecordsError, TandemError
 from app.models.catalog import Catalog
 from app.models.gguf.header import read_header
 from app.planner import Planner
+from app.records.database import Database
 from app.records.ledger import Ledger, Tuned
 from app.speculation.compat import mtp_layers
 from app.terminal import size_in_words
@@ -53,7 +54,11 @@ class Options:
 def tune(settings: Settings, name: str, options: Options) -> int:
     """The exit code: 0, or 128 and the signal that ended it. Raises TandemError before anything is measured."""
     logs.configure(settings.log_format, "debug" if settings.log_level == "debug" else "error")
-    return _Tuning(settings, name, options).run()
+    tuning = _Tuning(settings, name, options)
+    try:
+        return tuning.run()
+    finally:
+        tuning.close()
 
 
 def _minutes(count: float) -> str:
@@ -73,7 +78,8 @@ class _Tuning:
             raise ConfigError([f"--minutes: must be above 0 and at most {_LONGEST_MIN}, a week"])
         self._entry, self._catalog, self._options = entry, catalog, options
         self._settings = settings
-        self._ledger = Ledger(settings.state_dir)
+        self._database = Database(settings.state_dir, tell=lambda text: print(f"llama-tandem: {text}", file=sys.stderr))
+        self._ledger = Ledger(self._database)
         self._planner = Planner(settings, catalog, self._ledger)
         self._prompts: Prompts = read_prompts(options.prompts) if options.prompts else BUILT_IN
         self._candidates = self._choose()
@@ -122,6 +128,10 @@ class _Tuning:
             raise LaunchRefusedError(f"Nothing was measured: {sentence(ended)}")
         self._tell(race, ended)
         return 128 + self._signal if self._signal else 0
+
+    def close(self) -> None:
+        """Writes what is left for the ledger."""
+        self._database.close()
 
     async def _watched(self, race: Race, engines: Engines, seconds: float) -> str:
         """Why it ended before its time, empty where it did not. No child is left when this returns."""
@@ -211,7 +221,11 @@ class _Tuning:
                 f"the result of {day} stays, with {earlier.blocks} blocks of plain decoding; here are {result.blocks}."
             )
         arms = [row.fields() for row in result.arms]
-        self._ledger.record_tuned(Tuned(self._key, self._alias, result.at, result.partial, written(result.chain), arms))
+        tuned = Tuned(self._key, self._alias, result.at, result.partial, written(result.chain), arms)
+        try:
+            self._ledger.record_tuned(tuned)
+        except RecordsError as error:
+            return str(error)
         return ""
 
     def _draw(self, result: Result) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 
+from app.records.database import Database
 from app.records.usage import UsageStore
 from tests.support.gateway import Gateway, eventually
 from tests.support.ports import free_port
@@ -158,7 +159,7 @@ def test_usage_survives_a_kill(make_gateway: Make) -> None:
     answer = ask(gateway, "from-the-environment").json()["usage"]
 
     def recorded() -> list[dict[str, Any]]:
-        return UsageStore(Path(gateway.settings["state_dir"])).read(["key", "alias"])
+        return UsageStore(Database(Path(gateway.settings["state_dir"]))).read(["key", "alias"])
 
     eventually(recorded)
     gateway.process.kill()

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.records.database import Database
 from app.records.ledger import Ledger, Measurement
 from tests.support.gateway import Gateway, events, eventually, header_only
 
@@ -35,7 +36,7 @@ def drafting(make_gateway: Make, tmp_path: Path) -> Gateway:
 
 
 def recorded(gateway: Gateway) -> list[Measurement]:
-    return Ledger(Path(gateway.settings["state_dir"])).measurements()
+    return Ledger(Database(Path(gateway.settings["state_dir"]))).measurements()
 
 
 def command(gateway: Gateway, *args: str) -> str:

@@ -18,6 +18,7 @@ from app.config.settings import load_settings
 from app.config.speculation import parse_chain
 from app.models.catalog import Catalog
 from app.planner import Planner
+from app.records.database import Database
 from app.records.ledger import Ledger, Tuned
 from app.tuning.command import Options, tune
 from tests.support.gateway import engines_of, eventually, fake_llama_server, header_only
@@ -66,7 +67,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def saved(folder: Path, output: str) -> Tuned | None:
     """What the ledger has under the key that `--json` printed."""
-    return Ledger(folder / "state").tuned(json.loads(output)["key"])
+    return Ledger(Database(folder / "state")).tuned(json.loads(output)["key"])
 
 
 def test_a_run_ends_with_a_table_a_chart_and_a_recommendation(tmp_path: Path) -> None:
@@ -121,9 +122,9 @@ def test_a_run_that_is_broken_off_does_not_replace_a_whole_one(tmp_path: Path) -
     """And says so."""
     config = configure(tmp_path)
     settings = load_settings(config)
-    key = Planner(settings, Catalog(settings), Ledger(settings.state_dir)).key("org/m")
+    key = Planner(settings, Catalog(settings), Ledger(Database(settings.state_dir))).key("org/m")
     whole = Tuned(key, "org/m", 1.0, False, "none", [{"name": "none", "blocks": 99}])
-    Ledger(settings.state_dir).record_tuned(whole)
+    Ledger(Database(settings.state_dir)).record_tuned(whole)
     process = start(tmp_path, "--modes", "ngram-mod")
     assert process.stderr is not None
     for _ in range(4):
@@ -131,7 +132,7 @@ def test_a_run_that_is_broken_off_does_not_replace_a_whole_one(tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     code, output, _ = finish(process)
     assert code == 130 and re.search(r"Not saved: the result of 1970.* stays, with 99 blocks .* here are \d", output)
-    assert Ledger(settings.state_dir).tuned(key) == whole
+    assert Ledger(Database(settings.state_dir)).tuned(key) == whole
 
 
 def test_a_signal_while_engines_load_leaves_no_child(tmp_path: Path) -> None:

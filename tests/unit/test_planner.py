@@ -10,6 +10,7 @@ from app.config.speculation import named
 from app.engine.dialect import Dialect
 from app.models.catalog import Catalog
 from app.planner import Planner
+from app.records.database import Database
 from app.records.ledger import Ledger, Measurement, Tuned
 from tests.support.gateway import header_only
 from tests.support.paths import DATA
@@ -30,12 +31,17 @@ def planner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planner:
     )
     dialect = Dialect.from_help(PAGE.read_text(encoding="utf-8"))
     monkeypatch.setattr(Planner, "dialect", lambda self: dialect)
-    return Planner(settings, Catalog(settings), Ledger(tmp_path))
+    return Planner(settings, Catalog(settings), Ledger(Database(tmp_path)))
 
 
 def tuned(planner: Planner, recommended: object, *, partial: bool = False, key: str | None = None) -> None:
     found = Tuned(key or planner.key("m"), "m", 0.0, partial, recommended, [])  # type: ignore[arg-type]
     planner._ledger.record_tuned(found)
+
+
+def record(planner: Planner, rows: list[Measurement]) -> None:
+    with Database(planner._settings.state_dir) as database:
+        Ledger(database).record_measurements(rows)
 
 
 def test_auto_starts_with_what_tune_recommended(planner: Planner) -> None:
@@ -66,10 +72,10 @@ def test_half_a_tuning_or_one_of_another_setup_decides_nothing(planner: Planner)
 def test_traffic_of_this_setup_counts_and_no_other(planner: Planner) -> None:
     """Measurements are under a key; a new build begins anew."""
     rows = [Measurement("m", "another", "ngram-mod", 1e10, 1, None, 0.1, 1.0, 100, None, None)] * 5
-    planner._ledger.record_measurements(rows)
+    record(planner, rows)
     assert "by rule" in planner.choice("m").why
     rows = [Measurement("m", planner.key("m"), "ngram-mod", 1e10, 1, None, 0.1, 1.0, 100, None, None)] * 5
-    planner._ledger.record_measurements(rows)
+    record(planner, rows)
     assert "being tried" in planner.choice("m").why
     assert planner.crossing("m", "ngram-mod") is None
 

@@ -10,6 +10,7 @@ from app.auth.key_store import KeyStore
 from app.auth.keys import Key, digest
 from app.config.settings import Settings
 from app.main import Gateway
+from app.records.database import Database
 from tests.support.asgi import Answer, ask
 
 PAGE, OTHER = "https://app.example", "https://evil.example"
@@ -36,7 +37,7 @@ def test_without_a_listed_origin_there_is_no_cors(tmp_path: Path) -> None:
 
 def test_a_preflight_needs_no_key(tmp_path: Path) -> None:
     """Browsers send none with it; what the page wants to send is allowed, and nothing that a browser keeps."""
-    KeyStore(tmp_path).add(Key("k", digest("secret")))
+    KeyStore(Database(tmp_path)).add(Key("k", digest("secret")))
     answer = fetch(tmp_path, "OPTIONS", "/v1/chat/completions", {"origin": PAGE} | ASKING)
     assert (answer.status, answer.body) == (204, b"")
     headers = allowed(answer)
@@ -66,7 +67,7 @@ def test_every_answer_may_be_read_by_a_listed_page(
     method: str, path: str, headers: dict[str, str], status: int, tmp_path: Path
 ) -> None:
     """Refusals as well: without the headers a page would see nothing but a network error."""
-    KeyStore(tmp_path).add(Key("k", digest("secret")))
+    KeyStore(Database(tmp_path)).add(Key("k", digest("secret")))
     answer = fetch(tmp_path, method, path, {"origin": PAGE} | headers)
     assert answer.status == status
     cors = allowed(answer)

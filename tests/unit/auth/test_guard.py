@@ -17,6 +17,7 @@ from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
 from app.errors import UpstreamUnreachableError
 from app.main import Gateway
+from app.records.database import Database
 from tests.support.asgi import Answer, ask
 
 ENTRIES = {
@@ -36,7 +37,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answ
         raise UpstreamUnreachableError("Nobody serves it.")
 
     monkeypatch.setattr("app.relay.upstream.client.Upstreams.enter", nobody)
-    store = KeyStore(tmp_path)
+    store = KeyStore(Database(tmp_path))
     for name, models in (("all", ("*",)), ("some", ("org/*",)), ("by-alias", ("a",)), ("nothing", ("no",))):
         store.add(Key(name, digest(f"{name}-secret"), models))
     gateway = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path, models=ENTRIES))

@@ -15,6 +15,7 @@ from app.auth.local_admin_key import FILE_NAME, local_secret, make_local_secret
 from app.config.settings import Settings
 from app.errors import ConfigError, ForbiddenError, MisdirectedError
 from app.main import Gateway
+from app.records.database import Database
 from app.server.serve import refuse_strangers
 from tests.support.asgi import Answer, ask
 
@@ -103,7 +104,7 @@ def test_the_admin_api_takes_an_admin_key_always(tmp_path: Path) -> None:
         assert asked(tmp_path, "GET", ADMIN, **settings).status == 401
         assert asked(tmp_path, "GET", "/admin", **settings).status == 401
         assert asked(tmp_path, "GET", "/v1/models", **settings).status == 200
-    store = KeyStore(tmp_path)
+    store = KeyStore(Database(tmp_path))
     store.add(Key("user", digest("user-secret")))
     store.add(Key("boss", digest("boss-secret"), admin=True))
     statuses = [asked(tmp_path, "GET", ADMIN, {"x-api-key": f"{name}-secret"}).status for name in ("user", "boss")]
@@ -161,7 +162,7 @@ def test_a_network_without_keys_is_refused(host: str, tmp_path: Path) -> None:
         start()
     start(no_auth=True)
     start(api_keys="from-the-environment")
-    KeyStore(tmp_path).add(Key("old", digest("s"), expires=1.0))
+    KeyStore(Database(tmp_path)).add(Key("old", digest("s"), expires=1.0))
     start()
 
 

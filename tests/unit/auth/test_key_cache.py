@@ -14,41 +14,49 @@ from app.auth.key_cache import Keyring
 from app.auth.key_store import KeyStore
 from app.auth.keys import Key, digest, from_setting
 from app.errors import ConfigError
-from app.records.ledger import FILE_NAME, ColdStart, Ledger
+from app.records.database import FILE_NAME, Database
+from app.records.ledger import ColdStart, Ledger
 
 A = Key("a", digest("secret-a"), ("x/*", "y"), True, 1, 2, 3, 10.0, 20.0)
 B = Key("b", digest("secret-b"), created=11.0)
 
 
 def ring(folder: Path, given: str = "", **more: Any) -> Keyring:
-    return Keyring(KeyStore(folder), from_setting(given), **{"open_to_all": False, "clock": lambda: 15.0} | more)
+    return Keyring(
+        KeyStore(Database(folder)), from_setting(given), **{"open_to_all": False, "clock": lambda: 15.0} | more
+    )
+
+
+def write_a_figure(folder: Path) -> None:
+    with Database(folder) as database:
+        Ledger(database).record_start("k", ColdStart(1e10, "none"))
 
 
 def test_a_key_outlives_the_process_as_it_was_made(tmp_path: Path) -> None:
     """Every field of it; the folder is made for it."""
-    store = KeyStore(tmp_path / "new")
+    store = KeyStore(Database(tmp_path / "new"))
     store.add(A)
     store.add(B)
-    assert KeyStore(tmp_path / "new").all() == (A, B)
+    assert KeyStore(Database(tmp_path / "new")).all() == (A, B)
 
 
 def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     """Neither the database nor its log."""
-    KeyStore(tmp_path).add(B)
+    KeyStore(Database(tmp_path)).add(B)
     assert not any(b"secret-b" in path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_reading_makes_no_file(tmp_path: Path) -> None:
     """Nor does a ledger without keys have any."""
-    assert KeyStore(tmp_path / "state").all() == ()
+    assert KeyStore(Database(tmp_path / "state")).all() == ()
     assert list(tmp_path.iterdir()) == []
-    Ledger(tmp_path).record_start("k", ColdStart(1e10, "none"))
-    assert KeyStore(tmp_path).all() == ()
+    write_a_figure(tmp_path)
+    assert KeyStore(Database(tmp_path)).all() == ()
 
 
 def test_a_name_is_given_once(tmp_path: Path) -> None:
     """Until its key is revoked."""
-    store = KeyStore(tmp_path)
+    store = KeyStore(Database(tmp_path))
     store.add(B)
     with pytest.raises(ConfigError, match="named b already"):
         store.add(B)
@@ -61,7 +69,7 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
 
 def test_what_another_process_changes_counts_without_a_restart(tmp_path: Path) -> None:
     """Also where the database did not exist yet, or is another file now."""
-    running, elsewhere = ring(tmp_path), KeyStore(tmp_path)
+    running, elsewhere = ring(tmp_path), KeyStore(Database(tmp_path))
     running.refresh()
     assert not running.required
     elsewhere.add(B)
@@ -80,20 +88,20 @@ def test_what_another_process_changes_counts_without_a_restart(tmp_path: Path) -
 
 def test_nothing_is_read_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked at twice a second for ever."""
-    KeyStore(tmp_path).add(B)
-    store = KeyStore(tmp_path)
+    KeyStore(Database(tmp_path)).add(B)
+    store = KeyStore(Database(tmp_path))
     assert [store.changed() for _ in range(3)] == [True, False, False]
-    Ledger(tmp_path).record_start("k", ColdStart(1e10, "none"))
+    write_a_figure(tmp_path)
     assert [store.changed() for _ in range(2)] == [True, False]
     store.close()
 
 
 def test_the_last_keys_end_does_not_open_the_door(tmp_path: Path) -> None:
     """Neither revoked nor expired keys make a gateway that had keys one without, restarts included."""
-    KeyStore(tmp_path).add(B)
-    KeyStore(tmp_path).revoke("b", 12.0)
+    KeyStore(Database(tmp_path)).add(B)
+    KeyStore(Database(tmp_path)).revoke("b", 12.0)
     assert ring(tmp_path).required and not ring(tmp_path).usable
-    KeyStore(tmp_path).add(A)
+    KeyStore(Database(tmp_path)).add(A)
     assert ring(tmp_path).usable
     late = ring(tmp_path, clock=lambda: 20.0)
     assert late.required and not late.usable
@@ -117,7 +125,7 @@ def test_a_database_that_cannot_be_read_lets_nobody_in(content: bytes, tmp_path:
 
 def test_a_table_that_cannot_be_read_later_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys that were known hold, and the log says so."""
-    KeyStore(tmp_path).add(B)
+    KeyStore(Database(tmp_path)).add(B)
     running, said = ring(tmp_path), []
     monkeypatch.setattr(keyring.log, "error", lambda event, **_: said.append(event), raising=False)
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as database, database:

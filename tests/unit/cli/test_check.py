@@ -12,6 +12,7 @@ from app.cli.check import CheckReport, dialect_at_hand, inspect, plan_now
 from app.config.settings import Settings
 from app.engine import devices, probe
 from app.errors import ConfigError, Diagnosis, EngineNotFoundError, FilesMissingError, UnknownAliasError
+from app.records.database import Database
 from app.records.ledger import Ledger
 from tests.support.gateway import header_only
 from tests.support.headers import write_header
@@ -247,7 +248,8 @@ def test_the_last_failure_is_told_though_all_is_well_now(machine: Path) -> None:
     """What the files show is not all: out of memory shows only at a start."""
     config = settings(machine, m=entry(machine / "m.gguf"))
     diagnosis = Diagnosis("oom", "There was no memory.", "Take less.", permanent=False, log_tail=("one",))
-    Ledger(config.state_dir).record_failure("m", diagnosis)
+    with Database(config.state_dir) as database:
+        Ledger(database).record_failure("m", diagnosis)
     _, model = reports(config)
     assert model.fine and model.lines[-1] == "  ok"
     assert model.lines[-3].startswith("  last failure, 20") and model.lines[-3].endswith(str(diagnosis))

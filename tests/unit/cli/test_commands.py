@@ -20,7 +20,8 @@ from app.config.settings import load_settings
 from app.engine.launch import LaunchPlan
 from app.engine.translate import Note
 from app.errors import LaunchRefusedError
-from app.records.usage import UsageStore, Used
+from app.records.usage import Used
+from tests.support.records import write_usage
 
 MODELS = "models: {org/m: {url: 'http://127.0.0.1:1'}}\n"
 COMMANDS = [
@@ -251,7 +252,7 @@ def test_usage_sums_by_what_is_asked_for(folder: Path) -> None:
     assert "Nothing has been used yet." in run("usage").stdout
     assert (run("usage", "--json").stdout, run("usage", "--csv").stdout.strip()) == ("[]\n", "")
     rows = {("laptop", "org/m", "2026-01-01"): Used(1, 2, 3, 1, 0, 0.5), ("", "org/m", "2026-01-02"): Used(2, 4, 6)}
-    UsageStore(folder).write(rows, 1767225600.0)
+    write_usage(folder, rows, 1767225600.0)
     assert run("usage", "--by", "alias", "--csv").stdout.splitlines() == [
         "alias,requests,tokens_in,tokens_out,cached,drafted,seconds",
         "org/m,3,6,9,1,0,0.5",

@@ -13,6 +13,7 @@ from app.cli.stats import as_text, stats_now, tables
 from app.config.settings import Settings
 from app.errors import UnknownAliasError
 from app.planner import Planner
+from app.records.database import Database
 from app.records.ledger import Ledger, Measurement
 
 
@@ -32,7 +33,8 @@ def record(settings: Settings, *rows: tuple[str, float], alias: str = "org/a", k
         drafts = (None, None) if mode == "none" else (100, 75)
         at += 100
         measurements.append(Measurement(alias, key, mode, at, 1, 1.0, tpot, 1.0 + 100 * tpot, 101, *drafts))
-    Ledger(settings.state_dir).record_measurements(measurements)
+    with Database(settings.state_dir) as database:
+        Ledger(database).record_measurements(measurements)
 
 
 def printed(settings: Settings, capsys: pytest.CaptureFixture[str], alias: str | None = None) -> list[str]:

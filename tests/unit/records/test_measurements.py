@@ -1,30 +1,51 @@
-"""Requests on their way to the ledger: what is kept, when it is written, and that memory has an end."""
+"""Requests on their way to the ledger: what is kept, when it is taken, and that memory has an end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.errors import EngineNotFoundError
 from app.records import measurements as recording
-from app.records.batch_writer import EVERY_S
-from app.records.ledger import Measurement
+from app.records.database import Database
+from app.records.ledger import Ledger, Measurement
 from app.records.measurements import Recorder
 from app.records.metrics import Finished
+from app.records.writer import Source
 from tests.support import clock
 
 GOOD = Finished("m", 200, 3.0, ttft=1.0, completion_tokens=5, drafted=8, accepted=6, mode="draft-simple", in_flight=2)
 
 
-class Ledger:
-    def __init__(self) -> None:
-        self.writes: list[list[Measurement]] = []
+class Taker:
+    """In the place of the database: `take` gives what would be written now."""
 
-    def record_measurements(self, found: Sequence[Measurement]) -> None:
-        self.writes.append(list(found))
+    def __init__(self, folder: Path) -> None:
+        self.announced = 0
+        self._database = Database(folder)
+        self._sources: list[Source] = []
+
+    def add_source(self, source: Source) -> None:
+        self._sources.append(source)
+
+    def due(self) -> None:
+        self.announced += 1
+
+    def take(self) -> list[Measurement]:
+        before = Ledger(self._database).measurements()
+        [work] = [source.take() for source in self._sources]
+        if work is not None:
+            self._database.write("measurement", work)
+        return [row for row in Ledger(self._database).measurements() if row not in before]
+
+
+@pytest.fixture
+def taker(tmp_path: Path) -> Taker:
+    return Taker(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -38,36 +59,35 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "to_thread", at_once)
 
 
-def recorder(ledger: Ledger, key: Callable[[str], str] = "key of {}".format) -> Recorder:
-    found: Any = ledger
-    return Recorder(found, key=key, base=lambda name: name.partition(":")[0])
+def recorder(database: Any, key: Callable[[str], str] = "key of {}".format) -> Recorder:
+    return Recorder(database, key=key, base=lambda name: name.partition(":")[0])
 
 
-def written(*requests: Finished, alias: str = "m", key: Callable[[str], str] = "key of {}".format) -> list[Measurement]:
-    ledger = Ledger()
-
+def written(
+    taker: Taker, *requests: Finished, alias: str = "m", key: Callable[[str], str] = "key of {}".format
+) -> list[Measurement]:
     async def main() -> None:
-        found = recorder(ledger, key)
+        found = recorder(taker, key)
         found.starting(alias)
         for request in requests:
             found.add(request)
         await found.close()
 
     clock.run(main())
-    return [row for write in ledger.writes for row in write]
+    return taker.take()
 
 
-def test_a_request_becomes_a_row() -> None:
+def test_a_request_becomes_a_row(taker: Taker) -> None:
     """Under the key of its engine's start."""
-    [row] = written(GOOD)
+    [row] = written(taker, GOOD)
     assert row.at > 0
     assert row == Measurement("m", "key of m", "draft-simple", row.at, 2, 1.0, 0.5, 3.0, 5, 8, 6)
 
 
-def test_a_variant_is_a_mode_of_its_alias() -> None:
+def test_a_variant_is_a_mode_of_its_alias(taker: Taker) -> None:
     """So that both stand in one table."""
     plain = Finished("m:plain", 200, 3.0, completion_tokens=5, decode=2.0, mode="none", in_flight=1)
-    [row] = written(plain, alias="m:plain")
+    [row] = written(taker, plain, alias="m:plain")
     assert (row.alias, row.mode, row.ttft, row.tpot, row.drafted, row.accepted) == ("m", "none", 1.0, 0.5, None, None)
 
 
@@ -82,89 +102,60 @@ def test_a_variant_is_a_mode_of_its_alias() -> None:
     ],
     ids=["broken off", "one token", "no completion", "attached", "not started"],
 )
-def test_what_says_nothing_of_decoding_is_left_out(request_: Finished) -> None:
+def test_what_says_nothing_of_decoding_is_left_out(taker: Taker, request_: Finished) -> None:
     """Neither what failed nor what others run."""
-    assert written(request_) == []
+    assert written(taker, request_) == []
 
 
 @pytest.mark.parametrize("error", [EngineNotFoundError("gone"), OSError(2, "gone")])
-def test_without_a_key_nothing_is_recorded(error: Exception) -> None:
+def test_without_a_key_nothing_is_recorded(taker: Taker, error: Exception) -> None:
     """Figures that nobody could place; the start says what is wrong."""
 
     def key(_: str) -> str:
         raise error
 
-    assert written(GOOD, key=key) == []
+    assert written(taker, GOOD, key=key) == []
 
 
-def test_a_second_of_requests_is_one_write() -> None:
-    """And a second without any is none."""
-    ledger = Ledger()
+def test_a_request_whose_key_is_not_known_yet_waits_for_it(taker: Taker) -> None:
+    """A key may take its time; it holds up neither the requests nor other aliases, and announces them."""
 
     async def main() -> None:
-        found = recorder(ledger)
+        found = recorder(taker)
+        found.starting("slow")
         found.starting("m")
-        for _ in range(3):
-            found.add(GOOD)
-            await asyncio.sleep(EVERY_S / 4)
-        assert ledger.writes == []
-        await asyncio.sleep(EVERY_S)
-        assert [len(write) for write in ledger.writes] == [3]
-        await asyncio.sleep(100 * EVERY_S)
-        found.add(GOOD)
-        assert len(ledger.writes) == 1
-        await asyncio.sleep(2 * EVERY_S)
-        await found.close()
-        assert [len(write) for write in ledger.writes] == [3, 1]
-
-    clock.run(main())
-
-
-def test_what_comes_during_a_write_is_written_after_it() -> None:
-    """A slow disk, or a key that takes its time, holds up no request and loses none."""
-    ledger, ready = Ledger(), asyncio.Event()
-
-    async def main() -> None:
-        found = recorder(ledger)
-
-        async def slow() -> str | None:
-            await ready.wait()
-            return "late"
-
-        found._keys["m"] = asyncio.create_task(slow())
-        found.add(GOOD)
-        await asyncio.sleep(2 * EVERY_S)
-        found.add(GOOD)
-        found.add(GOOD)
-        ready.set()
-        await asyncio.sleep(2 * EVERY_S)
-        assert [[row.key for row in write] for write in ledger.writes] == [["late"], ["late", "late"]]
+        slow = found._keys["slow"] = recording._Key()
+        await asyncio.sleep(1)
+        for alias in ("slow", "m", "slow"):
+            found.add(Finished(alias, 200, 3.0, ttft=1.0, completion_tokens=5, mode="none", in_flight=1))
+        assert [row.alias for row in taker.take()] == ["m"]
+        assert taker.take() == []
+        slow.set_result("late")
+        assert [(row.alias, row.key) for row in taker.take()] == [("slow", "late")] * 2
         await found.close()
 
     clock.run(main())
 
 
-def test_closing_waits_for_the_write_that_is_under_way() -> None:
-    """And writes what came since."""
-    ledger = Ledger()
+def test_a_key_that_is_found_announces_what_waited(taker: Taker) -> None:
+    """Otherwise the last requests of a start would wait for the next one."""
 
     async def main() -> None:
-        found = recorder(ledger)
+        found = recorder(taker)
         found.starting("m")
         found.add(GOOD)
-        found._batches._begin()
-        await asyncio.sleep(0)
-        found.add(GOOD)
+        before = taker.announced
         await found.close()
-        assert sum(len(write) for write in ledger.writes) == 2
+        assert taker.announced == before + 1
 
     clock.run(main())
 
 
-def test_memory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond it figures are lost, and the log says how many."""
+def test_memory_has_an_end(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it the oldest figures are lost, and the log says how many."""
     monkeypatch.setattr(recording, "KEPT_REQUESTS", 2)
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(recording.log, "warning", lambda event, **fields: said.append(fields), raising=False)
-    assert len(written(*[GOOD] * 5)) == 2
+    requests = [Finished("m", 200, 3.0, completion_tokens=n, mode="none", in_flight=1) for n in range(2, 7)]
+    assert [row.tokens for row in written(taker, *requests)] == [5, 6]
     assert said == [{"requests": 3}]

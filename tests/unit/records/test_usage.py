@@ -1,111 +1,72 @@
-"""Sums by key, alias and day: what is added, when it is written, and that a failed write loses nothing."""
+"""Sums by key, alias and day: what is added, and that a database in trouble loses none of it."""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from app.records.batch_writer import EVERY_S
+from app.records.database import Database
 from app.records.metrics import Finished
 from app.records.usage import KEPT_DAYS, UsageRecorder, UsageStore, Used, day
-from tests.support import clock
+from tests.support.records import HandClock, execute, without_thread, write_lock, write_usage
 
 NOON = 1767268800.0  # 2026-01-01 12:00 UTC
 GOOD = Finished("m", 200, 2.0, prompt_tokens=10, completion_tokens=5, drafted=8, key="laptop", cached=4)
 ROW = ("laptop", "m", "2026-01-01")
 
 
-class Store:
-    def __init__(self, failures: int = 0) -> None:
-        self.writes: list[dict[Any, Used]] = []
-        self.failures = failures
-
-    def write(self, used: Mapping[Any, Used], now: float) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise sqlite3.OperationalError("locked")
-        self.writes.append(dict(used))
+def recorder(database: Database) -> UsageRecorder:
+    return UsageRecorder(database, base=lambda name: name.partition(":")[0], clock=lambda: NOON)
 
 
-@pytest.fixture(autouse=True)
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock jumps only where everything is on the loop."""
-
-    async def at_once(blocking: Callable[..., Any], *args: Any) -> Any:
-        await asyncio.sleep(0)
-        return blocking(*args)
-
-    monkeypatch.setattr(asyncio, "to_thread", at_once)
-
-
-def recorder(store: Any) -> UsageRecorder:
-    return UsageRecorder(store, base=lambda name: name.partition(":")[0], clock=lambda: NOON)
-
-
-def test_a_second_of_requests_is_one_write_of_sums() -> None:
-    """A variant belongs to its alias; a request for no model to nobody."""
-    store = Store()
-
-    async def main() -> None:
-        found = recorder(store)
+def test_requests_are_summed_up(tmp_path: Path) -> None:
+    """A variant belongs to its alias; a request for no model to nobody. The end writes what is left."""
+    with Database(tmp_path) as database:
+        usage = recorder(database)
         for request in (GOOD, Finished("m:plain", 502, 1.0, key="laptop"), GOOD, Finished("", 404, 1.0)):
-            found.add(request)
-        await asyncio.sleep(2 * EVERY_S)
-        await asyncio.sleep(100 * EVERY_S)
-        await found.close()
-
-    clock.run(main())
-    assert store.writes == [{ROW: Used(3, 20, 10, 8, 16, 5.0)}]
+            usage.add(request)
+    assert UsageStore(database).read(["key", "alias", "day"]) == [
+        dict(zip(("key", "alias", "day"), ROW, strict=True))
+        | {"requests": 3, "tokens_in": 20, "tokens_out": 10, "cached": 8, "drafted": 16, "seconds": 5.0}
+    ]
 
 
-def test_a_write_that_fails_is_made_up_for() -> None:
-    """Together with what has come since."""
-    store = Store(failures=2)
-
-    async def main() -> None:
-        found = recorder(store)
-        found.add(GOOD)
-        await asyncio.sleep(1.5 * EVERY_S)
-        found.add(GOOD)
-        await asyncio.sleep(5 * EVERY_S)
-        await found.close()
-
-    clock.run(main())
-    assert store.writes == [{ROW: Used(2, 20, 10, 8, 16, 4.0)}]
-
-
-def test_closing_writes_what_is_left() -> None:
-    """And waits for no timer."""
-    store = Store()
-
-    async def main() -> None:
-        found = recorder(store)
-        found.add(GOOD)
-        await found.close()
-
-    clock.run(main())
-    assert [list(write) for write in store.writes] == [[ROW]]
+def test_what_comes_while_a_write_fails_is_one_row_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it lasts: sums grow by no request, and none is counted twice."""
+    write_usage(tmp_path, {}, NOON)
+    without_thread(monkeypatch)
+    database = Database(tmp_path, tell=lambda text: None, clock=HandClock())
+    usage = recorder(database)
+    with write_lock(tmp_path):
+        for _ in range(3):
+            usage.add(GOOD)
+            database.writer.turn()
+        assert len(usage._sums) == 1
+    database.writer.turn()
+    database.writer.turn()
+    assert [row["requests"] for row in UsageStore(database).read(["key"])] == [3]
+    assert usage.take() is None
+    database.writer._forget()
 
 
 def test_rows_add_up_and_expire(tmp_path: Path) -> None:
     """Over processes; what is older than its time goes with the next write."""
     for _ in range(2):
-        UsageStore(tmp_path).write({ROW: Used(1, 2, 3, 1, 0, 0.5), ("", "m", "2026-01-01"): Used(1)}, NOON)
-    assert UsageStore(tmp_path).read(["key"]) == [
+        write_usage(tmp_path, {ROW: Used(1, 2, 3, 1, 0, 0.5), ("", "m", "2026-01-01"): Used(1)}, NOON)
+    store = UsageStore(Database(tmp_path))
+    assert store.read(["key"]) == [
         {"key": "", "requests": 2, "tokens_in": 0, "tokens_out": 0, "cached": 0, "drafted": 0, "seconds": 0.0},
         {"key": "laptop", "requests": 2, "tokens_in": 4, "tokens_out": 6, "cached": 2, "drafted": 0, "seconds": 1.0},
     ]
     later = NOON + (KEPT_DAYS + 1) * 86400
-    UsageStore(tmp_path).write({("laptop", "m", day(later)): Used(1)}, later)
-    assert [row["day"] for row in UsageStore(tmp_path).read(["day"])] == [day(later)]
+    write_usage(tmp_path, {("laptop", "m", day(later)): Used(1)}, later)
+    assert [row["day"] for row in store.read(["day"])] == [day(later)]
 
 
 def test_reading_makes_no_file(tmp_path: Path) -> None:
-    """Nor needs it a table."""
-    assert UsageStore(tmp_path / "no").read(["key"]) == []
+    """Nor needs it a table, in a file from before there were versions."""
+    assert UsageStore(Database(tmp_path / "no")).read(["key"]) == []
     assert list(tmp_path.iterdir()) == []
+    execute(tmp_path, "CREATE TABLE other (x)")
+    assert UsageStore(Database(tmp_path)).read(["key"]) == []

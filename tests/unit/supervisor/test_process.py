@@ -11,6 +11,7 @@ import pytest
 
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
+from app.records.database import Database
 from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.ports import Ports
@@ -58,7 +59,7 @@ def engine(seen: list[EngineState]) -> tuple[Engine, Launcher]:
         plan=no_plan,
         ports=Ports(1),
         limits=StartLimits(),
-        ledger=Ledger(Path("/nowhere")),
+        ledger=Ledger(Database(Path("/nowhere"))),
         on_change=lambda made: seen.append(made.state),
         on_proven=lambda made: None,
     )

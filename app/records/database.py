@@ -1,0 +1,161 @@
+"""The one embedded database, in `state_dir`: what must outlive a restart. Ledger, keys and usage are thin over it.
+
+Writes go through one thread (`writer.py`); reads are made where they are asked for, and in an event loop by a thread.
+Another process may read, write and migrate the file at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.errors import NewerRecordsError, RecordsError, TableMismatchError
+from app.records.connection import connect, create, exists, private
+from app.records.schema import VERSION, check_version, has_table, mend, migrate, mismatches, version_of
+from app.records.trouble import Warnings, concerns_all, in_words
+from app.records.writer import Opened, Source, Work, Writer
+
+FILE_NAME = "ledger.sqlite3"
+# How long a reader, one who waits for a write, and the end of the process wait for another process's lock. Seconds.
+READ_PATIENCE_S, WRITE_PATIENCE_S, CLOSE_WITHIN_S = 1.0, 5.0, 3.0
+# The thread may wait as it likes, but the end of the process waits for it.
+_LOCK_PATIENCE_S = 1.0
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class Database:
+    """Makes no file and starts no thread before the first write. `tell` gets lines for a person; the log if None."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        tell: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = state_dir / FILE_NAME
+        self.warnings = Warnings(tell or _log, clock)
+        self.writer = Writer(self._open_to_write, self._explain, self.warnings, clock)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def record(self, table: str, work: Work) -> None:
+        """Never waits, and raises nothing: what cannot be written now is written later, or its loss is told."""
+        self.writer.put(table, work)
+
+    def write(self, table: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Blocks until it is written. Raises RecordsError, or what `work` raises: nothing was written then."""
+        result: T = self.writer.submit(table, work, WRITE_PATIENCE_S).result()
+        return result
+
+    def add_source(self, source: Source) -> None:
+        """Figures that are taken once a second while `due` says that there are some."""
+        self.writer.add_source(source)
+
+    def due(self) -> None:
+        """A source has something. Never waits."""
+        self.writer.due()
+
+    def close(self) -> None:
+        """Blocks until all is written, CLOSE_WITHIN_S at the most."""
+        self.writer.close(CLOSE_WITHIN_S)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def read(self, table: str, query: str, *values: Any) -> list[Row]:
+        """The rows of a query on `table`. Blocks; none where the file, or its first version's table, is not there.
+
+        Raises NewerRecordsError, TableMismatchError, or another RecordsError.
+        """
+        try:
+            if not exists(self.path):
+                return []
+            with closing(connect(self.path, READ_PATIENCE_S)) as connection:
+                # In later versions all tables are there, or something is wrong.
+                if self._prepared(connection) == 0 and not has_table(connection, table):
+                    return []
+                return self._rows(connection, table, query, values)
+        except (sqlite3.Error, OSError) as error:
+            raise in_words("read", self.path, error) from None
+
+    def is_empty(self, table: str) -> bool:
+        """Whether the table is there and has no rows, whatever version the file has. False where that is not sure."""
+        with suppress(sqlite3.Error, OSError), closing(connect(self.path, READ_PATIENCE_S)) as connection:
+            [rows] = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+            return bool(rows == 0)
+        return False
+
+    def warn(self, error: RecordsError) -> None:
+        """For those who go on without what cannot be read."""
+        if isinstance(error, (NewerRecordsError, TableMismatchError)):
+            self.warnings.once(str(error))
+        else:
+            self.warnings.say(str(error))
+
+    def _prepared(self, connection: sqlite3.Connection) -> int:
+        """The version, this build's if possible; raises NewerRecordsError or sqlite3.Error."""
+        if check_version(connection, self.path) < VERSION and has_table(connection):
+            # What cannot be written now is read as it is.
+            with suppress(sqlite3.Error, OSError):
+                migrate(connection, self.path)
+        return version_of(connection)
+
+    def _rows(self, connection: sqlite3.Connection, table: str, query: str, values: Sequence[Any]) -> list[Row]:
+        try:
+            return connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            if not concerns_all(error) and (advice := mismatches(connection, self.path).get(table)):
+                raise TableMismatchError(advice) from None
+            raise
+
+    # -- the writer's connection -----------------------------------------------------------------------------
+
+    def _open_to_write(self) -> Opened:
+        """Migrated; raises NewerRecordsError, sqlite3.Error or OSError."""
+        create(self.path)
+        # The thread is not the same where a test takes its turns.
+        connection = connect(self.path, _LOCK_PATIENCE_S, any_thread=True)
+        try:
+            file = self.path.stat()
+            migrate(connection, self.path)
+            mend(connection)
+            unusable = dict(mismatches(connection, self.path))
+            if not private(self.path):
+                self.warnings.once(
+                    f"others can read {self.path}: its owner is another user. Run chmod 600 as that user."
+                )
+        except BaseException:
+            connection.close()
+            raise
+        for advice in unusable.values():
+            self.warnings.once(advice)
+        return Opened(connection, unusable, lambda: _leads_to(self.path, file))
+
+    def _explain(self, error: Exception) -> RecordsError:
+        return in_words("write", self.path, error)
+
+
+def _leads_to(path: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:
+        return False
+
+
+def _log(text: str) -> None:
+    from app import logs  # not for commands that only read
+
+    logs.get_logger("ledger").warning(text)

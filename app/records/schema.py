@@ -1,0 +1,175 @@
+"""The tables of the records, the migrations that lead to them, and what is off in a file.
+
+`PRAGMA user_version` counts the migrations that a file has seen. Version 0 is an empty file, or one from before there
+were versions: each of its tables was made by its first user, so any of them may be missing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+
+from app.errors import NewerRecordsError
+from app.records.connection import back_up, transaction
+
+KEYS_TABLE = "access_key"
+
+_TABLES_OF_VERSION_1 = (
+    """CREATE TABLE IF NOT EXISTS last_failure (
+        alias TEXT PRIMARY KEY, at REAL NOT NULL, code TEXT NOT NULL, cause TEXT NOT NULL, advice TEXT NOT NULL,
+        permanent INTEGER NOT NULL, log TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS last_speculation (
+        alias TEXT PRIMARY KEY, at REAL NOT NULL, requested TEXT NOT NULL, active INTEGER NOT NULL, mode TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS measurement (
+        alias TEXT NOT NULL, key TEXT NOT NULL, mode TEXT NOT NULL, at REAL NOT NULL, in_flight INTEGER NOT NULL,
+        ttft REAL, tpot REAL, seconds REAL NOT NULL, tokens INTEGER NOT NULL, drafted INTEGER, accepted INTEGER
+    ) STRICT""",
+    "CREATE TABLE IF NOT EXISTS cold_start (key TEXT NOT NULL, at REAL NOT NULL, mode TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS inert (plan TEXT PRIMARY KEY, at REAL NOT NULL, reason TEXT NOT NULL) STRICT",
+    """CREATE TABLE IF NOT EXISTS tuned (
+        key TEXT PRIMARY KEY, alias TEXT NOT NULL, at REAL NOT NULL, partial INTEGER NOT NULL,
+        recommended TEXT NOT NULL, arms TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS usage (
+        key TEXT NOT NULL, alias TEXT NOT NULL, day TEXT NOT NULL, requests INTEGER NOT NULL,
+        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cached INTEGER NOT NULL, drafted INTEGER NOT NULL,
+        seconds REAL NOT NULL, PRIMARY KEY (key, alias, day)
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS access_key (
+        name TEXT PRIMARY KEY, digest BLOB NOT NULL, models TEXT NOT NULL, admin INTEGER NOT NULL, rpm INTEGER,
+        tpm INTEGER, concurrency INTEGER, created REAL NOT NULL, expires REAL, revoked REAL
+    ) STRICT""",
+)
+_INDEX_OF_VERSION_1 = "CREATE INDEX IF NOT EXISTS measurement_by_alias ON measurement (alias, at)"
+
+
+def _to_version_1(connection: sqlite3.Connection) -> None:
+    """Adds the tables that are missing; those that are there have the same columns since their first day."""
+    for statement in _TABLES_OF_VERSION_1:
+        connection.execute(statement)
+    # A table with other columns is `mismatches`'s to name, and must not keep the others from being made.
+    with suppress(sqlite3.OperationalError):
+        connection.execute(_INDEX_OF_VERSION_1)
+
+
+# Only ever appended to. A later version keeps the keys in `access_key`: by its rows an older build sees that there are
+# keys, which it must not take for none.
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_1,)
+VERSION = len(_MIGRATIONS)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """How many migrations the file has seen; raises sqlite3.Error."""
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version, where this build knows it; raises NewerRecordsError or sqlite3.Error."""
+    version = version_of(connection)
+    if version > VERSION:
+        raise NewerRecordsError(path, version, VERSION)
+    return version
+
+
+def has_table(connection: sqlite3.Connection, name: str | None = None) -> bool:
+    """Whether there is a table of this name, or any table at all; raises sqlite3.Error."""
+    query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ifnull(?, name)"
+    [count] = connection.execute(query, (name,)).fetchone()
+    return bool(count)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Brings the file at `path` to VERSION; several processes may do so at once. `connection` is in no transaction.
+
+    A file with tables is copied to `.bak` first. Raises NewerRecordsError, sqlite3.Error or OSError; each migration is
+    whole or not there then.
+    """
+    if check_version(connection, path) == VERSION:
+        return
+    connection.execute("PRAGMA journal_mode=WAL")
+    backed_up = False
+    while check_version(connection, path) < VERSION:
+        with transaction(connection):
+            # Again: another process may have been faster while this one waited for the lock.
+            version = check_version(connection, path)
+            if version < VERSION:
+                if not backed_up and has_table(connection):
+                    back_up(path)
+                backed_up = True
+                _MIGRATIONS[version](connection)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def mend(connection: sqlite3.Connection) -> None:
+    """Makes anew the tables of figures that were dropped; raises sqlite3.Error.
+
+    Never that of the keys: made anew it would be empty, and without keys the gateway asks nobody for one.
+    """
+    with closing(_as_it_should_be()) as model:
+        tables = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name != ?"
+        missing = {name: sql for name, sql in model.execute(tables, (KEYS_TABLE,)) if not has_table(connection, name)}
+        of_table = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?"
+        indexes = {name: [sql for (sql,) in model.execute(of_table, (name,))] for name in missing}
+    if not missing:
+        return
+    with transaction(connection):
+        for name, statement in missing.items():
+            # Again: another process may have been faster.
+            if not has_table(connection, name):
+                for each in (statement, *indexes[name]):
+                    connection.execute(each)
+
+
+def mismatches(connection: sqlite3.Connection, path: Path) -> Mapping[str, str]:
+    """Table -> what is off and what to do, for those that this build cannot use; raises sqlite3.Error."""
+    with closing(_as_it_should_be()) as model:
+        names = [name for (name,) in model.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: _difference(_columns(model, name), _columns(connection, name)) for name in names}
+    return {name: _advice(path, name, difference) for name, difference in found.items() if difference}
+
+
+def _advice(path: Path, table: str, difference: str) -> str:
+    if table == KEYS_TABLE:
+        fix = f"Restore {path} from a backup, or move it away to begin anew and make the keys again."
+    else:
+        fix = f"Remove the table: sqlite3 {path} 'DROP TABLE {table}'; the next start makes it anew, empty."
+    return f"cannot use the table {table} of {path}: {difference}. {fix}"
+
+
+# Name -> type, whether it must have a value, place in the primary key, and whether it has a default.
+_Columns = dict[str, tuple[str, bool, int, bool]]
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> _Columns:
+    rows = connection.execute('SELECT name, type, "notnull", pk, dflt_value FROM pragma_table_info(?)', (table,))
+    return {name: (kind, bool(needed), place, default is not None) for name, kind, needed, place, default in rows}
+
+
+def _difference(expected: _Columns, actual: _Columns) -> str:
+    """In words; empty where every statement of this build works on the actual ones."""
+    if not actual:
+        return "it is missing"
+    for name, column in expected.items():
+        if name not in actual:
+            return f"its column {name} is missing"
+        if actual[name][:3] != column[:3]:
+            return f"its column {name} is another ({actual[name][0]} instead of {column[0]}, or other constraints)"
+    for name in actual.keys() - expected.keys():
+        _, needed, place, default = actual[name]
+        if place or (needed and not default):
+            return f"it has a column {name} that this version does not fill"
+    return ""
+
+
+def _as_it_should_be() -> sqlite3.Connection:
+    """An empty database of VERSION in memory."""
+    model = sqlite3.connect(":memory:", isolation_level=None)
+    for migration in _MIGRATIONS:
+        migration(model)
+    return model
