@@ -9,7 +9,7 @@ from collections.abc import Callable
 from app import logs
 from app.auth.key_store import KeyStore
 from app.auth.keys import Key, find
-from app.errors import ConfigError
+from app.errors import UnreadableKeysError
 
 log = logs.get_logger("access")
 
@@ -21,7 +21,8 @@ class Keyring:
     """`required` is all that a request costs where there are no keys.
 
     Raises ConfigError at once where the database is there and cannot be read: without it nobody knows who may come in.
-    Later it goes by what it read last.
+    Later it goes by what it read last, and tries again until it can read. While it runs nothing opens it: once a key is
+    needed, one is.
     """
 
     def __init__(
@@ -33,13 +34,21 @@ class Keyring:
         self._clock = clock
         self._local: tuple[Key, ...] = ()
         self._watching: asyncio.Task[None] | None = None
+        # Whether what was read last may be older than the database, and the log has said so
+        self._stale = False
+        self._rows = 0
+        self.required = False
         self._take(store.all())
 
-    def _take(self, stored: tuple[Key, ...]) -> None:
-        self._stored = tuple(key for key in stored if key.revoked is None)
+    def _take(self, rows: tuple[Key, ...]) -> None:
+        self._stored = tuple(key for key in rows if key.revoked is None)
+        self._rows = len(rows)
         self.known = self._given + self._stored
         # Revoked and expired ones count: the last key's end must not open the door.
-        self.required = bool(self._given or stored) and not self._open_to_all
+        self._require(bool(self._given or rows))
+
+    def _require(self, needed: bool) -> None:
+        self.required = self.required or (needed and not self._open_to_all)
 
     @property
     def usable(self) -> bool:
@@ -67,11 +76,27 @@ class Keyring:
 
     def refresh(self) -> None:
         """Blocks; for a thread."""
-        if self._store.changed():
-            try:
-                self._take(self._store.all())
-            except ConfigError as error:
-                log.error("keys could not be read; the last ones known hold", error=str(error))
+        if not (self._store.changed() or self._stale):
+            return
+        try:
+            rows = self._store.all()
+        except UnreadableKeysError as error:
+            # A later version may have made the first key, which this build cannot know.
+            self._require(error.newer)
+            self._keep(str(error))
+            return
+        if self._rows and not rows:
+            # Rows are never deleted: this is a file that went, or another one.
+            self._keep("The database has no keys any more. Bring it back, or restart the gateway to begin anew.")
+            return
+        self._stale = False
+        self._take(rows)
+
+    def _keep(self, why: str) -> None:
+        """Goes by what was read last; said once, tried again at every look."""
+        if not self._stale:
+            log.error("keys could not be read; the last ones known hold", error=why)
+        self._stale = True
 
     async def close(self) -> None:
         if self._watching is not None:

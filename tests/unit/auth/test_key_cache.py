@@ -13,9 +13,11 @@ from app.auth import key_cache as keyring
 from app.auth.key_cache import Keyring
 from app.auth.key_store import KeyStore
 from app.auth.keys import Key, digest, from_setting
-from app.errors import ConfigError
+from app.errors import ConfigError, RecordsError
 from app.records.database import FILE_NAME, Database
 from app.records.ledger import ColdStart, Ledger
+from app.records.schema import VERSION
+from tests.support.records import execute
 
 A = Key("a", digest("secret-a"), ("x/*", "y"), True, 1, 2, 3, 10.0, 20.0)
 B = Key("b", digest("secret-b"), created=11.0)
@@ -133,3 +135,89 @@ def test_a_table_that_cannot_be_read_later_changes_nothing(tmp_path: Path, monke
     running.refresh()
     assert running.find(b"secret-b") == B and len(said) == 1
     running._store.close()
+
+
+def set_version(folder: Path, version: int) -> None:
+    execute(folder, f"PRAGMA user_version = {version}")
+
+
+def test_keys_of_a_later_version_refuse_the_start(tmp_path: Path) -> None:
+    """By name; what they may do this build cannot know."""
+    KeyStore(Database(tmp_path)).add(B)
+    set_version(tmp_path, VERSION + 1)
+    with pytest.raises(ConfigError, match=f"cannot be read: .*{FILE_NAME}: it has version {VERSION + 1}.*Update"):
+        ring(tmp_path)
+    with pytest.raises(ConfigError, match="The key is not made"):
+        KeyStore(Database(tmp_path)).add(A)
+    with pytest.raises(ConfigError, match="The key is not revoked"):
+        KeyStore(Database(tmp_path)).revoke("b", 12.0)
+
+
+def test_a_later_version_without_keys_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    """Where that is certain: its table is there, and is empty. A key that it makes later closes the door."""
+    write_a_figure(tmp_path)
+    set_version(tmp_path, VERSION + 1)
+    told: list[str] = []
+    running = Keyring(KeyStore(Database(tmp_path, tell=told.append)), (), open_to_all=False)
+    assert not running.required and len(told) == 1 and "Update llama-tandem" in told[0]
+    set_version(tmp_path, VERSION)
+    KeyStore(Database(tmp_path)).add(B)
+    set_version(tmp_path, VERSION + 1)
+    running.refresh()
+    assert running.required and running.find(b"secret-b") is None
+    running._store.close()
+
+
+def test_a_later_version_without_our_table_is_not_taken_for_one_without_keys(tmp_path: Path) -> None:
+    """It may have them elsewhere."""
+    write_a_figure(tmp_path)
+    execute(tmp_path, "DROP TABLE access_key", f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ring(tmp_path)
+
+
+def test_a_database_without_the_table_of_keys_lets_nobody_in(tmp_path: Path) -> None:
+    """In a file from before there were versions it means that nobody ever made one; in others it is damage."""
+    write_a_figure(tmp_path)
+    execute(tmp_path, "DROP TABLE access_key")
+    with pytest.raises(ConfigError, match="it is missing"):
+        ring(tmp_path)
+    set_version(tmp_path, 0)
+    assert not ring(tmp_path).required
+
+
+def test_a_file_that_goes_does_not_open_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does an empty one in its place; the log says so once."""
+    KeyStore(Database(tmp_path)).add(B)
+    running, said = ring(tmp_path), []
+    monkeypatch.setattr(keyring.log, "error", lambda event, **_: said.append(event), raising=False)
+    running.refresh()
+    for path in tmp_path.iterdir():
+        path.rename(tmp_path.parent / path.name)
+    for _ in range(2):
+        running.refresh()
+        assert running.required and running.find(b"secret-b") == B
+    write_a_figure(tmp_path)
+    running.refresh()
+    assert running.required and running.find(b"secret-b") == B and len(said) == 1
+    running._store.close()
+
+
+def test_what_could_not_be_read_is_read_at_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing has changed since: otherwise a revoked key would go on until the next one is made."""
+    KeyStore(Database(tmp_path)).add(B)
+    running = ring(tmp_path)
+    running.refresh()
+    KeyStore(Database(tmp_path)).revoke("b", 12.0)
+    monkeypatch.setattr(keyring.log, "error", lambda event, **_: None, raising=False)
+    with monkeypatch.context() as broken:
+        broken.setattr(Database, "read", _fails)
+        running.refresh()
+    assert running.find(b"secret-b") == B
+    running.refresh()
+    assert running.find(b"secret-b") is None
+    running._store.close()
+
+
+def _fails(*_: Any) -> Any:
+    raise RecordsError("cannot read it: the disk fails.")
