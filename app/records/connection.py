@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -16,8 +17,22 @@ def create(path: Path) -> None:
 
     sqlite gives its own files, -wal and -shm, the mode of this one.
     """
+    if exists(path):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
+    # Never open and close the file itself: that would end the locks of all connections that this process has to it, and
+    # another process would then delete the -wal under them.
+    blank = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        os.close(os.open(blank, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
+        try:
+            os.link(blank, path)
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a file system without links
+            blank.rename(path)
+    finally:
+        blank.unlink(missing_ok=True)
 
 
 def exists(path: Path) -> bool:
