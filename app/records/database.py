@@ -18,7 +18,7 @@ from app.errors import NewerRecordsError, RecordsError, TableMismatchError
 from app.records.connection import connect, create, exists, private
 from app.records.schema import VERSION, check_version, has_table, mend, migrate, mismatches, version_of
 from app.records.trouble import Warnings, concerns_all, in_words
-from app.records.writer import Opened, Source, Work, Writer
+from app.records.writer import NOT_RECORDED, Opened, Source, Work, Writer
 
 FILE_NAME = "ledger.sqlite3"
 # How long a reader, one who waits for a write, and the end of the process wait for another process's lock. Seconds.
@@ -100,7 +100,9 @@ class Database:
 
     def warn(self, error: RecordsError) -> None:
         """For those who go on without what cannot be read."""
-        if isinstance(error, (NewerRecordsError, TableMismatchError)):
+        if isinstance(error, NewerRecordsError):
+            self.warnings.once(f"{error} {NOT_RECORDED}")
+        elif isinstance(error, TableMismatchError):
             self.warnings.once(str(error))
         else:
             self.warnings.say(str(error))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-from app.errors import RecordsError, TableMismatchError
+from app.errors import NewerRecordsError, RecordsError, TableMismatchError
 from app.records.connection import transaction
 from app.records.trouble import Warnings, concerns_all, is_busy
 
@@ -28,6 +28,7 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
 MOST_WAITING = 1000
 
 Work = Callable[[sqlite3.Connection], Any]
+NOT_RECORDED = "Until then nothing is recorded."
 _ENDING = "cannot write records: this process is ending. Try again."
 
 
@@ -104,9 +105,6 @@ class Writer:
         # The thread's own
         self._opened: Opened | None = None
         self._failures = 0
-
-    def __repr__(self) -> str:
-        return f"<Writer: {len(self._batch)} being written, {len(self._queue)} waiting, {self._failures} failures>"
 
     # -- for any thread --------------------------------------------------------------------------------------
 
@@ -283,10 +281,15 @@ class Writer:
             late = [item for item in (*self._batch, *self._queue) if item.deadline <= now]
             self._batch = [item for item in self._batch if item not in hopeless and item not in late]
             self._queue = deque(item for item in self._queue if item not in late)
+            if isinstance(reason, NewerRecordsError):
+                # Nothing will be written before somebody acts, and no stop should wait for it.
+                self._batch = []
             waiting = any(item.future is None for item in self._batch)
         for item in {id(item): item for item in (*hopeless, *late)}.values():
             item.tell(None, reason)
-        if waiting:
+        if isinstance(reason, NewerRecordsError):
+            self._warnings.once(f"{reason} {NOT_RECORDED}")
+        elif waiting:
             self._warnings.say(f"{reason} Until then records wait in memory.")
 
     def _forget(self) -> None:

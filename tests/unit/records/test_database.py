@@ -145,9 +145,10 @@ def test_a_newer_file_is_refused_by_name(tmp_path: Path) -> None:
     told: list[str] = []
     with Database(tmp_path, tell=told.append) as database:
         assert Ledger(database).starts("k") == []
+        Ledger(database).record_start("k", ColdStart(1e10, "none"))
         with pytest.raises(NewerRecordsError) as refused:
             database.write("cold_start", lambda connection: connection.execute("DELETE FROM cold_start"))
-    assert told == [str(refused.value)]
+    assert told == [f"{refused.value} Until then nothing is recorded."]
     for part in (str(tmp_path / FILE_NAME), f"version {VERSION + 6}", f"up to {VERSION}", "Update llama-tandem"):
         assert part in told[0]
     assert execute(tmp_path, "SELECT count(*) FROM cold_start") == [(1,)]
