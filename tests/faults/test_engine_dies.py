@@ -25,7 +25,8 @@ def test_death_mid_stream_is_an_error_event_and_a_broken_connection(make_gateway
     assert parsed[-1]["error"]["code"] == "upstream_died"
     assert "exit code 1" in parsed[-1]["error"]["message"]
     assert parsed[-1]["error"]["log"]
-    (line,) = [line for line in gateway.log if line.get("event") == "POST /v1/chat/completions"]
+    # The log comes through a pipe of its own
+    (line,) = eventually(lambda: [line for line in gateway.log if line.get("event") == "POST /v1/chat/completions"])
     assert line["status"] == 502
     assert gateway.metric('requests_total{alias="m",status="502"}') == 1
     assert gateway.metric('engine_exits_total{alias="m",cause="exited"}') == 1
