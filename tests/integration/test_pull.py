@@ -615,8 +615,8 @@ def test_check_and_plan_say_what_the_first_request_would_pull(here: Here) -> Non
     entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "pull": "on_demand"}
     (here.folder / "tandem.yaml").write_text(json.dumps({"models": {"glm": entry}, "llama_server": "embedded"}))
     checked, planned = _command(here, "check", "glm"), _command(here, "plan", "glm")
-    size = sum(map(len, Q2.values())) / 1e9
-    line = f"the first request pulls {REPO}: 3 files, {size:.2f} GB (revision {here.repo.head[:12]})"
+    size = sum(map(len, Q2.values()))
+    line = f"the first request pulls {REPO}: 3 files, {size / 1e6:.2f} MB (revision {here.repo.head[:12]})"
     assert checked.returncode == 0 and f"  {line}\n  ok\n" in checked.stdout, checked.stdout
     assert planned.returncode == 1 and planned.stdout == "" and line in planned.stderr
     assert not here.hub.fetched and not (here.folder / "models").exists()
