@@ -18,7 +18,7 @@ from app.errors import NewerRecordsError, RecordsError, TableMismatchError
 from app.records.connection import connect, create, exists, private
 from app.records.schema import VERSION, check_version, has_table, mend, migrate, mismatches, version_of
 from app.records.trouble import Warnings, concerns_all, in_words
-from app.records.writer import NOT_RECORDED, Opened, Source, Work, Writer
+from app.records.writer import NOT_RECORDED, FigureSource, Opened, Work, Writer
 
 FILE_NAME = "ledger.sqlite3"
 # How long a reader, one who waits for a write, and the end of the process wait for another process's lock. Seconds.
@@ -61,7 +61,7 @@ class Database:
         result: T = self.writer.submit(table, work, WRITE_PATIENCE_S).result()
         return result
 
-    def add_source(self, source: Source) -> None:
+    def add_source(self, source: FigureSource) -> None:
         """Figures that are taken once a second while `due` says that there are some."""
         self.writer.add_source(source)
 

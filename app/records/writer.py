@@ -32,7 +32,7 @@ NOT_RECORDED = "Until then nothing is recorded."
 _ENDING = "cannot write records: this process is ending. Try again."
 
 
-class Source(Protocol):
+class FigureSource(Protocol):
     """Figures that add up in memory until the writer takes them."""
 
     table: str
@@ -93,7 +93,7 @@ class Writer:
         self._explain = explain
         self._warnings = warnings
         self._clock = clock
-        self._sources: list[Source] = []
+        self._sources: list[FigureSource] = []
         # Shared, under `_wake`
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -108,7 +108,7 @@ class Writer:
 
     # -- for any thread --------------------------------------------------------------------------------------
 
-    def add_source(self, source: Source) -> None:
+    def add_source(self, source: FigureSource) -> None:
         """Before anything is due."""
         self._sources.append(source)
 
@@ -225,7 +225,7 @@ class Writer:
             self._batch += taken
             return self._batch
 
-    def _take(self, source: Source) -> Work | None:
+    def _take(self, source: FigureSource) -> Work | None:
         try:
             return source.take()
         except Exception as error:  # whatever it is, this thread is the only one that writes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 
 from tests.support.paths import ROOT
@@ -27,3 +28,11 @@ def test_each_folder_says_what_lives_there() -> None:
     for folder in folders:
         text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
         assert "may import" in text and "Begin with" in text, folder
+
+
+def test_the_map_names_each_module() -> None:
+    """docs/design.md is where a stranger begins."""
+    _, code, _ = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").split("```", 2)
+    words = set(re.findall(r"\w+", code))
+    stems = {path.stem for path in APP.rglob("*.py")} - {"__init__", "__main__"}
+    assert stems - words == set()

@@ -22,7 +22,7 @@ from app.models.download.events import DownloadEvent, Emit, Kind
 from app.models.download.http import Wire
 from app.models.download.journal import BLOCK, Identity
 from app.models.download.partial import Partial
-from app.models.download.ranges import DownloadStoppedError, RangeFetcher, Source
+from app.models.download.ranges import ByteSource, DownloadStoppedError, RangeFetcher
 from app.models.download.request_size import Pace
 
 # Ranges in flight.
@@ -35,7 +35,7 @@ _PATIENCE_S = 0.25
 def download(
     place: FileLocation,
     identity: Identity,
-    source: Source,
+    source: ByteSource,
     wire: Wire,
     emit: Emit,
     *,
@@ -68,7 +68,7 @@ def download(
 class _Transfer:
     """One pass over the file."""
 
-    def __init__(self, partial: Partial, identity: Identity, source: Source, wire: Wire, emit: Emit) -> None:
+    def __init__(self, partial: Partial, identity: Identity, source: ByteSource, wire: Wire, emit: Emit) -> None:
         self._partial = partial
         self._identity = identity
         self._emit = emit

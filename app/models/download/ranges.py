@@ -33,7 +33,7 @@ class FileAddress:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Tells where bytes are."""
 
     def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
@@ -59,7 +59,7 @@ class RangeFetcher:
     def __init__(
         self,
         wire: Wire,
-        source: Source,
+        source: ByteSource,
         identity: Identity,
         stop: threading.Event,
         say: Callable[[str], None],

@@ -15,7 +15,7 @@ from app.records.database import Database
 from app.records.ledger import Ledger, Measurement
 from app.records.measurements import Recorder
 from app.records.metrics import Finished
-from app.records.writer import Source
+from app.records.writer import FigureSource
 from tests.support import clock
 
 GOOD = Finished("m", 200, 3.0, ttft=1.0, completion_tokens=5, drafted=8, accepted=6, mode="draft-simple", in_flight=2)
@@ -27,9 +27,9 @@ class Taker:
     def __init__(self, folder: Path) -> None:
         self.announced = 0
         self._database = Database(folder)
-        self._sources: list[Source] = []
+        self._sources: list[FigureSource] = []
 
-    def add_source(self, source: Source) -> None:
+    def add_source(self, source: FigureSource) -> None:
         self._sources.append(source)
 
     def due(self) -> None:
