@@ -16,7 +16,7 @@ import threading
 from typing import Any, NoReturn
 
 from app.engine.embedded_flags import InvalidFlagError, apply, help_page
-from app.engine.embedded_native import DEFAULT_PORT, find_parser
+from app.engine.embedded_native import DEFAULT_PORT, find_parser, flush_log
 
 MISSING = "llama-tandem: the embedded engine needs the wheel xllamacpp: pip install 'llama-tandem[embedded]'"
 
@@ -57,7 +57,8 @@ def _serve(module: Any, params: Any) -> NoReturn:
     try:
         server = module.Server(params)
     except (RuntimeError, ValueError) as error:
-        # llama.cpp has said why on stderr; this sentence is only the end of it.
+        # llama.cpp says why on stderr, from a thread of its own; this sentence is only the end of it.
+        flush_log(module)
         _leave(1, f"E embedded engine: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         # Not `del server`: it was seen to hang for ever, and waits for open streams.

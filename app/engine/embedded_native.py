@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _SYMBOL = "_Z19common_params_parseiPPcR13common_params13llama_examplePFviS0_E"
+_LOG, _FLUSH = "_Z15common_log_mainv", "_Z16common_log_flushP10common_log"
 _LLAMA_EXAMPLE_SERVER = 12
 _SENTINELS = {"n_predict": -1234511, "n_ctx": 1234522, "n_batch": 1234533, "n_ubatch": 1234544, "n_keep": 1234555}
 DEFAULT_PORT = 8080
@@ -39,6 +40,22 @@ def find_parser(xllamacpp: Any) -> Parse | None:
         return bool(function(ctypes.c_int(len(words)), argv, place, ctypes.c_int(_LLAMA_EXAMPLE_SERVER), None))
 
     return parse if _proves_itself(parse, xllamacpp.CommonParams()) else None
+
+
+def flush_log(xllamacpp: Any) -> None:
+    """Waits until llama.cpp's log thread has written what it holds; does nothing where the wheel lacks the call.
+
+    The cause of a failed load is among the last lines, and the process is about to end.
+    """
+    try:
+        library = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
+        log_of, flush = getattr(library, _LOG), getattr(library, _FLUSH)
+    except (OSError, AttributeError):
+        return
+    log_of.restype = ctypes.c_void_p
+    flush.argtypes = [ctypes.c_void_p]
+    flush.restype = None
+    flush(log_of())
 
 
 def _offset(params_type: Any) -> int | None:

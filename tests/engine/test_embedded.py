@@ -1,6 +1,7 @@
 """The embedded engine by itself, with llama.cpp's own parser and with our table: a llama-server to its exit code."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -111,12 +112,20 @@ def test_a_port_that_is_taken(start: Start, tmp_path: Path) -> None:
     assert code == 1 and "couldn't bind HTTP server socket" in text, text
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for the signal (proc(5), SigCgt)."""
+    [mask] = re.findall(r"^SigCgt:\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_when_idle(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     """Cleanly: exit code 0."""
     port = free_port()
     process = start(*flags_for(tiny_models.write_target(tmp_path / "t.gguf"), port))
     eventually(lambda: healthy(port), within=PATIENCE_S)
+    # It is healthy a moment before the load gives the interpreter back, and the handlers are set.
+    eventually(lambda: catches(process.pid, number), within=PATIENCE_S)
     process.send_signal(number)
     assert ended(process)[0] == 0
 

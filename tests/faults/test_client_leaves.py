@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from app.records.database import Database
 from app.records.usage import UsageStore
 from tests.support.gateway import Gateway, events, eventually
 
@@ -58,7 +59,7 @@ def test_whole_answer_that_is_left_frees_its_slot_in_company(make_gateway: Make,
 
 def used(gateway: Gateway) -> tuple[int, int]:
     """Tokens in and out, of the one row of usage."""
-    [row] = eventually(lambda: UsageStore(Path(gateway.settings["state_dir"])).read(["alias"]))
+    [row] = eventually(lambda: UsageStore(Database(Path(gateway.settings["state_dir"]))).read(["alias"]))
     return row["tokens_in"], row["tokens_out"]
 
 

@@ -6,13 +6,22 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
+import pytest
 import yaml
 
 from tests.support.gateway import Gateway, engines_of, eventually, fake_llama_server, free_port, header_only
+
+
+@pytest.fixture(autouse=True)
+def default_hangup() -> Iterator[None]:
+    """Also where the tests run under `nohup`, whose children would ignore the signal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_a_hangup_by_hand_is_a_line_in_the_log(make_gateway: Callable[..., Gateway]) -> None:

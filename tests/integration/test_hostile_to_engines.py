@@ -17,11 +17,12 @@ ASKED = '{"model":"m","messages":[{"role":"user","content":"x"}],"prompt":"x","i
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """One engine with a few slots and short answers."""
+    """One engine that is up, with a few slots and short answers."""
     folder: Path = tmp_path_factory.mktemp("engines")
     model = header_only(folder / "model.gguf")
     entry = {"target": {"path": str(model)}, "args": ["--tokens", "3"], "parallel": 4}
     made = Gateway(folder, models={"m": entry})
+    assert made.chat().status_code == 200
     yield made
     made.close()
 
