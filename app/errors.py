@@ -298,13 +298,13 @@ class UpstreamUnreachableError(UpstreamError):
 
 
 class UpstreamKeyRefusedError(UpstreamError):
-    """An attached server at `host` does not let the gateway in; `given` says whether its entry has a key.
+    """An attached server at `host` does not let the gateway in; `key_sent` says whether its entry has a key.
 
     Clients have keys of the gateway: told of a 401 as it is, each would look for the mistake in its own.
     """
 
-    def __init__(self, alias: str, host: str, *, given: bool) -> None:
-        what = "does not accept the key that it is sent. Correct" if given else "asks for a key. Set"
+    def __init__(self, alias: str, host: str, *, key_sent: bool) -> None:
+        what = "does not accept the key that it is sent. Correct" if key_sent else "asks for a key. Set"
         super().__init__(f"The server of '{alias}' at {host} {what} api_key in its entry of tandem.yaml.")
 
 

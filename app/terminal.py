@@ -17,8 +17,8 @@ def console() -> Console:
     """Prints names as they are: no markup, no colours of its own."""
     from rich.console import Console  # late: a gateway prints no table
 
-    found = Console(highlight=False, markup=False)
-    return found if found.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
+    output = Console(highlight=False, markup=False)
+    return output if output.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
 
 
 def table(*columns: str, left: Collection[str]) -> Table:

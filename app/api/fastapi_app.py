@@ -46,7 +46,7 @@ def create_api(
     @api.get("/models/{alias:path}", include_in_schema=False)
     @api.get("/v1/models/{alias:path}", summary="One model, by any of its names")
     async def model(request: Request, alias: str) -> dict[str, Any]:
-        return rows.one(alias, may_use(request.scope))
+        return rows.get(alias, may_use(request.scope))
 
     for routes in more:
         api.include_router(routes)

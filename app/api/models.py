@@ -40,9 +40,9 @@ class ModelRows:
             for alias in self._catalog.shown(may)
             for name in (alias, *(f"{alias}:{v}" for v in self._catalog.variants(alias) if variants))
         ]
-        return [self.one(name) for name in names]
+        return [self.get(name) for name in names]
 
-    def one(self, name: str, may: ModelFilter = None) -> dict[str, Any]:
+    def get(self, name: str, may: ModelFilter = None) -> dict[str, Any]:
         """Raises UnknownAlias."""
         alias = self._catalog.canonical(name, may)
         entry = self._catalog.entry(alias)

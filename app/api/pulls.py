@@ -54,18 +54,18 @@ def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
     @routes.get("/{pull_id}", responses=_ONE)
     async def one(pull_id: PullId) -> PullView:
         """One pull as it is now."""
-        return view(pulls.one(pull_id))
+        return view(pulls.get(pull_id))
 
     @routes.get("/{pull_id}/events", response_class=StreamingResponse, responses=_EVENTS)
     async def follow(pull_id: PullId) -> StreamingResponse:
         """Follow a pull: each event's data is the pull as it is then, the last one says how it ended."""
-        events = _events(pulls.one(pull_id))
+        events = _events(pulls.get(pull_id))
         return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
     @routes.delete("/{pull_id}", responses=_ONE)
     async def cancel(pull_id: PullId) -> PullView:
         """Cancel a pull; what was received is kept, and one that has ended stays as it is."""
-        pull = pulls.one(pull_id)
+        pull = pulls.get(pull_id)
         pull.cancel()
         with suppress(TimeoutError):
             await asyncio.wait_for(pull.over(), _STOP_S)

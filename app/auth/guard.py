@@ -77,15 +77,15 @@ class Guard:
 
 def presented(headers: Headers) -> list[bytes]:
     """What a client sends as its key. Some send one in each place, and only one of them is ours."""
-    found = []
+    secrets = []
     for name, value in headers:
         if name == b"authorization":
             scheme, _, secret = value.strip().partition(b" ")
             if scheme.lower() == b"bearer" and secret.strip():
-                found.append(secret.strip())
+                secrets.append(secret.strip())
         elif name == b"x-api-key" and value.strip():
-            found.append(value.strip())
-    return found
+            secrets.append(value.strip())
+    return secrets
 
 
 def may_use(scope: Mapping[str, Any]) -> Callable[[str], bool] | None:

@@ -26,10 +26,10 @@ class Keyring:
     """
 
     def __init__(
-        self, store: KeyStore, given: tuple[Key, ...], *, open_to_all: bool, clock: Callable[[], float] = time.time
+        self, store: KeyStore, configured: tuple[Key, ...], *, open_to_all: bool, clock: Callable[[], float] = time.time
     ) -> None:
         self._store = store
-        self._given = given
+        self._configured = configured
         self._open_to_all = open_to_all
         self._clock = clock
         self._local: tuple[Key, ...] = ()
@@ -43,9 +43,9 @@ class Keyring:
     def _take(self, rows: tuple[Key, ...]) -> None:
         self._stored = tuple(key for key in rows if key.revoked is None)
         self._rows = len(rows)
-        self.known = self._given + self._stored
+        self.known = self._configured + self._stored
         # Revoked and expired ones count: the last key's end must not open the door.
-        self._require(bool(self._given or rows))
+        self._require(bool(self._configured or rows))
 
     def _require(self, needed: bool) -> None:
         self.required = self.required or (needed and not self._open_to_all)

@@ -62,11 +62,11 @@ def digest(secret: bytes | str) -> bytes:
 
 def find(keys: Iterable[Key], secret: bytes, now: float) -> Key | None:
     """The valid key that was presented. Every one is compared: the time says nothing of which, or whether."""
-    presented, found = digest(secret), None
+    presented, match = digest(secret), None
     for key in keys:
         if hmac.compare_digest(key.digest, presented) and key.valid(now):
-            found = key
-    return found
+            match = key
+    return match
 
 
 def check_name(name: str) -> str:
@@ -78,10 +78,10 @@ def check_name(name: str) -> str:
 
 def patterns(text: str) -> tuple[str, ...]:
     """`a/*, b` -> its patterns; raises ConfigError where there is none."""
-    found = tuple(part for part in (part.strip() for part in text.split(",")) if part)
-    if not found:
+    patterns = tuple(part for part in (part.strip() for part in text.split(",")) if part)
+    if not patterns:
         raise ConfigError(['--models: name at least one, such as "unsloth/*"; "*" is all of them'])
-    return found
+    return patterns
 
 
 def lifetime(text: str) -> float | None:
@@ -96,10 +96,10 @@ def lifetime(text: str) -> float | None:
 
 def from_setting(text: str) -> tuple[Key, ...]:
     """The keys of `api_keys`, named `env-1`, `env-2` ...; raises ValueError without showing any of them."""
-    given = [part.strip() for part in text.split(",")] if text.strip() else []
-    for number, secret in enumerate(given, 1):
+    secrets = [part.strip() for part in text.split(",")] if text.strip() else []
+    for number, secret in enumerate(secrets, 1):
         if len(secret) < FEWEST_CHARACTERS or not secret.isascii() or any(c.isspace() for c in secret):
             raise ValueError(
-                f"key {number} of {len(given)} must be at least {FEWEST_CHARACTERS} ASCII characters without spaces"
+                f"key {number} of {len(secrets)} must be at least {FEWEST_CHARACTERS} ASCII characters without spaces"
             )
-    return tuple(Key(f"env-{number}", digest(secret)) for number, secret in enumerate(given, 1))
+    return tuple(Key(f"env-{number}", digest(secret)) for number, secret in enumerate(secrets, 1))

@@ -27,8 +27,8 @@ def local_secret(state_dir: Path) -> str | None:
 
 def make_local_secret(state_dir: Path) -> str:
     """That of an earlier start, or of another gateway with the same folder, else a new one; raises OSError."""
-    if (found := local_secret(state_dir)) is not None:
-        return found
+    if (secret := local_secret(state_dir)) is not None:
+        return secret
     state_dir.mkdir(parents=True, exist_ok=True)
     path = state_dir / FILE_NAME
     whole = state_dir / f".{FILE_NAME}-{os.getpid()}"

@@ -15,11 +15,11 @@ _NAT64 = ip_network("64:ff9b::/96")
 
 def hosts_of(text: str) -> tuple[str, ...]:
     """The hosts of the setting: names, `*.example.com` for all below one, `*` for all; raises ValueError in words."""
-    found = tuple(part.lower().removesuffix(".") for part in (part.strip() for part in text.split(",")) if part)
-    for host in found:
+    hosts = tuple(part.lower().removesuffix(".") for part in (part.strip() for part in text.split(",")) if part)
+    for host in hosts:
         if not _HOST.match(host):
             raise ValueError(f"{host!r} is no host's name; write it alone, such as upload.example.com or *.example.com")
-    return found
+    return hosts
 
 
 def is_listed(host: str, hosts: tuple[str, ...]) -> bool:
@@ -31,15 +31,15 @@ def is_listed(host: str, hosts: tuple[str, ...]) -> bool:
 def is_public(address: str) -> bool:
     """Whether it is a machine on the internet: not this one, nor one of a network that only this one may be in."""
     try:
-        found = ip_address(address.partition("%")[0])
+        ip = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(found, IPv6Address):
-        inner = found.ipv4_mapped
-        if found in _NAT64:
-            inner = IPv4Address(found.packed[-4:])
+    if isinstance(ip, IPv6Address):
+        inner = ip.ipv4_mapped
+        if ip in _NAT64:
+            inner = IPv4Address(ip.packed[-4:])
         if inner is not None:
             return is_public(str(inner))
-        if found.is_site_local or found.sixtofour is not None or found.teredo is not None:
+        if ip.is_site_local or ip.sixtofour is not None or ip.teredo is not None:
             return False
-    return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)

@@ -53,7 +53,7 @@ class Pulls:
         """Those that run, and those that have ended, the latest first."""
         return sorted((*self._running.values(), *self._ended), key=lambda pull: pull.began, reverse=True)
 
-    def one(self, pull_id: str) -> Pull:
+    def get(self, pull_id: str) -> Pull:
         """Raises UnknownPullError."""
         for pull in self.all():
             if pull.id == pull_id:

@@ -89,8 +89,8 @@ class Tuned:
         """How much was measured of plain decoding."""
         # Another version of ours may have written it
         first = self.arms[0] if isinstance(self.arms, list) and self.arms else None
-        found = first.get("blocks") if isinstance(first, dict) else None
-        return found if isinstance(found, int) else 0
+        blocks = first.get("blocks") if isinstance(first, dict) else None
+        return blocks if isinstance(blocks, int) else 0
 
 
 _MEASURED = tuple(field.name for field in fields(Measurement))

@@ -92,14 +92,14 @@ class Recorder:
         await asyncio.gather(*self._finding)
 
     async def _find_key(self, alias: str, key: _Key) -> None:
-        found = None
+        measurement_key = None
         try:
-            found = await asyncio.to_thread(self._key_of, alias)
+            measurement_key = await asyncio.to_thread(self._key_of, alias)
         except (TandemError, OSError) as error:
             # The start fails by the same cause and tells it; here it only means that nothing is recorded.
             log.debug("no key for measurements", alias=alias, error=str(error))
         finally:
-            key.set_result(found)
+            key.set_result(measurement_key)
             self._database.due()
 
 

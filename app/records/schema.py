@@ -130,8 +130,8 @@ def mismatches(connection: sqlite3.Connection, path: Path) -> Mapping[str, str]:
     """Table -> what is off and what to do, for those that this build cannot use; raises sqlite3.Error."""
     with closing(_as_it_should_be()) as model:
         names = [name for (name,) in model.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = {name: _difference(_columns(model, name), _columns(connection, name)) for name in names}
-    return {name: _advice(path, name, difference) for name, difference in found.items() if difference}
+        differences = {name: _difference(_columns(model, name), _columns(connection, name)) for name in names}
+    return {name: _advice(path, name, difference) for name, difference in differences.items() if difference}
 
 
 def _advice(path: Path, table: str, difference: str) -> str:

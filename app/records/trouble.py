@@ -65,7 +65,7 @@ class Warnings:
         self._lock = threading.Lock()
         self._quiet_until: float | None = None
         self._lost = 0
-        self._told: set[str] = set()
+        self._said: set[str] = set()
 
     def say(self, text: str, *, lost: int = 0) -> None:
         """Now, or not at all within a minute of another; `lost` records are counted until a line is due."""
@@ -81,7 +81,7 @@ class Warnings:
     def once(self, text: str) -> None:
         """What stays as it is until somebody mends it."""
         with self._lock:
-            if text in self._told:
+            if text in self._said:
                 return
-            self._told.add(text)
+            self._said.add(text)
         self._tell(text)

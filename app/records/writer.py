@@ -240,9 +240,9 @@ class Writer:
             self._opened = self._open_file()
         opened = self._opened
         with transaction(opened.connection):
-            return [self._one(opened, item) for item in batch]
+            return [self._write_item(opened, item) for item in batch]
 
-    def _one(self, opened: Opened, item: _Item) -> _Outcome:
+    def _write_item(self, opened: Opened, item: _Item) -> _Outcome:
         """One that cannot be written must not keep the others from it."""
         if item.table in opened.unusable:
             return None, TableMismatchError(opened.unusable[item.table])

@@ -48,7 +48,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
     async def show(request: Request) -> dict[str, Any]:
         body = await read_body(request.receive, declared_length(request.scope["headers"]), max_body)
         name = model_of(body)
-        row, header = rows.one(name, may_use(request.scope)), rows.header(name)
+        row, header = rows.get(name, may_use(request.scope)), rows.header(name)
         kind = header.architecture if header else ""
         info: dict[str, Any] = {"general.architecture": kind} if kind else {}
         if kind and (context := row.get("context_length")):
@@ -67,7 +67,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
 
 
 def _listed(rows: ModelRows, name: str) -> dict[str, Any]:
-    row = rows.one(name)
+    row = rows.get(name)
     size = (row.get("meta") or {}).get("size") or 0
     # Ollama's is a hash of the weights; nobody wants to wait for one of 200 GB.
     digest = hashlib.sha256(f"{row['id']}:{size}:{row['created']}".encode()).hexdigest()

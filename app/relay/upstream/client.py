@@ -76,7 +76,7 @@ class Upstreams:
             response = UpstreamResponse(connection, self._pool, lease, in_flight)
             if response.status == 401 and lease.engine is None:
                 response.close()
-                raise UpstreamKeyRefusedError(lease.alias, host_of(lease), given=lease.key is not None)
+                raise UpstreamKeyRefusedError(lease.alias, host_of(lease), key_sent=lease.key is not None)
             if streamed is not None and not await response.assemble(streamed.aids, listen, self._counter(call, lease)):
                 response.hang_up()
                 connection = await self._request(call, lease, body, once=False)

@@ -39,7 +39,7 @@ def test_a_row_says_what_clients_look_for(tmp_path: Path) -> None:
     """Sizes from the file's header: the context of a slot, the parameters of all shards."""
     shards = tiny_models.write_sharded(tmp_path / "big", 3)
     entry = LocalEntry.model_validate({"target": {"path": shards[0]}, "ctx_size": 64, "parallel": 2, "aliases": ["b"]})
-    row = rows(a=entry).one("b")
+    row = rows(a=entry).get("b")
     assert row.keys() == FIELDS
     assert (row["id"], row["state"], row["aliases"], row["capabilities"]) == ("a", "stopped", ["b"], ["completion"])
     assert row["context_length"] == row["max_model_len"] == row["meta"]["n_ctx"] == 32

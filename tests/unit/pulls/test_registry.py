@@ -68,7 +68,7 @@ def test_its_end_is_told_with_the_reason() -> None:
         world.go.set()
         await pull.over()
         assert (pull.state, pull.reason) == (PullState.FAILED, "There is no such repo.") and pull.ended is not None
-        assert world.pulls.one(pull.id) is pull and not world.pulls.busy
+        assert world.pulls.get(pull.id) is pull and not world.pulls.busy
 
     within(body)
 
@@ -108,7 +108,7 @@ def test_the_last_ones_are_remembered_the_latest_first() -> None:
             await made[-1].over()
         assert world.pulls.all() == made[:1:-1]
         with pytest.raises(UnknownPullError, match="no pull"):
-            world.pulls.one(made[0].id)
+            world.pulls.get(made[0].id)
 
     within(body)
 

@@ -58,7 +58,7 @@ def reply(error: Exception) -> tuple[int, dict[bytes, bytes], Any]:
         (ShuttingDownError("x", retry_after=5), 503, SERVER, "shutting_down", None),
         (UpstreamUnreachableError("x"), 502, SERVER, "upstream_unreachable", None),
         (UpstreamDiedError("x"), 502, SERVER, "upstream_died", None),
-        (UpstreamKeyRefusedError("a", "other:1", given=True), 502, SERVER, "upstream_key_refused", None),
+        (UpstreamKeyRefusedError("a", "other:1", key_sent=True), 502, SERVER, "upstream_key_refused", None),
         (ConfigError(["x"]), 500, SERVER, "internal_error", None),
     ],
 )
