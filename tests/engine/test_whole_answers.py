@@ -46,7 +46,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def asked(gateway: Gateway, model: str, path: str, body: dict[str, Any]) -> tuple[httpx2.Response, httpx2.Response]:
     """The engine's own answer and the gateway's; asked once before, so that the prompt is cached for both."""
     body = {"model": model, "seed": 3, "temperature": 0} | body
-    gateway.client.post(path, json=body)
+    gateway.client.post(path, json=body | {"max_tokens": 1})
     url, key = gateway.engine(model)
     direct = httpx2.post(url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=60, trust_env=False)
     return direct, gateway.client.post(path, json=body)
