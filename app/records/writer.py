@@ -29,6 +29,7 @@ MOST_WAITING = 1000
 
 Work = Callable[[sqlite3.Connection], Any]
 NOT_RECORDED = "Until then nothing is recorded."
+_TOO_MANY = "cannot write records fast enough: too many wait."
 _ENDING = "cannot write records: this process is ending. Try again."
 
 
@@ -125,12 +126,11 @@ class Writer:
         """Written at once if the database lets it, else later; lost where too much waits."""
         with self._wake:
             self._queue.append(_Item(table, work))
-            over = len(self._queue) - MOST_WAITING
-            if over > 0:
-                self._queue.popleft()
+            dropped = self._queue.popleft() if len(self._queue) > MOST_WAITING else None
             self._start()
-        if over > 0:
-            self._warnings.say("cannot write records fast enough: too many wait.", lost=1)
+        if dropped is not None:
+            dropped.tell(None, RecordsError(f"{_TOO_MANY} Try again."))
+            self._warnings.say(_TOO_MANY, lost=1)
 
     def submit(self, table: str, work: Work, patience_s: float) -> Future[Any]:
         """What `work` returns or raises, or the RecordsError that kept it from being written.

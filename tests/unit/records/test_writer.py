@@ -129,6 +129,15 @@ def test_memory_has_an_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert desk.told[-1] == "Next. 2 records are lost."
 
 
+def test_a_write_that_is_dropped_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that waits for it would wait for ever."""
+    monkeypatch.setattr(writing, "MOST_WAITING", 1)
+    waiting = desk.writer.submit("inert", inserting("a"), 5.0)
+    desk.record("b")
+    with pytest.raises(RecordsError, match="too many wait"):
+        waiting.result(0)
+
+
 def test_a_full_disk_costs_nothing_once_there_is_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told, and the writer goes on trying with a new connection."""
     connect, full = sqlite3.connect, [True]
