@@ -1,4 +1,4 @@
-"""Keys in the ledger's database. Unlike its figures they are told when they cannot be read or written."""
+"""API keys in the database. Unlike figures, a key that cannot be read or written is an error."""
 
 from __future__ import annotations
 

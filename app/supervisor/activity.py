@@ -32,7 +32,10 @@ class Activity:
 
 
 def activity_of(pid: int) -> Activity:
-    """Zeros for a process that has gone, or that may not be looked into."""
+    """Zeros for a process that has gone, or that may not be looked into.
+
+    Blocks: to find the children, psutil reads the parent of every process of the machine.
+    """
     processes: list[psutil.Process] = []
     with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)

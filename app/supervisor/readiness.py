@@ -76,7 +76,8 @@ async def _hung(child: Child, stall: float, whole: float) -> str:
     """Returns which limit was passed: `stall` without any progress, or `whole` in all; both in seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + whole
-    active, looked, before = loop.time(), loop.time(), activity_of(child.pid)
+    active = looked = loop.time()
+    before = await asyncio.to_thread(activity_of, child.pid)
     while True:
         stalled = max(active, child.last_output) + stall
         if loop.time() >= end:
@@ -84,7 +85,7 @@ async def _hung(child: Child, stall: float, whole: float) -> str:
         if loop.time() >= stalled:
             return f"no progress for {stall:g} s (no log output, no bytes read, no memory filled, no computing)"
         await asyncio.sleep(min(end - loop.time(), stalled - loop.time(), _LOOK_EVERY_S, stall / 4))
-        now = activity_of(child.pid)
+        now = await asyncio.to_thread(activity_of, child.pid)
         if now.moved_since(before, loop.time() - looked):
             active = loop.time()
         looked, before = loop.time(), now
