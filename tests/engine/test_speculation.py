@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, eventually
 
 Serve = Callable[..., Gateway]
 Models = dict[str, Path]
@@ -29,7 +29,7 @@ def test_a_draft_is_proven_before_the_first_answer(serve: Serve, models: Models)
     gateway.chat("m", max_tokens=4).raise_for_status()
     assert status(gateway) == {"requested": "draft-simple", "active": True, "mode": "draft-simple", "reason": ""}
     assert gateway.metric('speculation_active{alias="m",mode="draft-simple",requested="draft-simple"}') == 1
-    assert gateway.logged("speculation is on")
+    assert eventually(lambda: gateway.logged("speculation is on"))
 
 
 def test_a_chain_with_n_grams_is_on(serve: Serve, models: Models) -> None:
@@ -91,7 +91,7 @@ def test_a_draft_that_kills_the_start_is_left_out_once_and_for_all(serve: Serve,
         assert (found["active"], found["mode"]) == (False, "none")
         assert "unicornlm" in found["reason"]
         gateway.chat("other", max_tokens=2).raise_for_status()
-    assert len(gateway.logged("trying again without speculation")) == 1
+    assert len(eventually(lambda: gateway.logged("trying again without speculation"))) == 1
 
 
 def test_variants_are_engines_of_their_own(serve: Serve, models: Models) -> None:

@@ -89,7 +89,7 @@ def test_port_lost_to_somebody_between_look_and_bind(make_gateway: Make) -> None
     eventually(lambda: gateway.state() == "backoff")
     answer = gateway.chat()
     assert answer.json()["error"]["cause"] == "port_taken"
-    assert len(gateway.logged("port taken by someone else")) > 1
+    eventually(lambda: len(gateway.logged("port taken by someone else")) > 1)
 
 
 def test_server_that_asks_for_no_key_is_not_ours(make_gateway: Make) -> None:

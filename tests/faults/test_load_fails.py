@@ -1,7 +1,5 @@
 """A model that does not load: cause, advice and the log's last lines, in the answer and for `check`."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +37,7 @@ def test_what_would_fail_again_is_fatal(make_gateway: Make, kind: str) -> None:
     assert words in error["message"]
     assert "retry-after" not in answer.headers
     assert kind == "sigill" or error["log"]
-    assert any("did not load" in line for line in gateway.output)
+    eventually(lambda: any("did not load" in line for line in gateway.output))
 
 
 @pytest.mark.parametrize("kind", PASSING)
@@ -59,12 +57,7 @@ def test_failure_is_remembered_for_check(make_gateway: Make) -> None:
     """`llama-tandem check` in another process tells the last failure with the end of its log."""
     gateway = make_gateway(args=["--fail-load", "truncated"])
     eventually(lambda: gateway.state() == "fatal")
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "app", "check", "m", "--config", str(gateway.config)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = gateway.command("check", "m")
     assert "last failure" in done.stdout and "incomplete" in done.stdout
     assert "corrupted or incomplete" in done.stdout
 

@@ -17,8 +17,7 @@ Make = Callable[..., Gateway]
 
 
 def keys(gateway: Gateway, *args: str) -> str:
-    command = [sys.executable, "-P", "-m", "app", "keys", *args, "--config", str(gateway.config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = gateway.command("keys", *args)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -3,8 +3,6 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,8 +39,7 @@ def recorded(gateway: Gateway) -> list[Measurement]:
 
 def command(gateway: Gateway, *args: str) -> str:
     """What one of our commands prints, with the gateway's settings."""
-    words = [sys.executable, "-P", "-m", "app", *args, "--config", str(gateway.config)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    done = gateway.command(*args)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -133,7 +130,7 @@ def test_traffic_proves_an_n_gram_mode(make_gateway: Make, tmp_path: Path) -> No
     assert "ngram-mod is not proven to be on: this build does not tell" in command(gateway, "check")
     gateway.chat().raise_for_status()
     assert gateway.client.get("/v1/models/m").json()["speculation"]["active"] is True
-    assert gateway.logged("proven by traffic")
+    assert eventually(lambda: gateway.logged("proven by traffic"))
     assert re.search(r"last start, [-0-9: ]+: ngram-mod was on$", command(gateway, "check"), re.MULTILINE)
 
 

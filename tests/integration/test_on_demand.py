@@ -97,7 +97,7 @@ def test_the_first_request_brings_the_model_and_a_stream_is_told_how_far_it_is(h
         here.hub.cut_all()
         assert [event for event in told if not isinstance(event, str)]
     assert here.complete and row(gateway)["state"] == "ready" and "download" not in row(gateway)
-    assert gateway.logged("pull done")
+    assert eventually(lambda: gateway.logged("pull done"))
 
 
 def test_a_whole_answer_is_not_waited_for_and_says_how_far_it_is(here: Here) -> None:
@@ -258,7 +258,7 @@ def test_sigterm_stops_it_in_order_and_the_next_start_goes_on_from_there(here: H
     assert gateway.terminate() == 0
     asking.join()
     assert told[0]["error"]["code"] == "shutting_down"
-    assert gateway.logged("pull cancelled")
+    assert eventually(lambda: gateway.logged("pull cancelled"))
     kept = received_blocks(here)
     assert kept
     here.hurry()

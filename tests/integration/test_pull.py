@@ -28,6 +28,7 @@ from app.models.download.partial import Partial
 from app.models.download.plan import MARGIN, Puller
 from app.models.download.pull_item import PullItem
 from app.models.hub.client import Hub
+from tests.support import forked
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.handlers import Pages
 from tests.support.fake_hub.repos import File
@@ -545,15 +546,7 @@ def _command(here: Here, *words: str, **env: str) -> subprocess.CompletedProcess
     own = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TANDEM_"))}
     own |= {"HF_ENDPOINT": here.hub.url, "HF_HOME": str(here.folder / "home"), "TANDEM_MODELS_DIR": "models"}
     own |= {"TANDEM_STATE_DIR": "state", "TANDEM_CACHE_DIR": "cache"} | env
-    root = str(Path(__file__).parents[2])
-    return subprocess.run(
-        [sys.executable, "-m", "app", *words],
-        env=own | {"PYTHONPATH": root},
-        cwd=here.folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return forked.run(words, env=own, folder=here.folder)
 
 
 def test_the_command_speaks_to_hf_endpoint_and_prints_the_entry(here: Here) -> None:

@@ -38,7 +38,7 @@ def test_a_draft_that_is_dropped_is_told(drafted: Callable[..., Gateway]) -> Non
     found = status(gateway)
     assert (found["active"], found["mode"]) == (False, "none")
     assert found["reason"].startswith("/slots says that it is off: failed to initialize speculative decoding")
-    assert gateway.logged("speculation is off")
+    assert eventually(lambda: gateway.logged("speculation is off"))
 
 
 def test_a_start_that_fails_is_tried_once_without_the_draft(drafted: Callable[..., Gateway], tmp_path: Path) -> None:

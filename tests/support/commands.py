@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.support import forked
 from tests.support.fake_hub import FakeHub
-from tests.support.paths import ROOT
 
 
 def run_command(
@@ -16,14 +15,6 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """`answer` is what is typed. State, caches and models are below `folder`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TANDEM_"))}
-    own |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(ROOT)}
+    own |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf")}
     own |= {"XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
-    return subprocess.run(
-        [sys.executable, "-m", "app", *words],
-        env=own | env,
-        cwd=folder,
-        input=answer,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return forked.run(words, env=own | env, folder=folder, typed=answer)

@@ -19,6 +19,7 @@ import httpx2
 import psutil
 
 from app.supervisor.orphans import MARKER
+from tests.support import forked
 from tests.support.ports import free_port
 
 SUPPORT = Path(__file__).parent
@@ -66,6 +67,10 @@ def engines_of(pid: int) -> list[int]:
 PATIENCE_S = 30.0
 
 
+# Of a failed test's gateway
+_LINES_SHOWN = 40
+
+
 def eventually(true: Callable[[], Any], within: float = PATIENCE_S) -> Any:
     """Polls until `true()` is; fails the test after `within` seconds."""
     end = time.monotonic() + within
@@ -95,14 +100,8 @@ class Gateway:
         self.output: list[str] = []
         self.log: list[dict[str, Any]] = []
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("TANDEM_", "LLAMA_"))}
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "app", "serve", "--config", str(self.config)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env=environment | (env or {}),
-        )
+        self._env = environment | (env or {})
+        self.process = forked.start(["serve", "--config", str(self.config)], env=self._env, folder=folder)
         self._readers = [threading.Thread(target=self._read_output), threading.Thread(target=self._read_log)]
         for reader in self._readers:
             reader.start()
@@ -110,11 +109,9 @@ class Gateway:
         self.client = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def _read_output(self) -> None:
-        assert self.process.stdout is not None
         self.output.extend(iter(self.process.stdout.readline, ""))
 
     def _read_log(self) -> None:
-        assert self.process.stderr is not None
         for line in iter(self.process.stderr.readline, ""):
             self.log.append(json.loads(line) if line.startswith("{") else {"event": line})
 
@@ -171,6 +168,10 @@ class Gateway:
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.log if event in str(line.get("event"))]
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One of our commands with this gateway's settings."""
+        return forked.run([*words, "--config", str(self.config)], env=self._env, folder=self.folder)
+
     # -- ending ------------------------------------------------------------------------------------------------
 
     def terminate(self, within: float = PATIENCE_S) -> int:
@@ -179,7 +180,8 @@ class Gateway:
         return self.process.wait(within)
 
     def close(self) -> None:
-        """Ends what is left of the process, whatever state it is in."""
+        """Ends what is left of the process, whatever state it is in. Pytest shows what it prints if a test failed."""
+        print(f"last lines of the gateway {self.process.pid}:", *self.log[-_LINES_SHOWN:], sep="\n")
         self.client.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -191,9 +193,8 @@ class Gateway:
                 self.process.wait()
         for reader in self._readers:
             reader.join(5)
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
+        self.process.stdout.close()
+        self.process.stderr.close()
 
 
 def _chat(model: str | None, body: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_nothing_drafted_has_no_rate() -> None:
 
 
 @given(
-    st.dictionaries(st.text(), st.recursive(st.integers() | st.text(), st.lists), min_size=1),
+    st.dictionaries(st.text(), st.recursive(st.integers() | st.text(), st.lists, max_leaves=4), min_size=1, max_size=4),
     st.sampled_from(["", " ", "\r\n"]),
 )
 def test_any_object_keeps_what_it_had(fields: dict[str, Any], tail: str) -> None:

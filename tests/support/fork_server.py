@@ -1,0 +1,109 @@
+"""`python -P fork_server.py SOCKET_FD`: the project is imported once, and each order gets a fork.
+
+A gateway spends four fifths of its start on imports, and the tests start hundreds. What is imported here is what
+`serve` and its first requests import anyway. huggingface_hub is not: it reads the environment when it is imported.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import selectors
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+# An order is JSON of `words`, `env` and `cwd`, with three file descriptors: stdin, stdout and stderr.
+ORDER_BYTES = 1 << 18
+DESCRIPTORS = 3
+
+
+def preload() -> None:
+    import uvloop  # noqa: F401
+
+    import app.api.admin
+    import app.api.fastapi_app
+    import app.api.ollama.models
+    import app.api.pulls
+    import app.cli.check
+    import app.cli.greeting
+    import app.main
+    import app.server.protocol
+    import app.server.serve
+    import app.supervisor.health
+    import app.supervisor.speculation_check  # noqa: F401
+
+
+def wait_for_orders(orders: socket.socket) -> dict[str, Any] | None:
+    """Returns twice and more: an order in each child, None in the server when nobody gives orders any more."""
+    children: dict[int, int] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(orders, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fd in children:
+                    selector.unregister(key.fd)
+                    _report_end(orders, key.fd, children.pop(key.fd))
+                    continue
+                message, descriptors, _, _ = socket.recv_fds(orders, ORDER_BYTES, DESCRIPTORS)
+                if not message:
+                    _end(children)
+                    return None
+                if (pid := os.fork()) == 0:
+                    for pidfd in children:
+                        os.close(pidfd)
+                    _become(descriptors)
+                    order: dict[str, Any] = json.loads(message)
+                    return order
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                pidfd = os.pidfd_open(pid)
+                children[pidfd] = pid
+                selector.register(pidfd, selectors.EVENT_READ)
+                orders.send(json.dumps({"pid": pid}).encode())
+
+
+def _report_end(orders: socket.socket, pidfd: int, pid: int) -> None:
+    os.close(pidfd)
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError):
+        orders.send(json.dumps({"ended": pid, "returncode": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _end(children: dict[int, int]) -> None:
+    for pid in children.values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _become(descriptors: list[int]) -> None:
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+
+
+def main() -> None:
+    preload()
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=int(sys.argv[1])) as orders:
+        order = wait_for_orders(orders)
+    if order is None:
+        return
+    # The child, which goes on as the process that was asked for
+    random.seed()
+    os.environ.clear()
+    os.environ.update(order["env"])
+    os.chdir(order["cwd"])
+    sys.argv = ["llama-tandem", *order["words"]]
+    from app.cli import main as llama_tandem
+
+    llama_tandem()
+
+
+if __name__ == "__main__":
+    main()
