@@ -38,6 +38,8 @@ TandemError
 │   ├── DownloadingError          its files are on their way
 │   ├── PullFailedError           its files could not be had: carries the reason
 │   ├── QueueTimeoutError         others hold the places
+│   ├── EngineLoadingError        it is on its way up
+│   ├── DeadlyRequestError        this request seems to be what kills the engine
 │   └── ShuttingDownError
 └── UpstreamError                 the server behind us did not do its part
     ├── UpstreamUnreachableError
@@ -250,13 +252,18 @@ class EngineUnavailableError(TandemError):
         super().__init__(message)
 
 
+# How a start that would fail the same way again is tried again
+_NOT_AGAIN = "It is tried again once a file that its entry or its flags name has changed, or after a restart."
+
+
 class StartFailedError(EngineUnavailableError):
     """The engine of `alias` did not come up, or went down and may not be started yet."""
 
     def __init__(self, alias: str, diagnosis: Diagnosis, *, retry_after: float | None = None) -> None:
         self.alias = alias
         self.diagnosis = diagnosis
-        super().__init__(f"The engine of '{alias}' cannot start: {diagnosis}", retry_after=retry_after)
+        final = f" {_NOT_AGAIN}" if diagnosis.permanent and retry_after is None else ""
+        super().__init__(f"The engine of '{alias}' cannot start: {diagnosis}{final}", retry_after=retry_after)
 
 
 class DownloadingError(EngineUnavailableError):
@@ -279,6 +286,28 @@ class PullFailedError(EngineUnavailableError):
 
 class QueueTimeoutError(EngineUnavailableError):
     """No place came free within `queue_timeout`."""
+
+
+class EngineLoadingError(EngineUnavailableError):
+    """The engine of `alias` is not up yet; `progress` are the fields that say how far it is."""
+
+    def __init__(self, alias: str, words: str, progress: Mapping[str, Any], *, retry_after: float) -> None:
+        self.alias = alias
+        self.progress = dict(progress)
+        super().__init__(f"The engine of '{alias}' is still loading ({words}).", retry_after=retry_after)
+
+
+class DeadlyRequestError(EngineUnavailableError):
+    """The engine of `alias` died twice in a row while it answered this request and no other."""
+
+    def __init__(self, alias: str, diagnosis: Diagnosis | None, *, retry_after: float) -> None:
+        self.diagnosis = diagnosis
+        cause = f" The last time: {diagnosis.cause}" if diagnosis else ""
+        super().__init__(
+            f"The engine of '{alias}' died twice in a row while it answered this request and no other.{cause} This "
+            f"request is refused for another {retry_after:.0f} s; others are served.",
+            retry_after=retry_after,
+        )
 
 
 class ShuttingDownError(EngineUnavailableError):

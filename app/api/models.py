@@ -53,6 +53,8 @@ class ModelRows:
         use = self._scheduler.uses.get(alias)
         aliases = list(entry.aliases) if alias in self._catalog.entries else []
         row |= {"state": str(use.engine.state) if use else "stopped", "aliases": aliases} | self._download(alias)
+        if use and (loading := use.engine.loading) is not None:
+            row |= {"loading": loading.fields()}
         status = (use.engine.speculation if use else None) or Status(self._catalog.requested(alias))
         return row | {"speculation": status.fields()} | self._facts(alias, entry)
 

@@ -78,7 +78,9 @@ class Settings(BaseSettings):
         description="Hosts, comma-separated, that images and audio named by address are fetched from; none if empty.",
     )
     max_loaded: Annotated[Int, Field(ge=1)] = Field(1, description="How many engines may be up at once.")
-    queue_timeout: Seconds = Field(300, description="Seconds a request waits for an engine, then 503.")
+    queue_timeout: Seconds = Field(
+        300, description="Seconds a request waits for a place, then again for a load; then 503."
+    )
     drain_timeout: Seconds = Field(30, description="Seconds that streams get after SIGTERM.")
     stop_grace: Seconds = Field(5, description="Seconds between an engine's SIGTERM and its SIGKILL.")
     start_stall_timeout: Annotated[Float, Field(gt=0)] = Field(

@@ -157,6 +157,7 @@ class Relay:
         record.response = response
         try:
             await forward(record, call.headers, response, writer, comment_every=self.comment_every)
+            response.answered()
             if record.usage().drafted:
                 response.drafted()
         finally:

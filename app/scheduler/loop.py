@@ -4,29 +4,70 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from app.errors import Diagnosis, QueueTimeoutError, ShuttingDownError, StartFailedError, TandemError
-from app.scheduler.policy import PATIENCE_S, Drain, EngineView, Grant, Refuse, SchedulerSnapshot, Start, Wait, decide
+from app import logs
+from app.errors import (
+    DeadlyRequestError,
+    Diagnosis,
+    EngineLoadingError,
+    EngineUnavailableError,
+    QueueTimeoutError,
+    ShuttingDownError,
+    StartFailedError,
+    TandemError,
+)
+from app.scheduler.misfits import Misfits
+from app.scheduler.policy import (
+    PATIENCE_S,
+    Drain,
+    EngineView,
+    Grant,
+    Refuse,
+    Retry,
+    SchedulerSnapshot,
+    Start,
+    Wait,
+    decide,
+)
+from app.scheduler.suspects import Suspects
 from app.supervisor.process import Engine
 from app.supervisor.readiness import refusal
-from app.supervisor.states import EngineState
+from app.supervisor.states import OCCUPYING, EngineState
+
+log = logs.get_logger("scheduler")
+
+# For a client that is told to come again, where nothing better is known. Seconds.
+_COME_AGAIN_S, _COME_AGAIN_AT_LEAST_S, _COME_AGAIN_AT_MOST_S = 10.0, 2.0, 60.0
+# Somebody else's doing: no request has caused it.
+_ENDED_BY_OTHERS = "terminated"
 
 
 class Lease:
-    """One request's hold on an upstream, to the last byte. `release` is idempotent."""
+    """One request's hold on an upstream, to the last byte. `release` is idempotent; `body` is what was asked."""
 
-    __slots__ = ("_release", "alias", "base_url", "engine", "key")
+    __slots__ = ("_answered", "_release", "alias", "base_url", "body", "engine", "key")
 
     def __init__(
-        self, alias: str, base_url: str, key: str | None, engine: Engine | None, release: Callable[[], None]
+        self,
+        alias: str,
+        base_url: str,
+        key: str | None,
+        engine: Engine | None,
+        release: Callable[[], None],
+        *,
+        body: bytes | None = None,
+        answered: Callable[[], None] | None = None,
     ) -> None:
         self.alias = alias
         self.base_url = base_url
         self.key = key
         # None for an attached server, which others look after
         self.engine = engine
+        self.body = body
         self._release: Callable[[], None] | None = release
+        self._answered = answered
 
     def __repr__(self) -> str:
         return f"<Lease {self.alias}: {'held' if self._release else 'released'}>"
@@ -35,6 +76,11 @@ class Lease:
         release, self._release = self._release, None
         if release is not None:
             release()
+
+    def answered(self) -> None:
+        """The upstream has given a whole answer."""
+        if self._answered is not None:
+            self._answered()
 
     async def post_mortem(self) -> Diagnosis | None:
         """Why the upstream broke off, if it is an engine of ours that has died."""
@@ -46,11 +92,15 @@ class EngineUse:
     """One alias's engine and its use."""
 
     engine: Engine
-    in_flight: int = 0
+    leases: set[Lease] = field(default_factory=set)
     last_used: float = 0.0
     # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
     # loop would count the same free place twice.
     heading: EngineState | None = None
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.leases)
 
     @property
     def state(self) -> EngineState:
@@ -61,7 +111,16 @@ class EngineUse:
 class _Waiter:
     alias: str
     since: float
+    body: bytes | None = None
     granted: asyncio.Future[Lease] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    # Of the wait for a place, and then anew of that for the load
+    limit: asyncio.Timeout | None = None
+
+    def wait_until(self, at: float) -> None:
+        """Moves the limit, unless it was passed in this very turn of the loop."""
+        if self.limit is not None and not self.granted.done():
+            with suppress(RuntimeError):
+                self.limit.reschedule(at)
 
     def give_back(self) -> None:
         """For a waiter that left in the same turn of the loop in which it was granted a lease."""
@@ -80,6 +139,8 @@ class Scheduler:
         self._waiters: list[_Waiter] = []
         self._closing = False
         self._impatient: asyncio.TimerHandle | None = None
+        self._misfits = Misfits()
+        self._suspects = Suspects()
 
     def __repr__(self) -> str:
         engines = ", ".join(f"{alias}: {use.engine.state} {use.in_flight}" for alias, use in self.uses.items())
@@ -107,35 +168,49 @@ class Scheduler:
             self.uses[alias] = EngineUse(self._make(alias))
         return self.uses[alias]
 
-    async def lease(self, alias: str) -> Lease:
-        """A hold on the READY engine of `alias`, which is started or waited for as needed.
+    async def lease(self, alias: str, body: bytes | None = None) -> Lease:
+        """A hold on the READY engine of `alias`, which is started or waited for as needed, for a request with `body`.
 
-        Raises StartFailedError, QueueTimeoutError or ShuttingDownError. A caller that is cancelled leaves the queue;
-        the start that it asked for goes on for the others.
+        Raises StartFailedError, QueueTimeoutError, EngineLoadingError, DeadlyRequestError or ShuttingDownError. A
+        caller that is cancelled leaves the queue; the start that it asked for goes on for the others.
         """
         self._still_open()
         use = self.use(alias)
+        if refused_for := self._suspects.refused_for(alias, body, asyncio.get_running_loop().time()):
+            raise DeadlyRequestError(alias, use.engine.diagnosis, retry_after=refused_for)
         if use.state is EngineState.READY:
-            return self._grant(alias)
+            return self._grant(alias, body)
         if use.state in (EngineState.STOPPED, EngineState.FATAL):
             await self._check(use.engine)
             self._still_open()  # the check may have lasted longer than the gateway
-        waiter = _Waiter(alias, asyncio.get_running_loop().time())
+        waiter = _Waiter(alias, asyncio.get_running_loop().time(), body)
         self._waiters.append(waiter)
         self._pump()
         lease = None
         try:
-            async with asyncio.timeout(self._queue_timeout):
+            async with asyncio.timeout(self._queue_timeout) as waiter.limit:
                 lease = await waiter.granted
                 return lease
         except TimeoutError:
-            message = f"No engine came free for '{alias}' within {self._queue_timeout:g} s."
-            raise QueueTimeoutError(message, retry_after=10) from None
+            raise self._too_late(use) from None
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
             if lease is None:
                 waiter.give_back()
+
+    def _too_late(self, use: EngineUse) -> EngineUnavailableError:
+        """What a request has waited for, for as long as it may."""
+        if use.state is EngineState.STARTING:
+            loading = use.engine.loading
+            left = (loading.seconds_left if loading else None) or _COME_AGAIN_S
+            retry_after = min(max(left, _COME_AGAIN_AT_LEAST_S), _COME_AGAIN_AT_MOST_S)
+            words, fields = (loading.words(), loading.fields()) if loading else ("it has just begun", {})
+            return EngineLoadingError(use.engine.alias, words, fields, retry_after=retry_after)
+        if use.state is EngineState.BACKOFF:
+            return self._refusal(use.engine)
+        message = f"No engine came free for '{use.engine.alias}' within {self._queue_timeout:g} s."
+        return QueueTimeoutError(message, retry_after=_COME_AGAIN_S)
 
     def _still_open(self) -> None:
         if self._closing:
@@ -153,9 +228,31 @@ class Scheduler:
         use = self.uses.get(engine.alias)
         if use is not None:
             use.heading = None
-        if use is not None and engine.state is EngineState.DRAINING and use.in_flight == 0:
-            engine.drained()
+            self._learn(use)
         self._pump()
+
+    def _learn(self, use: EngineUse) -> None:
+        """What a transition of its engine tells of others, and of those who wait for it or are with it."""
+        engine, now = use.engine, asyncio.get_running_loop().time()
+        match engine.state:
+            case EngineState.STARTING:
+                for waiter in self._waiters:
+                    if waiter.alias == engine.alias:
+                        waiter.wait_until(now + self._queue_timeout)
+            case EngineState.READY:
+                self._misfits.came_up(engine.alias, self._up_beside(engine.alias))
+            case EngineState.DRAINING if use.in_flight == 0:
+                engine.drained()
+            case EngineState.STOPPED:
+                self._misfits.gone(engine.alias)
+            case EngineState.BACKOFF | EngineState.FATAL if engine.diagnosis is not None:
+                code = engine.diagnosis.code
+                self._misfits.failed(engine.alias, code, self._up_beside(engine.alias), now)
+                if code != _ENDED_BY_OTHERS and use.leases:
+                    self._suspects.died(engine.alias, [lease.body for lease in use.leases], now)
+
+    def _up_beside(self, alias: str) -> set[str]:
+        return {other for other, use in self.uses.items() if other != alias and use.state in OCCUPYING}
 
     def _pump(self) -> None:
         loop = asyncio.get_running_loop()
@@ -163,14 +260,19 @@ class Scheduler:
             match action:
                 case Grant(alias):
                     for waiter in self._take(alias):
-                        waiter.granted.set_result(self._grant(alias))
+                        waiter.granted.set_result(self._grant(alias, waiter.body))
                 case Refuse(alias):
                     for waiter in self._take(alias):
                         waiter.granted.set_exception(self._refusal(self.uses[alias].engine))
                 case Start(alias):
                     self.uses[alias].heading = EngineState.STARTING
                     self.uses[alias].engine.start()
-                case Drain(alias):
+                case Retry(alias):
+                    self.uses[alias].heading = EngineState.STOPPING  # it is about to be STOPPED
+                    self.uses[alias].engine.retry()
+                case Drain(alias, room_for):
+                    log.info("engine makes room", alias=alias, room_for=room_for)
+                    self._misfits.drained(alias, room_for)
                     self.uses[alias].heading = EngineState.DRAINING
                     self.uses[alias].engine.drain()
         self._look_again_later(loop)
@@ -187,10 +289,20 @@ class Scheduler:
         return SchedulerSnapshot(
             now=now,
             max_loaded=self._max_loaded,
-            engines=tuple(
-                EngineView(alias, use.state, use.in_flight, use.last_used) for alias, use in self.uses.items()
-            ),
+            engines=tuple(self._view(alias, use) for alias, use in self.uses.items()),
             waiting=tuple(Wait(waiter.alias, waiter.since) for waiter in self._waiters),
+            misfits=frozenset(self._misfits.known),
+        )
+
+    def _view(self, alias: str, use: EngineUse) -> EngineView:
+        return EngineView(
+            alias,
+            use.state,
+            use.in_flight,
+            use.last_used,
+            retry_at=use.engine.retry_at,
+            wants_memory=self._misfits.wants_memory(alias),
+            room_made=self._misfits.room_made(alias),
         )
 
     def _take(self, alias: str) -> list[_Waiter]:
@@ -198,14 +310,23 @@ class Scheduler:
         self._waiters = [waiter for waiter in self._waiters if waiter.alias != alias]
         return [waiter for waiter in taken if not waiter.granted.done()]
 
-    def _grant(self, alias: str) -> Lease:
+    def _grant(self, alias: str, body: bytes | None) -> Lease:
         use = self.uses[alias]
-        use.in_flight += 1
-        address = use.engine.address
-        return Lease(alias, address.base_url, address.key, use.engine, lambda: self._released(use))
+        engine, address = use.engine, use.engine.address
 
-    def _released(self, use: EngineUse) -> None:
-        use.in_flight -= 1
+        def answered() -> None:
+            engine.answered()
+            self._suspects.answered(alias, body)
+
+        def release() -> None:
+            self._released(use, lease)
+
+        lease = Lease(alias, address.base_url, address.key, engine, release, body=body, answered=answered)
+        use.leases.add(lease)
+        return lease
+
+    def _released(self, use: EngineUse, lease: Lease) -> None:
+        use.leases.discard(lease)
         use.last_used = asyncio.get_running_loop().time()
         if use.in_flight == 0:
             if use.engine.state is EngineState.DRAINING:

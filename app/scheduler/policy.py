@@ -4,32 +4,45 @@ For each alias that somebody waits for, in the order of its oldest wait, the eng
 
 (1) READY: everyone who waits for it gets a lease;
 (2) STARTING: they wait for that start, together;
-(3) BACKOFF or FATAL: they are refused with the diagnosis;
-(4) DRAINING or STOPPING: they wait until it is STOPPED;
-(5) STOPPED, and a place is free: it is started;
-(6) STOPPED, and all places are taken: a place that is being cleared already will do; else the least recently
-    used idle engine is drained; else, when the wait has lasted `PATIENCE_S`, the least recently used busy one
-    takes no new leases, so that steady traffic on one alias cannot shut out another for ever.
+(3) FATAL, or in BACKOFF: they are refused with the diagnosis. In a BACKOFF that is over in this moment they wait;
+(4) in BACKOFF for want of memory that engines of ours hold: one of those makes room as in (7), and it is tried again;
+(5) DRAINING or STOPPING: they wait until it is STOPPED;
+(6) STOPPED, a place is free and nothing is up that it does not fit beside: it is started;
+(7) STOPPED otherwise: an engine that is on its way out already will do; else the least recently used idle engine is
+    drained; else, when the wait has lasted `PATIENCE_S`, the least recently used busy one takes no new leases, so that
+    steady traffic on one alias cannot shut out another for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.supervisor.states import OCCUPYING, EngineState
 
 PATIENCE_S = 5.0
+_LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
+
+# Aliases whose engines cannot all be up at once
+Misfit = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
-    """One engine as the policy sees it; `last_used` is when its last lease ended, on the snapshot's clock."""
+    """One engine as the policy sees it.
+
+    `last_used` is when its last lease ended, and `retry_at` when a BACKOFF is over, on the snapshot's clock.
+    `wants_memory`: its start failed for want of memory that others of ours may hold. `room_made`: one of those has gone
+    since.
+    """
 
     alias: str
     state: EngineState
     in_flight: int = 0
     last_used: float = 0.0
+    retry_at: float = 0.0
+    wants_memory: bool = False
+    room_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,7 @@ class SchedulerSnapshot:
     max_loaded: int
     engines: tuple[EngineView, ...]
     waiting: tuple[Wait, ...]
+    misfits: frozenset[Misfit] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +78,107 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Retry:
+    """The start that failed for want of memory."""
+
     alias: str
 
 
-Action = Grant | Refuse | Start | Drain
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """`alias` makes room for `room_for`."""
+
+    alias: str
+    room_for: str
+
+
+Action = Grant | Refuse | Start | Retry | Drain
 
 
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
     """The actions for now; called again after whatever they change."""
-    engines = {engine.alias: engine for engine in snapshot.engines}
-    waits = _oldest_waits(snapshot.waiting)
-    free = snapshot.max_loaded - sum(engine.state in OCCUPYING for engine in snapshot.engines)
-    leaving = sum(engine.state in (EngineState.DRAINING, EngineState.STOPPING) for engine in snapshot.engines)
-    actions: list[Action] = []
-    drained: set[str] = set()
-    for wait in waits.values():
-        match engines[wait.alias].state:
-            case EngineState.READY if wait.alias not in drained:  # (1)
-                actions.append(Grant(wait.alias))
+    return _Decision(snapshot).actions()
+
+
+@dataclass
+class _Decision:
+    """One pass over the waits; what was decided for one counts for the next."""
+
+    snapshot: SchedulerSnapshot
+    _drained: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        engines = self.snapshot.engines
+        self._engines = {engine.alias: engine for engine in engines}
+        self._waits = _oldest_waits(self.snapshot.waiting)
+        self._up = {engine.alias for engine in engines if engine.state in OCCUPYING}
+        self._free = self.snapshot.max_loaded - len(self._up)
+        # Places that will be free without our doing
+        self._leaving = {engine.alias for engine in engines if engine.state in _LEAVING}
+
+    def actions(self) -> list[Action]:
+        decided = [self._of(self._engines[wait.alias], wait) for wait in self._waits.values()]
+        return [action for action in decided if action is not None]
+
+    def _of(self, engine: EngineView, wait: Wait) -> Action | None:
+        match engine.state:
+            case EngineState.READY if engine.alias not in self._drained:  # (1)
+                return Grant(engine.alias)
+            case EngineState.BACKOFF if engine.wants_memory:  # (4)
+                return self._with_more_memory(engine, wait)
+            case EngineState.BACKOFF if engine.retry_at <= self.snapshot.now:  # (3)
+                return None
             case EngineState.BACKOFF | EngineState.FATAL:  # (3)
-                actions.append(Refuse(wait.alias))
-            case EngineState.STOPPED if free > 0:  # (5)
-                free -= 1
-                actions.append(Start(wait.alias))
-            case EngineState.STOPPED if leaving > 0:  # (6) cleared already
-                leaving -= 1
-            case EngineState.STOPPED:  # (6) make room
-                patient = snapshot.now - wait.since < PATIENCE_S
-                victim = _victim(snapshot.engines, spared=drained | set(waits) if patient else drained, idle=patient)
-                if victim is not None:
-                    drained.add(victim)
-                    actions.append(Drain(victim))
-            case _:  # (2), (4)
-                pass
-    return actions
+                return Refuse(engine.alias)
+            case EngineState.STOPPED:
+                return self._started(engine, wait)
+            case _:  # (2), (5)
+                return None
+
+    def _with_more_memory(self, engine: EngineView, wait: Wait) -> Action | None:
+        if engine.room_made:
+            return Retry(engine.alias)
+        if self._leaving:
+            return None
+        if self._up == {engine.alias} or not self._up:
+            return Refuse(engine.alias)
+        return self._make_room(wait, among=self._up)
+
+    def _started(self, engine: EngineView, wait: Wait) -> Action | None:
+        beside = self._in_the_way(engine.alias)
+        if self._free > 0 and not beside:  # (6)
+            self._free -= 1
+            self._up.add(engine.alias)
+            return Start(engine.alias)
+        if leaving := self._leaving & (beside or self._leaving):  # (7) cleared already
+            self._leaving.discard(min(leaving))
+            return None
+        return self._make_room(wait, among=beside or self._up)
+
+    def _in_the_way(self, alias: str) -> set[str]:
+        """What is up of those that `alias` does not fit beside."""
+        aliases: set[str] = set()
+        for misfit in self.snapshot.misfits:
+            others = misfit - {alias}
+            if alias in misfit and others <= self._up:
+                aliases |= others
+        return aliases
+
+    def _make_room(self, wait: Wait, *, among: set[str]) -> Action | None:
+        patient = self.snapshot.now - wait.since < PATIENCE_S
+        spared = self._drained | set(self._waits) if patient else self._drained
+        candidates = [
+            engine
+            for engine in self.snapshot.engines
+            if engine.state is EngineState.READY
+            and engine.alias in among - spared
+            and not (patient and engine.in_flight)
+        ]
+        victim = min(candidates, key=lambda engine: (engine.in_flight > 0, engine.last_used), default=None)
+        if victim is None:
+            return None
+        self._drained.add(victim.alias)
+        return Drain(victim.alias, wait.alias)
 
 
 def _oldest_waits(waiting: Iterable[Wait]) -> dict[str, Wait]:
@@ -106,14 +186,3 @@ def _oldest_waits(waiting: Iterable[Wait]) -> dict[str, Wait]:
     for wait in sorted(waiting, key=lambda wait: wait.since):
         oldest.setdefault(wait.alias, wait)
     return oldest
-
-
-def _victim(engines: Iterable[EngineView], *, spared: set[str], idle: bool) -> str | None:
-    """The least recently used READY engine that may go; idle ones first, busy ones only out of patience."""
-    candidates = [
-        engine
-        for engine in engines
-        if engine.state is EngineState.READY and engine.alias not in spared and not (idle and engine.in_flight)
-    ]
-    chosen = min(candidates, key=lambda engine: (engine.in_flight > 0, engine.last_used), default=None)
-    return chosen.alias if chosen else None

@@ -15,7 +15,9 @@ from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, TandemError
 from app.records.ledger import Ledger
 from app.speculation.status import Status, judge
+from app.supervisor.activity import Activity
 from app.supervisor.child import Child
+from app.supervisor.load_progress import LoadProgress
 from app.supervisor.orphans import MARKER, marker
 from app.supervisor.ports import LOOPBACK, Ports
 from app.supervisor.readiness import EngineAddress, StartLimits, fingerprint, refusal, until_ready
@@ -44,6 +46,8 @@ class Launcher:
     ) -> None:
         self.alias = alias
         self.running: Running | None = None
+        # Of the start that is under way
+        self.loading: LoadProgress | None = None
         # Ends a stop's patience
         self.hurry = asyncio.Event()
         # The last start's plan, and what it may not be tried with again
@@ -118,7 +122,10 @@ class Launcher:
         address = EngineAddress(f"http://{LOOPBACK}:{port}", key)
         clock = asyncio.get_running_loop().time
         running = self.running = Running(child, port, address, clock(), Status(plan.requested, reason=plan.reason))
-        diagnosis = await until_ready(child, address, self._limits, _size(plan)) or await self._proven(running, plan)
+        size = _size(plan)
+        self.loading = LoadProgress(size, clock)
+        ready = until_ready(child, address, self._limits, size, self._saw)
+        diagnosis = await ready or await self._proven(running, plan)
         if diagnosis is not None:
             await self.end()
         else:
@@ -179,6 +186,11 @@ class Launcher:
         if self.running is not None:
             self._ports.release(self.running.port)
             self.running = None
+
+    def _saw(self, activity: Activity) -> None:
+        assert self.loading is not None
+        if self.loading.saw(activity):
+            log.info(f"engine loading: {self.loading.words()}", alias=self.alias, **self.loading.fields())
 
     def _log_line(self, line: str) -> None:
         log.debug(line, alias=self.alias, pid=self.running.child.pid if self.running else None)

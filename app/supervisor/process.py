@@ -5,7 +5,8 @@
     on_change                                               called after every transition
     on_proven                                               called when traffic has proven speculation
 
-An engine never restarts itself: the next request does, unless it is in BACKOFF or FATAL.
+An engine never restarts itself: the next request does, unless it is in BACKOFF or FATAL. What may pass by itself is
+BACKOFF, for as long as somebody asks; FATAL is what a restart cannot mend.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from app.errors import Diagnosis
 from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.launcher import Launcher, Running
+from app.supervisor.load_progress import LoadProgress
 from app.supervisor.ports import Ports
 from app.supervisor.readiness import EngineAddress, StartLimits, fingerprint
 from app.supervisor.states import EngineEvent, EngineState, next_state
 
 log = logs.get_logger("engine")
 
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S, TRIES = 1.0, 60.0, 5
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
+# Of failures after an engine that worked: the first starts again without a delay.
+_WORKED = -1
 # So long in READY says that the engine works: what happened before no longer counts.
 PROVEN_AFTER_S = 60.0
 
@@ -58,6 +62,7 @@ class Engine:
         self._on_proven = on_proven
         # The owning task's own
         self._launcher = Launcher(alias, plan, ports, limits, ledger)
+        # In a row; see `_failed`
         self._failures = 0
         self._verbs: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._changed = asyncio.Event()
@@ -81,6 +86,15 @@ class Engine:
     def speculation(self) -> Status | None:
         """What the proof found; None while nothing is loaded."""
         return self._running.speculation if self._running and self.state is not EngineState.STARTING else None
+
+    @property
+    def loading(self) -> LoadProgress | None:
+        """How far a start is; None unless STARTING, and before there is a process."""
+        return self._launcher.loading if self.state is EngineState.STARTING else None
+
+    def answered(self) -> None:
+        """It has answered a request, so it works: what happened before no longer counts."""
+        self._failures = _WORKED
 
     def drafted(self) -> None:
         """A token was drafted in traffic: proof for the modes that no warm-up can make draft."""
@@ -150,6 +164,10 @@ class Engine:
 
     def reset(self) -> None:
         self._verbs.put_nowait(EngineEvent.RESET)
+
+    def retry(self) -> None:
+        """Ends a BACKOFF: what the start failed of has gone."""
+        self._verbs.put_nowait(EngineEvent.RETRY)
 
     def stop(self) -> None:
         """A second one hurries the first."""
@@ -257,8 +275,7 @@ class Engine:
         event = await self._verb_or_exit(EngineEvent.DRAIN, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
         assert self._running is not None
         if asyncio.get_running_loop().time() - self._running.since >= PROVEN_AFTER_S:
-            # One below zero: the first crash after a proven run starts again without a delay.
-            self._failures = -1
+            self._failures = _WORKED
         if event is EngineEvent.EXITED:
             self.diagnosis = diagnose(self._running.child.returncode, tuple(self._running.child.log))
             self._launcher.forget()
@@ -277,15 +294,14 @@ class Engine:
         return EngineEvent.EXITED
 
     async def _backing_off(self) -> EngineEvent:
-        if self._failures >= TRIES:
-            return EngineEvent.RETRIES_EXHAUSTED
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self.retry_at):
-                return await self._verb(EngineEvent.STOP)
+                return await self._verb(EngineEvent.STOP, EngineEvent.RETRY)
         return EngineEvent.BACKOFF_ELAPSED
 
     def _failed(self, event: EngineEvent) -> EngineEvent:
         self._failures += 1
-        delay = min(FIRST_BACKOFF_S * 2 ** (self._failures - 1), LONGEST_BACKOFF_S) if self._failures else 0.0
+        # The exponent is bounded, since an engine may fail for days.
+        delay = min(FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 20), LONGEST_BACKOFF_S) if self._failures else 0.0
         self.retry_at = asyncio.get_running_loop().time() + delay
         return event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, FilesMissingError, GgufError, LaunchRefusedError, TandemError
-from app.supervisor.activity import activity_of
+from app.supervisor.activity import Activity, activity_of
 from app.supervisor.child import Child
 
 # Half an hour, or more for files that a slow disk or network needs longer for.
@@ -42,17 +43,19 @@ class EngineAddress:
     key: str
 
 
-async def until_ready(child: Child, address: EngineAddress, limits: StartLimits, size: int) -> Diagnosis | None:
+async def until_ready(
+    child: Child, address: EngineAddress, limits: StartLimits, size: int, saw: Callable[[Activity], None]
+) -> Diagnosis | None:
     """None once the child is ready and proved to be ours, else why it is not; the child may still run then.
 
-    `size` is that of the model's files in bytes.
+    `size` is that of the model's files in bytes; `saw` gets what the child has done, once a second.
     """
     # httpx2 takes 80 ms to import: while the engine loads, not before
     from app.supervisor.health import ForeignServerError, wait_until_healthy
 
     healthy = asyncio.ensure_future(wait_until_healthy(address.base_url, address.key))
     gone = asyncio.ensure_future(child.wait())
-    hung = asyncio.ensure_future(_hung(child, limits.stall, limits.whole(size)))
+    hung = asyncio.ensure_future(_hung(child, limits.stall, limits.whole(size), saw))
     watched: set[asyncio.Future[None] | asyncio.Future[int] | asyncio.Future[str]] = {healthy, gone, hung}
     try:
         await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -72,7 +75,7 @@ async def until_ready(child: Child, address: EngineAddress, limits: StartLimits,
             await healthy  # its connection is closed before anyone goes on
 
 
-async def _hung(child: Child, stall: float, whole: float) -> str:
+async def _hung(child: Child, stall: float, whole: float, saw: Callable[[Activity], None]) -> str:
     """Returns which limit was passed: `stall` without any progress, or `whole` in all; both in seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + whole
@@ -88,6 +91,7 @@ async def _hung(child: Child, stall: float, whole: float) -> str:
         now = await asyncio.to_thread(activity_of, child.pid)
         if now.moved_since(before, loop.time() - looked):
             active = loop.time()
+        saw(now)
         looked, before = loop.time(), now
 
 

@@ -1,6 +1,6 @@
 """The life of one supervised engine, as data.
 
-Requests are verbs (start, drain, stop, reset); everything else is a fact that is already true when
+Requests are verbs (start, drain, stop, reset, retry); everything else is a fact that is already true when
 it is fed in: `start_failed` fires after the child is reaped. Busy or idle is a count, not a state.
 """
 
@@ -26,6 +26,7 @@ class EngineEvent(StrEnum):
     DRAIN = "drain"
     STOP = "stop"
     RESET = "reset"
+    RETRY = "retry"
     # facts
     HEALTHY = "healthy"
     START_FAILED = "start_failed"
@@ -34,7 +35,6 @@ class EngineEvent(StrEnum):
     EXITED = "exited"
     DRAINED = "drained"
     BACKOFF_ELAPSED = "backoff_elapsed"
-    RETRIES_EXHAUSTED = "retries_exhausted"
 
 
 TRANSITIONS: MappingProxyType[EngineState, MappingProxyType[EngineEvent, EngineState]] = MappingProxyType(
@@ -74,7 +74,8 @@ TRANSITIONS: MappingProxyType[EngineState, MappingProxyType[EngineEvent, EngineS
             {
                 EngineEvent.BACKOFF_ELAPSED: EngineState.STOPPED,
                 EngineEvent.STOP: EngineState.STOPPED,
-                EngineEvent.RETRIES_EXHAUSTED: EngineState.FATAL,
+                # what it failed of has gone
+                EngineEvent.RETRY: EngineState.STOPPED,
             }
         ),
         EngineState.FATAL: MappingProxyType(

@@ -117,7 +117,7 @@ def test_steady_traffic_does_not_shut_out_another(make_gateway: Make, tmp_path: 
 
 def test_queue_timeout_is_a_503_with_retry_after(make_gateway: Make, tmp_path: Path) -> None:
     """Who waits longer than queue_timeout is told so."""
-    gateway = make_gateway(models=entries(tmp_path, a=["--tps", "5", "--tokens", "1000"], b=[]), queue_timeout=0.5)
+    gateway = make_gateway(models=entries(tmp_path, a=["--tps", "5", "--tokens", "1000"], b=[]), queue_timeout=4)
     with gateway.stream("a") as stream:
         parsed = events(stream)  # held: a dropped generator would close the stream
         next(parsed)

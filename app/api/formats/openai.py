@@ -8,7 +8,14 @@ import msgspec
 
 from app.api.formats.status_codes import HttpError, http_error, text
 from app.api.formats.upstream_errors import Refusal, read
-from app.errors import DownloadingError, RateLimitedError, StartFailedError, UpstreamError
+from app.errors import (
+    DeadlyRequestError,
+    DownloadingError,
+    EngineLoadingError,
+    RateLimitedError,
+    StartFailedError,
+    UpstreamError,
+)
 from app.relay.api_format import ErrorResponse
 from app.relay.headers import Headers
 
@@ -49,13 +56,18 @@ def no_such_route(method: str, path: str, status: int, headers: Any = None) -> t
     return HttpError(status, "invalid_request_error", code), message
 
 
+_FAILED = (StartFailedError, DeadlyRequestError, UpstreamError)
+
+
 def more_of(error: Exception) -> dict[str, Any]:
     """What a failed engine, a limit that was hit or a download that runs tells beside its message."""
     if isinstance(error, RateLimitedError):
         return {"limit": error.limit}
     if isinstance(error, DownloadingError):
         return {"state": "downloading", **error.progress}
-    diagnosis = error.diagnosis if isinstance(error, StartFailedError | UpstreamError) else None
+    if isinstance(error, EngineLoadingError):
+        return {"state": "starting", "loading": error.progress}
+    diagnosis = error.diagnosis if isinstance(error, _FAILED) else None
     if diagnosis is None:
         return {}
     return {"cause": diagnosis.code, "advice": diagnosis.advice, "log": list(diagnosis.log_tail)}

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from app.errors import (
     BodyTooLargeError,
+    DeadlyRequestError,
     DownloadingError,
+    EngineLoadingError,
     EngineUnavailableError,
     ForbiddenError,
     InvalidBodyError,
@@ -68,6 +70,8 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     DownloadingError: HttpError(503, "server_error", "model_downloading"),
     PullFailedError: HttpError(503, "server_error", "pull_failed"),
     QueueTimeoutError: HttpError(503, "server_error", "queue_timeout"),
+    EngineLoadingError: HttpError(503, "server_error", "engine_loading"),
+    DeadlyRequestError: HttpError(503, "server_error", "request_kills_engine"),
     ShuttingDownError: HttpError(503, "server_error", "shutting_down"),
     UpstreamUnreachableError: HttpError(502, "server_error", "upstream_unreachable"),
     UpstreamKeyRefusedError: HttpError(502, "server_error", "upstream_key_refused", lasting=True),

@@ -62,7 +62,7 @@ class Upstreams:
             alias = self._by_load(call.alias) if entry.speculation.auto else call.alias
             if entry.pull == "on_demand" and not self._scheduler.is_up(alias):
                 await self._on_demand.ensure(alias, patient=call.streaming)
-            lease, body = await self._scheduler.lease(alias), call.body
+            lease, body = await self._scheduler.lease(alias, call.body), call.body
         streamed = None
         if lease.engine is not None and not call.streaming:
             status = lease.engine.speculation
@@ -88,6 +88,9 @@ class Upstreams:
 
     def waiting_for(self, alias: str) -> str:
         """What a request waits for that has no answer yet, in words."""
+        use = self._scheduler.uses.get(alias)
+        if use is not None and (loading := use.engine.loading) is not None:
+            return f"waiting for the engine, which is loading: {loading.words()}"
         return self._on_demand.waiting_for(alias)
 
     def _by_load(self, alias: str) -> str:

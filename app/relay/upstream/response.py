@@ -57,6 +57,11 @@ class UpstreamResponse:
         """A good answer in one piece from an engine of ours: what it drafted stands at its end."""
         return self.speculation is not None and self.status == 200 and self.content_type.startswith(JSON)
 
+    def answered(self) -> None:
+        """To be called for an answer that came whole."""
+        if self.status < 500:
+            self._lease.answered()
+
     def drafted(self) -> None:
         """To be called for an answer that had drafted tokens: they prove what no warm-up can."""
         if self._lease.engine is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -73,6 +74,8 @@ class Engine:
         """One completion from its wait for a slot to its last byte."""
         options = self.options
         if options.on("--exit-before-headers"):
+            self.die()
+        if (deadly := options.text("--exit-on")) and deadly in json.dumps(request):
             self.die()
         if status := options.whole("--fail-status"):
             connection.answer(status, error(status, options.text("--fail-message", "Ordered failure"), _kind(status)))

@@ -49,6 +49,9 @@ class Upstream:
             await asyncio.sleep(pause)
             yield chunk
 
+    def answered(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

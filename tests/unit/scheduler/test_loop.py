@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 
-from app.errors import Diagnosis, FilesMissingError, QueueTimeoutError, ShuttingDownError, StartFailedError
+from app.errors import (
+    DeadlyRequestError,
+    Diagnosis,
+    EngineLoadingError,
+    FilesMissingError,
+    QueueTimeoutError,
+    ShuttingDownError,
+    StartFailedError,
+)
 from app.scheduler.loop import Lease, Scheduler
 from app.scheduler.policy import PATIENCE_S
+from app.scheduler.suspects import REFUSED_FOR_S
+from app.supervisor.activity import Activity
+from app.supervisor.load_progress import LoadProgress
 from app.supervisor.readiness import EngineAddress
 from app.supervisor.states import EngineState
 from tests.support import clock
@@ -26,6 +38,8 @@ class Engine:
         self.verbs: list[str] = []
         self.diagnosis: Diagnosis | None = None
         self.retry_after: float | None = None
+        self.retry_at = math.inf
+        self.loading: LoadProgress | None = None
         self.address = EngineAddress(f"http://{alias}", f"key of {alias}")
         self.refuses: Exception | None = None
         self.checking = asyncio.Event()
@@ -33,7 +47,7 @@ class Engine:
         self._scheduler = scheduler
 
     def __getattr__(self, verb: str) -> Any:
-        if verb not in ("start", "drain", "drained", "hurry"):
+        if verb not in ("start", "drain", "drained", "hurry", "retry", "answered"):
             raise AttributeError(verb)
         return lambda: self.verbs.append(verb)
 
@@ -370,5 +384,99 @@ def test_only_an_engine_of_ours_has_a_post_mortem() -> None:
         a.diagnosis = CRASHED
         assert await lease.post_mortem() == CRASHED
         assert await Lease("other", "http://o", None, None, lambda: None).post_mortem() is None
+
+    clock.run(main())
+
+
+def test_the_wait_for_a_load_is_told_as_what_it_is_and_has_a_limit_of_its_own() -> None:
+    """With how far it is; the time before, for a place, does not count."""
+
+    async def main() -> None:
+        scheduler, [a] = made(queue_timeout=4.0, a=EngineState.STOPPED)
+        [waiting] = await asking(scheduler, "a")
+        await asyncio.sleep(3.0)
+        a.loading = LoadProgress(4_000_000_000, now)
+        a.become(EngineState.STARTING)
+        a.loading.saw(Activity(read=1_000_000_000))
+        with pytest.raises(
+            EngineLoadingError, match=r"still loading \(1\.00 GB of 4\.00 GB read, 4 s so far\)"
+        ) as caught:
+            await waiting
+        assert (now(), caught.value.retry_after, caught.value.progress["seconds_left"]) == (7.0, 12.0, 12)
+
+    clock.run(main())
+
+
+def test_an_idle_engine_makes_room_in_memory_and_what_was_learnt_stays() -> None:
+    """The start that failed beside it is tried again without it; from then on they take turns."""
+
+    async def main() -> None:
+        scheduler, [a, b] = made(max_loaded=2, a=EngineState.READY, b=EngineState.STOPPED)
+        [waiting] = await asking(scheduler, "b")
+        b.diagnosis = Diagnosis("device_memory", "Not enough.", "", permanent=False)
+        b.become(EngineState.STARTING, EngineState.BACKOFF)
+        assert (a.verbs, waiting.done()) == (["drain"], False)
+        a.become(EngineState.DRAINING, EngineState.STOPPING, EngineState.STOPPED)
+        assert b.verbs == ["start", "retry"]
+        b.become(EngineState.STOPPED)
+        assert b.verbs == ["start", "retry", "start"]
+        b.become(EngineState.STARTING, EngineState.READY)
+        (await waiting).release()
+        await asking(scheduler, "a")
+        assert b.verbs[3:] == ["drain"]
+
+    clock.run(main())
+
+
+def test_who_has_not_enough_memory_alone_makes_nobody_move() -> None:
+    """For a while: others would be unloaded in vain."""
+
+    async def main() -> None:
+        scheduler, [a, b] = made(max_loaded=2, a=EngineState.STOPPED, b=EngineState.STOPPED)
+        b.diagnosis = Diagnosis("host_memory", "Not enough.", "", permanent=False)
+        for others in (EngineState.STOPPED, EngineState.READY):
+            a.become(others)
+            [waiting] = await asking(scheduler, "b")
+            b.become(EngineState.STARTING, EngineState.BACKOFF)
+            with pytest.raises(StartFailedError, match="Not enough"):
+                await waiting
+            b.become(EngineState.STOPPED)
+        assert a.verbs == []
+
+    clock.run(main())
+
+
+def test_a_request_that_was_alone_at_two_deaths_in_a_row_is_refused() -> None:
+    """An answer to it in between clears it; so does company, and an end by somebody else is no death of its."""
+
+    async def main() -> None:
+        scheduler, [a] = made(a=EngineState.READY)
+        a.diagnosis = CRASHED
+
+        async def dies_with(*bodies: bytes) -> None:
+            leases = [await scheduler.lease("a", body) for body in bodies]
+            a.become(EngineState.BACKOFF)
+            for lease in leases:
+                lease.release()
+            a.become(EngineState.STOPPED, EngineState.STARTING, EngineState.READY)
+
+        await dies_with(b"x")
+        await dies_with(b"x", b"y")
+        await dies_with(b"x")
+        lease = await scheduler.lease("a", b"x")
+        lease.answered()
+        lease.release()
+        await dies_with(b"x")
+        a.diagnosis = Diagnosis("terminated", "It was told to stop.", "", permanent=False)
+        await dies_with(b"x")
+        a.diagnosis = CRASHED
+        (await scheduler.lease("a", b"x")).release()
+        await dies_with(b"x")
+        with pytest.raises(DeadlyRequestError, match="It was killed") as caught:
+            await scheduler.lease("a", b"x")
+        assert caught.value.retry_after == REFUSED_FOR_S
+        (await scheduler.lease("a", b"y")).release()
+        await asyncio.sleep(REFUSED_FOR_S + 1)
+        (await scheduler.lease("a", b"x")).release()
 
     clock.run(main())

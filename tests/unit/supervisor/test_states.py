@@ -25,7 +25,7 @@ stopping  stop               stopping
 stopping  exited             stopped
 backoff   backoff_elapsed    stopped
 backoff   stop               stopped
-backoff   retries_exhausted  fatal
+backoff   retry              stopped
 fatal     reset              stopped
 fatal     stop               stopped
 """

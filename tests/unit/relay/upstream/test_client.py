@@ -74,6 +74,7 @@ class World:
         self.requests: list[SimpleNamespace] = []
         self.held = 0
         self.engine: Any = SimpleNamespace(verbs=[], diagnosis=None, post_mortem=self._post_mortem, speculation=None)
+        self.engine.loading = None
         self.engine.drafted = lambda: self.engine.verbs.append("drafted")
         self.engine.unresponsive = lambda: self.engine.verbs.append("unresponsive")
         catalog = Catalog(Settings(models=entries or {"m": LOCAL}))
@@ -90,7 +91,7 @@ class World:
         diagnosis: Diagnosis | None = self.engine.diagnosis
         return diagnosis
 
-    async def lease(self, alias: str) -> Lease:
+    async def lease(self, alias: str, body: bytes | None = None) -> Lease:
         self.held += 1
         return Lease(alias, "http://127.0.0.1:8001", "our-key", self.engine, self._released)
 
@@ -326,7 +327,7 @@ def test_a_request_that_gets_no_place_asks_nobody() -> None:
     async def main() -> None:
         world = World()
 
-        async def full(_: str) -> Lease:
+        async def full(_: str, body: bytes | None = None) -> Lease:
             raise QueueTimeoutError("full")
 
         world.lease = full  # type: ignore[method-assign]

@@ -1,0 +1,70 @@
+"""Engines that do not fit into memory together: found out by starts that fail beside others and succeed without them.
+
+A start that fails for want of memory while others of ours are up may succeed once one of them has made room. One that
+fails alone is not ours to help: it makes nobody move for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from app.scheduler.policy import Misfit
+
+# The codes of a diagnosis that more memory would cure
+WANT_OF_MEMORY = frozenset(("device_memory", "host_memory", "memory"))
+# After a failure alone, in seconds. What other programs hold may be free by then.
+HOPELESS_S = 600.0
+
+
+@dataclass(slots=True)
+class _Shortage:
+    """A start failed while `beside` were up; `leaving` are on their way out for it."""
+
+    beside: frozenset[str]
+    leaving: set[str] = field(default_factory=set)
+    room_made: bool = False
+
+
+class Misfits:
+    """`known` are those found so far. Times are in seconds, on the caller's clock."""
+
+    def __init__(self) -> None:
+        self.known: set[Misfit] = set()
+        self._short: dict[str, _Shortage] = {}
+        self._hopeless_until: dict[str, float] = {}
+
+    def failed(self, alias: str, code: str, beside: Set[str], now: float) -> None:
+        """The engine of `alias` went down while `beside` were up; `code` is that of its diagnosis."""
+        self._short.pop(alias, None)
+        if code not in WANT_OF_MEMORY:
+            return
+        if not beside:
+            self._hopeless_until[alias] = now + HOPELESS_S
+        elif now >= self._hopeless_until.get(alias, now):
+            self._short[alias] = _Shortage(frozenset(beside))
+
+    def wants_memory(self, alias: str) -> bool:
+        """Whether others of ours may hold what its start failed for."""
+        return alias in self._short
+
+    def room_made(self, alias: str) -> bool:
+        """Whether one of those has gone since."""
+        return alias in self._short and self._short[alias].room_made
+
+    def drained(self, alias: str, room_for: str) -> None:
+        """`alias` was told to make room."""
+        if (shortage := self._short.get(room_for)) is not None:
+            shortage.leaving.add(alias)
+
+    def gone(self, alias: str) -> None:
+        """Its memory is free."""
+        for shortage in self._short.values():
+            shortage.room_made |= alias in shortage.leaving
+
+    def came_up(self, alias: str, beside: Set[str]) -> None:
+        """What has to be away for it is known now."""
+        self._hopeless_until.pop(alias, None)
+        shortage = self._short.pop(alias, None)
+        if shortage is not None and not shortage.beside <= beside:
+            self.known.add(shortage.beside | {alias})
