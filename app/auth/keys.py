@@ -10,17 +10,19 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from app.errors import ConfigError
+from app.units import seconds_of
 
 PREFIX = "lt-"
 EVERYTHING = ("*",)
 # Shorter ones can be guessed; those that we make have 46 characters.
 FEWEST_CHARACTERS = 8
-_LIFETIME = re.compile(r"(\d{1,6})\s*([mhdwy])\Z")
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+# Whole, and never a bare number: somebody who writes 90 means days.
+_LIFETIME = re.compile(r"(\d{1,6}\s*[smhdwy]\s*)+\Z")
 _NAME = re.compile(r"[\w.@-]{1,64}\Z")
 
 
@@ -88,10 +90,10 @@ def lifetime(text: str) -> float | None:
     """`90d` -> seconds, `never` -> None; raises ConfigError."""
     if text == "never":
         return None
-    match = _LIFETIME.match(text)
-    if match is None or not int(match[1]):
-        raise ConfigError([f"--expires: {text!r} must be a time from now such as 90d, 12h, 8w or 1y, or never"])
-    return float(int(match[1]) * _UNITS[match[2]])
+    with suppress(ValueError):
+        if _LIFETIME.match(text) and (seconds := seconds_of(text)):
+            return seconds
+    raise ConfigError([f"--expires: {text!r} must be a time from now such as 90d, 12h, 1d12h, 8w or 1y, or never"])
 
 
 def from_setting(text: str) -> tuple[Key, ...]:

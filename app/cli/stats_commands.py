@@ -41,7 +41,9 @@ def tune(
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your own prompts, one a line or paragraph.")
     ] = None,
-    minutes: Annotated[float, typer.Option(help="How long it may take.")] = 10,
+    minutes: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it may take, in minutes, or with a unit: 90s, 1h30m.")
+    ] = "10",
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the chart goes [default: ./tune-ALIAS.svg].")
     ] = None,
@@ -55,6 +57,20 @@ def tune(
         from app.tuning.command import tune as measure
 
         only = tuple(mode.strip() for mode in modes.split(",") if mode.strip()) if modes is not None else None
-        code = measure(load_settings(config), alias, Options(only, prompts, minutes, chart, as_json))
+        code = measure(load_settings(config), alias, Options(only, prompts, _minutes(minutes), chart, as_json))
     if code:
         raise typer.Exit(code)
+
+
+def _minutes(text: str) -> float:
+    from app.errors import ConfigError
+    from app.units import DURATION_UNITS, seconds_of
+
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return seconds_of(text) / 60
+    except ValueError:
+        raise ConfigError([f"--minutes: must be minutes, or {DURATION_UNITS}; not {text!r}"]) from None

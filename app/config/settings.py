@@ -27,11 +27,10 @@ from app.auth.origins import origins_of
 from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv, read_yaml
 from app.config.messages import near, problem
 from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, LocalEntry
-from app.config.types import Float, Int, Location, Name, is_clean
+from app.config.types import Int, Location, Mebibytes, Name, Seconds, SomeSeconds, is_clean
 from app.errors import ConfigError
 
 Port = Annotated[Int, Field(ge=0, le=65535)]
-Seconds = Annotated[Float, Field(ge=0)]
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -83,16 +82,14 @@ class Settings(BaseSettings):
     )
     drain_timeout: Seconds = Field(30, description="Seconds that streams get after SIGTERM.")
     stop_grace: Seconds = Field(5, description="Seconds between an engine's SIGTERM and its SIGKILL.")
-    start_stall_timeout: Annotated[Float, Field(gt=0)] = Field(
+    start_stall_timeout: SomeSeconds = Field(
         60, description="Seconds without progress (log, bytes read, memory, processor time) until a start is given up."
     )
     start_timeout: Seconds = Field(
         0, description="Seconds until a start is given up in any case; 0 for 1800, and more for files above 36 GB."
     )
-    max_body_mb: Annotated[Float, Field(gt=0)] = Field(64, description="Largest request body, in MiB.")
-    body_timeout: Annotated[Float, Field(gt=0)] = Field(
-        300, description="Seconds that a request's body may take to arrive, then 408."
-    )
+    max_body_mb: Mebibytes = Field(64, description="Largest request body, in MiB, or with a unit: 64MiB, 1GB.")
+    body_timeout: SomeSeconds = Field(300, description="Seconds that a request's body may take to arrive, then 408.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json otherwise."
     )

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.units import DURATION_FORMS, SIZE_UNITS, bytes_of, seconds_of
+
 # llama.cpp's own whole numbers have 32 bits.
 MOST = 2**31 - 1
 
@@ -17,6 +19,24 @@ def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a number, not on/off")
     return value
+
+
+def _duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return seconds_of(value)
+    except ValueError:
+        raise ValueError(f"must be {DURATION_FORMS}; not {value!r}") from None
+
+
+def _mebibytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return bytes_of(value, bare=2**20) / 2**20
+    except ValueError:
+        raise ValueError(f"must be MiB, or {SIZE_UNITS}; not {value!r}") from None
 
 
 def _argument(value: Any) -> Any:
@@ -78,6 +98,9 @@ def _is_root(root: str) -> bool:
 
 Int = Annotated[int, BeforeValidator(_no_bool)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
+Seconds = Annotated[float, BeforeValidator(_duration), BeforeValidator(_no_bool), Field(ge=0)]
+SomeSeconds = Annotated[Seconds, Field(gt=0)]
+Mebibytes = Annotated[float, BeforeValidator(_mebibytes), BeforeValidator(_no_bool), Field(gt=0)]
 # Tokens of context
 Size = Annotated[Int, Field(ge=0, le=MOST)]
 Location = Annotated[Path, BeforeValidator(_some_path)]
