@@ -66,7 +66,7 @@ class TandemError(Exception):
 
 
 class ConfigError(TandemError):
-    """`problems` are one line each: `<source>: <key>: <what is wrong, what would be right>`."""
+    """`problems` are `<source>: <key>: <what is wrong, what would be right>`, with the line of a file below."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 from app.config.model_entry import LocalEntry
@@ -13,6 +14,7 @@ from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan
 from app.engine.locate import EngineBinary, locate
 from app.engine.probe import Prober
+from app.engine.translate import Note
 from app.models.catalog import Catalog, ModelSpec
 from app.models.gguf.header import check_magic
 from app.records.ledger import Ledger
@@ -80,7 +82,7 @@ class Planner:
     def plan_now(self, alias: str, chain: Chain | None = None) -> LaunchPlan:
         """As `settled`; raises FilesMissing, GgufError, EngineNotFound, ProbeFailed or LaunchRefused."""
         settled = self.settled(alias, chain)
-        return build_plan(
+        plan = build_plan(
             settled.spec,
             self.binary(),
             self.dialect(),
@@ -91,6 +93,11 @@ class Planner:
             reason=settled.reason,
             why=settled.why,
         )
+        return replace(plan, notes=(*plan.notes, *self._from_defaults(alias)))
+
+    def _from_defaults(self, alias: str) -> Iterator[Note]:
+        for key, where in self._settings.inherited(self._catalog.base(alias)).items():
+            yield Note(key, f"comes from defaults ({where})")
 
     def key(self, alias: str) -> str:
         """What measurements of `alias` and its variants are kept under; raises what `plan` raises."""

@@ -37,7 +37,9 @@ def add_entry(file: Path, alias: str, item: PullItem, include: str) -> None:
     text = with_entry(file, alias, item, include)
     try:
         beside = file.with_name(f".{file.name}-{os.getpid()}")
-        beside.write_text(text, encoding="utf-8")
+        # Line ends as the file has them; a mark of the encoding is not kept
+        newline = "\r\n" if file.exists() and b"\r\n" in file.read_bytes() else "\n"
+        beside.write_text(text, encoding="utf-8", newline=newline)
         if file.exists():
             beside.chmod(file.stat().st_mode)
         beside.replace(file.resolve())
@@ -61,7 +63,7 @@ def with_entry(file: Path, alias: str, item: PullItem, include: str) -> str:
     yaml.preserve_quotes = True
     yaml.width = 4096
     try:
-        read: Any = yaml.load(file.read_text(encoding="utf-8")) if file.exists() else None
+        read: Any = yaml.load(file.read_text(encoding="utf-8-sig")) if file.exists() else None
         data = {} if read is None else read
         models = data.setdefault("models", {})
         if models is None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.config.files import FILE_NAME, OTHER_NAME
 from app.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ _DEMO = """\
 
 
 def write_example(path: Path) -> Path:
-    """Raises ConfigError rather than overwrite."""
+    """Raises ConfigError rather than overwrite, or stand beside one that is spelt otherwise."""
+    if path.name == FILE_NAME and (other := path.with_name(OTHER_NAME)).exists():
+        raise ConfigError([f"{other}: is there already; it is left as it is"])
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_EXAMPLE.format(demo=_DEMO))

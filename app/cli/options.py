@@ -31,7 +31,8 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
         yield
     except TandemError as error:
         for line in str(error).splitlines():
-            print(f"llama-tandem: {line}", file=sys.stderr)
+            # The text of a settings file stands indented below what is wrong with it
+            print(line if line.startswith(" ") else f"llama-tandem: {line}", file=sys.stderr)
         raise typer.Exit(code) from None
     except BrokenPipeError:
         # `llama-tandem plan x | head -1`: nobody reads on, and the interpreter must not try to flush either

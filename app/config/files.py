@@ -1,18 +1,19 @@
-"""The files that settings stand in, `tandem.yaml` and `.env`: where they are, and what is written in them."""
+"""The files that settings stand in, `tandem.yaml` and `.env`: where they are, and what is in the latter."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import yaml
 from dotenv import dotenv_values
 
+from app.config.suggestions import FILES, nearest
 from app.errors import ConfigError
 
 PREFIX = "TANDEM_"
 FILE_NAME = "tandem.yaml"
+# As some tools and people spell it
+OTHER_NAME = "tandem.yml"
 
 
 def expanded(path: Path) -> Path:
@@ -23,53 +24,12 @@ def expanded(path: Path) -> Path:
         raise ConfigError([f"{path}: there is no such home folder; write the path out, or set HOME"]) from None
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key written twice: the second would silently win."""
-
-
-def _mapping(loader: _UniqueKeys, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, str | int | float | bool | None):
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is written twice", key_node.start_mark
-                )
-            seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings as written; none of a file that is empty. Raises ConfigError."""
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # a SafeLoader
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not UTF-8 text"]) from None
-    except yaml.YAMLError as error:
-        words = str(error).replace('in "<unicode string>", line', "at line")
-        raise ConfigError([f"{path}: is not valid YAML: {' '.join(words.split())}"]) from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError([f"{path}: must be a mapping of settings, such as `port: 8000`"])
-    strange = [key for key in data if not isinstance(key, str)]
-    if strange:
-        raise ConfigError([f"{path}: {key}: a setting's name is a word" for key in strange])
-    return data
-
-
 def read_dotenv(path: Path) -> dict[str, str]:
     """Empty where there is no such file; raises ConfigError."""
     if not path.is_file():
         return {}
     try:
-        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+        return {name: value for name, value in dotenv_values(path, encoding="utf-8-sig").items() if value is not None}
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
@@ -83,7 +43,21 @@ def find_file(explicit: Path | None, environment: Mapping[str, str]) -> Path | N
         named = expanded(named)
         if not named.is_file():
             source = "--config" if explicit else f"{PREFIX}CONFIG"
-            raise ConfigError([f"{source}: there is no file {named}"])
+            raise ConfigError([f"{source}: there is no file {named}{_beside(named)}"])
         return named.absolute()
-    default = Path.cwd() / FILE_NAME
-    return default if default.is_file() else None
+    there = [path for name in (FILE_NAME, OTHER_NAME) if (path := Path.cwd() / name).is_file()]
+    if len(there) > 1:
+        raise ConfigError([f"{there[0]} and {there[1]} are both there; remove one, or name one with --config"])
+    return there[0] if there else None
+
+
+def _beside(missing: Path) -> str:
+    """A hint at the file that may be meant."""
+    if missing.is_dir():
+        missing = missing / FILE_NAME
+    try:
+        names = [path.name for path in missing.parent.iterdir() if path.is_file()]
+    except OSError:
+        return ""
+    name = missing.name if missing.name in names else nearest(missing.name, names, FILES)
+    return f"; did you mean {missing.parent / name}?" if name else ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from app.config.model_entry import FILE_KEYS, AttachedEntry, DraftFiles, Files, LocalEntry
 from app.config.request_filters import Filters
+from app.config.suggestions import did_you_mean
 
 _WORDS = {
     "bool_parsing": "must be on or off",
@@ -32,34 +33,51 @@ _PATTERN_EXAMPLES = {
 }
 
 
-def problem(where: str, error: Mapping[str, Any], settings: type[BaseModel]) -> str:
-    """One of pydantic's errors on `settings` as a line; `where` is the place that the value stands in."""
+def in_words(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
+    """One of pydantic's errors on `settings`, without its place."""
     loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{where}: no such key{near(str(loc[-1]), _known_keys(loc, settings))}"
+        return f"no such key{_instead(loc, settings)}"
     if kind == "literal_error":
-        return f"{where}: must be one of {context['expected']}, not {error['input']!r}"
+        meant = did_you_mean(str(error["input"]), re.findall(r"'([^']*)'", context["expected"]))
+        return f"must be one of {context['expected']}, not {error['input']!r}{meant}"
     if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
         shape = "such as {path: models/tiny.gguf}" if loc[-1] in FILE_KEYS else "of keys and values"
-        return f"{where}: must be a mapping {shape}"
+        return f"must be a mapping {shape}"
     if kind == "string_pattern_mismatch":
-        return f"{where}: {error['input']!r} must look like {_PATTERN_EXAMPLES.get(str(loc[-1]), context['pattern'])}"
+        return f"{error['input']!r} must look like {_PATTERN_EXAMPLES.get(str(loc[-1]), context['pattern'])}"
     if kind == "value_error":
-        return f"{where}: {context['error']}"
+        return str(context["error"])
     words = _WORDS.get(kind) or error["msg"].replace("Input should be", "must be")
     secret = loc[:1] == ("api_keys",) or loc[-1:] == ("api_key",)
     actual = "" if secret or kind == "missing" or isinstance(error["input"], dict) else f", not {error['input']!r}"
-    return f"{where}: {words}{actual}"
+    return f"{words}{actual}"
 
 
-def near(name: str, known: list[str]) -> str:
+def clash(alias: str, name: str, owner: str) -> str:
+    """Two entries answer to one name."""
+    return f"'{alias}' is an alias of '{name}' and a name of '{owner}'; it can mean one only"
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
     """The end of a sentence on a name that is not known."""
-    match = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {match[0]}?" if match else f"; known are {', '.join(known)}"
+    return did_you_mean(name, known) or f"; known are {', '.join(known)}"
+
+
+def _instead(loc: tuple[int | str, ...], settings: type[BaseModel]) -> str:
+    """What is meant by a key that is none, or in which place it would be one."""
+    name, known = str(loc[-1]), _known_keys(loc, settings)
+    if len(loc) > 1 and name in settings.model_fields:
+        return f" here; {name} stands at the top of the file, not indented"
+    if len(loc) == 1 and name in LocalEntry.model_fields:
+        return f" at the top of the file; {name} belongs into a model's entry, or into defaults for all of them"
+    return unknown(name, known)
 
 
 def _known_keys(loc: tuple[int | str, ...], settings: type[BaseModel]) -> list[str]:
     """The keys that the mapping around `loc` takes."""
+    if len(loc) == 2 and loc[0] == "defaults":
+        return sorted({*LocalEntry.model_fields, *AttachedEntry.model_fields} - {"url", "aliases"})
     model = settings
     for part in loc[:-1]:
         if part in ("local", "attached"):

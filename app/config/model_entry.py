@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
+from app.config.path_flags import path_values
 from app.config.request_filters import Filters
+from app.config.short_forms import REPO, files_of
 from app.config.speculation import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain, wants_draft_model
-from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, Size, Text, is_clean
+from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, Size, Text, check_path, is_clean
 
 # Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
 # Spellings as of b11434 and, where renamed since, of August 2025.
@@ -60,6 +73,17 @@ GATEWAY_FLAGS = frozenset(
 )
 
 
+def _free(arg: str) -> str:
+    """Raises ValueError for a flag that has a key, or that the gateway gives."""
+    # llama.cpp's own parser reads `--ctx_size` as `--ctx-size`
+    flag = arg.replace("_", "-") if arg.startswith("--") else arg
+    if flag in GATEWAY_FLAGS:
+        raise ValueError(f"{arg} is the gateway's to choose; leave it out")
+    if flag in RESERVED_FLAGS:
+        raise ValueError(f"{arg} has a key of its own: use {RESERVED_FLAGS[flag]}")
+    return arg
+
+
 class Written(BaseModel):
     """Unknown keys are errors: a misspelt key must not be a silent default."""
 
@@ -67,12 +91,26 @@ class Written(BaseModel):
 
 
 class Files(Written):
-    """Where a model's GGUF lies: a `path`, a Hub `repo` below `models_dir`, or an installed Python `package`."""
+    """Where a model's GGUF lies: a `path`, a Hub `repo` below `models_dir`, or an installed Python `package`.
+
+    Of the last two `include` is a pattern, in any case, `quantization` what the file's name ends in.
+    A text is short for a path or a repo.
+    """
 
     path: Location | None = None
-    repo: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")] | None = None
+    repo: Annotated[str, Field(pattern=REPO)] | None = None
     package: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] | None = None
     include: Text | None = None
+    quantization: Text | None = None
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # Measurements are kept by it: what an entry does not say may not change it
+        return ((key, value) for key, value in super().__repr_args__() if (key, value) != ("quantization", None))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return files_of(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> Files:
@@ -82,6 +120,8 @@ class Files(Written):
             raise ValueError(f"give one of path, repo, package; {problem}")
         if self.path is not None and self.include is not None:
             raise ValueError("include goes with repo or package; path names one file")
+        if self.quantization is not None and (self.path is not None or self.include is not None):
+            raise ValueError("quantization goes with repo or package, and without include")
         return self
 
 
@@ -147,7 +187,7 @@ class LocalEntry(Written):
     jinja: bool | None = None
     temp: Annotated[Float, Field(ge=0)] | None = None
     top_p: Annotated[Float, Field(ge=0, le=1)] | None = None
-    args: tuple[Argument, ...] = ()
+    args: tuple[Annotated[Argument, AfterValidator(_free)], ...] = ()
     env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
     aliases: tuple[Name, ...] = ()
     request: Filters | None = None
@@ -156,14 +196,9 @@ class LocalEntry(Written):
 
     @field_validator("args")
     @classmethod
-    def _no_flag_twice(cls, args: tuple[str, ...]) -> tuple[str, ...]:
-        for arg in args:
-            # llama.cpp's own parser reads `--ctx_size` as `--ctx-size`
-            flag = arg.replace("_", "-") if arg.startswith("--") else arg
-            if flag in GATEWAY_FLAGS:
-                raise ValueError(f"{arg} is the gateway's to choose; leave it out")
-            if flag in RESERVED_FLAGS:
-                raise ValueError(f"{arg} has a key of its own: use {RESERVED_FLAGS[flag]}")
+    def _paths_of_here(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+        for path in path_values(args):
+            check_path(path)
         return args
 
     @field_validator("threads")

@@ -7,27 +7,23 @@ or raises one ConfigError that lists every problem with its source and key.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.auth.keys import from_setting
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
-from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv, read_yaml
-from app.config.messages import near, problem
+from app.config.document import Problem
+from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv
+from app.config.messages import clash
 from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, LocalEntry
-from app.config.types import Int, Location, Mebibytes, Name, Seconds, SomeSeconds, is_clean
+from app.config.path_flags import anchored as anchored_args
+from app.config.sources import Sources
+from app.config.types import Int, Location, Mebibytes, Name, Seconds, SomeSeconds, Texts, check_path, is_clean
 from app.errors import ConfigError
 
 Port = Annotated[Int, Field(ge=0, le=65535)]
@@ -51,7 +47,9 @@ class Settings(BaseSettings):
     engine_port: Annotated[Int, Field(ge=1, le=65535)] = Field(
         8001, description="Engines take the first free port from here up, on loopback."
     )
-    llama_server: str = Field("auto", description="auto, embedded, or the path of a llama-server.")
+    llama_server: Annotated[str, AfterValidator(check_path)] = Field(
+        "auto", description="auto, embedded, or the path of a llama-server."
+    )
     models_dir: Location = Field(Path("models"), description="Where `repo` entries are: <models_dir>/<repo>/<file>.")
     state_dir: Location = Field(
         default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"),
@@ -66,15 +64,15 @@ class Settings(BaseSettings):
     )
     no_auth: bool = Field(False, description="on: everybody who reaches the port may use the models, keys or not.")
     admin_port: Port = Field(0, description="A port on loopback for /admin, which then is nowhere else; 0 for none.")
-    allowed_hosts: str = Field(
-        "", description="Names, comma-separated, that browsers and proxies may call a gateway on loopback by."
+    allowed_hosts: Texts = Field(
+        "", description="Names, comma-separated or a list, that browsers and proxies may call a gateway on loopback by."
     )
-    cors_origins: str = Field(
-        "", description="Web pages, comma-separated, that may use this gateway, such as https://app.example."
+    cors_origins: Texts = Field(
+        "", description="Web pages, comma-separated or a list, that may use this gateway, such as https://app.example."
     )
-    allow_remote_media: str = Field(
+    allow_remote_media: Texts = Field(
         "",
-        description="Hosts, comma-separated, that images and audio named by address are fetched from; none if empty.",
+        description="Hosts, comma-separated or a list, that media named by address are fetched from; none if empty.",
     )
     max_loaded: Annotated[Int, Field(ge=1)] = Field(1, description="How many engines may be up at once.")
     queue_timeout: Seconds = Field(
@@ -96,9 +94,18 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug shows every line that the engines log."
     )
+    defaults: dict[str, Any] = Field(
+        default_factory=dict, description="Keys that all models get; in the environment as JSON. Better in tandem.yaml."
+    )
     models: dict[Name, Entry] = Field(
         default_factory=dict, description="The catalog; in the environment as JSON. Better in tandem.yaml."
     )
+
+    _inherited: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)
+
+    def inherited(self, alias: str) -> Mapping[str, str]:
+        """The keys that an entry has from `defaults`, `env.NAME` where it is a part, and where each is written."""
+        return self._inherited.get(alias, {})
 
     @field_validator("host")
     @classmethod
@@ -114,7 +121,7 @@ class Settings(BaseSettings):
         for name, entry in models.items():
             for alias in entry.aliases:
                 if (owner := owners.setdefault(alias, name)) != name:
-                    raise ValueError(f"'{alias}' is an alias of '{name}' and a name of '{owner}'; it can mean one only")
+                    raise ValueError(clash(alias, name, owner))
         return models
 
     @model_validator(mode="after")
@@ -147,120 +154,102 @@ def settings_file(config: Path | None = None) -> Path:
     return find_file(config, {**read_dotenv(Path(".env")), **os.environ}) or Path.cwd() / FILE_NAME
 
 
-class _Sources:
-    """Where each value came from, to say so when it is wrong."""
-
-    def __init__(self, config: Path | None, overrides: Mapping[str, Any]) -> None:
-        self.overrides = dict(overrides)
-        self.environment: dict[str, str] = {**read_dotenv(Path(".env")), **os.environ}
-        self.file = find_file(config, self.environment)
-        self.written = read_yaml(self.file) if self.file else {}
-
-    def name(self, loc: tuple[int | str, ...]) -> str:
-        """`tandem.yaml: models.tiny.ctx_size`, or the variable or option that the value stands in."""
-        field = str(loc[0]) if loc else ""
-        # A key that is wrong itself is told by its own name. Tags of the union of entries are ours, not the file's.
-        loc = loc[:-1] if loc[-1:] == ("[key]",) else loc
-        path = ".".join(str(part) for i, part in enumerate(loc) if not (i == 2 and part in ("local", "attached")))
-        if field in self.overrides:
-            return f"--{field.replace('_', '-')}"
-        variable = f"{PREFIX}{field.upper()}"
-        if self.environment.get(variable):
-            return f"{self._origin(variable)}: {variable}" + path.removeprefix(field)
-        return f"{self.file or FILE_NAME}: {path or 'settings'}"
-
-    def _origin(self, variable: str) -> str:
-        return "environment" if variable in os.environ else ".env"
-
-    def unknown_variables(self) -> list[str]:
-        known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | {f"{PREFIX}CONFIG"}
-        return [
-            f"{self._origin(name)}: {name}: no such setting{near(name, sorted(known))}"
-            for name in self.environment
-            if name.startswith(PREFIX) and name not in known
-        ]
-
-
-def _validate(sources: _Sources) -> Settings:
-    class Environment(EnvSettingsSource):
-        def _load_env_vars(self) -> Mapping[str, str | None]:
-            variables = {k: v for k, v in sources.environment.items() if k.startswith(PREFIX)}
-            return {k.lower(): v for k, v in variables.items() if v or not self.env_ignore_empty}
+def _validate(sources: Sources) -> Settings:
+    entries = {name: (entry, inherited) for name, entry, inherited in sources.entries()}
+    raw = dict(sources.settings)
+    if isinstance(raw.get("models"), dict):
+        raw["models"] = {**raw["models"], **{name: entry for name, (entry, _) in entries.items()}}
 
     class LoadedSettings(Settings):
         @classmethod
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            written = InitSettingsSource(settings_cls, dict(sources.written))
-            return init_settings, Environment(settings_cls), written
+            return (InitSettingsSource(settings_cls, raw),)
 
-    problems = sources.unknown_variables()
+    problems = [*sources.problems, *_across_entries(sources, {name: entry for name, (entry, _) in entries.items()})]
     try:
-        settings = LoadedSettings(**sources.overrides)
-    except SettingsError:  # what is no JSON; only the catalog has to be
-        example = '{"tiny": {"target": {"path": "models/tiny.gguf"}}}'
-        problems.append(f"{sources.name(('models',))}: must be JSON, such as {example}")
+        settings = LoadedSettings()
     except ValidationError as error:
-        problems += [problem(sources.name(item["loc"]), item, Settings) for item in error.errors()]
+        problems += [sources.wrong(item) for item in error.errors() if (item["loc"], item["type"]) != _CLASH]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(sources.shown(problems))
+    settings._inherited = {
+        name: {key: sources.where(("defaults", *key.split("."))) for key in inherited}
+        for name, (_, inherited) in entries.items()
+    }
     return settings
 
 
-def _absolute(settings: Settings, sources: _Sources) -> Settings:
+# Where pydantic puts what `_across_entries` has told already, and tells better
+_CLASH = (("models",), "value_error")
+
+
+def _across_entries(sources: Sources, entries: Mapping[str, dict[str, Any]]) -> Iterator[Problem]:
+    """What no entry shows by itself: names that mean two models, and keys that the environment does not hold."""
+    owners = {name: name for name in entries}
+    for name, entry in entries.items():
+        aliases = entry.get("aliases")
+        for at, alias in enumerate(aliases if isinstance(aliases, list) else ()):
+            if isinstance(alias, str) and (owner := owners.setdefault(alias, name)) != name:
+                yield sources.problem(("models", name, "aliases", at), clash(alias, name, owner))
+        key = entry.get("api_key")
+        if isinstance(key, str) and key.startswith("env:") and (variable := key.removeprefix("env:")):
+            secret = sources.environment.get(variable, "")
+            if not is_clean(secret):
+                wrong = "holds control characters or spaces at an end" if secret else "is not set"
+                text = f"the environment variable {variable} {wrong}"
+                yield sources.problem(("models", name, "api_key"), text)
+
+
+def _absolute(settings: Settings, sources: Sources) -> Settings:
     """Relative paths hold from the folder of the file they stand in; others from the working folder."""
     beside = sources.file.parent if sources.file else Path.cwd()
 
-    def anchor(field: str, path: Path) -> Path:
-        elsewhere = field in sources.overrides or f"{PREFIX}{field.upper()}" in sources.environment
+    def anchored(path: Path, *keys: str) -> Path:
+        elsewhere = keys[0] in sources.overrides or sources.by_variable(keys)
         return (Path.cwd() if elsewhere else beside) / expanded(path)
 
-    def files(entry: Any, key: str) -> Any:
-        part = getattr(entry, key)
-        if part is None or part.path is None:
-            return part
-        return part.model_copy(update={"path": anchor("models", part.path)})
+    def with_slash(path: Path, written: str) -> str:
+        return f"{path}/" if written.endswith("/") and path != Path("/") else str(path)
+
+    def with_paths(name: str, entry: LocalEntry) -> LocalEntry:
+        parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None and part.path is not None}
+        files = {
+            key: part.model_copy(update={"path": anchored(part.path, "models", name)}) for key, part in parts.items()
+        }
+        args = anchored_args(entry.args, lambda path: with_slash(anchored(Path(path), "models", name), path))
+        return entry.model_copy(update={**files, "args": args})
 
     models = {
-        name: entry
-        if isinstance(entry, AttachedEntry)
-        else entry.model_copy(update={key: files(entry, key) for key in FILE_KEYS})
+        name: with_paths(name, entry) if isinstance(entry, LocalEntry) else entry
         for name, entry in settings.models.items()
     }
-    paths = {field: anchor(field, getattr(settings, field)) for field in ("models_dir", "state_dir", "cache_dir")}
+    paths = {field: anchored(getattr(settings, field), field) for field in ("models_dir", "state_dir", "cache_dir")}
     engine = settings.llama_server
     if engine not in ("auto", "embedded"):
-        engine = str(anchor("llama_server", Path(engine)))
+        engine = str(anchored(Path(engine), "llama_server"))
     return settings.model_copy(update={**paths, "llama_server": engine, "models": models})
 
 
-def _with_secrets(settings: Settings, sources: _Sources) -> Settings:
+def _with_secrets(settings: Settings, sources: Sources) -> Settings:
     """`api_key: env:NAME` becomes the variable's value, here, since nobody else reads the environment."""
-    problems, models = [], dict(settings.models)
+    models = dict(settings.models)
     for name, entry in settings.models.items():
-        if not isinstance(entry, AttachedEntry) or entry.api_key is None:
-            continue
-        kind, _, variable = entry.api_key.get_secret_value().partition(":")
-        if kind != "env":
-            continue
-        secret = sources.environment.get(variable, "")
-        if is_clean(secret):
-            models[name] = entry.model_copy(update={"api_key": SecretStr(secret)})
-        else:
-            wrong = "holds control characters or spaces at an end" if secret else "is not set"
-            problems.append(f"{sources.name(('models', name, 'api_key'))}: the environment variable {variable} {wrong}")
-    if problems:
-        raise ConfigError(problems)
+        if isinstance(entry, AttachedEntry) and entry.api_key is not None:
+            kind, _, variable = entry.api_key.get_secret_value().partition(":")
+            if kind == "env":
+                secret = SecretStr(sources.environment[variable])
+                models[name] = entry.model_copy(update={"api_key": secret})
     return settings.model_copy(update={"models": models})
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """Read and check everything once; `overrides` are the command line's, by field name.
 
-    Raises ConfigError with one line per problem; paths in the result are absolute.
+    Raises ConfigError with every problem and its place; paths in the result are absolute.
     """
-    sources = _Sources(config, {k: v for k, v in overrides.items() if v is not None})
+    sources = Sources(config, {k: v for k, v in overrides.items() if v is not None}, Settings)
     return _with_secrets(_absolute(_validate(sources), sources), sources)
 
 

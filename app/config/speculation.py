@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from app.config.suggestions import did_you_mean
+
 Family = Literal["draft", "ngram"]
 
 
@@ -149,12 +151,15 @@ def parse_step(value: Any) -> Step:
         raise ValueError(f"{name} stands alone: it is no mode to chain or to give options to")
     mode = MODES.get(name)
     if mode is None:
-        raise ValueError(f"there is no mode {name!r}; there are: {', '.join((*MODES, AUTO, NONE))}")
+        there = (*MODES, AUTO, NONE)
+        raise ValueError(f"there is no mode {name!r}; there are: {', '.join(there)}{did_you_mean(name, there)}")
     options = {key: option for key, option in value.items() if key != "mode"}
     for key, option in options.items():
         if key not in mode.options:
             takes = ", ".join(mode.options) or "none"
-            raise ValueError(f"{name} has no option {key!r}; its options: {takes}")
+            raise ValueError(
+                f"{name} has no option {key!r}; its options: {takes}{did_you_mean(str(key), mode.options)}"
+            )
         if (problem := mode.options[key].problem(option)) is not None:
             raise ValueError(f"{key} of {name} {problem}")
     low, high = options.get("n_min"), options.get("n_max")

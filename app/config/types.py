@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -10,6 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.units import DURATION_FORMS, SIZE_UNITS, bytes_of, seconds_of
 
+# `C:\Users`, `C:/Users` and `\\server\share`, which no program of this machine can open
+_OF_WINDOWS = re.compile(r"([A-Za-z]):[\\/]+|\\\\")
+# A part of a path that a shell would replace
+_VARIABLE = re.compile(r"(?:^|(?<=/))(\$\w+|\$\{\w+\}|%[A-Za-z]\w*%)(?=[\\/]|$)")
+_ADDRESS = re.compile(r"(https?|ftp|file|hf|s3):/", re.IGNORECASE)
 # llama.cpp's own whole numbers have 32 bits.
 MOST = 2**31 - 1
 
@@ -45,9 +52,35 @@ def _argument(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
-def _some_path(value: Any) -> Any:
+def check_path(value: Any) -> Any:
+    """A path that can lead somewhere here: raises ValueError in words for one of Windows, of a shell, or of the web."""
     if value == "":
         raise ValueError("must be a path")  # pathlib reads it as the folder at hand
+    text = str(value) if isinstance(value, str | Path) else ""
+    if control := next((char for char in text if char < " "), None):
+        raise ValueError(
+            f"holds the character {control!r}: in double quotes a backslash begins an escape; use single quotes"
+        )
+    if os.name == "posix" and (match := _OF_WINDOWS.match(text)):
+        rest = text[match.end() :].replace("\\", "/")
+        right = (
+            f"under WSL it is /mnt/{match[1].lower()}/{rest}" if match[1] else "mount that share and give its path here"
+        )
+        raise ValueError(f"{text} is a path of Windows; {right}")
+    if match := _VARIABLE.search(text):
+        home = match[1] in ("$HOME", "${HOME}", "%USERPROFILE%")
+        right = f"write ~{text.partition(match[1])[2]}" if home and match.start() == 0 else "write the path out"
+        raise ValueError(f"{text}: variables such as {match[1]} are not expanded; {right}")
+    if match := _ADDRESS.match(text):
+        raise ValueError(f"{text} is an address, not a path; of the Hub's models give the repo")
+    return value
+
+
+def _joined(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        if strange := [item for item in value if not isinstance(item, str)]:
+            raise ValueError(f"must be text, or a list of texts; {strange[0]!r} is none")
+        return ",".join(value)
     return value
 
 
@@ -103,7 +136,9 @@ SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Mebibytes = Annotated[float, BeforeValidator(_mebibytes), BeforeValidator(_no_bool), Field(gt=0)]
 # Tokens of context
 Size = Annotated[Int, Field(ge=0, le=MOST)]
-Location = Annotated[Path, BeforeValidator(_some_path)]
+Location = Annotated[Path, BeforeValidator(check_path)]
+# A comma-separated text, or a list of such parts
+Texts = Annotated[str, BeforeValidator(_joined)]
 Text = Annotated[str, AfterValidator(_clean)]
 Argument = Annotated[str, BeforeValidator(_argument)]
 Name = Annotated[str, AfterValidator(check_name)]

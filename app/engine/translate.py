@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from app.config.model_entry import LocalEntry
 from app.config.speculation import MODES
+from app.config.suggestions import did_you_mean
 from app.engine.dialect import FLAG, Dialect
 from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
@@ -236,7 +237,8 @@ def _successor(writer: _Writer, flag: str, name: str) -> str:
     successor, value = _SUCCESSORS.get(name, ("", None))
     if successor not in writer.dialect.flags:
         raise LaunchRefusedError(
-            f"args: this llama-server does not know {flag}; `llama-server --help` lists what it takes."
+            f"args: this llama-server does not know {flag}{did_you_mean(flag, writer.dialect.flags)}; "
+            "`llama-server --help` lists what it takes."
         )
     writer.argv += [successor] if value is None else [successor, value]
     writer.notes.append(Note("args", f"{flag} is {' '.join(filter(None, (successor, value)))} on this build"))

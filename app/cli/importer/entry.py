@@ -113,10 +113,13 @@ class _Import:
         if path is not None:
             for other in filter(None, (repo, file, url)):
                 self.notes.append(Note(other.shown, f"dropped: {path.shown} is where llama.cpp would have put it"))
-            if not re.match(r"[/~]|[A-Za-z]:", path.value):
+            where, relative = _here(path.value), not re.match(r"[/~]|[A-Za-z]:", path.value)
+            if where != path.value:
+                self.notes.append(Note(path.shown, f"{part}: {where}, as WSL has that path of Windows"))
+            elif relative:
                 text = f"{part}, as it is; a relative path starts from the folder of tandem.yaml"
                 self.notes.append(Note(path.shown, text))
-            return {"path": path.value}
+            return {"path": where}
         if repo is not None:
             return self._repo(part, repo, file)
         if url is not None:
@@ -132,7 +135,6 @@ class _Import:
             include = glob.escape(file.value)
         elif quant:
             include = f"*{glob.escape(quant)}*"
-            why += ", and upper and lower case differ"
         else:
             include = "*Q4_K_M*"
             why += "; without a quant llama-server prefers Q4_K_M"
@@ -205,6 +207,11 @@ class _Import:
         if loc and loc[0] == "env":
             origin = f"{loc[1]}={self.env.get(loc[1], '')}"
         return f"{origin or '.'.join(loc) or 'the entry'}: {words}"
+
+
+def _here(path: str) -> str:
+    drive = re.match(r"([A-Za-z]):[\\/]+", path)
+    return f"/mnt/{drive[1].lower()}/{path[drive.end() :].replace(chr(92), '/')}" if drive else path
 
 
 def _text(argument: Argument, notes: list[Note]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.cli.importer.flags import LOADING, OPTIONAL, REPEATABLE, SCALED, TRUE
 from app.cli.importer.parse import Argument
+from app.config.path_flags import PATH_FLAGS
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
 
@@ -32,6 +33,8 @@ def arguments(passed: list[Argument], dialect: Dialect | None, notes: list[Note]
             notes.append(
                 Note(argument.shown, "kept in args, but unknown to the llama-server here: see `llama-tandem plan`")
             )
+        if argument.flag in PATH_FLAGS and argument.values and not argument.value.startswith(("/", "~")):
+            notes.append(Note(argument.shown, "kept in args; a relative path starts from the folder of tandem.yaml"))
         words += said
     return words
 

@@ -108,7 +108,14 @@ def test_every_problem_has_a_line_with_our_name(folder: Path) -> None:
     result = run("check")
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
-    assert len(lines) == 2 and all(line.startswith(f"llama-tandem: {folder}/tandem.yaml: pr") for line in lines[1:])
+    assert lines == [
+        f"llama-tandem: {folder}/tandem.yaml:1:7: port: must be a whole number, not 'many'",
+        "    1 | port: many",
+        "      |       ^",
+        f"llama-tandem: {folder}/tandem.yaml:2:1: prot: no such key; did you mean port?",
+        "    2 | prot: 1",
+        "      | ^",
+    ]
 
 
 @pytest.mark.parametrize("args", [["serve", "--port", "many"], ["plan"], ["nothing"], ["check", "--nothing"]])

@@ -105,13 +105,13 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("prot: 1", "tandem.yaml: prot: no such key; did you mean port?"),
-        ("max_body_mb: .inf", "tandem.yaml: max_body_mb: must be a finite number, not inf"),
-        ("port: many", "tandem.yaml: port: must be a whole number, not 'many'"),
-        ("port: 70000", "tandem.yaml: port: must be less than or equal to 65535"),
-        ("engine_port: 0", "tandem.yaml: engine_port: must be greater than or equal to 1, not 0"),
-        ("max_loaded: on", "tandem.yaml: max_loaded: must be a number, not on/off"),
-        ("log_format: xml", "tandem.yaml: log_format: must be one of 'auto', 'console' or 'json', not 'xml'"),
+        ("prot: 1", "prot: no such key; did you mean port?"),
+        ("max_body_mb: .inf", "max_body_mb: must be a finite number, not inf"),
+        ("port: many", "port: must be a whole number, not 'many'"),
+        ("port: 70000", "port: must be less than or equal to 65535"),
+        ("engine_port: 0", "engine_port: must be greater than or equal to 1, not 0"),
+        ("max_loaded: on", "max_loaded: must be a number, not on/off"),
+        ("log_format: xml", "log_format: must be one of 'auto', 'console' or 'json', not 'xml'"),
         ("models: {a: {target: {path: x}, ctx_sze: 1}}", "models.a.ctx_sze: no such key; did you mean ctx_size?"),
         ("models: {a: {target: {}}}", "models.a.target: give one of path, repo, package; none is given"),
         ("models: {a: {target: {path: x, repo: a/b}}}", "not path and repo together"),
@@ -122,10 +122,10 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {a: {target: {repo: x}}}", "models.a.target.repo: 'x' must look like unsloth/GLM-4.7-GGUF"),
         ("models: {a: {target: {repo: ../b}}}", "models.a.target.repo: '../b' must look like unsloth/GLM-4.7-GGUF"),
         ("models: {a: {target: {path: ''}}}", "models.a.target.path: must be a path"),
-        ("state_dir: ''", "tandem.yaml: state_dir: must be a path"),
+        ("state_dir: ''", "state_dir: must be a path"),
         ("models: {a: {target: {path: x}, ctx_size: 9999999999}}", "models.a.ctx_size: must be less than or equal to"),
         ("models: {a: {target: {path: x}, env: {a b: c}}}", "models.a.env.a b: 'a b' must look like GGML_CUDA"),
-        ("models: {5: {target: {path: x}}}", "tandem.yaml: models.5: must be text, not 5"),
+        ("models: {5: {target: {path: x}}}", "models.5: must be text, not 5"),
         ("models: {a: {target: {path: x}, args: [--ssl-key-file, k]}}", "--ssl-key-file is the gateway's to choose"),
         ("models: {a: {target: {repo: a/b}, pull: on}}", "models.a.pull: must be one of 'never' or 'on_demand'"),
         ("models: {a: {target: {path: x}, pull: on_demand}}", "models.a: pull: on_demand takes files of a repo"),
@@ -166,14 +166,14 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {'a,b': {url: 'http://x'}}", "must not hold a comma"),
         ("models: {'--port': {url: 'http://x'}}", "must not begin with a dash"),
         ("models: {'a b': {url: 'http://x'}}", "without spaces"),
-        ("models: {a: {url: 'http://x'}, a: {url: 'http://y'}}", "the key 'a' is written twice at line 1, column"),
+        ("models: {a: {url: 'http://x'}, a: {url: 'http://y'}}", "models: the key 'a' is written twice, first in"),
         (
             "models: {a: {url: 'http://x', aliases: [b]}, b: {url: 'http://y'}}",
-            "models: 'b' is an alias of 'a' and a name",
+            "models.a.aliases: 'b' is an alias of 'a' and a name",
         ),
         (
             "models: {a: {url: 'http://x', aliases: [c]}, b: {url: 'http://y', aliases: [c]}}",
-            "an alias of 'b' and a name",
+            "models.b.aliases: 'c' is an alias of 'b' and a name",
         ),
         ("models: 5", "models: must be a mapping"),
         ("- 1", "must be a mapping of settings"),
@@ -182,7 +182,7 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
     ],
 )
 def test_wrong_settings_name_file_key_and_what_would_be_right(text: str, words: str, clean: Path) -> None:
-    """Every mistake is one line with its place; nothing starts half-configured."""
+    """Every mistake has its place; nothing starts half-configured."""
     message = problems(text, clean)
     assert words in message
     assert str(clean / "tandem.yaml") in message
@@ -196,7 +196,8 @@ def test_all_problems_are_told_at_once(clean: Path, monkeypatch: pytest.MonkeyPa
     assert "environment: TANDEM_ENGINE_PORT: must be a whole number, not 'x'" in message
     assert "environment: TANDEM_PROT: no such setting; did you mean TANDEM_PORT?" in message
     assert "max_loaded: must be greater than or equal to 1" in message
-    assert len(message.splitlines()) == 3
+    places = [line.partition(": ")[0] for line in message.splitlines() if not line.startswith(" ")]
+    assert places == ["environment", "environment", f"{clean}/tandem.yaml:1:13"]
 
 
 def test_a_mistake_in_dotenv_is_said_to_stand_there(clean: Path) -> None:
