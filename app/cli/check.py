@@ -173,7 +173,7 @@ def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str
     except StoreError:  # nothing of the Hub's
         return [], False
     if isinstance(entry, AttachedEntry) or entry.pull == "never":
-        names = " and ".join(f"{item.repo} ({item.include or '*.gguf'})" for item in items)
+        names = " and ".join(f"{item.repo} ({item.pattern})" for item in items)
         return [f"`llama-tandem pull {alias}` brings {names}."], False
     from app.models.download.preview import preview  # huggingface_hub is slow to import
 

@@ -7,17 +7,16 @@ was downloaded a minute ago is there, one that was deleted is named as missing b
 from __future__ import annotations
 
 import importlib.util
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from app.config.model_entry import AttachedEntry, Files, LocalEntry
+from app.config.model_entry import FILE_KEYS, AttachedEntry, Files, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, Step, drafts, named
 from app.errors import FilesMissingError, UnknownAliasError
-from app.models.gguf.filenames import is_projector, shard_of, shards
+from app.models.find_files import in_folder, path_itself
+from app.models.gguf.filenames import shards
 
 # Whether a client may know of a name; None for all of them
 ModelFilter = Callable[[str], bool] | None
@@ -155,24 +154,19 @@ class Catalog:
 
     def _first_shard(self, files: Files, key: str) -> Path:
         if files.path is not None:
-            return _complete(_path_itself(files.path, key), key)
+            return path_itself(files.path, key)
         folder, source = self.folder(files, key)
-        pattern, projectors = files.include or "*", key.endswith(".mmproj")
-        # As snapshot_download reads a pattern: the whole path in the repo, `*` crossing slashes.
-        there = [path for path in ggufs(folder) if is_projector(path.name) == projectors]
-        matching = [path for path in there if fnmatchcase(path.relative_to(folder).as_posix(), pattern)]
-        if not matching:
-            what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
-            raise FilesMissingError(
-                f"{key}: no {what} matches {pattern!r} of {source} in {folder}.{_present(folder, there)}"
-            )
-        models = _group(matching)
-        if len(models) > 1:
-            names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in models))
-            raise FilesMissingError(
-                f"{key}: {pattern!r} of {source} matches several models; narrow include to one of {names}"
-            )
-        return _complete(models[0], key)
+        return in_folder(folder, source, files, key, self._with_patterns(files))
+
+    def _with_patterns(self, files: Files) -> list[Files]:
+        """The files of other entries in the same place that say which they are."""
+        parts = [getattr(entry, name) for entry in self.entries.values() for name in FILE_KEYS if hasattr(entry, name)]
+        place = (files.repo, files.package)
+        return [
+            part
+            for part in parts
+            if part is not None and (part.repo, part.package) == place and (part.include or part.quantization)
+        ]
 
     def folder(self, files: Files, key: str) -> tuple[Path, str]:
         """The folder of a repo or a package, and words for it; raises FilesMissingError for a missing package."""
@@ -196,44 +190,3 @@ def pinned(entry: LocalEntry, variant: str) -> Chain:
     if variant == "ngram":
         return (Step("ngram-mod"),)
     return (Step("draft-simple" if entry.draft else "draft-mtp"),)
-
-
-def ggufs(folder: Path) -> list[Path]:
-    """GGUF files below a folder, but for what a download left half-way (hidden)."""
-    return [
-        path
-        for path in sorted(folder.rglob("*.gguf"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-
-
-def _group(paths: Iterable[Path]) -> list[Path]:
-    """One path a model: the first shard's, whether or not that shard is there."""
-    groups: dict[Path, list[Path]] = defaultdict(list)
-    for path in paths:
-        groups[shards(path)[0]].append(path)
-    return list(groups)
-
-
-def _path_itself(path: Path, key: str) -> Path:
-    shard = shard_of(path.name)
-    if shard is not None and shard[0] != 1:
-        raise FilesMissingError(f"{key}: {path} is shard {shard[0]}; give the first, {shards(path)[0].name}")
-    if path.is_dir():
-        raise FilesMissingError(f"{key}: {path} is a folder; give the GGUF file, the first shard if there are several.")
-    return path
-
-
-def _complete(first: Path, key: str) -> Path:
-    missing = [path.name for path in shards(first) if not path.is_file()]
-    if missing:
-        raise FilesMissingError(f"{key}: missing in {first.parent}: {', '.join(missing)}.")
-    return first
-
-
-def _present(folder: Path, there: list[Path]) -> str:
-    if not folder.is_dir():
-        return " That folder does not exist."
-    names = [path.relative_to(folder).as_posix() for path in there]
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f" There are: {', '.join(names[:5])}{more}." if names else " There is none at all."

@@ -10,6 +10,7 @@ from app.config.model_entry import FILE_KEYS, LocalEntry
 from app.models.catalog import Catalog
 from app.models.disk.layout import HIDDEN
 from app.models.download.pull_item import items_of
+from app.models.gguf.filenames import ANY_GGUF
 from app.pulls.progress import PullSnapshot
 
 # How long what was seen is good for: a large journal takes a while to read, and clients ask often.
@@ -38,7 +39,7 @@ class Elsewhere:
         entry = self._catalog.entry(alias)
         parts = [getattr(entry, key) for key in FILE_KEYS] if isinstance(entry, LocalEntry) else []
         hidden = [self._models_dir / part.repo / HIDDEN for part in parts if part is not None and part.repo is not None]
-        if not any(next(folder.rglob("*.gguf.part"), None) for folder in hidden):
+        if not any(next(folder.rglob(f"{ANY_GGUF}.part"), None) for folder in hidden):
             return None
         from app.models.disk.inventory import being_pulled  # late: most gateways never see a pull
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from app.models.gguf.filenames import is_gguf
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -44,7 +46,7 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def _names(process: psutil.Process) -> Iterator[str | Path]:
-    words = [word for word in process.cmdline() if word.endswith(".gguf")]
+    words = [word for word in process.cmdline() if is_gguf(word)]
     if words:
         folder = Path(process.cwd())
         yield from (folder / word for word in words)

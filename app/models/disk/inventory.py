@@ -8,12 +8,13 @@ from pathlib import Path
 from app.config.model_entry import FILE_KEYS, Files, LocalEntry
 from app.config.settings import Settings
 from app.errors import FilesMissingError, StoreError
-from app.models.catalog import Catalog, ggufs
+from app.models.catalog import Catalog
 from app.models.disk.layout import HIDDEN, FileLocation
 from app.models.disk.local_model import LocalModel, Part, Use
 from app.models.disk.locks import is_locked
 from app.models.download.partial import received_of
-from app.models.gguf.filenames import choose, model_of, projectors, quantization_of, shards
+from app.models.find_files import ggufs
+from app.models.gguf.filenames import ANY_GGUF, choose, model_of, projectors, quantization_of, shards
 
 # Who needs which files, and the folder that their pattern is read in.
 _EntryFiles = tuple[Use, Path | None, Files]
@@ -30,14 +31,18 @@ def inventory(settings: Settings, catalog: Catalog) -> list[LocalModel]:
         matched = {number for number, model in enumerate(models) if _is_meant(model, use, folder, files)}
         models = [model.with_use(use) if number in matched else model for number, model in enumerate(models)]
         if not matched:
-            missing.append(LocalModel(files.repo, str(files.path or files.include or "*.gguf"), "", (), (use,)))
+            missing.append(
+                LocalModel(
+                    files.repo, str(files.path or files.include or files.quantization or "*.gguf"), "", (), (use,)
+                )
+            )
     return sorted(models, key=lambda model: (model.repo or "", model.name)) + missing
 
 
 def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list[str]]) -> list[LocalModel]:
     """What somebody fetches now of those files of a repo that `chosen` picks out of their paths; mostly nothing."""
     hidden = models_dir / repo / HIDDEN
-    paths = [part.relative_to(hidden).with_suffix("").as_posix() for part in hidden.rglob("*.gguf.part")]
+    paths = [part.relative_to(hidden).with_suffix("").as_posix() for part in hidden.rglob(f"{ANY_GGUF}.part")]
     firsts = dict.fromkeys(shards(models_dir / repo / path)[0] for path in (chosen(paths) if paths else ()))
     return [model for first in firsts if (model := _local_model(models_dir, first)).state == "pulling"]
 
@@ -61,18 +66,19 @@ def _folder(catalog: Catalog, files: Files) -> Path | None:
 
 def _below(models_dir: Path) -> Iterator[Path]:
     """Where files lie, or are to lie when they are whole."""
-    yield from ggufs(models_dir)
+    # Not through links, which may lead anywhere; what entries mean behind them is added
+    yield from ggufs(models_dir, follow=False)
     for hidden in sorted(models_dir.glob(f"*/*/{HIDDEN}")):
-        for part in sorted(hidden.rglob("*.gguf.part")):
+        for part in sorted(hidden.rglob(f"{ANY_GGUF}.part")):
             yield hidden.parent / part.relative_to(hidden).with_suffix("")
 
 
 def _elsewhere(models_dir: Path, entry_files: Iterable[_EntryFiles]) -> Iterator[Path]:
-    """Files that entries name and that are not below `models_dir`."""
+    """Files that entries name and that are not below `models_dir`, or only by a link."""
     for _, folder, files in entry_files:
         if files.path is not None and any(path.is_file() for path in shards(files.path)):
             yield files.path
-        elif folder is not None and files.package is not None:
+        elif folder is not None:
             yield from ggufs(folder)
 
 
@@ -115,4 +121,5 @@ def _is_meant(model: LocalModel, use: Use, folder: Path | None, files: Files) ->
     if folder is None or not model.parts[0].path.is_relative_to(folder):
         return False
     paths = [part.path.relative_to(folder).as_posix() for part in model.parts]
-    return bool(projectors(paths, files.include) if use.key == "mmproj" else choose(paths, files.include, None))
+    pick = projectors if use.key == "mmproj" else choose
+    return bool(pick(paths, files.include, files.quantization))

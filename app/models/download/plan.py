@@ -21,6 +21,7 @@ from app.models.download.journal import Identity
 from app.models.download.partial import announce, received_of
 from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import (
+    ANY_GGUF,
     by_model,
     check_path,
     check_shards,
@@ -127,7 +128,7 @@ class Puller:
         """Complete files of ours that may be meant, by their path in the repo."""
         folder = self._models_dir / item.repo
         records = {}
-        for path in item.chosen(path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")):
+        for path in item.chosen(path.relative_to(folder).as_posix() for path in folder.rglob(ANY_GGUF)):
             with suppress(StoreError):  # somebody else's, under a name that the Hub may not have
                 if (record := FileLocation(self._models_dir, item.repo, path).record()) is not None:
                     records[path] = record
@@ -257,8 +258,7 @@ def _one_model(listing: Listing, item: PullItem) -> list[str]:
     names = ", ".join(sorted(known)) or "none at all"
     if not models:
         what = "multimodal projector" if item.projector else "GGUF model"
-        pattern = item.quantization or item.include or "*.gguf"
-        raise StoreError(f"{item.repo}: no {what} there is {pattern!r}. There are: {names}.")
+        raise StoreError(f"{item.repo}: no {what} there is {item.pattern!r}. There are: {names}.")
     if item.projector:
         raise StoreError(f"{item.repo}: {len(models)} multimodal projectors match; narrow include to one of {names}.")
     raise StoreError(

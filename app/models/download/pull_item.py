@@ -14,17 +14,22 @@ from app.models.gguf.filenames import choose, parse_hub_name, projectors
 
 @dataclass(frozen=True, slots=True)
 class PullItem:
-    """One model of one repo, by pattern or by quantization; with `projector` a multimodal projector, by pattern."""
+    """One model of one repo, by pattern or by quantization; with `projector` a multimodal projector."""
 
     repo: str
     include: str | None = None
     quantization: str | None = None
     projector: bool = False
 
+    @property
+    def pattern(self) -> str:
+        """What names them, for a person."""
+        return self.quantization or self.include or "*.gguf"
+
     def chosen(self, paths: Iterable[str]) -> list[str]:
         """Those of a repo's files that are asked for, sorted."""
         if self.projector:
-            return projectors(paths, self.include)
+            return projectors(paths, self.include, self.quantization)
         return choose(paths, self.include, self.quantization)
 
 
@@ -34,7 +39,7 @@ def items_of(alias: str, entry: Entry) -> list[PullItem]:
         raise StoreError(f"'{alias}' is attached at {entry.url}: there is nothing to pull.")
     parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None}
     items = [
-        PullItem(part.repo, part.include, projector=key == "mmproj")
+        PullItem(part.repo, part.include, part.quantization, projector=key == "mmproj")
         for key, part in parts.items()
         if part.repo is not None
     ]

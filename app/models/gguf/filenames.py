@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from app.errors import StoreError
 
 _REPO = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
-_SHARD = re.compile(r"^(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})\.gguf$")
+_SHARD = re.compile(r"^(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)$", re.IGNORECASE)
 # `Q4_K_M`, `UD-IQ2_XXS`, `MXFP4_MOE`, `BF16`: what stands last in a file's name.
 _QUANTIZATION = re.compile(
     r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP4\w*|NVFP4\w*|BF16|F16|F32|FP16|FP32))$", re.IGNORECASE
 )
+# As a glob: some tools write the ending in capitals.
+ANY_GGUF = "*.[gG][gG][uU][fF]"
 # The longest name that common file systems take, less what a partial file's name adds.
 _LONGEST = 240
 
@@ -68,19 +70,36 @@ def is_safe(path: str) -> bool:
 def is_model(path: str) -> bool:
     """A GGUF file that is neither a multimodal projector nor an importance matrix."""
     name = path.rpartition("/")[2]
-    return path.endswith(".gguf") and not is_projector(name) and not name.startswith("imatrix")
+    return is_gguf(path) and not is_projector(name) and not name.startswith("imatrix")
 
 
-def projectors(paths: Iterable[str], include: str | None = None) -> list[str]:
-    """The multimodal projectors that a pattern asks for, sorted."""
-    ggufs = (path for path in sorted(paths) if path.endswith(".gguf") and is_projector(path.rpartition("/")[2]))
-    return [path for path in ggufs if fnmatchcase(path, include or "*")]
+def is_gguf(path: str) -> bool:
+    return path.lower().endswith(".gguf")
+
+
+def projectors(paths: Iterable[str], include: str | None = None, quantization: str | None = None) -> list[str]:
+    """The multimodal projectors that a pattern or a quantization asks for, sorted."""
+    ggufs = [path for path in sorted(paths) if is_gguf(path) and is_projector(path.rpartition("/")[2])]
+    return matching(ggufs, include, quantization)
+
+
+def matching(paths: Iterable[str], include: str | None, quantization: str | None = None) -> list[str]:
+    """Paths in a repo that a pattern or a quantization means, in their order; all of them for neither.
+
+    A pattern counts as it is written, and in any case only where nothing is spelt so: `*f16*` is not BF16.
+    """
+    paths = list(paths)
+    if quantization is not None:
+        return [path for path in paths if quantization_of(path).lower() == quantization.lower()]
+    pattern = include or "*"
+    exact = [path for path in paths if fnmatchcase(path, pattern)]
+    return exact or [path for path in paths if fnmatchcase(path.lower(), pattern.lower())]
 
 
 def model_of(path: str) -> str:
     """The path without `.gguf` and a shard's number: what the shards of one model have in common."""
     match = _SHARD.match(path)
-    return match["stem"] if match else path.removesuffix(".gguf")
+    return match["stem"] if match else (path[:-5] if is_gguf(path) else path)
 
 
 def shard_of(path: str) -> tuple[int, int] | None:
@@ -94,8 +113,8 @@ def shards(first: Path) -> list[Path]:
     match = _SHARD.match(first.name)
     if match is None:
         return [first]
-    stem, count = match["stem"], int(match["count"])
-    return [first.with_name(f"{stem}-{no:05d}-of-{count:05d}.gguf") for no in range(1, count + 1)]
+    stem, count, suffix = match["stem"], int(match["count"]), match["suffix"]
+    return [first.with_name(f"{stem}-{no:05d}-of-{count:05d}{suffix}") for no in range(1, count + 1)]
 
 
 def is_projector(name: str) -> bool:
@@ -112,10 +131,7 @@ def quantization_of(path: str) -> str:
 
 def choose(paths: Iterable[str], include: str | None, quantization: str | None) -> list[str]:
     """The model files that a pattern (as catalog entries have it) or a quantization asks for, sorted."""
-    model_paths = [path for path in sorted(paths) if is_model(path)]
-    if quantization is not None:
-        return [path for path in model_paths if quantization_of(path).lower() == quantization.lower()]
-    return [path for path in model_paths if fnmatchcase(path, include or "*")]
+    return matching(filter(is_model, sorted(paths)), include, quantization)
 
 
 def by_model(paths: Iterable[str]) -> dict[str, list[str]]:

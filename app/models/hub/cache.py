@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from app.models.gguf.filenames import ANY_GGUF
 from app.models.hub.listing import HubFile, Listing
 
 # By their length in hexadecimal digits: sha256 of files that the Hub keeps apart from git (LFS), or git's own
@@ -33,7 +34,7 @@ def listings(folder: Path, repo: str) -> list[Listing]:
 
 def _files(snapshot: Path) -> dict[str, HubFile]:
     files = {}
-    for path in sorted(snapshot.rglob("*.gguf")):
+    for path in sorted(snapshot.rglob(ANY_GGUF)):
         with suppress(OSError):  # no link, or one that leads nowhere
             checksum, size = path.readlink().name, path.stat().st_size
             if kind := _CHECKSUMS.get(len(checksum)):

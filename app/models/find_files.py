@@ -1,0 +1,136 @@
+"""GGUF files of an entry on disk: which of a folder's are meant, and what is nearly there where none is."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+from app.config.model_entry import Files
+from app.config.suggestions import FILES, did_you_mean, nearest
+from app.errors import FilesMissingError
+from app.models.gguf.filenames import is_gguf, is_projector, matching, quantization_of, shard_of, shards
+
+# Names of a folder that are compared with one that is not there
+_LOOKED_AT = 1000
+
+
+def ggufs(folder: Path, *, follow: bool = True) -> list[Path]:
+    """GGUF files below a folder, but for what a download left half-way (hidden).
+
+    `follow`: through links to folders as well, which may lead to another disk. The folder itself may always be one.
+    """
+    return sorted(_walk(folder, follow, frozenset()))
+
+
+def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            there = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError:
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in above:  # a link to a folder around it
+        return
+    for entry in there:
+        if _is_folder(entry, follow):
+            yield from _walk(Path(entry.path), follow, above | {here})
+        elif is_gguf(entry.name):
+            yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str], follow: bool) -> bool:
+    with suppress(OSError):  # links that go round in a circle
+        return entry.is_dir(follow_symlinks=follow)
+    return False
+
+
+def path_itself(path: Path, key: str) -> Path:
+    """An entry's `path`, all shards of it there; raises FilesMissingError."""
+    shard = shard_of(path.name)
+    if shard is not None and shard[0] != 1:
+        raise FilesMissingError(f"{key}: {path} is shard {shard[0]}; give the first, {shards(path)[0].name}")
+    if path.is_dir():
+        raise FilesMissingError(f"{key}: {path} is a folder; give the GGUF file, the first shard if there are several.")
+    return _complete(path, key)
+
+
+def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterable[Files] = ()) -> Path:
+    """The first shard of the one model that is meant of a repo or a package; raises FilesMissingError.
+
+    `others` are of the same repo and have patterns of their own: what they mean, an entry without one does not mean.
+    """
+    projectors = key.endswith(".mmproj")
+    # As snapshot_download reads a pattern: the whole path in the repo, `*` crossing slashes
+    there = {path.relative_to(folder).as_posix(): path for path in ggufs(folder)}
+    there = {name: path for name, path in there.items() if is_projector(path.name) == projectors}
+    meant = matching(there, files.include, files.quantization)
+    said = repr(files.quantization or files.include or "*")
+    if not meant:
+        what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
+        raise FilesMissingError(
+            f"{key}: no {what} matches {said} of {source} in {folder}.{_instead(folder, there, files)}"
+        )
+    models = _models(there[name] for name in meant)
+    if len(models) > 1 and not (files.include or files.quantization):
+        taken = {there[name] for other in others for name in matching(there, other.include, other.quantization)}
+        models = [first for first in models if first not in taken] or models
+    if len(models) > 1:
+        names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in models))
+        raise FilesMissingError(f"{key}: {said} of {source} matches several models; narrow include to one of {names}")
+    return _complete(models[0], key)
+
+
+def _models(paths: Iterable[Path]) -> list[Path]:
+    """One path a model: the first shard's, whether or not that shard is there; of names for one file the real one."""
+    by_file: dict[str, set[Path]] = defaultdict(set)
+    for first in {shards(path)[0] for path in paths}:
+        by_file[os.path.realpath(first)].add(first)
+    return sorted(min(firsts, key=lambda first: (str(first) != real, first)) for real, firsts in by_file.items())
+
+
+def _complete(first: Path, key: str) -> Path:
+    missing = [path for path in shards(first) if not path.is_file()]
+    if missing:
+        meant = _nearly(missing[0]) if missing[0] == first else None
+        hint = f" Did you mean {meant}?" if meant is not None else ""
+        names = ", ".join(path.name for path in missing)
+        raise FilesMissingError(f"{key}: missing in {first.parent}: {names}.{hint}")
+    return first
+
+
+def _nearly(path: Path) -> Path | None:
+    """A path of this machine that differs from a missing one by slips of the pen."""
+    slashes = Path(str(path).replace("\\", "/"))
+    if slashes != path and slashes.exists():
+        return slashes
+    folder: Path | None = path.parent
+    if folder is not None and not folder.is_dir():
+        folder = _nearly(folder) if folder != folder.parent else None
+    if folder is None or not folder.is_dir():
+        return None
+    name = path.name if (folder / path.name).exists() else nearest(path.name, _names(folder), FILES)
+    return folder / name if name is not None else None
+
+
+def _names(folder: Path) -> list[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, _LOOKED_AT)]
+    return []
+
+
+def _instead(folder: Path, there: Iterable[str], files: Files) -> str:
+    if not folder.is_dir():
+        meant = _nearly(folder)
+        return f" That folder does not exist{f'; did you mean {meant}?' if meant is not None else '.'}"
+    names = sorted(there)
+    if not names:
+        return " There is none at all."
+    quantizations = [quantization_of(name) for name in names]
+    meant_by = did_you_mean((files.quantization or files.include or "").strip("*"), filter(None, quantizations))
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f" There are: {', '.join(names[:5])}{more}{meant_by or '.'}"
