@@ -6,6 +6,7 @@ Anthropic's dialect the inner object alone. Other servers come close to that or 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ _BAD_REQUEST = (
     "audio input is not supported",
     "[json.exception.",
 )
+# What an engine without jinja says of a request with tools, also with 500 [seen on b11434].
+_NEEDS_JINJA = re.compile(r"([a-z_]+) param requires --jinja")
 _OVERFLOW = "exceed_context_size_error"
 # llama-server repeats the client's message or tools in its own, whatever their size.
 LONGEST_MESSAGE = 2000
@@ -61,8 +64,13 @@ def read(status: int, body: bytes) -> Refusal:
     # Of a server that words its errors as OpenAI does, a 500 is a 500.
     if not right and status == 500 and message.startswith(_BAD_REQUEST):
         status, kind, code = 400, "invalid_request_error", 400
-    more = {k: v for k, v in fields.items() if k not in ("message", "detail", "type", "code", "param", "object")}
     param = fields.get("param")
+    if not right and (needs := _NEEDS_JINJA.match(message)):
+        status, kind, code, param = 400, "invalid_request_error", 400, needs[1]
+        message = (
+            f"This model is served with jinja: false; {param} needs jinja: true in its entry (--jinja of llama-server)."
+        )
+    more = {k: v for k, v in fields.items() if k not in ("message", "detail", "type", "code", "param", "object")}
     return Refusal(
         status,
         message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "…",

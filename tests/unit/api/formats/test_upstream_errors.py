@@ -146,3 +146,13 @@ def test_responses_events_have_a_type() -> None:
         None,
     )
     assert event_data["error"]["message"] == "m"
+
+
+@pytest.mark.parametrize("param", ["tools", "tool_choice"])
+def test_tools_without_jinja_are_the_requests_fault_in_words_of_the_entry(param: str) -> None:
+    """llama-server's 500 would be sent three times by SDKs, and its flag is no key of the entry."""
+    body = refusal(500, f"{param} param requires --jinja flag", "server_error")
+    status, answer = OpenAIFormat().upstream_error(500, body)
+    error = json.loads(answer)["error"]
+    assert (status, error["type"], error["param"], error["code"]) == (400, INVALID, param, "400")
+    assert "jinja: false" in error["message"] and "jinja: true in its entry" in error["message"]
