@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import httpx2
 
@@ -12,7 +15,11 @@ ANSWER_S = 2.0
 
 
 class ForeignServerError(Exception):
-    """Somebody answers at our port, and it is not our child."""
+    """Somebody answers at our port, and not as our child should; `props` is what a server without a key tells."""
+
+    def __init__(self, message: str, props: Mapping[str, Any] | None = None) -> None:
+        self.props = props or {}
+        super().__init__(message)
 
 
 async def wait_until_healthy(base_url: str, key: str) -> None:
@@ -33,7 +40,15 @@ async def wait_until_healthy(base_url: str, key: str) -> None:
             ) from error
         if ours.status_code != 200 or anyone.status_code != 401:
             statuses = f"{ours.status_code} with our key and {anyone.status_code} without"
-            raise ForeignServerError(f"GET /props gives {statuses}; 200 and 401 are right")
+            raise ForeignServerError(f"GET /props gives {statuses}; 200 and 401 are right", _props(anyone))
+
+
+def _props(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        document = answer.json()
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return document if answer.status_code == 200 and isinstance(document, dict) else {}
 
 
 async def _healthy(client: httpx2.AsyncClient) -> bool:

@@ -124,8 +124,8 @@ class Launcher:
         running = self.running = Running(child, port, address, clock(), Status(plan.requested, reason=plan.reason))
         size = _size(plan)
         self.loading = LoadProgress(size, clock)
-        ready = until_ready(child, address, self._limits, size, self._saw)
-        diagnosis = await ready or await self._proven(running, plan)
+        diagnosis = await until_ready(child, address, self._limits, size, argv=argv, saw=self._saw)
+        diagnosis = diagnosis or await self._proven(running, plan)
         if diagnosis is not None:
             await self.end()
         else:

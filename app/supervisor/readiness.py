@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, FilesMissingError, GgufError, LaunchRefusedError, TandemError
 from app.supervisor.activity import Activity, activity_of
 from app.supervisor.child import Child
+from app.supervisor.ownership import is_own, key_not_handed_on
 
 # Half an hour, or more for files that a slow disk or network needs longer for.
 _LEAST_START_S = 1800
@@ -44,11 +46,18 @@ class EngineAddress:
 
 
 async def until_ready(
-    child: Child, address: EngineAddress, limits: StartLimits, size: int, saw: Callable[[Activity], None]
+    child: Child,
+    address: EngineAddress,
+    limits: StartLimits,
+    size: int,
+    *,
+    argv: Sequence[str],
+    saw: Callable[[Activity], None],
 ) -> Diagnosis | None:
     """None once the child is ready and proved to be ours, else why it is not; the child may still run then.
 
-    `size` is that of the model's files in bytes; `saw` gets what the child has done, once a second.
+    `size` is that of the model's files in bytes, `argv` what the child was started with; `saw` gets what the child has
+    done, once a second.
     """
     # httpx2 takes 80 ms to import: while the engine loads, not before
     from app.supervisor.health import ForeignServerError, wait_until_healthy
@@ -66,6 +75,8 @@ async def until_ready(
             return None
         return diagnose(None, tuple(child.log), hung=hung.result())
     except ForeignServerError as error:
+        if await asyncio.to_thread(is_own, child.pid, _port(address), argv, error.props) and not gone.done():
+            return key_not_handed_on(argv[0], last_lines(child.log))
         cause = f"What answers at {address.base_url} is not our engine: {error}."
         return Diagnosis("port_taken", cause, "The next port is tried.", False, last_lines(child.log))
     finally:
@@ -73,6 +84,10 @@ async def until_ready(
             task.cancel()
         with suppress(asyncio.CancelledError, ForeignServerError):
             await healthy  # its connection is closed before anyone goes on
+
+
+def _port(address: EngineAddress) -> int:
+    return urlsplit(address.base_url).port or 0
 
 
 async def _hung(child: Child, stall: float, whole: float, saw: Callable[[Activity], None]) -> str:

@@ -15,7 +15,7 @@ import httpx2
 import psutil
 
 from app.supervisor.orphans import MARKER
-from tests.support.gateway import PATIENCE_S, Gateway, engines_of, events, eventually
+from tests.support.gateway import PATIENCE_S, Gateway, engines_of, events, eventually, fake_llama_server
 
 Make = Callable[..., Gateway]
 
@@ -92,9 +92,14 @@ def test_port_lost_to_somebody_between_look_and_bind(make_gateway: Make) -> None
     eventually(lambda: len(gateway.logged("port taken by someone else")) > 1)
 
 
-def test_server_that_asks_for_no_key_is_not_ours(make_gateway: Make) -> None:
-    """Healthy is not enough: what answers without our key is somebody else's engine."""
-    gateway = make_gateway(args=["--wrong-key-ok"])
+def test_server_that_asks_for_no_key_is_not_ours(make_gateway: Make, tmp_path: Path) -> None:
+    """Healthy is not enough: what answers without our key, for another model, is somebody else's engine."""
+    script = tmp_path / "wrapper"
+    # The inner shell ends at once, so that the server is nobody's child.
+    stranger = f'( env -u LLAMA_API_KEY {fake_llama_server(tmp_path)} "$@" --model /theirs.gguf & )'
+    script.write_text(f"#!/bin/sh\n{stranger}\nexec sleep 60\n")
+    script.chmod(0o755)
+    gateway = make_gateway(llama_server=str(script))
     answer = gateway.chat()
     assert answer.status_code == 503
     assert "not our engine" in answer.json()["error"]["message"]

@@ -1,0 +1,52 @@
+"""Whether what answers at a port without our key is still our own child, behind a wrapper that dropped the key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from app.errors import Diagnosis
+
+
+def is_own(pid: int, port: int, argv: Sequence[str], props: Mapping[str, Any]) -> bool:
+    """By who listens: the process or one that it has started; else by the model that `props` names.
+
+    In a container it is the container's proxy that listens, so the model's path decides there. `props` is empty where
+    the server did not tell them. Blocks, as psutil reads the parent of every process of the machine.
+    """
+    return _listens(pid, port) or ("--model" in argv and props.get("model_path") == _behind("--model", argv))
+
+
+def _behind(flag: str, argv: Sequence[str]) -> str:
+    return argv[argv.index(flag) + 1]
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        parent = psutil.Process(pid)
+        processes = [parent, *parent.children(recursive=True)]
+    except psutil.Error:
+        return False
+    return any(_listens_itself(process, port) for process in processes)
+
+
+def _listens_itself(process: psutil.Process, port: int) -> bool:
+    try:
+        sockets = process.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return False
+    return any(s.status == psutil.CONN_LISTEN and s.laddr and s.laddr.port == port for s in sockets)
+
+
+def key_not_handed_on(program: str, tail: tuple[str, ...]) -> Diagnosis:
+    """`program` is what the gateway starts: nothing but it stands between the gateway and llama-server."""
+    return Diagnosis(
+        "key_not_handed_on",
+        f"The engine runs without its key: {program} does not hand LLAMA_API_KEY on to llama-server.",
+        "Hand the environment variable on (docker run -e LLAMA_API_KEY; no `env -i` without it), "
+        "and set no other key there.",
+        permanent=True,
+        log_tail=tail,
+    )
