@@ -15,7 +15,7 @@ import httpx2
 import psutil
 
 from app.supervisor.orphans import MARKER
-from tests.support.gateway import PATIENCE_S, Gateway, engines_of, events, eventually, fake_llama_server
+from tests.support.gateway import PATIENCE_S, Gateway, engines_of, events, eventually, fake_llama_server, header_only
 
 Make = Callable[..., Gateway]
 
@@ -96,8 +96,10 @@ def test_server_that_asks_for_no_key_is_not_ours(make_gateway: Make, tmp_path: P
     """Healthy is not enough: what answers without our key, for another model, is somebody else's engine."""
     script = tmp_path / "wrapper"
     # The inner shell ends at once, so that the server is nobody's child.
-    stranger = f'( env -u LLAMA_API_KEY {fake_llama_server(tmp_path)} "$@" --model /theirs.gguf & )'
-    script.write_text(f"#!/bin/sh\n{stranger}\nexec sleep 60\n")
+    server, theirs = fake_llama_server(tmp_path), header_only(tmp_path / "theirs.gguf")
+    page = f'[ "$1" != --help ] || exec {server} --help'
+    stranger = f'( env -u LLAMA_API_KEY {server} "$@" --model {theirs} & )'
+    script.write_text(f"#!/bin/sh\n{page}\n{stranger}\nexec sleep 60\n")
     script.chmod(0o755)
     gateway = make_gateway(llama_server=str(script))
     answer = gateway.chat()
