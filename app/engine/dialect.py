@@ -6,8 +6,8 @@ Flags come, go and change their meaning between builds, so nothing here looks at
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from app.errors import ProbeError
 
@@ -45,6 +45,8 @@ class Dialect:
     load_modes: frozenset[str] = frozenset()
     # Flags that take two words, such as `--lora-scaled FNAME SCALE` in 2025.
     pairs: frozenset[str] = frozenset()
+    # What the help page says of each spelling.
+    described: Mapping[str, Flag] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_help(cls, page: str) -> Dialect:
@@ -66,6 +68,7 @@ class Dialect:
             ),
             load_modes=frozenset(re.findall(r"- ([a-z+]+):", loads)),
             pairs=frozenset(name for entry in entries if _PAIR.fullmatch(entry.values) for name in entry.names),
+            described={name: entry for entry in entries for name in entry.names},
         )
 
     @property

@@ -6,14 +6,13 @@ was asked for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.config.model_entry import LocalEntry
 from app.config.speculation import MODES
-from app.config.suggestions import did_you_mean
-from app.engine.dialect import FLAG, Dialect
+from app.engine.arguments import Given, read_arguments, unknown
+from app.engine.dialect import Dialect
 from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
 
@@ -209,37 +208,23 @@ def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
 
 def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
     """The entry's own flags: never dropped, translated where the build has renamed them; raises LaunchRefusedError."""
-    args = _load_mode(writer, args)
-    expects_value = False
-    for arg in args:
-        # A value may begin with a dash (`--threads-batch -1`).
-        if not expects_value and arg.startswith("--") and "=" in arg:
-            flag, _, value = arg.partition("=")
-            raise LaunchRefusedError(f"args: llama-server does not take {arg}; give two arguments, {flag} and {value}.")
-        if expects_value or not _looks_like_flag(arg):
-            writer.argv.append(arg)
-            expects_value = False
-            continue
-        name = "--" + arg[2:].replace("_", "-") if arg.startswith("--") else arg
-        if name in writer.dialect.flags:
-            writer.argv.append(name)
+    given = list(read_arguments(_load_mode(writer, args), writer.dialect))
+    for flag in given:
+        if flag.name in writer.dialect.flags:
+            writer.argv += [flag.name, *flag.values]
         else:
-            name = _successor(writer, arg, name)
-        expects_value = name in writer.dialect.takes_value
+            _successor(writer, flag)
 
 
-def _looks_like_flag(arg: str) -> bool:
-    return bool(FLAG.fullmatch(arg)) and not re.fullmatch(r"-\d+", arg)
-
-
-def _successor(writer: _Writer, flag: str, name: str) -> str:
-    """Writes what `flag` is called now; returns the flag that waits for a value, empty if it has one."""
-    successor, value = _SUCCESSORS.get(name, ("", None))
+def _successor(writer: _Writer, flag: Given) -> None:
+    """Writes what `flag` is called now; raises LaunchRefusedError where there is nothing."""
+    successor, value = _SUCCESSORS.get(flag.name, ("", None))
     if successor not in writer.dialect.flags:
+        raise unknown(flag.written, writer.dialect)
+    if flag.values and successor not in writer.dialect.takes_value:
         raise LaunchRefusedError(
-            f"args: this llama-server does not know {flag}{did_you_mean(flag, writer.dialect.flags)}; "
-            "`llama-server --help` lists what it takes."
+            f"args: {flag.values[0]!r} stands where a flag belongs: {flag.written} takes no value."
         )
-    writer.argv += [successor] if value is None else [successor, value]
-    writer.notes.append(Note("args", f"{flag} is {' '.join(filter(None, (successor, value)))} on this build"))
-    return successor if value is None else ""
+    words = [successor] if value is None else [successor, value]
+    writer.argv += [*words, *flag.values]
+    writer.notes.append(Note("args", f"{flag.written} is {' '.join(words)} on this build"))

@@ -1,0 +1,148 @@
+"""An entry's `args`, read as the build at hand would read them: flags with their values, or what is wrong. Pure.
+
+llama-server takes whatever follows a flag for its value, and tells `invalid argument` or `stoi` where that goes wrong.
+Read here first, each mistake has words that say what would be right, and no engine has to end for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from app.engine.dialect import FLAG, Dialect, Flag
+from app.errors import LaunchRefusedError
+
+# They print something and end, so nothing would be served.
+_PRINTS = frozenset(
+    ["-h", "--help", "--usage", "--version", "-cl", "--cache-list", "--list-devices", "--completion-bash", "--license"]
+)
+_CHOICES = re.compile(r"\[([\w.+-]+(?:\|[\w.+-]+)+)\]|\{([\w.+-]+(?:,[\w.+-]+)+)\}")
+_ALLOWED = re.compile(r"allowed values: ([\w.+-]+(?:, [\w.+-]+)*)")
+# What llama.cpp takes for on, off and auto beside these words (common/arg.cpp)
+_SYNONYMS = {"on": ("enabled", "true", "1"), "off": ("disabled", "false", "0"), "auto": ("-1",)}
+_DEFAULT = re.compile(r"\(default: (-?\d+(?:\.\d+)?)\b")
+_LARGEST = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One flag as the entry has it: `written` there, `name` to the build, its values."""
+
+    written: str
+    name: str
+    values: tuple[str, ...] = ()
+
+
+def spelt(arg: str) -> str:
+    """As llama.cpp reads a long flag: `--ctx_size` is `--ctx-size`."""
+    return "--" + arg[2:].replace("_", "-") if arg.startswith("--") else arg
+
+
+def looks_like_flag(arg: str) -> bool:
+    return bool(FLAG.fullmatch(arg)) and not re.fullmatch(r"-\d+", arg)
+
+
+def read_arguments(args: Sequence[str], dialect: Dialect) -> Iterator[Given]:
+    """Every flag with what follows it; of one that the build does not know, all words up to the next flag.
+
+    Raises LaunchRefusedError.
+    """
+    rest = list(args)
+    last: Given | None = None
+    while rest:
+        arg = rest.pop(0)
+        if not looks_like_flag(arg):
+            raise _stray(arg, last, dialect)
+        name = spelt(arg)
+        if name not in dialect.flags:
+            count = next((n for n, word in enumerate(rest) if looks_like_flag(word)), len(rest))
+        else:
+            count = _checked_count(arg, name, rest, dialect)
+        last = Given(arg, name, tuple(rest[:count]))
+        del rest[:count]
+        if (flag := dialect.described.get(name)) is not None and last.values:
+            _check_value(last, flag)
+        yield last
+
+
+def unknown(flag: str, dialect: Dialect) -> LaunchRefusedError:
+    """For a flag that this build does not have under any name."""
+    match = difflib.get_close_matches(spelt(flag), [name for name in dialect.flags if name not in _PRINTS], n=1)
+    hint = f"did you mean {match[0]}?" if match else "`llama-server --help` lists what it takes."
+    return LaunchRefusedError(f"args: this llama-server does not know {flag}; {hint}")
+
+
+def _checked_count(arg: str, name: str, rest: Sequence[str], dialect: Dialect) -> int:
+    """How many words belong to the flag; raises LaunchRefusedError where they are not there."""
+    if name in _PRINTS:
+        raise LaunchRefusedError(f"args: with {arg} llama-server prints something and ends; leave it out.")
+    count = 2 if name in dialect.pairs else int(name in dialect.takes_value)
+    for word in range(count):
+        if word >= len(rest) or spelt(rest[word]) in dialect.flags:
+            what = "two values" if count == 2 else "a value"
+            form = getattr(dialect.described.get(name), "values", "")
+            raise LaunchRefusedError(
+                f"args: {arg} takes {what}{f' ({form})' if form else ''}, and "
+                f"{f'{rest[word]} follows' if word < len(rest) else 'nothing follows'}; put it behind the flag."
+            )
+    return count
+
+
+def _stray(arg: str, last: Given | None, dialect: Dialect) -> LaunchRefusedError:
+    """A word where a flag belongs."""
+    flag, space, value = arg.partition(" ")
+    if arg.startswith("--") and "=" in flag:
+        flag, _, value = arg.partition("=")
+        return LaunchRefusedError(f"args: llama-server does not take {arg}; give two arguments, {flag} and {value}.")
+    if space and looks_like_flag(flag):
+        words = ", ".join(f'"{word}"' for word in (flag, *value.split()))
+        return LaunchRefusedError(f"args: {arg!r} is one argument of several words; give each its own: [{words}].")
+    if last is None:
+        return LaunchRefusedError(f"args: {arg!r} stands where a flag belongs, such as --flash-attn.")
+    form = getattr(dialect.described.get(last.name), "values", "")
+    if last.values and ":" in form:
+        joined = f"{last.values[-1]}:{arg}"
+        return LaunchRefusedError(
+            f"args: {last.written} takes one word, {form.partition(',')[0]}, on this llama-server: give {joined}."
+        )
+    takes = f"takes one value, {last.values[0]}" if last.values else "takes no value on this llama-server"
+    return LaunchRefusedError(f"args: {arg!r} stands where a flag belongs: {last.written} before it {takes}.")
+
+
+def _check_value(given: Given, flag: Flag) -> None:
+    """Raises LaunchRefusedError for what no build would take: a word for a number, a choice that is none."""
+    value = given.values[0]
+    if choices := _choices(flag):
+        taken = {word for choice in choices for word in (choice, *_SYNONYMS.get(choice, ()))}
+        if value not in taken:
+            raise LaunchRefusedError(f"args: {given.written} takes {_listed(choices)}, not {value!r}.")
+    elif flag.values == "N" and (problem := _no_number(value, flag.text)):
+        raise LaunchRefusedError(f"args: {given.written} takes {problem}, not {value!r}.")
+    if "--batch-size" in flag.names and value.strip().lstrip("+").lstrip("0") == "":
+        raise LaunchRefusedError(f"args: {given.written} {value} leaves no room for a token; llama-server aborts.")
+
+
+def _choices(flag: Flag) -> list[str]:
+    if match := _CHOICES.fullmatch(flag.values):
+        return (match[1] or match[2]).split("|" if match[1] else ",")
+    match = _ALLOWED.search(flag.text)
+    return match[1].split(", ") if match else []
+
+
+def _no_number(value: str, text: str) -> str:
+    """What would be right where this is no number that llama.cpp reads; it reads as far as there are digits."""
+    if f"'{value}'" in text:  # `'auto', or 'all'`
+        return ""
+    default = _DEFAULT.search(text)
+    if default is None or "." in default[1]:
+        return "" if re.match(r"\s*[+-]?(\d|\.\d|inf|nan)", value, re.IGNORECASE) else "a number"
+    digits = re.match(r"\s*([+-]?\d+)", value)
+    if digits is None:
+        return "a whole number"
+    return "" if -_LARGEST <= int(digits[1]) < _LARGEST else f"at most {_LARGEST - 1}"
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
