@@ -86,16 +86,27 @@ class NotImportableError(TandemError):
 
 
 class GgufError(TandemError):
-    """A file cannot be read as GGUF; `reason` says why, without the path."""
+    """A file cannot be read as GGUF; `reason` says why, without the path, `code` as that of a Diagnosis."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path, reason: str, *, code: str = "not_gguf") -> None:
         self.path = path
+        self.code = code
         self.reason = reason
         super().__init__(f"{path}: {reason}")
 
 
 class FilesMissingError(TandemError):
-    """An entry's files are not, or not all, where they should be."""
+    """An entry's files are not, or not all, where they should be; `repo`: the Hub may have them.
+
+    `advice` says what brings them, empty where the message does.
+    """
+
+    def __init__(
+        self, message: str, *, advice: str = "Put them there, or correct the model's entry.", repo: bool = False
+    ) -> None:
+        self.advice = advice
+        self.repo = repo
+        super().__init__(message)
 
 
 class EngineNotFoundError(TandemError):
@@ -107,7 +118,11 @@ class ProbeError(TandemError):
 
 
 class LaunchRefusedError(TandemError):
-    """A launch intent that this build of llama-server cannot express."""
+    """A launch intent that this build of llama-server cannot express, or would refuse; `code` as of a Diagnosis."""
+
+    def __init__(self, message: str, *, code: str = "refused") -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class UnauthorizedError(TandemError):

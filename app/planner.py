@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from app.config.model_entry import LocalEntry
@@ -13,6 +13,7 @@ from app.config.speculation import AUTO, NONE, Chain
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan
 from app.engine.locate import EngineBinary, locate
+from app.engine.preflight import check_arguments, check_files
 from app.engine.probe import Prober
 from app.engine.translate import Note
 from app.models.catalog import Catalog, ModelSpec
@@ -29,7 +30,15 @@ from app.speculation.tuned import recommended
 class Planner:
     """Blocking calls of milliseconds; the first one of a build runs its `--help`."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        ledger: Ledger,
+        find: Callable[[str], EngineBinary] = locate,
+    ) -> None:
+        """`find` looks for the engine; one that remembers is for commands that end soon."""
+        self._find = find
         self._settings = settings
         self._catalog = catalog
         self._ledger = ledger
@@ -37,7 +46,7 @@ class Planner:
 
     def binary(self) -> EngineBinary:
         """Raises EngineNotFound."""
-        return locate(self._settings.llama_server)
+        return self._find(self._settings.llama_server)
 
     def dialect(self) -> Dialect:
         """Raises EngineNotFound or ProbeFailed."""
@@ -82,6 +91,7 @@ class Planner:
     def plan_now(self, alias: str, chain: Chain | None = None) -> LaunchPlan:
         """As `settled`; raises FilesMissing, GgufError, EngineNotFound, ProbeFailed or LaunchRefused."""
         settled = self.settled(alias, chain)
+        check_files(settled.spec, self.binary())
         plan = build_plan(
             settled.spec,
             self.binary(),
@@ -92,6 +102,7 @@ class Planner:
             requested=settled.requested,
             reason=settled.reason,
             why=settled.why,
+            named_files=check_arguments(settled.spec, self.dialect()),
         )
         return replace(plan, notes=(*plan.notes, *self._from_defaults(alias)))
 

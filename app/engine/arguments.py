@@ -120,6 +120,10 @@ def _check_value(given: Given, flag: Flag) -> None:
             raise LaunchRefusedError(f"args: {given.written} takes {_listed(choices)}, not {value!r}.")
     elif flag.values == "N" and (problem := _no_number(value, flag.text)):
         raise LaunchRefusedError(f"args: {given.written} takes {problem}, not {value!r}.")
+    if "--rpc" in flag.names:
+        for server in value.split(","):
+            if not re.search(r":\d{1,5}$", server):
+                raise LaunchRefusedError(f"args: {given.written} takes HOST:PORT, not {server!r}; add its port.")
     if "--batch-size" in flag.names and value.strip().lstrip("+").lstrip("0") == "":
         raise LaunchRefusedError(f"args: {given.written} {value} leaves no room for a token; llama-server aborts.")
 

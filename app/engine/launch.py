@@ -41,7 +41,7 @@ SYSTEM_CONFIG = Path("/etc/llama.cpp/config.ini")
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
     """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards of all
-    of its models, `engine` what decides how the engine behaves.
+    of its models, `named` what flags among its `args` name, `engine` what decides how the engine behaves.
 
     `requested` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan launches,
     `reason` why they differ, `why` what `auto` chose it for.
@@ -60,6 +60,7 @@ class LaunchPlan:
     why: str = ""
     fallback: LaunchPlan | None = None
     engine: tuple[Path, ...] = ()
+    named: tuple[Path, ...] = ()
 
     def with_port(self, port: int) -> LaunchPlan:
         """The same plan on another port."""
@@ -94,10 +95,12 @@ def build_plan(
     requested: str | None = None,
     reason: str = "",
     why: str = "",
+    named_files: tuple[Path, ...] = (),
 ) -> LaunchPlan:
     """Raises LaunchRefused where this build cannot do what the entry asks for.
 
-    `requested` is given where it is not what `spec` says any more, with the `reason`, or `why` it was chosen.
+    `requested` is given where it is not what `spec` says any more, with the `reason`, or `why` it was chosen;
+    `named_files` are those that flags name.
     """
     translation = translate(spec, dialect, port)
     mode = requested if requested is not None else named(spec.chain)
@@ -105,7 +108,14 @@ def build_plan(
     if spec.chain and (mode == AUTO or spec.options.speculation.on_inert == "plain"):
         plain = replace(spec, chain=PLAIN, draft=None)
         fallback = build_plan(
-            plain, engine, dialect, port=port, environ=environ, config_home=config_home, requested=mode
+            plain,
+            engine,
+            dialect,
+            port=port,
+            environ=environ,
+            config_home=config_home,
+            requested=mode,
+            named_files=named_files,
         )
         fallback = replace(fallback, chosen=named(spec.chain), why=why)
     firsts = (spec.target, spec.draft, spec.mmproj)
@@ -122,4 +132,5 @@ def build_plan(
         why=why,
         fallback=fallback,
         engine=engine.files,
+        named=named_files,
     )

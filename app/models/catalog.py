@@ -154,7 +154,7 @@ class Catalog:
 
     def _first_shard(self, files: Files, key: str) -> Path:
         if files.path is not None:
-            return path_itself(files.path, key)
+            return path_itself(files.path, files, key)
         folder, source = self.folder(files, key)
         return in_folder(folder, source, files, key, self._with_patterns(files))
 
@@ -176,7 +176,10 @@ class Catalog:
         # find_spec never runs the package's code for a top-level name, and its files are all that we want
         spec = importlib.util.find_spec(files.package.split(".", 1)[0])
         if spec is None or not spec.submodule_search_locations:
-            raise FilesMissingError(f"{key}: the Python package {files.package} is not installed here.")
+            raise FilesMissingError(
+                f"{key}: the Python package {files.package} is not installed here.",
+                advice=f"pip install {files.package.split('.', 1)[0]}",
+            )
         return Path(next(iter(spec.submodule_search_locations))), f"the package {files.package}"
 
 

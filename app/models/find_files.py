@@ -49,14 +49,18 @@ def _is_folder(entry: os.DirEntry[str], follow: bool) -> bool:
     return False
 
 
-def path_itself(path: Path, key: str) -> Path:
+def path_itself(path: Path, files: Files, key: str) -> Path:
     """An entry's `path`, all shards of it there; raises FilesMissingError."""
     shard = shard_of(path.name)
     if shard is not None and shard[0] != 1:
-        raise FilesMissingError(f"{key}: {path} is shard {shard[0]}; give the first, {shards(path)[0].name}")
+        raise FilesMissingError(
+            f"{key}: {path} is shard {shard[0]}; give the first, {shards(path)[0].name}.", advice=""
+        )
     if path.is_dir():
-        raise FilesMissingError(f"{key}: {path} is a folder; give the GGUF file, the first shard if there are several.")
-    return _complete(path, key)
+        raise FilesMissingError(
+            f"{key}: {path} is a folder; give the GGUF file, the first shard if there are several.", advice=""
+        )
+    return _complete(path, key, files)
 
 
 def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterable[Files] = ()) -> Path:
@@ -73,7 +77,9 @@ def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterabl
     if not meant:
         what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
         raise FilesMissingError(
-            f"{key}: no {what} matches {said} of {source} in {folder}.{_instead(folder, there, files)}"
+            f"{key}: no {what} matches {said} of {source} in {folder}.{_instead(folder, there, files)}",
+            advice=_advice(files, key),
+            repo=files.repo is not None,
         )
     models = _models(there[name] for name in meant)
     if len(models) > 1 and not (files.include or files.quantization):
@@ -82,7 +88,7 @@ def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterabl
     if len(models) > 1:
         names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in models))
         raise FilesMissingError(f"{key}: {said} of {source} matches several models; narrow include to one of {names}")
-    return _complete(models[0], key)
+    return _complete(models[0], key, files)
 
 
 def _models(paths: Iterable[Path]) -> list[Path]:
@@ -93,14 +99,28 @@ def _models(paths: Iterable[Path]) -> list[Path]:
     return sorted(min(firsts, key=lambda first: (str(first) != real, first)) for real, firsts in by_file.items())
 
 
-def _complete(first: Path, key: str) -> Path:
+def _complete(first: Path, key: str, files: Files) -> Path:
     missing = [path for path in shards(first) if not path.is_file()]
     if missing:
         meant = _nearly(missing[0]) if missing[0] == first else None
         hint = f" Did you mean {meant}?" if meant is not None else ""
         names = ", ".join(path.name for path in missing)
-        raise FilesMissingError(f"{key}: missing in {first.parent}: {names}.{hint}")
+        raise FilesMissingError(
+            f"{key}: missing in {first.parent}: {names}.{hint}",
+            advice=_advice(files, key),
+            repo=files.repo is not None,
+        )
     return first
+
+
+def _advice(files: Files, key: str) -> str:
+    """What brings missing files, by the kind of their source."""
+    if files.repo is not None:
+        alias = key.removeprefix("models.").rpartition(".")[0]
+        return f"`llama-tandem pull {alias}` fetches what the Hub has; else correct the model's entry."
+    if files.package is not None:
+        return "Correct include in the model's entry."
+    return "Put it there, or correct the path in the model's entry."
 
 
 def _nearly(path: Path) -> Path | None:

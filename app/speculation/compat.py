@@ -22,7 +22,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.errors import GgufError
-from app.models.gguf.header import Array, Header, read_header
+from app.models.gguf.header import Array, Header
+from app.models.gguf.remembered import header_of
 from app.terminal import size_in_words
 
 # llama.cpp's SPEC_VOCAB_MAX_SIZE_DIFFERENCE and SPEC_VOCAB_CHECK_START_TOKEN_ID.
@@ -90,7 +91,7 @@ def verdict(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) 
     (llama.cpp PR 12635); then no vocabulary is incompatible. No flag alone says so: builds that had renamed
     `--spec-replace` kept the old name as an alias. It takes `--spec-replace` and no `draft-simple` in `--spec-type`.
     """
-    headers = read_header(target[0]), read_header(draft[0])
+    headers = header_of(target[0]), header_of(draft[0])
     outcome, reason, risks = _vocabularies(*headers, translates)
     warnings = [*risks, *_mixture_of_experts(headers[0]), *_size(_total_bytes(target), _total_bytes(draft))]
     return Verdict(outcome, reason, tuple(warnings), mtp_layers(headers[0]))

@@ -12,7 +12,8 @@ from app.engine.dialect import Dialect
 from app.errors import GgufError, LaunchRefusedError
 from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
-from app.models.gguf.header import check_whole, read_header
+from app.models.gguf.places import misplaced_draft, mixed_shards
+from app.models.gguf.remembered import check_whole_of, header_of
 from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 
 
@@ -59,7 +60,7 @@ def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
     if "draft-simple" in modes and spec.draft is not None:
         verdict = judged(shards(spec.target), shards(spec.draft), translates=dialect.translates_vocabularies)
         return verdict, verdict.reason if verdict.outcome is Outcome.INCOMPATIBLE else ""
-    if "draft-mtp" in modes and spec.draft is None and not mtp_layers(read_header(spec.target)):
+    if "draft-mtp" in modes and spec.draft is None and not mtp_layers(header_of(spec.target)):
         return None, "The target has no layers for multi-token prediction, which draft-mtp needs."
     return None, ""
 
@@ -81,8 +82,9 @@ def damage(draft: Sequence[Path]) -> str:
 def _damage(draft: tuple[Path, ...], _stamps: object) -> str:
     """Raises GgufError."""
     for path in draft:
-        check_whole(read_header(path))
-    return ""
+        check_whole_of(path)
+    wrong = mixed_shards(draft) or misplaced_draft(header_of(draft[0]))
+    return f"The draft cannot be used: {wrong}" if wrong else ""
 
 
 @lru_cache(maxsize=256)

@@ -114,7 +114,7 @@ def fingerprint(plan: LaunchPlan) -> str:
     """Equal for two plans that must end the same way: the same command on whatever port, the same bytes on disk as far
     as stat tells."""
     stats = []
-    for path in (Path(plan.argv[0]), *plan.engine, *plan.files):
+    for path in (Path(plan.argv[0]), *plan.engine, *plan.files, *plan.named):
         with suppress(OSError):
             stat = path.stat()
             stats.append((str(path), stat.st_size, stat.st_mtime_ns))
@@ -122,18 +122,17 @@ def fingerprint(plan: LaunchPlan) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-_REFUSALS: dict[type[TandemError], tuple[str, str]] = {
-    FilesMissingError: (
-        "missing_file",
-        "Fetch it with `llama-tandem pull`, put the file there, or correct the model's entry.",
-    ),
-    GgufError: ("not_gguf", "See what it is and who may read it, or download it again."),
-    LaunchRefusedError: ("refused", "Correct the model's entry, or use another build."),
+_REFUSALS: dict[type[TandemError], str] = {
+    GgufError: "See what it is and who may read it, or download it again.",
+    LaunchRefusedError: "Correct the model's entry, or use another build.",
 }
-_NO_ENGINE = ("refused", "Name another llama-server with llama_server in the settings.")
+_NO_ENGINE = "Name another llama-server with llama_server in the settings."
 
 
 def refusal(error: TandemError) -> Diagnosis:
     """A start that was not even tried, because it is certain to fail."""
-    code, advice = _REFUSALS.get(type(error), _NO_ENGINE)
-    return Diagnosis(code, f"{str(error).rstrip('.')}.", advice, permanent=True)
+    cause = f"{str(error).rstrip('.')}."
+    if isinstance(error, FilesMissingError):
+        return Diagnosis("missing_file", cause, error.advice, permanent=True)
+    code = error.code if isinstance(error, GgufError | LaunchRefusedError) else "refused"
+    return Diagnosis(code, cause, _REFUSALS.get(type(error), _NO_ENGINE), permanent=True)

@@ -160,14 +160,14 @@ class _Reader:
         self.data = data
         self.at = at
 
-    def fail(self, reason: str) -> GgufError:
-        return GgufError(self.path, reason)
+    def fail(self, reason: str, *, code: str = "not_gguf") -> GgufError:
+        return GgufError(self.path, reason, code=code)
 
     def step(self, size: int) -> int:
         """Moves past `size` bytes and returns where they began."""
         start, end = self.at, self.at + size
         if end > len(self.data):
-            raise self.fail("the header is cut off: the file is incomplete, download it again")
+            raise self.fail("the header is cut off: the file is incomplete, download it again", code="truncated")
         self.at = end
         return start
 
@@ -276,7 +276,7 @@ def check_whole(header: Header) -> None:
         last = max((offset for _, offset in _tensors(reader, header)), default=None)
         alignment = header.number("general.alignment") or 32
         if last is not None and -(-reader.at // alignment) * alignment + last >= len(data):
-            raise reader.fail("is incomplete, its tensors are not all there: download it again")
+            raise reader.fail("is incomplete, its tensors are not all there: download it again", code="truncated")
 
 
 def _tensors(reader: _Reader, header: Header) -> Iterator[tuple[int, int]]:

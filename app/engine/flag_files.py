@@ -1,0 +1,75 @@
+"""The files and folders that flags in an entry's `args` name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.engine.arguments import Given
+from app.engine.dialect import Dialect
+from app.models.gguf.header import Header
+from app.models.gguf.places import misplaced_adapter, readable
+from app.models.gguf.remembered import header_of
+
+_ADAPTERS = frozenset(["--lora", "--lora-scaled"])
+_VECTORS = frozenset(["--control-vector", "--control-vector-scaled"])
+_READ = (
+    _ADAPTERS
+    | _VECTORS
+    | frozenset(
+        [
+            *("--chat-template-file", "--grammar-file", "-jf", "--json-schema-file", "-lcs", "--lookup-cache-static"),
+            *("--mcp-servers-config", "--ui-config-file", "--webui-config-file"),
+        ]
+    )
+)
+_FOLDERS = frozenset(["--slot-save-path", "--media-path", "--path", "--video-ffmpeg-dir"])
+_SCALE = re.compile(r":[^:/]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file, or with `folder` a folder, that llama-server reads because of `flag`."""
+
+    flag: str
+    path: Path
+    folder: bool = False
+
+
+def named_files(given: Sequence[Given], dialect: Dialect) -> Iterator[NamedFile]:
+    """All that have to be there. What llama-server writes (logs, caches) is none of them."""
+    for flag in given:
+        if flag.name in _FOLDERS:
+            yield NamedFile(flag.written, Path(flag.values[0]), folder=True)
+        elif flag.name in _READ:
+            description = dialect.described.get(flag.name)
+            several = description is not None and "comma-separated" in description.text
+            words = flag.values[0].split(",") if several else [flag.values[0]]
+            scaled = flag.name.endswith("-scaled") and len(flag.values) == 1
+            yield from (NamedFile(flag.written, Path(_SCALE.sub("", w) if scaled else w)) for w in words if w)
+
+
+def problem(file: NamedFile, target: Header) -> str:
+    """Why llama-server could not use it, in a sentence; empty where it can."""
+    if file.folder:
+        return "" if file.path.is_dir() else f"args: {file.flag} names the folder {file.path}, which is not there."
+    if not file.path.exists():
+        return f"args: {file.flag} names {file.path}, which is not there; put it there, or correct the path."
+    if not file.path.is_file():
+        return f"args: {file.flag} names {file.path}, which is no file."
+    flag = "--" + file.flag[2:].replace("_", "-")
+    if flag in _ADAPTERS | _VECTORS:
+        unread = readable(file.path)
+        wrong = unread or (misplaced_adapter(header_of(file.path), target) if flag in _ADAPTERS else "")
+        return f"args: {file.flag}: {wrong}" if wrong else ""
+    return _unreadable(file)
+
+
+def _unreadable(file: NamedFile) -> str:
+    try:
+        with file.path.open("rb"):
+            return ""
+    except OSError as error:
+        return f"args: {file.flag} names {file.path}, which cannot be read: {error.strerror}."

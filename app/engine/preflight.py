@@ -1,0 +1,97 @@
+"""What can be known of a start without loading: what speaks against it, and what is worth saying beforehand.
+
+`check` and a start ask the same questions here, so that both refuse with the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from app.engine.architectures import doubt
+from app.engine.arguments import Given, read_arguments
+from app.engine.dialect import Dialect
+from app.engine.flag_files import named_files, problem
+from app.engine.kv_cache import cache_problem, least_cache
+from app.engine.locate import EngineBinary
+from app.engine.memory import host_memory
+from app.engine.translate import Note
+from app.errors import LaunchRefusedError
+from app.models.catalog import ModelSpec
+from app.models.gguf.filenames import shards
+from app.models.gguf.places import misplaced_projector, misplaced_target, mixed_shards
+from app.models.gguf.remembered import check_whole_of, header_of
+from app.terminal import size_in_words
+
+
+def check_files(spec: ModelSpec, engine: EngineBinary) -> None:
+    """Target and projector are whole, of one set, and what their places want. A draft is `settle`'s to judge.
+
+    Raises GgufError or LaunchRefusedError.
+    """
+    for path in (spec.target, spec.mmproj):
+        if path is None:
+            continue
+        for shard in shards(path):
+            check_whole_of(shard)
+        if mixed := mixed_shards(shards(path)):
+            raise LaunchRefusedError(mixed, code="split")
+    header = header_of(spec.target)
+    if wrong := misplaced_target(header):
+        raise LaunchRefusedError(f"target: {wrong}", code="wrong_kind")
+    if spec.mmproj is not None and (wrong := misplaced_projector(header_of(spec.mmproj))):
+        raise LaunchRefusedError(f"mmproj: {wrong}", code="projector")
+    if (text := _doubt(engine, engine.identity, header.architecture)) is not None:
+        raise LaunchRefusedError(f"target: {text}.", code="unknown_architecture")
+
+
+def check_arguments(spec: ModelSpec, dialect: Dialect) -> tuple[Path, ...]:
+    """Flags, the files that they name, and the cache; returns these files. Raises LaunchRefusedError."""
+    given, header = _given(spec, dialect), header_of(spec.target)
+    files = tuple(named_files(given, dialect))
+    for file in files:
+        if wrong := problem(file, header):
+            raise LaunchRefusedError(wrong, code="lora_failed" if file.path.is_file() else "missing_file")
+    if wrong := cache_problem(given, dialect, header) or _too_much(spec, given):
+        raise LaunchRefusedError(wrong, code="cache_type")
+    return tuple(file.path for file in files if not file.folder)
+
+
+def advice(spec: ModelSpec) -> Iterator[Note]:
+    """What will start, and not as one may think; raises GgufError."""
+    trained, context = header_of(spec.target).context_length, spec.options.ctx_size or 0
+    unified = {"-kvu", "--kv-unified"} & set(spec.options.args)
+    slot = context // (1 if unified else spec.options.parallel)
+    if trained and slot > trained:
+        text = (
+            f"a slot gets {trained} tokens, which the model was trained for, not {slot}: "
+            f"more than {trained * spec.options.parallel} here only takes memory"
+        )
+        yield Note("ctx_size", text)
+    size = sum(path.stat().st_size for path in shards(spec.target))
+    if size > host_memory() and spec.options.device is None:
+        text = f"the files have {size_in_words(size)}, and this machine's memory {size_in_words(host_memory())}"
+        yield Note("target", f"{text}: without a device that holds the rest it is read from the disk again and again")
+
+
+def _given(spec: ModelSpec, dialect: Dialect) -> list[Given]:
+    return list(read_arguments(spec.options.args, dialect))
+
+
+# No machine's devices have more beside the host's memory than this many times as much.
+_MOST = 16
+
+
+def _too_much(spec: ModelSpec, given: list[Given]) -> str:
+    """A sentence where the context's cache is beyond any memory here: llama-server would try, for minutes."""
+    context = spec.options.ctx_size or 0
+    least = least_cache(header_of(spec.target), context, given)
+    if least <= host_memory() * (1 if spec.options.device == "none" else _MOST):
+        return ""
+    return f"ctx_size: the cache of {context} tokens takes {size_in_words(least)}, far more than this machine has."
+
+
+@lru_cache(maxsize=256)
+def _doubt(engine: EngineBinary, _identity: str, architecture: str | None) -> str | None:
+    return doubt(engine, architecture)

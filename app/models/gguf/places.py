@@ -1,0 +1,130 @@
+"""Whether a GGUF file is what its place in an entry wants, and whether shards are the parts of one model, by headers.
+
+llama.cpp looks at the same keys (llama-model-loader.cpp, llama-adapter.cpp, clip.cpp as of b11434), once it loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import GgufError
+from app.models.gguf.filenames import shard_of
+from app.models.gguf.header import Header
+from app.models.gguf.remembered import header_of
+
+_PROJECTOR = "clip"
+# `general.type` of files that are no model by themselves
+_KINDS = {"adapter": "a LoRA adapter", "mmproj": "a multimodal projector", "imatrix": "an importance matrix"}
+# Of encoders, which cannot go on from a token
+_ENCODERS = (
+    "bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "modern-bert",
+    "neo-bert",
+    "t5encoder",
+)
+
+
+def kind_of(header: Header) -> str:
+    """What a file is instead of a model, in words; empty for a model."""
+    if header.architecture == _PROJECTOR:
+        return _KINDS["mmproj"]
+    if header.architecture in ("imatrix", "controlvector"):
+        return _KINDS["imatrix"] if header.architecture == "imatrix" else "a control vector"
+    return _KINDS.get(header.text("general.type") or "", "")
+
+
+def misplaced_target(header: Header) -> str:
+    """A sentence; empty where the file is a model."""
+    kind = kind_of(header)
+    if not kind:
+        return ""
+    ways = {
+        _KINDS["adapter"]: "name the model it was made for, and it in args: [--lora, FILE]",
+        _KINDS["mmproj"]: "name it as mmproj, and the model itself as target",
+        "a control vector": "name the model, and it in args: [--control-vector, FILE]",
+    }
+    return f"{header.path} is {kind}, not a model; {ways.get(kind, 'name the model itself')}."
+
+
+def misplaced_projector(header: Header) -> str:
+    """As `misplaced_target`, for `mmproj`."""
+    if header.architecture == _PROJECTOR:
+        return ""
+    what = kind_of(header) or f"a model ({header.architecture})"
+    return (
+        f"{header.path} is {what}, not a multimodal projector (architecture clip); name the projector, or leave it out."
+    )
+
+
+def misplaced_draft(header: Header) -> str:
+    """As `misplaced_target`, for `draft`: an embedding model proposes no tokens either."""
+    if kind := kind_of(header):
+        return f"{header.path} is {kind}, not a model."
+    if header.number("{arch}.pooling_type") or header.architecture in _ENCODERS:
+        return f"{header.path} is an embedding model ({header.architecture}), which proposes no tokens."
+    return ""
+
+
+def misplaced_adapter(header: Header, target: Header) -> str:
+    """As `misplaced_target`, for what --lora names."""
+    if header.text("general.type") != "adapter":
+        what = kind_of(header) or f"a model ({header.architecture})"
+        return f"{header.path} is {what}, not a LoRA adapter (general.type adapter)."
+    if header.architecture != target.architecture:
+        return f"{header.path} is an adapter for {header.architecture}, and the model is {target.architecture}."
+    return ""
+
+
+def mixed_shards(paths: Sequence[Path]) -> str:
+    """A sentence where the files are not the parts of one model in their order; empty otherwise. Raises GgufError."""
+    first = header_of(paths[0])
+    count, name = first.split_count, paths[0].name
+    if count > 1 and (shard_of(name) is None or len(paths) != count):
+        part = (first.number("split.no") or 0) + 1
+        return (
+            f"{paths[0]} is part {part} of {count} of a model, and its name does not say so; "
+            f"give the parts names such as NAME-{part:05d}-of-{count:05d}.gguf again."
+        )
+    if count == 1:  # llama.cpp then loads this file alone, whatever its name
+        return ""
+    for place, path in enumerate(paths):
+        header = header_of(path)
+        number, of = header.number("split.no"), header.number("split.count")
+        if number is None or of is None:
+            return f"{path} is no part of a model in several files; download it again."
+        if (number, of) != (place, count):
+            return (
+                f"{path} says of itself that it is part {number + 1} of {of}; parts of another place or set are mixed."
+            )
+    return _tensors_in_all(first, paths)
+
+
+def _tensors_in_all(first: Header, paths: Sequence[Path]) -> str:
+    expected, there = first.number("split.tensors.count"), sum(header_of(path).tensor_count for path in paths)
+    if expected is None or expected == there:
+        return ""
+    return f"{first.path}: its {len(paths)} parts have {there} tensors, not {expected}: several sets are mixed."
+
+
+def head_sizes(header: Header) -> tuple[int, int] | None:
+    """Numbers in a head's key and in its value; None where layers differ or the header does not say."""
+    width, heads = header.number("{arch}.embedding_length"), header.number("{arch}.attention.head_count")
+    usual = width // heads if width and heads else None
+    key = header.number("{arch}.attention.key_length") or usual
+    value = header.number("{arch}.attention.value_length") or usual
+    latent = header.number("{arch}.attention.key_length_mla") or header.number("{arch}.attention.kv_lora_rank")
+    return None if latent or key is None or value is None else (key, value)
+
+
+def readable(path: Path) -> str:
+    """Why a GGUF file cannot be read, empty where it can."""
+    try:
+        header_of(path)
+    except GgufError as error:
+        return str(error)
+    return ""

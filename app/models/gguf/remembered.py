@@ -1,0 +1,43 @@
+"""Headers, remembered for as long as their files stay the same as far as stat tells.
+
+Six hundred entries may name one file, and a start looks at its files more than once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from app.errors import GgufError
+from app.models.gguf.header import Header, check_whole, read_header
+
+Stamp = tuple[int, int, int]
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Changes when the file does; raises GgufError."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise GgufError(path, f"cannot be read: {error.strerror}") from None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def header_of(path: Path) -> Header:
+    """As `read_header`; nobody may change what it returns. Raises GgufError."""
+    return _header(path, stamp_of(path))
+
+
+def check_whole_of(path: Path) -> None:
+    """As `check_whole`; raises GgufError."""
+    _whole(path, stamp_of(path))
+
+
+@lru_cache(maxsize=512)
+def _header(path: Path, _stamp: Stamp) -> Header:
+    return read_header(path)
+
+
+@lru_cache(maxsize=512)
+def _whole(path: Path, stamp: Stamp) -> None:
+    check_whole(_header(path, stamp))
