@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from app.cli.attached_servers import answers, port_hint
 from app.cli.options import records
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings, load_settings
 from app.config.speculation import AUTO, NONE, named
-from app.engine.architectures import doubt
-from app.engine.devices import absent, devices
+from app.engine.devices import Device, absent, devices
 from app.engine.dialect import Dialect
 from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
 from app.engine.locate import EngineBinary, locate
+from app.engine.preflight import advice, check_files, doubted
 from app.engine.probe import Prober
 from app.errors import (
     ConfigError,
@@ -29,20 +32,31 @@ from app.errors import (
 from app.models.catalog import Catalog, ModelSpec
 from app.models.download.pull_item import items_of
 from app.models.gguf.filenames import shards
-from app.models.gguf.header import check_whole, read_header
+from app.models.gguf.remembered import check_whole_of, header_of
 from app.planner import Planner
 from app.records.ledger import Ledger
 from app.speculation.compat import Outcome, mtp_layers
 from app.speculation.resolve import Settled, damage, judged
 from app.terminal import size_in_words
 
+OK, CANNOT_START, NO_ANSWER, FAILED_LAST = "ok", "cannot start", "no answer", "failed at the last start"
+
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """One section of `check`."""
+    """One section of `check`; `outcome` is a model's, empty for the engine's section."""
 
     lines: tuple[str, ...]
     fine: bool
+    outcome: str = ""
+
+
+def tally(reports: Iterable[CheckReport]) -> str:
+    """The last line: how many models there are, and what becomes of them."""
+    outcomes = Counter(report.outcome for report in reports if report.outcome)
+    models = "1 model" if outcomes.total() == 1 else f"{outcomes.total()} models"
+    kinds = (OK, CANNOT_START, NO_ANSWER, FAILED_LAST)
+    return f"{models}: {', '.join(f'{outcomes[kind]} {kind}' for kind in kinds if outcomes[kind])}"
 
 
 def plan_now(settings: Settings, alias: str) -> LaunchPlan:
@@ -51,7 +65,7 @@ def plan_now(settings: Settings, alias: str) -> LaunchPlan:
     try:
         return Planner(settings, catalog, Ledger(records(settings))).plan_now(alias)
     except FilesMissingError as error:
-        lines, _ = _to_pull(settings, catalog, catalog.base(alias))
+        lines, _ = _to_pull(settings, catalog, catalog.base(alias), error)
         raise FilesMissingError("\n".join((str(error), *lines))) from None
 
 
@@ -74,12 +88,19 @@ def dialect_at_hand(config: Path | None) -> Dialect | None:
 def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     """A report on the engine, then one on each alias, or on the one that was asked for."""
     catalog, ledger = Catalog(settings), Ledger(records(settings))
-    planner = Planner(settings, catalog, ledger)
+    planner = Planner(settings, catalog, ledger, find=cache(locate))
     names = [catalog.canonical(alias)] if alias is not None else list(catalog.names)
-    if any(not isinstance(catalog.entry(name), AttachedEntry) for name in names):
-        yield _engine(settings)
-    for name in names:
-        yield _alias(settings, catalog, planner, ledger, name)
+    entries = {name: catalog.entry(name) for name in names}
+    attached = {name: entry for name, entry in entries.items() if isinstance(entry, AttachedEntry)}
+    with answers(attached) as replies:
+        if len(attached) < len(entries):
+            yield _engine(settings)
+        uses = ledger.last_uses()
+        for name in names:
+            if name in attached:
+                yield _attached(name, attached[name], replies[name].result())
+            else:
+                yield _alias(settings, catalog, planner, ledger, name, uses.get(name, 0.0))
 
 
 def _engine(settings: Settings) -> CheckReport:
@@ -92,16 +113,26 @@ def _engine(settings: Settings) -> CheckReport:
     return CheckReport(tuple(lines), fine=True)
 
 
-def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> CheckReport:
-    entry = catalog.entry(name)
-    if isinstance(entry, AttachedEntry):
-        return CheckReport((name, f"  attached   {entry.url}", "  ok"), fine=True)
+def _attached(name: str, entry: AttachedEntry, problem: str) -> CheckReport:
+    """A server of others may come back at any time: that it does not answer now is told, and is no failure."""
+    lines = [name, f"  attached   {entry.url}"]
+    if problem:
+        hint = port_hint(entry.url)
+        return CheckReport((*lines, f"  NO ANSWER: {problem}{hint}"), fine=True, outcome=NO_ANSWER)
+    return CheckReport((*lines, "  ok"), fine=True, outcome=OK)
+
+
+def _alias(
+    settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str, used: float
+) -> CheckReport:
+    """`used` is when its engine last came up or answered."""
     lines, fine = [name], True
     try:
         lines += _start(catalog, planner, name)
     except FilesMissingError as error:
-        hints, fine = _to_pull(settings, catalog, catalog.base(name))
-        lines += [f"  {line}" for line in (*(() if fine else (f"CANNOT START: {error}",)), *hints)]
+        hints, fine = _to_pull(settings, catalog, catalog.base(name), error)
+        reason = f"CANNOT START: {error} {'' if error.repo else error.advice}".rstrip()
+        lines += [f"  {line}" for line in (*(() if fine else (reason,)), *hints)]
     except EngineNotFoundError:
         fine = False
         lines.append("  CANNOT START: there is no engine, as said above.")
@@ -112,21 +143,23 @@ def _alias(settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledge
         off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
         state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
         lines.append(f"  last start, {_when(seen.at)}: {state}")
-    if (failure := ledger.last_failure(name)) is not None:
+    failure = ledger.last_failure(name)
+    if failure is not None:
         lines.append(f"  last failure, {_when(failure.at)}: {failure.diagnosis}")
         lines += [f"    | {line}" for line in failure.diagnosis.log_tail]
-    if fine:
-        lines.append("  ok")
-    return CheckReport(tuple(lines), fine)
+    if not fine:
+        return CheckReport(tuple(lines), fine=False, outcome=CANNOT_START)
+    if failure is not None and failure.at > used:
+        lines.append("  nothing speaks against a start now, but the last one failed, as said above")
+        return CheckReport(tuple(lines), fine=True, outcome=FAILED_LAST)
+    return CheckReport((*lines, "  ok"), fine=True, outcome=OK)
 
 
-def _see_to_architectures(engine: EngineBinary, spec: ModelSpec) -> list[str]:
-    """A warning for a draft that this engine will refuse; raises LaunchRefusedError for a target, or GgufError."""
-    if (text := doubt(engine, read_header(spec.target).architecture)) is not None:
-        raise LaunchRefusedError(f"target: {text}.")
+def _draft_in_doubt(engine: EngineBinary, spec: ModelSpec) -> list[str]:
+    """A warning for a draft that this engine will refuse; raises GgufError."""
     if spec.draft is None or damage(shards(spec.draft)):
         return []
-    text = doubt(engine, read_header(spec.draft).architecture)
+    text = doubted(engine, header_of(spec.draft).architecture)
     return [] if text is None else [f"  warning: draft: {text}"]
 
 
@@ -135,12 +168,18 @@ def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
     if options.device is None or "--rpc" in options.args:  # remote ones are seen at a start only
         return
     try:
-        there = devices(engine, options.env)
+        there = _devices(engine, tuple(sorted(options.env.items())))
     except ProbeError:
         return
     if missing := absent(options.device, there):
         names = ", ".join(device.name for device in there) or "none"
         raise LaunchRefusedError(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
+
+
+@cache
+def _devices(engine: EngineBinary, env: tuple[tuple[str, str], ...]) -> tuple[Device, ...]:
+    """Raises ProbeError."""
+    return devices(engine, dict(env))
 
 
 def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
@@ -155,18 +194,21 @@ def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
         yield f"  draft      {f'{spec.draft} (damaged)' if damage(shards(spec.draft)) else _described(spec.draft)}"
     if spec.mmproj is not None:
         yield f"  projector  {_described(spec.mmproj)}"
-    yield from _see_to_architectures(planner.binary(), spec)
+    check_files(spec, planner.binary())
+    yield from _draft_in_doubt(planner.binary(), spec)
     _see_to_devices(planner.binary(), spec.options)
     settled = planner.settled(name)
     yield from _speculation(settled, _of_the_headers(catalog, planner, settled, name))
     if catalog.requested(name) == AUTO:
         yield f"    next start: {planner.choice(name).why}"
-    for note in planner.plan_now(name).notes:
+    for note in (*planner.plan_now(name).notes, *advice(settled.spec)):
         yield f"  {note.key}: {note.text}"
 
 
-def _to_pull(settings: Settings, catalog: Catalog, alias: str) -> tuple[list[str], bool]:
-    """What would bring files that are missing, and whether the first request does, as far as the Hub tells."""
+def _to_pull(settings: Settings, catalog: Catalog, alias: str, error: FilesMissingError) -> tuple[list[str], bool]:
+    """What would bring the files that are missing, and whether the first request does, as far as the Hub tells."""
+    if not error.repo:
+        return [], False
     entry = catalog.entry(alias)
     try:
         items = items_of(alias, entry)
@@ -197,7 +239,7 @@ def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled, name: 
     lines += [] if verdict is None else [f"    {verdict.outcome}: {verdict.reason}"]
     lines += [f"    warning: {warning}" for warning in (verdict.warnings if verdict else ())]
     used = any(step.mode == "draft-mtp" for step in settled.spec.chain)
-    if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(read_header(settled.spec.target)):
+    if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(header_of(settled.spec.target)):
         lines.append("    the target has layers for multi-token prediction: `speculation: draft-mtp` needs no draft")
     return lines
 
@@ -219,10 +261,10 @@ def _when(at: float) -> str:
 
 def _described(first: Path) -> str:
     """Path, architecture, size; raises GgufError."""
-    header = read_header(first)
+    header = header_of(first)
     files = shards(first)
     for path in files:
-        check_whole(header if path == first else read_header(path))
+        check_whole_of(path)
     size = sum(path.stat().st_size for path in files)
     count = f", {len(files)} shards" if len(files) > 1 else ""
     return f"{first} ({header.architecture}{count}, {size_in_words(size)})"

@@ -62,17 +62,18 @@ def check(
 ) -> None:
     """Say whether each model can start: engine, files, translations, last failure."""
     with errors_in_words():
-        from app.cli.check import inspect
+        from app.cli.check import inspect, tally
         from app.cli.greeting import no_models
         from app.config.settings import load_settings
 
-        settings, fine = load_settings(config), True
+        settings, reports = load_settings(config), []
         if not settings.models:
             raise no_models()
         for report in inspect(settings, alias):
             print("\n".join(report.lines))
-            fine &= report.fine
-    if not fine:
+            reports.append(report)
+        print(tally(reports))
+    if not all(report.fine for report in reports):
         raise typer.Exit(1)
 
 

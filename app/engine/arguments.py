@@ -23,6 +23,8 @@ _ALLOWED = re.compile(r"allowed values: ([\w.+-]+(?:, [\w.+-]+)*)")
 # What llama.cpp takes for on, off and auto beside these words (common/arg.cpp)
 _SYNONYMS = {"on": ("enabled", "true", "1"), "off": ("disabled", "false", "0"), "auto": ("-1",)}
 _DEFAULT = re.compile(r"\(default: (-?\d+(?:\.\d+)?)\b")
+# Where no default tells: flags that count something
+_COUNTS = re.compile(r"threads|tokens|--n-|per-slot|layers")
 _LARGEST = 2**31
 
 
@@ -117,15 +119,25 @@ def _check_value(given: Given, flag: Flag) -> None:
     if choices := _choices(flag):
         taken = {word for choice in choices for word in (choice, *_SYNONYMS.get(choice, ()))}
         if value not in taken:
-            raise LaunchRefusedError(f"args: {given.written} takes {_listed(choices)}, not {value!r}.")
-    elif flag.values == "N" and (problem := _no_number(value, flag.text)):
-        raise LaunchRefusedError(f"args: {given.written} takes {problem}, not {value!r}.")
+            raise LaunchRefusedError(
+                f"args: {given.written} takes {_listed(choices)}, not {value!r}.", code="bad_value"
+            )
+    elif flag.values == "N" and (problem := _no_number(value, flag)):
+        raise _bad(f"{given.written} takes {problem}, not {value!r}.")
     if "--rpc" in flag.names:
         for server in value.split(","):
             if not re.search(r":\d{1,5}$", server):
-                raise LaunchRefusedError(f"args: {given.written} takes HOST:PORT, not {server!r}; add its port.")
+                raise LaunchRefusedError(
+                    f"args: {given.written} takes HOST:PORT, not {server!r}; add its port.", code="bad_value"
+                )
     if "--batch-size" in flag.names and value.strip().lstrip("+").lstrip("0") == "":
-        raise LaunchRefusedError(f"args: {given.written} {value} leaves no room for a token; llama-server aborts.")
+        raise LaunchRefusedError(
+            f"args: {given.written} {value} leaves no room for a token; llama-server aborts.", code="bad_value"
+        )
+
+
+def _bad(text: str) -> LaunchRefusedError:
+    return LaunchRefusedError(f"args: {text}", code="bad_value")
 
 
 def _choices(flag: Flag) -> list[str]:
@@ -135,12 +147,13 @@ def _choices(flag: Flag) -> list[str]:
     return match[1].split(", ") if match else []
 
 
-def _no_number(value: str, text: str) -> str:
+def _no_number(value: str, flag: Flag) -> str:
     """What would be right where this is no number that llama.cpp reads; it reads as far as there are digits."""
-    if f"'{value}'" in text:  # `'auto', or 'all'`
+    if f"'{value}'" in flag.text:  # `'auto', or 'all'`
         return ""
-    default = _DEFAULT.search(text)
-    if default is None or "." in default[1]:
+    default = _DEFAULT.search(flag.text)
+    whole = "." not in default[1] if default else any(_COUNTS.search(name) for name in flag.names)
+    if not whole:
         return "" if re.match(r"\s*[+-]?(\d|\.\d|inf|nan)", value, re.IGNORECASE) else "a number"
     digits = re.match(r"\s*([+-]?\d+)", value)
     if digits is None:

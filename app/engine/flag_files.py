@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _READ = (
     )
 )
 _FOLDERS = frozenset(["--slot-save-path", "--media-path", "--path", "--video-ffmpeg-dir"])
+_BINARY = frozenset(["-lcs", "--lookup-cache-static"])
+_JSON = frozenset(["-jf", "--json-schema-file"])
+_LONGEST_TEXT = 1 << 22
 _SCALE = re.compile(r":[^:/]*$")
 
 
@@ -64,12 +68,23 @@ def problem(file: NamedFile, target: Header) -> str:
         unread = readable(file.path)
         wrong = unread or (misplaced_adapter(header_of(file.path), target) if flag in _ADAPTERS else "")
         return f"args: {file.flag}: {wrong}" if wrong else ""
-    return _unreadable(file)
+    return "" if flag in _BINARY else _no_text(file)
 
 
-def _unreadable(file: NamedFile) -> str:
+def _no_text(file: NamedFile) -> str:
+    """As `problem`, for templates, grammars and schemas."""
+    named = f"args: {file.flag} names {file.path}, which"
     try:
-        with file.path.open("rb"):
-            return ""
+        with file.path.open("rb") as opened:
+            text = opened.read(_LONGEST_TEXT).decode("utf-8")
+        if "\0" in text:
+            return f"{named} is no text."
+        if file.flag in _JSON:
+            json.loads(text)
     except OSError as error:
-        return f"args: {file.flag} names {file.path}, which cannot be read: {error.strerror}."
+        return f"{named} cannot be read: {error.strerror}."
+    except UnicodeDecodeError:
+        return f"{named} is no text in UTF-8."
+    except (ValueError, RecursionError) as error:
+        return f"{named} is no JSON: {error}."
+    return ""

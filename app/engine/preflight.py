@@ -42,7 +42,7 @@ def check_files(spec: ModelSpec, engine: EngineBinary) -> None:
         raise LaunchRefusedError(f"target: {wrong}", code="wrong_kind")
     if spec.mmproj is not None and (wrong := misplaced_projector(header_of(spec.mmproj))):
         raise LaunchRefusedError(f"mmproj: {wrong}", code="projector")
-    if (text := _doubt(engine, engine.identity, header.architecture)) is not None:
+    if (text := doubted(engine, header.architecture)) is not None:
         raise LaunchRefusedError(f"target: {text}.", code="unknown_architecture")
 
 
@@ -90,6 +90,11 @@ def _too_much(spec: ModelSpec, given: list[Given]) -> str:
     if least <= host_memory() * (1 if spec.options.device == "none" else _MOST):
         return ""
     return f"ctx_size: the cache of {context} tokens takes {size_in_words(least)}, far more than this machine has."
+
+
+def doubted(engine: EngineBinary, architecture: str | None) -> str | None:
+    """As `doubt`, remembered for as long as the engine stays the same."""
+    return _doubt(engine, engine.identity, architecture)
 
 
 @lru_cache(maxsize=256)

@@ -8,10 +8,28 @@ from typing import Any
 
 import pytest
 
-from app.cli.check import CheckReport, dialect_at_hand, inspect, plan_now
+from app.cli.check import (
+    CANNOT_START,
+    FAILED_LAST,
+    NO_ANSWER,
+    OK,
+    CheckReport,
+    dialect_at_hand,
+    inspect,
+    plan_now,
+    tally,
+)
 from app.config.settings import Settings
 from app.engine import devices, probe
-from app.errors import ConfigError, Diagnosis, EngineNotFoundError, FilesMissingError, UnknownAliasError
+from app.errors import (
+    ConfigError,
+    Diagnosis,
+    EngineNotFoundError,
+    FilesMissingError,
+    LaunchRefusedError,
+    UnknownAliasError,
+)
+from app.models.gguf import remembered
 from app.records.database import Database
 from app.records.ledger import Ledger
 from tests.support.gateway import header_only
@@ -223,18 +241,22 @@ def test_a_flag_that_the_build_does_not_know_is_found_before_a_start(machine: Pa
 def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
     """How to get one is told once; the attached one does not need it."""
     gone = str(machine / "gone")
-    engine, local, attached = reports(settings(machine, gone, m=entry(machine / "m.gguf"), o={"url": "http://o:1"}))
+    engine, local, attached = reports(
+        settings(machine, gone, m=entry(machine / "m.gguf"), o={"url": "http://o.invalid:1"})
+    )
     assert (engine.fine, local.fine, attached.fine) == (False, False, True)
     assert gone in engine.lines[0]
     assert local.lines[-1] == "  CANNOT START: there is no engine, as said above."
-    assert attached.lines == ("o", "  attached   http://o:1", "  ok")
+    assert attached.lines[:2] == ("o", "  attached   http://o.invalid:1")
+    assert attached.lines[2].startswith("  NO ANSWER: ") and attached.outcome == NO_ANSWER
+    assert tally((engine, local, attached)) == "2 models: 1 cannot start, 1 no answer"
     with pytest.raises(EngineNotFoundError):
         plan_now(settings(machine, gone, m=entry(machine / "m.gguf")), "m")
 
 
 def test_only_what_was_asked_for_is_told(machine: Path) -> None:
     """By any of its names; an engine is not looked for where none is needed."""
-    models = {"m": entry(machine / "m.gguf", aliases=["short"]), "o": {"url": "http://o:1"}}
+    models = {"m": entry(machine / "m.gguf", aliases=["short"]), "o": {"url": "http://o.invalid:1"}}
     assert [report.lines[0].split(":")[0] for report in reports(settings(machine, **models), "short")] == [
         "engine",
         "m",
@@ -251,14 +273,14 @@ def test_the_last_failure_is_told_though_all_is_well_now(machine: Path) -> None:
     with Database(config.state_dir) as database:
         Ledger(database).record_failure("m", diagnosis)
     _, model = reports(config)
-    assert model.fine and model.lines[-1] == "  ok"
+    assert model.fine and model.outcome == FAILED_LAST and "but the last one failed" in model.lines[-1]
     assert model.lines[-3].startswith("  last failure, 20") and model.lines[-3].endswith(str(diagnosis))
     assert model.lines[-2] == "    | one"
 
 
 def test_a_plan_is_that_of_the_gateway(machine: Path) -> None:
     """Same binary, first engine port, every file; an attached server has none."""
-    config = settings(machine, m=entry(machine / "m.gguf"), o={"url": "http://o:1"})
+    config = settings(machine, m=entry(machine / "m.gguf"), o={"url": "http://o.invalid:1"})
     plan = plan_now(config, "m")
     assert plan.argv[:3] == (str(machine / "llama-server"), "--model", str(machine / "m.gguf"))
     assert plan.argv[plan.argv.index("--port") + 1] == "8100"
@@ -294,3 +316,73 @@ def test_files_of_a_repo_that_are_missing_can_be_pulled(machine: Path) -> None:
     with pytest.raises(FilesMissingError, match="no GGUF file matches") as refused:
         plan_now(config, "m:plain")
     assert str(refused.value).splitlines()[1] == advice
+
+
+def test_a_failure_before_the_last_good_start_is_past(machine: Path) -> None:
+    """Then `ok` is what it says."""
+    config = settings(machine, m=entry(machine / "m.gguf"))
+    with Database(config.state_dir) as database:
+        Ledger(database).record_failure("m", Diagnosis("oom", "There was no memory.", "", permanent=False))
+        Ledger(database).record_speculation("m", "none", False, "none", "")
+    assert reports(config)[1].outcome == OK
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"args": ["--lora", "no.gguf"]}, "--lora names no.gguf, which is not there"),
+        ({"args": ["--chat-template-file", "/no.jinja"]}, "--chat-template-file names /no.jinja, which is not there"),
+        ({"args": ["--slot-save-path", "/no"]}, "names the folder /no, which is not there"),
+        ({"args": ["-ngl 99"]}, "is one argument of several words"),
+        ({"args": ["-fa"]}, "-fa takes a value"),
+        ({"args": ["-ctv", "q4_0", "-fa", "off"]}, "needs flash attention"),
+        ({"args": ["-ctk", "q8_0"]}, "head size of 16"),
+        ({"mmproj": {"path": "t.gguf"}}, "is a model (llama), not a multimodal projector"),
+        ({"args": ["--lora", "t.gguf"]}, "is a model (llama), not a LoRA adapter"),
+        ({"ctx_size": 2**31 - 1}, "far more than this machine has"),
+        ({"args": ["--rpc", "otherhost"]}, "takes HOST:PORT, not 'otherhost'"),
+    ],
+)
+def test_check_and_the_plan_of_a_start_refuse_with_the_same_words(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], words: str
+) -> None:
+    """What `check` refuses no start tries."""
+    monkeypatch.chdir(machine)
+    monkeypatch.setattr("app.engine.preflight.host_memory", lambda: 1 << 30)
+    config = settings(machine, m=entry(write_target(machine / "t.gguf"), **more))
+    report = reports(config)[1]
+    assert (report.fine, report.outcome) == (False, CANNOT_START)
+    with pytest.raises(LaunchRefusedError) as refused:
+        plan_now(config, "m")
+    assert words in str(refused.value)
+    assert report.lines[-1] == f"  CANNOT START: {refused.value}"
+
+
+def test_a_context_beyond_the_trained_one_is_advice(machine: Path) -> None:
+    """It starts, and the slot gets what the model was trained for."""
+    report = reports(settings(machine, m=entry(write_target(machine / "t.gguf"), ctx_size=8192, parallel=2)))[1]
+    assert report.fine and any(
+        "a slot gets 2048 tokens, which the model was trained for, not 4096" in x for x in report.lines
+    )
+    unified = entry(write_target(machine / "t.gguf"), ctx_size=2048, parallel=2, args=["-kvu"])
+    assert not any("trained" in line for line in reports(settings(machine, m=unified))[1].lines)
+
+
+def test_advice_for_missing_files_fits_their_source(machine: Path) -> None:
+    """Nothing pulls a plain path."""
+    both = entry(machine / "gone.gguf") | {"draft": {"repo": "org/small-GGUF"}}
+    lines = reports(settings(machine, m=both))[1].lines
+    assert "Put it there, or correct the path" in lines[-1] and not any("pull" in line for line in lines)
+    absent = {"target": {"package": "no_such_package_here"}}
+    assert "pip install no_such_package_here" in reports(settings(machine, m=absent))[1].lines[-1]
+
+
+def test_headers_are_read_once_for_all_entries_of_a_file(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six hundred entries of one file took 26 s."""
+    read = []
+    real = remembered.read_header
+    monkeypatch.setattr(remembered, "read_header", lambda path: read.append(path) or real(path))
+    path = write_target(machine / "one.gguf")
+    models = {f"m{number}": entry(path) for number in range(600)}
+    assert tally(reports(settings(machine, **models))) == "600 models: 600 ok"
+    assert read == [path]

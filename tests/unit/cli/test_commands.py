@@ -174,13 +174,14 @@ def test_check_ends_with_1_if_one_model_cannot_start(
     (folder / "tandem.yaml").write_text(MODELS)
 
     def inspect(settings: Any, alias: str | None) -> Iterator[CheckReport]:
-        yield CheckReport(("a", "  ok"), fine=True)
-        yield CheckReport(("b",), fine=second)
-        yield CheckReport(("c",), fine=True)
+        yield CheckReport(("a", "  ok"), fine=True, outcome="ok")
+        yield CheckReport(("b",), fine=second, outcome="ok" if second else "cannot start")
+        yield CheckReport(("c",), fine=True, outcome="ok")
 
     monkeypatch.setattr("app.cli.check.inspect", inspect)
+    tally = "3 models: 3 ok" if second else "3 models: 2 ok, 1 cannot start"
     result = run("check")
-    assert (result.exit_code, result.stdout) == (code, "a\n  ok\nb\nc\n")
+    assert (result.exit_code, result.stdout) == (code, f"a\n  ok\nb\nc\n{tally}\n")
 
 
 @pytest.mark.parametrize(
