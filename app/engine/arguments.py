@@ -26,6 +26,8 @@ _DEFAULT = re.compile(r"\(default: (-?\d+(?:\.\d+)?)\b")
 # Where no default tells: flags that count something
 _COUNTS = re.compile(r"threads|tokens|--n-|per-slot|layers")
 _LARGEST = 2**31
+# As stoi reads it: what follows the digits does not count.
+_WHOLE = re.compile(r"\s*([+-]?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,8 @@ def _check_value(given: Given, flag: Flag) -> None:
                 raise LaunchRefusedError(
                     f"args: {given.written} takes HOST:PORT, not {server!r}; add its port.", code="bad_value"
                 )
-    if "--batch-size" in flag.names and value.strip().lstrip("+").lstrip("0") == "":
-        raise LaunchRefusedError(
-            f"args: {given.written} {value} leaves no room for a token; llama-server aborts.", code="bad_value"
-        )
+    if "--batch-size" in flag.names and (digits := _WHOLE.match(value)) and int(digits[1]) in (0, 1):
+        raise _bad(f"{given.written} {value}: llama-server aborts with batches of fewer than 2 tokens.")
 
 
 def _bad(text: str) -> LaunchRefusedError:
@@ -155,7 +155,7 @@ def _no_number(value: str, flag: Flag) -> str:
     whole = "." not in default[1] if default else any(_COUNTS.search(name) for name in flag.names)
     if not whole:
         return "" if re.match(r"\s*[+-]?(\d|\.\d|inf|nan)", value, re.IGNORECASE) else "a number"
-    digits = re.match(r"\s*([+-]?\d+)", value)
+    digits = _WHOLE.match(value)
     if digits is None:
         return "a whole number"
     return "" if -_LARGEST <= int(digits[1]) < _LARGEST else f"at most {_LARGEST - 1}"

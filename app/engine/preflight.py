@@ -86,6 +86,8 @@ _MOST = 16
 def _too_much(spec: ModelSpec, given: list[Given]) -> str:
     """A sentence where the context's cache is beyond any memory here: llama-server would try, for minutes."""
     context = spec.options.ctx_size or 0
+    if context == 1:
+        return "ctx_size: llama-server aborts with a context of one token; give 2 or more, or 0 for the model's own."
     least = least_cache(header_of(spec.target), context, given)
     if least <= host_memory() * (1 if spec.options.device == "none" else _MOST):
         return ""

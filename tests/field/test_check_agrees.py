@@ -172,6 +172,9 @@ def test_check_and_llama_server_agree(folder: Path, monkeypatch: pytest.MonkeyPa
     if (config := configured(folder, entry)) is None:
         return
     report = list(inspect(config, "m"))[-1]
+    if "is no text" in report.lines[-1]:
+        # llama-server may take a model's first bytes for a chat template, and would answer nonsense with it.
+        return
     assert report.fine == starts(folder, entry), (entry, report.lines)
 
 

@@ -60,10 +60,10 @@ def test_flags_have_their_values(args: list[str], given: list[tuple[str, ...]]) 
         (["-fa", "maybe"], "-fa takes on, off or auto, not 'maybe'"),
         (["-ctk", "q9"], "-ctk takes f32, f16, bf16, q8_0, q4_0, q4_1, iq4_nl, q5_0 or q5_1, not 'q9'"),
         (["--pooling", "sum"], "--pooling takes none, mean, cls, last or rank, not 'sum'"),
-        (["-ngl", "many"], "-ngl takes a number, not 'many'"),
+        (["-ngl", "many"], "-ngl takes a whole number, not 'many'"),
         (["--batch-size", "many"], "--batch-size takes a whole number, not 'many'"),
         (["--ctx-checkpoints", "99999999999"], "takes at most 2147483647, not '99999999999'"),
-        (["-b", "0"], "-b 0 leaves no room for a token"),
+        (["-b", "0"], "-b 0: llama-server aborts with batches of fewer than 2 tokens"),
         (["--version"], "prints something and ends"),
     ],
 )
