@@ -43,13 +43,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copy(parts[0], path / "renamed.gguf")
     for number, part in enumerate((parts[0], parts[2], parts[2]), 1):
         shutil.copy(part, path / f"mixed-0000{number}-of-00003.gguf")
-    _adapter(path / "lora.gguf")
+    write_adapter(path / "lora.gguf")
     _projector(path / "mmproj.gguf")
     (path / "good.jinja").write_text(tiny_models.TEMPLATE)
     yield path
 
 
-def _adapter(path: Path) -> None:
+def write_adapter(path: Path) -> None:
+    """A LoRA adapter of nothing for the tiny models."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")

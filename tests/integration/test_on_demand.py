@@ -147,7 +147,7 @@ def test_never_is_the_default(here: Here) -> None:
     gateway = here.gateway({"target": ENTRY["target"]})
     refused = gateway.chat("glm")
     assert refused.status_code == 503 and refused.json()["error"]["code"] == "engine_start_failed"
-    assert "`llama-tandem pull`" in refused.json()["error"]["message"] and not here.hub.asked
+    assert "`llama-tandem pull glm`" in refused.json()["error"]["message"] and not here.hub.asked
 
 
 def test_the_only_model_is_not_pulled_before_it_is_asked_for(
