@@ -64,8 +64,11 @@ def test_import_says_what_holds() -> None:
 
 def test_an_engine_finds_them_from_another_folder(make_gateway, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """The command line of the engine holds absolute paths, wherever the gateway was started."""
-    gateway = make_gateway(args=["--lora", "adapter.gguf"])
+    folder = tmp_path / "gateway-0"
+    folder.mkdir()
+    (folder / "chat.jinja").write_text("{{ messages }}")
+    gateway = make_gateway(args=["--chat-template-file", "chat.jinja"])
     assert gateway.chat().status_code == 200
     (pid,) = eventually(lambda: gateway.engines)
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    assert words[words.index(b"--lora") + 1] == os.fsencode(gateway.folder / "adapter.gguf")
+    assert words[words.index(b"--chat-template-file") + 1] == os.fsencode(gateway.folder / "chat.jinja")
