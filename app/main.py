@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +23,7 @@ from app.auth.origins import origins_of
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO
+from app.engine.environment import what_is_held_back
 from app.engine.launch import LaunchPlan
 from app.errors import TandemError
 from app.models.catalog import Catalog
@@ -119,6 +121,8 @@ class Gateway:
         """Raises EngineNotFound where an alias needs an engine and there is none."""
         if self.local:
             log.debug("engine found", origin=self.planner.binary().origin)
+            for line in what_is_held_back(os.environ):
+                log.warning(line)
             for pid in sweep():
                 log.warning("ended an engine that an earlier gateway had left behind", pid=pid)
         self._let_in_our_own_user()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from app.config.settings import Settings, load_settings
 from app.config.speculation import AUTO, NONE, named
 from app.engine.devices import Device, absent, devices
 from app.engine.dialect import Dialect
+from app.engine.environment import what_is_held_back
 from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
 from app.engine.locate import EngineBinary, locate
 from app.engine.preflight import advice, check_files, doubted
@@ -110,6 +112,7 @@ def _engine(settings: Settings) -> CheckReport:
         return CheckReport((f"engine: {error}",), fine=False)
     if SYSTEM_CONFIG.is_file():
         lines.append(f"  warning: {SYSTEM_CONFIG} is there; llama-server takes from it what an entry does not say")
+    lines += [f"  warning: {line}" for line in what_is_held_back(os.environ)]
     return CheckReport(tuple(lines), fine=True)
 
 

@@ -5,34 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
 from app.engine.dialect import Dialect
+from app.engine.environment import child_environment
 from app.engine.locate import EngineBinary
 from app.engine.translate import Note, translate
 from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
-
-# What a child may inherit. `LLAMA_ARG_*`, `LLAMA_API_KEY`, `HF_TOKEN` and their like would change what it does.
-_INHERITED = (
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "LANG",
-    "LC_*",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "CUDA_*",
-    "NVIDIA_*",
-    "HIP_*",
-    "ROCR_*",
-    "HSA_*",
-    "GGML_*",
-    "OMP_*",
-)
-
 
 # llama-server reads it whatever its environment says (b11434). The command line wins over it.
 SYSTEM_CONFIG = Path("/etc/llama.cpp/config.ini")
@@ -70,18 +51,6 @@ class LaunchPlan:
     def shell_line(self) -> str:
         """The command line on one line, quoted for a shell."""
         return shlex.join(self.argv)
-
-
-def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config_home: Path) -> dict[str, str]:
-    """An allow-list of `environ`, what every engine gets, and the entry's `env`, which wins.
-
-    `config_home` is a folder without files: llama-server reads `$XDG_CONFIG_HOME/llama.cpp/config.ini`.
-    """
-    inherited = {
-        name: value for name, value in environ.items() if any(fnmatchcase(name, pattern) for pattern in _INHERITED)
-    }
-    # Without GGML_NO_BACKTRACE a failed assertion starts gdb, which is slow and can hang.
-    return {**inherited, "GGML_NO_BACKTRACE": "1", "XDG_CONFIG_HOME": str(config_home), **own}
 
 
 def build_plan(

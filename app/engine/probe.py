@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.engine.dialect import Dialect
-from app.engine.launch import child_environment
+from app.engine.environment import child_environment
 from app.engine.locate import EngineBinary
 from app.engine.parent_death import tied_to_parent
 from app.errors import ProbeError

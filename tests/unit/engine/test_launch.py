@@ -8,7 +8,7 @@ import pytest
 from app.config.model_entry import LocalEntry
 from app.config.speculation import AUTO, PLAIN, Step
 from app.engine.dialect import Dialect
-from app.engine.launch import LaunchPlan, build_plan, child_environment
+from app.engine.launch import LaunchPlan, build_plan
 from app.engine.locate import EngineBinary
 from app.models.catalog import ModelSpec
 from tests.support.paths import DATA
@@ -72,30 +72,6 @@ def test_shell_line_can_be_pasted() -> None:
     """A shell reads back exactly argv."""
     assert tuple(shlex.split(plan().shell_line())) == plan().argv
     assert "\n" not in plan().shell_line()
-
-
-def test_environment_is_an_allow_list() -> None:
-    """llama-server reads LLAMA_ARG_* and keys from its environment; none of ours reaches it."""
-    outside = {
-        "PATH": "/bin",
-        "HOME": "/h",
-        "LD_LIBRARY_PATH": "/l",
-        "CUDA_VISIBLE_DEVICES": "1",
-        "GGML_CUDA_NO_PINNED": "1",
-        "LLAMA_ARG_CTX_SIZE": "1",
-        "LLAMA_API_KEY": "k",
-        "HF_TOKEN": "t",
-        "AIP_MODE": "PREDICTION",
-        "OPENAI_API_KEY": "s",
-        "XDG_CONFIG_HOME": "/h/.config",
-        "LLAMA_SERVER_ROUTER_PORT": "1",
-    }
-    assert child_environment(outside, {}, HOME) == {
-        **{name: outside[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")},
-        "GGML_CUDA_NO_PINNED": "1",
-        "GGML_NO_BACKTRACE": "1",
-        "XDG_CONFIG_HOME": str(HOME),
-    }
 
 
 def test_an_entrys_own_environment_wins() -> None:

@@ -1,0 +1,102 @@
+"""What of the gateway's environment an engine gets, and what of it is held back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+_SYSTEM = (
+    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "LANGUAGE", "LC_*"),
+    # Where drivers look for their sockets, manifests (Vulkan's `icd.d`) and shader caches
+    *("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_DATA_DIRS", "XDG_CONFIG_DIRS"),
+    *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
+    # The dynamic loader and the allocator
+    *("LD_*", "DYLD_*", "NIX_LD*", "GLIBC_TUNABLES", "MALLOC_*", "MIMALLOC_*", "TCMALLOC_*", "JEMALLOC_*"),
+)
+# By maker or interface; the names are those of the drivers' and the libraries' manuals.
+_DEVICES = (
+    *("CUDA_*", "CUBLAS*", "CUDNN_*", "NVIDIA_*", "NV_*", "NCCL_*", "__NV_*", "__GL_*", "__GLX_*", "__EGL_*"),
+    *("HIP*", "HSA_*", "ROCR_*", "ROCM_*", "ROC_*", "ROCBLAS_*", "ROCPROFILER_*", "TENSILE_*", "RCCL_*", "MIOPEN_*"),
+    *("AMD_*", "AMDGPU_*", "AMDVLK_*", "GPU_*", "RADV_*", "RADEON_*", "ACO_*"),
+    *("ONEAPI_*", "SYCL_*", "DPCPP_*", "ZE_*", "ZES_*", "ZET_*", "ZEL_*", "UR_*", "PI_*", "INTEL_*", "IGC_*", "NEO*"),
+    *("OverrideDefaultFP64Settings", "ONEDNN_*", "DNNL_*", "CCL_*", "I_MPI_*", "ANV_*", "LIBVA_*", "OPENVINO_*"),
+    *("VK_*", "VULKAN_*", "MESA_*", "GALLIUM_*", "LIBGL_*", "EGL_*", "GBM_*", "DRI_*", "DRM_*", "NIR_*", "ZINK_*"),
+    *("LP_*", "LAVAPIPE_*", "TU_*", "FD_*", "PAN_*", "PANVK_*", "V3D_*", "V3DV_*", "VN_*", "NVK_*", "NOUVEAU_*"),
+    *("D3D12_*", "DXVK_*", "DZN_*", "NODEVICE_SELECT", "ENABLE_*LAYER*", "DISABLE_*LAYER*", "WGPU_*", "DAWN_*"),
+    *("OCL_*", "OPENCL_*", "CL_*", "POCL_*", "RUSTICL_*", "METAL_*", "MTL_*", "MVK_*"),
+    *("MUSA_*", "MTHREADS_*", "MTGPU_*", "MCCL_*", "ASCEND_*", "ACL_*", "CANN_*", "HCCL_*", "ATB_*"),
+    *("HEXAGON_*", "QNN_*", "ADSP_*", "CDSP_*", "DSP_*", "RKNN_*", "ZDNN_*", "NNPA_*", "TPU_*"),
+    *("SPACEMIT_*", "VIRTGPU_*", "VIRGL_*", "APIR_*"),
+    # Whoever's else
+    *(
+        "*_DEVICE",
+        "*_DEVICES",
+        "*_GPU_*",
+        "*DEVICE_ORDINAL",
+        "*DEVICE_ORDER",
+        "*DEVICE_SELECTOR",
+        "*ICD_FILENAMES",
+        "*DRIVER_FILES",
+    ),
+)
+_PROCESSOR = (
+    *("OMP_*", "GOMP_*", "KMP_*", "LIBOMP_*", "OPENBLAS_*", "GOTO_*", "MKL_*", "MKLROOT", "BLIS_*", "BLAS_*"),
+    *("VECLIB_*", "FLEXIBLAS*", "ARMPL_*", "NVPL_*", "AOCL_*", "ATLAS_*", "TBB_*", "TBBROOT", "HWLOC_*", "NUMA_*"),
+)
+# MTMD_BACKEND_DEVICE is where a projector runs (b11434).
+_INHERITED = (*_SYSTEM, *_DEVICES, *_PROCESSOR, "GGML_*", "MTMD_*")
+# Such as NVIDIA_API_KEY: no driver wants one.
+_SECRETS = ("*_KEY", "*_TOKEN", "*SECRET*", "*PASSWORD*")
+# llama-server's own (b11434). They would change every engine behind the back of its entry.
+_ENGINES_OWN = ("LLAMA_*", "AIP_*")
+_NOT_OURS = ("LLAMA_TANDEM_*",)
+# What engines get at any rate, and docker/Dockerfile.cuda says
+_AGREED = {"LLAMA_ARG_HOST": "127.0.0.1"}
+
+
+def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config_home: Path) -> dict[str, str]:
+    """An allow-list of `environ`, what every engine gets, and the entry's `env`, which wins.
+
+    `config_home` is a folder without files: llama-server reads `$XDG_CONFIG_HOME/llama.cpp/config.ini`.
+    """
+    inherited = {
+        name: value for name, value in environ.items() if _matches(name, _INHERITED) and not _matches(name, _SECRETS)
+    }
+    # Without GGML_NO_BACKTRACE a failed assertion starts gdb, which is slow and can hang.
+    return {**inherited, "GGML_NO_BACKTRACE": "1", "XDG_CONFIG_HOME": str(config_home), **own}
+
+
+def held_back(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of variables that llama-server would obey and no engine gets, sorted; those without a value do nothing.
+
+    Credentials of the Hub are not among them: the gateway itself uses them, and engines download nothing.
+    """
+    return tuple(
+        sorted(
+            name
+            for name, value in environ.items()
+            if value and _matches(name, _ENGINES_OWN) and not _matches(name, _NOT_OURS) and _AGREED.get(name) != value
+        )
+    )
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """Where a llama-server that is started by hand finds its user's settings; engines are kept from it."""
+    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
+    return Path(home, "llama.cpp", "config.ini")
+
+
+def what_is_held_back(environ: Mapping[str, str]) -> list[str]:
+    """One line on the variables and one on the user's config.ini, as far as there are any, and what to do instead."""
+    lines = []
+    if names := held_back(environ):
+        instead = "say it in an entry of tandem.yaml, by a key, in args or in env"
+        lines.append(f"engines do not get {', '.join(names)} of the environment: {instead}")
+    if (config := user_config(environ)).is_file():
+        lines.append(f"engines do not read {config}: say in the entries of tandem.yaml what it says")
+    return lines
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
