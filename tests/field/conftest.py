@@ -1,9 +1,13 @@
-"""Settings as a stranger has them: nothing of the person who runs the tests."""
+"""Settings as a stranger has them, and engines: the fake, or where the fault is the engine's real ones."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from tests.engine.conftest import engine, models, serve
+
+__all__ = ["engine", "folder", "models", "serve"]
 
 
 @pytest.fixture

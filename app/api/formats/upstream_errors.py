@@ -6,24 +6,15 @@ Anthropic's dialect the inner object alone. Other servers come close to that or 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-# Bad requests that llama-server answers with 500 [seen on b11434]: `throw std::runtime_error` in its readers of bodies.
-_BAD_REQUEST = (
-    "Failed to parse messages:",
-    "Failed to parse tools:",
-    "Missing 'role' in message:",
-    "'messages' is required",
-    "image input is not supported",
-    "audio input is not supported",
-    "[json.exception.",
-)
-# What an engine without jinja says of a request with tools, also with 500 [seen on b11434].
-_NEEDS_JINJA = re.compile(r"([a-z_]+) param requires --jinja")
+from app.api.formats.llama_server_refusals import bad_request
+
+# Of llama-server: a 500 may be about the request, a 501 is about how the engine was started.
+_MISLEADING = frozenset((500, 501))
 _OVERFLOW = "exceed_context_size_error"
 # llama-server repeats the client's message or tools in its own, whatever their size.
 LONGEST_MESSAGE = 2000
@@ -62,15 +53,11 @@ def read(status: int, body: bytes) -> Refusal:
         kind = "server_error" if status >= 500 else "invalid_request_error"
     right = inner is not document and "param" in fields and "code" in fields and (code is None or isinstance(code, str))
     # Of a server that words its errors as OpenAI does, a 500 is a 500.
-    if not right and status == 500 and message.startswith(_BAD_REQUEST):
-        status, kind, code = 400, "invalid_request_error", 400
-    param = fields.get("param")
-    if not right and (needs := _NEEDS_JINJA.match(message)):
-        status, kind, code, param = 400, "invalid_request_error", 400, needs[1]
-        message = (
-            f"This model is served with jinja: false; {param} needs jinja: true in its entry (--jinja of llama-server)."
-        )
+    if not right and status in _MISLEADING and (words := bad_request(message)) is not None:
+        code = "not_supported" if status == 501 else 400
+        status, kind, message = 400, "invalid_request_error", words
     more = {k: v for k, v in fields.items() if k not in ("message", "detail", "type", "code", "param", "object")}
+    param = fields.get("param")
     return Refusal(
         status,
         message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "…",

@@ -18,6 +18,8 @@ from app.relay.response.usage import UsageTap
 from app.relay.response.writer import ResponseWriter
 from app.relay.upstream.response import EVENT_STREAM, UpstreamResponse
 
+_NEVER_AGAIN = ((b"x-should-retry", b"false"),)
+
 
 async def forward(
     record: RequestRecord,
@@ -108,7 +110,9 @@ async def _refusal(record: RequestRecord, response: UpstreamResponse, writer: Re
     record.usage_tap = UsageTap(streamed=False)
     body, complete = await gather(response.chunks(), record.usage_tap)
     status, body = record.api_format.upstream_error(response.status, body if complete else b"")
-    await writer.start(status, for_client_of_error(response.raw_headers, record.ids, len(body)))
+    headers = for_client_of_error(response.raw_headers, record.ids, len(body))
+    # What a server cannot do it cannot do the next time either, and SDKs retry every 500 and above
+    await writer.start(status, [*headers, *(_NEVER_AGAIN if status == 501 else ())])
     await writer.end(body)
 
 

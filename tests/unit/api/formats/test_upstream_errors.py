@@ -56,6 +56,12 @@ def test_openai_gets_four_fields(status: int, body: bytes, expected: tuple[int, 
         "Failed to parse tools: Expected 'tools' to be an array, got {}; tools = {}",
         "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
         "'messages' is required",
+        "video input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+        "Cannot use both json_schema and grammar",
+        "Unknown reasoning format: zzz",
+        "vector::_M_range_check: __n (which is 9999999) >= this->size() (which is 512)",
+        "Unable to generate parser for this template. Automatic parser generation failed: \n---\nWhile executing",
+        "Conversation roles must alternate user/assistant at row 9, column 30:\n{{ raise_exception(",
     ],
 )
 def test_a_bad_request_is_a_400(message: str) -> None:
@@ -64,6 +70,42 @@ def test_a_bad_request_is_a_400(message: str) -> None:
         status, answer = api_format.upstream_error(500, refusal(500, message, "server_error"))
         error = json.loads(answer)["error"]
         assert (status, error["type"], error["message"]) == (400, INVALID, message)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "words"),
+    [
+        (500, "tools param requires --jinja flag", ("'tools'", "jinja: true")),
+        (500, "tool_choice param requires --jinja flag", ("'tool_choice'", "jinja: true")),
+        (
+            500,
+            "input (702 tokens) is too large to process. increase the physical batch size (current batch size: 512)",
+            ("702", "512", "--ubatch-size"),
+        ),
+        (501, "This server does not support embeddings. Start it with `--embeddings`", ("--embedding", "--pooling")),
+        (501, "This server does not support reranking. Start it with `--reranking`", ("`rerank`", "--reranking")),
+        (501, "This server does not support completions. Start it without `--embeddings`", ("`completion`",)),
+        (501, "This server does not support slots action. Start it with `--slot-save-path`", ("--slot-save-path",)),
+        (501, "This server does not support metrics endpoint. Start it with `--metrics`", ("--metrics", "endpoint")),
+        (501, "The current model does not support audio input.", ("mmproj",)),
+        (501, "Infill is not supported by this model: prefix token is missing. ", ("infill",)),
+    ],
+)
+def test_what_an_engine_was_not_started_for_is_said_of_its_entry(
+    status: int, message: str, words: tuple[str, ...]
+) -> None:
+    """A client does not start the engine, so a bare flag tells it nothing; and no SDK asks again."""
+    for api_format in (OpenAIFormat(), AnthropicFormat()):
+        sent, answer = api_format.upstream_error(status, refusal(status, message, "not_supported_error"))
+        error = json.loads(answer)["error"]
+        assert (sent, error["type"]) == (400, INVALID)
+        assert message not in error["message"] and all(word in error["message"] for word in words)
+
+
+def test_a_500_of_the_engines_own_stays_one() -> None:
+    """It may pass: every slot shared one pool, or memory was short."""
+    status, _ = OpenAIFormat().upstream_error(500, refusal(500, "Context size has been exceeded.", "server_error"))
+    assert status == 500
 
 
 def test_context_overflow_keeps_its_numbers() -> None:
@@ -146,13 +188,3 @@ def test_responses_events_have_a_type() -> None:
         None,
     )
     assert event_data["error"]["message"] == "m"
-
-
-@pytest.mark.parametrize("param", ["tools", "tool_choice"])
-def test_tools_without_jinja_are_the_requests_fault_in_words_of_the_entry(param: str) -> None:
-    """llama-server's 500 would be sent three times by SDKs, and its flag is no key of the entry."""
-    body = refusal(500, f"{param} param requires --jinja flag", "server_error")
-    status, answer = OpenAIFormat().upstream_error(500, body)
-    error = json.loads(answer)["error"]
-    assert (status, error["type"], error["param"], error["code"]) == (400, INVALID, param, "400")
-    assert "jinja: false" in error["message"] and "jinja: true in its entry" in error["message"]

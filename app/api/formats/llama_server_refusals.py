@@ -1,0 +1,83 @@
+"""llama-server's refusals whose status or words would lead a client astray. Pure.
+
+Seen on b11434, by sending it every kind of bad request: what its readers of bodies throw is a 500, what an engine was
+not started for is a 501. SDKs send either again and again, and both end the same way each time.
+"""
+
+from __future__ import annotations
+
+import re
+
+# 500s for bad requests, by how they begin (`throw std::runtime_error`).
+_BAD_REQUEST = (
+    "Failed to parse messages:",
+    "Failed to parse tools:",
+    "Missing 'role' in message:",
+    "'messages' is required",
+    "image input is not supported",
+    "audio input is not supported",
+    "video input is not supported",
+    "Failed to load image or audio file",
+    "Failed to download image",
+    "Failed to tokenize prompt",
+    "Cannot use both json_schema and grammar",
+    "Cannot specify grammar with tools",
+    "Unknown reasoning format:",
+    "Unable to generate parser for this template",
+    "[json.exception.",
+    # A token number beyond the vocabulary, to /detokenize
+    "vector::_M_range_check",
+)
+# Of a template that raises an exception at a request's messages; builds of 2025 say it the second way.
+_TEMPLATE = re.compile(r"While executing \w+ at line \d+, column \d+| at row \d+, column \d+:")
+# A person at an attached server says it there, as flags.
+_WHERE = "in the entry of tandem.yaml (or where its llama-server is started)"
+# Where llama-server names a flag of its own, a client is told whose entry lacks it. Groups fill the words.
+_IN_OUR_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"(tools|tool_choice) param requires --jinja"),
+        "This model is served with jinja: false: leave '{0}' out, or set jinja: true in its entry of tandem.yaml "
+        "(--jinja where its llama-server is started).",
+    ),
+    (
+        re.compile(r"input \((\d+) tokens\) is too large to process\..*current batch size: (\d+)"),
+        "The input has {0} tokens, and this model takes {1} at once: send less, or set --batch-size and --ubatch-size "
+        f"to more {_WHERE}.",
+    ),
+    (
+        re.compile(r"This server does not support embeddings"),
+        "This model is not served for embeddings: ask one with the capability `embedding` in /v1/models, or put "
+        f"--embedding and --pooling mean (or cls, last) into args {_WHERE}.",
+    ),
+    (
+        re.compile(r"This server does not support reranking"),
+        "This model is not served for reranking: ask one with the capability `rerank` in /v1/models, or put "
+        f"--reranking into args {_WHERE}.",
+    ),
+    (
+        re.compile(r"This server does not support (?:chat )?completions"),
+        "This model is served for embeddings alone: ask one with the capability `completion` in /v1/models.",
+    ),
+    (
+        re.compile(r"This server does not support slots action"),
+        "This model's slots cannot be saved, restored or erased: put --slot-save-path and a folder into args "
+        f"{_WHERE}.",
+    ),
+    (
+        re.compile(r"This server does not support ([\w ]+)\. Start it with `(--[\w-]+)`"),
+        f"This model is served without {{0}}: put {{1}} into args {_WHERE}.",
+    ),
+    (
+        re.compile(r"The current model does not support audio input"),
+        f"This model does not take audio: it needs a projector for it, as `mmproj` {_WHERE}.",
+    ),
+    (re.compile(r"Infill is not supported by this model"), "This model does not do infill: it has no tokens for it."),
+)
+
+
+def bad_request(message: str) -> str | None:
+    """The words for a client whose request ends so each time; None for whatever may pass by itself."""
+    for pattern, words in _IN_OUR_WORDS:
+        if match := pattern.match(message):
+            return words.format(*match.groups())
+    return message if message.startswith(_BAD_REQUEST) or _TEMPLATE.search(message) else None
