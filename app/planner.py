@@ -18,6 +18,7 @@ from app.engine.probe import Prober
 from app.engine.translate import Note
 from app.models.catalog import Catalog, ModelSpec
 from app.models.gguf.header import check_magic
+from app.models.purpose import header_of, purpose
 from app.records.ledger import Ledger
 from app.speculation.bandit import ModeChoice, choose, crossing
 from app.speculation.candidates import candidates
@@ -64,6 +65,7 @@ class Planner:
         choice = self.choice(alias) if chain is None and self._catalog.requested(alias) == AUTO else None
         spec = self._catalog.spec(alias, choice.chain if choice else chain)
         _check(spec)
+        spec = replace(spec, purpose=purpose(spec.options, header_of(spec.target)))
         settled = settle(spec, self.dialect(), requested=AUTO if choice else None)
         return replace(settled, why=choice.why) if choice else settled
 

@@ -11,6 +11,7 @@ from app.errors import TandemError
 from app.models.catalog import Catalog, ModelFilter
 from app.models.gguf.filenames import shards
 from app.models.gguf.header import Header, parameter_count, read_header
+from app.models.purpose import Purpose, purpose
 from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere
 from app.scheduler.loop import Scheduler
@@ -121,11 +122,8 @@ def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
 
 def capabilities(entry: LocalEntry, header: Header | None) -> list[str]:
     """Ollama's words, by the entry and by what the chat template mentions: llama-server goes by it as well."""
-    flags = set(entry.args)
-    if flags & {"--embedding", "--embeddings"}:
-        return ["embedding"]
-    if flags & {"--rerank", "--reranking"}:
-        return ["rerank"]
+    if (served_for := purpose(entry, header)) is not Purpose.COMPLETION:
+        return [str(served_for)]
     template = (header.text(TEMPLATE) if header else None) or ""
     words = ["completion"]
     if "tools" in template:

@@ -15,6 +15,7 @@ from app.engine.arguments import Given, read_arguments, unknown
 from app.engine.dialect import Dialect
 from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
+from app.models.purpose import Purpose, is_said
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def translate(spec: ModelSpec, dialect: Dialect, port: int) -> Translation:
         writer.needed("device", ("--device", "-dev"), options.device)
     if spec.draft is not None and options.draft and options.draft.device is not None:
         writer.needed("draft.device", ("--device-draft", "--spec-draft-device", "-devd"), options.draft.device)
+    _purpose(writer, spec)
     _gateways_own(writer, options)
     _passed_through(writer, options.args)
     return Translation(tuple(writer.argv), tuple(writer.notes))
@@ -152,6 +154,24 @@ def _jinja(writer: _Writer, options: LocalEntry) -> None:
         writer.notes.append(Note("jinja", f"{name} is unknown to this build and left out: it is so by default"))
     else:
         raise LaunchRefusedError(f"jinja: this llama-server has no {name}; use another build, or leave jinja out.")
+
+
+_PURPOSES = {Purpose.EMBEDDING: ("--embedding", "--embeddings"), Purpose.RERANK: ("--reranking", "--rerank")}
+
+
+def _purpose(writer: _Writer, spec: ModelSpec) -> None:
+    """Started without the flag, a model for embeddings or reranking would refuse what it is there for."""
+    if spec.purpose is Purpose.COMPLETION or is_said(spec.options):
+        return
+    names = _PURPOSES[spec.purpose]
+    name = writer.dialect.first(*names)
+    if name is None:
+        raise LaunchRefusedError(
+            f"target: its file says that it is for {spec.purpose}, and this llama-server has no {names[0]}; "
+            "use another build."
+        )
+    writer.argv.append(name)
+    writer.notes.append(Note("target", f"{name} added: the file says that the model is for {spec.purpose}"))
 
 
 def _gateways_own(writer: _Writer, options: LocalEntry) -> None:

@@ -17,6 +17,7 @@ from app.config.speculation import AUTO, NONE, PLAIN, Chain, Step, drafts, named
 from app.errors import FilesMissingError, UnknownAliasError
 from app.models.find_files import in_folder, path_itself
 from app.models.gguf.filenames import shards
+from app.models.purpose import Purpose
 
 # Whether a client may know of a name; None for all of them
 ModelFilter = Callable[[str], bool] | None
@@ -29,7 +30,8 @@ LATEST = ":latest"
 class ModelSpec:
     """An entry resolved to files: `target`, `draft` and `mmproj` are absolute paths, of the first shards.
 
-    `chain` is how to speculate; a draft that it does not use is None here.
+    `chain` is how to speculate; a draft that it does not use is None here. `purpose` is for completions until somebody
+    has looked into the target.
     """
 
     alias: str
@@ -38,6 +40,7 @@ class ModelSpec:
     options: LocalEntry
     chain: Chain = PLAIN
     mmproj: Path | None = None
+    purpose: Purpose = Purpose.COMPLETION
 
 
 class Catalog:

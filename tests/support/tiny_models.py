@@ -73,6 +73,11 @@ def write_target(path: Path, *, seed: int = SEED, context: int = CONTEXT) -> Pat
     return _write(path, TARGET_BLOCKS, Tokens(), seed, context=context)
 
 
+def write_pooled(path: Path, pooling: int) -> Path:
+    """The target as a model for vectors; `pooling` is a number of llama.cpp's: 1 mean, 2 cls, 3 last, 4 rank."""
+    return _write(path, TARGET_BLOCKS, Tokens(), pooling=pooling)
+
+
 def write_draft(path: Path, *, seed: int = SEED) -> Path:
     """The proposer: the target's first block. Another `seed` than the target's agrees about never."""
     return _write(path, DRAFT_BLOCKS, Tokens(), seed)
@@ -172,8 +177,11 @@ def _write(
     arch: str = "llama",
     split: int = 0,
     context: int = CONTEXT,
+    pooling: int | None = None,
 ) -> Path:
     writer = gguf.GGUFWriter(path, arch, split_max_tensors=split)
+    if pooling is not None:
+        writer.add_pooling_type(gguf.PoolingType(pooling))
     writer.add_name(f"tiny {path.stem}")
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(context)
