@@ -6,6 +6,7 @@ import glob
 import io
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,33 @@ def include_of(item: PullItem, paths: list[str]) -> str:
     return first if len(paths) == 1 else f"{model_of(first)}-*"
 
 
-def entry_text(alias: str, item: PullItem, include: str) -> str:
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An entry of the settings file: which files of which repo, as patterns; `mmproj` is that of its projector."""
+
+    repo: str
+    include: str
+    mmproj: str | None = None
+
+    @property
+    def parts(self) -> dict[str, dict[str, str]]:
+        """As the entry holds them."""
+        patterns = {"target": self.include} | ({} if self.mmproj is None else {"mmproj": self.mmproj})
+        return {key: {"repo": self.repo, "include": pattern} for key, pattern in patterns.items()}
+
+
+def entry_text(alias: str, entry: NewEntry) -> str:
     """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
-    name, pattern = (json.dumps(text, ensure_ascii=False) for text in (alias, include))
-    return f"  {name}:\n    target: {{repo: {item.repo}, include: {pattern}}}"
+    lines = [f"  {json.dumps(alias, ensure_ascii=False)}:"]
+    for key, files in entry.parts.items():
+        pattern = json.dumps(files["include"], ensure_ascii=False)
+        lines.append(f"    {key}: {{repo: {entry.repo}, include: {pattern}}}")
+    return "\n".join(lines)
 
 
-def add_entry(file: Path, alias: str, item: PullItem, include: str) -> None:
+def add_entry(file: Path, alias: str, entry: NewEntry) -> None:
     """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
-    text = with_entry(file, alias, item, include)
+    text = with_entry(file, alias, entry)
     try:
         beside = file.with_name(f".{file.name}-{os.getpid()}")
         # Line ends as the file has them; a mark of the encoding is not kept
@@ -47,16 +66,15 @@ def add_entry(file: Path, alias: str, item: PullItem, include: str) -> None:
         raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
 
 
-def with_entry(file: Path, alias: str, item: PullItem, include: str) -> str:
+def with_entry(file: Path, alias: str, entry: NewEntry) -> str:
     """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
     # A library that keeps comments, quotes and order; ours reads only
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    target = {"repo": item.repo, "include": include}
     try:
         check_name(alias)
-        LocalEntry.model_validate({"target": target})
+        LocalEntry.model_validate(entry.parts)
     except (ValueError, ValidationError) as error:
         raise StoreError(f"--add {alias}: {error}") from None
     yaml = YAML()
@@ -72,7 +90,7 @@ def with_entry(file: Path, alias: str, item: PullItem, include: str) -> str:
             raise StoreError(f"{file}: models is no mapping; nothing is added.")
         if alias in models:
             raise StoreError(f"{file}: '{alias}' is there already; nothing is changed.")
-        models[alias] = {"target": target}
+        models[alias] = entry.parts
         text = io.StringIO()
         yaml.dump(data, text)
     except YAMLError as error:

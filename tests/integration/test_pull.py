@@ -262,6 +262,17 @@ def test_what_asking_later_cannot_help_is_not_put_off(here: Here) -> None:
         here.pull()
 
 
+def test_a_host_of_bytes_that_refuses_them_is_said_in_words(here: Here) -> None:
+    """The Hub lets us in, and its CDN does not: no expired address, so it is not tried for a minute."""
+    for status in (401, 403):
+        here.hub.faults.clear()
+        here.hub.order(sorted(Q2)[0], Fault(status=status, stays=True))
+        with pytest.raises(AccessDeniedError) as caught:
+            here.pull()
+        for part in (f"answers {status}", "127.0.0.1", "HF_TOKEN", "gated", "licence", REPO, "Pull again"):
+            assert part in str(caught.value)
+
+
 def test_a_private_repo_says_that_a_token_may_be_missing(here: Here) -> None:
     here.repo.private = True
     with pytest.raises(NotOnHubError, match="or it is private and HF_TOKEN is not set"):
@@ -579,8 +590,9 @@ def test_an_endpoint_that_is_no_address_is_said(here: Here, endpoint: str) -> No
 def test_the_command_prints_json_events(here: Here) -> None:
     done = _command(here, "pull", f"hf:{REPO}", "--include", "*UD-Q2*", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["path"] for event in events if event["kind"] == "done"] == sorted(Q2)
-    assert events[0]["kind"] == "plan" and events[0]["size"] == sum(map(len, Q2.values()))
+    pulled = {path: FILES[path] for path in (*sorted(Q2), "mmproj-BF16.gguf")}
+    assert [event["path"] for event in events if event["kind"] == "done"] == list(pulled)
+    assert events[0]["kind"] == "plan" and events[0]["size"] == sum(map(len, pulled.values()))
 
 
 def test_add_writes_the_entry_and_keeps_the_comments(here: Here) -> None:
@@ -645,10 +657,10 @@ def test_the_environment_tells_token_and_cache(here: Here) -> None:
     refused = _command(here, "pull", name, HF_TOKEN="hf_other")
     assert refused.returncode == 1 and "has not accepted" in refused.stderr and "hf_other" not in refused.stderr
     cache = here.folder / "home" / "hub"
-    snapshot_download(REPO, endpoint=here.hub.url, token="hf_good", cache_dir=cache, allow_patterns="*Q2*")
+    snapshot_download(REPO, endpoint=here.hub.url, token="hf_good", cache_dir=cache, allow_patterns=["*Q2*", "mmproj*"])
     here.hub.fetched.clear()
     done = _command(here, "pull", name, HF_TOKEN="hf_good")
-    assert done.returncode == 0 and done.stderr.count("used in place from the Hub's cache") == 3, done.stderr
+    assert done.returncode == 0 and done.stderr.count("used in place from the Hub's cache") == 4, done.stderr
     assert here.has(Q2) and not here.hub.fetched
 
 

@@ -26,6 +26,8 @@ from app.models.gguf.filenames import (
     check_path,
     check_shards,
     is_safe,
+    projector_for,
+    projectors,
     quantization_of,
     shard_of,
 )
@@ -42,12 +44,18 @@ MARGIN = 512 << 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of one model at one revision; `notes` are for the person."""
+    """The files of one model at one revision; `notes` are for the person, `projectors` the repo's, by path."""
 
     item: PullItem
     revision: str
     files: tuple[Identity, ...]
     notes: tuple[str, ...] = field(default=())
+    projectors: tuple[str, ...] = ()
+
+    @property
+    def projector(self) -> str | None:
+        """The projector that goes with the model; None where there is none, or names do not tell which."""
+        return projector_for((identity.path for identity in self.files), self.projectors)
 
 
 class Puller:
@@ -105,7 +113,7 @@ class Puller:
             Identity(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
             for path in paths
         )
-        return Plan(item, listing.revision, files, notes)
+        return Plan(item, listing.revision, files, notes, tuple(projectors(filter(is_safe, listing.files))))
 
     def _offline(self, item: PullItem) -> Plan | None:
         """What is on this machine: recorded as complete, or else in the Hub's own cache."""
@@ -121,7 +129,9 @@ class Puller:
         for where, listing in sources:
             with suppress(StoreError):  # not all of it, or more than one model
                 note = f"{item.repo}: {where}; not compared with the Hub (HF_HUB_OFFLINE)"
-                return self._planned(item, listing, _one_model(listing, item), note)
+                plan = self._planned(item, listing, _one_model(listing, item), note)
+                beside = self._recorded(PullItem(item.repo, projector=True))
+                return replace(plan, projectors=tuple(sorted({*plan.projectors, *beside})))
         return None
 
     def _recorded(self, item: PullItem) -> dict[str, Record]:
@@ -137,7 +147,11 @@ class Puller:
     def pull(self, items: Iterable[PullItem], *, update: bool = False) -> list[Path]:
         """Everything that is wanted, whole and checked; returns the files, shards in order."""
         with in_words(self._models_dir):
-            plans = [self.plan(item, update=update) for item in items]
+            return self.fetch([self.plan(item, update=update) for item in items], update=update)
+
+    def fetch(self, plans: list[Plan], *, update: bool = False) -> list[Path]:
+        """As `pull`, of what was planned before."""
+        with in_words(self._models_dir):
             self.check_disk(plans)
             self._prepare(plans)
             with Wire() as wire:

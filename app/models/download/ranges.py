@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPResponse
 from typing import Protocol
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
-from app.errors import ChecksumMismatchError, HubError
+from app.errors import AccessDeniedError, ChecksumMismatchError, HubError
 from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
 from app.models.download.http import Failures, Wire, origin
 from app.models.download.journal import Identity
@@ -21,6 +21,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
 # What a signed address answers once it has expired, by its host.
 _EXPIRED = frozenset({401, 403, 404, 410})
+# Refused so often in a row, each time at an address that the Hub has just given out, nothing has expired.
+_DENIED = frozenset({401, 403})
+_DENIED_TRIES = 4
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
 
 
@@ -47,10 +50,14 @@ class DownloadStoppedError(Exception):
 class _RetryError(Exception):
     """Worth another try; `wish` is the server's Retry-After in seconds."""
 
-    def __init__(self, why: str, wish: float | None = None, *, expired: bool = False) -> None:
+    def __init__(
+        self, why: str, wish: float | None = None, *, expired: bool = False, denied_by: str | None = None
+    ) -> None:
         super().__init__(why)
         self.wish = wish
         self.expired = expired
+        # The host that says that we may not
+        self.denied_by = denied_by
 
 
 class RangeFetcher:
@@ -82,17 +89,29 @@ class RangeFetcher:
         Through any number of connections. Raises HubError when `TRIES` requests in a row brought nothing,
         ChecksumMismatchError for a server that has another size than announced, DownloadStoppedError.
         """
-        attempt = 0
+        attempt = denied = 0
         while start < stop:
             try:
                 with self._response(start, stop) as response:
                     while start < stop:
                         count = self._receive(response, room())
-                        start, attempt = start + count, 0
+                        start, attempt, denied = start + count, 0, 0
                         yield count
             except _RetryError as again:
                 attempt += 1
+                denied = denied + 1 if again.denied_by is not None else 0
+                if denied >= _DENIED_TRIES:
+                    raise self._denied(again) from None
                 self._wait(attempt, again)
+
+    def _denied(self, again: _RetryError) -> AccessDeniedError:
+        """The Hub lets us in, and who has the bytes does not: a token that lost its rights, or somebody in between."""
+        return AccessDeniedError(
+            f"{self._identity.path}: {again.denied_by}, which has the bytes, refuses them ({again}, {_DENIED_TRIES} "
+            f"times in a row). If {self._identity.repo} is gated or private, set HF_TOKEN to a token whose account may "
+            "read it and has accepted its licence; else see whether a proxy refuses it, or this machine's clock is "
+            "wrong. Pull again to go on."
+        )
 
     def _wait(self, attempt: int, again: _RetryError) -> None:
         if again.expired:
@@ -129,7 +148,7 @@ class RangeFetcher:
                 if response.status in _REDIRECTS and "Location" in response.headers:
                     url = urljoin(url, response.headers["Location"])
                     continue
-                self._check(response, start, stop)
+                self._check(response, start, stop, url)
                 self._remember(address, url)
                 yield response
                 return
@@ -158,12 +177,13 @@ class RangeFetcher:
                 raise DownloadStoppedError from None
             raise _RetryError(f"the connection failed ({str(error) or type(error).__name__})") from None
 
-    def _check(self, response: HTTPResponse, start: int, stop: int) -> None:
+    def _check(self, response: HTTPResponse, start: int, stop: int, url: str) -> None:
         status, said = response.status, self._identity.size
         if status in RETRIED:
             raise _RetryError(f"the server answers {status}", retry_after(response.headers.get("Retry-After")))
         if status in _EXPIRED:
-            raise _RetryError(f"the server answers {status}", expired=True)
+            host = urlsplit(url).hostname if status in _DENIED else None
+            raise _RetryError(f"the server answers {status}", expired=True, denied_by=host)
         if status == 200:
             raise _RetryError("the server ignores ranges")
         if status == 416:

@@ -96,6 +96,37 @@ def matching(paths: Iterable[str], include: str | None, quantization: str | None
     return exact or [path for path in paths if fnmatchcase(path.lower(), pattern.lower())]
 
 
+# llama.cpp's own order for a projector (PR 12402 and later): what it was trained in, then the nearest to it.
+_PRECISIONS = ("bf16", "f16", "fp16", "f32", "fp32", "q8_0")
+
+
+def projector_for(models: Iterable[str], paths: Iterable[str]) -> str | None:
+    """The projector of a repo that goes with these of its files: BF16 before F16 before F32.
+
+    None where there is none, or where names do not tell which of several is meant.
+    """
+    firsts, there = list(models), projectors(paths)
+    folder = firsts[0].rpartition("/")[0] if firsts else ""
+    beside = [path for path in there if path.rpartition("/")[0] == folder] or there
+    named = [
+        path for path in beside if (subject := _subject(path)) and any(subject in first.lower() for first in firsts)
+    ]
+    candidates = named or [path for path in beside if not _subject(path)] or beside
+    for precision in _PRECISIONS:
+        fitting = [path for path in candidates if quantization_of(path).lower() == precision]
+        if fitting:
+            return fitting[0] if len(fitting) == 1 else None
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _subject(path: str) -> str:
+    """The model that a projector's name tells: of `mmproj-Gemma-3-4B-F16.gguf` `gemma-3-4b`, often nothing."""
+    stem = re.sub("mmproj", "", model_of(path).rpartition("/")[2], flags=re.IGNORECASE).strip("-._")
+    quantization = quantization_of(path)
+    stem = stem.removesuffix(quantization) if quantization else stem
+    return re.sub(r"^(model|projector)$", "", stem.strip("-._").lower())
+
+
 def model_of(path: str) -> str:
     """The path without `.gguf` and a shard's number: what the shards of one model have in common."""
     match = _SHARD.match(path)

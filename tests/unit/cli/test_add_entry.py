@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from app.cli.add_entry import entry_text, include_of
+from app.cli.add_entry import NewEntry, entry_text, include_of
 from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import choose
 
@@ -23,7 +23,12 @@ def test_a_persons_own_pattern_stays() -> None:
 
 @pytest.mark.parametrize("pattern", ["*Q2*", 'a"b\\c: #', "[[]v2]/m-*", "\N{LLAMA}/\N{GREEK SMALL LETTER ALPHA}*"])
 def test_the_entry_to_paste_is_what_is_meant(pattern: str) -> None:
-    text = entry_text("org/m", PullItem("org/m-GGUF"), pattern)
+    text = entry_text("org/m", NewEntry("org/m-GGUF", pattern, "mmproj-F16.gguf"))
     assert yaml.safe_load(f"models:\n{text}") == {
-        "models": {"org/m": {"target": {"repo": "org/m-GGUF", "include": pattern}}}
+        "models": {
+            "org/m": {
+                "target": {"repo": "org/m-GGUF", "include": pattern},
+                "mmproj": {"repo": "org/m-GGUF", "include": "mmproj-F16.gguf"},
+            }
+        }
     }
