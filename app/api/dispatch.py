@@ -18,7 +18,7 @@ from app.api.cors import Application
 from app.api.formats.openai import OpenAIFormat, no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.ollama.relay import Door
-from app.api.routes import HEALTH, OLLAMA, TARGETS, allowed, relayed
+from app.api.routes import HEALTH, OLLAMA, allowed, goes_to, relayed
 from app.auth.guard import Guard
 from app.errors import TandemError
 from app.records.metrics import Finished, Metrics
@@ -73,7 +73,7 @@ class Front:
                 return
         if relayed(method, path):
             api_format = self._api_formats.of(path)
-            if (target := TARGETS.get(path)) is not None:
+            if (target := goes_to(path)) is not None:
                 scope = scope | {"raw_path": target}
             await self._relay(scope, receive, send, api_format=api_format, request_id=request_id)
         elif path in OLLAMA and method == "POST":

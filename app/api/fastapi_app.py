@@ -13,7 +13,7 @@ from app.api.formats.openai import no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.formats.status_codes import HttpError, http_error, text
 from app.api.models import ModelRows
-from app.api.routes import GETS, HEALTH, OLLAMA, POSTS
+from app.api.routes import CHANGES, GETS, HEALTH, OLLAMA, POSTS
 from app.auth.guard import may_use
 from app.errors import InvalidBodyError, TandemError
 from app.records.metrics import Metrics
@@ -106,6 +106,8 @@ def _describe_what_comes_before(api: FastAPI, version: str) -> None:
             for path in sorted(GETS):
                 query = {"name": "model", "in": "query", "schema": {"type": "string"}}
                 page["paths"][path] = {"get": {"summary": "Relayed by `?model=`", "parameters": [query], **answer}}
+            for path in sorted(CHANGES):
+                page["paths"][path]["post"] = {"summary": "Relayed by `?model=`; an admin key", **answer}
             healthy = {"responses": {"200": {"description": "The gateway is up"}}}
             page["paths"][HEALTH] = {"get": {"summary": "The gateway is up", **healthy}}
             api.openapi_schema = page

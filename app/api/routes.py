@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from app.auth.guard import changes_engine
+
 # OpenAI's. Without `/v1` llama-server answers two of them in its native form, which stays at `/completion` and
 # `/embedding`; other servers do not know them without it. So they all go out with it.
 _OPENAI = (
@@ -20,7 +22,7 @@ _OPENAI = (
 _ANTHROPIC = ("/messages", "/messages/count_tokens")
 # llama-server's own, which has no `/v1` before them.
 _NATIVE = ("/completion", "/embedding", "/infill", "/tokenize", "/detokenize", "/apply-template")
-_READ = ("/slots", "/props")
+_READ = ("/slots", "/props", "/lora-adapters")
 
 
 def _both(paths: Iterable[str]) -> tuple[str, ...]:
@@ -31,6 +33,8 @@ def _both(paths: Iterable[str]) -> tuple[str, ...]:
 POSTS = frozenset(_both((*_OPENAI, *_ANTHROPIC, *_NATIVE)))
 # Chosen by `?model=`; read-only.
 GETS = frozenset(_both(_READ))
+# Posted to, the model in the query too: for admin keys, as is one slot (`/slots/0`).
+CHANGES = frozenset(_both(("/lora-adapters",)))
 # Where a path goes that the upstream knows by another name.
 TARGETS = {path: f"/v1{path}".encode() for path in (*_OPENAI, *_ANTHROPIC)} | {
     f"/v1{path}": path.encode() for path in (*_NATIVE, *_READ)
@@ -42,14 +46,25 @@ HEALTH = "/health"
 
 
 def relayed(method: str, path: str) -> bool:
-    return (method == "POST" and path in POSTS) or (method == "GET" and path in GETS)
+    if method == "POST":
+        return path in POSTS or changes_engine(path)
+    return method == "GET" and path in GETS
+
+
+def goes_to(path: str) -> bytes | None:
+    """The path upstream where it has another name there."""
+    if path.startswith("/v1/") and changes_engine(path):
+        return path.removeprefix("/v1").encode()
+    return TARGETS.get(path)
 
 
 def allowed(path: str) -> str | None:
     """The methods that a path dispatched before FastAPI takes; None for any other path."""
     return (
-        "POST"
-        if path in POSTS or path in OLLAMA
+        "GET, POST"
+        if path in CHANGES
+        else "POST"
+        if path in POSTS or path in OLLAMA or changes_engine(path)
         else "GET"
         if path in GETS
         else "GET, HEAD"

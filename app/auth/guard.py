@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ KEY = "tandem.key"
 _FOR_ALL = frozenset((("GET", "/health"), ("HEAD", "/health"), ("HEAD", "/"), ("HEAD", "/api/hello")))
 # These show every model's name.
 _FOR_UNRESTRICTED = frozenset(("/metrics",))
+# POSTs that change an engine for all who use it: whose conversation a slot holds, what is written to its disk, and how
+# much of an adapter there is in every answer.
+_CHANGES_ENGINES = re.compile(r"(?:/v1)?/(?:slots/\d{1,4}|lora-adapters)")
 
 
 class Guard:
@@ -44,18 +48,22 @@ class Guard:
             hosts.check(scope["headers"])
         if path.startswith("/admin") and (path == "/admin" or path[6] == "/"):
             self._administrates(scope, private)
+        elif scope["method"] == "POST" and changes_engine(path):
+            scope[KEY] = self._admin(scope, f"POST {path} changes the engine for all who use it: it needs an admin key")
         elif self._keys.required:
             self._identify(scope)
 
     def _administrates(self, scope: dict[str, Any], private: bool) -> None:
         if self._admin_port and not private:
             raise PathNotFoundError(f"There is nothing at {scope['method']} {scope['path']}.")
-        key = self._key(
-            scope["headers"],
-            "The admin API needs an admin key: `llama-tandem keys create --admin`, or that of state_dir/admin.key.",
-        )
+        self._admin(scope, "The admin API needs an admin key")
+
+    def _admin(self, scope: dict[str, Any], needed: str) -> Key:
+        where = "`llama-tandem keys create --admin`, or that of state_dir/admin.key."
+        key = self._key(scope["headers"], f"{needed}: {where}")
         if not key.admin:
             raise ForbiddenError(f"The key '{key.name}' is not an admin key.")
+        return key
 
     def _identify(self, scope: dict[str, Any]) -> None:
         if (scope["method"], scope["path"]) in _FOR_ALL:
@@ -73,6 +81,11 @@ class Guard:
         if secrets:
             raise UnauthorizedError("This API key is not known here: it is wrong, revoked or expired.")
         raise UnauthorizedError(needed)
+
+
+def changes_engine(path: str) -> bool:
+    """Whether a POST there changes an engine: `/slots/0?action=erase`, `/lora-adapters`."""
+    return _CHANGES_ENGINES.fullmatch(path) is not None
 
 
 def presented(headers: Headers) -> list[bytes]:

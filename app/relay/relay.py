@@ -38,7 +38,7 @@ WATCH_AFTER_S = 0.01
 
 
 class Relay:
-    """Relays POSTs chosen by `model` in the body, and GETs chosen by `?model=`."""
+    """Relays POSTs chosen by `model` in the body; GETs, and POSTs that change an engine, by `?model=`."""
 
     def __init__(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
-from app.auth.guard import may_use
+from app.auth.guard import changes_engine, may_use
 from app.config.model_entry import LocalEntry
-from app.errors import ModelRequiredError
+from app.errors import InvalidBodyError, ModelRequiredError
 from app.models.catalog import Catalog, ModelFilter
 from app.relay.headers import Headers
 from app.relay.request import multipart as form
@@ -32,6 +34,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     boundary: bytes | None = None
     # Media in it that are to be fetched first
     remote: Remote | None = None
+    # Whether the query names the model: the body, if there is one, is no request for a completion
+    by_query: bool = False
 
 
 class Calls:
@@ -46,15 +50,19 @@ class Calls:
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
         """Raises a RequestError, or ClientGone."""
         body, boundary = None, None
-        if scope["method"] == "GET":
-            fields = Routing(model=query_model(scope["query_string"]))
-        else:
+        by_query = scope["method"] == "GET" or changes_engine(scope["path"])
+        fields = Routing(model=query_model(scope["query_string"])) if by_query else Routing()
+        if scope["method"] != "GET":
             body = await read_body(receive, declared_length(scope["headers"]), self.max_body)
+        if body is not None and not by_query:
             kind = header(scope["headers"], b"content-type")
             boundary = form.boundary_of(kind) if kind.startswith(b"multipart/") else None
             fields = routing(body) if boundary is None else form.routing(body, boundary)
+        elif body and fields.model is None:
+            with suppress(InvalidBodyError):  # an array, say: llama-server's own affair
+                fields = Routing(model=routing(body).model)
         alias, where = self.named(fields.model, may_use(scope)), target(scope)
-        if self._filters and body is not None and boundary is None:
+        if self._filters and body is not None and boundary is None and not by_query:
             filtered = self._filtered(alias, where, body)
             if filtered is not body:
                 body, fields = filtered, routing(filtered)
@@ -73,6 +81,7 @@ class Calls:
             boundary=boundary,
             request_id=request_id,
             remote=remote,
+            by_query=by_query,
         )
 
     def named(self, model: str | None, may: ModelFilter = None) -> str:

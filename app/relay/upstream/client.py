@@ -57,7 +57,9 @@ class Upstreams:
         if isinstance(entry, AttachedEntry):
             key = entry.api_key.get_secret_value() if entry.api_key else None
             lease = Lease(call.alias, entry.url, key, None, _nothing)
-            body = _renamed(call.body, call.boundary, entry.model) if call.body and entry.model else call.body
+            body = call.body
+            if body and entry.model and not call.by_query:
+                body = _renamed(body, call.boundary, entry.model)
         else:
             alias = self._by_load(call.alias) if entry.speculation.auto else call.alias
             if entry.pull == "on_demand" and not self._scheduler.is_up(alias):

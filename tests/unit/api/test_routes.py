@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.routes import TARGETS, allowed, relayed
+from app.api.routes import TARGETS, allowed, goes_to, relayed
 
 OPENAI = [
     "/chat/completions",
@@ -36,7 +36,23 @@ def test_llama_servers_own_goes_out_without(method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/slots", "/props", "/v1/slots"])
-def test_an_engine_is_read_and_not_changed(path: str) -> None:
-    """Its slots could be saved to its disk, its properties set."""
+def test_an_engine_as_a_whole_is_read_and_not_changed(path: str) -> None:
+    """Its properties could be set."""
     assert not relayed("POST", path)
     assert "GET" in allowed(path) and "POST" not in allowed(path)
+
+
+@pytest.mark.parametrize("path", ["/slots/0", "/slots/12", "/lora-adapters"])
+def test_one_slot_and_the_adapters_can_be_changed(path: str) -> None:
+    """With and without `/v1`, which llama-server does not have before them."""
+    for spelling in (path, f"/v1{path}"):
+        assert relayed("POST", spelling) and "POST" in allowed(spelling)
+        assert (goes_to(spelling) or spelling.encode()) == path.encode()
+    assert relayed("GET", path) is (path == "/lora-adapters")
+
+
+@pytest.mark.parametrize(
+    "path", ["/slots/", "/slots/x", "/slots/0/1", "/slots/99999", "/lora-adapters/0", "/v2/slots/0"]
+)
+def test_what_is_no_slot_is_not_relayed(path: str) -> None:
+    assert not relayed("POST", path) and allowed(path) is None

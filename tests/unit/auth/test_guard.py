@@ -137,6 +137,22 @@ def test_metrics_are_for_who_may_see_every_name(asked: Callable[..., Answer]) ->
     assert asked("GET", "/metrics", headers=bearer("some")).status == 403
 
 
+@pytest.mark.parametrize("path", ["/slots/0", "/v1/lora-adapters"])
+def test_what_changes_an_engine_is_for_admins(path: str, asked: Callable[..., Answer]) -> None:
+    """A slot holds somebody else's conversation; to read is for whoever may use the model."""
+    assert asked("POST", path, b"{}").status == 401
+    assert asked("POST", path, b"{}", bearer("all")).status == 403
+    assert asked("GET", "/lora-adapters", headers=bearer("all")).error["code"] == "model_required"
+
+
+@pytest.mark.parametrize("path", ["/slots/0", "/lora-adapters"])
+def test_what_changes_an_engine_takes_an_admin_key_where_nobody_else_needs_one(tmp_path: Path, path: str) -> None:
+    """As `/admin` does: a page or a program that found its way to the port is no admin."""
+    gateway = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path, models=ENTRIES))
+    answer = asyncio.run(ask(gateway.app, "POST", path, b"{}"))
+    assert answer.status == 401 and "admin.key" in answer.error["message"]
+
+
 def test_without_keys_everybody_comes_in(tmp_path: Path) -> None:
     """Whatever clients send as a key: most SDKs insist on one."""
     gateway = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path, models=ENTRIES))
