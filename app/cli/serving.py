@@ -113,6 +113,18 @@ def init(config: Config = None) -> None:
         print(f"Wrote {path}. Next: llama-tandem check, then llama-tandem serve.")
 
 
+def read_preset(path: str) -> str:
+    """Raises NotImportableError."""
+    from app.errors import NotImportableError
+
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise NotImportableError(f"--models-preset {path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise NotImportableError(f"--models-preset {path}: is not UTF-8 text") from None
+
+
 # Without interspersed options the flags of the line need no `--` before them.
 @commands.command("import", context_settings={"allow_interspersed_args": False})
 def import_(
@@ -121,12 +133,18 @@ def import_(
     ],
     config: Config = None,
 ) -> None:
-    """Print a tandem.yaml for a command line of llama.cpp; what its flags became goes to stderr."""
+    """Print a tandem.yaml for a command line of llama.cpp; what its flags became goes to stderr.
+
+    A router's `--models-preset FILE` becomes an entry a section.
+    """
     with errors_in_words(2):
         from app.cli.check import dialect_at_hand
         from app.cli.importer.entry import import_line
+        from app.cli.importer.preset import import_preset, preset_of
 
-        imported = import_line(words, dialect_at_hand(config))
+        dialect = dialect_at_hand(config)
+        preset = preset_of(words, dialect)
+        imported = import_preset(words, read_preset(preset), preset, dialect) if preset else import_line(words, dialect)
         for note in imported.notes:
             print(f"{note.key}: {note.text}", file=sys.stderr)
         print(imported.yaml, end="", flush=True)

@@ -34,7 +34,7 @@ class Imported:
     @property
     def yaml(self) -> str:
         """A whole tandem.yaml."""
-        return as_yaml(self.name, self.keys)
+        return as_yaml({self.name: self.keys})
 
 
 def import_line(words: Sequence[str], dialect: Dialect | None = None) -> Imported:
@@ -48,6 +48,7 @@ class _Import:
         self.dialect = dialect
         self.notes = line.notes
         self.env = line.env
+        self.router = any(argument.flag == "--models-dir" for argument in line.arguments)
         # By what they decide: of two the last wins, as in llama.cpp.
         self.by_slot: dict[str, Argument] = {}
         # Where the value of a key came from, for errors.
@@ -87,7 +88,8 @@ class _Import:
     def done(self) -> Imported:
         keys: dict[str, Any] = {"target": self._files("target")}
         if not keys["target"]:
-            raise NotImportableError("there is no model: the command line needs --model or -hf")
+            router = " (--models-dir names none: give each file a line of its own)" if self.router else ""
+            raise NotImportableError(f"there is no model: the command line needs --model or -hf{router}")
         if draft := self._draft():
             keys["draft"] = draft
         if mmproj := self._files("mmproj"):

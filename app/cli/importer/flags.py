@@ -67,6 +67,9 @@ _DROPPED_VALUES: dict[str, str] = {
     **dict.fromkeys(("-hft", "--hf-token"), "engines download nothing; `llama-tandem pull` logs in by HF_TOKEN"),
     # It would load another model than the entry's (b11434).
     **dict.fromkeys(("-dr", "--docker-repo"), "engines download nothing; name the file with --model"),
+    "--models-preset": "its sections are the entries",
+    "--models-dir": "only what tandem.yaml names is served",
+    "--models-max": "the gateway's: `max_loaded` in tandem.yaml",
     **dict.fromkeys(("-p", "--prompt", "-f", "--file", "-bf", "--binary-file"), _CLIENTS),
     **dict.fromkeys(("-sys", "--system-prompt", "-sysf", "--system-prompt-file"), _CLIENTS),
     **dict.fromkeys(("--in-prefix", "--in-suffix", "--image", "--audio", "--video"), _CLIENTS),
@@ -77,6 +80,7 @@ _DROPPED_VALUES: dict[str, str] = {
 }
 _DROPPED_SWITCHES: dict[str, str] = {
     "--reuse-port": _PORT,
+    **dict.fromkeys(("--models-autoload", "--no-models-autoload"), "every model is loaded when it is asked for"),
     **dict.fromkeys(("-i", "--interactive", "-if", "--interactive-first", "-ins", "--instruct", "--chatml"), _TERMINAL),
     **dict.fromkeys(("-cnv", "--conversation", "-no-cnv", "--no-conversation", "-st", "--single-turn"), _TERMINAL),
     **dict.fromkeys(("-mli", "--multiline-input", "--simple-io", "--in-prefix-bos"), _TERMINAL),

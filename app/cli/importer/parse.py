@@ -85,8 +85,8 @@ def read(words: Sequence[str], dialect: Dialect | None) -> Line:
 
     `dialect` tells which flags take a value. Without it a flag's value is the word behind it that has no dash.
     """
-    words, shells = _as_words(words)
-    start = _program(words)
+    words, shells = as_words(words)
+    start = program_at(words)
     line = Line(_base(words[start]))
     _before(line, words[:start], dialect)
     _note_program(line, words[start])
@@ -99,7 +99,7 @@ def read(words: Sequence[str], dialect: Dialect | None) -> Line:
     return line
 
 
-def _as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words, and what a shell would keep for itself; one word with spaces in it is a whole line in quotes."""
     try:
         "".join(words).encode()
@@ -125,7 +125,7 @@ def _base(word: str) -> str:
     return re.split(r"[/\\]", word)[-1].removesuffix(".exe")
 
 
-def _program(words: list[str]) -> int:
+def program_at(words: list[str]) -> int:
     """Where the program stands; raises NotImportableError."""
     start = next((i for i, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
     wrapped = start < len(words) and _base(words[start]) in _WRAPPERS

@@ -11,13 +11,17 @@ import yaml
 _PLAIN = re.compile(r"[A-Za-z_./~][\w./~+-]*", re.ASCII)
 
 
-def as_yaml(name: str, keys: Mapping[str, Any]) -> str:
-    """A whole tandem.yaml with one entry."""
+def as_yaml(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """A whole tandem.yaml with these entries."""
+    return "models:\n" + "".join(_entry(name, keys) for name, keys in models.items())
+
+
+def _entry(name: str, keys: Mapping[str, Any]) -> str:
     # As in the README: a person who turns it off looks for the word that llama-server takes.
     values = {
         key: ("on" if value else "off") if key == "fit" else _value(value, key != "args") for key, value in keys.items()
     }
-    return f"models:\n  {_text(name)}:\n" + "".join(f"    {key}: {value}\n" for key, value in values.items())
+    return f"  {_text(name)}:\n" + "".join(f"    {key}: {value}\n" for key, value in values.items())
 
 
 def _value(value: Any, bare: bool = True) -> str:
