@@ -1,4 +1,7 @@
-"""The rows of `/v1/models`: read from the catalog and the files' headers, never by loading a model."""
+"""The rows of `/v1/models`: what runs as it has told of itself, the rest from the catalog and the files' headers.
+
+No model is loaded for it, and no engine asked.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.errors import TandemError
 from app.models.catalog import Catalog, ModelFilter
+from app.models.chat_template import takes_tools, template_of, thinks
 from app.models.gguf.filenames import shards
 from app.models.gguf.header import Header, parameter_count, read_header
 from app.models.purpose import Purpose, purpose
@@ -16,14 +20,14 @@ from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere
 from app.scheduler.loop import Scheduler
 from app.speculation.status import Status
-
-TEMPLATE = "tokenizer.chat_template"
+from app.supervisor.engine_facts import EngineFacts
 
 
 class ModelRows:
     """OpenAI's fields, and those that other clients look for; None where a server would have to be asked.
 
-    While its files are pulled, by whomever, `state` is `downloading`, and `download` says how far that is.
+    While its files are pulled, by whomever, `state` is `downloading`, and `download` says how far that is. Where a file
+    was replaced or deleted under a running engine, the row is of what runs, and `file_changed` says so in words.
     """
 
     def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand, elsewhere: Elsewhere) -> None:
@@ -71,13 +75,31 @@ class ModelRows:
         return {} if failure is None else {"download": {"error": failure}}
 
     def header(self, name: str) -> Header | None:
-        """Of a local model whose file can be read; raises UnknownAlias."""
-        self._catalog.canonical(name)
+        """Of a local model whose file can be read, or of what runs; raises UnknownAlias."""
+        alias = self._catalog.canonical(name)
+        if (facts := self._running(alias)) is not None and facts.files.changed:
+            return facts.files.header
         with suppress(TandemError, OSError):
             return self._header(self._catalog.spec(name).target)
         return None
 
+    def template(self, name: str) -> str:
+        """The chat template in use; empty where there is none, or nobody knows it."""
+        alias = self._catalog.canonical(name)
+        entry = self._catalog.entry(alias)
+        facts = self._running(alias)
+        if facts is not None and facts.template is not None:
+            return facts.template
+        return template_of(entry, self.header(name)) if isinstance(entry, LocalEntry) else ""
+
+    def _running(self, alias: str) -> EngineFacts | None:
+        use = self._scheduler.uses.get(alias)
+        return use.engine.facts if use is not None else None
+
     def _facts(self, alias: str, entry: LocalEntry) -> dict[str, Any]:
+        facts = self._running(alias)
+        if facts is not None and (changed := facts.files.changed):
+            return _of_what_runs(facts, entry) | {"file_changed": changed}
         target: Path | None = None
         header: Header | None = None
         # A model whose files are not there (yet) is listed with what its entry says.
@@ -85,19 +107,14 @@ class ModelRows:
             target = self._catalog.spec(alias).target
             header = self._header(target)
         trained = header.context_length if header else None
-        context = slot_context(entry, trained)
+        context = (facts.context if facts else None) or slot_context(entry, trained)
         meta = {"n_ctx": context, "n_ctx_train": trained, "n_params": None, "size": None}
         with suppress(TandemError, OSError):
             parts = shards(target) if target else []
             meta["size"] = sum(path.stat().st_size for path in parts) or None
             meta["n_params"] = sum(map(self._count, parts)) or None
-        return {
-            "created": int(target.stat().st_mtime) if target else 0,
-            "context_length": context,
-            "max_model_len": context,
-            "capabilities": capabilities(entry, header),
-            "meta": meta,
-        }
+        created = int(target.stat().st_mtime) if target else 0
+        return _row(created, context, capabilities(entry, header, facts), meta)
 
     def _count(self, path: Path) -> int:
         key = (path, path.stat().st_mtime_ns)
@@ -112,24 +129,50 @@ class ModelRows:
         return self._headers[key]
 
 
+def _row(created: int, context: int | None, words: list[str], meta: dict[str, int | None]) -> dict[str, Any]:
+    told = {"created": created, "context_length": context, "max_model_len": context}
+    return told | {"capabilities": words, "meta": meta}
+
+
+def _of_what_runs(facts: EngineFacts, entry: LocalEntry) -> dict[str, Any]:
+    """Of an engine whose files are others by now."""
+    header, stamps = facts.files.header, facts.files.stamps
+    trained = facts.trained or (header.context_length if header else None)
+    context = facts.context or slot_context(entry, trained)
+    of_target = set(shards(stamps[0].path)) if stamps else set()
+    size = sum(stamp.size for stamp in stamps if stamp.path in of_target) or None
+    meta = {"n_ctx": context, "n_ctx_train": trained, "n_params": facts.parameters, "size": size}
+    created = int(stamps[0].mtime_ns / 1e9) if stamps else 0
+    return _row(created, context, capabilities(entry, header, facts), meta)
+
+
+# One pool for all slots: each may take the whole of it.
+_UNIFIED = frozenset({"-kvu", "--kv-unified"})
+_SEPARATE = frozenset({"-no-kvu", "--no-kv-unified"})
+
+
 def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
     """What one request can use: a slot's share of `ctx_size`, never more than the model was trained for."""
+    said = [flag for arg in entry.args if (flag := arg.replace("_", "-")) in _UNIFIED | _SEPARATE]
+    slots = 1 if said and said[-1] in _UNIFIED else entry.parallel
     if entry.ctx_size:
-        share = entry.ctx_size // entry.parallel
+        share = entry.ctx_size // slots
         return min(share, trained) if trained else share
-    return trained // entry.parallel if trained else None
+    return trained // slots if trained else None
 
 
-def capabilities(entry: LocalEntry, header: Header | None) -> list[str]:
-    """Ollama's words, by the entry and by what the chat template mentions: llama-server goes by it as well."""
+def capabilities(entry: LocalEntry, header: Header | None, facts: EngineFacts | None = None) -> list[str]:
+    """Ollama's words, by what runs, else by the entry and by what the chat template in use mentions."""
     if (served_for := purpose(entry, header)) is not Purpose.COMPLETION:
         return [str(served_for)]
-    template = (header.text(TEMPLATE) if header else None) or ""
+    template = template_of(entry, header) if facts is None or facts.template is None else facts.template
     words = ["completion"]
-    if "tools" in template:
-        words.append("tools")
-    if "<think>" in template or "enable_thinking" in template:
-        words.append("thinking")
-    if entry.mmproj is not None:
-        words.append("vision")
+    # Without Jinja llama-server refuses tools, and its own templates know nothing of thinking.
+    if entry.jinja is not False:
+        tools = facts.tools if facts is not None else None
+        words += ["tools"] if (takes_tools(template) if tools is None else tools) else []
+        words += ["thinking"] if thinks(template) else []
+    vision = facts.vision if facts is not None else None
+    words += ["vision"] if (entry.mmproj is not None if vision is None else vision) else []
+    words += ["audio"] if facts is not None and facts.audio else []
     return words

@@ -17,6 +17,7 @@ from app.records.ledger import Ledger
 from app.speculation.status import Status, judge
 from app.supervisor.activity import Activity
 from app.supervisor.child import Child
+from app.supervisor.engine_facts import EngineFacts, LoadedFiles, facts_of
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.orphans import MARKER, marker
 from app.supervisor.ports import LOOPBACK, Ports
@@ -36,6 +37,8 @@ class Running:
     address: EngineAddress
     since: float
     speculation: Status
+    # None until it is ready
+    facts: EngineFacts | None = None
 
 
 class Launcher:
@@ -111,6 +114,7 @@ class Launcher:
         return diagnosis
 
     async def _start_on(self, port: int, plan: LaunchPlan) -> Diagnosis | None:
+        files = await asyncio.to_thread(LoadedFiles.of, plan.files)
         key = secrets.token_urlsafe(32)
         env = {**plan.env, "LLAMA_API_KEY": key, MARKER: marker()}
         argv = plan.with_port(port).argv
@@ -129,6 +133,7 @@ class Launcher:
         if diagnosis is not None:
             await self.end()
         else:
+            running.facts = await facts_of(address, files)
             running.since = clock()
         return diagnosis
 

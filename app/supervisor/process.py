@@ -23,6 +23,7 @@ from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
 from app.records.ledger import Ledger
 from app.speculation.status import Status
+from app.supervisor.engine_facts import EngineFacts
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.ports import Ports
@@ -86,6 +87,11 @@ class Engine:
     def speculation(self) -> Status | None:
         """What the proof found; None while nothing is loaded."""
         return self._running.speculation if self._running and self.state is not EngineState.STARTING else None
+
+    @property
+    def facts(self) -> EngineFacts | None:
+        """What runs; None while nothing is loaded."""
+        return self._running.facts if self._running else None
 
     @property
     def loading(self) -> LoadProgress | None:

@@ -23,7 +23,7 @@ from tests.support.hub_models import model, shards
 
 REPO = "unsloth/GLM-4.7-GGUF"
 Q2 = shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3)
-FILES = Q2 | {"GLM-4.7-Q4_K_M.gguf": model(), "mmproj-BF16.gguf": model(), "README.md": b"# GLM"}
+FILES = Q2 | {"GLM-4.7-Q4_K_M.gguf": model(), "mmproj-BF16.gguf": model(architecture="clip"), "README.md": b"# GLM"}
 MODELS: dict[str, Any] = {
     "glm": {"target": {"repo": REPO, "include": "*Q2*"}, "mmproj": {"repo": REPO}},
     "glm4": {"target": {"repo": REPO, "include": "*Q4*"}, "mmproj": {"repo": REPO}},

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from app.api.models import TEMPLATE, ModelRows
+from app.api.models import ModelRows
 from app.api.ollama.request import model_of
 from app.auth.guard import may_use
 from app.models.catalog import Catalog
@@ -56,7 +56,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
         return {
             "modelfile": "",
             "parameters": "",
-            "template": (header.text(TEMPLATE) if header else None) or "",
+            "template": rows.template(name),
             "details": _details(rows, name),
             "model_info": info,
             "capabilities": row["capabilities"] or ["completion"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.api.models import ModelRows, capabilities
+from app.api.models import ModelRows, capabilities, slot_context
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
 from app.models.catalog import Catalog
@@ -65,6 +65,8 @@ def test_what_is_not_known_is_null() -> None:
         ({"mmproj": {"path": "/x"}}, "enable_thinking", ["completion", "thinking", "vision"]),
         ({"args": ["--embeddings"]}, "tools", ["embedding"]),
         ({"args": ["--reranking"]}, "", ["rerank"]),
+        ({"jinja": False}, "{% if tools %}<think>", ["completion"]),
+        ({"args": ["--chat-template", "chatml"]}, "{% if tools %}", ["completion"]),
     ],
 )
 def test_capabilities_are_those_of_entry_and_template(keys: dict[str, Any], template: str, expected: list[str]) -> None:
@@ -72,3 +74,18 @@ def test_capabilities_are_those_of_entry_and_template(keys: dict[str, Any], temp
     header = Header(Path("x"), 3, 0, 0, {"tokenizer.chat_template": template})
     entry = LocalEntry.model_validate({"target": {"path": "/x"}} | keys)
     assert capabilities(entry, header) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "trained", "expected"),
+    [
+        ({"ctx_size": 512, "parallel": 2}, 2048, 256),
+        ({"ctx_size": 512, "parallel": 2, "args": ["-kvu"]}, 2048, 512),
+        ({"ctx_size": 512, "parallel": 2, "args": ["--kv_unified", "--no-kv-unified"]}, 2048, 256),
+        ({"ctx_size": 9999, "parallel": 2, "args": ["--kv-unified"]}, 2048, 2048),
+        ({"parallel": 2}, None, None),
+    ],
+)
+def test_the_context_of_a_slot(keys: dict[str, Any], trained: int | None, expected: int | None) -> None:
+    """As far as it can be known before an engine tells it."""
+    assert slot_context(LocalEntry.model_validate({"target": {"path": "/x"}} | keys), trained) == expected
