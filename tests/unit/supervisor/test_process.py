@@ -18,6 +18,7 @@ from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
 from app.supervisor.readiness import StartLimits
 from app.supervisor.states import EngineState
+from tests.support import clock
 
 
 class Launcher:
@@ -108,3 +109,30 @@ def test_a_stop_in_the_turn_of_the_exit_is_heard() -> None:
 
     asyncio.run(scenario())
     assert seen[:4] == [EngineState.STARTING, EngineState.READY, EngineState.STOPPING, EngineState.STOPPED]
+
+
+def test_what_may_pass_is_never_given_up() -> None:
+    """A minute apart at the longest; an answer clears the count, and the next failure costs no delay."""
+    seen: list[EngineState] = []
+    waits: list[float] = []
+
+    async def fail(made: Engine, launcher: Launcher) -> None:
+        launcher.started = asyncio.get_running_loop().create_future()
+        launcher.started.set_result(Diagnosis("host_memory", "Not enough.", "", permanent=False))
+        made.start()
+        await come_to(made, EngineState.BACKOFF)
+        waits.append(round(made.retry_after or 0.0))
+        await come_to(made, EngineState.STOPPED)
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        for _ in range(8):
+            await fail(made, launcher)
+        made.answered()
+        for _ in range(2):
+            await fail(made, launcher)
+        await made.close()
+
+    clock.run(scenario())
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 0, 1]
+    assert EngineState.FATAL not in seen
