@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from app import logs
 from app.errors import (
     DeadlyRequestError,
-    Diagnosis,
     EngineLoadingError,
     EngineUnavailableError,
     QueueTimeoutError,
@@ -18,6 +17,7 @@ from app.errors import (
     StartFailedError,
     TandemError,
 )
+from app.scheduler.lease import Lease
 from app.scheduler.misfits import Misfits
 from app.scheduler.policy import (
     PATIENCE_S,
@@ -42,49 +42,6 @@ log = logs.get_logger("scheduler")
 _COME_AGAIN_S, _COME_AGAIN_AT_LEAST_S, _COME_AGAIN_AT_MOST_S = 10.0, 2.0, 60.0
 # Somebody else's doing: no request has caused it.
 _ENDED_BY_OTHERS = "terminated"
-
-
-class Lease:
-    """One request's hold on an upstream, to the last byte. `release` is idempotent; `body` is what was asked."""
-
-    __slots__ = ("_answered", "_release", "alias", "base_url", "body", "engine", "key")
-
-    def __init__(
-        self,
-        alias: str,
-        base_url: str,
-        key: str | None,
-        engine: Engine | None,
-        release: Callable[[], None],
-        *,
-        body: bytes | None = None,
-        answered: Callable[[], None] | None = None,
-    ) -> None:
-        self.alias = alias
-        self.base_url = base_url
-        self.key = key
-        # None for an attached server, which others look after
-        self.engine = engine
-        self.body = body
-        self._release: Callable[[], None] | None = release
-        self._answered = answered
-
-    def __repr__(self) -> str:
-        return f"<Lease {self.alias}: {'held' if self._release else 'released'}>"
-
-    def release(self) -> None:
-        release, self._release = self._release, None
-        if release is not None:
-            release()
-
-    def answered(self) -> None:
-        """The upstream has given a whole answer."""
-        if self._answered is not None:
-            self._answered()
-
-    async def post_mortem(self) -> Diagnosis | None:
-        """Why the upstream broke off, if it is an engine of ours that has died."""
-        return await self.engine.post_mortem() if self.engine else None
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from app.relay.response.usage import UsageTap
 from app.relay.upstream.connection import Connection, IncompleteResponseError
 from app.relay.upstream.pool import CONNECT_S, ConnectFailedError, Origin, Pool
 from app.relay.upstream.response import UpstreamResponse, died, host_of, name_of
-from app.scheduler.loop import Lease, Scheduler
+from app.scheduler.lease import Lease
+from app.scheduler.loop import Scheduler
 from app.supervisor.states import EngineState
 
 

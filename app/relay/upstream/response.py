@@ -12,7 +12,7 @@ from app.relay.buffered.choice import Aids
 from app.relay.response.usage import UsageTap
 from app.relay.upstream.connection import Connection, IncompleteResponseError
 from app.relay.upstream.pool import Origin, Pool
-from app.scheduler.loop import Lease
+from app.scheduler.lease import Lease
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"

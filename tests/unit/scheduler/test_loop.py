@@ -17,7 +17,8 @@ from app.errors import (
     ShuttingDownError,
     StartFailedError,
 )
-from app.scheduler.loop import Lease, Scheduler
+from app.scheduler.lease import Lease
+from app.scheduler.loop import Scheduler
 from app.scheduler.policy import PATIENCE_S
 from app.scheduler.suspects import REFUSED_FOR_S
 from app.supervisor.activity import Activity

@@ -23,7 +23,7 @@ from app.relay.upstream.client import Upstreams
 from app.relay.upstream.connection import IncompleteResponseError
 from app.relay.upstream.pool import ConnectFailedError, Origin
 from app.relay.upstream.response import UpstreamResponse
-from app.scheduler.loop import Lease
+from app.scheduler.lease import Lease
 from app.speculation.status import Status
 from app.supervisor.states import EngineState
 
