@@ -140,7 +140,7 @@ class _Decision:
             return Retry(engine.alias)
         if self._leaving:
             return None
-        if self._up == {engine.alias} or not self._up:
+        if not self._up:
             return Refuse(engine.alias)
         return self._make_room(wait, among=self._up)
 
