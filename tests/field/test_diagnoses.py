@@ -33,8 +33,9 @@ def test_a_template_that_cannot_be_used_is_named_at_once(
     entry = {"target": {"path": str(write_target(tmp_path / "t.gguf"))}, "jinja": jinja, "args": args}
     gateway = make_gateway(models={"m": entry}, llama_server=ENGINES[engine])
     error = gateway.chat().json()["error"]
-    if engine == "embedded":
-        # Its parser ends the process before the log's thread has written where the template is wrong.
+    if engine == "embedded" or jinja:
+        # The parser may end the process before the log's thread has written where the template is wrong: the wheel's
+        # always does, the binary's does on a busy machine. What it writes is tested in unit/engine.
         words = "chat template"
     assert error["cause"] == "chat_template" and words in error["message"]
     assert gateway.state() == "fatal" and "exit code" not in error["message"]
