@@ -53,6 +53,12 @@ RULES = (
         "pip install 'llama-tandem[embedded]' brings it.",
     ),
     log_rule(
+        "unfit_wheel",
+        r"llama-tandem: the embedded engine does not work with (xllamacpp [^:\n]+)",
+        "The embedded engine does not work with {0}.",
+        "pip install 'llama-tandem[embedded]' brings a version that fits.",
+    ),
+    log_rule(
         "missing_file",
         r"failed to open GGUF file '([^']+)'( \([^)]+\))?",
         "The file {0} cannot be opened {1}.",

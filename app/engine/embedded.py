@@ -3,8 +3,7 @@
     python -P -m app.engine.embedded --model tiny.gguf --port 8001 ...
 
 For the gateway it is one more llama-server: the same flags, `--help`, exit codes, error texts, endpoints and log. The
-flags go to llama.cpp's own parser inside the wheel where that can be called, else to our table;
-`LLAMA_TANDEM_EMBEDDED_PARSER=table` forces the table.
+flags go to llama.cpp's own parser inside the wheel (ADR 3). The extra `embedded` pins the versions that have it.
 """
 
 from __future__ import annotations
@@ -15,10 +14,13 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from app.engine.embedded_flags import InvalidFlagError, apply, help_page
 from app.engine.embedded_native import DEFAULT_PORT, find_parser, flush_log
 
 MISSING = "llama-tandem: the embedded engine needs the wheel xllamacpp: pip install 'llama-tandem[embedded]'"
+UNFIT = (
+    "llama-tandem: the embedded engine does not work with xllamacpp {}: pip install 'llama-tandem[embedded]' brings a "
+    "version that fits"
+)
 
 
 def main(argv: list[str]) -> NoReturn:
@@ -28,26 +30,14 @@ def main(argv: list[str]) -> NoReturn:
         import xllamacpp
     except ImportError:
         _leave(1, MISSING)
+    parse = find_parser(xllamacpp)
+    if parse is None:
+        _leave(1, UNFIT.format(getattr(xllamacpp, "__version__", "of unknown version")))
     params = xllamacpp.CommonParams()
     params.port = DEFAULT_PORT
-    parse = None if os.environ.get("LLAMA_TANDEM_EMBEDDED_PARSER") == "table" else find_parser(xllamacpp)
-    if parse is None:
-        _by_table(xllamacpp, params, argv)
-    elif not parse(argv, params):
+    if not parse(argv, params):
         _leave(1)
     _serve(xllamacpp, params)
-
-
-def _by_table(module: Any, params: Any, argv: list[str]) -> None:
-    if {"-h", "--help", "--usage"} & set(argv):
-        sys.stdout.write(help_page())
-        _leave(0)
-    if "--version" in argv:
-        _leave(0, f"version: xllamacpp {module.__version__}")
-    try:
-        apply(module, params, argv, dict(os.environ))
-    except InvalidFlagError as error:
-        _leave(1, str(error))
 
 
 def _serve(module: Any, params: Any) -> NoReturn:

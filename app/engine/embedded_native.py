@@ -1,9 +1,9 @@
 """A door to llama.cpp's own command line parser, which the xllamacpp wheel exports without saying so.
 
-It gives every flag, `--help`, the environment, config.ini and the binary's error texts. Since nobody promises it, it is
-used only where it proves itself: the C++ object inside a `CommonParams` is found by five sentinel values that must
-occur together exactly once, and a trial parse must be readable through the Python attributes. Seen to work with
-wheels 2026.4.8929 to 2026.10.11549 (offset 16 in each).
+It gives every flag, `--help`, the environment, config.ini and the binary's error texts. Since nobody promises it, the
+extra `embedded` pins the versions that were tried, and the parser is used only where it proves itself: the C++ object
+inside a `CommonParams` is found by five sentinel values that must occur together exactly once, and a trial parse must
+be readable through the Python attributes. Seen to work with wheels 2026.4.8929 to 2026.10.11549 (offset 16 in each).
 """
 
 from __future__ import annotations

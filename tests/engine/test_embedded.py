@@ -1,4 +1,4 @@
-"""The embedded engine by itself, with llama.cpp's own parser and with our table: a llama-server to its exit code."""
+"""The embedded engine by itself: a llama-server to its exit code."""
 
 import os
 import re
@@ -6,28 +6,33 @@ import signal
 import socket
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx2
 import pytest
+from packaging.requirements import Requirement
 
 from app.engine.dialect import Dialect
 from app.engine.locate import EMBEDDED
 from tests.support import tiny_models
 from tests.support.gateway import eventually
+from tests.support.paths import ROOT
 from tests.support.ports import free_port
 
 PATIENCE_S = 30
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 Start = Callable[..., subprocess.Popen[str]]
 
 
-@pytest.fixture(params=["native", "table"])
-def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
     """`start(*flags, **environment)`: the process, its two outputs read together."""
     made: list[subprocess.Popen[str]] = []
-    own = {"LLAMA_TANDEM_EMBEDDED_PARSER": request.param, "XDG_CONFIG_HOME": str(tmp_path)}
+    own = {"XDG_CONFIG_HOME": str(tmp_path)}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
 
     def spawn(*flags: str, **environment: str) -> subprocess.Popen[str]:
@@ -88,6 +93,18 @@ def test_flags_are_refused_as_the_binary_refuses_them(start: Start, flags: list[
     """Its words, and exit code 1: the diagnosis reads them."""
     code, text = ended(start(*flags))
     assert (code, words in text) == (1, True), text
+
+
+def test_the_wheel_that_is_pinned_is_the_wheel_that_works(start: Start) -> None:
+    """Nothing stands in for its parser, so the range and what is installed here have to go together."""
+    [wanted] = [
+        requirement
+        for requirement in map(Requirement, PYPROJECT["project"]["optional-dependencies"]["embedded"])
+        if requirement.name == "xllamacpp"
+    ]
+    assert version("xllamacpp") in wanted.specifier
+    assert {"<", ">="} == {specifier.operator for specifier in wanted.specifier}
+    assert ended(start("--help"))[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["missing", "junk", "truncated"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.diagnose import diagnose
-from app.engine.embedded import MISSING
+from app.engine.embedded import MISSING, UNFIT
 
 FIT = "0.00.009.267 E common_fit_params: encountered an error while trying to fit params to free device memory: "
 GAVE_UP = "0.00.010.000 E srv  llama_server: exiting due to model loading error"
@@ -172,6 +172,13 @@ def test_the_wheel_that_is_missing_is_named_with_what_brings_it() -> None:
     diagnosis = diagnose(1, [MISSING])
     assert diagnosis.code == "missing_wheel"
     assert "xllamacpp" in diagnosis.cause and "pip install" in diagnosis.advice
+
+
+def test_a_wheel_that_does_not_fit_is_named_with_its_version() -> None:
+    """Another install of the extra is what helps, and the same start would fail again."""
+    diagnosis = diagnose(1, [UNFIT.format("2027.1.12345")])
+    assert (diagnosis.code, diagnosis.permanent) == ("unfit_wheel", True)
+    assert "xllamacpp 2027.1.12345" in diagnosis.cause and "pip install" in diagnosis.advice
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_what_llama_server_would_obey_is_named() -> None:
     names = ("LLAMA_ARG_CTX_SIZE", "LLAMA_API_KEY", "LLAMA_TRACE", "AIP_MODE")
     others = {
         "LLAMA_ARG_MODEL": "",
-        "LLAMA_TANDEM_EMBEDDED_PARSER": "table",
+        "LLAMA_TANDEM_CHILD": "1",
         "HF_TOKEN": "t",
         "LLAMA_ARG_HOST": "127.0.0.1",
     }
