@@ -193,8 +193,7 @@ def test_what_a_limit_cuts_is_the_engines(loaded: Gateway, text: str, path: str,
 LEFT = {
     "plain": (CHAT, SAID),
     "stop": (CHAT, SAID | {"stop": ["\nObservation:"]}),
-    "prefilled": (CHAT, {"messages": PREFILLED} | CONTINUED),
-    "logprobs": (COMPLETIONS, {"prompt": "Once", "logprobs": 3, "stop": ["\nObservation:"]}),
+    "logprobs": (COMPLETIONS, {"prompt": "Once", "logprobs": 3}),
 }
 
 

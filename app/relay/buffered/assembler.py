@@ -6,20 +6,18 @@ Sans-io and pure. The shapes are those of `/v1/chat/completions` and `/v1/comple
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from app.relay.buffered.choice import Aids, AnswerChoice, Piece, Verbose
+from app.relay.buffered.choice import AnswerChoice, Piece
 from app.relay.sse_lines import LineSplitter, data_of
 
 _Fields = dict[str, msgspec.Raw]
 # The order of a direct answer; what else a chunk may carry one day goes behind it.
 _ORDER = ("choices", "created", "model", "system_fingerprint", "object", "usage", "id", "timings")
-_OF_STREAMS_ONLY = frozenset(("choices", "object", "prompt_progress", "__verbose"))
+_OF_STREAMS_ONLY = frozenset(("choices", "object", "prompt_progress"))
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -35,7 +33,6 @@ _PIECES = msgspec.json.Decoder(list[Piece])
 _ERROR = msgspec.json.Decoder(_Error)
 _TEXT = msgspec.json.Decoder(str)
 _TIMINGS = msgspec.json.Decoder(_Timings | None)
-_VERBOSE = msgspec.json.Decoder(Verbose | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +45,11 @@ class Whole:
 
 
 class Assembly:
-    """Feed it the stream, cut anywhere; ask for `whole` when it has ended. `aids` are what it was asked for with."""
+    """Feed it the stream, cut anywhere; ask for `whole` when it has ended."""
 
-    __slots__ = ("_aids", "_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_lines")
+    __slots__ = ("_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_lines")
 
-    def __init__(self, aids: Aids) -> None:
-        self._aids = aids
+    def __init__(self) -> None:
         # Framing: the lines, and the data of the event that has not
         self._lines = LineSplitter()
         self._data: list[bytes] = []
@@ -78,31 +74,15 @@ class Assembly:
                 # builds of 2025 name the field of a failure so, without the object around it
                 self._data.append(b'{"error":' + line[6:] + b"}")
 
-    @property
-    def untold(self) -> bool:
-        """Whether it is certain that this stream will not tell all: the engine does not know one of the aids."""
-        return any(choice.untold for choice in self._choices.values())
-
-    @property
-    def stop_words(self) -> set[str]:
-        """Those of whose tokens the numbers are to be told to `whole`."""
-        return {choice.stop_word for choice in self._choices.values() if choice.stop_word}
-
-    def whole(self, lengths: Mapping[str, int] = MappingProxyType({})) -> Whole | None:
-        """The answer, or the error that the stream carried; None where it was broken off before either.
-
-        `lengths` are those of `stop_words` in tokens.
-        """
+    def whole(self) -> Whole | None:
+        """The answer, or the error that the stream carried; None where it was broken off before either."""
         if self._error is not None:
             return self._error
         if not self._done or self._broken:
             return None
         fields: dict[str, Any] = {
             **self._fields,
-            "choices": [
-                choice.whole(index, lengths[choice.stop_word] if choice.stop_word else 0)
-                for index, choice in sorted(self._choices.items())
-            ],
+            "choices": [choice.whole(index) for index, choice in sorted(self._choices.items())],
             "object": self._kind.removesuffix(".chunk"),
         }
         ordered = {name: fields.pop(name) for name in _ORDER if name in fields}
@@ -133,16 +113,15 @@ class Assembly:
 
     def _take(self, fields: _Fields) -> None:
         tokens = _tokens(fields)
-        verbose = _VERBOSE.decode(fields["__verbose"]) if "__verbose" in fields else None
         if "prompt_progress" in fields:
-            tokens, verbose = None, Verbose()  # what it says of a token is of none
+            tokens = None  # what it says of a token is of none
         pieces = _PIECES.decode(fields.get("choices", b"[]"))
         for piece in pieces:
             self._last = piece.index
             choice = self._choices.get(piece.index)
             if choice is None:
-                choice = self._choices[piece.index] = AnswerChoice(self._aids, chat=piece.delta is not None)
-            choice.add(piece, tokens, verbose)
+                choice = self._choices[piece.index] = AnswerChoice(chat=piece.delta is not None)
+            choice.add(piece, tokens)
         if not pieces and self._last in self._choices:
             self._choices[self._last].ends_at(tokens)
         if "object" in fields:

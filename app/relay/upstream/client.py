@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-import msgspec
+from collections.abc import Callable
 
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.speculation import NONE
@@ -23,13 +21,6 @@ from app.relay.upstream.response import UpstreamResponse, died, host_of, name_of
 from app.scheduler.lease import Lease
 from app.scheduler.loop import Scheduler
 from app.supervisor.states import EngineState
-
-
-class _Tokens(msgspec.Struct):
-    tokens: list[int]
-
-
-_TOKENS = msgspec.json.Decoder(_Tokens)
 
 
 class Upstreams:
@@ -75,12 +66,12 @@ class Upstreams:
             if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
                 _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
             once = call.streaming or streamed is not None
-            connection = await self._request(call, lease, streamed.body if streamed else body, once=once)
+            connection = await self._request(call, lease, streamed or body, once=once)
             response = UpstreamResponse(connection, self._pool, lease, in_flight)
             if response.status == 401 and lease.engine is None:
                 response.close()
                 raise UpstreamKeyRefusedError(lease.alias, host_of(lease), key_sent=lease.key is not None)
-            if streamed is not None and not await response.assemble(streamed.aids, listen, self._counter(call, lease)):
+            if streamed is not None and not await response.assemble(listen):
                 response.hang_up()
                 connection = await self._request(call, lease, body, once=False)
                 response = UpstreamResponse(connection, self._pool, lease, in_flight)
@@ -105,22 +96,6 @@ class Upstreams:
             return alias
         both_up = drafted.state is EngineState.READY and plain.state is EngineState.READY
         return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
-
-    def _counter(self, call: Call, lease: Lease) -> Callable[[str], Awaitable[int | None]]:
-        """How many tokens a text is to the engine, special ones being none; None where it does not say."""
-
-        async def count(text: str) -> int | None:
-            body = msgspec.json.encode({"content": text, "add_special": False, "parse_special": False})
-            connection = await self._request(msgspec.structs.replace(call, target="/tokenize"), lease, body, once=False)
-            response = UpstreamResponse(connection, self._pool, lease)
-            try:
-                return len(_TOKENS.decode(await response.read()).tokens) if response.status == 200 else None
-            except msgspec.DecodeError:
-                return None
-            finally:
-                response.hang_up()
-
-        return count
 
     async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> Connection:
         """A connection on which the answer's headers have come; raises UpstreamError."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from app.errors import UpstreamDiedError
 from app.relay.buffered.assembler import Assembly
-from app.relay.buffered.choice import Aids
 from app.relay.response.usage import UsageTap
 from app.relay.upstream.connection import Connection, IncompleteResponseError
 from app.relay.upstream.pool import Origin, Pool
@@ -83,30 +82,20 @@ class UpstreamResponse:
         """The body as it arrives; raises UpstreamDiedError where it ends too early."""
         return _Chunks(self)
 
-    async def assemble(
-        self, aids: Aids, listen: Callable[[], UsageTap], count: Callable[[str], Awaitable[int | None]]
-    ) -> bool:
+    async def assemble(self, listen: Callable[[], UsageTap]) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 
-        What `listen` gives gets the stream; `count` tells how many tokens a text has, if it can. False where the stream
-        has not told all of it (see `as_stream`). Raises UpstreamDiedError; what is no stream (an error that came first)
-        stays as it is.
+        What `listen` gives gets the stream. False where the stream has not told all of it. Raises UpstreamDiedError;
+        what is no stream (an error that came first) stays as it is.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
             return True
-        assembly, usage_tap = Assembly(aids), listen()
+        assembly, usage_tap = Assembly(), listen()
         try:
             async for chunk in self.chunks():
                 assembly.feed(chunk)
                 usage_tap.feed(chunk)
-                if assembly.untold:
-                    return False
-            lengths = {}
-            for word in assembly.stop_words:
-                if (length := await count(word)) is None:
-                    return False
-                lengths[word] = length
-            whole = assembly.whole(lengths)
+            whole = assembly.whole()
             if whole is None:
                 raise await died(self._lease, IncompleteResponseError("broke off its answer"))
         except BaseException:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.relay.buffered.assembler import Assembly, Whole
-from app.relay.buffered.choice import Aids
 from tests.support.answers import comparable
 from tests.support.paths import DATA
 
@@ -19,7 +18,7 @@ REFUSED = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_e
 
 
 def assembled(*chunks: bytes) -> Whole | None:
-    assembly = Assembly(Aids())
+    assembly = Assembly()
     for chunk in chunks:
         assembly.feed(chunk)
     return assembly.whole()
@@ -210,27 +209,10 @@ def test_completions_tell_their_end_with_the_choice() -> None:
     assert not in_full(text(1, "a"), text(2, ""), text(2, "", "length"))
 
 
-def test_each_stop_word_takes_its_own_tokens_off() -> None:
-    """Choice by choice; and a piece that tells of the prompt's progress has no token."""
-
-    def text(index: int, finish: str | None = None, **verbose: Any) -> bytes:
-        logprobs = None if finish else {"content": [{"id": verbose["tokens"][0]}]}
-        choice = {"index": index, "text": "", "logprobs": logprobs, "finish_reason": finish}
-        return event(choices=[choice], object="text_completion", __verbose=verbose)
-
-    assembly = Assembly(Aids(probabilities=True))
-    progress = {"index": 0, "text": "", "logprobs": None, "finish_reason": None}
-    assembly.feed(event(choices=[progress], prompt_progress={"total": 1}, __verbose={"tokens": [-1]}))
-    for token in (7, 8, 9):
-        assembly.feed(text(0, tokens=[token]) + text(1, tokens=[token]))
-    assembly.feed(text(0, "stop", stop_type="word", stopping_word="ab"))
-    assembly.feed(text(1, "stop", stop_type="word", stopping_word="c") + DONE)
-    assert assembly.stop_words == {"ab", "c"} and not assembly.untold
-    whole = assembly.whole({"ab": 2, "c": 1})
-    assert whole is not None and whole.in_full
-    answer = json.loads(whole.body)
-    assert "__verbose" not in answer
-    assert [choice["logprobs"]["content"] for choice in answer["choices"]] == [[{"id": 7}], [{"id": 7}, {"id": 8}]]
+def test_progress_of_the_prompt_shows_no_token() -> None:
+    """Its timings are of none, so that it cannot hide what the limit has cut off."""
+    progress = event(choices=[{"index": 0, "delta": {"content": "a"}}], prompt_progress={}, timings={"predicted_n": 3})
+    assert not in_full(progress, end(3, "length"))
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])

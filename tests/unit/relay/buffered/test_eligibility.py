@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.relay.buffered.choice import Aids
-from app.relay.buffered.eligibility import MOST_PROBABILITIES, Streamed, as_stream
+from app.relay.buffered.eligibility import MOST_PROBABILITIES, as_stream
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAID = [{"role": "user", "content": "Hello"}]
@@ -17,7 +16,7 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}, "timings_
 
 def stream_body(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[str, Any] | None:
     streamed = as_stream(target, json.dumps({"messages": SAID} | fields).encode(), drafts=drafts)
-    return None if streamed is None else json.loads(streamed.body)
+    return None if streamed is None else json.loads(streamed)
 
 
 @pytest.mark.parametrize("target", [CHAT, COMPLETIONS, "/chat/completions", CHAT + "?a=b"])
@@ -40,10 +39,9 @@ def test_nothing_else_is_written_anew() -> None:
         b'{ "seed": 1.50,\n "stream" : false, "stream_options": {"a": [1, {"stream": 2}]}, '
         b'"messages": [], "timings_per_token": null }'
     )
-    assert as_stream(CHAT, body, drafts=False) == Streamed(
+    assert as_stream(CHAT, body, drafts=False) == (
         b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, '
-        b'"messages": [], "timings_per_token": true }',
-        Aids(),
+        b'"messages": [], "timings_per_token": true }'
     )
 
 
@@ -63,11 +61,15 @@ ASSISTANT = [*SAID, {"role": "assistant", "content": "Hello my"}]
         {"verbose": True},
         {"n_indent": 2},
         {"continue_final_message": True},
+        {"continue_final_message": "content"},
+        {"messages": ASSISTANT},
+        {"messages": ASSISTANT, "echo": True, "add_generation_prompt": False},
         {"messages": [*SAID, {"role": "assistant"}]},
         {"messages": [*SAID, {"role": "assistant", "content": ""}]},
         {"messages": [*SAID, {"role": "assistant", "content": [{"type": "text", "text": "Hello my"}]}]},
         {"messages": ASSISTANT, "logprobs": True},
         {"logprobs": True},
+        {"top_logprobs": 2},
         {"n_probs": 1},
         {"timings_per_token": 1},
         {"stream_options": 5},
@@ -85,7 +87,8 @@ def test_what_a_stream_does_not_tell_in_full_is_asked_directly(fields: dict[str,
     [
         {"stop": "ab", "max_tokens": 5},
         {"return_tokens": True, "return_progress": True, "timings_per_token": True},
-        {"n": 2, "tools": [], "verbose": False, "logprobs": False},
+        {"n": 2, "tools": [], "verbose": False, "logprobs": False, "top_logprobs": 0, "n_probs": 0},
+        {"messages": [{"role": "assistant", "content": "Hi"}, *SAID], "continue_final_message": False},
     ],
 )
 def test_what_a_stream_tells_is_asked_as_one(fields: dict[str, Any]) -> None:
@@ -93,27 +96,23 @@ def test_what_a_stream_tells_is_asked_as_one(fields: dict[str, Any]) -> None:
     assert stream_body(**fields) is not None
 
 
-@pytest.mark.parametrize("more", [{}, {"continue_final_message": True, "add_generation_prompt": False}])
-def test_a_prefilled_answer_is_asked_for_with_its_beginning(more: dict[str, Any]) -> None:
-    """`echo` makes a stream tell it, whether the client asked for that or not."""
-    streamed = as_stream(CHAT, json.dumps({"messages": ASSISTANT, "echo": False} | more).encode(), drafts=False)
-    assert streamed is not None and streamed.aids == Aids(prefill="Hello my")
-    assert json.loads(streamed.body)["echo"] is True
-    assert stream_body(COMPLETIONS, messages=ASSISTANT, **more) == (
-        None if more else stream_body(COMPLETIONS, messages=ASSISTANT)
-    )
-
-
-def test_log_probabilities_of_completions() -> None:
-    """Streams of completions have them all; for those of stop words and drafted tokens the tokens have to be told."""
-
-    def aids(*, drafts: bool = False, **fields: Any) -> Aids:
-        streamed = as_stream(COMPLETIONS, json.dumps(fields).encode(), drafts=drafts)
-        assert streamed is not None
-        assert ("verbose" in json.loads(streamed.body)) == streamed.aids.probabilities
-        return streamed.aids
-
-    assert aids(logprobs=2) == aids(n_probs=MOST_PROBABILITIES) == aids(drafts=True) == Aids()
-    assert stream_body(COMPLETIONS, n_probs=MOST_PROBABILITIES + 1) is None
-    assert aids(logprobs=2, stop="a") == aids(n_probs=2, drafts=True) == Aids(probabilities=True)
-    assert aids(n_probs=2, stop="a", post_sampling_probs=True) == Aids(probabilities=True, post_sampling=True)
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"logprobs": 2}, True),
+        ({"logprobs": MOST_PROBABILITIES}, True),
+        ({"logprobs": MOST_PROBABILITIES + 1}, False),
+        ({"logprobs": 1e9}, False),
+        ({"logprobs": 2, "stop": "a"}, False),
+        ({"logprobs": 2, "stop": []}, True),
+        ({"logprobs": 2, "drafts": True}, False),
+        ({"n_probs": 2}, False),
+        ({"top_logprobs": 2}, False),
+        ({"stop": "a", "drafts": True}, True),
+        ({"messages": ASSISTANT}, True),
+        ({"messages": ASSISTANT, "continue_final_message": True}, False),
+    ],
+)
+def test_completions_tell_log_probabilities_unless_some_are_taken_off(fields: dict[str, Any], told: bool) -> None:
+    """Those of stop words only in one piece, those of drafted tokens only there. Nothing of theirs is prefilled."""
+    assert (stream_body(COMPLETIONS, **fields) is not None) == told
