@@ -41,6 +41,7 @@ from app.relay.relay import Relay
 from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Calls
 from app.relay.upstream.client import Upstreams
+from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
 from app.supervisor.orphans import sweep
 from app.supervisor.ports import Ports
@@ -133,7 +134,7 @@ class Gateway:
         if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
             # One model only: whoever starts this wants it. With several, the first request decides.
             self.eager = self.local[0]
-            self.scheduler.uses[self.eager].engine.start()
+            self.scheduler.start(self.eager, "the only model: loaded at the start")
 
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
@@ -195,12 +196,9 @@ class Gateway:
             self._ledger.record_start(key, start)
             self._upstreams.crossings[alias] = await asyncio.to_thread(self.planner.crossing, alias, mode)
 
-    async def settled(self, alias: str) -> Engine:
+    async def settled(self, alias: str) -> EngineStatus:
         """The engine of `alias`, once it has come up or has failed to."""
-        engine = self.scheduler.uses[alias].engine
-        while engine.state in (EngineState.STOPPED, EngineState.STARTING):
-            await engine.changed()
-        return engine
+        return await self.scheduler.settled(alias)
 
     def refuse_new(self) -> None:
         """No new leases and no new pulls; streams go on, pulls stop where they are."""

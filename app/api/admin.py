@@ -26,8 +26,8 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
     )
     async def speculation(alias: str) -> dict[str, Any]:
         name = catalog.canonical(alias)
-        use = scheduler.uses.get(name)
-        loaded = use.engine.speculation if use else None
+        engine = scheduler.status(name)
+        loaded = engine.speculation
         now = loaded or Status(catalog.requested(name))
         if isinstance(catalog.entry(name), AttachedEntry):
             return {
@@ -38,9 +38,13 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
                 "next_start": None,
             }
         choice = await asyncio.to_thread(planner.choice, name)
-        plan = use.engine.plan if use and loaded else None
+        plan = engine.plan if loaded else None
         # What was chosen by the figures of then; where nothing was chosen, the entry says it now as before.
         why = (plan.why or choice.why) if plan else ""
         return {"alias": name, **now.fields(), "why": why, "next_start": choice.fields()}
+
+    @routes.get("/engines", summary="Every engine that is or may be up", responses=ADMIN)
+    async def engines() -> dict[str, Any]:
+        return {"object": "list", "data": [engine.fields() for engine in scheduler.statuses()]}
 
     return routes

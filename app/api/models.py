@@ -55,17 +55,17 @@ class ModelRows:
         if isinstance(entry, AttachedEntry):
             unknown = dict.fromkeys(("speculation", "context_length", "max_model_len", "capabilities", "meta"))
             return row | {"state": "attached", "aliases": list(entry.aliases)} | unknown
-        use = self._scheduler.uses.get(alias)
+        engine = self._scheduler.status(alias)
         aliases = list(entry.aliases) if alias in self._catalog.entries else []
-        row |= {"state": str(use.engine.state) if use else "stopped", "aliases": aliases} | self._download(alias)
-        if use and (loading := use.engine.loading) is not None:
-            row |= {"loading": loading.fields()}
-        status = (use.engine.speculation if use else None) or Status(self._catalog.requested(alias))
+        row |= {"state": str(engine.state), "aliases": aliases} | self._download(alias)
+        if engine.loading is not None:
+            row |= {"loading": engine.loading.fields()}
+        status = engine.speculation or Status(self._catalog.requested(alias))
         return row | {"speculation": status.fields()} | self._facts(alias, entry)
 
     def _download(self, alias: str) -> dict[str, Any]:
         """How far the pull of an alias is that has no engine for now, or why it came to nothing."""
-        if self._scheduler.is_up(alias):
+        if self._scheduler.status(alias).up:
             return {}
         if (pull := self._on_demand.pull_of(alias)) is not None:
             return {"state": "downloading", "download": pull.progress.fields()}
@@ -93,8 +93,7 @@ class ModelRows:
         return template_of(entry, self.header(name)) if isinstance(entry, LocalEntry) else ""
 
     def _running(self, alias: str) -> EngineFacts | None:
-        use = self._scheduler.uses.get(alias)
-        return use.engine.facts if use is not None else None
+        return self._scheduler.status(alias).facts
 
     def _facts(self, alias: str, entry: LocalEntry) -> dict[str, Any]:
         facts = self._running(alias)

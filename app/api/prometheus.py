@@ -72,9 +72,10 @@ class _Values(Collector):
 
     def _engines(self) -> Iterator[Metric]:
         states = GaugeMetricFamily(PREFIX + "engine_state", "1 for the engine's state.", labels=["alias", "state"])
-        for alias, use in self._scheduler.uses.items():
+        engines = self._scheduler.statuses()
+        for engine in engines:
             for state in EngineState:
-                states.add_metric([alias, str(state)], float(use.engine.state is state))
+                states.add_metric([engine.alias, str(state)], float(engine.state is state))
         starts = CounterMetricFamily(PREFIX + "engine_starts", "Engine starts tried.", labels=["alias"])
         for alias, count in self._metrics.starts.items():
             starts.add_metric([alias], count)
@@ -83,10 +84,10 @@ class _Values(Collector):
             exits.add_metric([alias, cause], count)
         text = "1 where the speculation that was asked for is on, 0 where it is off; absent while nothing is loaded."
         active = GaugeMetricFamily(PREFIX + "speculation_active", text, labels=["alias", "requested", "mode"])
-        for alias, use in self._scheduler.uses.items():
-            status = use.engine.speculation
+        for engine in engines:
+            status = engine.speculation
             if status is not None and status.requested != NONE:
-                active.add_metric([alias, status.requested, status.mode], float(bool(status.active)))
+                active.add_metric([engine.alias, status.requested, status.mode], float(bool(status.active)))
         yield from (states, starts, exits, active)
 
 

@@ -11,7 +11,7 @@ from app.supervisor.process import Engine
 class Lease:
     """One request's hold on an upstream, to the last byte. `release` is idempotent; `body` is what was asked."""
 
-    __slots__ = ("_answered", "_release", "alias", "base_url", "body", "engine", "key")
+    __slots__ = ("_answered", "_release", "alias", "base_url", "body", "engine", "in_flight", "key")
 
     def __init__(
         self,
@@ -23,6 +23,7 @@ class Lease:
         *,
         body: bytes | None = None,
         answered: Callable[[], None] | None = None,
+        in_flight: int | None = None,
     ) -> None:
         self.alias = alias
         self.base_url = base_url
@@ -30,6 +31,8 @@ class Lease:
         # None for an attached server, which others look after
         self.engine = engine
         self.body = body
+        # Requests with the engine when this one came to it, itself included; None for an attached server
+        self.in_flight = in_flight
         self._release: Callable[[], None] | None = release
         self._answered = answered
 

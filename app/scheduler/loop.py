@@ -17,6 +17,8 @@ from app.errors import (
     StartFailedError,
     TandemError,
 )
+from app.scheduler.engine_status import EngineStatus
+from app.scheduler.engine_use import EngineUse
 from app.scheduler.lease import Lease
 from app.scheduler.misfits import Misfits
 from app.scheduler.policy import (
@@ -44,26 +46,6 @@ _COME_AGAIN_S, _COME_AGAIN_AT_LEAST_S, _COME_AGAIN_AT_MOST_S = 10.0, 2.0, 60.0
 _ENDED_BY_OTHERS = "terminated"
 
 
-@dataclass(slots=True)
-class EngineUse:
-    """One alias's engine and its use."""
-
-    engine: Engine
-    leases: set[Lease] = field(default_factory=set)
-    last_used: float = 0.0
-    # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
-    # loop would count the same free place twice.
-    heading: EngineState | None = None
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.leases)
-
-    @property
-    def state(self) -> EngineState:
-        return self.heading or self.engine.state
-
-
 @dataclass(slots=True, eq=False)
 class _Waiter:
     alias: str
@@ -89,7 +71,7 @@ class Scheduler:
     """Leases for local engines, at most `max_loaded` of them up at once; `make` makes an alias's engine."""
 
     def __init__(self, make: Callable[[str], Engine], *, max_loaded: int, queue_timeout: float) -> None:
-        self.uses: dict[str, EngineUse] = {}
+        self._uses: dict[str, EngineUse] = {}
         self._make = make
         self._max_loaded = max_loaded
         self._queue_timeout = queue_timeout
@@ -100,30 +82,48 @@ class Scheduler:
         self._suspects = Suspects()
 
     def __repr__(self) -> str:
-        engines = ", ".join(f"{alias}: {use.engine.state} {use.in_flight}" for alias, use in self.uses.items())
+        engines = ", ".join(f"{alias}: {use.engine.state} {use.in_flight}" for alias, use in self._uses.items())
         return f"<Scheduler [{engines}], {len(self._waiters)} waiting>"
 
     @property
     def in_flight(self) -> int:
-        return sum(use.in_flight for use in self.uses.values())
+        return sum(use.in_flight for use in self._uses.values())
 
     @property
     def waiting(self) -> Mapping[str, int]:
-        counts: dict[str, int] = dict.fromkeys(self.uses, 0)
+        counts: dict[str, int] = dict.fromkeys(self._uses, 0)
         for waiter in self._waiters:
             counts[waiter.alias] += 1
         return counts
 
-    def is_up(self, alias: str) -> bool:
-        """Whether the engine of `alias` is READY, or on its way there."""
-        use = self.uses.get(alias)
-        return use is not None and use.state in (EngineState.STARTING, EngineState.READY)
+    def status(self, alias: str) -> EngineStatus:
+        """The engine of `alias` as it is now; one that nobody has mentioned yet is stopped."""
+        use = self._uses.get(alias)
+        return EngineStatus(alias) if use is None else use.status(self.waiting[alias])
+
+    def statuses(self) -> list[EngineStatus]:
+        """All engines that are or may be up: of every model, and of the variants that somebody has asked for."""
+        waiting = self.waiting
+        return [use.status(waiting[alias]) for alias, use in self._uses.items()]
+
+    def start(self, alias: str, reason: str) -> None:
+        """Starts the engine of `alias` without a request; for the gateway's own start, when places are free."""
+        use = self.use(alias)
+        use.reason = reason
+        use.engine.start()
+
+    async def settled(self, alias: str) -> EngineStatus:
+        """The status of `alias` once its engine has come up or has failed to."""
+        engine = self.use(alias).engine
+        while engine.state in (EngineState.STOPPED, EngineState.STARTING):
+            await engine.changed()
+        return self.status(alias)
 
     def use(self, alias: str) -> EngineUse:
         """The use of `alias`, made at its first mention: variants come up only when they are asked for."""
-        if alias not in self.uses:
-            self.uses[alias] = EngineUse(self._make(alias))
-        return self.uses[alias]
+        if alias not in self._uses:
+            self._uses[alias] = EngineUse(self._make(alias))
+        return self._uses[alias]
 
     async def lease(self, alias: str, body: bytes | None = None) -> Lease:
         """A hold on the READY engine of `alias`, which is started or waited for as needed, for a request with `body`.
@@ -182,9 +182,10 @@ class Scheduler:
 
     def changed(self, engine: Engine) -> None:
         """To be called after every transition of an engine."""
-        use = self.uses.get(engine.alias)
+        use = self._uses.get(engine.alias)
         if use is not None:
             use.heading = None
+            use.moved(asyncio.get_running_loop().time())
             self._learn(use)
         self._pump()
 
@@ -209,7 +210,7 @@ class Scheduler:
                     self._suspects.died(engine.alias, [lease.body for lease in use.leases], now)
 
     def _up_beside(self, alias: str) -> set[str]:
-        return {other for other, use in self.uses.items() if other != alias and use.state in OCCUPYING}
+        return {other for other, use in self._uses.items() if other != alias and use.state in OCCUPYING}
 
     def _pump(self) -> None:
         loop = asyncio.get_running_loop()
@@ -220,18 +221,18 @@ class Scheduler:
                         waiter.granted.set_result(self._grant(alias, waiter.body))
                 case Refuse(alias):
                     for waiter in self._take(alias):
-                        waiter.granted.set_exception(self._refusal(self.uses[alias].engine))
+                        waiter.granted.set_exception(self._refusal(self._uses[alias].engine))
                 case Start(alias):
-                    self.uses[alias].heading = EngineState.STARTING
-                    self.uses[alias].engine.start()
+                    self._uses[alias].heading = EngineState.STARTING
+                    self._uses[alias].engine.start()
                 case Retry(alias):
-                    self.uses[alias].heading = EngineState.STOPPING  # it is about to be STOPPED
-                    self.uses[alias].engine.retry()
+                    self._uses[alias].heading = EngineState.STOPPING  # it is about to be STOPPED
+                    self._uses[alias].engine.retry()
                 case Drain(alias, room_for):
                     log.info("engine makes room", alias=alias, room_for=room_for)
                     self._misfits.drained(alias, room_for)
-                    self.uses[alias].heading = EngineState.DRAINING
-                    self.uses[alias].engine.drain()
+                    self._uses[alias].heading = EngineState.DRAINING
+                    self._uses[alias].engine.drain()
         self._look_again_later(loop)
 
     def _look_again_later(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -246,7 +247,7 @@ class Scheduler:
         return SchedulerSnapshot(
             now=now,
             max_loaded=self._max_loaded,
-            engines=tuple(self._view(alias, use) for alias, use in self.uses.items()),
+            engines=tuple(self._view(alias, use) for alias, use in self._uses.items()),
             waiting=tuple(Wait(waiter.alias, waiter.since) for waiter in self._waiters),
             misfits=frozenset(self._misfits.known),
         )
@@ -256,7 +257,7 @@ class Scheduler:
             alias,
             use.state,
             use.in_flight,
-            use.last_used,
+            use.last_used or 0.0,
             retry_at=use.engine.retry_at,
             wants_memory=self._misfits.wants_memory(alias),
             room_made=self._misfits.room_made(alias),
@@ -268,7 +269,7 @@ class Scheduler:
         return [waiter for waiter in taken if not waiter.granted.done()]
 
     def _grant(self, alias: str, body: bytes | None) -> Lease:
-        use = self.uses[alias]
+        use = self._uses[alias]
         engine, address = use.engine, use.engine.address
 
         def answered() -> None:
@@ -278,7 +279,16 @@ class Scheduler:
         def release() -> None:
             self._released(use, lease)
 
-        lease = Lease(alias, address.base_url, address.key, engine, release, body=body, answered=answered)
+        lease = Lease(
+            alias,
+            address.base_url,
+            address.key,
+            engine,
+            release,
+            body=body,
+            answered=answered,
+            in_flight=use.in_flight + 1,
+        )
         use.leases.add(lease)
         return lease
 
@@ -305,7 +315,7 @@ class Scheduler:
 
     def hurry(self) -> None:
         """Every engine ends at once, whether it was stopping already or not."""
-        for use in self.uses.values():
+        for use in self._uses.values():
             use.engine.hurry()
 
     async def close(self) -> None:
@@ -313,4 +323,4 @@ class Scheduler:
         self.refuse_new()
         if self._impatient is not None:
             self._impatient.cancel()
-        await asyncio.gather(*(use.engine.close() for use in self.uses.values()))
+        await asyncio.gather(*(use.engine.close() for use in self._uses.values()))

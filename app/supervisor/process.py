@@ -79,6 +79,10 @@ class Engine:
         return self._running.child.pid if self._running else None
 
     @property
+    def port(self) -> int | None:
+        return self._running.port if self._running else None
+
+    @property
     def plan(self) -> LaunchPlan | None:
         """What was last started."""
         return self._launcher.plan

@@ -40,9 +40,9 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
     @routes.get("/ps", summary="The models whose engines are up, as Ollama lists them")
     async def running(request: Request) -> dict[str, Any]:
         shown = catalog.shown(may_use(request.scope))
-        uses = scheduler.uses.items()
-        up = [a for a, use in uses if use.engine.state is EngineState.READY and catalog.base(a) in shown]
-        return {"models": [_listed(rows, alias) | {"expires_at": _NEVER} for alias in up]}
+        up = [engine for engine in scheduler.statuses() if engine.state is EngineState.READY]
+        seen = [engine for engine in up if catalog.base(engine.alias) in shown]
+        return {"models": [_listed(rows, engine.alias) | {"expires_at": _NEVER} for engine in seen]}
 
     @routes.post("/show", summary="One model, as Ollama shows it")
     async def show(request: Request) -> dict[str, Any]:

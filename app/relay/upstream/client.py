@@ -54,27 +54,26 @@ class Upstreams:
                 body = _renamed(body, call.boundary, entry.model)
         else:
             alias = self._by_load(call.alias) if entry.speculation.auto else call.alias
-            if entry.pull == "on_demand" and not self._scheduler.is_up(alias):
+            if entry.pull == "on_demand" and not self._scheduler.status(alias).up:
                 await self._on_demand.ensure(alias, patient=call.streaming)
             lease, body = await self._scheduler.lease(alias, call.body), call.body
         streamed = None
         if lease.engine is not None and not call.streaming:
             status = lease.engine.speculation
             streamed = as_stream(call.target, body, drafts=status is not None and status.mode != NONE)
-        in_flight = self._scheduler.uses[lease.alias].in_flight if lease.engine else None
         try:
             if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
                 _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
             once = call.streaming or streamed is not None
             connection = await self._request(call, lease, streamed or body, once=once)
-            response = UpstreamResponse(connection, self._pool, lease, in_flight)
+            response = UpstreamResponse(connection, self._pool, lease, lease.in_flight)
             if response.status == 401 and lease.engine is None:
                 response.close()
                 raise UpstreamKeyRefusedError(lease.alias, host_of(lease), key_sent=lease.key is not None)
             if streamed is not None and not await response.assemble(listen):
                 response.hang_up()
                 connection = await self._request(call, lease, body, once=False)
-                response = UpstreamResponse(connection, self._pool, lease, in_flight)
+                response = UpstreamResponse(connection, self._pool, lease, lease.in_flight)
             return response
         except BaseException:
             lease.release()
@@ -82,18 +81,16 @@ class Upstreams:
 
     def waiting_for(self, alias: str) -> str:
         """What a request waits for that has no answer yet, in words."""
-        use = self._scheduler.uses.get(alias)
-        if use is not None and (loading := use.engine.loading) is not None:
+        if (loading := self._scheduler.status(alias).loading) is not None:
             return f"waiting for the engine, which is loading: {loading.words()}"
         return self._on_demand.waiting_for(alias)
 
     def _by_load(self, alias: str) -> str:
         """Where the drafted and the plain engine of an `auto` alias are both up: the one that is faster in company."""
-        uses, beside = self._scheduler.uses, self._catalog.plain(alias)
-        drafted, plain = uses.get(alias), uses.get(beside) if beside != alias else None
-        crossing = self.crossings.get(alias)
-        if crossing is None or drafted is None or plain is None:
+        crossing, beside = self.crossings.get(alias), self._catalog.plain(alias)
+        if crossing is None or beside == alias:
             return alias
+        drafted, plain = self._scheduler.status(alias), self._scheduler.status(beside)
         both_up = drafted.state is EngineState.READY and plain.state is EngineState.READY
         return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
 

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.prometheus import exposition
 from app.records.metrics import TPOT_BUCKETS, TTFT_BUCKETS, Finished, Metrics
+from app.scheduler.engine_status import EngineStatus
 from app.speculation.status import Status
 from app.supervisor.states import EngineState
 
@@ -15,13 +16,9 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scheduler(**states: EngineState) -> Any:
-    uses = {
-        alias: SimpleNamespace(
-            engine=SimpleNamespace(state=state, speculation=Status("ngram-mod", active=True, mode="ngram-mod"))
-        )
-        for alias, state in states.items()
-    }
-    return SimpleNamespace(uses=uses, waiting=dict.fromkeys(uses, 2))
+    speculation = Status("ngram-mod", active=True, mode="ngram-mod")
+    engines = [EngineStatus(alias, state, speculation=speculation) for alias, state in states.items()]
+    return SimpleNamespace(statuses=lambda: engines, waiting=dict.fromkeys(states, 2))
 
 
 def scraped(metrics: Metrics, **states: EngineState) -> Samples:

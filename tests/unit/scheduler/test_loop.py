@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -41,6 +43,7 @@ class Engine:
         self.retry_after: float | None = None
         self.retry_at = math.inf
         self.loading: LoadProgress | None = None
+        self.pid = self.port = self.speculation = self.facts = self.plan = None
         self.address = EngineAddress(f"http://{alias}", f"key of {alias}")
         self.refuses: Exception | None = None
         self.checking = asyncio.Event()
@@ -122,9 +125,33 @@ def test_an_engine_is_up_from_its_start_to_its_drain() -> None:
     async def main() -> None:
         states = {str(state): state for state in EngineState}
         scheduler, _ = made(**states)
-        assert {alias for alias in states if scheduler.is_up(alias)} == {EngineState.STARTING, EngineState.READY}
+        assert {alias for alias in states if scheduler.status(alias).up} == {EngineState.STARTING, EngineState.READY}
         scheduler.use("stopped").heading = EngineState.STARTING
-        assert scheduler.is_up("stopped") and not scheduler.is_up("unheard-of")
+        assert scheduler.status("stopped").up and not scheduler.status("unheard-of").up
+
+    clock.run(main())
+
+
+def test_a_status_tells_what_is_true_at_its_moment() -> None:
+    """It does not change afterwards; moments are of the wall clock, so that others can read them."""
+
+    async def main() -> None:
+        scheduler, [a] = made(a=EngineState.STOPPED)
+        [waiting] = await asking(scheduler, "a")
+        before = scheduler.status("a")
+        a.become(EngineState.STARTING)
+        await asyncio.sleep(4.0)
+        a.become(EngineState.READY)
+        lease = await waiting
+        after = scheduler.status("a")
+        lease.release()
+        assert (before.state, before.waiting, before.in_flight, before.since) == (EngineState.STARTING, 1, 0, None)
+        assert (after.state, after.waiting, after.in_flight, after.load_seconds) == (EngineState.READY, 0, 1, 4.0)
+        assert after.since == pytest.approx(time.time(), abs=60) and after.last_used is None
+        assert scheduler.status("a").last_used == pytest.approx(time.time(), abs=60)
+        assert [status.alias for status in scheduler.statuses()] == ["a"]
+        fields = after.fields()
+        assert json.loads(json.dumps(fields)) == fields and fields["state"] == "ready"
 
     clock.run(main())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +22,7 @@ from app.relay.upstream.client import Upstreams
 from app.relay.upstream.connection import IncompleteResponseError
 from app.relay.upstream.pool import ConnectFailedError, Origin
 from app.relay.upstream.response import UpstreamResponse
+from app.scheduler.engine_status import EngineStatus
 from app.scheduler.lease import Lease
 from app.speculation.status import Status
 from app.supervisor.states import EngineState
@@ -82,10 +82,9 @@ class World:
         self.upstreams = Upstreams(catalog, self, on_demand)  # type: ignore[arg-type]
         self.upstreams._pool = self  # type: ignore[assignment]
 
-    @property
-    def uses(self) -> Any:
-        """The scheduler's: so many are with each engine."""
-        return defaultdict(lambda: SimpleNamespace(in_flight=self.held))
+    def status(self, alias: str) -> EngineStatus:
+        """The scheduler's."""
+        return EngineStatus(alias, EngineState.READY, in_flight=self.held)
 
     async def _post_mortem(self) -> Diagnosis | None:
         diagnosis: Diagnosis | None = self.engine.diagnosis
@@ -93,7 +92,7 @@ class World:
 
     async def lease(self, alias: str, body: bytes | None = None) -> Lease:
         self.held += 1
-        return Lease(alias, "http://127.0.0.1:8001", "our-key", self.engine, self._released)
+        return Lease(alias, "http://127.0.0.1:8001", "our-key", self.engine, self._released, in_flight=self.held)
 
     def _released(self) -> None:
         self.held -= 1
@@ -158,7 +157,7 @@ REFUSED = ConnectFailedError("Connection refused")
 
 
 @pytest.mark.parametrize(("up", "streaming"), [(True, True), (False, True), (False, False)])
-def test_files_are_looked_for_where_no_engine_is_up(up: bool, streaming: bool) -> None:
+def test_files_are_looked_for_where_no_engine_is_up(up: bool, streaming: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request for an engine that is up costs no look at the disk; a stream is patient."""
 
     async def main() -> None:
@@ -168,7 +167,8 @@ def test_files_are_looked_for_where_no_engine_is_up(up: bool, streaming: bool) -
         async def ensure(name: str, *, patient: bool) -> None:
             ensured.append((name, patient))
 
-        world.is_up = lambda alias: up  # type: ignore[attr-defined]
+        state = EngineState.READY if up else EngineState.STOPPED
+        monkeypatch.setattr(World, "status", lambda _, alias: EngineStatus(alias, state))
         world.upstreams._on_demand.ensure = ensure  # type: ignore[method-assign]
         (await world.enter("m:plain", target="/props", streaming=streaming)).close()
         assert ensured == ([] if up else [("m:plain", streaming)])
@@ -416,11 +416,11 @@ def test_an_auto_alias_goes_by_load(
     drafted: int, plain: int, state: EngineState, crossing: int | None, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Drafted while few are in flight, plain beyond the measured crossing, if both are loaded."""
-    uses = {
-        "m": SimpleNamespace(in_flight=drafted, state=EngineState.READY),
-        "m:plain": SimpleNamespace(in_flight=plain, state=state),
+    statuses = {
+        "m": EngineStatus("m", EngineState.READY, in_flight=drafted),
+        "m:plain": EngineStatus("m:plain", state, in_flight=plain),
     }
-    monkeypatch.setattr(World, "uses", uses)
+    monkeypatch.setattr(World, "status", lambda _, alias: statuses[alias])
     world = World(m=LocalEntry.model_validate({"target": {"path": "/m.gguf"}, "speculation": "auto"}))
     world.upstreams.crossings["m"] = crossing
     assert asyncio.run(world.enter("m"))._lease.alias == chosen
@@ -429,9 +429,7 @@ def test_an_auto_alias_goes_by_load(
 
 def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither load nor log probabilities lead there."""
-    monkeypatch.setattr(
-        World, "uses", {n: SimpleNamespace(in_flight=3, state=EngineState.READY) for n in ("m", "m:plain")}
-    )
+    monkeypatch.setattr(World, "status", lambda _, alias: EngineStatus(alias, EngineState.READY, in_flight=3))
     speculation = {"mode": "auto", "on_logprobs": "plain"}
     world = World(
         **{
