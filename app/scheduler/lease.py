@@ -51,4 +51,4 @@ class Lease:
 
     async def post_mortem(self) -> Diagnosis | None:
         """Why the upstream broke off, if it is an engine of ours that has died."""
-        return await self.engine.post_mortem() if self.engine else None
+        return await self.engine.post_mortem(self.key) if self.engine else None

@@ -18,11 +18,12 @@ from dataclasses import replace
 
 from app import logs
 from app.config.speculation import NONE
-from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
 from app.records.ledger import Ledger
 from app.speculation.status import Status
+from app.supervisor import endings
+from app.supervisor.endings import Ending
 from app.supervisor.engine_facts import EngineFacts
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.load_progress import LoadProgress
@@ -59,12 +60,14 @@ class Engine:
         self.diagnosis: Diagnosis | None = None
         self.retry_at = 0.0
         self.starts = 0
+        self.has_been_up = False
         self._on_change = on_change
         self._on_proven = on_proven
         # The owning task's own
         self._launcher = Launcher(alias, plan, ports, limits, ledger)
         # In a row; see `_failed`
         self._failures = 0
+        self._ending: Ending | None = None
         self._verbs: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"engine {alias}")
@@ -136,16 +139,21 @@ class Engine:
         """Returns at the next transition."""
         await self._changed.wait()
 
-    async def post_mortem(self, patience: float = 2.0) -> Diagnosis | None:
-        """After a broken connection: the diagnosis if the engine is gone, or goes within `patience` seconds.
+    async def post_mortem(self, key: str | None, patience: float = 2.0) -> Diagnosis | None:
+        """After a broken connection: why the process with this key is gone, or goes within `patience` seconds.
 
-        The kernel closes a crashed process's sockets before it has written the core file.
+        None if it does not. The kernel closes a crashed process's sockets before it has written the core file.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while self.state in (EngineState.READY, EngineState.DRAINING):
+                while self._serves(key):
                     await self.changed()
-        return self.diagnosis if self.state in (EngineState.BACKOFF, EngineState.FATAL, EngineState.STOPPED) else None
+        return self._ending.diagnosis if self._ending is not None and self._ending.key == key else None
+
+    def _serves(self, key: str | None) -> bool:
+        """Whether the process with this key is up, for all that is known."""
+        up = self.state in (EngineState.READY, EngineState.DRAINING)
+        return up and self._running is not None and self._running.address.key == key
 
     async def preflight(self) -> None:
         """What can be known before a start, and so before another engine makes room for it.
@@ -169,8 +177,12 @@ class Engine:
     def drained(self) -> None:
         self._verbs.put_nowait(EngineEvent.DRAINED)
 
-    def unresponsive(self) -> None:
-        self._verbs.put_nowait(EngineEvent.UNRESPONSIVE)
+    async def unresponsive(self, key: str | None) -> None:
+        """The process with this key takes no connections; returns once it is on its way out."""
+        if self._serves(key):
+            self._verbs.put_nowait(EngineEvent.UNRESPONSIVE)
+        while self._serves(key):
+            await self.changed()
 
     def reset(self) -> None:
         self._verbs.put_nowait(EngineEvent.RESET)
@@ -249,6 +261,7 @@ class Engine:
         return await self._verb(EngineEvent.START, EngineEvent.STOP)
 
     async def _fatal(self) -> EngineEvent:
+        self.has_been_up = False
         event = await self._verb(EngineEvent.RESET, EngineEvent.STOP)
         self._failures = 0
         return event
@@ -268,6 +281,7 @@ class Engine:
             with suppress(asyncio.CancelledError):
                 await starting
         if self.diagnosis is None:
+            self.has_been_up = True
             self._tell_of_speculation()
             return EngineEvent.HEALTHY
         if self.diagnosis.permanent:
@@ -286,17 +300,29 @@ class Engine:
         assert self._running is not None
         if asyncio.get_running_loop().time() - self._running.since >= PROVEN_AFTER_S:
             self._failures = _WORKED
+        self._note_the_end(self._running, event)
         if event is EngineEvent.EXITED:
-            self.diagnosis = diagnose(self._running.child.returncode, tuple(self._running.child.log))
             self._launcher.forget()
             self._failed(event)
         return event
 
     async def _draining(self) -> EngineEvent:
         event = await self._verb_or_exit(EngineEvent.DRAINED, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
+        assert self._running is not None
+        self._note_the_end(self._running, event)
         if event is EngineEvent.EXITED:
             self._launcher.forget()
         return event
+
+    def _note_the_end(self, running: Running, event: EngineEvent) -> None:
+        """For those whose answers it breaks off; an end of our own making needs no reason."""
+        if event is EngineEvent.EXITED:
+            self.diagnosis = endings.exited(running.child)
+        elif event is EngineEvent.UNRESPONSIVE:
+            self.diagnosis = endings.unresponsive(running.child)
+        else:
+            return
+        self._ending = Ending(running.address.key, self.diagnosis)
 
     async def _stopping(self) -> EngineEvent:
         await self._launcher.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from app import logs
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.speculation import NONE
 from app.errors import LogprobsRefusedError, UpstreamError, UpstreamKeyRefusedError, UpstreamUnreachableError
@@ -21,6 +22,11 @@ from app.relay.upstream.response import UpstreamResponse, died, host_of, name_of
 from app.scheduler.lease import Lease
 from app.scheduler.loop import Scheduler
 from app.supervisor.states import EngineState
+
+log = logs.get_logger("relay")
+
+# So many may be gone, one after another, before a request is given up
+_ENGINES = 3
 
 
 class Upstreams:
@@ -43,8 +49,19 @@ class Upstreams:
         """The answer's headers, or of our own engines the whole of an answer that is not streamed.
 
         What `listen` gives then gets what that is put together from: all that is known if the client leaves first.
+        An engine that takes no connection was not asked anything, so the request goes to the next one.
         Raises EngineUnavailable, UpstreamError or LogprobsRefusedError, and then holds nothing.
         """
+        for _ in range(_ENGINES - 1):
+            try:
+                return await self._enter(call, listen)
+            except UpstreamUnreachableError as error:
+                if isinstance(self._catalog.entry(call.alias), AttachedEntry):
+                    raise
+                log.info(f"asking again: {error}", alias=call.alias, request_id=call.request_id)
+        return await self._enter(call, listen)
+
+    async def _enter(self, call: Call, listen: Callable[[], UsageTap]) -> UpstreamResponse:
         entry = self._catalog.entry(call.alias)
         if isinstance(entry, AttachedEntry):
             key = entry.api_key.get_secret_value() if entry.api_key else None
@@ -130,7 +147,7 @@ class Upstreams:
     async def _unreachable(self, lease: Lease, reason: str) -> UpstreamError:
         diagnosis = await lease.post_mortem()
         if lease.engine is not None and diagnosis is None:
-            lease.engine.unresponsive()
+            await lease.engine.unresponsive(lease.key)
         return UpstreamUnreachableError(f"{name_of(lease)} cannot be reached: {diagnosis or reason}", diagnosis)
 
     def _origin(self, url: str) -> Origin:

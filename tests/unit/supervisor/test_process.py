@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
-from app.supervisor.readiness import StartLimits
+from app.supervisor.readiness import EngineAddress, StartLimits
 from app.supervisor.states import EngineState
 from tests.support import clock
 
@@ -29,14 +30,17 @@ class Launcher:
         self.hurry = asyncio.Event()
         self.plan: LaunchPlan | None = None
         self.running: Any = None
+        self.keys = count(1)
+        self.returncode = 1
         self.started: asyncio.Future[Diagnosis | None] = loop.create_future()
         self.exited: asyncio.Future[int] = loop.create_future()
 
     async def start(self) -> Diagnosis | None:
         diagnosis = await self.started
         if diagnosis is None:
-            child = SimpleNamespace(pid=1, wait=self.wait, returncode=1, log=())
-            self.running = SimpleNamespace(child=child, since=0.0, speculation=Status("none"))
+            child = SimpleNamespace(pid=1, wait=self.wait, returncode=self.returncode, log=())
+            address = EngineAddress("http://127.0.0.1:8001", f"key {next(self.keys)}")
+            self.running = SimpleNamespace(child=child, since=0.0, speculation=Status("none"), address=address)
         return diagnosis
 
     async def wait(self) -> int:
@@ -136,3 +140,55 @@ def test_what_may_pass_is_never_given_up() -> None:
     clock.run(scenario())
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 0, 1]
     assert EngineState.FATAL not in seen
+
+
+@pytest.mark.parametrize(("returncode", "code"), [(-9, "killed"), (-11, "crashed"), (0, "terminated"), (1, "exited")])
+def test_those_who_were_with_a_process_hear_why_it_is_gone(returncode: int, code: str) -> None:
+    """Even if the next one is up on the same port by then: it is another one's key."""
+    seen: list[EngineState] = []
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        made.start()
+        launcher.returncode = returncode
+        launcher.started.set_result(None)
+        await come_to(made, EngineState.READY)
+        made.answered()
+        waiting = asyncio.create_task(made.post_mortem("key 1"))
+        await asyncio.sleep(0)
+        launcher.exited.set_result(returncode)
+        await come_to(made, EngineState.STOPPED)
+        launcher.exited = asyncio.get_running_loop().create_future()
+        made.start()
+        await come_to(made, EngineState.READY)
+        for diagnosis in (await waiting, await made.post_mortem("key 1")):
+            assert diagnosis is not None and diagnosis.code == code
+        assert await made.post_mortem("key 2") is None
+        made.stop()
+        await made.close()
+
+    clock.run(scenario())
+
+
+def test_a_process_that_takes_no_connection_is_ended_and_no_other() -> None:
+    """However many report it, and however late."""
+    seen: list[EngineState] = []
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        made.start()
+        launcher.started.set_result(None)
+        await come_to(made, EngineState.READY)
+        await asyncio.gather(*(made.unresponsive("key 1") for _ in range(3)))
+        assert made.state in (EngineState.STOPPING, EngineState.STOPPED)
+        diagnosis = await made.post_mortem("key 1")
+        assert diagnosis is not None and diagnosis.code == "unresponsive"
+        await come_to(made, EngineState.STOPPED)
+        made.start()
+        await come_to(made, EngineState.READY)
+        await made.unresponsive("key 1")
+        await asyncio.sleep(1)
+        assert made.state is EngineState.READY
+        await made.close()
+
+    clock.run(scenario())

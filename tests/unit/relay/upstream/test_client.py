@@ -76,7 +76,7 @@ class World:
         self.engine: Any = SimpleNamespace(verbs=[], diagnosis=None, post_mortem=self._post_mortem, speculation=None)
         self.engine.loading = None
         self.engine.drafted = lambda: self.engine.verbs.append("drafted")
-        self.engine.unresponsive = lambda: self.engine.verbs.append("unresponsive")
+        self.engine.unresponsive = self._unresponsive
         catalog = Catalog(Settings(models=entries or {"m": LOCAL}))
         on_demand = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
         self.upstreams = Upstreams(catalog, self, on_demand)  # type: ignore[arg-type]
@@ -86,9 +86,12 @@ class World:
         """The scheduler's."""
         return EngineStatus(alias, EngineState.READY, in_flight=self.held)
 
-    async def _post_mortem(self) -> Diagnosis | None:
+    async def _post_mortem(self, key: str | None) -> Diagnosis | None:
         diagnosis: Diagnosis | None = self.engine.diagnosis
         return diagnosis
+
+    async def _unresponsive(self, key: str | None) -> None:
+        self.engine.verbs.append(f"unresponsive: {key}")
 
     async def lease(self, alias: str, body: bytes | None = None) -> Lease:
         self.held += 1
@@ -294,7 +297,7 @@ def test_a_request_that_fails_holds_nothing(outcome: Exception) -> None:
         world = World(outcome)
         with pytest.raises((UpstreamDiedError, UpstreamUnreachableError, ValueError)):
             await world.enter()
-        assert (len(world.requests), world.held) == (1, 0)
+        assert world.held == 0
 
     asyncio.run(main())
 
@@ -340,19 +343,42 @@ def test_a_request_that_gets_no_place_asks_nobody() -> None:
 
 @pytest.mark.parametrize(
     ("diagnosis", "words", "verbs"),
-    [(CRASHED, "cannot be reached: It was killed.", []), (None, "cannot be reached: Connection ref", ["unresponsive"])],
+    [
+        (CRASHED, "cannot be reached: It was killed.", []),
+        (None, "cannot be reached: Connection ref", ["unresponsive: our-key"] * 3),
+    ],
 )
-def test_an_engine_that_cannot_be_reached_is_dead_or_given_up(
+def test_engines_that_cannot_be_reached_are_dead_or_given_up(
     diagnosis: Diagnosis | None, words: str, verbs: list[str]
 ) -> None:
-    """Its death is told; one that lives and takes no connection is reported to the supervisor."""
+    """A death is told; one that lives and takes no connection is reported to the supervisor. The third is the last."""
 
     async def main() -> None:
         world = World(REFUSED)
         world.engine.diagnosis = diagnosis
         with pytest.raises(UpstreamUnreachableError, match=words):
             await world.enter()
-        assert world.engine.verbs == verbs
+        assert (world.engine.verbs, len(world.requests), world.held) == (verbs, 3, 0)
+
+    asyncio.run(main())
+
+
+def test_a_request_that_no_engine_has_seen_goes_to_the_next_one() -> None:
+    """Its engine was told to end by somebody else: nothing was asked, so nothing can come twice."""
+
+    async def main() -> None:
+        world = World(REFUSED)
+        gone = world._unresponsive
+
+        async def replaced(key: str | None) -> None:
+            await gone(key)
+            world.outcome = Response(b"data")
+
+        world.engine.unresponsive = replaced
+        response = await world.enter()
+        assert [chunk async for chunk in response.chunks()] == [b"data"]
+        response.close()
+        assert (world.engine.verbs, len(world.requests), world.held) == (["unresponsive: our-key"], 2, 0)
 
     asyncio.run(main())
 
@@ -377,6 +403,7 @@ def test_an_attached_server_that_fails_is_named_with_its_address(error: Exceptio
             await world.enter()
         assert "The server of 'm' at other:9001 " in str(caught.value)
         assert words in str(caught.value)
+        assert len(world.requests) == 1
 
     asyncio.run(main())
 
