@@ -259,6 +259,7 @@ class Scheduler:
             use.in_flight,
             use.last_used or 0.0,
             retry_at=use.engine.retry_at,
+            has_been_up=use.engine.has_been_up,
             wants_memory=self._misfits.wants_memory(alias),
             room_made=self._misfits.room_made(alias),
         )

@@ -4,7 +4,8 @@ For each alias that somebody waits for, in the order of its oldest wait, the eng
 
 (1) READY: everyone who waits for it gets a lease;
 (2) STARTING: they wait for that start, together;
-(3) FATAL, or in BACKOFF: they are refused with the diagnosis. In a BACKOFF that is over in this moment they wait;
+(3) FATAL, or in BACKOFF: they are refused with the diagnosis. In a BACKOFF that is over in this moment they wait, and
+    in one that is over soon where the engine has been up before: what it went down of may have been chance;
 (4) in BACKOFF for want of memory that engines of ours hold: one of those makes room as in (7), and it is tried again;
 (5) DRAINING or STOPPING: they wait until it is STOPPED;
 (6) STOPPED, a place is free and nothing is up that it does not fit beside: it is started;
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from app.supervisor.states import OCCUPYING, EngineState
 
 PATIENCE_S = 5.0
+# A BACKOFF for so long is waited for by who knows that the engine can start
+SHORT_BACKOFF_S = 2.0
 _LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
 
 # Aliases whose engines cannot all be up at once
@@ -32,6 +35,7 @@ class EngineView:
     """One engine as the policy sees it.
 
     `last_used` is when its last lease ended, and `retry_at` when a BACKOFF is over, on the snapshot's clock.
+    `has_been_up`: a start of it has succeeded.
     `wants_memory`: its start failed for want of memory that others of ours may hold. `room_made`: one of those has gone
     since.
     """
@@ -41,6 +45,7 @@ class EngineView:
     in_flight: int = 0
     last_used: float = 0.0
     retry_at: float = 0.0
+    has_been_up: bool = False
     wants_memory: bool = False
     room_made: bool = False
 
@@ -126,7 +131,7 @@ class _Decision:
                 return Grant(engine.alias)
             case EngineState.BACKOFF if engine.wants_memory:  # (4)
                 return self._with_more_memory(engine, wait)
-            case EngineState.BACKOFF if engine.retry_at <= self.snapshot.now:  # (3)
+            case EngineState.BACKOFF if engine.retry_at <= self.snapshot.now + _waited_for(engine):  # (3)
                 return None
             case EngineState.BACKOFF | EngineState.FATAL:  # (3)
                 return Refuse(engine.alias)
@@ -179,6 +184,11 @@ class _Decision:
             return None
         self._drained.add(victim.alias)
         return Drain(victim.alias, wait.alias)
+
+
+def _waited_for(engine: EngineView) -> float:
+    """How many seconds of a BACKOFF are no reason to refuse."""
+    return SHORT_BACKOFF_S if engine.has_been_up else 0.0
 
 
 def _oldest_waits(waiting: Iterable[Wait]) -> dict[str, Wait]:

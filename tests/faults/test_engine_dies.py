@@ -55,13 +55,38 @@ def test_death_before_headers_is_a_502_with_the_diagnosis(make_gateway: Make) ->
     assert error["cause"] == "exited" and error["log"], "the message sends the reader there"
 
 
-def test_backoff_answers_at_once_with_retry_after(make_gateway: Make) -> None:
-    """Right after a crash nobody waits: 503, and a small Retry-After that SDKs honour."""
+def test_a_short_backoff_is_waited_for_and_a_long_one_is_a_503(make_gateway: Make) -> None:
+    """An engine that can start, and dies of each request: 1 and 2 s are waited, 4 are told as Retry-After."""
     gateway = make_gateway(args=["--exit-before-headers"])
+    # Each is another: the same one would be what kills it
+    assert [gateway.chat(max_tokens=n).status_code for n in range(1, 4)] == [502, 502, 502]
     # The delay doubles with each crash, so that even a slow machine asks within one
-    answer = eventually(lambda: (found := gateway.chat()).status_code == 503 and found)
+    numbers = iter(range(4, 100))
+    answer = eventually(lambda: (found := gateway.chat(max_tokens=next(numbers))).status_code == 503 and found)
     assert 1 <= int(answer.headers["retry-after"]) <= 120
     assert answer.json()["error"]["cause"] == "exited"
+
+
+def test_a_request_that_meets_an_engine_on_its_way_out_is_served_by_the_next(make_gateway: Make) -> None:
+    """SIGTERM from somebody else: it takes no connections, and ends when its last answer does, in half a minute."""
+    gateway = make_gateway(args=["--tps", "10", "--tokens", "1000"], parallel=2)
+    with gateway.stream() as stream:
+        parsed = events(stream)
+        next(parsed)
+        [engine] = gateway.engines
+        os.kill(engine, signal.SIGTERM)
+        eventually(lambda: not listens(engine))
+        assert gateway.chat(max_tokens=2).status_code == 200
+        with pytest.raises(httpx2.RemoteProtocolError):
+            for event in parsed:
+                last = event
+    assert (last["error"]["code"], last["error"]["cause"]) == ("upstream_died", "unresponsive")
+    assert "as after a SIGTERM" in last["error"]["message"]
+    assert engine not in gateway.engines
+
+
+def listens(pid: int) -> bool:
+    return any(c.status == psutil.CONN_LISTEN for c in psutil.Process(pid).net_connections())
 
 
 def test_what_may_pass_is_tried_for_as_long_as_somebody_asks(make_gateway: Make, tmp_path: Path) -> None:

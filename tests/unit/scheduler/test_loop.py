@@ -42,6 +42,7 @@ class Engine:
         self.diagnosis: Diagnosis | None = None
         self.retry_after: float | None = None
         self.retry_at = math.inf
+        self.has_been_up = True
         self.loading: LoadProgress | None = None
         self.pid = self.port = self.speculation = self.facts = self.plan = None
         self.address = EngineAddress(f"http://{alias}", f"key of {alias}")
@@ -60,7 +61,7 @@ class Engine:
         if self.refuses is not None:
             raise self.refuses
 
-    async def post_mortem(self) -> Diagnosis | None:
+    async def post_mortem(self, key: str | None) -> Diagnosis | None:
         return self.diagnosis
 
     async def close(self) -> None:

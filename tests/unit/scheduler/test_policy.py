@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.scheduler.policy import (
     PATIENCE_S,
+    SHORT_BACKOFF_S,
+    Action,
     Drain,
     EngineView,
     Grant,
@@ -52,6 +55,15 @@ def test_backoff_and_fatal_refuse() -> None:
 def test_a_backoff_that_is_over_is_waited_for() -> None:
     """Case 3: the engine is STOPPED in a moment, and starts then."""
     assert decide(snapshot(EngineView("a", EngineState.BACKOFF, retry_at=1), waiting=("a",))) == []
+
+
+@pytest.mark.parametrize(("seconds", "actions"), [(SHORT_BACKOFF_S, []), (SHORT_BACKOFF_S + 1, [Refuse("a")])])
+def test_a_short_backoff_of_what_has_been_up_is_waited_for(seconds: float, actions: list[Action]) -> None:
+    """Case 3: it can start, so that whoever waits a moment is served."""
+    now = snapshot(waiting=("a",)).now
+    engine = EngineView("a", EngineState.BACKOFF, retry_at=now + seconds, has_been_up=True)
+    assert decide(snapshot(engine, waiting=("a",))) == actions
+    assert decide(snapshot(replace(engine, has_been_up=False), waiting=("a",))) == [Refuse("a")]
 
 
 def test_want_of_memory_makes_the_least_recently_used_idle_engine_move() -> None:
