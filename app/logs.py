@@ -1,6 +1,7 @@
 """One way to log: structlog, to stderr; for people on a terminal, as JSON otherwise.
 
-Libraries that use the standard `logging` come out the same way, from WARNING up.
+Libraries that use the standard `logging` come out the same way, from WARNING up. The last lines stay in memory, for
+`llama-tandem logs`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from contextlib import suppress
 from typing import Any, Literal, TextIO
 
 import msgspec
+
+from app.log_memory import LogMemory
+from app.log_words import line_for_people
+from app.terminal import in_colour, is_terminal
 
 
 def _without_rich() -> Any:
@@ -31,6 +36,26 @@ structlog = _without_rich()
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+# What this process has logged lately, and what its engines have written
+memory = LogMemory()
+
+
+class _PeoplesLine:
+    """A line for a person; request ids only beside errors, unless `debug`."""
+
+    def __init__(self, *, coloured: bool, debug: bool) -> None:
+        self._coloured, self._debug = coloured, debug
+
+    def __call__(self, _logger: Any, method: str, event: dict[str, Any]) -> str:
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(None, method, event)
+        level = "error" if method == "exception" else method
+        return line_for_people(time.time(), level, event, coloured=self._coloured, debug=self._debug)
+
+
+def _remember(_logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    memory.add(time.time(), method, event)
+    return event
 
 
 class _JsonLine:
@@ -81,14 +106,10 @@ def get_logger(name: str) -> Any:
 
 def configure(log_format: Literal["auto", "console", "json"], level: str) -> None:
     """To be called once, before the first line."""
-    people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    people = log_format == "console" or (log_format == "auto" and is_terminal(sys.stderr))
     stream: Any = _Unbreakable(sys.stderr)
-    console = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback),
-    ]
-    processors: list[Any] = console if people else [_JsonLine()]
+    written = _PeoplesLine(coloured=in_colour(sys.stderr), debug=level == "debug") if people else _JsonLine()
+    processors: list[Any] = [_remember, written]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

@@ -1,9 +1,18 @@
-"""Tables for a person: as wide as the terminal is, plain and unfolded where there is none."""
+"""What reaches a person's terminal: tables, colours, one line of progress, and no control sequence of others.
+
+Text that a model, a server or a file has written goes through `visible` on its way there.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import sys
+import threading
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -11,21 +20,146 @@ if TYPE_CHECKING:
 
 # Without a terminal there is no width to keep to.
 _WIDTH = 1000
+Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
+_SGR: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+# C0 but tab and newline, DEL, C1; the marks that reorder text; halves of characters, which no terminal can encode
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def console() -> Console:
-    """Prints names as they are: no markup, no colours of its own."""
+def visible(text: str) -> str:
+    """The text with its control characters shown instead of obeyed: ESC as `␛`, U+202E as `<U+202E>`.
+
+    Newlines and tabs stay; an end of line in DOS's manner becomes a newline.
+    """
+    return _CONTROLS.sub(_shown, text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """As `visible`, for a place that holds one line: newlines and tabs become blanks."""
+    return visible(re.sub(r"\s*\n\s*|\t", " ", text.strip()))
+
+
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"<U+{code:04X}>"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at this stream; a standard stream may be missing or closed."""
+    with suppress(ValueError):
+        return stream is not None and stream.isatty()
+    return False
+
+
+def in_colour(stream: TextIO | None) -> bool:
+    """Whether escape codes are welcome there: a terminal that knows them, and no NO_COLOR."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "")
+
+
+def paint(text: str, *styles: Style, stream: TextIO | None = None) -> str:
+    """The text in these styles where `stream` (stdout) takes escape codes, else as it is."""
+    if not text or not styles or not in_colour(stream or sys.stdout):
+        return text
+    return f"\033[{';'.join(_SGR[style] for style in styles)}m{text}\033[0m"
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints lines that may hold words of others, on stdout or `stream`."""
+    print(visible(text), file=stream or sys.stdout, flush=True)
+
+
+def columns(stream: TextIO | None = None) -> int:
+    """How wide the terminal is now; it may have been resized."""
+    with suppress(OSError, ValueError, AttributeError):
+        return os.get_terminal_size((stream or sys.stdout).fileno()).columns or 80
+    return shutil.get_terminal_size().columns
+
+
+class StatusLine:
+    """One line that is written over: needs no escape code, so that it goes with NO_COLOR and TERM=dumb too.
+
+    Nothing is written where `stream` is no terminal. Any thread may call it.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._shown = 0
+        self._lock = threading.Lock()
+        self.active = is_terminal(self._stream)
+
+    def show(self, text: str) -> None:
+        """In the place of what stood there before, cut to the width of the terminal."""
+        if not self.active:
+            return
+        from rich.cells import cell_len, set_cell_size
+
+        room = max(1, columns(self._stream) - 1)
+        line = one_line(text)
+        line = set_cell_size(line, room).rstrip() if cell_len(line) > room else line
+        width = cell_len(line)
+        with self._lock:
+            # A terminal that has become narrower has folded the old line: no more blanks than fit in one
+            blanks = " " * (min(self._shown, room) - width)
+            self._write(f"\r{line}{blanks}\r{line}" if blanks else f"\r{line}")
+            self._shown = width
+
+    def clear(self) -> None:
+        """Leaves an empty line with the cursor at its beginning; harmless where nothing is shown."""
+        with self._lock:
+            if self._shown:
+                blanks = " " * min(self._shown, max(1, columns(self._stream) - 1))
+                self._write(f"\r{blanks}\r")
+                self._shown = 0
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def bar(share: float, width: int = 24) -> str:
+    """A share of 1 as a bar of signs that every terminal has: `[######..........]`."""
+    full = round(max(0.0, min(1.0, share)) * width)
+    return f"[{'#' * full}{'.' * (width - full)}]"
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """Prints names as they are, controls shown: no markup, and no escape codes where none are welcome."""
     from rich.console import Console  # late: a gateway prints no table
 
-    output = Console(highlight=False, markup=False)
-    return output if output.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
+    stream = stream or sys.stdout
+    plain = not in_colour(stream)
+    width = columns(stream) if is_terminal(stream) else _WIDTH
+
+    class SafeConsole(Console):
+        """What it prints as text has its controls shown."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(visible(part) if isinstance(part, str) else part for part in objects), **options)
+
+    return SafeConsole(
+        file=stream,
+        highlight=False,
+        markup=False,
+        width=width if plain else None,
+        force_terminal=False if plain else None,
+        color_system=None if plain else "auto",
+    )
 
 
 def table(*columns: str, left: Collection[str]) -> Table:
-    """An empty one; the columns that are not `left` are figures."""
+    """An empty one; the columns that are not `left` are figures. What is added has its controls shown."""
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    class SafeTable(Table):
+        """Cells of text have their controls shown."""
+
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(one_line(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    made = SafeTable(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, justify="left" if column in left else "right", overflow="fold")
     return made

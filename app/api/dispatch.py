@@ -171,6 +171,8 @@ def reporter(metrics: Metrics, keep: Callable[[Finished], None]) -> Report:
         for name in ("prompt_tokens", "completion_tokens", "drafted", "accepted"):
             if (value := getattr(finished, name)) is not None:
                 fields[name] = value
+        if finished.decode and finished.completion_tokens and finished.completion_tokens > 1:
+            fields["tok_s"] = round((finished.completion_tokens - 1) / finished.decode, 1)
         if record.failure is not None:
             fields["error"] = str(record.failure)
         write = log.warning if finished.status >= 500 else log.info

@@ -30,9 +30,7 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
     try:
         yield
     except TandemError as error:
-        for line in str(error).splitlines():
-            # The text of a settings file stands indented below what is wrong with it
-            print(line if line.startswith(" ") else f"llama-tandem: {line}", file=sys.stderr)
+        tell_error(error)
         raise typer.Exit(code) from None
     except BrokenPipeError:
         # `llama-tandem plan x | head -1`: nobody reads on, and the interpreter must not try to flush either
@@ -40,8 +38,36 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+def tell_error(error: Exception) -> None:
+    """On stderr, each line with our name."""
+    from app.terminal import paint, visible
+
+    name = paint("llama-tandem:", "red", stream=sys.stderr)
+    for line in visible(str(error)).splitlines():
+        # The text of a settings file stands indented below what is wrong with it
+        print(line if line.startswith(" ") else f"{name} {line}", file=sys.stderr)
+
+
+def coloured(line: str) -> str:
+    """A line of a report for stdout, by what it says first."""
+    from app.terminal import Style, paint, visible
+
+    first: dict[str, Style] = {"ok": "green", "CANNOT": "red", "NO": "yellow", "warning:": "yellow"}
+    word = line.split(maxsplit=1)[0] if line.strip() else ""
+    if not line.startswith(" "):
+        return paint(visible(line), "bold")
+    return paint(visible(line), first[word]) if word in first else visible(line)
+
+
+def tell(text: str) -> None:
+    """A line on stderr."""
+    from app.terminal import say
+
+    say(text, sys.stderr)
+
+
 def records(settings: Settings) -> Database:
     """What is wrong with them goes to stderr. To be closed by those who write."""
     from app.records.database import Database
 
-    return Database(settings.state_dir, tell=lambda text: print(f"llama-tandem: {text}", file=sys.stderr))
+    return Database(settings.state_dir, tell=lambda text: tell(f"llama-tandem: {text}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO, get_args
 
 from app.models.download.events import RECEIVED, DownloadEvent, Emit, Kind, Tally, Verdict
-from app.terminal import size_in_words
+from app.terminal import StatusLine, bar, in_colour, is_terminal, one_line, size_in_words, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -31,8 +32,10 @@ def shown(as_json: bool, out: TextIO | None = None, counted: frozenset[Kind] = R
     stream = out or sys.stderr
     if as_json:
         yield _json(out or sys.stdout)
-    elif stream.isatty():
-        with _bars(counted) as emit:
+    elif is_terminal(stream):
+        # On TERM=dumb rich prints its bars once, at the end, and no escape codes
+        dumb = os.environ.get("TERM") == "dumb"
+        with (_bars if in_colour(stream) or dumb else _one_line_bar)(counted) as emit:
             yield emit
     else:
         yield _plain(stream)
@@ -72,23 +75,23 @@ def _plain(out: TextIO, clock: Callable[[], float] = time.monotonic) -> Emit:
         if not due(event):
             return
         if event.kind == "note":
-            print(event.text, file=out, flush=True)
+            print(visible(event.text), file=out, flush=True)
         elif event.kind == "plan":
             here = f", {size_in_words(event.received)} here" if event.received else ""
             print(f"{size_in_words(event.size)} in all{here}", file=out, flush=True)
         elif event.kind == "done":
-            print(f"{event.path}: complete, {size_in_words(event.size)}", file=out, flush=True)
+            print(f"{one_line(event.path)}: complete, {size_in_words(event.size)}", file=out, flush=True)
         elif event.kind in _VERDICTS:
             print(_verdict(event), file=out, flush=True)
         elif event.kind in _STEADY and event.size:
             share = f"{100 * event.received // event.size} %, {size_in_words(event.received)}"
-            print(f"{event.path}: {_WORDS[event.kind]}{share}", file=out, flush=True)
+            print(f"{one_line(event.path)}: {_WORDS[event.kind]}{share}", file=out, flush=True)
 
     return emit
 
 
 def _verdict(event: DownloadEvent) -> str:
-    return f"{event.path}: {event.kind}{': ' if event.text else ''}{event.text}"
+    return one_line(f"{event.path}: {event.kind}{': ' if event.text else ''}{event.text}")
 
 
 @contextmanager
@@ -98,15 +101,15 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = Console(stderr=True)
-    bar = _BAR if console.width >= _WIDE else _BAR // 3
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar), DownloadColumn())
+    cells = _BAR if console.width >= _WIDE else _BAR // 3
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(cells), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console) as bars:
         total, tally = bars.add_task("total", total=None), Tally(counted)
         tasks: dict[str, TaskID] = {}
 
         def say(text: str) -> None:
             # In the lines that it has: an entry to paste is none any more once it is folded
-            bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            bars.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
         def emit(event: DownloadEvent) -> None:
             tally.take(event)
@@ -120,7 +123,8 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
                     say(_verdict(event))
             elif event.kind != "file" or len(bars.tasks) + 1 < console.height:
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
-                name = words + _short(event.path.rpartition("/")[2], console.width - _FIGURES - bar - len(words))
+                room = console.width - _FIGURES - cells - len(words)
+                name = words + _short(one_line(event.path).rpartition("/")[2], room)
                 if event.path not in tasks:
                     _make_room(bars)
                     tasks[event.path] = bars.add_task(name, total=event.size)
@@ -128,6 +132,30 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
                 bars.update(total, completed=tally.received)
 
         yield emit
+
+
+@contextmanager
+def _one_line_bar(counted: frozenset[Kind]) -> Iterator[Emit]:
+    """The total alone, for a terminal that wants no escape codes."""
+    line, tally, began, size = StatusLine(), Tally(counted), time.monotonic(), 0
+    before: int | None = None
+
+    def emit(event: DownloadEvent) -> None:
+        nonlocal size, before
+        tally.take(event)
+        if event.kind == "note" or (event.kind in _VERDICTS and (event.kind != "fine" or event.text)):
+            line.clear()
+            print(visible(event.text) if event.kind == "note" else _verdict(event), file=sys.stderr, flush=True)
+            return
+        size, before = (event.size, event.received) if event.kind == "plan" else (size, before)
+        rate = max(0, tally.received - (before or 0)) / max(0.1, time.monotonic() - began)
+        share = f"{bar(tally.received / size)} {100 * tally.received // size} %  " if size else ""
+        line.show(f"{share}{size_in_words(tally.received)} of {size_in_words(size)}  {size_in_words(int(rate), 1)}/s")
+
+    try:
+        yield emit
+    finally:
+        line.clear()
 
 
 def _short(name: str, width: int) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import Alias, Config, errors_in_words
+from app.cli.options import Alias, Config, errors_in_words, tell
 
 if TYPE_CHECKING:
     from app.main import Gateway
@@ -52,7 +51,7 @@ def plan(alias: Alias, config: Config = None) -> None:
         launch = plan_now(load_settings(config), alias)
         print(launch.shell_line())
         for note in launch.notes:
-            print(f"{note.key}: {note.text}", file=sys.stderr)
+            tell(f"{note.key}: {note.text}")
 
 
 @commands.command()
@@ -64,15 +63,17 @@ def check(
     with errors_in_words():
         from app.cli.check import inspect, tally
         from app.cli.greeting import no_models
+        from app.cli.options import coloured
         from app.config.settings import load_settings
+        from app.terminal import say
 
         settings, reports = load_settings(config), []
         if not settings.models:
             raise no_models()
         for report in inspect(settings, alias):
-            print("\n".join(report.lines))
+            print("\n".join(map(coloured, report.lines)), flush=True)
             reports.append(report)
-        print(tally(reports))
+        say(tally(reports))
     if not all(report.fine for report in reports):
         raise typer.Exit(1)
 
@@ -146,5 +147,5 @@ def import_(
         preset = preset_of(words, dialect)
         imported = import_preset(words, read_preset(preset), preset, dialect) if preset else import_line(words, dialect)
         for note in imported.notes:
-            print(f"{note.key}: {note.text}", file=sys.stderr)
+            tell(f"{note.key}: {note.text}")
         print(imported.yaml, end="", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -198,6 +199,7 @@ class Launcher:
             log.info(f"engine loading: {self.loading.words()}", alias=self.alias, **self.loading.fields())
 
     def _log_line(self, line: str) -> None:
+        logs.memory.add_engine_line(self.alias, time.time(), line)
         log.debug(line, alias=self.alias, pid=self.running.child.pid if self.running else None)
 
 

@@ -1,8 +1,11 @@
 """Tables as a script sees them."""
 
+import io
+
+import pyte
 import pytest
 
-from app.terminal import console, table
+from app.terminal import StatusLine, console, paint, table, visible
 
 
 def test_without_a_terminal_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -12,3 +15,79 @@ def test_without_a_terminal_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) 
     console().print(shown)
     head, row = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "size"] and row.split() == [f"[bold]{'x' * 300}", "7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain äöü 日本 👨‍👩‍👧\n\tindented", "plain äöü 日本 👨‍👩‍👧\n\tindented"),
+        ("\x1b]0;OWNED\x07\x1b[2J", "␛]0;OWNED␇␛[2J"),
+        ("\x1b]52;c;aGk=\x1b\\", "␛]52;c;aGk=␛\\"),
+        ("\x9b31m\x9d0;x\x9c\x90q", "<U+009B>31m<U+009D>0;x<U+009C><U+0090>q"),
+        ("good\rbad\x08\x7f\x00\x0b\x0c", "good␍bad␈␡␀␋␌"),
+        ("one\r\ntwo", "one\ntwo"),
+        ("safe\u202eexe.\u2066x\u2069\u200f\u061c", "safe<U+202E>exe.<U+2066>x<U+2069><U+200F><U+061C>"),
+        ("half \ud83d", "half <U+D83D>"),
+    ],
+)
+def test_controls_are_shown_and_not_obeyed(text: str, shown: str) -> None:
+    """C0, C1, OSC, marks that reorder; scripts, emoji, newlines and tabs stay as they are."""
+    assert visible(text) == shown
+
+
+def test_tables_and_lines_show_what_a_server_put_into_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """A repo's name comes from the Hub, a model's from a file."""
+    shown = table("name", left=("name",))
+    shown.add_row("org/\x1b[31mred\nnext")
+    console().print(shown)
+    console().print("\x1b[2Jgone")
+    assert capsys.readouterr().out.splitlines()[1:] == ["org/␛[31mred next", "␛[2Jgone"]
+
+
+class Screen(io.StringIO):
+    """A stream that calls itself a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_are_for_terminals_that_want_them(
+    environment: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty NO_COLOR is none: https://no-color.org."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    screen = Screen()
+    assert (paint("no", "red", stream=screen) == "\033[31mno\033[0m") is coloured
+    shown = table("name", left=("name",))
+    shown.add_row("x")
+    console(screen).print(shown)
+    assert ("\033" in screen.getvalue()) is coloured
+    assert paint("no", "red", stream=io.StringIO()) == "no"
+
+
+def test_a_status_line_is_written_over_without_escape_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A longer line leaves nothing behind a shorter one, and none is folded."""
+    monkeypatch.setenv("COLUMNS", "20")
+    screen = Screen()
+    line = StatusLine(screen)
+    line.show("loading 日本 ... 43 % of it")
+    line.show("ready")
+    line.clear()
+    assert "\033" not in screen.getvalue()
+    terminal = pyte.Screen(20, 3)
+    pyte.Stream(terminal).feed(screen.getvalue())
+    assert [text.rstrip() for text in terminal.display] == ["", "", ""] and terminal.cursor.x == 0
+    off = io.StringIO()
+    StatusLine(off).show("nothing")
+    assert off.getvalue() == ""

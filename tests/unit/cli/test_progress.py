@@ -71,6 +71,20 @@ def drawn(*events: DownloadEvent, lines: int = 24, columns: int = 100) -> list[s
     return [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
 
 
+def test_without_colour_the_total_is_one_line_and_no_escape_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR on a terminal that could do more: notes stand above, the line moves, and is gone at the end."""
+    out = _Terminal()
+    monkeypatch.setattr(sys, "stderr", out)
+    for name, value in {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with shown(False) as emit:
+        for event in STEPS:
+            emit(event)
+        emit(DownloadEvent("note", "", text="name\x1b[31m"))
+    assert "\033" not in out.getvalue()
+    assert "66 %  2.00 GB of 3.00 GB" in out.getvalue() and "name␛[31m\n" in out.getvalue()
+
+
 @pytest.mark.parametrize("kind", ["progress", "waiting"])
 def test_a_terminal_has_a_bar_a_file_and_a_total(kind: Kind) -> None:
     """Whoever fetches the bytes: what another pull brings counts as well. Rate and time left stand behind each."""

@@ -1,0 +1,67 @@
+"""The last lines of the log, of the gateway and of each engine, for whoever asks while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Of the gateway, and of each engine; a line is some 200 bytes
+_LINES_KEPT = 2000
+# Engines whose lines are kept: the oldest's go first
+_ENGINES_KEPT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line; `number` grows by one a line over all of them, `at` is in seconds since the epoch."""
+
+    number: int
+    at: float
+    level: str
+    event: Mapping[str, Any]
+
+
+class LogMemory:
+    """Of the gateway's own lines and of its engines', by the alias; any thread may write and read."""
+
+    def __init__(self, kept: int = _LINES_KEPT) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._count = 0
+        self._own: deque[LogEntry] = deque(maxlen=kept)
+        self._engines: dict[str, deque[LogEntry]] = {}
+
+    def add(self, at: float, level: str, event: Mapping[str, Any]) -> None:
+        """A line of the gateway."""
+        with self._lock:
+            self._count += 1
+            self._own.append(LogEntry(self._count, at, level, dict(event)))
+
+    def add_engine_line(self, alias: str, at: float, line: str) -> None:
+        """A line that an engine has written."""
+        with self._lock:
+            self._count += 1
+            lines = self._engines.get(alias)
+            if lines is None:
+                while len(self._engines) >= _ENGINES_KEPT:
+                    del self._engines[next(iter(self._engines))]
+                lines = self._engines[alias] = deque(maxlen=self._kept)
+            lines.append(LogEntry(self._count, at, "engine", {"event": line}))
+
+    def last(self, count: int, alias: str | None = None, behind: int = 0) -> list[LogEntry]:
+        """The last `count` lines numbered above `behind`, oldest first: of the gateway, or of a model.
+
+        A model's are its engine's own and the gateway's that name it.
+        """
+        with self._lock:
+            entries = list(self._own) if alias is None else self._of(alias)
+        return [entry for entry in entries if entry.number > behind][-count:] if count > 0 else []
+
+    def _of(self, alias: str) -> list[LogEntry]:
+        told = [entry for entry in self._own if entry.event.get("alias") == alias]
+        # At debug the gateway logs each line of its engines, too
+        own = [entry for entry in told if entry.level != "debug"]
+        return sorted([*own, *self._engines.get(alias, ())], key=lambda entry: entry.number)
