@@ -38,6 +38,9 @@ TandemError
 │   ├── DownloadingError          its files are on their way
 │   ├── PullFailedError           its files could not be had: carries the reason
 │   ├── QueueTimeoutError         others hold the places
+│   ├── QueueFullError            too many wait already
+│   ├── NoRoomError               what is in the way is pinned
+│   ├── EngineUnloadedError       by an administrator
 │   ├── EngineLoadingError        it is on its way up
 │   ├── DeadlyRequestError        this request seems to be what kills the engine
 │   └── ShuttingDownError
@@ -268,7 +271,10 @@ class EngineUnavailableError(TandemError):
 
 
 # How a start that would fail the same way again is tried again
-_NOT_AGAIN = "It is tried again once a file that its entry or its flags name has changed, or after a restart."
+_NOT_AGAIN = (
+    "It is tried again once a file that its entry or its flags name has changed, or by `llama-tandem load {alias}` or "
+    "`llama-tandem reset {alias}`."
+)
 
 
 class StartFailedError(EngineUnavailableError):
@@ -277,7 +283,7 @@ class StartFailedError(EngineUnavailableError):
     def __init__(self, alias: str, diagnosis: Diagnosis, *, retry_after: float | None = None) -> None:
         self.alias = alias
         self.diagnosis = diagnosis
-        final = f" {_NOT_AGAIN}" if diagnosis.permanent and retry_after is None else ""
+        final = f" {_NOT_AGAIN.format(alias=alias)}" if diagnosis.permanent and retry_after is None else ""
         super().__init__(f"The engine of '{alias}' cannot start: {diagnosis}{final}", retry_after=retry_after)
 
 
@@ -301,6 +307,22 @@ class PullFailedError(EngineUnavailableError):
 
 class QueueTimeoutError(EngineUnavailableError):
     """No place came free within `queue_timeout`."""
+
+
+class QueueFullError(EngineUnavailableError):
+    """As many requests wait as may."""
+
+
+class NoRoomError(EngineUnavailableError):
+    """The engine of `alias` cannot come up beside those that are pinned; waiting does not help."""
+
+    def __init__(self, alias: str, why: str) -> None:
+        self.alias = alias
+        super().__init__(f"There is no room for '{alias}': {why}. Unpin one, or raise max_loaded.")
+
+
+class EngineUnloadedError(EngineUnavailableError):
+    """An administrator has unloaded what the request waited for, or was answered by."""
 
 
 class EngineLoadingError(EngineUnavailableError):

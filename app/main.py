@@ -20,7 +20,7 @@ from app.auth.keys import from_setting
 from app.auth.local_admin_key import local_key, make_local_secret
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
-from app.config.model_entry import LocalEntry
+from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO
 from app.engine.environment import what_is_held_back
@@ -43,6 +43,7 @@ from app.relay.request.parse import Calls
 from app.relay.upstream.client import Upstreams
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
+from app.scheduler.residency import Residency
 from app.supervisor.orphans import sweep
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
@@ -62,7 +63,14 @@ class Gateway:
         self._database = Database(settings.state_dir)
         self._ledger = Ledger(self._database)
         self.planner = Planner(settings, self.catalog, self._ledger)
-        self.scheduler = Scheduler(self._engine, max_loaded=settings.max_loaded, queue_timeout=settings.queue_timeout)
+        self.scheduler = Scheduler(
+            self._engine,
+            max_loaded=settings.max_loaded,
+            queue_timeout=settings.queue_timeout,
+            max_wait=settings.max_wait,
+            queue=settings.queue,
+            residency=self._residency,
+        )
         self._ports = Ports(settings.engine_port)
         self._recorder = Recorder(self._database, key=self.planner.key, base=self.catalog.base)
         self._usage = UsageRecorder(self._database, base=self.catalog.base)
@@ -135,6 +143,8 @@ class Gateway:
             # One model only: whoever starts this wants it. With several, the first request decides.
             self.eager = self.local[0]
             self.scheduler.start(self.eager, "the only model: loaded at the start")
+        else:
+            self.scheduler.verbs.preload((alias, self._residency(alias)) for alias in self.local)
 
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
@@ -145,6 +155,13 @@ class Gateway:
             self.keys.add_local(local_key(make_local_secret(self.settings.state_dir)))
         except OSError as error:
             log.warning("no admin key for the command line of this machine", error=str(error))
+
+    def _residency(self, alias: str) -> Residency:
+        entry = self.catalog.entry(alias)
+        if isinstance(entry, AttachedEntry):
+            return Residency()
+        ttl = self.settings.ttl if entry.ttl is None else entry.ttl
+        return Residency(ttl, entry.pin, entry.preload, entry.exclusive, entry.priority, entry.parallel)
 
     def _engine(self, alias: str) -> Engine:
         async def plan() -> LaunchPlan:

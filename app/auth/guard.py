@@ -101,6 +101,14 @@ def presented(headers: Headers) -> list[bytes]:
     return secrets
 
 
+def client_of(scope: Mapping[str, Any]) -> str:
+    """Whom a request is from, as far as that is known: the name of its key, else its address."""
+    if (key := scope.get(KEY)) is not None:
+        return f"key {key.name}"
+    address = scope.get("client")
+    return f"address {address[0]}" if address else ""
+
+
 def may_use(scope: Mapping[str, Any]) -> Callable[[str], bool] | None:
     """Which names of models this request may know of: a function, or None for all of them."""
     key = scope.get(KEY)

@@ -21,7 +21,7 @@ from app.config.path_flags import path_values
 from app.config.request_filters import Filters
 from app.config.short_forms import REPO, files_of
 from app.config.speculation import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain, wants_draft_model
-from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, Size, Text, check_path, is_clean
+from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, Seconds, Size, Text, check_path, is_clean
 
 # Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
 # Spellings as of b11434 and, where renamed since, of August 2025.
@@ -191,6 +191,16 @@ class LocalEntry(Written):
     env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
     aliases: tuple[Name, ...] = ()
     request: Filters | None = None
+    # How long its engine stays idle; None for the setting's, 0 for ever
+    ttl: Seconds | None = None
+    # Neither `ttl` nor other models unload it
+    pin: bool = False
+    # Loaded when the gateway starts
+    preload: bool = False
+    # No other engine beside it
+    exclusive: bool = False
+    # Who gets a place first, and keeps it longest
+    priority: Annotated[Int, Field(ge=-1000, le=1000)] = 0
     # Whether the first request for files that are not here brings them
     pull: Literal["never", "on_demand"] = "never"
 

@@ -78,6 +78,15 @@ class Settings(BaseSettings):
     queue_timeout: Seconds = Field(
         300, description="Seconds a request waits for a place, then again for a load; then 503."
     )
+    queue: Annotated[Int, Field(ge=1)] = Field(
+        100, description="How many requests may wait for one model, and ten times as many in all; then 429."
+    )
+    max_wait: SomeSeconds = Field(
+        30, description="Seconds after which steady traffic on other models has made room for a request."
+    )
+    ttl: Seconds = Field(
+        0, description="Seconds that an engine stays loaded without a request; 0 for ever. A model may have its own."
+    )
     drain_timeout: Seconds = Field(30, description="Seconds that streams get after SIGTERM.")
     stop_grace: Seconds = Field(5, description="Seconds between an engine's SIGTERM and its SIGKILL.")
     start_stall_timeout: SomeSeconds = Field(

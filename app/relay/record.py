@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -15,6 +15,7 @@ from app.relay.api_format import ApiFormat
 from app.relay.headers import Headers
 from app.relay.response.usage import Usage, UsageTap
 from app.relay.upstream.response import UpstreamResponse
+from app.scheduler.queue import Ticket
 
 _NOTHING = Usage()
 # Of a prompt that no engine has counted: English text and JSON. What is longer than this counts as no more.
@@ -46,6 +47,8 @@ class RequestRecord:
     spoken: float = 0.0
     ttft: float | None = None
     failure: Exception | None = None
+    # What the scheduler gives it an engine by
+    ticket: Ticket = field(default_factory=Ticket)
     # The upstream's side
     response: UpstreamResponse | None = None
     # There once an engine has begun to answer; before that it has not begun to work either

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from app.auth.guard import KEY
+from app.auth.guard import KEY, client_of, may_use
 from app.auth.rate_limits import RateLimits
 from app.errors import ShuttingDownError, TandemError
 from app.records.metrics import Metrics
@@ -28,6 +28,7 @@ from app.relay.response.forward import forward
 from app.relay.response.writer import ResponseWriter, Send, StreamAbortedError
 from app.relay.upstream.client import Upstreams
 from app.relay.upstream.response import UpstreamResponse, abandon
+from app.scheduler.queue import Ticket
 
 # A cold stream: how long its headers may wait (what fails by then keeps its status), then the pace of comments.
 HEADERS_WAIT_S = 5.0
@@ -63,9 +64,17 @@ class Relay:
         self.comment_every = COMMENT_EVERY_S
 
     async def __call__(
-        self, scope: Scope, receive: Receive, send: Send, *, api_format: ApiFormat, request_id: str
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        api_format: ApiFormat,
+        request_id: str,
+        ticket: Ticket | None = None,
     ) -> None:
         record = RequestRecord(f"{scope['method']} {scope['path']}", request_id, api_format, time.perf_counter())
+        record.ticket = ticket or Ticket(client_of(scope))
         writer = ResponseWriter(record, send)
         try:
             if (key := scope.get(KEY)) is not None:
@@ -132,6 +141,11 @@ class Relay:
             if watcher is not None:
                 watcher.cancel()
 
+    def unload_unless_used(self, model: str, scope: Scope) -> bool:
+        """For a client that needs a model no longer; whether it is unloaded. Raises UnknownAliasError."""
+        alias = self._calls.named(model, may_use(scope))
+        return self._upstreams.unload_unless_used(alias, client_of(scope))
+
     def cut(self) -> None:
         """Ends every answer now, with an error where one has begun: the gateway has to go."""
         self._cut = True
@@ -168,7 +182,7 @@ class Relay:
         if call.remote is not None and call.body is not None:
             body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
             call = replace(call, body=body, remote=None)
-        return await self._upstreams.enter(call, record.listen)
+        return await self._upstreams.enter(call, record.listen, record.ticket)
 
     async def _enter_in_company(self, record: RequestRecord, call: Call, writer: ResponseWriter) -> UpstreamResponse:
         """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""
@@ -178,7 +192,7 @@ class Relay:
             if not opening.done():
                 await writer.start(200, of_stream(record.ids))
             while not opening.done():
-                await writer.write(record.api_format.comment(self._upstreams.waiting_for(call.alias)))
+                await writer.write(record.api_format.comment(self._upstreams.waiting_for(call.alias, record.ticket)))
                 record.spoken = asyncio.get_running_loop().time()
                 await asyncio.wait({opening}, timeout=self.comment_every)
             return opening.result()

@@ -18,7 +18,8 @@ class EngineStatus:
     """The engine of one alias. Moments are seconds since the epoch, `retry_after` is seconds from now.
 
     `since` is when the state began and `reason` why, in words. `waiting` counts requests in the gateway, `in_flight`
-    those with the engine; `slots` is how many it answers at once. `unloads_at` is None where no clock unloads it.
+    those with the engine; `slots` is how many it answers at once, None if nobody knows. `unloads_at` is None where no
+    clock unloads it.
     """
 
     alias: str
@@ -27,7 +28,7 @@ class EngineStatus:
     reason: str = ""
     pid: int | None = None
     port: int | None = None
-    slots: int = 1
+    slots: int | None = None
     in_flight: int = 0
     waiting: int = 0
     last_used: float | None = None

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.lease import Lease
+from app.scheduler.queue import EngineQueue, Ticket
+from app.scheduler.residency import RECENT_S, Residency, Stay
+from app.scheduler.snapshot import EngineView, Wait
 from app.supervisor.process import Engine
 from app.supervisor.states import EngineState
 
+# The weight of the latest answer in what answers take on average
+_LATEST = 0.2
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class EngineUse:
-    """Moments are on the loop's clock."""
+    """Moments are on the loop's clock, durations in seconds."""
 
     engine: Engine
-    leases: set[Lease] = field(default_factory=set)
+    residency: Residency
+    leases: dict[Lease, Ticket] = field(default_factory=dict)
+    queue: EngineQueue = field(default_factory=EngineQueue)
+    stay: Stay = field(default_factory=Stay)
     last_used: float | None = None
     # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
     # loop would count the same free place twice.
@@ -25,7 +35,17 @@ class EngineUse:
     # When the engine came into its state, and why
     since: float | None = None
     reason: str = ""
+    # Measured: the last load, and answers on average
     load_seconds: float | None = None
+    answer_seconds: float | None = None
+    _slots_taken: int = 0
+    # What the policy was told last; made anew when something has changed
+    _view: EngineView | None = field(default=None, repr=False)
+    _wait: Wait | None = field(default=None, repr=False)
+
+    @property
+    def alias(self) -> str:
+        return self.engine.alias
 
     @property
     def in_flight(self) -> int:
@@ -35,25 +55,124 @@ class EngineUse:
     def state(self) -> EngineState:
         return self.heading or self.engine.state
 
+    @property
+    def free_slots(self) -> float:
+        if self.residency.slots is None:
+            return math.inf
+        return self.residency.slots - self._slots_taken
+
+    @property
+    def pinned(self) -> bool:
+        return self.stay.pinned(self.residency)
+
+    @property
+    def unload_at(self) -> float:
+        """When it is unloaded if nobody asks for it until then; never while it is busy."""
+        if self.state is not EngineState.READY or self.leases or self.queue:
+            return math.inf
+        return self.stay.unload_at(self.residency, max(_ever(self.last_used), _ever(self.since)))
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
     def moved(self, now: float) -> None:
         """The engine is in another state than before."""
-        if self.engine.state is EngineState.READY and self.since is not None:
-            self.load_seconds = now - self.since
+        self.heading = None
+        match self.engine.state:
+            case EngineState.READY if self.since is not None:
+                self.load_seconds = now - self.since
+            case EngineState.STOPPED:
+                self.stay.left()
+            case EngineState.BACKOFF | EngineState.FATAL if self.engine.diagnosis is not None:
+                self.reason = self.engine.diagnosis.cause
         self.since = now
+        self.touched()
 
-    def status(self, waiting: int, slots: int = 1) -> EngineStatus:
+    def head_for(self, state: EngineState, why: str) -> None:
+        """A verb was sent that leads there."""
+        self.heading, self.reason = state, why
+        self.touched()
+
+    def touched(self) -> None:
+        """What the policy was told of it holds no longer."""
+        self._view = self._wait = None
+
+    def leased(self, lease: Lease, ticket: Ticket) -> None:
+        self.leases[lease] = ticket
+        self._slots_taken += ticket.takes_slot
+        if ticket.pins:
+            self.stay.pin = True
+        self.touched()
+
+    def released(self, lease: Lease, began: float, now: float) -> None:
+        ticket = self.leases.pop(lease)
+        self._slots_taken -= ticket.takes_slot
+        if not ticket.errand:
+            self.last_used = now
+            self.stay.used(ticket.client, ticket.keep_alive, now)
+            if ticket.takes_slot:
+                before = self.answer_seconds
+                self.answer_seconds = now - began if before is None else before + _LATEST * (now - began - before)
+        self.touched()
+
+    def used_by_others(self, client: str, now: float) -> bool:
+        """Whether another client uses the engine, waits for it, or has used it a moment ago."""
+        tickets = [*self.leases.values(), *(waiter.ticket for waiter in self.queue.all())]
+        return any(ticket.client != client for ticket in tickets) or now - self.stay.used_by_others(client) < RECENT_S
+
+    # -- what is told of it --------------------------------------------------------------------------------------
+
+    def seconds_until_served(self, before: int) -> float | None:
+        """For a request that `before` others go before, by what loads and answers have taken; None if nothing has."""
+        parts = []
+        if self.state is not EngineState.READY and self.load_seconds is not None:
+            parts.append(self.load_seconds)
+        if self.answer_seconds is not None:
+            parts.append(self.answer_seconds * (before + 1) / (self.residency.slots or 1))
+        return sum(parts) if parts else None
+
+    def view(self, *, wants_memory: bool, room_made: bool) -> EngineView:
+        view = self._view
+        if view is None or (view.wants_memory, view.room_made) != (wants_memory, room_made):
+            view = self._view = EngineView(
+                self.alias,
+                self.state,
+                self.in_flight,
+                self.last_used or 0.0,
+                retry_at=self.engine.retry_at,
+                has_been_up=self.engine.has_been_up,
+                wants_memory=wants_memory,
+                room_made=room_made,
+                pinned=self.pinned,
+                exclusive=self.residency.exclusive,
+                priority=self.residency.priority,
+                unload_at=self.unload_at,
+                load_seconds=1.0 if self.load_seconds is None else self.load_seconds,
+                ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
+            )
+        return view
+
+    def wait(self) -> Wait | None:
+        """That of the oldest waiter."""
+        if self._wait is None and (since := self.queue.since) is not None:
+            self._wait = Wait(self.alias, since)
+        return self._wait
+
+    def status(self) -> EngineStatus:
         engine, epoch = self.engine, time.time() - asyncio.get_running_loop().time()
+        unload_at = self.unload_at
         return EngineStatus(
-            engine.alias,
+            self.alias,
             self.state,
             since=None if self.since is None else epoch + self.since,
             reason=self.reason,
             pid=engine.pid,
             port=engine.port,
-            slots=slots,
+            slots=self.residency.slots,
             in_flight=self.in_flight,
-            waiting=waiting,
+            waiting=len(self.queue),
             last_used=None if self.last_used is None else epoch + self.last_used,
+            unloads_at=None if math.isinf(unload_at) else epoch + unload_at,
+            pinned=self.pinned,
             retry_after=engine.retry_after,
             load_seconds=self.load_seconds,
             diagnosis=engine.diagnosis,
@@ -62,3 +181,7 @@ class EngineUse:
             plan=engine.plan,
             loading=engine.loading,
         )
+
+
+def _ever(moment: float | None) -> float:
+    return -math.inf if moment is None else moment

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app.errors import Diagnosis
+from app.errors import Diagnosis, TandemError
 from app.supervisor.process import Engine
 
 
 class Lease:
     """One request's hold on an upstream, to the last byte. `release` is idempotent; `body` is what was asked."""
 
-    __slots__ = ("_answered", "_release", "alias", "base_url", "body", "engine", "in_flight", "key")
+    __slots__ = ("_answered", "_release", "alias", "base_url", "body", "cut", "engine", "in_flight", "key")
 
     def __init__(
         self,
@@ -33,6 +33,8 @@ class Lease:
         self.body = body
         # Requests with the engine when this one came to it, itself included; None for an attached server
         self.in_flight = in_flight
+        # Why the engine is being ended under this request
+        self.cut: TandemError | None = None
         self._release: Callable[[], None] | None = release
         self._answered = answered
 

@@ -1,89 +1,63 @@
-"""The queue and the leases: applies `policy.decide` whenever something changed."""
+"""The queues and the leases: who gets an engine when it is up, and who is told to come again."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from app import logs
-from app.errors import (
-    DeadlyRequestError,
-    EngineLoadingError,
-    EngineUnavailableError,
-    QueueTimeoutError,
-    ShuttingDownError,
-    StartFailedError,
-    TandemError,
-)
+from app.errors import DeadlyRequestError, TandemError
+from app.scheduler.decisions import PlacementDecision
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.engine_use import EngineUse
 from app.scheduler.lease import Lease
-from app.scheduler.misfits import Misfits
-from app.scheduler.policy import (
-    PATIENCE_S,
-    Drain,
-    EngineView,
-    Grant,
-    Refuse,
-    Retry,
-    SchedulerSnapshot,
-    Start,
-    Wait,
-    decide,
-)
+from app.scheduler.placement import Placement
+from app.scheduler.queue import Ticket, Waiter
+from app.scheduler.refusals import SchedulerLimits, check, room_in_the_queue, shutting_down, too_late
+from app.scheduler.residency import Residency
+from app.scheduler.snapshot import MAX_WAIT_S
 from app.scheduler.suspects import Suspects
+from app.scheduler.verbs import Verbs
 from app.supervisor.process import Engine
-from app.supervisor.readiness import refusal
-from app.supervisor.states import OCCUPYING, EngineState
+from app.supervisor.states import EngineState
 
-log = logs.get_logger("scheduler")
-
-# For a client that is told to come again, where nothing better is known. Seconds.
-_COME_AGAIN_S, _COME_AGAIN_AT_LEAST_S, _COME_AGAIN_AT_MOST_S = 10.0, 2.0, 60.0
 # Somebody else's doing: no request has caused it.
 _ENDED_BY_OTHERS = "terminated"
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    alias: str
-    since: float
-    body: bytes | None = None
-    granted: asyncio.Future[Lease] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    # Of the wait for a place, and then anew of that for the load
-    limit: asyncio.Timeout | None = None
-
-    def wait_until(self, at: float) -> None:
-        """Moves the limit, unless it was passed in this very turn of the loop."""
-        if self.limit is not None and not self.granted.done():
-            with suppress(RuntimeError):
-                self.limit.reschedule(at)
-
-    def give_back(self) -> None:
-        """For a waiter that left in the same turn of the loop in which it was granted a lease."""
-        if self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None:
-            self.granted.result().release()
-
-
 class Scheduler:
-    """Leases for local engines, at most `max_loaded` of them up at once; `make` makes an alias's engine."""
+    """Leases for local engines; `make` makes an alias's engine, `residency` says how long it stays and its slots.
 
-    def __init__(self, make: Callable[[str], Engine], *, max_loaded: int, queue_timeout: float) -> None:
-        self._uses: dict[str, EngineUse] = {}
+    At most `max_loaded` engines are up, and `queue` requests wait for one, ten times as many in all. A request waits
+    for a place, and then for a load, for `queue_timeout` seconds, and has room made for it within `max_wait`.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str], Engine],
+        *,
+        max_loaded: int,
+        queue_timeout: float,
+        max_wait: float = MAX_WAIT_S,
+        queue: int = 100,
+        residency: Callable[[str], Residency] = lambda _: Residency(),
+    ) -> None:
+        limits = SchedulerLimits(max_loaded, queue_timeout, max_wait, queue)
         self._make = make
-        self._max_loaded = max_loaded
-        self._queue_timeout = queue_timeout
-        self._waiters: list[_Waiter] = []
+        self._residency = residency
+        self._placement = Placement(limits, serve=self._serve, refuse=self.send_away)
+        self._uses = self._placement.uses
         self._closing = False
-        self._impatient: asyncio.TimerHandle | None = None
-        self._misfits = Misfits()
+        # Requests that wait, for whatever engine
+        self._queued = 0
         self._suspects = Suspects()
+        self.verbs = Verbs(self, self._placement, self._suspects)
 
     def __repr__(self) -> str:
         engines = ", ".join(f"{alias}: {use.engine.state} {use.in_flight}" for alias, use in self._uses.items())
-        return f"<Scheduler [{engines}], {len(self._waiters)} waiting>"
+        return f"<Scheduler [{engines}], {self._queued} waiting>"
+
+    # -- reading -------------------------------------------------------------------------------------------------
 
     @property
     def in_flight(self) -> int:
@@ -91,26 +65,24 @@ class Scheduler:
 
     @property
     def waiting(self) -> Mapping[str, int]:
-        counts: dict[str, int] = dict.fromkeys(self._uses, 0)
-        for waiter in self._waiters:
-            counts[waiter.alias] += 1
-        return counts
+        return {alias: len(use.queue) for alias, use in self._uses.items()}
+
+    @property
+    def decisions(self) -> list[PlacementDecision]:
+        """The last ones, the newest first."""
+        return self._placement.decisions.all()
 
     def status(self, alias: str) -> EngineStatus:
         """The engine of `alias` as it is now; one that nobody has mentioned yet is stopped."""
         use = self._uses.get(alias)
-        return EngineStatus(alias) if use is None else use.status(self.waiting[alias])
+        if use is None:
+            residency = self._residency(alias)
+            return EngineStatus(alias, slots=residency.slots, pinned=residency.pin)
+        return use.status()
 
     def statuses(self) -> list[EngineStatus]:
         """All engines that are or may be up: of every model, and of the variants that somebody has asked for."""
-        waiting = self.waiting
-        return [use.status(waiting[alias]) for alias, use in self._uses.items()]
-
-    def start(self, alias: str, reason: str) -> None:
-        """Starts the engine of `alias` without a request; for the gateway's own start, when places are free."""
-        use = self.use(alias)
-        use.reason = reason
-        use.engine.start()
+        return [use.status() for use in self._uses.values()]
 
     async def settled(self, alias: str) -> EngineStatus:
         """The status of `alias` once its engine has come up or has failed to."""
@@ -119,169 +91,103 @@ class Scheduler:
             await engine.changed()
         return self.status(alias)
 
+    def start(self, alias: str, why: str) -> None:
+        """Starts the engine of `alias` without a request, when places are free."""
+        use = self.use(alias)
+        self._placement.decisions.add(alias, "started", why)
+        use.head_for(EngineState.STARTING, why)
+        use.engine.start()
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
     def use(self, alias: str) -> EngineUse:
         """The use of `alias`, made at its first mention: variants come up only when they are asked for."""
         if alias not in self._uses:
-            self._uses[alias] = EngineUse(self._make(alias))
+            self._uses[alias] = EngineUse(self._make(alias), self._residency(alias))
+            self._placement.concern(self._uses[alias])
         return self._uses[alias]
 
-    async def lease(self, alias: str, body: bytes | None = None) -> Lease:
+    async def lease(self, alias: str, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
         """A hold on the READY engine of `alias`, which is started or waited for as needed, for a request with `body`.
 
-        Raises StartFailedError, QueueTimeoutError, EngineLoadingError, DeadlyRequestError or ShuttingDownError. A
-        caller that is cancelled leaves the queue; the start that it asked for goes on for the others.
+        Raises an EngineUnavailableError. A caller that is cancelled leaves the queue; the start that it asked
+        for goes on for the others.
         """
         self._still_open()
-        use = self.use(alias)
+        use, ticket = self.use(alias), ticket or Ticket()
         if refused_for := self._suspects.refused_for(alias, body, asyncio.get_running_loop().time()):
             raise DeadlyRequestError(alias, use.engine.diagnosis, retry_after=refused_for)
-        if use.state is EngineState.READY:
-            return self._grant(alias, body)
+        if use.state is EngineState.READY and (not ticket.takes_slot or use.free_slots >= 1):
+            return self._grant(use, body, ticket)
+        room_in_the_queue(use, self._queued, self._placement.limits)
         if use.state in (EngineState.STOPPED, EngineState.FATAL):
-            await self._check(use.engine)
+            await check(use.engine)
             self._still_open()  # the check may have lasted longer than the gateway
-        waiter = _Waiter(alias, asyncio.get_running_loop().time(), body)
-        self._waiters.append(waiter)
-        self._pump()
+            room_in_the_queue(use, self._queued, self._placement.limits)
+        return await self._wait(use, Waiter(alias, asyncio.get_running_loop().time(), ticket, body))
+
+    async def _wait(self, use: EngineUse, waiter: Waiter) -> Lease:
+        self._enqueue(use, waiter)
+        self._placement.pump()
         lease = None
         try:
-            async with asyncio.timeout(self._queue_timeout) as waiter.limit:
+            # An errand lasts as long as the load does: no client waits for it
+            limit = None if waiter.ticket.errand else self._placement.limits.queue_timeout
+            async with asyncio.timeout(limit) as waiter.limit:
                 lease = await waiter.granted
                 return lease
         except TimeoutError:
-            raise self._too_late(use) from None
+            raise too_late(use, self._placement.limits.queue_timeout) from None
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._dequeue(use, waiter)
             if lease is None:
                 waiter.give_back()
 
-    def _too_late(self, use: EngineUse) -> EngineUnavailableError:
-        """What a request has waited for, for as long as it may."""
-        if use.state is EngineState.STARTING:
-            loading = use.engine.loading
-            left = (loading.seconds_left if loading else None) or _COME_AGAIN_S
-            retry_after = min(max(left, _COME_AGAIN_AT_LEAST_S), _COME_AGAIN_AT_MOST_S)
-            words, fields = (loading.words(), loading.fields()) if loading else ("it has just begun", {})
-            return EngineLoadingError(use.engine.alias, words, fields, retry_after=retry_after)
-        if use.state is EngineState.BACKOFF:
-            return self._refusal(use.engine)
-        message = f"No engine came free for '{use.engine.alias}' within {self._queue_timeout:g} s."
-        return QueueTimeoutError(message, retry_after=_COME_AGAIN_S)
+    def _enqueue(self, use: EngineUse, waiter: Waiter) -> None:
+        use.queue.add(waiter)
+        self._queued += 1
+        self._placement.concern(use)
+
+    def _dequeue(self, use: EngineUse, waiter: Waiter) -> None:
+        """Forgets one that has left; harmless for one that was served."""
+        if use.queue.discard(waiter):
+            self._queued -= 1
+            self._placement.concern(use)
+            # What was kept for it may go
+            self._placement.look_at(use.unload_at)
 
     def _still_open(self) -> None:
         if self._closing:
-            raise ShuttingDownError("The gateway is shutting down.", retry_after=5)
+            raise shutting_down()
 
-    async def _check(self, engine: Engine) -> None:
-        """What is certain to fail fails here, before a working engine makes room for it."""
-        try:
-            await engine.preflight()
-        except TandemError as error:
-            raise StartFailedError(engine.alias, refusal(error)) from error
+    def _serve(self, use: EngineUse) -> None:
+        """Those whose turn it is."""
+        # Again for slots of those who have left in this very turn of the loop
+        while waiters := use.queue.take(use.free_slots):
+            self._queued -= len(waiters)
+            for waiter in waiters:
+                if not waiter.granted.done():
+                    waiter.granted.set_result(self._grant(use, waiter.body, waiter.ticket))
+        self._placement.concern(use)
 
-    def changed(self, engine: Engine) -> None:
-        """To be called after every transition of an engine."""
-        use = self._uses.get(engine.alias)
-        if use is not None:
-            use.heading = None
-            use.moved(asyncio.get_running_loop().time())
-            self._learn(use)
-        self._pump()
+    def send_away(self, use: EngineUse, error: Callable[[], TandemError]) -> None:
+        """Refuses all who wait for an engine, each with an error of its own."""
+        for waiter in use.queue.all():
+            self._dequeue(use, waiter)
+            waiter.refuse(error())
 
-    def _learn(self, use: EngineUse) -> None:
-        """What a transition of its engine tells of others, and of those who wait for it or are with it."""
-        engine, now = use.engine, asyncio.get_running_loop().time()
-        match engine.state:
-            case EngineState.STARTING:
-                for waiter in self._waiters:
-                    if waiter.alias == engine.alias:
-                        waiter.wait_until(now + self._queue_timeout)
-            case EngineState.READY:
-                self._misfits.came_up(engine.alias, self._up_beside(engine.alias))
-            case EngineState.DRAINING if use.in_flight == 0:
-                engine.drained()
-            case EngineState.STOPPED:
-                self._misfits.gone(engine.alias)
-            case EngineState.BACKOFF | EngineState.FATAL if engine.diagnosis is not None:
-                code = engine.diagnosis.code
-                self._misfits.failed(engine.alias, code, self._up_beside(engine.alias), now)
-                if code != _ENDED_BY_OTHERS and use.leases:
-                    self._suspects.died(engine.alias, [lease.body for lease in use.leases], now)
-
-    def _up_beside(self, alias: str) -> set[str]:
-        return {other for other, use in self._uses.items() if other != alias and use.state in OCCUPYING}
-
-    def _pump(self) -> None:
-        loop = asyncio.get_running_loop()
-        for action in decide(self._snapshot(loop.time())):
-            match action:
-                case Grant(alias):
-                    for waiter in self._take(alias):
-                        waiter.granted.set_result(self._grant(alias, waiter.body))
-                case Refuse(alias):
-                    for waiter in self._take(alias):
-                        waiter.granted.set_exception(self._refusal(self._uses[alias].engine))
-                case Start(alias):
-                    self._uses[alias].heading = EngineState.STARTING
-                    self._uses[alias].engine.start()
-                case Retry(alias):
-                    self._uses[alias].heading = EngineState.STOPPING  # it is about to be STOPPED
-                    self._uses[alias].engine.retry()
-                case Drain(alias, room_for):
-                    log.info("engine makes room", alias=alias, room_for=room_for)
-                    self._misfits.drained(alias, room_for)
-                    self._uses[alias].heading = EngineState.DRAINING
-                    self._uses[alias].engine.drain()
-        self._look_again_later(loop)
-
-    def _look_again_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing else may happen by itself when a wait outgrows the policy's patience."""
-        if self._impatient is not None:
-            self._impatient.cancel()
-        patient = [waiter.since + PATIENCE_S for waiter in self._waiters if waiter.since + PATIENCE_S > loop.time()]
-        # A hair later than the moment itself: a timer may fire early by the clock's resolution.
-        self._impatient = loop.call_at(min(patient) + 0.001, self._pump) if patient else None
-
-    def _snapshot(self, now: float) -> SchedulerSnapshot:
-        return SchedulerSnapshot(
-            now=now,
-            max_loaded=self._max_loaded,
-            engines=tuple(self._view(alias, use) for alias, use in self._uses.items()),
-            waiting=tuple(Wait(waiter.alias, waiter.since) for waiter in self._waiters),
-            misfits=frozenset(self._misfits.known),
-        )
-
-    def _view(self, alias: str, use: EngineUse) -> EngineView:
-        return EngineView(
-            alias,
-            use.state,
-            use.in_flight,
-            use.last_used or 0.0,
-            retry_at=use.engine.retry_at,
-            has_been_up=use.engine.has_been_up,
-            wants_memory=self._misfits.wants_memory(alias),
-            room_made=self._misfits.room_made(alias),
-        )
-
-    def _take(self, alias: str) -> list[_Waiter]:
-        taken = [waiter for waiter in self._waiters if waiter.alias == alias]
-        self._waiters = [waiter for waiter in self._waiters if waiter.alias != alias]
-        return [waiter for waiter in taken if not waiter.granted.done()]
-
-    def _grant(self, alias: str, body: bytes | None) -> Lease:
-        use = self._uses[alias]
-        engine, address = use.engine, use.engine.address
+    def _grant(self, use: EngineUse, body: bytes | None, ticket: Ticket) -> Lease:
+        engine, address, began = use.engine, use.engine.address, asyncio.get_running_loop().time()
 
         def answered() -> None:
             engine.answered()
-            self._suspects.answered(alias, body)
+            self._suspects.answered(use.alias, body)
 
         def release() -> None:
-            self._released(use, lease)
+            self._released(use, lease, ticket, began)
 
         lease = Lease(
-            alias,
+            use.alias,
             address.base_url,
             address.key,
             engine,
@@ -290,29 +196,62 @@ class Scheduler:
             answered=answered,
             in_flight=use.in_flight + 1,
         )
-        use.leases.add(lease)
+        use.leased(lease, ticket)
         return lease
 
-    def _released(self, use: EngineUse, lease: Lease) -> None:
-        use.leases.discard(lease)
-        use.last_used = asyncio.get_running_loop().time()
+    def _released(self, use: EngineUse, lease: Lease, ticket: Ticket, began: float) -> None:
+        now = asyncio.get_running_loop().time()
+        use.released(lease, began, now)
+        if use.engine.state is EngineState.DRAINING and use.in_flight == 0:
+            use.engine.drained()
+        if use.state is not EngineState.READY:
+            return
+        if use.queue:
+            self._serve(use)
         if use.in_flight == 0:
-            if use.engine.state is EngineState.DRAINING:
-                use.engine.drained()
-            elif self._waiters:
-                self._pump()
+            if ticket.keep_alive == 0 and not use.pinned and not use.used_by_others(ticket.client, now):
+                self._placement.drain(use, "unloaded", "keep_alive 0, and nobody else has used it for a minute")
+            elif self._queued:
+                self._placement.pump()
+            self._placement.look_at(use.unload_at)
 
-    def _refusal(self, engine: Engine) -> StartFailedError:
-        assert engine.diagnosis is not None
-        return StartFailedError(engine.alias, engine.diagnosis, retry_after=engine.retry_after)
+    # -- engines -------------------------------------------------------------------------------------------------
+
+    def changed(self, engine: Engine) -> None:
+        """To be called after every transition of an engine."""
+        use = self._uses.get(engine.alias)
+        if use is not None:
+            self._placement.moved(engine)
+            self._tell_waiters(use)
+        self._placement.pump()
+
+    def _tell_waiters(self, use: EngineUse) -> None:
+        """What a transition means for those who wait for the engine or are with it."""
+        engine, now = use.engine, asyncio.get_running_loop().time()
+        if engine.state is EngineState.STARTING:
+            for waiter in use.queue.all():
+                waiter.wait_until(now + self._placement.limits.queue_timeout)
+        diagnosis = engine.diagnosis if engine.state in (EngineState.BACKOFF, EngineState.FATAL) else None
+        if diagnosis is not None and use.leases and diagnosis.code != _ENDED_BY_OTHERS:
+            self._suspects.died(engine.alias, [lease.body for lease in use.leases], now)
+
+    def limit(self, **limits: float) -> None:
+        """Other settings than before, by name; they hold from the next decision on."""
+        self._placement.limits = replace(self._placement.limits, **limits)  # type: ignore[arg-type]
+        self._placement.pump()
+
+    def reread(self, alias: str) -> None:
+        """The residency of `alias` has been written anew."""
+        if (use := self._uses.get(alias)) is not None:
+            use.residency = self._residency(alias)
+            self._placement.concern(use)
+            self._placement.pump()
 
     def refuse_new(self) -> None:
         """No new leases; those who wait are sent away, streams go on."""
         self._closing = True
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.granted.done():
-                waiter.granted.set_exception(ShuttingDownError("The gateway is shutting down.", retry_after=5))
+        for use in self._uses.values():
+            self.send_away(use, shutting_down)
 
     def hurry(self) -> None:
         """Every engine ends at once, whether it was stopping already or not."""
@@ -322,6 +261,6 @@ class Scheduler:
     async def close(self) -> None:
         """Ends all engines, side by side; returns when every child is reaped."""
         self.refuse_new()
-        if self._impatient is not None:
-            self._impatient.cancel()
+        self._placement.close()
+        await self.verbs.close()
         await asyncio.gather(*(use.engine.close() for use in self._uses.values()))

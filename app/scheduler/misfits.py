@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from app.scheduler.policy import Misfit
+from app.scheduler.snapshot import Misfit
 
 # The codes of a diagnosis that more memory would cure
 WANT_OF_MEMORY = frozenset(("device_memory", "host_memory", "memory"))
@@ -61,6 +61,11 @@ class Misfits:
         """Its memory is free."""
         for shortage in self._short.values():
             shortage.room_made |= alias in shortage.leaving
+
+    def forget(self, alias: str) -> None:
+        """Its next start is its first."""
+        self._short.pop(alias, None)
+        self._hopeless_until.pop(alias, None)
 
     def came_up(self, alias: str, beside: Set[str]) -> None:
         """What has to be away for it is known now."""

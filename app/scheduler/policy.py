@@ -1,103 +1,48 @@
-"""Who gets a place: a pure decision from a snapshot to actions. No clock, no I/O, no log.
+"""Who gets a place and who keeps one: a pure decision from a snapshot to actions. No clock, no I/O, no log.
 
-For each alias that somebody waits for, in the order of its oldest wait, the engine is
+For each alias that somebody waits for, the engine is
 
-(1) READY: everyone who waits for it gets a lease;
+(1) READY: those who wait get its free slots;
 (2) STARTING: they wait for that start, together;
 (3) FATAL, or in BACKOFF: they are refused with the diagnosis. In a BACKOFF that is over in this moment they wait, and
     in one that is over soon where the engine has been up before: what it went down of may have been chance;
 (4) in BACKOFF for want of memory that engines of ours hold: one of those makes room as in (7), and it is tried again;
 (5) DRAINING or STOPPING: they wait until it is STOPPED;
-(6) STOPPED, a place is free and nothing is up that it does not fit beside: it is started;
-(7) STOPPED otherwise: an engine that is on its way out already will do; else the least recently used idle engine is
-    drained; else, when the wait has lasted `PATIENCE_S`, the least recently used busy one takes no new leases, so that
-    steady traffic on one alias cannot shut out another for ever.
+(6) STOPPED, and there is room for it: it is started;
+(7) STOPPED otherwise: an engine that is on its way out already will do; else one makes room (`_victim`), and where all
+    that is in the way is pinned they are refused;
+
+and without anybody who waits
+
+(8) READY, idle, and past the end of its ttl: it is unloaded.
+
+Aliases come in the order of `_in_order`. Who needs a place and finds none keeps those behind from taking one: nobody is
+overtaken for ever. `_Room` alone knows what fits: budgets of memory are to be counted there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator
 
+from app.scheduler.snapshot import (
+    SHORT_BACKOFF_S,
+    Action,
+    Drain,
+    EngineView,
+    Grant,
+    NoRoom,
+    Refuse,
+    Retry,
+    SchedulerSnapshot,
+    Start,
+    Wait,
+)
 from app.supervisor.states import OCCUPYING, EngineState
 
-PATIENCE_S = 5.0
-# A BACKOFF for so long is waited for by who knows that the engine can start
-SHORT_BACKOFF_S = 2.0
 _LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
-
-# Aliases whose engines cannot all be up at once
-Misfit = frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineView:
-    """One engine as the policy sees it.
-
-    `last_used` is when its last lease ended, and `retry_at` when a BACKOFF is over, on the snapshot's clock.
-    `has_been_up`: a start of it has succeeded.
-    `wants_memory`: its start failed for want of memory that others of ours may hold. `room_made`: one of those has gone
-    since.
-    """
-
-    alias: str
-    state: EngineState
-    in_flight: int = 0
-    last_used: float = 0.0
-    retry_at: float = 0.0
-    has_been_up: bool = False
-    wants_memory: bool = False
-    room_made: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Somebody waits for `alias` since `since`."""
-
-    alias: str
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerSnapshot:
-    now: float
-    max_loaded: int
-    engines: tuple[EngineView, ...]
-    waiting: tuple[Wait, ...]
-    misfits: frozenset[Misfit] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    alias: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    alias: str
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    alias: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """The start that failed for want of memory."""
-
-    alias: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """`alias` makes room for `room_for`."""
-
-    alias: str
-    room_for: str
-
-
-Action = Grant | Refuse | Start | Retry | Drain
+# Of what is told of those that keep their place
+_SHOWN = 4
 
 
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
@@ -105,85 +50,197 @@ def decide(snapshot: SchedulerSnapshot) -> list[Action]:
     return _Decision(snapshot).actions()
 
 
-@dataclass
-class _Decision:
-    """One pass over the waits; what was decided for one counts for the next."""
+def next_look(snapshot: SchedulerSnapshot) -> float:
+    """When time alone may change the decision: the end of a ttl, of a patience or of a minimum residency."""
+    now, patience, max_wait = snapshot.now, snapshot.patience, snapshot.max_wait
+    ready = [engine for engine in snapshot.engines if engine.state is EngineState.READY]
+    moments = [engine.unload_at for engine in ready]
+    if snapshot.waiting:
+        moments += [engine.ready_at + snapshot.residency(engine) for engine in ready]
+        sinces = [wait.since for wait in snapshot.waiting]
+        moments += [since + (patience if since + patience > now else max_wait) for since in sinces]
+    return min((moment for moment in moments if moment > now), default=math.inf)
 
-    snapshot: SchedulerSnapshot
-    _drained: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        engines = self.snapshot.engines
-        self._engines = {engine.alias: engine for engine in engines}
-        self._waits = _oldest_waits(self.snapshot.waiting)
-        self._up = {engine.alias for engine in engines if engine.state in OCCUPYING}
-        self._free = self.snapshot.max_loaded - len(self._up)
+class _Room:
+    """What is up and what still fits beside it."""
+
+    def __init__(self, snapshot: SchedulerSnapshot) -> None:
+        self.up = {engine.alias: engine for engine in snapshot.engines if engine.state in OCCUPYING}
         # Places that will be free without our doing
-        self._leaving = {engine.alias for engine in engines if engine.state in _LEAVING}
+        self.leaving = {alias for alias, engine in self.up.items() if engine.state in _LEAVING}
+        self.places = snapshot.max_loaded
+        self._misfits = snapshot.misfits
 
-    def actions(self) -> list[Action]:
-        decided = [self._of(self._engines[wait.alias], wait) for wait in self._waits.values()]
-        return [action for action in decided if action is not None]
+    @property
+    def free(self) -> int:
+        return self.places - len(self.up)
 
-    def _of(self, engine: EngineView, wait: Wait) -> Action | None:
-        match engine.state:
-            case EngineState.READY if engine.alias not in self._drained:  # (1)
-                return Grant(engine.alias)
-            case EngineState.BACKOFF if engine.wants_memory:  # (4)
-                return self._with_more_memory(engine, wait)
-            case EngineState.BACKOFF if engine.retry_at <= self.snapshot.now + _waited_for(engine):  # (3)
-                return None
-            case EngineState.BACKOFF | EngineState.FATAL:  # (3)
-                return Refuse(engine.alias)
-            case EngineState.STOPPED:
-                return self._started(engine, wait)
-            case _:  # (2), (5)
-                return None
+    def take(self, engine: EngineView) -> None:
+        self.up[engine.alias] = engine
 
-    def _with_more_memory(self, engine: EngineView, wait: Wait) -> Action | None:
-        if engine.room_made:
-            return Retry(engine.alias)
-        if self._leaving:
-            return None
-        if not self._up:
-            return Refuse(engine.alias)
-        return self._make_room(wait, among=self._up)
+    def in_the_way(self, engine: EngineView) -> tuple[set[str], bool]:
+        """What is up of those that `engine` cannot be up beside, and whether all of them have to go, not just one."""
+        if engine.exclusive and self.up:
+            return set(self.up), True
+        if exclusive := {alias for alias, other in self.up.items() if other.exclusive}:
+            return exclusive, True
+        if unfit := self._unfit(engine.alias):
+            return unfit, False
+        return (set(self.up), False) if self.free <= 0 else (set(), False)
 
-    def _started(self, engine: EngineView, wait: Wait) -> Action | None:
-        beside = self._in_the_way(engine.alias)
-        if self._free > 0 and not beside:  # (6)
-            self._free -= 1
-            self._up.add(engine.alias)
-            return Start(engine.alias)
-        if leaving := self._leaving & (beside or self._leaving):  # (7) cleared already
-            self._leaving.discard(min(leaving))
-            return None
-        return self._make_room(wait, among=beside or self._up)
-
-    def _in_the_way(self, alias: str) -> set[str]:
-        """What is up of those that `alias` does not fit beside."""
+    def _unfit(self, alias: str) -> set[str]:
         aliases: set[str] = set()
-        for misfit in self.snapshot.misfits:
+        for misfit in self._misfits:
             others = misfit - {alias}
-            if alias in misfit and others <= self._up:
+            if alias in misfit and others <= self.up.keys():
                 aliases |= others
         return aliases
 
-    def _make_room(self, wait: Wait, *, among: set[str]) -> Action | None:
-        patient = self.snapshot.now - wait.since < PATIENCE_S
-        spared = self._drained | set(self._waits) if patient else self._drained
+
+class _Decision:
+    """One pass over the waits; what was decided for one counts for the next."""
+
+    def __init__(self, snapshot: SchedulerSnapshot) -> None:
+        self._snapshot = snapshot
+        self._engines = {engine.alias: engine for engine in snapshot.engines}
+        self._waits = _oldest_waits(snapshot.waiting)
+        self._room = _Room(snapshot)
+        self._drained: set[str] = set()
+        # Who needs a place and has to wait for one: those behind may not take it
+        self._next: str | None = None
+
+    def actions(self) -> list[Action]:
+        actions: list[Action] = []
+        for wait in _in_order(self._waits.values(), self._engines, self._snapshot):
+            engine = self._engines[wait.alias]
+            # The common case in a long queue
+            if self._next is None or engine.state is not EngineState.STOPPED:
+                actions += self._of(engine, wait)
+        actions += self._past_their_ttl()
+        return actions
+
+    def _of(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
+        match engine.state:
+            case EngineState.READY if engine.alias not in self._drained:  # (1)
+                return (Grant(engine.alias),)
+            case EngineState.BACKOFF if engine.wants_memory:  # (4)
+                return self._with_more_memory(engine, wait)
+            case EngineState.BACKOFF if engine.retry_at <= self._snapshot.now + _waited_for(engine):  # (3)
+                return ()
+            case EngineState.BACKOFF | EngineState.FATAL:  # (3)
+                return (Refuse(engine.alias),)
+            case EngineState.STOPPED:
+                return self._started(engine, wait)
+            case _:  # (2), (5)
+                return ()
+
+    def _with_more_memory(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
+        if engine.room_made:
+            return (Retry(engine.alias),)
+        if self._room.leaving:
+            return ()
+        if not any(not other.pinned for other in self._room.up.values()):
+            return (Refuse(engine.alias),)
+        return self._make_room(wait, set(self._room.up))
+
+    def _started(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
+        room = self._room
+        obstacles, all_of_them = room.in_the_way(engine)
+        if not obstacles:  # (6)
+            why = f"somebody waits for it; {room.free} of {room.places} places free"
+            room.take(engine)
+            return (Start(engine.alias, why),)
+        if held := _held(room, obstacles, all_of_them):
+            return (NoRoom(engine.alias, f"{_names(held)} in its way, and pinned"),)
+        if all_of_them:
+            self._next = engine.alias
+            return list(self._clear(wait, obstacles))
+        if leaving := room.leaving & obstacles:  # (7) cleared already
+            room.leaving.discard(min(leaving))
+            return ()
+        actions = self._make_room(wait, obstacles)
+        if not actions and room.free <= 0:
+            self._next = engine.alias
+        return actions
+
+    def _clear(self, wait: Wait, obstacles: set[str]) -> Iterator[Action]:
+        """All of them, each as soon as it may go."""
+        for _ in range(len(obstacles - self._room.leaving)):
+            yield from self._make_room(wait, obstacles)
+
+    def _make_room(self, wait: Wait, obstacles: set[str]) -> list[Action]:
+        victim = self._victim(wait, obstacles)
+        if victim is None:
+            return []
+        self._drained.add(victim.alias)
+        return [Drain(victim.alias, wait.alias, self._why(victim, wait, obstacles))]
+
+    def _victim(self, wait: Wait, obstacles: set[str]) -> EngineView | None:
+        """Idle before busy, then the lowest priority, then the longest idle by what its load costs.
+
+        Never a pinned one. One that has answered since the wait began keeps its minimum residency; a busy one, or one
+        that somebody waits for, keeps its place for `patience` besides. What it has begun to answer it ends.
+        """
         candidates = [
             engine
-            for engine in self.snapshot.engines
-            if engine.state is EngineState.READY
-            and engine.alias in among - spared
-            and not (patient and engine.in_flight)
+            for alias in obstacles - self._drained
+            if (engine := self._room.up[alias]).state is EngineState.READY
+            and not engine.pinned
+            and self._may_go(engine, wait)
         ]
-        victim = min(candidates, key=lambda engine: (engine.in_flight > 0, engine.last_used), default=None)
-        if victim is None:
-            return None
-        self._drained.add(victim.alias)
-        return Drain(victim.alias, wait.alias)
+        return min(candidates, key=self._rank, default=None)
+
+    def _may_go(self, engine: EngineView, wait: Wait) -> bool:
+        snapshot = self._snapshot
+        resident = snapshot.now < engine.ready_at + snapshot.residency(engine)
+        if self._busy(engine):
+            return not resident and snapshot.now - wait.since >= snapshot.patience
+        return not (resident and engine.last_used > wait.since)
+
+    def _busy(self, engine: EngineView) -> bool:
+        return engine.in_flight > 0 or engine.alias in self._waits
+
+    def _rank(self, engine: EngineView) -> tuple[bool, int, float, str]:
+        idle = self._snapshot.now - engine.last_used
+        return self._busy(engine), engine.priority, -idle / max(engine.load_seconds, 0.05), engine.alias
+
+    def _past_their_ttl(self) -> Iterator[Action]:  # (8)
+        for engine in self._room.up.values():
+            free_to_go = engine.state is EngineState.READY and not engine.pinned and not self._busy(engine)
+            if free_to_go and engine.unload_at <= self._snapshot.now and engine.alias not in self._drained:
+                yield Drain(engine.alias, "", f"{self._use_of(engine)}, the end of its ttl")
+
+    def _why(self, victim: EngineView, wait: Wait, obstacles: set[str]) -> str:
+        """`idle 41 s; b has waited 0.2 s for a place; c is pinned`"""
+        waited = f"{wait.alias} has waited {_seconds(self._snapshot.now - wait.since)} for a place"
+        others = sorted(obstacles - {victim.alias} - self._room.leaving)[:_SHOWN]
+        kept = [f"{alias} is {self._use_of(self._room.up[alias])}" for alias in others]
+        return "; ".join((self._use_of(victim), waited, *kept))
+
+    def _use_of(self, engine: EngineView) -> str:
+        if engine.pinned:
+            return "pinned"
+        if engine.state is not EngineState.READY:
+            return str(engine.state)
+        if engine.in_flight:
+            return f"busy with {engine.in_flight}"
+        return f"idle {_seconds(self._snapshot.now - max(engine.last_used, engine.ready_at))}"
+
+
+def _held(room: _Room, obstacles: set[str], all_of_them: bool) -> set[str]:
+    """Those that no eviction moves, where they are enough to be in the way for ever."""
+    pinned = {alias for alias in obstacles if room.up[alias].pinned and room.up[alias].state is EngineState.READY}
+    return pinned if pinned and (all_of_them or pinned == obstacles) else set()
+
+
+def _names(aliases: set[str]) -> str:
+    names = " and ".join(f"'{alias}'" for alias in sorted(aliases))
+    return f"{names} {'is' if len(aliases) == 1 else 'are'}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def _waited_for(engine: EngineView) -> float:
@@ -193,6 +250,14 @@ def _waited_for(engine: EngineView) -> float:
 
 def _oldest_waits(waiting: Iterable[Wait]) -> dict[str, Wait]:
     oldest: dict[str, Wait] = {}
-    for wait in sorted(waiting, key=lambda wait: wait.since):
-        oldest.setdefault(wait.alias, wait)
+    for wait in waiting:
+        other = oldest.get(wait.alias)
+        if other is None or wait.since < other.since:
+            oldest[wait.alias] = wait
     return oldest
+
+
+def _in_order(waits: Iterable[Wait], engines: dict[str, EngineView], snapshot: SchedulerSnapshot) -> list[Wait]:
+    """Who has waited for `max_wait` first, then by priority, then by the oldest wait."""
+    overdue = snapshot.now - snapshot.max_wait
+    return sorted(waits, key=lambda wait: (wait.since > overdue, -engines[wait.alias].priority, wait.since))

@@ -51,6 +51,10 @@ class Suspects:
         if known := self._known.get(alias):
             known.pop(_hash(body), None)
 
+    def forget(self, alias: str) -> None:
+        """Nothing that was asked of it has killed it."""
+        self._known.pop(alias, None)
+
     def refused_for(self, alias: str, body: bytes | None, now: float) -> float:
         """Seconds for which `body` is refused; 0 if it is not."""
         known = self._known.get(alias)

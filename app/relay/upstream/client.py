@@ -21,9 +21,12 @@ from app.relay.upstream.pool import CONNECT_S, ConnectFailedError, Origin, Pool
 from app.relay.upstream.response import UpstreamResponse, died, host_of, name_of
 from app.scheduler.lease import Lease
 from app.scheduler.loop import Scheduler
+from app.scheduler.queue import Ticket
 from app.supervisor.states import EngineState
 
 log = logs.get_logger("relay")
+# What an engine answers beside its slots
+_SLOTLESS = ("/tokenize", "/detokenize", "/apply-template", "/input_tokens", "/count_tokens")
 
 # So many may be gone, one after another, before a request is given up
 _ENGINES = 3
@@ -45,23 +48,26 @@ class Upstreams:
         """Cuts what is still connected."""
         self._pool.close()
 
-    async def enter(self, call: Call, listen: Callable[[], UsageTap] = UsageTap) -> UpstreamResponse:
+    async def enter(
+        self, call: Call, listen: Callable[[], UsageTap] = UsageTap, ticket: Ticket | None = None
+    ) -> UpstreamResponse:
         """The answer's headers, or of our own engines the whole of an answer that is not streamed.
 
-        What `listen` gives then gets what that is put together from: all that is known if the client leaves first.
-        An engine that takes no connection was not asked anything, so the request goes to the next one.
-        Raises EngineUnavailable, UpstreamError or LogprobsRefusedError, and then holds nothing.
+        `ticket` says whose turn it is. What `listen` gives then gets what that is put together from: all that is known
+        if the client leaves first. An engine that takes no connection was not asked anything, so the request goes
+        to the next one. Raises EngineUnavailable, UpstreamError or LogprobsRefusedError, and then holds nothing.
         """
+        ticket = ticket or Ticket()
         for _ in range(_ENGINES - 1):
             try:
-                return await self._enter(call, listen)
+                return await self._enter(call, listen, ticket)
             except UpstreamUnreachableError as error:
                 if isinstance(self._catalog.entry(call.alias), AttachedEntry):
                     raise
                 log.info(f"asking again: {error}", alias=call.alias, request_id=call.request_id)
-        return await self._enter(call, listen)
+        return await self._enter(call, listen, ticket)
 
-    async def _enter(self, call: Call, listen: Callable[[], UsageTap]) -> UpstreamResponse:
+    async def _enter(self, call: Call, listen: Callable[[], UsageTap], ticket: Ticket) -> UpstreamResponse:
         entry = self._catalog.entry(call.alias)
         if isinstance(entry, AttachedEntry):
             key = entry.api_key.get_secret_value() if entry.api_key else None
@@ -73,7 +79,8 @@ class Upstreams:
             alias = self._by_load(call.alias) if entry.speculation.auto else call.alias
             if entry.pull == "on_demand" and not self._scheduler.status(alias).up:
                 await self._on_demand.ensure(alias, patient=call.streaming)
-            lease, body = await self._scheduler.lease(alias, call.body), call.body
+            ticket.takes_slot = takes_slot(call)
+            lease, body = await self._scheduler.lease(alias, call.body, ticket), call.body
         streamed = None
         if lease.engine is not None and not call.streaming:
             status = lease.engine.speculation
@@ -96,10 +103,17 @@ class Upstreams:
             lease.release()
             raise
 
-    def waiting_for(self, alias: str) -> str:
+    def unload_unless_used(self, alias: str, client: str) -> bool:
+        """Unloads the model's engine unless others need it; whether it is unloaded, or about to be."""
+        local = isinstance(self._catalog.entry(alias), LocalEntry)
+        return local and self._scheduler.verbs.unload_unless_used(alias, client)
+
+    def waiting_for(self, alias: str, ticket: Ticket | None = None) -> str:
         """What a request waits for that has no answer yet, in words."""
         if (loading := self._scheduler.status(alias).loading) is not None:
             return f"waiting for the engine, which is loading: {loading.words()}"
+        if ticket is not None and (before := ticket.before) is not None:
+            return f"waiting, {before} before you"
         return self._on_demand.waiting_for(alias)
 
     def _by_load(self, alias: str) -> str:
@@ -158,6 +172,11 @@ class Upstreams:
                 self._origins.clear()
             origin = self._origins[url] = Origin.of(url)
         return origin
+
+
+def takes_slot(call: Call) -> bool:
+    """Whether the engine decodes or embeds for it."""
+    return not call.by_query and not call.target.partition("?")[0].endswith(_SLOTLESS)
 
 
 def _renamed(body: bytes, boundary: bytes | None, name: str) -> bytes:

@@ -160,6 +160,8 @@ def host_of(lease: Lease) -> str:
 
 async def died(lease: Lease, error: Exception) -> UpstreamDiedError:
     """What to tell of a server that did not end its answer; `error` says what it did."""
+    if lease.cut is not None:
+        return UpstreamDiedError(str(lease.cut))
     if (diagnosis := await lease.post_mortem()) is not None:
         return UpstreamDiedError(f"{name_of(lease)} went down while it answered: {diagnosis}", diagnosis)
     return UpstreamDiedError(f"{name_of(lease)} {'broke off its answer' if lease.engine else error}.")

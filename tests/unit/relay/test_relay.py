@@ -37,10 +37,10 @@ class Upstream:
         self.tells_of_speculation = False
         self.mode = self.in_flight = None
 
-    def waiting_for(self, alias: str) -> str:
+    def waiting_for(self, alias: str, ticket: Any) -> str:
         return "waiting for the engine"
 
-    async def enter(self, call: Call, listen: Callable[[], UsageTap]) -> Any:
+    async def enter(self, call: Call, listen: Callable[[], UsageTap], ticket: Any) -> Any:
         await asyncio.sleep(self._headers_after)
         return self
 

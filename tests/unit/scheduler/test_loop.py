@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from typing import Any
 
@@ -20,87 +19,15 @@ from app.errors import (
     StartFailedError,
 )
 from app.scheduler.lease import Lease
-from app.scheduler.loop import Scheduler
-from app.scheduler.policy import PATIENCE_S
+from app.scheduler.snapshot import PATIENCE_S
 from app.scheduler.suspects import REFUSED_FOR_S
 from app.supervisor.activity import Activity
 from app.supervisor.load_progress import LoadProgress
-from app.supervisor.readiness import EngineAddress
 from app.supervisor.states import EngineState
 from tests.support import clock
+from tests.support.scheduled import asking, made, now, turn
 
 CRASHED = Diagnosis("killed", "It was killed.", "Look.", permanent=False)
-
-
-class Engine:
-    """Notes the verbs it gets; `become` is what the owning task does."""
-
-    def __init__(self, alias: str, scheduler: Scheduler, state: EngineState) -> None:
-        self.alias = alias
-        self.state = state
-        self.verbs: list[str] = []
-        self.diagnosis: Diagnosis | None = None
-        self.retry_after: float | None = None
-        self.retry_at = math.inf
-        self.has_been_up = True
-        self.loading: LoadProgress | None = None
-        self.pid = self.port = self.speculation = self.facts = self.plan = None
-        self.address = EngineAddress(f"http://{alias}", f"key of {alias}")
-        self.refuses: Exception | None = None
-        self.checking = asyncio.Event()
-        self.checking.set()
-        self._scheduler = scheduler
-
-    def __getattr__(self, verb: str) -> Any:
-        if verb not in ("start", "drain", "drained", "hurry", "retry", "answered"):
-            raise AttributeError(verb)
-        return lambda: self.verbs.append(verb)
-
-    async def preflight(self) -> None:
-        await self.checking.wait()
-        if self.refuses is not None:
-            raise self.refuses
-
-    async def post_mortem(self, key: str | None) -> Diagnosis | None:
-        return self.diagnosis
-
-    async def close(self) -> None:
-        self.verbs.append("close")
-
-    def become(self, *states: EngineState) -> None:
-        for state in states:
-            self.state = state
-            self._scheduler.changed(self)  # type: ignore[arg-type]
-
-
-def made(max_loaded: int = 1, queue_timeout: float = 60.0, **states: EngineState) -> tuple[Scheduler, list[Engine]]:
-    engines: list[Engine] = []
-
-    def make(alias: str) -> Any:
-        engines.append(Engine(alias, scheduler, states[alias]))
-        return engines[-1]
-
-    scheduler = Scheduler(make, max_loaded=max_loaded, queue_timeout=queue_timeout)
-    for alias in states:
-        scheduler.use(alias)
-    return scheduler, engines
-
-
-async def asking(scheduler: Scheduler, *aliases: str) -> list[asyncio.Task[Lease]]:
-    """One request for each, as far as they come by themselves."""
-    tasks = [asyncio.create_task(scheduler.lease(alias)) for alias in aliases]
-    await turn()
-    return tasks
-
-
-async def turn() -> None:
-    """Everybody who can go on does; no timer fires."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def test_a_ready_engine_is_leased_at_once_and_given_back_once() -> None:

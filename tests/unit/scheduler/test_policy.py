@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scheduler.policy import (
+from app.scheduler.policy import decide
+from app.scheduler.snapshot import (
     PATIENCE_S,
     SHORT_BACKOFF_S,
     Action,
@@ -19,7 +20,6 @@ from app.scheduler.policy import (
     SchedulerSnapshot,
     Start,
     Wait,
-    decide,
 )
 from app.supervisor.states import OCCUPYING, EngineState
 

@@ -24,6 +24,7 @@ from app.relay.upstream.pool import ConnectFailedError, Origin
 from app.relay.upstream.response import UpstreamResponse
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.lease import Lease
+from app.scheduler.queue import Ticket
 from app.speculation.status import Status
 from app.supervisor.states import EngineState
 
@@ -93,7 +94,7 @@ class World:
     async def _unresponsive(self, key: str | None) -> None:
         self.engine.verbs.append(f"unresponsive: {key}")
 
-    async def lease(self, alias: str, body: bytes | None = None) -> Lease:
+    async def lease(self, alias: str, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
         self.held += 1
         return Lease(alias, "http://127.0.0.1:8001", "our-key", self.engine, self._released, in_flight=self.held)
 
@@ -330,7 +331,7 @@ def test_a_request_that_gets_no_place_asks_nobody() -> None:
     async def main() -> None:
         world = World()
 
-        async def full(_: str, body: bytes | None = None) -> Lease:
+        async def full(*_: Any) -> Lease:
             raise QueueTimeoutError("full")
 
         world.lease = full  # type: ignore[method-assign]

@@ -1,0 +1,149 @@
+"""Carries out `policy.decide`: sends engines their verbs, and tells the queue whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator
+
+from app.errors import NoRoomError, TandemError
+from app.scheduler.decisions import Decisions
+from app.scheduler.engine_use import EngineUse
+from app.scheduler.misfits import Misfits
+from app.scheduler.policy import decide, next_look
+from app.scheduler.refusals import SchedulerLimits, refusal_of
+from app.scheduler.snapshot import (
+    Action,
+    Drain,
+    EngineView,
+    Grant,
+    NoRoom,
+    Refuse,
+    Retry,
+    SchedulerSnapshot,
+    Start,
+)
+from app.supervisor.process import Engine
+from app.supervisor.states import OCCUPYING, EngineState
+
+
+class Placement:
+    """Which engines are up. `serve` grants a READY engine to those who wait for it, `refuse` sends them away."""
+
+    def __init__(
+        self,
+        limits: SchedulerLimits,
+        *,
+        serve: Callable[[EngineUse], None],
+        refuse: Callable[[EngineUse, Callable[[], TandemError]], None],
+    ) -> None:
+        self.limits = limits
+        self.uses: dict[str, EngineUse] = {}
+        self.decisions = Decisions()
+        self.misfits = Misfits()
+        self._serve = serve
+        self._refuse = refuse
+        # Those that are more than stopped, or that somebody waits for: a thousand others cost a decision nothing
+        self._concerned: dict[str, EngineUse] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def concern(self, use: EngineUse) -> None:
+        """Something about it has changed that the policy must know."""
+        use.touched()
+        self._concerned[use.alias] = use
+
+    def pump(self) -> None:
+        """Decides and acts; to be called after whatever may change a decision."""
+        loop = asyncio.get_running_loop()
+        snapshot = self._snapshot(loop.time())
+        for action in decide(snapshot):
+            self._act(action)
+        self._wake_at(next_look(snapshot))
+
+    def look_at(self, moment: float) -> None:
+        """Decides again then, if not before."""
+        if self._timer is None or moment < self._timer.when():
+            self._wake_at(moment)
+
+    def close(self) -> None:
+        """Decides no more by the clock."""
+        self._wake_at(math.inf)
+
+    def moved(self, engine: Engine) -> None:
+        """After a transition: what it tells of this engine and of others."""
+        use = self.uses[engine.alias]
+        now = asyncio.get_running_loop().time()
+        use.moved(now)
+        self.concern(use)
+        match engine.state:
+            case EngineState.READY:
+                self.misfits.came_up(engine.alias, self._up_beside(engine.alias))
+            case EngineState.DRAINING if use.in_flight == 0:
+                engine.drained()
+            case EngineState.STOPPED:
+                self.misfits.gone(engine.alias)
+            case EngineState.BACKOFF | EngineState.FATAL if engine.diagnosis is not None:
+                self.misfits.failed(engine.alias, engine.diagnosis.code, self._up_beside(engine.alias), now)
+
+    def drain(self, use: EngineUse, verb: str, why: str) -> None:
+        """A READY engine gets no new requests, and ends after those that it has."""
+        self.decisions.add(use.alias, verb, why)
+        use.head_for(EngineState.DRAINING, f"{verb}: {why}")
+        use.engine.drain()
+
+    def _wake_at(self, moment: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # A hair later than the moment itself: a timer may fire early by the clock's resolution.
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(moment + 0.001, self._woken) if moment < math.inf else None
+
+    def _woken(self) -> None:
+        self._timer = None
+        self.pump()
+
+    def _snapshot(self, now: float) -> SchedulerSnapshot:
+        idle = [use for use in self._concerned.values() if use.state is EngineState.STOPPED and not use.queue]
+        for use in idle:
+            del self._concerned[use.alias]
+        waits = (use.wait() for use in self._concerned.values() if use.queue)
+        return SchedulerSnapshot(
+            now=now,
+            max_loaded=self.limits.max_loaded,
+            engines=tuple(map(self._view, self._concerned.values())),
+            waiting=tuple(wait for wait in waits if wait is not None),
+            misfits=frozenset(self.misfits.known),
+            max_wait=self.limits.max_wait,
+        )
+
+    def _view(self, use: EngineUse) -> EngineView:
+        misfits = self.misfits
+        return use.view(wants_memory=misfits.wants_memory(use.alias), room_made=misfits.room_made(use.alias))
+
+    def _up_beside(self, alias: str) -> set[str]:
+        return {other.alias for other in self._others(alias) if other.state in OCCUPYING}
+
+    def _others(self, alias: str) -> Iterator[EngineUse]:
+        return (use for use in self._concerned.values() if use.alias != alias)
+
+    def _act(self, action: Action) -> None:
+        use = self.uses[action.alias]
+        match action:
+            case Grant():
+                self._serve(use)
+            case Refuse():
+                self._refuse(use, lambda: refusal_of(use.engine))
+            case NoRoom(alias, why):
+                self.decisions.add(alias, "refused", why)
+                self._refuse(use, lambda: NoRoomError(alias, why))
+            case Start(alias, why):
+                self.decisions.add(alias, "started", why)
+                use.head_for(EngineState.STARTING, why)
+                use.engine.start()
+            case Retry(alias):
+                self.decisions.add(alias, "retried", "an engine whose memory it wants has gone")
+                use.head_for(EngineState.STOPPING, "tried again with more memory")  # it is about to be STOPPED
+                use.engine.retry()
+            case Drain(alias, room_for, why):
+                self.misfits.drained(alias, room_for)
+                self.drain(use, "evicted" if room_for else "unloaded", why)

@@ -1,0 +1,83 @@
+"""How long an engine stays: what its entry says, and what verbs and requests say since. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# Who has used an engine so recently is not to find it unloaded by another client, seconds.
+RECENT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """An entry's words. `ttl` is in seconds, 0 for never; `slots` None where nobody knows how many there are."""
+
+    ttl: float = 0.0
+    pin: bool = False
+    preload: bool = False
+    exclusive: bool = False
+    priority: int = 0
+    slots: int | None = None
+
+
+@dataclass(slots=True)
+class Stay:
+    """One engine's stay. Moments are on the caller's clock."""
+
+    # What a verb has said, over the entry's word
+    pin: bool | None = None
+    # What the last request has said, over the entry's ttl
+    keep_alive: float | None = None
+    # When each client last used it, as far back as it matters
+    _used_by: dict[str, float] = field(default_factory=dict)
+    _last_client: str = ""
+
+    def used(self, client: str, keep_alive: float | None, now: float) -> None:
+        """A request of `client` has ended."""
+        self._used_by = {name: at for name, at in self._used_by.items() if now - at < RECENT_S}
+        self._used_by[client] = now
+        self._last_client = client
+        self.keep_alive = keep_alive
+
+    def left(self) -> None:
+        """The engine is gone, and with it what requests have said."""
+        self.keep_alive = None
+        self._used_by.clear()
+
+    def used_by_others(self, client: str) -> float:
+        """When another client last used it."""
+        return max((at for name, at in self._used_by.items() if name != client), default=-math.inf)
+
+    def pinned(self, entry: Residency) -> bool:
+        return entry.pin if self.pin is None else self.pin
+
+    def unload_at(self, entry: Residency, idle_since: float) -> float:
+        """When an engine that is idle since then is unloaded, if it stays idle."""
+        if self.pinned(entry):
+            return math.inf
+        by_entry = idle_since + entry.ttl if entry.ttl else math.inf
+        if self.keep_alive is None:
+            return by_entry
+        # A request may shorten the stay, and not at the cost of others
+        wished = max(idle_since + self.keep_alive, self.used_by_others(self._last_client) + RECENT_S)
+        return min(by_entry, wished)
+
+
+def preloads(models: Iterable[tuple[str, Residency]], places: int) -> tuple[list[str], dict[str, str]]:
+    """The aliases to load at the start, the most important first, and those that cannot be, with the reason."""
+    chosen: list[str] = []
+    refused: dict[str, str] = {}
+    exclusive = ""
+    for alias, residency in sorted((m for m in models if m[1].preload), key=lambda model: -model[1].priority):
+        if exclusive:
+            refused[alias] = f"'{exclusive}' is exclusive"
+        elif residency.exclusive and chosen:
+            refused[alias] = f"it is exclusive, and '{chosen[0]}' is loaded"
+        elif len(chosen) >= places:
+            refused[alias] = f"max_loaded is {places}"
+        else:
+            chosen.append(alias)
+            exclusive = alias if residency.exclusive else ""
+    return chosen, refused

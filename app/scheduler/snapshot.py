@@ -1,0 +1,124 @@
+"""What the policy decides from, and what it decides. Pure.
+
+Budgets of memory belong into these: what an engine needs into its view, what there is into the snapshot.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from app.supervisor.states import EngineState
+
+# How long a busy engine keeps its place, seconds; at most half of `max_wait`.
+PATIENCE_S = 5.0
+# An engine that others wait for stays up for so many times what its load has taken, at most half of `max_wait`.
+RESIDENCY_LOADS = 4.0
+MAX_WAIT_S = 30.0
+# A BACKOFF for so long is waited for by who knows that the engine can start
+SHORT_BACKOFF_S = 2.0
+
+# Aliases whose engines cannot all be up at once
+Misfit = frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineView:
+    """One engine as the policy sees it. Moments are on the snapshot's clock.
+
+    `last_used` is when its last lease ended, `retry_at` when a BACKOFF is over, `ready_at` when its load ended,
+    `unload_at` when an idle engine's ttl is over. `has_been_up`: a start of it has succeeded.
+    `wants_memory`: its start failed for want of memory that others of ours may hold. `room_made`: one of those has gone
+    since.
+    """
+
+    alias: str
+    state: EngineState
+    in_flight: int = 0
+    last_used: float = 0.0
+    retry_at: float = 0.0
+    has_been_up: bool = False
+    wants_memory: bool = False
+    room_made: bool = False
+    # Residency
+    pinned: bool = False
+    exclusive: bool = False
+    priority: int = 0
+    unload_at: float = math.inf
+    # What its last load took, in seconds
+    load_seconds: float = 1.0
+    ready_at: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Somebody waits for `alias` since `since`."""
+
+    alias: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerSnapshot:
+    """`engines` are at least those that are up and those that somebody waits for."""
+
+    now: float
+    max_loaded: int
+    engines: tuple[EngineView, ...]
+    waiting: tuple[Wait, ...]
+    misfits: frozenset[Misfit] = frozenset()
+    max_wait: float = MAX_WAIT_S
+
+    @property
+    def patience(self) -> float:
+        return min(PATIENCE_S, self.max_wait / 2)
+
+    def residency(self, engine: EngineView) -> float:
+        """Seconds that an engine stays up while others wait for its place."""
+        return min(RESIDENCY_LOADS * engine.load_seconds, self.max_wait / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """With the engine's diagnosis."""
+
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """Nothing that is in the way of `alias` may be unloaded."""
+
+    alias: str
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    alias: str
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The start that failed for want of memory."""
+
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """`alias` makes room for `room_for`, or has come to the end of its ttl where that is empty."""
+
+    alias: str
+    room_for: str
+    why: str = field(default="", compare=False)
+
+
+# What `decide` gives
+Action = Grant | Refuse | NoRoom | Start | Retry | Drain

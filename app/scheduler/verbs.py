@@ -1,0 +1,148 @@
+"""What a person asks of one engine: load, unload, pin, unpin, reset; and what is loaded at the start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from app import logs
+from app.errors import EngineUnloadedError, TandemError
+from app.scheduler.engine_use import EngineUse
+from app.scheduler.placement import Placement
+from app.scheduler.queue import Ticket
+from app.scheduler.residency import Residency, preloads
+from app.scheduler.suspects import Suspects
+from app.supervisor.states import EngineState
+
+if TYPE_CHECKING:
+    from app.scheduler.loop import Scheduler
+
+log = logs.get_logger("scheduler")
+
+_DOWN = (EngineState.FATAL, EngineState.BACKOFF)
+# An admin's, in the words of decisions
+ASKED = "an administrator asks for it"
+# For whoever lost its engine to an `unload`
+_COME_AGAIN_S = 5.0
+
+
+class Verbs:
+    """Each takes the engine's name as the catalog knows it."""
+
+    def __init__(self, scheduler: Scheduler, placement: Placement, suspects: Suspects) -> None:
+        self._scheduler = scheduler
+        self._placement = placement
+        self._suspects = suspects
+        # The loop keeps only weak references to tasks
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._preloads: set[asyncio.Task[None]] = set()
+
+    async def load(self, alias: str, why: str = ASKED) -> None:
+        """Returns when the engine is READY; others make room for it as for a request.
+
+        What has failed is tried again at once. Loads of one engine are joined, and go on when a caller leaves. Raises
+        what `lease` raises, but for timeouts.
+        """
+        if self._scheduler.status(alias).state is EngineState.READY:
+            return
+        if alias not in self._loads:
+            loading = asyncio.create_task(self._load(alias, why), name=f"load {alias}")
+            self._loads[alias] = loading
+            loading.add_done_callback(lambda task: self._loaded(alias, task))
+        await asyncio.shield(self._loads[alias])
+
+    async def _load(self, alias: str, why: str) -> None:
+        self._placement.decisions.add(alias, "load", why)
+        await self.reset(alias)
+        (await self._scheduler.lease(alias, ticket=Ticket(takes_slot=False, errand=True))).release()
+
+    def _loaded(self, alias: str, task: asyncio.Task[None]) -> None:
+        self._loads.pop(alias, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("load failed", alias=alias, error=str(error))
+
+    def preload(self, models: Iterable[tuple[str, Residency]]) -> None:
+        """Begins to load what is to be there from the start; what cannot be is a warning in the log."""
+        chosen, refused = preloads(models, self._placement.limits.max_loaded)
+        for alias, why in refused.items():
+            self._placement.decisions.add(alias, "not preloaded", why)
+            log.warning(f"preload: '{alias}' cannot be loaded at the start: {why}", alias=alias)
+        for alias in chosen:
+            preloading = asyncio.create_task(self._preload(alias), name=f"preload {alias}")
+            self._preloads.add(preloading)
+            preloading.add_done_callback(self._preloads.discard)
+
+    async def _preload(self, alias: str) -> None:
+        try:
+            await self.load(alias, "preload")
+        except TandemError as error:
+            log.warning(f"preload: '{alias}' is not loaded: {error}", alias=alias)
+
+    def unload(self, alias: str, *, now: bool = False) -> None:
+        """Ends an engine after the requests that it has; with `now` these are broken off, and those that wait refused.
+
+        One that is still loading ends at once: those who wait for it are refused. A request that comes later loads it
+        anew.
+        """
+        use = self._scheduler.use(alias)
+        state = use.state
+        if state is EngineState.READY:
+            self._placement.drain(use, "unloaded", ASKED)
+        elif state in (EngineState.STARTING, EngineState.BACKOFF):
+            self._placement.decisions.add(alias, "unloaded", ASKED)
+            self._scheduler.send_away(use, lambda: _unloaded(alias))
+            use.head_for(EngineState.STOPPING, ASKED)
+            use.engine.stop()
+        if now:
+            self._cut(use)
+        self._placement.concern(use)
+
+    def _cut(self, use: EngineUse) -> None:
+        if use.state not in (EngineState.DRAINING, EngineState.STOPPING):
+            return
+        for lease in use.leases:
+            lease.cut = _unloaded(use.alias)
+        self._scheduler.send_away(use, lambda: _unloaded(use.alias))
+        use.engine.hurry()
+
+    def unload_unless_used(self, alias: str, client: str) -> bool:
+        """Unloads an idle engine that no other client has used in the last minute; whether nothing is loaded then."""
+        use, now = self._scheduler.use(alias), asyncio.get_running_loop().time()
+        if use.state is EngineState.READY and not use.pinned and not use.leases and not use.used_by_others(client, now):
+            self._placement.drain(use, "unloaded", "keep_alive 0, and nobody else has used it for a minute")
+        return use.state not in (EngineState.READY, EngineState.STARTING)
+
+    def pin(self, alias: str, pinned: bool | None) -> None:
+        """Neither another model nor its ttl unloads a pinned one; it is not loaded by that. None: as its entry says."""
+        use = self._scheduler.use(alias)
+        use.stay.pin = pinned
+        self._placement.decisions.add(alias, "pinned" if use.pinned else "unpinned", ASKED)
+        self._placement.concern(use)
+        self._placement.pump()
+
+    async def reset(self, alias: str) -> None:
+        """Forgets that starts have failed and that requests have killed it: the next request starts it at once."""
+        use = self._scheduler.use(alias)
+        self._suspects.forget(alias)
+        self._placement.misfits.forget(alias)
+        while use.engine.state in _DOWN:
+            if use.engine.state is EngineState.FATAL:
+                use.engine.reset()
+            else:
+                use.engine.retry()
+            await use.engine.changed()
+
+    async def close(self) -> None:
+        """Loads that nobody can wait for any more."""
+        loads = [*self._loads.values(), *self._preloads]
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+
+
+def _unloaded(alias: str) -> EngineUnloadedError:
+    return EngineUnloadedError(
+        f"The engine of '{alias}' was unloaded by an administrator; a new request loads it again.",
+        retry_after=_COME_AGAIN_S,
+    )
