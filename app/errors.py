@@ -30,6 +30,7 @@ TandemError
 │   ├── ModelRequiredError
 │   ├── UnknownAliasError
 │   ├── UnknownPullError
+│   ├── AttachedModelError        others start and stop it
 │   ├── LogprobsRefusedError      speculation is on, and would make them wrong
 │   ├── RemoteMediaRefusedError   an image of a host that nobody has allowed
 │   └── RemoteMediaFailedError    it is allowed, and cannot be had
@@ -231,6 +232,10 @@ class UnknownAliasError(RequestError):
 
 class UnknownPullError(RequestError):
     """No pull of this id, or of so long ago that it is forgotten."""
+
+
+class AttachedModelError(RequestError):
+    """What was asked for is done to engines of this gateway, and this model is on another server."""
 
 
 class LogprobsRefusedError(RequestError):

@@ -70,6 +70,7 @@ class Gateway:
             max_wait=settings.max_wait,
             queue=settings.queue,
             residency=self._residency,
+            prepare=self._fetched,
         )
         self._ports = Ports(settings.engine_port)
         self._recorder = Recorder(self._database, key=self.planner.key, base=self.catalog.base)
@@ -102,6 +103,7 @@ class Gateway:
 
     def _build_api(self) -> Application:
         from app.api.admin import admin_routes  # FastAPI, late: see Front
+        from app.api.engines import engine_routes
         from app.api.fastapi_app import create_api
         from app.api.ollama.models import ollama_routes
         from app.api.pulls import pull_routes
@@ -110,7 +112,8 @@ class Gateway:
         rows = ModelRows(self.catalog, self.scheduler, self._on_demand, elsewhere)
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
-        more = (admin, pull_routes(self.settings, self.pulls), ollama)
+        engines = engine_routes(self.catalog, self.scheduler)
+        more = (engines, admin, pull_routes(self.settings, self.pulls), ollama)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager
@@ -162,6 +165,12 @@ class Gateway:
             return Residency()
         ttl = self.settings.ttl if entry.ttl is None else entry.ttl
         return Residency(ttl, entry.pin, entry.preload, entry.exclusive, entry.priority, entry.parallel)
+
+    async def _fetched(self, alias: str) -> None:
+        """Brings files that are not here, where the entry says so; raises PullFailedError."""
+        entry = self.catalog.entry(alias)
+        if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
+            await self._on_demand.ensure(alias, patient=True)
 
     def _engine(self, alias: str) -> Engine:
         async def plan() -> LaunchPlan:

@@ -19,8 +19,9 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
     """Everything below `/admin`."""
     routes = APIRouter(prefix="/admin")
 
+    @routes.get("/aliases/{alias:path}/speculation", deprecated=True, include_in_schema=False)
     @routes.get(
-        "/aliases/{alias:path}/speculation",
+        "/models/{alias:path}/speculation",
         summary="What decodes now, what the next cold start would, and why",
         responses={404: refused("No such alias"), **ADMIN},
     )
@@ -42,9 +43,5 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
         # What was chosen by the figures of then; where nothing was chosen, the entry says it now as before.
         why = (plan.why or choice.why) if plan else ""
         return {"alias": name, **now.fields(), "why": why, "next_start": choice.fields()}
-
-    @routes.get("/engines", summary="Every engine that is or may be up", responses=ADMIN)
-    async def engines() -> dict[str, Any]:
-        return {"object": "list", "data": [engine.fields() for engine in scheduler.statuses()]}
 
     return routes

@@ -20,6 +20,7 @@ _FOR_ALL = frozenset((("GET", "/health"), ("HEAD", "/health"), ("HEAD", "/"), ("
 _FOR_UNRESTRICTED = frozenset(("/metrics",))
 # POSTs that change an engine for all who use it: whose conversation a slot holds, what is written to its disk, and how
 # much of an adapter there is in every answer.
+_LOADS = frozenset(f"{prefix}/models/{verb}" for prefix in ("", "/v1") for verb in ("load", "unload"))
 _CHANGES_ENGINES = re.compile(r"(?:/v1)?/(?:slots/\d{1,4}|lora-adapters)")
 
 
@@ -48,7 +49,7 @@ class Guard:
             hosts.check(scope["headers"])
         if path.startswith("/admin") and (path == "/admin" or path[6] == "/"):
             self._administrates(scope, private)
-        elif scope["method"] == "POST" and changes_engine(path):
+        elif scope["method"] == "POST" and (changes_engine(path) or path in _LOADS):
             scope[KEY] = self._admin(scope, f"POST {path} changes the engine for all who use it: it needs an admin key")
         elif self._keys.required:
             self._identify(scope)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from app.errors import DeadlyRequestError, TandemError
@@ -29,7 +29,8 @@ class Scheduler:
     """Leases for local engines; `make` makes an alias's engine, `residency` says how long it stays and its slots.
 
     At most `max_loaded` engines are up, and `queue` requests wait for one, ten times as many in all. A request waits
-    for a place, and then for a load, for `queue_timeout` seconds, and has room made for it within `max_wait`.
+    for a place, and then for a load, for `queue_timeout` seconds, and has room made for it within `max_wait`. `prepare`
+    is called before a load that no request asks for.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Scheduler:
         max_wait: float = MAX_WAIT_S,
         queue: int = 100,
         residency: Callable[[str], Residency] = lambda _: Residency(),
+        prepare: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         limits = SchedulerLimits(max_loaded, queue_timeout, max_wait, queue)
         self._make = make
@@ -51,7 +53,7 @@ class Scheduler:
         # Requests that wait, for whatever engine
         self._queued = 0
         self._suspects = Suspects()
-        self.verbs = Verbs(self, self._placement, self._suspects)
+        self.verbs = Verbs(self, self._placement, self._suspects, prepare)
 
     def __repr__(self) -> str:
         engines = ", ".join(f"{alias}: {use.engine.state} {use.in_flight}" for alias, use in self._uses.items())

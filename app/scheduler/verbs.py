@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from app import logs
@@ -13,7 +13,7 @@ from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket
 from app.scheduler.residency import Residency, preloads
 from app.scheduler.suspects import Suspects
-from app.supervisor.states import EngineState
+from app.supervisor.states import OCCUPYING, EngineState
 
 if TYPE_CHECKING:
     from app.scheduler.loop import Scheduler
@@ -30,7 +30,14 @@ _COME_AGAIN_S = 5.0
 class Verbs:
     """Each takes the engine's name as the catalog knows it."""
 
-    def __init__(self, scheduler: Scheduler, placement: Placement, suspects: Suspects) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        placement: Placement,
+        suspects: Suspects,
+        prepare: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._prepare = prepare
         self._scheduler = scheduler
         self._placement = placement
         self._suspects = suspects
@@ -54,6 +61,8 @@ class Verbs:
 
     async def _load(self, alias: str, why: str) -> None:
         self._placement.decisions.add(alias, "load", why)
+        if self._prepare is not None:
+            await self._prepare(alias)
         await self.reset(alias)
         (await self._scheduler.lease(alias, ticket=Ticket(takes_slot=False, errand=True))).release()
 
@@ -105,6 +114,12 @@ class Verbs:
             lease.cut = _unloaded(use.alias)
         self._scheduler.send_away(use, lambda: _unloaded(use.alias))
         use.engine.hurry()
+
+    async def unloaded(self, alias: str) -> None:
+        """Returns when the engine holds no memory."""
+        engine = self._scheduler.use(alias).engine
+        while engine.state in OCCUPYING:
+            await engine.changed()
 
     def unload_unless_used(self, alias: str, client: str) -> bool:
         """Unloads an idle engine that no other client has used in the last minute; whether nothing is loaded then."""

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from app.errors import (
+    AttachedModelError,
     BodyTooLargeError,
     DeadlyRequestError,
     DownloadingError,
@@ -63,6 +64,7 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     InvalidBodyError: HttpError(400, "invalid_request_error", "invalid_body"),
     ModelRequiredError: HttpError(400, "invalid_request_error", "model_required", param="model"),
     UnknownAliasError: HttpError(404, "invalid_request_error", "model_not_found", param="model"),
+    AttachedModelError: HttpError(400, "invalid_request_error", "attached_model", param="model"),
     UnknownPullError: HttpError(404, "invalid_request_error", "pull_not_found"),
     StoreError: HttpError(400, "invalid_request_error", "cannot_pull", param="name"),
     LogprobsRefusedError: HttpError(400, "invalid_request_error", "logprobs_under_speculation", param="logprobs"),

@@ -1,0 +1,114 @@
+"""What a person who runs this gateway sees of its engines and does to them: `/admin/engines`, verbs, decisions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from app.api.openapi_errors import ADMIN, Responses, refused
+from app.config.model_entry import AttachedEntry
+from app.errors import AttachedModelError, PathNotFoundError
+from app.models.catalog import Catalog
+from app.scheduler.loop import Scheduler
+
+VERBS = ("load", "unload", "pin", "unpin", "reset")
+# A load that fails sooner than this is told to who asked for it, wait or not. Seconds.
+_AT_ONCE_S = 1.0
+_ENGINE: Responses = {
+    400: refused("An attached server, which others start and stop"),
+    404: refused("No such model, or no such verb"),
+    503: refused("It cannot be loaded: with the diagnosis"),
+    **ADMIN,
+}
+
+
+class LoadRequest(BaseModel):
+    """llama-server's own, of its router."""
+
+    model: str
+
+
+class EngineVerbs:
+    """The verbs by any name of a model; raises UnknownAliasError and AttachedModelError."""
+
+    def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
+        self._catalog = catalog
+        self._scheduler = scheduler
+
+    async def act(self, name: str, verb: str, *, now: bool, wait: bool) -> dict[str, Any]:
+        """The engine's status afterwards; of a load and an unload, while they go on unless `wait`."""
+        alias, verbs = self._engine(name), self._scheduler.verbs
+        match verb:
+            case "load":
+                await self._load(alias, wait)
+            case "unload":
+                verbs.unload(alias, now=now)
+                if wait:
+                    await verbs.unloaded(alias)
+            case "pin" | "unpin":
+                verbs.pin(alias, verb == "pin")
+            case "reset":
+                await verbs.reset(alias)
+            case _:
+                raise PathNotFoundError(f"There is no verb '{verb}' for a model: use {', '.join(VERBS)}.")
+        return self._scheduler.status(alias).fields()
+
+    def _engine(self, name: str) -> str:
+        alias = self._catalog.canonical(name)
+        entry = self._catalog.entry(alias)
+        if isinstance(entry, AttachedEntry):
+            raise AttachedModelError(f"'{alias}' is attached at {entry.url}: who runs it starts and stops it.")
+        return alias
+
+    async def _load(self, alias: str, wait: bool) -> None:
+        loading = asyncio.ensure_future(self._scheduler.verbs.load(alias))
+        done, _ = await asyncio.wait({loading}, timeout=None if wait else _AT_ONCE_S)
+        if done:
+            loading.result()
+        else:
+            # The load is the scheduler's, and its log tells of a failure
+            loading.cancel()
+
+
+def engine_routes(catalog: Catalog, scheduler: Scheduler) -> APIRouter:
+    """For admin keys: below `/admin`, and what clients of llama-server's router know."""
+    routes = APIRouter()
+    verbs = EngineVerbs(catalog, scheduler)
+
+    @routes.get("/admin/engines", summary="Every engine that is or may be up", responses=ADMIN)
+    async def engines() -> dict[str, Any]:
+        return {"object": "list", "data": [engine.fields() for engine in scheduler.statuses()]}
+
+    @routes.get("/admin/decisions", summary="Why engines came and went: the last 200, newest first", responses=ADMIN)
+    async def decisions() -> dict[str, Any]:
+        return {"object": "list", "data": [decision.fields() for decision in scheduler.decisions]}
+
+    @routes.post(
+        "/admin/models/{alias:path}/{verb}",
+        summary="load, unload, pin, unpin or reset a model",
+        responses=_ENGINE,
+    )
+    async def act(
+        alias: str,
+        verb: str,
+        now: bool = Query(False, description="Of unload: breaks off what is being answered."),
+        wait: bool = Query(False, description="Of load and unload: answers when it is done."),
+    ) -> dict[str, Any]:
+        return await verbs.act(alias, verb, now=now, wait=wait)
+
+    for verb in ("load", "unload"):
+        _conventional(routes, verbs, verb)
+    return routes
+
+
+def _conventional(routes: APIRouter, verbs: EngineVerbs, verb: str) -> None:
+    """As llama-server's router has it; what is done already is a success, too."""
+
+    @routes.post(f"/v1/models/{verb}", include_in_schema=False)
+    @routes.post(f"/models/{verb}", summary=f"{verb} a model, as llama-server's router does", responses=_ENGINE)
+    async def act(request: LoadRequest) -> dict[str, Any]:
+        await verbs.act(request.model, verb, now=False, wait=False)
+        return {"success": True}
