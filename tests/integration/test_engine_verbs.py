@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.support.gateway import Gateway, events, eventually, header_only
+from tests.support.ports import free_port
 
 Make = Callable[..., Gateway]
 
@@ -160,3 +162,45 @@ def test_a_full_queue_is_429(make_gateway: Make, tmp_path: Path) -> None:
     assert (full.status_code, full.json()["error"]["code"]) == (429, "queue_full")
     assert 1 <= int(full.headers["retry-after"]) <= 60
     assert (anthropic.status_code, anthropic.json()["error"]["type"]) == (429, "rate_limit_error")
+
+
+def test_commands_do_the_same(make_gateway: Make, tmp_path: Path) -> None:
+    """With the settings' address and this machine's key; `ps --json` is for programs."""
+    gateway = make_gateway(models=entries(tmp_path, "org/a", "b"), max_loaded=2, port=free_port())
+
+    def said(*words: str) -> str:
+        run = gateway.command(*words)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    assert said("ps") == "No engine is up. Load one: llama-tandem load MODEL\n"
+    assert said("load", "org/a").startswith("Loaded org/a at port ")
+    assert said("pin", "org/a") == "Pinned org/a until the gateway ends; it is ready.\n"
+    [first, second] = json.loads(said("ps", "--json"))
+    assert (first["alias"], first["pinned"], second["state"]) == ("org/a", True, "stopped")
+    head, row = said("ps").splitlines()
+    assert head.split()[:2] == ["model", "state"] and row.split()[:2] == ["org/a", "ready"] and "pinned" in row
+    assert said("unpin", "org/a") == "Unpinned org/a.\n"
+    assert said("stop", "org/a", "b") == "Stopped org/a.\nb is not loaded.\n"
+    assert said("load", "b") and said("stop", "--all", "--now") == "Stopped b.\n"
+    assert said("stop", "--all") == "No engine is up.\n"
+    assert said("reset", "b").startswith("Reset b: it is stopped")
+
+
+def test_commands_say_why_they_cannot(make_gateway: Make, tmp_path: Path) -> None:
+    """An unknown model, a load that fails, a port that nobody knows, a gateway that is not there."""
+    models = entries(tmp_path, "m")
+    gateway = make_gateway(models=models | {"gone": {"target": {"path": str(tmp_path / "no.gguf")}}}, port=free_port())
+
+    def refused(*words: str) -> str:
+        run = gateway.command(*words)
+        assert (run.returncode, run.stdout) == (1, "")
+        return run.stderr
+
+    assert "The model 'nope' does not exist here" in refused("pin", "nope")
+    assert "no.gguf" in refused("load", "gone")
+    assert gateway.command("stop").returncode == gateway.command("stop", "m", "--all").returncode == 2
+    gateway.terminate()
+    assert "Start one: llama-tandem serve" in refused("ps")
+    gateway.config.write_text(json.dumps(gateway.settings | {"port": 0}))
+    assert "port: 0 picks a free port" in refused("ps")

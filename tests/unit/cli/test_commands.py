@@ -41,6 +41,12 @@ COMMANDS = [
     ["ls"],
     ["rm", "m"],
     ["verify"],
+    ["ps"],
+    ["load", "m"],
+    ["stop", "--all"],
+    ["pin", "m"],
+    ["unpin", "m"],
+    ["reset", "m"],
 ]
 
 
@@ -84,11 +90,22 @@ def test_help_names_every_command_and_each_has_its_own() -> None:
     """Without an argument the same page comes, and is an error."""
     page = run("--help")
     assert page.exit_code == 0
-    for name in ("serve", "plan", "check", "chat", "init", "import", "stats", "tune", "usage"):
+    for name in (
+        "serve",
+        "plan",
+        "check",
+        "chat",
+        "init",
+        "import",
+        "stats",
+        "tune",
+        "usage",
+        *("load", "stop", "pin", "unpin", "reset"),
+    ):
         assert f"\n  {name} " in page.output
         own = run(name, "--help")
         assert own.exit_code == 0 and "--config FILE" in own.output
-    for name in ("pull", "search", "show", "ls", "rm", "verify"):
+    for name in ("pull", "search", "show", "ls", "rm", "verify", "ps"):
         assert f"\n  {name} " in page.output and {"--config", "--json"} <= set(run(name, "--help").output.split())
     bare = run()
     assert bare.exit_code == 2 and bare.output == page.output

@@ -1,0 +1,66 @@
+"""The admin API of a running gateway, as this machine's commands ask it: its address from the settings, its own key."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from app.auth.local_admin_key import FILE_NAME, local_secret
+from app.config.settings import Settings, root_url
+from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
+
+_CONNECT_S = 5.0
+
+
+class AdminClient:
+    """A context manager. Raises ConfigError where the settings do not tell the way to the gateway."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not (port := settings.admin_port or settings.port):
+            raise ConfigError(["port: 0 picks a free port, which no command knows; set the gateway's, or TANDEM_PORT"])
+        self._root = root_url("127.0.0.1" if settings.admin_port else settings.host, port)
+        self._settings = settings
+        secret = local_secret(settings.state_dir)
+        headers = {"authorization": f"Bearer {secret}"} if secret else {}
+        timeout = httpx2.Timeout(None, connect=_CONNECT_S)
+        self._client = httpx2.Client(base_url=self._root, headers=headers, timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> AdminClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def engines(self) -> list[dict[str, Any]]:
+        """Every engine that is or may be up; raises UpstreamError."""
+        engines: list[dict[str, Any]] = self._ask("GET", "/admin/engines")["data"]
+        return engines
+
+    def act(self, alias: str, verb: str, **query: int) -> dict[str, Any]:
+        """The engine after a verb; raises UpstreamError with the gateway's words."""
+        return self._ask("POST", f"/admin/models/{quote(alias, safe='')}/{verb}", **query)
+
+    def _ask(self, method: str, path: str, **query: int) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, params=query)
+        except httpx2.TransportError as error:
+            raise UpstreamUnreachableError(
+                f"No gateway answers at {self._root} ({error}). Start one: llama-tandem serve"
+            ) from None
+        if response.status_code == 401:
+            file = self._settings.state_dir / FILE_NAME
+            raise UpstreamError(f"The gateway at {self._root} does not take the key of {file}: is it another user's?")
+        if response.status_code != 200:
+            raise UpstreamError(_words(response))
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def _words(response: httpx2.Response) -> str:
+    try:
+        return str(json.loads(response.text)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"The gateway answered {response.status_code}: {response.text[:200]}"

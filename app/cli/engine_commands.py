@@ -1,0 +1,100 @@
+"""Commands that see and move the engines of a running gateway."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.options import Alias, AsJson, Config, errors_in_words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.cli.admin_client import AdminClient
+
+commands = typer.Typer()
+
+
+def client_of(config: Path | None) -> AdminClient:
+    """Of the gateway that these settings are of; raises ConfigError."""
+    from app.cli.admin_client import AdminClient
+    from app.config.settings import load_settings
+
+    return AdminClient(load_settings(config))
+
+
+@commands.command()
+def ps(as_json: AsJson = False, config: Config = None) -> None:
+    """Show the engines that are up, or why not."""
+    with errors_in_words(), client_of(config) as client:
+        engines = client.engines()
+        if as_json:
+            import json
+
+            print(json.dumps(engines, indent=2))
+        else:
+            from app.cli.engines_table import print_engines
+
+            print_engines(engines)
+
+
+@commands.command()
+def load(alias: Alias, config: Config = None) -> None:
+    """Load ALIAS; others make room for it."""
+    with errors_in_words(), client_of(config) as client:
+        from app.cli.load_watch import watch_load
+
+        try:
+            engine = watch_load(client, alias)
+        except KeyboardInterrupt:
+            print("\nllama-tandem: no longer watching; the load goes on.", file=sys.stderr)
+            raise typer.Exit(130) from None
+        print(f"Loaded {engine['alias']} at port {engine['port']}, process {engine['pid']}.")
+
+
+@commands.command()
+def stop(
+    aliases: Annotated[list[str] | None, typer.Argument(metavar="[ALIAS...]", help="Models.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every engine that is up.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Break off what is being answered.")] = False,
+    config: Config = None,
+) -> None:
+    """Unload models after their answers."""
+    if bool(aliases) is everything:
+        raise typer.BadParameter("name the models to stop, or --all")
+    with errors_in_words(), client_of(config) as client:
+        up = {engine["alias"] for engine in client.engines() if engine["state"] not in ("stopped", "fatal")}
+        try:
+            for name in aliases or sorted(up):
+                alias = client.act(name, "unload", wait=1, now=int(now))["alias"]
+                print(f"Stopped {alias}." if alias in up else f"{alias} is not loaded.")
+        except KeyboardInterrupt:
+            print("\nllama-tandem: no longer waiting; it ends with its last answer.", file=sys.stderr)
+            raise typer.Exit(130) from None
+        if everything and not up:
+            print("No engine is up.")
+
+
+@commands.command()
+def pin(alias: Alias, config: Config = None) -> None:
+    """Keep ALIAS loaded once it is."""
+    with errors_in_words(), client_of(config) as client:
+        engine = client.act(alias, "pin")
+        print(f"Pinned {engine['alias']} until the gateway ends; it is {engine['state']}.")
+
+
+@commands.command()
+def unpin(alias: Alias, config: Config = None) -> None:
+    """Let ALIAS be unloaded again."""
+    with errors_in_words(), client_of(config) as client:
+        print(f"Unpinned {client.act(alias, 'unpin')['alias']}.")
+
+
+@commands.command()
+def reset(alias: Alias, config: Config = None) -> None:
+    """Forget that ALIAS has failed to start."""
+    with errors_in_words(), client_of(config) as client:
+        engine = client.act(alias, "reset")
+        print(f"Reset {engine['alias']}: it is {engine['state']}, and the next request starts it.")
