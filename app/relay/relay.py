@@ -141,7 +141,7 @@ class Relay:
             if watcher is not None:
                 watcher.cancel()
 
-    def unload_unless_used(self, model: str, scope: Scope) -> bool:
+    def unload_unless_used(self, model: str | None, scope: Scope) -> bool:
         """For a client that needs a model no longer; whether it is unloaded. Raises UnknownAliasError."""
         alias = self._calls.named(model, may_use(scope))
         return self._upstreams.unload_unless_used(alias, client_of(scope))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -113,3 +114,44 @@ def test_a_client_that_leaves_frees_the_slot(make_gateway: Make) -> None:
 def test_the_hello_probe(plain: Gateway) -> None:
     """Claude Code's, and its other one."""
     assert plain.client.head("/api/hello").status_code == plain.client.head("/").status_code == 200
+
+
+def up(gateway: Gateway) -> dict[str, str]:
+    """When each model that is up expires."""
+    return {model["name"]: model["expires_at"] for model in gateway.client.get("/api/ps").json()["models"]}
+
+
+def test_keep_alive_shortens_a_stay_and_lengthens_none(make_gateway: Make) -> None:
+    """`expires_at` and `done_reason` say what is true; 0 unloads after the answer."""
+    gateway = make_gateway(ttl="10m")
+    never = "0001-01-01T00:00:00Z"
+    assert gateway.client.post("/api/chat", json=CHAT | {"keep_alive": "1h", "stream": False}).status_code == 200
+    [by_ttl] = up(gateway).values()
+    assert never < by_ttl < (datetime.now(UTC) + timedelta(minutes=11)).isoformat()
+    assert gateway.client.post("/api/chat", json=CHAT | {"keep_alive": 60}).status_code == 200
+    assert up(gateway)["m"] < by_ttl
+    assert gateway.client.post("/api/chat", json=CHAT | {"keep_alive": -1}).status_code == 200
+    assert up(gateway)["m"] >= by_ttl  # not an admin's: the model's own ttl
+    last = lines(gateway.client.post("/api/chat", json=CHAT | {"keep_alive": 0}))[-1]
+    assert (last["done"], last["done_reason"]) == (True, "stop")
+    eventually(lambda: gateway.state() == "stopped")
+    [said] = lines(gateway.client.post("/api/generate", json={"model": "m", "keep_alive": 0}))
+    assert (said["done_reason"], gateway.state()) == ("unload", "stopped")
+    wrong = gateway.client.post("/api/chat", json=CHAT | {"keep_alive": "soon"})
+    assert wrong.status_code == 400 and "'keep_alive' must be seconds" in wrong.json()["error"]
+    assert gateway.client.post("/api/generate", json={"model": "x", "keep_alive": 0}).status_code == 404
+
+
+def test_an_admin_pins_and_nobody_unloads_what_others_use(make_gateway: Make) -> None:
+    """A plain key's 0 leaves a model that another key has just used, and says so."""
+    gateway = make_gateway(api_keys="first-key,second-key", ttl="10m")
+    first, second = ({"authorization": f"Bearer {name}-key"} for name in ("first", "second"))
+    post = gateway.client.post
+    assert post("/api/chat", json=CHAT, headers=second).status_code == 200
+    assert post("/api/chat", json=CHAT | {"keep_alive": 0}, headers=first).status_code == 200
+    [said] = lines(post("/api/generate", json={"model": "m", "keep_alive": 0}, headers=first))
+    assert said["done_reason"] == "load"
+    assert post("/api/generate", json={"model": "m", "keep_alive": -1}, headers=gateway.admin).status_code == 200
+    listed = gateway.client.get("/api/ps", headers=first).json()["models"]
+    assert [model["expires_at"] for model in listed] == ["0001-01-01T00:00:00Z"]
+    assert gateway.client.get("/v1/models/m", headers=first).json()["state"] == "ready"

@@ -14,12 +14,13 @@ from app.auth.guard import may_use
 from app.models.catalog import Catalog
 from app.relay.request.body import read_body
 from app.relay.request.scope import declared_length
+from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
 from app.supervisor.states import EngineState
 
 # The release of Ollama whose API this is: clients refuse to speak to older ones.
 SPOKEN = "0.12.0"
-# Ollama's own for "never": nothing here is unloaded by a clock.
+# Ollama's own for "never"
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -42,7 +43,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
         shown = catalog.shown(may_use(request.scope))
         up = [engine for engine in scheduler.statuses() if engine.state is EngineState.READY]
         seen = [engine for engine in up if catalog.base(engine.alias) in shown]
-        return {"models": [_listed(rows, engine.alias) | {"expires_at": _NEVER} for engine in seen]}
+        return {"models": [_listed(rows, engine.alias) | {"expires_at": _expiry(engine)} for engine in seen]}
 
     @routes.post("/show", summary="One model, as Ollama shows it")
     async def show(request: Request) -> dict[str, Any]:
@@ -64,6 +65,13 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
         }
 
     return routes
+
+
+def _expiry(engine: EngineStatus) -> str:
+    """When it is unloaded if nobody asks for it until then."""
+    if engine.unloads_at is None:
+        return _NEVER
+    return datetime.fromtimestamp(engine.unloads_at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _listed(rows: ModelRows, name: str) -> dict[str, Any]:

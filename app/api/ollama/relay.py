@@ -13,14 +13,16 @@ import msgspec
 
 from app.api.formats.ollama import OllamaFormat
 from app.api.formats.status_codes import http_error
-from app.api.ollama.request import OllamaRequest, translate
+from app.api.ollama.request import FOR_GOOD, OllamaRequest, translate
 from app.api.ollama.response import Pieces, loaded, whole
-from app.errors import UpstreamDiedError
+from app.auth.guard import KEY, client_of
+from app.errors import RequestError, TandemError, UpstreamDiedError
 from app.relay.headers import Headers
 from app.relay.relay import Relay
-from app.relay.request.body import Message, Receive, read_body
+from app.relay.request.body import ClientDisconnectedError, Message, Receive, read_body
 from app.relay.request.scope import Scope
 from app.relay.response.writer import Send, StreamAbortedError
+from app.scheduler.queue import Ticket
 
 _LINES = b"application/x-ndjson"
 _OF_BODY = (b"content-type", b"content-length", b"x-accel-buffering")
@@ -38,15 +40,31 @@ class Door:
         headers = [(n, v) for n, v in scope["headers"] if n != b"content-type"]
         scope = scope | {"headers": [*headers, (b"content-type", b"application/json")], "query_string": b""}
         translation = _Translation(scope, receive, send, self.api_format, request_id)
-        translation.limit = self._relay.max_body
+        request = await translation.read(self._relay.max_body)
+        if request is not None and request.unloading and await self._unloaded(translation, request, scope):
+            return
         try:
             await self._relay(
-                scope, translation.receive, translation.send, api_format=self.api_format, request_id=request_id
+                scope,
+                translation.receive,
+                translation.send,
+                api_format=self.api_format,
+                request_id=request_id,
+                ticket=translation.ticket,
             )
         except StreamAbortedError as error:
             if not translation.holds_back:
                 raise
             await translation.refuse(UpstreamDiedError(str(error)))
+
+    async def _unloaded(self, translation: _Translation, request: OllamaRequest, scope: Scope) -> bool:
+        """Answers a wish to unload; a name that means nothing is left to the relay, which has the words for it."""
+        try:
+            unloaded = self._relay.unload_unless_used(request.model or None, scope)
+        except RequestError:
+            return False
+        await translation.answer(loaded(request, "unload" if unloaded else "load"))
+        return True
 
 
 class _Translation:
@@ -59,8 +77,11 @@ class _Translation:
         self._api_format = api_format
         self._request_id = request_id
         self._began = time.perf_counter()
-        self.limit = 0
+        # What was read, or why it could not be; the relay gets it as its own reading would have gone
         self._request: OllamaRequest | None = None
+        self._failure: Exception | None = None
+        self._given = False
+        self.ticket = Ticket(client_of(scope))
         # The answer: translated as it comes, or kept to its end
         self._pieces: Pieces | None = None
         self._start: Message | None = None
@@ -71,12 +92,26 @@ class _Translation:
         """Whether the client has been told nothing yet of an answer that has begun."""
         return self._start is not None
 
+    async def read(self, limit: int) -> OllamaRequest | None:
+        """The request; None where there is none, of which the relay then tells. `limit` is in bytes."""
+        try:
+            self._request = translate(self._scope["path"], await read_body(self._receive, None, limit))
+        except (TandemError, ClientDisconnectedError) as error:
+            self._failure = error
+            return None
+        keep_alive, key = self._request.keep_alive, self._scope.get(KEY)
+        self.ticket.pins = keep_alive == FOR_GOOD and key is not None and key.admin
+        self.ticket.keep_alive = None if keep_alive == FOR_GOOD else keep_alive
+        return self._request
+
     async def receive(self) -> Message:
         """First the translated body, then whatever comes."""
-        if self._request is not None:
+        if self._failure is not None:
+            raise self._failure
+        request = self._request
+        if self._given or request is None:
             return await self._receive()
-        body = await read_body(self._receive, None, self.limit)
-        self._request = request = translate(self._scope["path"], body)
+        self._given = True
         # The relay looks at the path after the body.
         self._scope["path"], self._scope["raw_path"] = request.target, request.target.encode()
         return {"type": "http.request", "body": msgspec.json.encode(request.body), "more_body": False}
@@ -92,6 +127,15 @@ class _Translation:
                 await self._whole()
         else:
             await self._send(message)
+
+    async def answer(self, body: bytes) -> None:
+        """All of it, without the relay."""
+        assert self._request is not None
+        kind = _LINES if self._request.stream else b"application/json"
+        request_id = (b"x-request-id", self._request_id.encode("latin-1"))
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), request_id]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _begin(self, message: Message) -> None:
         request = self._request

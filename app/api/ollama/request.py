@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from app.errors import InvalidBodyError, ModelRequiredError
 from app.relay.request.json_decode import decoded
+from app.units import DURATION_FORMS, seconds_of
 
 # Ollama's `options` -> llama-server's fields. What belongs to loading (num_ctx, num_gpu) is the entry's to say.
 _OPTIONS = {
@@ -28,6 +30,10 @@ _OPTIONS = {
 _IMAGES = {"iVBORw0K": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 
 
+# Of `keep_alive`
+FOR_GOOD = -1.0
+
+
 @dataclass(frozen=True, slots=True)
 class OllamaRequest:
     """What goes to the engine, and what its answer is to be turned into."""
@@ -39,11 +45,22 @@ class OllamaRequest:
     target: str
     body: dict[str, Any]
     loading: bool = False
+    # How long the model is to stay after the answer, in seconds; FOR_GOOD, None where nothing is said
+    keep_alive: float | None = None
+
+    @property
+    def unloading(self) -> bool:
+        """Nothing but the wish that the model be unloaded."""
+        return self.loading and self.keep_alive == 0
 
 
 def translate(path: str, raw: bytes) -> OllamaRequest:
     """Raises InvalidBodyError in words for a client."""
     fields = _object(raw)
+    return replace(_translated(path, fields), keep_alive=_keep_alive(fields.get("keep_alive")))
+
+
+def _translated(path: str, fields: dict[str, Any]) -> OllamaRequest:
     kind = path.rsplit("/", 1)[-1]
     model = _named(fields)
     named: dict[str, Any] = {"model": model} if model else {}
@@ -93,6 +110,27 @@ def _object(raw: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidBodyError("The body must be a JSON object.")
     return document
+
+
+def _keep_alive(value: Any) -> float | None:
+    """A number of seconds, or a duration such as `5m` or `1h30m`; what is negative is for good."""
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, str):
+            text = value.strip()
+            seconds = seconds_of(text.removeprefix("-"))
+            seconds = FOR_GOOD if text.startswith("-") and seconds else seconds
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = float(value)
+        else:
+            raise ValueError
+        if math.isnan(seconds):
+            raise ValueError
+    except (ValueError, OverflowError):
+        words = f"'keep_alive' must be {DURATION_FORMS}; 0 unloads after the answer, -1 is for good."
+        raise InvalidBodyError(words, param="keep_alive") from None
+    return FOR_GOOD if seconds < 0 else seconds
 
 
 def _embed(kind: str, model: str, named: dict[str, Any], fields: dict[str, Any]) -> OllamaRequest:

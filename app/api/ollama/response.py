@@ -104,9 +104,9 @@ def done(reason: str, counts: dict[str, Any], began: float) -> dict[str, Any]:
     }
 
 
-def loaded(request: OllamaRequest) -> bytes:
-    """The answer to a request that only asked for the model to be there."""
-    return _line(head(request, "", "", None) | {"done": True, "done_reason": "load"})
+def loaded(request: OllamaRequest, reason: str = "load") -> bytes:
+    """The answer to a request that only asked for the model to be there, or with `unload` to be no longer."""
+    return _line(head(request, "", "", None) | {"done": True, "done_reason": reason})
 
 
 def whole(request: OllamaRequest, body: bytes, began: float) -> bytes:
