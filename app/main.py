@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from app import logs, version
 from app.api.cors import Application, Cors
@@ -24,9 +25,9 @@ from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO
 from app.engine.environment import what_is_held_back
-from app.engine.launch import LaunchPlan
 from app.errors import TandemError
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.planner import Planner
 from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere
@@ -73,8 +74,8 @@ class Gateway:
             prepare=self._fetched,
         )
         self._ports = Ports(settings.engine_port)
-        self._recorder = Recorder(self._database, key=self.planner.key, base=self.catalog.base)
-        self._usage = UsageRecorder(self._database, base=self.catalog.base)
+        self._recorder = Recorder(self._database)
+        self._usage = UsageRecorder(self._database)
         self.pulls = Pulls(pull_work(settings))
         self._on_demand = OnDemand(self.catalog, self.pulls)
         self._upstreams = Upstreams(self.catalog, self.scheduler, self._on_demand)
@@ -97,7 +98,7 @@ class Gateway:
         self.app: Application = Cors(front, origins) if origins else front
         self._opened = False
         # The alias that is loaded without being asked for
-        self.eager: str | None = None
+        self.eager: ModelRef | None = None
         # The loop keeps only weak references to tasks
         self._learning: set[asyncio.Task[None]] = set()
 
@@ -108,7 +109,7 @@ class Gateway:
         from app.api.ollama.models import ollama_routes
         from app.api.pulls import pull_routes
 
-        elsewhere = Elsewhere(self.catalog, self.settings.models_dir)
+        elsewhere = Elsewhere(self.settings.models_dir)
         rows = ModelRows(self.catalog, self.scheduler, self._on_demand, elsewhere)
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
@@ -125,9 +126,9 @@ class Gateway:
             await self.close()
 
     @property
-    def local(self) -> list[str]:
-        """Aliases that engines are started for."""
-        return [name for name, entry in self.catalog.entries.items() if isinstance(entry, LocalEntry)]
+    def local(self) -> list[ModelRef]:
+        """Entries that engines are started for."""
+        return [ref for ref in self.catalog.refs() if isinstance(ref.entry, LocalEntry)]
 
     async def open(self) -> None:
         """Raises EngineNotFound where an alias needs an engine and there is none."""
@@ -140,14 +141,14 @@ class Gateway:
         self._let_in_our_own_user()
         self.keys.watch()
         self._opened = True
-        for alias in self.local:
-            self.scheduler.use(alias)
+        for ref in self.local:
+            self.scheduler.use(ref)
         if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
             # One model only: whoever starts this wants it. With several, the first request decides.
             self.eager = self.local[0]
             self.scheduler.start(self.eager, "the only model: loaded at the start")
         else:
-            self.scheduler.verbs.preload((alias, self._residency(alias)) for alias in self.local)
+            self.scheduler.verbs.preload((ref, self._residency(ref)) for ref in self.local)
 
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
@@ -159,40 +160,36 @@ class Gateway:
         except OSError as error:
             log.warning("no admin key for the command line of this machine", error=str(error))
 
-    def _residency(self, alias: str) -> Residency:
-        entry = self.catalog.entry(alias)
+    def _residency(self, ref: ModelRef) -> Residency:
+        entry = ref.entry
         if isinstance(entry, AttachedEntry):
             return Residency()
         ttl = self.settings.ttl if entry.ttl is None else entry.ttl
         return Residency(ttl, entry.pin, entry.preload, entry.exclusive, entry.priority, entry.parallel)
 
-    async def _fetched(self, alias: str) -> None:
+    async def _fetched(self, ref: ModelRef) -> None:
         """Brings files that are not here, where the entry says so; raises PullFailedError."""
-        entry = self.catalog.entry(alias)
-        if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
-            await self._on_demand.ensure(alias, patient=True)
+        if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "on_demand":
+            await self._on_demand.ensure(ref, patient=True)
 
-    def _engine(self, alias: str) -> Engine:
-        async def plan() -> LaunchPlan:
-            return await self.planner.plan(alias)
-
+    def _engine(self, ref: ModelRef) -> Engine:
         limits = StartLimits(
             stall=self.settings.start_stall_timeout, start=self.settings.start_timeout, grace=self.settings.stop_grace
         )
         return Engine(
-            alias,
-            plan=plan,
+            ref.engine_key,
+            plan=partial(self.planner.plan, ref),
             ports=self._ports,
             limits=limits,
             ledger=self._ledger,
-            on_change=self._changed,
+            on_change=partial(self._changed, ref),
             on_proven=self._proven,
         )
 
-    def _changed(self, engine: Engine) -> None:
+    def _changed(self, ref: ModelRef, engine: Engine) -> None:
         self.metrics.starts[engine.alias] = engine.starts
         if engine.state is EngineState.STARTING:
-            self._recorder.starting(engine.alias)
+            self._recorder.starting(engine.alias, partial(self.planner.key, ref))
         if engine.state in (EngineState.BACKOFF, EngineState.FATAL) and engine.diagnosis is not None:
             diagnosis = engine.diagnosis
             self.metrics.exits[engine.alias, diagnosis.code] += 1
@@ -201,11 +198,11 @@ class Gateway:
         if engine.state is EngineState.READY and engine.speculation is not None:
             status = engine.speculation
             self._ledger.record_speculation(
-                engine.alias, status.requested, bool(status.active), status.mode, status.reason
+                engine.alias, status.requested_mode, bool(status.active), status.mode, status.reason
             )
-            if status.requested == AUTO and engine.plan is not None:
+            if status.requested_mode == AUTO and engine.plan is not None:
                 start = ColdStart(time.time(), engine.plan.chosen)
-                learning = asyncio.create_task(self._auto_started(engine.alias, start, status.mode))
+                learning = asyncio.create_task(self._auto_started(ref, start, status.mode))
                 self._learning.add(learning)
                 learning.add_done_callback(self._learning.discard)
         self.scheduler.changed(engine)
@@ -215,16 +212,16 @@ class Gateway:
         assert status is not None  # proven by an answer of its
         self._ledger.prove_speculation(engine.alias, status.reason)
 
-    async def _auto_started(self, alias: str, start: ColdStart, mode: str) -> None:
+    async def _auto_started(self, ref: ModelRef, start: ColdStart, mode: str) -> None:
         """Counts the cold start, and looks up what traffic has taught about the mode that it came up with."""
         with suppress(TandemError, OSError):  # a file that vanished since
-            key = await asyncio.to_thread(self.planner.key, alias)
+            key = await asyncio.to_thread(self.planner.key, ref)
             self._ledger.record_start(key, start)
-            self._upstreams.crossings[alias] = await asyncio.to_thread(self.planner.crossing, alias, mode)
+            self._upstreams.crossings[ref.engine_key] = await asyncio.to_thread(self.planner.crossing, ref, mode)
 
-    async def settled(self, alias: str) -> EngineStatus:
-        """The engine of `alias`, once it has come up or has failed to."""
-        return await self.scheduler.settled(alias)
+    async def settled(self, ref: ModelRef) -> EngineStatus:
+        """The engine of `ref`, once it has come up or has failed to."""
+        return await self.scheduler.settled(ref)
 
     def refuse_new(self) -> None:
         """No new leases and no new pulls; streams go on, pulls stop where they are."""

@@ -1,15 +1,14 @@
-"""Alias -> launch plan, from the files and the binary as they are now."""
+"""Ref -> chain -> files -> verdict -> launch plan, from the files and the binary as they are now."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
-from app.config.speculation import AUTO, NONE, Chain
+from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan
 from app.engine.locate import EngineBinary, locate
@@ -19,6 +18,7 @@ from app.engine.translate import Note
 from app.models.catalog import Catalog, ModelSpec
 from app.models.gguf.header import check_magic
 from app.models.purpose import header_of, purpose
+from app.models.ref import ModelRef
 from app.records.ledger import Ledger
 from app.speculation.bandit import ModeChoice, choose, crossing
 from app.speculation.candidates import candidates
@@ -26,6 +26,16 @@ from app.speculation.measurement_key import key_of
 from app.speculation.resolve import Settled, settle
 from app.speculation.trials import Trials
 from app.speculation.tuned import recommended
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenChain:
+    """The modes to start a model with; `auto_reason` says why where `requested_mode` leaves the choice open."""
+
+    ref: ModelRef
+    chain: Chain
+    requested_mode: str
+    auto_reason: str = ""
 
 
 class Planner:
@@ -57,75 +67,87 @@ class Planner:
         """Ends a probe that still runs: it would hold up the end of the process."""
         self._prober.close()
 
-    def settled(self, alias: str, chain: Chain | None = None) -> Settled:
-        """The files and the speculation that a start of `alias` would use; raises what `plan` raises.
+    # -- the steps: a ref, the chain to start it with, the files for it, what they allow, the command line -------
+
+    def plan_now(self, ref: ModelRef, chain: Chain | None = None) -> LaunchPlan:
+        """As `settled`; raises FilesMissing, GgufError, EngineNotFound, ProbeFailed or LaunchRefused."""
+        return self._planned(self.settled(ref, chain))
+
+    def settled(self, ref: ModelRef, chain: Chain | None = None) -> Settled:
+        """The files and the speculation that a start of `ref` would use; raises what `plan` raises.
 
         `chain` replaces the modes of the entry or the variant, and what `auto` would choose.
         """
-        choice = self.choice(alias) if chain is None and self._catalog.requested(alias) == AUTO else None
-        spec = self._catalog.spec(alias, choice.chain if choice else chain)
-        _check(spec)
-        spec = replace(spec, purpose=purpose(spec.options, header_of(spec.target)))
-        settled = settle(spec, self.dialect(), requested=AUTO if choice else None)
-        return replace(settled, why=choice.why) if choice else settled
+        return self._judged(self._found(self._chosen(ref, chain)))
 
-    def choice(self, alias: str) -> ModeChoice:
-        """The modes of the next cold start, and why; raises what `settled` raises."""
-        requested = self._catalog.requested(alias)
-        if requested != AUTO:
-            who = "entry" if alias in self._catalog.known else "name"
-            return ModeChoice(self._catalog.spec(alias).chain, f"{requested}: the {who} says so.")
-        entry = self._catalog.entry(alias)
-        assert isinstance(entry, LocalEntry)
-        room = entry.too_long
-        arms, by_rule = candidates(*self._catalog.files(alias), self.dialect(), lambda chain: not room(chain))
-        return recommended(self._ledger.tuned(self.key(alias))) or choose(arms, by_rule, self._trials(alias))
+    def _chosen(self, ref: ModelRef, chain: Chain | None) -> ChosenChain:
+        if chain is not None:
+            return ChosenChain(ref, chain, named(chain))
+        if ref.requested_mode != AUTO:
+            return ChosenChain(ref, ref.chain or PLAIN, ref.requested_mode)
+        choice = self.choice(ref)
+        return ChosenChain(ref, choice.chain, AUTO, choice.auto_reason)
 
-    def crossing(self, alias: str, mode: str) -> int | None:
-        """Requests in flight from which plain decoding has been faster than `mode`; raises what `key` raises."""
-        return crossing(self._trials(alias), mode) if mode != NONE else None
+    def _found(self, chosen: ChosenChain) -> ModelSpec:
+        """With the purpose that the target's header tells. A draft is `settle`'s to judge."""
+        spec = self._catalog.spec(chosen.ref, chosen.chain)
+        for path in (spec.target, spec.mmproj):
+            if path is not None:
+                check_magic(path)  # a foreign file is named before anything is started for it
+        return replace(
+            spec,
+            purpose=purpose(spec.options, header_of(spec.target)),
+            requested_mode=chosen.requested_mode,
+            auto_reason=chosen.auto_reason,
+        )
 
-    def _trials(self, alias: str) -> Trials:
-        """Under the key of today."""
-        key, base = self.key(alias), self._catalog.base(alias)
-        return Trials(self._ledger.starts(key), (row for row in self._ledger.measurements(base) if row.key == key))
+    def _judged(self, spec: ModelSpec) -> Settled:
+        return settle(spec, self.dialect())
 
-    def plan_now(self, alias: str, chain: Chain | None = None) -> LaunchPlan:
-        """As `settled`; raises FilesMissing, GgufError, EngineNotFound, ProbeFailed or LaunchRefused."""
-        settled = self.settled(alias, chain)
-        check_files(settled.spec, self.binary())
+    def _planned(self, settled: Settled) -> LaunchPlan:
+        spec, engine = settled.spec, self.binary()
+        check_files(spec, engine)
         plan = build_plan(
-            settled.spec,
-            self.binary(),
+            spec,
+            engine,
             self.dialect(),
             port=self._settings.engine_port,
             environ=os.environ,
             config_home=self._settings.state_dir / "no-config",
-            requested=settled.requested,
-            reason=settled.reason,
-            why=settled.why,
-            named_files=check_arguments(settled.spec, self.dialect()),
+            fallback_reason=settled.fallback_reason,
+            named_files=check_arguments(spec, self.dialect()),
         )
-        return replace(plan, notes=(*plan.notes, *self._from_defaults(alias)))
+        return replace(plan, notes=(*plan.notes, *self._from_defaults(spec.ref)))
 
-    def _from_defaults(self, alias: str) -> Iterator[Note]:
-        for key, where in self._settings.inherited(self._catalog.base(alias)).items():
+    def _from_defaults(self, ref: ModelRef) -> Iterator[Note]:
+        for key, where in self._settings.inherited(ref.alias).items():
             yield Note(key, f"comes from defaults ({where})")
 
-    def key(self, alias: str) -> str:
-        """What measurements of `alias` and its variants are kept under; raises what `plan` raises."""
-        entry = self._catalog.entry(alias)
-        assert isinstance(entry, LocalEntry)
-        target, draft = self._catalog.files(alias)
-        return key_of(entry, target, draft, self.binary())
-
-    async def plan(self, alias: str, chain: Chain | None = None) -> LaunchPlan:
+    async def plan(self, ref: ModelRef, chain: Chain | None = None) -> LaunchPlan:
         """As `plan_now`, without blocking the event loop."""
-        return await asyncio.to_thread(self.plan_now, alias, chain)
+        return await asyncio.to_thread(self.plan_now, ref, chain)
 
+    # -- what `auto` goes by ---------------------------------------------------------------------------------
 
-def _check(spec: ModelSpec) -> None:
-    """A foreign file is named before anything is started for it; raises GgufError. A draft is `settle`'s to judge."""
-    for path in (spec.target, spec.mmproj):
-        if path is not None:
-            check_magic(path)
+    def choice(self, ref: ModelRef) -> ModeChoice:
+        """The modes of the next cold start, and why; raises what `settled` raises."""
+        if ref.requested_mode != AUTO:
+            who = "name" if ref.variant else "entry"
+            return ModeChoice(self._catalog.spec(ref).chain, f"{ref.requested_mode}: the {who} says so.")
+        room = ref.local_entry.too_long
+        arms, by_rule = candidates(*self._catalog.files(ref), self.dialect(), lambda chain: not room(chain))
+        return recommended(self._ledger.tuned(self.key(ref))) or choose(arms, by_rule, self._trials(ref))
+
+    def crossing(self, ref: ModelRef, mode: str) -> int | None:
+        """Requests in flight from which plain decoding has been faster than `mode`; raises what `key` raises."""
+        return crossing(self._trials(ref), mode) if mode != NONE else None
+
+    def _trials(self, ref: ModelRef) -> Trials:
+        """Under the key of today."""
+        key = self.key(ref)
+        return Trials(self._ledger.starts(key), (row for row in self._ledger.measurements(ref.alias) if row.key == key))
+
+    def key(self, ref: ModelRef) -> str:
+        """What measurements of an entry and its variants are kept under; raises what `plan` raises."""
+        target, draft = self._catalog.files(ref)
+        return key_of(ref.local_entry, target, draft, self.binary())

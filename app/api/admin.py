@@ -26,11 +26,11 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
         responses={404: refused("No such alias"), **ADMIN},
     )
     async def speculation(alias: str) -> dict[str, Any]:
-        name = catalog.canonical(alias)
-        engine = scheduler.status(name)
+        ref = catalog.resolve(alias)
+        name, engine = ref.name, scheduler.status(ref)
         loaded = engine.speculation
-        now = loaded or Status(catalog.requested(name))
-        if isinstance(catalog.entry(name), AttachedEntry):
+        now = loaded or Status(ref.requested_mode)
+        if isinstance(ref.entry, AttachedEntry):
             return {
                 "alias": name,
                 **now.fields(),
@@ -38,10 +38,10 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
                 "why": "",
                 "next_start": None,
             }
-        choice = await asyncio.to_thread(planner.choice, name)
+        choice = await asyncio.to_thread(planner.choice, ref)
         plan = engine.plan if loaded else None
         # What was chosen by the figures of then; where nothing was chosen, the entry says it now as before.
-        why = (plan.why or choice.why) if plan else ""
-        return {"alias": name, **now.fields(), "why": why, "next_start": choice.fields()}
+        auto_reason = (plan.auto_reason or choice.auto_reason) if plan else ""
+        return {"alias": name, **now.fields(), "why": auto_reason, "next_start": choice.fields()}
 
     return routes

@@ -12,6 +12,7 @@ from app.api.openapi_errors import ADMIN, Responses, refused
 from app.config.model_entry import AttachedEntry
 from app.errors import AttachedModelError, PathNotFoundError
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.scheduler.loop import Scheduler
 
 VERBS = ("load", "unload", "pin", "unpin", "reset")
@@ -40,31 +41,30 @@ class EngineVerbs:
 
     async def act(self, name: str, verb: str, *, now: bool, wait: bool) -> dict[str, Any]:
         """The engine's status afterwards; of a load and an unload, while they go on unless `wait`."""
-        alias, verbs = self._engine(name), self._scheduler.verbs
+        ref, verbs = self._engine(name), self._scheduler.verbs
         match verb:
             case "load":
-                await self._load(alias, wait)
+                await self._load(ref, wait)
             case "unload":
-                verbs.unload(alias, now=now)
+                verbs.unload(ref, now=now)
                 if wait:
-                    await verbs.unloaded(alias)
+                    await verbs.unloaded(ref)
             case "pin" | "unpin":
-                verbs.pin(alias, verb == "pin")
+                verbs.pin(ref, verb == "pin")
             case "reset":
-                await verbs.reset(alias)
+                await verbs.reset(ref)
             case _:
                 raise PathNotFoundError(f"There is no verb '{verb}' for a model: use {', '.join(VERBS)}.")
-        return self._scheduler.status(alias).fields()
+        return self._scheduler.status(ref).fields()
 
-    def _engine(self, name: str) -> str:
-        alias = self._catalog.canonical(name)
-        entry = self._catalog.entry(alias)
-        if isinstance(entry, AttachedEntry):
-            raise AttachedModelError(f"'{alias}' is attached at {entry.url}: who runs it starts and stops it.")
-        return alias
+    def _engine(self, name: str) -> ModelRef:
+        ref = self._catalog.resolve(name)
+        if isinstance(ref.entry, AttachedEntry):
+            raise AttachedModelError(f"'{ref}' is attached at {ref.entry.url}: who runs it starts and stops it.")
+        return ref
 
-    async def _load(self, alias: str, wait: bool) -> None:
-        loading = asyncio.ensure_future(self._scheduler.verbs.load(alias))
+    async def _load(self, ref: ModelRef, wait: bool) -> None:
+        loading = asyncio.ensure_future(self._scheduler.verbs.load(ref))
         done, _ = await asyncio.wait({loading}, timeout=None if wait else _AT_ONCE_S)
         if done:
             loading.result()

@@ -16,6 +16,7 @@ from app.models.chat_template import takes_tools, template_of, thinks
 from app.models.gguf.filenames import shards
 from app.models.gguf.header import Header, parameter_count, read_header
 from app.models.purpose import Purpose, purpose
+from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere
 from app.scheduler.loop import Scheduler
@@ -40,70 +41,68 @@ class ModelRows:
 
     def all(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
         """One row an entry that `may` be known; with `variants` also one for each way of decoding to pin it to."""
-        names = [
-            name
-            for alias in self._catalog.shown(may)
-            for name in (alias, *(f"{alias}:{v}" for v in self._catalog.variants(alias) if variants))
-        ]
-        return [self.get(name) for name in names]
+        return [self._row(ref) for ref in self._catalog.refs(may, variants=variants)]
 
     def get(self, name: str, may: ModelFilter = None) -> dict[str, Any]:
         """Raises UnknownAlias."""
-        alias = self._catalog.canonical(name, may)
-        entry = self._catalog.entry(alias)
-        row: dict[str, Any] = {"id": alias, "object": "model", "created": 0, "owned_by": "llama-tandem"}
+        return self._row(self._catalog.resolve(name, may))
+
+    def _row(self, ref: ModelRef) -> dict[str, Any]:
+        entry = ref.entry
+        row: dict[str, Any] = {"id": ref.name, "object": "model", "created": 0, "owned_by": "llama-tandem"}
         if isinstance(entry, AttachedEntry):
             unknown = dict.fromkeys(("speculation", "context_length", "max_model_len", "capabilities", "meta"))
             return row | {"state": "attached", "aliases": list(entry.aliases)} | unknown
-        engine = self._scheduler.status(alias)
-        aliases = list(entry.aliases) if alias in self._catalog.entries else []
-        row |= {"state": str(engine.state), "aliases": aliases} | self._download(alias)
+        engine = self._scheduler.status(ref)
+        aliases = [] if ref.variant else list(entry.aliases)
+        row |= {"state": str(engine.state), "aliases": aliases} | self._download(ref)
         if engine.loading is not None:
             row |= {"loading": engine.loading.fields()}
-        status = engine.speculation or Status(self._catalog.requested(alias))
-        return row | {"speculation": status.fields()} | self._facts(alias, entry)
+        status = engine.speculation or Status(ref.requested_mode)
+        return row | {"speculation": status.fields()} | self._facts(ref, entry)
 
-    def _download(self, alias: str) -> dict[str, Any]:
-        """How far the pull of an alias is that has no engine for now, or why it came to nothing."""
-        if self._scheduler.status(alias).up:
+    def _download(self, ref: ModelRef) -> dict[str, Any]:
+        """How far the pull of a model is that has no engine for now, or why it came to nothing."""
+        if self._scheduler.status(ref).up:
             return {}
-        if (pull := self._on_demand.pull_of(alias)) is not None:
+        if (pull := self._on_demand.pull_of(ref)) is not None:
             return {"state": "downloading", "download": pull.progress.fields()}
-        if (seen := self._elsewhere.progress(alias)) is not None:
+        if (seen := self._elsewhere.progress(ref)) is not None:
             return {"state": "downloading", "download": seen.fields()}
-        failure = self._on_demand.failure(alias)
+        failure = self._on_demand.failure(ref)
         return {} if failure is None else {"download": {"error": failure}}
 
     def header(self, name: str) -> Header | None:
         """Of a local model whose file can be read, or of what runs; raises UnknownAlias."""
-        alias = self._catalog.canonical(name)
-        if (facts := self._running(alias)) is not None and facts.files.changed:
+        return self._header_of(self._catalog.resolve(name))
+
+    def _header_of(self, ref: ModelRef) -> Header | None:
+        if (facts := self._running(ref)) is not None and facts.files.changed:
             return facts.files.header
         with suppress(TandemError, OSError):
-            return self._header(self._catalog.spec(name).target)
+            return self._header(self._catalog.spec(ref).target)
         return None
 
     def template(self, name: str) -> str:
         """The chat template in use; empty where there is none, or nobody knows it."""
-        alias = self._catalog.canonical(name)
-        entry = self._catalog.entry(alias)
-        facts = self._running(alias)
+        ref = self._catalog.resolve(name)
+        entry, facts = ref.entry, self._running(ref)
         if facts is not None and facts.template is not None:
             return facts.template
-        return template_of(entry, self.header(name)) if isinstance(entry, LocalEntry) else ""
+        return template_of(entry, self._header_of(ref)) if isinstance(entry, LocalEntry) else ""
 
-    def _running(self, alias: str) -> EngineFacts | None:
-        return self._scheduler.status(alias).facts
+    def _running(self, ref: ModelRef) -> EngineFacts | None:
+        return self._scheduler.status(ref).facts
 
-    def _facts(self, alias: str, entry: LocalEntry) -> dict[str, Any]:
-        facts = self._running(alias)
+    def _facts(self, ref: ModelRef, entry: LocalEntry) -> dict[str, Any]:
+        facts = self._running(ref)
         if facts is not None and (changed := facts.files.changed):
             return _of_what_runs(facts, entry) | {"file_changed": changed}
         target: Path | None = None
         header: Header | None = None
         # A model whose files are not there (yet) is listed with what its entry says.
         with suppress(TandemError, OSError):
-            target = self._catalog.spec(alias).target
+            target = self._catalog.spec(ref).target
             header = self._header(target)
         trained = header.context_length if header else None
         context = (facts.context if facts else None) or slot_context(entry, trained)

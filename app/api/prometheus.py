@@ -86,8 +86,8 @@ class _Values(Collector):
         active = GaugeMetricFamily(PREFIX + "speculation_active", text, labels=["alias", "requested", "mode"])
         for engine in engines:
             status = engine.speculation
-            if status is not None and status.requested != NONE:
-                active.add_metric([engine.alias, status.requested, status.mode], float(bool(status.active)))
+            if status is not None and status.requested_mode != NONE:
+                active.add_metric([engine.alias, status.requested_mode, status.mode], float(bool(status.active)))
         yield from (states, starts, exits, active)
 
 

@@ -35,6 +35,7 @@ from app.models.catalog import Catalog, ModelSpec
 from app.models.download.pull_item import items_of
 from app.models.gguf.filenames import shards
 from app.models.gguf.remembered import check_whole_of, header_of
+from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Ledger
 from app.speculation.compat import Outcome, mtp_layers
@@ -64,10 +65,11 @@ def tally(reports: Iterable[CheckReport]) -> str:
 def plan_now(settings: Settings, alias: str) -> LaunchPlan:
     """The launch plan of `alias` on the build at hand; raises what the planning raises."""
     catalog = Catalog(settings)
+    ref = catalog.resolve(alias)
     try:
-        return Planner(settings, catalog, Ledger(records(settings))).plan_now(alias)
+        return Planner(settings, catalog, Ledger(records(settings))).plan_now(ref)
     except FilesMissingError as error:
-        lines, _ = _to_pull(settings, catalog, catalog.base(alias), error)
+        lines, _ = _to_pull(settings, ref, error)
         raise FilesMissingError("\n".join((str(error), *lines))) from None
 
 
@@ -91,18 +93,17 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     """A report on the engine, then one on each alias, or on the one that was asked for."""
     catalog, ledger = Catalog(settings), Ledger(records(settings))
     planner = Planner(settings, catalog, ledger, find=cache(locate))
-    names = [catalog.canonical(alias)] if alias is not None else list(catalog.names)
-    entries = {name: catalog.entry(name) for name in names}
-    attached = {name: entry for name, entry in entries.items() if isinstance(entry, AttachedEntry)}
+    refs = [catalog.resolve(alias)] if alias is not None else catalog.refs()
+    attached = {ref.name: ref.entry for ref in refs if isinstance(ref.entry, AttachedEntry)}
     with answers(attached) as replies:
-        if len(attached) < len(entries):
+        if len(attached) < len(refs):
             yield _engine(settings)
         uses = ledger.last_uses()
-        for name in names:
-            if name in attached:
-                yield _attached(name, attached[name], replies[name].result())
+        for ref in refs:
+            if isinstance(ref.entry, AttachedEntry):
+                yield _attached(ref.name, ref.entry, replies[ref.name].result())
             else:
-                yield _alias(settings, catalog, planner, ledger, name, uses.get(name, 0.0))
+                yield _alias(settings, catalog, planner, ledger, ref, uses.get(ref.engine_key, 0.0))
 
 
 def _engine(settings: Settings) -> CheckReport:
@@ -126,14 +127,14 @@ def _attached(name: str, entry: AttachedEntry, problem: str) -> CheckReport:
 
 
 def _alias(
-    settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, name: str, used: float
+    settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, ref: ModelRef, used: float
 ) -> CheckReport:
     """`used` is when its engine last came up or answered."""
-    lines, fine = [name], True
+    lines, fine = [ref.name], True
     try:
-        lines += _start(catalog, planner, name)
+        lines += _start(catalog, planner, ref)
     except FilesMissingError as error:
-        hints, fine = _to_pull(settings, catalog, catalog.base(name), error)
+        hints, fine = _to_pull(settings, ref, error)
         reason = f"CANNOT START: {error} {'' if error.repo else error.advice}".rstrip()
         lines += [f"  {line}" for line in (*(() if fine else (reason,)), *hints)]
     except EngineNotFoundError:
@@ -142,11 +143,11 @@ def _alias(
     except TandemError as error:
         fine = False
         lines.append(f"  CANNOT START: {error}")
-    if (seen := ledger.last_speculation(name)) is not None and (seen.active or seen.requested != NONE):
+    if (seen := ledger.last_speculation(ref.engine_key)) is not None and (seen.active or seen.requested != NONE):
         off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
         state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
         lines.append(f"  last start, {_when(seen.at)}: {state}")
-    failure = ledger.last_failure(name)
+    failure = ledger.last_failure(ref.engine_key)
     if failure is not None:
         lines.append(f"  last failure, {_when(failure.at)}: {failure.diagnosis}")
         lines += [f"    | {line}" for line in failure.diagnosis.log_tail]
@@ -185,12 +186,11 @@ def _devices(engine: EngineBinary, env: tuple[tuple[str, str], ...]) -> tuple[De
     return devices(engine, dict(env))
 
 
-def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
+def _start(catalog: Catalog, planner: Planner, ref: ModelRef) -> Iterator[str]:
     """What a start would be; raises what the planning raises."""
-    entry = catalog.entry(name)
-    if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
-        catalog.files(name)  # a draft that is not used now is pulled with the rest
-    spec = catalog.spec(name)
+    if ref.local_entry.pull == "on_demand":
+        catalog.files(ref)  # a draft that is not used now is pulled with the rest
+    spec = catalog.spec(ref)
     yield f"  target     {_described(spec.target)}"
     if spec.draft is not None:
         # Without it the model still starts: why it is not used is told below.
@@ -200,19 +200,19 @@ def _start(catalog: Catalog, planner: Planner, name: str) -> Iterator[str]:
     check_files(spec, planner.binary())
     yield from _draft_in_doubt(planner.binary(), spec)
     _see_to_devices(planner.binary(), spec.options)
-    settled = planner.settled(name)
-    yield from _speculation(settled, _of_the_headers(catalog, planner, settled, name))
-    if catalog.requested(name) == AUTO:
-        yield f"    next start: {planner.choice(name).why}"
-    for note in (*planner.plan_now(name).notes, *advice(settled.spec)):
+    settled = planner.settled(ref)
+    yield from _speculation(settled, _of_the_headers(catalog, planner, settled))
+    if ref.requested_mode == AUTO:
+        yield f"    next start: {planner.choice(ref).auto_reason}"
+    for note in (*planner.plan_now(ref).notes, *advice(settled.spec)):
         yield f"  {note.key}: {note.text}"
 
 
-def _to_pull(settings: Settings, catalog: Catalog, alias: str, error: FilesMissingError) -> tuple[list[str], bool]:
+def _to_pull(settings: Settings, ref: ModelRef, error: FilesMissingError) -> tuple[list[str], bool]:
     """What would bring the files that are missing, and whether the first request does, as far as the Hub tells."""
     if not error.repo:
         return [], False
-    entry = catalog.entry(alias)
+    alias, entry = ref.alias, ref.entry
     try:
         items = items_of(alias, entry)
     except StoreError:  # nothing of the Hub's
@@ -228,13 +228,13 @@ def _to_pull(settings: Settings, catalog: Catalog, alias: str, error: FilesMissi
         return [f"It cannot be pulled: {error}"], False
 
 
-def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled, name: str) -> list[str]:
+def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
     """The verdict on the draft, and what else could draft for the target; raises as `planner.settled` does."""
     dialect, verdict = planner.dialect(), settled.verdict
     lines = []
-    if verdict is None and settled.requested == AUTO and settled.spec.options.draft:
+    if verdict is None and settled.spec.requested_mode == AUTO and settled.spec.options.draft:
         # Whether `auto` has the draft among its choices
-        target, draft = catalog.files(name)
+        target, draft = catalog.files(settled.spec.ref)
         if damaged := damage(draft):
             lines.append(f"    {Outcome.INCOMPATIBLE}: {damaged}")
         else:
@@ -249,12 +249,13 @@ def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled, name: 
 
 def _speculation(settled: Settled, headers: list[str]) -> list[str]:
     """What was asked for, what the headers say of it, and what will be launched."""
-    if settled.requested == NONE and not headers:
+    if settled.spec.requested_mode == NONE and not headers:
         return []
-    lines = [f"  speculation: {settled.requested}", *headers]
-    if settled.reason:
+    lines = [f"  speculation: {settled.spec.requested_mode}", *headers]
+    if settled.fallback_reason:
         rest = named(settled.spec.chain)
-        lines.append(f"    so it starts {'without' if rest == NONE else f'with {rest} only'}: {settled.reason}")
+        left = "without" if rest == NONE else f"with {rest} only"
+        lines.append(f"    so it starts {left}: {settled.fallback_reason}")
     return lines
 
 

@@ -88,7 +88,7 @@ def look_up(settings: Settings, name: str, hub: Hub) -> Page:
 def _meant(catalog: Catalog, name: str) -> HubName:
     if name not in catalog.known:
         return parse_hub_name(name)
-    entry = catalog.entry(name)
+    entry = catalog.resolve(name).entry
     if not isinstance(entry, LocalEntry) or entry.target.repo is None:
         raise StoreError(f"'{name}' is an alias without a repo of the Hub; name a repo, as hf:ORG/REPO.")
     return HubName(entry.target.repo)

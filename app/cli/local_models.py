@@ -56,7 +56,7 @@ class LocalModels:
         latest: dict[str, float] = {}
         for name, at in Ledger(records(self._settings)).last_uses().items():
             with suppress(UnknownAliasError):  # it has left the catalog since
-                alias = self._catalog.base(name)
+                alias = self._catalog.resolve(name).alias
                 latest[alias] = max(at, latest.get(alias, 0.0))
         return latest
 

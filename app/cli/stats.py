@@ -15,6 +15,7 @@ from app.config.settings import Settings
 from app.config.speculation import NONE
 from app.errors import TandemError
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Ledger, Measurement
 from app.speculation.aggregate import LEVEL_NAMES, LEVELS, Figures, Stats, ratio, stats_of
@@ -43,29 +44,30 @@ def stats_now(settings: Settings, alias: str | None) -> list[StatsReport]:
     catalog, ledger = Catalog(settings), Ledger(records(settings))
     planner = Planner(settings, catalog, ledger)
     if alias is not None:
-        return [_report(catalog, planner, ledger, catalog.base(alias))]
-    reports = [_report(catalog, planner, ledger, name) for name in catalog.names]
+        return [_report(planner, ledger, catalog.resolve(alias))]
+    reports = [_report(planner, ledger, ref) for ref in catalog.refs()]
     return [report for report in reports if report.stats.modes or report.stats.older]
 
 
-def _report(catalog: Catalog, planner: Planner, ledger: Ledger, name: str) -> StatsReport:
-    entry = catalog.entry(name)
+def _report(planner: Planner, ledger: Ledger, ref: ModelRef) -> StatsReport:
+    """Of the entry, whichever of its variants was named."""
+    name, entry = ref.alias, ref.entry
     if isinstance(entry, AttachedEntry):
         return StatsReport(Stats(name, (), 0), f"Nothing is recorded of a server that others run ({entry.url}).")
     measurements = ledger.measurements(name)
     if not measurements:
         return StatsReport(Stats(name, (), 0), _NOTHING_YET)
-    key, note = _key(planner, name, measurements)
+    key, note = _key(planner, ref, measurements)
     stats = stats_of(name, measurements, key)
     if not stats.modes:
         note = "Nothing has been measured yet with these files, this engine, these options and this hardware."
     return StatsReport(stats, note)
 
 
-def _key(planner: Planner, name: str, measurements: Sequence[Measurement]) -> tuple[str, str]:
+def _key(planner: Planner, ref: ModelRef, measurements: Sequence[Measurement]) -> tuple[str, str]:
     """That of the setup at hand, else the latest one's, and why."""
     try:
-        return planner.key(name), ""
+        return planner.key(ref), ""
     except (TandemError, OSError) as error:
         return measurements[-1].key, f"These are of the last setup that was measured: {error}"
 

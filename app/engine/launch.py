@@ -24,8 +24,8 @@ class LaunchPlan:
     """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards of all
     of its models, `named` what flags among its `args` name, `engine` what decides how the engine behaves.
 
-    `requested` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan launches,
-    `reason` why they differ, `why` what `auto` chose it for.
+    `requested_mode` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan
+    launches, `fallback_reason` why they differ, `auto_reason` what `auto` chose it for.
     `fallback` is the same engine without speculation, None where there is nothing to fall back from or nobody may.
     """
 
@@ -34,11 +34,11 @@ class LaunchPlan:
     env: Mapping[str, str]
     files: tuple[Path, ...]
     notes: tuple[Note, ...]
-    requested: str = NONE
+    requested_mode: str = NONE
     chosen: str = NONE
     chain: Chain = PLAIN
-    reason: str = ""
-    why: str = ""
+    fallback_reason: str = ""
+    auto_reason: str = ""
     fallback: LaunchPlan | None = None
     engine: tuple[Path, ...] = ()
     named: tuple[Path, ...] = ()
@@ -61,20 +61,16 @@ def build_plan(
     port: int,
     environ: Mapping[str, str],
     config_home: Path,
-    requested: str | None = None,
-    reason: str = "",
-    why: str = "",
+    fallback_reason: str = "",
     named_files: tuple[Path, ...] = (),
 ) -> LaunchPlan:
     """Raises LaunchRefused where this build cannot do what the entry asks for.
 
-    `requested` is given where it is not what `spec` says any more, with the `reason`, or `why` it was chosen;
-    `named_files` are those that flags name.
+    `fallback_reason` says why the chain of `spec` is not what was asked for; `named_files` are those that flags name.
     """
     translation = translate(spec, dialect, port)
-    mode = requested if requested is not None else named(spec.chain)
     fallback = None
-    if spec.chain and (mode == AUTO or spec.options.speculation.on_inert == "plain"):
+    if spec.chain and (spec.requested_mode == AUTO or spec.options.speculation.on_inert == "plain"):
         plain = replace(spec, chain=PLAIN, draft=None)
         fallback = build_plan(
             plain,
@@ -83,22 +79,21 @@ def build_plan(
             port=port,
             environ=environ,
             config_home=config_home,
-            requested=mode,
             named_files=named_files,
         )
-        fallback = replace(fallback, chosen=named(spec.chain), why=why)
+        fallback = replace(fallback, chosen=named(spec.chain))
     firsts = (spec.target, spec.draft, spec.mmproj)
     return LaunchPlan(
-        alias=spec.alias,
+        alias=spec.ref.engine_key,
         argv=(*engine.command, *translation.argv),
         env=child_environment(environ, spec.options.env, config_home),
         files=tuple(path for first in firsts if first is not None for path in shards(first)),
         notes=translation.notes,
-        requested=mode,
+        requested_mode=spec.requested_mode,
         chosen=named(spec.chain),
         chain=spec.chain,
-        reason=reason,
-        why=why,
+        fallback_reason=fallback_reason,
+        auto_reason=spec.auto_reason,
         fallback=fallback,
         engine=engine.files,
         named=named_files,

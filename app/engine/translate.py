@@ -72,7 +72,7 @@ def translate(spec: ModelSpec, dialect: Dialect, port: int) -> Translation:
     if spec.mmproj is not None:
         writer.needed("mmproj", ("--mmproj",), str(spec.mmproj))
     _speculation(writer, spec)
-    writer.needed("the entry's name", ("--alias", "-a"), spec.alias)
+    writer.needed("the entry's name", ("--alias", "-a"), spec.ref.engine_key)
     for key, write in _OPTIONS.items():
         if getattr(options, key) is not None:
             write(writer, options)

@@ -1,4 +1,4 @@
-"""The catalog: names that clients send -> entries -> files on disk.
+"""The catalog: names that clients send -> refs -> files on disk.
 
 Names are checked against each other when the settings are read. Files are looked up at every use: a model that
 was downloaded a minute ago is there, one that was deleted is named as missing before anything starts.
@@ -11,36 +11,45 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.config.model_entry import FILE_KEYS, AttachedEntry, Files, LocalEntry
+from app.config.model_entry import FILE_KEYS, Files, LocalEntry
 from app.config.settings import Settings
-from app.config.speculation import AUTO, NONE, PLAIN, Chain, Step, drafts, named
+from app.config.speculation import NONE, PLAIN, Chain, drafts, named
 from app.errors import FilesMissingError, UnknownAliasError
 from app.models.find_files import in_folder, path_itself
 from app.models.gguf.filenames import shards
 from app.models.purpose import Purpose
+from app.models.ref import VARIANTS, ModelRef
 
 # Whether a client may know of a name; None for all of them
 ModelFilter = Callable[[str], bool] | None
-# Pins of an alias to one way of decoding: `unsloth/GLM-4.7:plain`.
-VARIANTS = ("plain", "draft", "ngram")
 LATEST = ":latest"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """An entry resolved to files: `target`, `draft` and `mmproj` are absolute paths, of the first shards.
+    """A ref resolved to files: `target`, `draft` and `mmproj` are absolute paths, of the first shards.
 
-    `chain` is how to speculate; a draft that it does not use is None here. `purpose` is for completions until somebody
-    has looked into the target.
+    `chain` is how to speculate; a draft that it does not use is None here. `requested_mode` is what was asked for, the
+    chain's own name unless it is given, `auto_reason` why `auto` has chosen the chain. `purpose` is for completions
+    until somebody has looked into the target.
     """
 
-    alias: str
+    ref: ModelRef
     target: Path
     draft: Path | None
-    options: LocalEntry
     chain: Chain = PLAIN
     mmproj: Path | None = None
     purpose: Purpose = Purpose.COMPLETION
+    requested_mode: str = ""
+    auto_reason: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.requested_mode:
+            object.__setattr__(self, "requested_mode", named(self.chain))
+
+    @property
+    def options(self) -> LocalEntry:
+        return self.ref.local_entry
 
 
 class Catalog:
@@ -52,6 +61,17 @@ class Catalog:
         # Each belongs to one entry: the settings see to it
         aliases = {alias: name for name, entry in settings.models.items() for alias in entry.aliases}
         self._owner: dict[str, str] = {name: name for name in settings.models} | aliases
+        self._refs = self._resolved()
+
+    def _resolved(self) -> dict[str, ModelRef]:
+        """Every name that can be asked for. An exact name wins: an alias may itself end in `:plain`."""
+        own = {name: ModelRef(name, entry) for name, entry in self.entries.items()}
+        pins = {
+            f"{known}:{variant}": own[owner].pinned_to(variant)
+            for known, owner in self._owner.items()
+            for variant in self.variants(owner)
+        }
+        return pins | {known: own[owner] for known, owner in self._owner.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,91 +89,59 @@ class Catalog:
             return self.names
         return tuple(name for name, entry in self.entries.items() if may(name) or any(map(may, entry.aliases)))
 
-    def canonical(self, name: str, may: ModelFilter = None) -> str:
-        """The entry's own name for any of its names, with the variant if one is asked for; raises UnknownAliasError.
+    def resolve(self, name: str, may: ModelFilter = None) -> ModelRef:
+        """What any name of an entry or of a variant means, once, at the door; raises UnknownAliasError.
 
-        An exact name wins: an alias may itself end in `:plain` or `:latest`. What a client may not know of is unknown
-        to it.
+        What a client may not know of is unknown to it. Ollama's clients append `:latest` to whatever has no tag.
         """
-        alias = self._canonical(name)
-        if alias is None or (may is not None and self._split(alias)[0] not in self.shown(may)):
+        ref = self._refs.get(name) or self._refs.get(name.removesuffix(LATEST))
+        if ref is None or (may is not None and ref.alias not in self.shown(may)):
             shown = self.shown(may)
             raise UnknownAliasError(name, [known for known, owner in self._owner.items() if owner in shown])
-        return alias
+        return ref
 
-    def _canonical(self, name: str) -> str | None:
-        if name in self._owner:
-            return self._owner[name]
-        # Ollama's clients append a tag to whatever has none.
-        name = name.removesuffix(LATEST)
-        if name in self._owner:
-            return self._owner[name]
-        base, _, variant = name.rpartition(":")
-        owner = self._owner.get(base)
-        return f"{owner}:{variant}" if owner is not None and variant in self.variants(owner) else None
-
-    def entry(self, name: str) -> LocalEntry | AttachedEntry:
-        """The entry that a name or a variant's name belongs to; raises UnknownAliasError."""
-        return self.entries[self._split(name)[0]]
-
-    def base(self, name: str) -> str:
-        """The entry's own name without a variant; raises UnknownAliasError."""
-        return self._split(name)[0]
+    def refs(self, may: ModelFilter = None, *, variants: bool = False) -> list[ModelRef]:
+        """One an entry that `may` be known; with `variants` also one for each way of decoding to pin it to."""
+        own = [self._refs[alias] for alias in self.shown(may)]
+        return [
+            each
+            for ref in own
+            for each in (ref, *(ref.pinned_to(variant) for variant in self.variants(ref.alias) if variants))
+        ]
 
     def variants(self, alias: str) -> tuple[str, ...]:
         """The ways of decoding that an entry can be pinned to, but for names of others; none for an attached server."""
         local = isinstance(self.entries[alias], LocalEntry)
         return tuple(variant for variant in VARIANTS if local and f"{alias}:{variant}" not in self._owner)
 
-    def plain(self, name: str) -> str:
-        """The name that decodes plainly: the variant, or the name itself where it asks for no speculation.
+    def plain(self, ref: ModelRef) -> ModelRef:
+        """What decodes plainly: the variant, or `ref` itself where it asks for no speculation.
 
-        It is the name itself as well where the variant's is another model's.
+        It is `ref` itself as well where the variant's name is another model's.
         """
-        alias = self._split(name)[0]
-        return name if self.requested(name) == NONE or "plain" not in self.variants(alias) else f"{alias}:plain"
+        if ref.requested_mode == NONE or "plain" not in self.variants(ref.alias):
+            return ref
+        return ref.pinned_to("plain")
 
-    def requested(self, name: str) -> str:
-        """The speculation that an entry or a variant asks for, by name; raises UnknownAliasError."""
-        alias, variant = self._split(name)
-        entry = self.entries[alias]
-        if isinstance(entry, AttachedEntry):
-            return NONE
-        chain = pinned(entry, variant) if variant else entry.chain
-        return AUTO if chain is None else named(chain)
-
-    def _split(self, name: str) -> tuple[str, str]:
-        """Entry and variant, the latter empty where none is asked for; raises UnknownAliasError."""
-        canonical = self.canonical(name)
-        if canonical in self.entries:
-            return canonical, ""
-        alias, _, variant = canonical.rpartition(":")
-        return alias, variant
-
-    def spec(self, name: str, chain: Chain | None = None) -> ModelSpec:
-        """The files of a local entry, all of them there; raises UnknownAliasError or FilesMissingError.
+    def spec(self, ref: ModelRef, chain: Chain | None = None) -> ModelSpec:
+        """The files of a local entry, all of them there; raises FilesMissingError.
 
         `chain` replaces the modes of the entry or the variant; an entry that leaves the choice open is plain
         without it.
         """
-        alias, variant = self._split(name)
-        entry = self.entries[alias]
-        if isinstance(entry, AttachedEntry):
-            raise FilesMissingError(f"'{alias}' is attached at {entry.url}: it has no files and no launch plan here.")
+        entry, alias = ref.local_entry, ref.alias
         target = self._first_shard(entry.target, f"models.{alias}.target")
         if chain is None:
-            chain = pinned(entry, variant) if variant else entry.chain or PLAIN
+            chain = ref.chain or PLAIN
         draft = self._first_shard(entry.draft, f"models.{alias}.draft") if entry.draft and drafts(chain) else None
         mmproj = self._first_shard(entry.mmproj, f"models.{alias}.mmproj") if entry.mmproj else None
-        return ModelSpec(self.canonical(name), target, draft, entry, chain, mmproj)
+        return ModelSpec(ref, target, draft, chain, mmproj)
 
-    def files(self, name: str) -> tuple[list[Path], list[Path]]:
+    def files(self, ref: ModelRef) -> tuple[list[Path], list[Path]]:
         """All shards of target and draft, whether the modes at hand use the draft or not; raises as `spec` does."""
-        entry = self.entry(name)
-        target = shards(self.spec(name, PLAIN).target)
-        if isinstance(entry, AttachedEntry) or entry.draft is None:
-            return target, []
-        return target, shards(self._first_shard(entry.draft, f"models.{self._split(name)[0]}.draft"))
+        draft = ref.local_entry.draft
+        target = shards(self.spec(ref, PLAIN).target)
+        return target, shards(self._first_shard(draft, f"models.{ref.alias}.draft")) if draft is not None else []
 
     def _first_shard(self, files: Files, key: str) -> Path:
         if files.path is not None:
@@ -184,15 +172,3 @@ class Catalog:
                 advice=f"pip install {files.package.split('.', 1)[0]}",
             )
         return Path(next(iter(spec.submodule_search_locations))), f"the package {files.package}"
-
-
-def pinned(entry: LocalEntry, variant: str) -> Chain:
-    """A variant's modes: the entry's own of that family with their options, else the family's usual one."""
-    if variant == "plain":
-        return PLAIN
-    own = tuple(step for step in entry.chain or PLAIN if step.family == variant)
-    if own:
-        return own
-    if variant == "ngram":
-        return (Step("ngram-mod"),)
-    return (Step("draft-simple" if entry.draft else "draft-mtp"),)

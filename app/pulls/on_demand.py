@@ -15,6 +15,7 @@ from app.config.model_entry import LocalEntry
 from app.errors import DownloadingError, FilesMissingError, PullFailedError, ShuttingDownError, StoreError
 from app.models.catalog import Catalog
 from app.models.download.pull_item import PullItem, items_of
+from app.models.ref import ModelRef
 from app.pulls.pull import Pull, PullState
 from app.pulls.registry import Pulls
 
@@ -32,7 +33,7 @@ class _Try:
 
 
 class OnDemand:
-    """By an entry's own name. `clock` is that of `Pull`'s times."""
+    """One pull an entry, whichever of its variants is asked for. `clock` is that of `Pull`'s times."""
 
     def __init__(self, catalog: Catalog, pulls: Pulls, clock: Callable[[], float] = time.time) -> None:
         self._catalog = catalog
@@ -40,26 +41,25 @@ class OnDemand:
         self._clock = clock
         self._tries: dict[str, _Try] = {}
 
-    def missing(self, name: str) -> str | None:
-        """What is not here, in words, where a request for `name` has to pull it first. Reads folders."""
-        entry = self._catalog.entry(name)
-        if isinstance(entry, LocalEntry) and entry.pull == "on_demand":
+    def missing(self, ref: ModelRef) -> str | None:
+        """What is not here, in words, where a request for `ref` has to pull it first. Reads folders."""
+        if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "on_demand":
             try:
-                self._catalog.files(name)
+                self._catalog.files(ref)
             except FilesMissingError as error:
                 return str(error)
         return None
 
-    async def ensure(self, name: str, *, patient: bool) -> None:
-        """Returns when the files of `name` are here, at once if they are, or if they are for others to bring.
+    async def ensure(self, ref: ModelRef, *, patient: bool) -> None:
+        """Returns when the files of `ref` are here, at once if they are, or if they are for others to bring.
 
         Who is not patient does not wait for a pull. Raises DownloadingError, PullFailedError or ShuttingDownError.
         """
-        missing = await asyncio.to_thread(self.missing, name)
+        missing = await asyncio.to_thread(self.missing, ref)
         if missing is None:
             return
-        alias = self._catalog.base(name)
-        pull = self._begin(alias, missing)
+        alias = ref.alias
+        pull = self._begin(ref, missing)
         if not patient:
             snapshot = pull.progress
             raise DownloadingError(alias, snapshot.words(alias), snapshot.fields(), retry_after=self._eta(pull))
@@ -69,9 +69,9 @@ class OnDemand:
         if pull.state is not PullState.DONE:
             raise PullFailedError(alias, pull.reason, retry_after=self._wait(alias))
 
-    def _begin(self, alias: str, missing: str) -> Pull:
+    def _begin(self, ref: ModelRef, missing: str) -> Pull:
         """The pull that runs, or a new one; raises PullFailedError before its time has come, or ShuttingDownError."""
-        items = self._items(alias)
+        alias, items = ref.alias, _items(ref)
         if (running := self._pulls.running(items)) is not None:
             return running
         failed, last = 0, self._tries.get(alias)
@@ -92,31 +92,32 @@ class OnDemand:
         backoff = min(FIRST_BACKOFF_S * 2.0**last.failed, LONGEST_BACKOFF_S)
         return max(0.0, last.pull.ended + backoff - self._clock())
 
-    def _items(self, alias: str) -> tuple[PullItem, ...]:
-
-        return tuple(dict.fromkeys(items_of(alias, self._catalog.entry(alias))))
-
     def _eta(self, pull: Pull) -> float:
         left = pull.progress.seconds_left
         return _ASK_AGAIN_S if left is None else max(1.0, left)
 
-    def pull_of(self, name: str) -> Pull | None:
-        """The pull of what `name` needs, if one runs."""
+    def pull_of(self, ref: ModelRef) -> Pull | None:
+        """The pull of what `ref` needs, if one runs."""
         if not self._pulls.busy:
             return None
         try:
-            return self._pulls.running(self._items(self._catalog.base(name)))
+            return self._pulls.running(_items(ref))
         except StoreError:  # nothing of the Hub's
             return None
 
-    def waiting_for(self, name: str) -> str:
-        """What a request for `name` waits for, in words."""
-        pull = self.pull_of(name)
+    def waiting_for(self, ref: ModelRef) -> str:
+        """What a request for `ref` waits for, in words."""
+        pull = self.pull_of(ref)
         return "waiting for the engine" if pull is None else pull.progress.words(pull.name)
 
-    def failure(self, name: str) -> str | None:
+    def failure(self, ref: ModelRef) -> str | None:
         """Why the last pull that a request asked for came to nothing, if its files are missing still."""
-        last = self._tries.get(self._catalog.base(name))
-        if last is None or last.pull.state is not PullState.FAILED or self.missing(name) is None:
+        last = self._tries.get(ref.alias)
+        if last is None or last.pull.state is not PullState.FAILED or self.missing(ref) is None:
             return None
         return last.pull.reason
+
+
+def _items(ref: ModelRef) -> tuple[PullItem, ...]:
+    """Raises StoreError where nothing of it is the Hub's."""
+    return tuple(dict.fromkeys(items_of(ref.alias, ref.entry)))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.config.model_entry import FILE_KEYS, LocalEntry
-from app.models.catalog import Catalog
 from app.models.disk.layout import HIDDEN
 from app.models.download.pull_item import items_of
 from app.models.gguf.filenames import ANY_GGUF
+from app.models.ref import ModelRef
 from app.pulls.progress import PullSnapshot
 
 # How long what was seen is good for: a large journal takes a while to read, and clients ask often.
@@ -18,32 +18,31 @@ _GOOD_S = 1.0
 
 
 class Elsewhere:
-    """By an entry's own name."""
+    """Looks by entry, whichever of its variants is asked for."""
 
-    def __init__(self, catalog: Catalog, models_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._catalog = catalog
+    def __init__(self, models_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._models_dir = models_dir
         self._clock = clock
         self._seen: dict[str, tuple[float, PullSnapshot | None]] = {}
 
-    def progress(self, name: str) -> PullSnapshot | None:
-        """Of the files of `name` that somebody fetches now, if any; without a rate. Reads folders and journals."""
-        alias, now = self._catalog.base(name), self._clock()
+    def progress(self, ref: ModelRef) -> PullSnapshot | None:
+        """Of the files of `ref` that somebody fetches now, if any; without a rate. Reads folders and journals."""
+        alias, now = ref.alias, self._clock()
         at, seen = self._seen.get(alias, (-_GOOD_S, None))
         if now - at >= _GOOD_S:
-            seen = self._look(alias)
+            seen = self._look(ref)
             self._seen[alias] = now, seen
         return seen
 
-    def _look(self, alias: str) -> PullSnapshot | None:
-        entry = self._catalog.entry(alias)
+    def _look(self, ref: ModelRef) -> PullSnapshot | None:
+        entry = ref.entry
         parts = [getattr(entry, key) for key in FILE_KEYS] if isinstance(entry, LocalEntry) else []
         hidden = [self._models_dir / part.repo / HIDDEN for part in parts if part is not None and part.repo is not None]
         if not any(next(folder.rglob(f"{ANY_GGUF}.part"), None) for folder in hidden):
             return None
         from app.models.disk.inventory import being_pulled  # late: most gateways never see a pull
 
-        items = dict.fromkeys(items_of(alias, entry))
+        items = dict.fromkeys(items_of(ref.alias, entry))
         pulled = [model for item in items for model in being_pulled(self._models_dir, item.repo, item.chosen)]
         if not pulled:
             return None

@@ -33,16 +33,13 @@ _Waiting = tuple[_Key, Finished, float]
 class Recorder:
     """Measurements of the engines that we start: good answers of at least two tokens.
 
-    `key` says under what the measurements of an alias are comparable (see `speculation.measurement_key`); it blocks and
-    may raise TandemError or OSError. `base` gives the alias that a variant belongs to.
+    They are comparable under a key (see `speculation.measurement_key`), which each start of an engine brings.
     """
 
     table = "measurement"
 
-    def __init__(self, database: Database, *, key: Callable[[str], str], base: Callable[[str], str]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._key_of = key
-        self._base = base
         # By alias or variant, of its latest start
         self._keys: dict[str, _Key] = {}
         self._finding: set[asyncio.Task[None]] = set()
@@ -52,10 +49,13 @@ class Recorder:
         self._lost = 0
         database.add_source(self)
 
-    def starting(self, alias: str) -> None:
-        """An engine of `alias` starts: its key is worked out while it loads."""
+    def starting(self, alias: str, key_of: Callable[[], str]) -> None:
+        """The engine of an alias or a variant starts: its key is worked out while it loads.
+
+        `key_of` blocks and may raise TandemError or OSError.
+        """
         key = self._keys[alias] = _Key()
-        finding = asyncio.create_task(self._find_key(alias, key))
+        finding = asyncio.create_task(self._find_key(alias, key_of, key))
         self._finding.add(finding)
         finding.add_done_callback(self._finding.discard)
 
@@ -84,17 +84,17 @@ class Recorder:
             lost, self._lost = self._lost, 0
         if lost:
             log.warning("the ledger is too slow: requests were not recorded", requests=lost)
-        rows = [_row(self._base(request.alias), key, request, at) for key, request, at in known if key is not None]
+        rows = [_row(key, request, at) for key, request, at in known if key is not None]
         return (lambda connection: insert_measurements(connection, rows)) if rows else None
 
     async def close(self) -> None:
         """Finds the keys that requests wait for; the database's end writes these."""
         await asyncio.gather(*self._finding)
 
-    async def _find_key(self, alias: str, key: _Key) -> None:
+    async def _find_key(self, alias: str, key_of: Callable[[], str], key: _Key) -> None:
         measurement_key = None
         try:
-            measurement_key = await asyncio.to_thread(self._key_of, alias)
+            measurement_key = await asyncio.to_thread(key_of)
         except (TandemError, OSError) as error:
             # The start fails by the same cause and tells it; here it only means that nothing is recorded.
             log.debug("no key for measurements", alias=alias, error=str(error))
@@ -112,10 +112,10 @@ def _measured(request: Finished) -> bool:
     )
 
 
-def _row(alias: str, key: str, request: Finished, at: float) -> Measurement:
+def _row(key: str, request: Finished, at: float) -> Measurement:
     assert request.mode is not None and request.completion_tokens is not None
     return Measurement(
-        alias=alias,
+        alias=request.entry,
         key=key,
         mode=request.mode,
         at=at,

@@ -16,6 +16,8 @@ TPOT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 class Finished(msgspec.Struct, frozen=True, gc=False):
     """One request from its first byte to its last; times in seconds, None where there is nothing to say.
 
+    `alias` is what was asked for, a variant's name among them; `entry` is the own name of the entry behind it.
+
     `decode` is the engine's own time from the first token to the last. `mode` is what decoded, `none` for plain; it
     and `in_flight` (this request and those beside it when it was sent upstream) are None for servers of others.
     """
@@ -34,6 +36,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     # The name of the key that asked, empty where nobody needs one; and prompt tokens that the engine had already
     key: str = ""
     cached: int | None = None
+    entry: str = ""
 
     @property
     def tpot(self) -> float | None:

@@ -84,11 +84,8 @@ class UsageRecorder:
 
     table = "usage"
 
-    def __init__(
-        self, database: Database, *, base: Callable[[str], str], clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
-        self._base = base
         self._clock = clock
         # The loop adds, the database's thread takes.
         self._lock = threading.Lock()
@@ -99,7 +96,7 @@ class UsageRecorder:
         """Of a request that asked for a model that exists, whatever became of it."""
         if not request.alias:
             return
-        row = (request.key, self._base(request.alias), day(self._clock()))
+        row = (request.key, request.entry, day(self._clock()))
         with self._lock:
             self._sums.setdefault(row, Used()).add(request)
         self._database.due()

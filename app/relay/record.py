@@ -33,7 +33,9 @@ class RequestRecord:
     request_id: str
     api_format: ApiFormat
     began: float
+    # The name that was asked for, and the own name of the entry behind it
     alias: str = ""
+    entry: str = ""
     # As it goes upstream, unless it is a form
     body: bytes | None = None
     # The name of the key that asked; and what counts its limits, if it has any
@@ -104,6 +106,7 @@ class RequestRecord:
             in_flight=response.in_flight if response else None,
             key=self.key,
             cached=usage.cached,
+            entry=self.entry,
         )
 
 

@@ -105,8 +105,8 @@ class Relay:
 
     async def _watched(self, record: RequestRecord, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
         call = await self._calls.read(scope, receive, record.request_id)
-        record.alias, record.body = call.alias, None if call.boundary else call.body
-        self._metrics.in_flight[call.alias] += 1
+        record.alias, record.entry, record.body = call.ref.name, call.ref.alias, None if call.boundary else call.body
+        self._metrics.in_flight[record.alias] += 1
         serving = asyncio.current_task()
         assert serving is not None
         gone, watcher = False, None
@@ -143,8 +143,8 @@ class Relay:
 
     def unload_unless_used(self, model: str | None, scope: Scope) -> bool:
         """For a client that needs a model no longer; whether it is unloaded. Raises UnknownAliasError."""
-        alias = self._calls.named(model, may_use(scope))
-        return self._upstreams.unload_unless_used(alias, client_of(scope))
+        ref = self._calls.named(model, may_use(scope))
+        return self._upstreams.unload_unless_used(ref, client_of(scope))
 
     def cut(self) -> None:
         """Ends every answer now, with an error where one has begun: the gateway has to go."""
@@ -192,7 +192,7 @@ class Relay:
             if not opening.done():
                 await writer.start(200, of_stream(record.ids))
             while not opening.done():
-                await writer.write(record.api_format.comment(self._upstreams.waiting_for(call.alias, record.ticket)))
+                await writer.write(record.api_format.comment(self._upstreams.waiting_for(call.ref, record.ticket)))
                 record.spoken = asyncio.get_running_loop().time()
                 await asyncio.wait({opening}, timeout=self.comment_every)
             return opening.result()

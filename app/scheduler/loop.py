@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from app.errors import DeadlyRequestError, TandemError
+from app.models.ref import ModelRef
 from app.scheduler.decisions import PlacementDecision
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.engine_use import EngineUse
@@ -26,23 +27,23 @@ _ENDED_BY_OTHERS = "terminated"
 
 
 class Scheduler:
-    """Leases for local engines; `make` makes an alias's engine, `residency` says how long it stays and its slots.
+    """Leases for local engines; `make` makes a ref's engine, `residency` says how long it stays and its slots.
 
-    At most `max_loaded` engines are up, and `queue` requests wait for one, ten times as many in all. A request waits
-    for a place, and then for a load, for `queue_timeout` seconds, and has room made for it within `max_wait`. `prepare`
-    is called before a load that no request asks for.
+    Engines are known by `ModelRef.engine_key`. At most `max_loaded` are up, and `queue` requests wait for one, ten
+    times as many in all. A request waits for a place, and then for a load, for `queue_timeout` seconds, and has room
+    made for it within `max_wait`. `prepare` is called before a load that no request asks for.
     """
 
     def __init__(
         self,
-        make: Callable[[str], Engine],
+        make: Callable[[ModelRef], Engine],
         *,
         max_loaded: int,
         queue_timeout: float,
         max_wait: float = MAX_WAIT_S,
         queue: int = 100,
-        residency: Callable[[str], Residency] = lambda _: Residency(),
-        prepare: Callable[[str], Awaitable[None]] | None = None,
+        residency: Callable[[ModelRef], Residency] = lambda _: Residency(),
+        prepare: Callable[[ModelRef], Awaitable[None]] | None = None,
     ) -> None:
         limits = SchedulerLimits(max_loaded, queue_timeout, max_wait, queue)
         self._make = make
@@ -74,49 +75,50 @@ class Scheduler:
         """The last ones, the newest first."""
         return self._placement.decisions.all()
 
-    def status(self, alias: str) -> EngineStatus:
-        """The engine of `alias` as it is now; one that nobody has mentioned yet is stopped."""
-        use = self._uses.get(alias)
+    def status(self, ref: ModelRef) -> EngineStatus:
+        """The engine of `ref` as it is now; one that nobody has mentioned yet is stopped."""
+        use = self._uses.get(ref.engine_key)
         if use is None:
-            residency = self._residency(alias)
-            return EngineStatus(alias, slots=residency.slots, pinned=residency.pin)
+            residency = self._residency(ref)
+            return EngineStatus(ref.engine_key, slots=residency.slots, pinned=residency.pin)
         return use.status()
 
     def statuses(self) -> list[EngineStatus]:
         """All engines that are or may be up: of every model, and of the variants that somebody has asked for."""
         return [use.status() for use in self._uses.values()]
 
-    async def settled(self, alias: str) -> EngineStatus:
-        """The status of `alias` once its engine has come up or has failed to."""
-        engine = self.use(alias).engine
+    async def settled(self, ref: ModelRef) -> EngineStatus:
+        """The status of `ref` once its engine has come up or has failed to."""
+        engine = self.use(ref).engine
         while engine.state in (EngineState.STOPPED, EngineState.STARTING):
             await engine.changed()
-        return self.status(alias)
+        return self.status(ref)
 
-    def start(self, alias: str, why: str) -> None:
-        """Starts the engine of `alias` without a request, when places are free."""
-        use = self.use(alias)
-        self._placement.decisions.add(alias, "started", why)
+    def start(self, ref: ModelRef, why: str) -> None:
+        """Starts the engine of `ref` without a request, when places are free."""
+        use = self.use(ref)
+        self._placement.decisions.add(use.alias, "started", why)
         use.head_for(EngineState.STARTING, why)
         use.engine.start()
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def use(self, alias: str) -> EngineUse:
-        """The use of `alias`, made at its first mention: variants come up only when they are asked for."""
-        if alias not in self._uses:
-            self._uses[alias] = EngineUse(self._make(alias), self._residency(alias))
-            self._placement.concern(self._uses[alias])
-        return self._uses[alias]
+    def use(self, ref: ModelRef) -> EngineUse:
+        """The use of the engine of `ref`, made at its first mention: variants come up only when they are asked for."""
+        key = ref.engine_key
+        if key not in self._uses:
+            self._uses[key] = EngineUse(self._make(ref), self._residency(ref))
+            self._placement.concern(self._uses[key])
+        return self._uses[key]
 
-    async def lease(self, alias: str, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
-        """A hold on the READY engine of `alias`, which is started or waited for as needed, for a request with `body`.
+    async def lease(self, ref: ModelRef, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
+        """A hold on the READY engine of `ref`, which is started or waited for as needed, for a request with `body`.
 
         Raises an EngineUnavailableError. A caller that is cancelled leaves the queue; the start that it asked
         for goes on for the others.
         """
         self._still_open()
-        use, ticket = self.use(alias), ticket or Ticket()
+        use, alias, ticket = self.use(ref), ref.engine_key, ticket or Ticket()
         if refused_for := self._suspects.refused_for(alias, body, asyncio.get_running_loop().time()):
             raise DeadlyRequestError(alias, use.engine.diagnosis, retry_after=refused_for)
         if use.state is EngineState.READY and (not ticket.takes_slot or use.free_slots >= 1):
@@ -242,10 +244,10 @@ class Scheduler:
         self._placement.limits = replace(self._placement.limits, **limits)  # type: ignore[arg-type]
         self._placement.pump()
 
-    def reread(self, alias: str) -> None:
-        """The residency of `alias` has been written anew."""
-        if (use := self._uses.get(alias)) is not None:
-            use.residency = self._residency(alias)
+    def reread(self, ref: ModelRef) -> None:
+        """The residency of `ref` has been written anew."""
+        if (use := self._uses.get(ref.engine_key)) is not None:
+            use.residency = self._residency(ref)
             self._placement.concern(use)
             self._placement.pump()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from app import logs
 from app.errors import EngineUnloadedError, TandemError
+from app.models.ref import ModelRef
 from app.scheduler.engine_use import EngineUse
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket
@@ -28,14 +29,14 @@ _COME_AGAIN_S = 5.0
 
 
 class Verbs:
-    """Each takes the engine's name as the catalog knows it."""
+    """Each takes what the catalog makes of a name."""
 
     def __init__(
         self,
         scheduler: Scheduler,
         placement: Placement,
         suspects: Suspects,
-        prepare: Callable[[str], Awaitable[None]] | None = None,
+        prepare: Callable[[ModelRef], Awaitable[None]] | None = None,
     ) -> None:
         self._prepare = prepare
         self._scheduler = scheduler
@@ -45,57 +46,60 @@ class Verbs:
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._preloads: set[asyncio.Task[None]] = set()
 
-    async def load(self, alias: str, why: str = ASKED) -> None:
+    async def load(self, ref: ModelRef, why: str = ASKED) -> None:
         """Returns when the engine is READY; others make room for it as for a request.
 
         What has failed is tried again at once. Loads of one engine are joined, and go on when a caller leaves. Raises
         what `lease` raises, but for timeouts.
         """
-        if self._scheduler.status(alias).state is EngineState.READY:
+        if self._scheduler.status(ref).state is EngineState.READY:
             return
+        alias = ref.engine_key
         if alias not in self._loads:
-            loading = asyncio.create_task(self._load(alias, why), name=f"load {alias}")
+            loading = asyncio.create_task(self._load(ref, why), name=f"load {alias}")
             self._loads[alias] = loading
             loading.add_done_callback(lambda task: self._loaded(alias, task))
         await asyncio.shield(self._loads[alias])
 
-    async def _load(self, alias: str, why: str) -> None:
-        self._placement.decisions.add(alias, "load", why)
+    async def _load(self, ref: ModelRef, why: str) -> None:
+        self._placement.decisions.add(ref.engine_key, "load", why)
         if self._prepare is not None:
-            await self._prepare(alias)
-        await self.reset(alias)
-        (await self._scheduler.lease(alias, ticket=Ticket(takes_slot=False, errand=True))).release()
+            await self._prepare(ref)
+        await self.reset(ref)
+        (await self._scheduler.lease(ref, ticket=Ticket(takes_slot=False, errand=True))).release()
 
     def _loaded(self, alias: str, task: asyncio.Task[None]) -> None:
         self._loads.pop(alias, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("load failed", alias=alias, error=str(error))
 
-    def preload(self, models: Iterable[tuple[str, Residency]]) -> None:
+    def preload(self, models: Iterable[tuple[ModelRef, Residency]]) -> None:
         """Begins to load what is to be there from the start; what cannot be is a warning in the log."""
-        chosen, refused = preloads(models, self._placement.limits.max_loaded)
+        refs = {ref.engine_key: (ref, residency) for ref, residency in models}
+        residencies = ((alias, residency) for alias, (_, residency) in refs.items())
+        chosen, refused = preloads(residencies, self._placement.limits.max_loaded)
         for alias, why in refused.items():
             self._placement.decisions.add(alias, "not preloaded", why)
             log.warning(f"preload: '{alias}' cannot be loaded at the start: {why}", alias=alias)
         for alias in chosen:
-            preloading = asyncio.create_task(self._preload(alias), name=f"preload {alias}")
+            preloading = asyncio.create_task(self._preload(refs[alias][0]), name=f"preload {alias}")
             self._preloads.add(preloading)
             preloading.add_done_callback(self._preloads.discard)
 
-    async def _preload(self, alias: str) -> None:
+    async def _preload(self, ref: ModelRef) -> None:
         try:
-            await self.load(alias, "preload")
+            await self.load(ref, "preload")
         except TandemError as error:
-            log.warning(f"preload: '{alias}' is not loaded: {error}", alias=alias)
+            log.warning(f"preload: '{ref}' is not loaded: {error}", alias=ref.engine_key)
 
-    def unload(self, alias: str, *, now: bool = False) -> None:
+    def unload(self, ref: ModelRef, *, now: bool = False) -> None:
         """Ends an engine after the requests that it has; with `now` these are broken off, and those that wait refused.
 
         One that is still loading ends at once: those who wait for it are refused. A request that comes later loads it
         anew.
         """
-        use = self._scheduler.use(alias)
-        state = use.state
+        use = self._scheduler.use(ref)
+        alias, state = use.alias, use.state
         if state is EngineState.READY:
             self._placement.drain(use, "unloaded", ASKED)
         elif state in (EngineState.STARTING, EngineState.BACKOFF):
@@ -115,32 +119,32 @@ class Verbs:
         self._scheduler.send_away(use, lambda: _unloaded(use.alias))
         use.engine.hurry()
 
-    async def unloaded(self, alias: str) -> None:
+    async def unloaded(self, ref: ModelRef) -> None:
         """Returns when the engine holds no memory."""
-        engine = self._scheduler.use(alias).engine
+        engine = self._scheduler.use(ref).engine
         while engine.state in OCCUPYING:
             await engine.changed()
 
-    def unload_unless_used(self, alias: str, client: str) -> bool:
+    def unload_unless_used(self, ref: ModelRef, client: str) -> bool:
         """Unloads an idle engine that no other client has used in the last minute; whether nothing is loaded then."""
-        use, now = self._scheduler.use(alias), asyncio.get_running_loop().time()
+        use, now = self._scheduler.use(ref), asyncio.get_running_loop().time()
         if use.state is EngineState.READY and not use.pinned and not use.leases and not use.used_by_others(client, now):
             self._placement.drain(use, "unloaded", "keep_alive 0, and nobody else has used it for a minute")
         return use.state not in (EngineState.READY, EngineState.STARTING)
 
-    def pin(self, alias: str, pinned: bool | None) -> None:
+    def pin(self, ref: ModelRef, pinned: bool | None) -> None:
         """Neither another model nor its ttl unloads a pinned one; it is not loaded by that. None: as its entry says."""
-        use = self._scheduler.use(alias)
+        use = self._scheduler.use(ref)
         use.stay.pin = pinned
-        self._placement.decisions.add(alias, "pinned" if use.pinned else "unpinned", ASKED)
+        self._placement.decisions.add(use.alias, "pinned" if use.pinned else "unpinned", ASKED)
         self._placement.concern(use)
         self._placement.pump()
 
-    async def reset(self, alias: str) -> None:
+    async def reset(self, ref: ModelRef) -> None:
         """Forgets that starts have failed and that requests have killed it: the next request starts it at once."""
-        use = self._scheduler.use(alias)
-        self._suspects.forget(alias)
-        self._placement.misfits.forget(alias)
+        use = self._scheduler.use(ref)
+        self._suspects.forget(use.alias)
+        self._placement.misfits.forget(use.alias)
         while use.engine.state in _DOWN:
             if use.engine.state is EngineState.FATAL:
                 use.engine.reset()

@@ -35,12 +35,12 @@ class ModeChoice:
     """The modes to start with, the sentence that explains them, and the figures behind it, by mode."""
 
     chain: Chain
-    why: str
+    auto_reason: str
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def fields(self) -> dict[str, Any]:
         """As the admin API shows it."""
-        return {"mode": named(self.chain), "why": self.why, "figures": self.figures}
+        return {"mode": named(self.chain), "why": self.auto_reason, "figures": self.figures}
 
 
 def choose(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeChoice:
@@ -56,7 +56,7 @@ def choose(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeCh
 def _best(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeChoice:
     """By what is certain so far."""
     if not trials.goodput(NONE):
-        return ModeChoice(by_rule.chain, f"{by_rule.why} Traffic has not measured plain decoding yet.")
+        return ModeChoice(by_rule.chain, f"{by_rule.auto_reason} Traffic has not measured plain decoding yet.")
     gains = {arm: gain for arm in arms if arm and (gain := trials.gain(named(arm), NONE)) is not None}
     paying = [arm for arm, gain in gains.items() if gain.mean >= LEAST_GAIN and gain.low >= -MOST_LOSS]
     if paying:
@@ -107,8 +107,8 @@ def _due(best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials) 
     if not due:
         return None
     arm = max(due, key=lambda arm: trials.since(named(arm)))
-    share = f"at one of {every[arm]} cold starts"
-    return ModeChoice(arm, f"{named(arm)} is being tried again, {share}: {_known(arm, best.chain, trials)}. {best.why}")
+    again = f"{named(arm)} is being tried again, at one of {every[arm]} cold starts"
+    return ModeChoice(arm, f"{again}: {_known(arm, best.chain, trials)}. {best.auto_reason}")
 
 
 def _spacing(gain: Gain | None) -> int:

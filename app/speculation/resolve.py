@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from app.config.speculation import AUTO, named
+from app.config.speculation import AUTO
 from app.engine.dialect import Dialect
 from app.errors import GgufError, LaunchRefusedError
 from app.models.catalog import ModelSpec
@@ -19,37 +19,35 @@ from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """`spec` is what to launch; `reason` says why its chain is not `requested`, empty where it is.
+    """`spec` is what to launch; `fallback_reason` says why its chain is not what was requested, empty where it is.
 
-    `verdict` is None where no draft of `draft-simple` was to be judged. `why` explains a choice of `auto`.
+    `verdict` is None where no draft of `draft-simple` was to be judged.
     """
 
     spec: ModelSpec
-    requested: str
-    reason: str = ""
+    fallback_reason: str = ""
     verdict: Verdict | None = None
-    why: str = ""
 
 
-def settle(spec: ModelSpec, dialect: Dialect, requested: str | None = None) -> Settled:
-    """`requested` is what was asked for where `spec` holds a choice that was made since.
+def settle(spec: ModelSpec, dialect: Dialect) -> Settled:
+    """`spec` without what cannot work.
 
     Reads headers: some 100 ms for large vocabularies, at the first call.
 
     Raises GgufError for a target that cannot be read, and LaunchRefusedError where speculation cannot work and
     `on_inert` is `fail`.
     """
-    requested, options = requested or named(spec.chain), spec.options.speculation
+    options = spec.options.speculation
     # What an entry itself writes was refused at load: this is a choice of `auto` or `tune`, or a variant's.
     too_long = spec.options.too_long(spec.chain)
     verdict, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
     if not against or (options.force and not too_long):
-        return Settled(spec, requested, verdict=verdict)
-    if options.on_inert == "fail" and requested != AUTO:  # which may choose plain decoding itself
+        return Settled(spec, verdict=verdict)
+    if options.on_inert == "fail" and spec.requested_mode != AUTO:  # which may choose plain decoding itself
         tries = "" if too_long else "; force: true would try"
         raise LaunchRefusedError(f"speculation: {against} on_inert: plain would start without it{tries}.")
     rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
-    return Settled(replace(spec, chain=rest, draft=None), requested, reason=against, verdict=verdict)
+    return Settled(replace(spec, chain=rest, draft=None), against, verdict)
 
 
 def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:

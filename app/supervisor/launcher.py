@@ -98,7 +98,7 @@ class Launcher:
         self.plan = fallback
         diagnosis = await self._start(fallback)
         if diagnosis is None and self.running is not None:
-            self.running.speculation = Status(fallback.requested, active=False, reason=reason)
+            self.running.speculation = Status(fallback.requested_mode, active=False, reason=reason)
         return diagnosis
 
     async def _start(self, plan: LaunchPlan) -> Diagnosis | None:
@@ -126,7 +126,8 @@ class Launcher:
             return diagnose(127, [f"{argv[0]}: {error.strerror}"])
         address = EngineAddress(f"http://{LOOPBACK}:{port}", key)
         clock = asyncio.get_running_loop().time
-        running = self.running = Running(child, port, address, clock(), Status(plan.requested, reason=plan.reason))
+        status = Status(plan.requested_mode, reason=plan.fallback_reason)
+        running = self.running = Running(child, port, address, clock(), status)
         size = _size(plan)
         self.loading = LoadProgress(size, clock)
         diagnosis = await until_ready(child, address, self._limits, size, argv=argv, saw=self._saw)
@@ -141,8 +142,8 @@ class Launcher:
     async def _proven(self, running: Running, plan: LaunchPlan) -> Diagnosis | None:
         """Fills in the speculation's status; a diagnosis where the engine died of the proof, or must not be inert."""
         if not plan.chain:
-            active = None if running.speculation.requested == "none" and not plan.reason else False
-            running.speculation = Status(plan.requested, active=active or False, reason=plan.reason)
+            active = None if running.speculation.requested_mode == "none" and not plan.fallback_reason else False
+            running.speculation = Status(plan.requested_mode, active=active or False, reason=plan.fallback_reason)
             return None
         import httpx2  # late, as in until_ready
 
@@ -171,9 +172,9 @@ class Launcher:
             gone.cancel()
             with suppress(asyncio.CancelledError, httpx2.HTTPError, ValueError):
                 await gathering
-        status = judge(plan.requested, named(plan.chain), draft_mode=drafts(plan.chain), evidence=evidence)
+        status = judge(plan.requested_mode, named(plan.chain), draft_mode=drafts(plan.chain), evidence=evidence)
         # What is left of a chain may be on, and it still has to be said why the rest is not.
-        status = replace(status, reason=" ".join(filter(None, (plan.reason, status.reason))))
+        status = replace(status, reason=" ".join(filter(None, (plan.fallback_reason, status.reason))))
         running.speculation = status
         if not status.active and plan.fallback is None:
             advice = "on_inert is fail; with plain it would be served without speculation."

@@ -113,7 +113,7 @@ class Engine:
         """A token was drafted in traffic: proof for the modes that no warm-up can make draft."""
         running = self._running
         if running is not None and not running.speculation.active and running.speculation.mode != NONE:
-            reason = self.plan.reason if self.plan else ""
+            reason = self.plan.fallback_reason if self.plan else ""
             running.speculation = replace(running.speculation, active=True, reason=reason)
             log.info("speculation proven by traffic", alias=self.alias, mode=running.speculation.mode)
             self._on_proven(self)
@@ -291,7 +291,7 @@ class Engine:
     def _tell_of_speculation(self) -> None:
         assert self._running is not None
         status = self._running.speculation
-        if status.requested != NONE:
+        if status.requested_mode != NONE:
             tell = log.info if status.active else log.warning
             tell("speculation is on" if status.active else "speculation is off", alias=self.alias, **status.fields())
 

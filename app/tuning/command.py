@@ -68,10 +68,9 @@ def _minutes(count: float) -> str:
 class _Tuning:
     def __init__(self, settings: Settings, name: str, options: Options) -> None:
         catalog = Catalog(settings)
-        canonical = catalog.canonical(name)
         # A variant is a pin to one way of decoding; here all are compared.
-        self._alias = canonical if canonical in catalog.entries else canonical.rpartition(":")[0]
-        entry = catalog.entry(self._alias)
+        self._ref = catalog.resolve(name).pinned_to("")
+        self._alias, entry = self._ref.alias, self._ref.entry
         if not isinstance(entry, LocalEntry):
             raise ConfigError([f"{self._alias} is attached at {entry.url}: tune needs engines that it can start."])
         if not 0 < options.minutes <= _LONGEST_MIN:
@@ -83,13 +82,13 @@ class _Tuning:
         self._planner = Planner(settings, catalog, self._ledger)
         self._prompts: Prompts = read_prompts(options.prompts) if options.prompts else BUILT_IN
         self._candidates = self._choose()
-        self._key = self._planner.key(self._alias)
+        self._key = self._planner.key(self._ref)
         self._chart = options.chart or Path(f"tune-{self._alias.replace('/', '-')}.svg")
         self._signal = 0
 
     def _choose(self) -> Candidates:
         """Raises what the planning raises, and LaunchRefusedError where plain decoding is all there is."""
-        layers = mtp_layers(read_header(self._catalog.spec(self._alias, ()).target))
+        layers = mtp_layers(read_header(self._catalog.spec(self._ref, ()).target))
         possible = candidates(self._entry, self._planner.dialect().speculation_modes, layers, self._options.modes)
         arms, left_out = [], dict(possible.left_out)
         for arm in possible.arms:
@@ -108,16 +107,16 @@ class _Tuning:
     def _refused(self, arm: Arm) -> str:
         """Why files or build rule an arm out, known without a start; empty where they do not."""
         try:
-            settled = self._planner.settled(self._alias, arm.chain)
+            settled = self._planner.settled(self._ref, arm.chain)
         except TandemError as error:
             return str(error)
-        return settled.reason if settled.spec.chain != arm.chain else ""
+        return settled.fallback_reason if settled.spec.chain != arm.chain else ""
 
     def run(self) -> int:
         seconds = self._options.minutes * 60
         console = Console(stderr=True)
         progress = (Screen if console.is_terminal else Lines)(console, seconds)
-        engines = Engines(self._settings, self._planner, self._alias, self._ledger)
+        engines = Engines(self._settings, self._planner, self._ref, self._ledger)
         for line in self._notices():
             progress.say(line)
         race = Race(self._candidates.arms, engines, self._prompts, progress, together=self._together())
@@ -158,7 +157,7 @@ class _Tuning:
 
     def _sizes(self) -> list[int]:
         """Bytes of the files of each arm."""
-        target, draft = (sum(path.stat().st_size for path in files) for files in self._catalog.files(self._alias))
+        target, draft = (sum(path.stat().st_size for path in files) for files in self._catalog.files(self._ref))
         return [target + (draft if drafts(arm.chain) else 0) for arm in self._candidates.arms]
 
     def _together(self) -> bool:

@@ -12,6 +12,7 @@ from app.config.speculation import NONE, drafts
 from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.errors import LaunchRefusedError, UpstreamError
+from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Ledger
 from app.supervisor.launcher import Launcher
@@ -59,9 +60,9 @@ class CannotStartError(Exception):
 class Engines:
     """Starts and ends them. `close` ends what is left, whatever was cancelled before."""
 
-    def __init__(self, settings: Settings, planner: Planner, alias: str, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, planner: Planner, ref: ModelRef, ledger: Ledger) -> None:
         self._planner = planner
-        self._alias = alias
+        self._ref = ref
         self._ledger = ledger
         self._ports = Ports(settings.engine_port)
         self._limits = StartLimits(
@@ -72,7 +73,7 @@ class Engines:
 
     async def start(self, arm: Arm) -> LoadedEngine:
         """Raises CannotStartError, also where it would decode in another way than the arm's."""
-        launcher = Launcher(self._alias, lambda: self._plan(arm), self._ports, self._limits, self._ledger)
+        launcher = Launcher(self._ref.engine_key, lambda: self._plan(arm), self._ports, self._limits, self._ledger)
         self._launchers.append(launcher)
         diagnosis = await launcher.start()
         if diagnosis is not None:
@@ -88,9 +89,9 @@ class Engines:
         return LoadedEngine(arm, launcher, client)
 
     async def _plan(self, arm: Arm) -> LaunchPlan:
-        plan = await self._planner.plan(self._alias, arm.chain)
+        plan = await self._planner.plan(self._ref, arm.chain)
         if plan.chain != arm.chain:
-            raise LaunchRefusedError(plan.reason)
+            raise LaunchRefusedError(plan.fallback_reason)
         # Plain decoding has an arm of its own. N-gram modes keep the fallback: without one, a build whose /slots does
         # not tell whether they are on would be taken for one where they are not.
         return replace(plan, fallback=None) if drafts(arm.chain) else plan

@@ -11,6 +11,7 @@ from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.remove import remove
 from app.models.download.pull_item import items_of
+from tests.support.models import spec_of
 
 
 def written(folder: Path, entry: str) -> Catalog:
@@ -20,12 +21,12 @@ def written(folder: Path, entry: str) -> Catalog:
 
 def target(folder: Path, entry: str) -> str:
     """The file that is found, as a path from the working folder."""
-    return written(folder, entry).spec("a").target.relative_to(folder).as_posix()
+    return spec_of(written(folder, entry), "a").target.relative_to(folder).as_posix()
 
 
 def missing(folder: Path, entry: str) -> str:
     with pytest.raises(FilesMissingError) as caught:
-        written(folder, entry).spec("a")
+        spec_of(written(folder, entry), "a")
     return str(caught.value)
 
 
@@ -90,7 +91,7 @@ def test_short_forms_of_draft_and_projector(folder: Path) -> None:
     touch(folder / REPO, *QUANTIZATIONS)
     touch(folder, "d.GGUF")
     entry = "{target: 'org/X-GGUF:Q2_K', draft: d.GGUF, mmproj: 'org/X-GGUF:F16', speculation: draft-simple}"
-    spec = written(folder, entry).spec("a")
+    spec = spec_of(written(folder, entry), "a")
     assert spec.draft == folder / "d.GGUF" and spec.mmproj == folder / REPO / "mmproj-F16.gguf"
 
 
@@ -197,7 +198,7 @@ def test_what_another_entry_names_is_not_meant(folder: Path) -> None:
     for other in ("org/X-GGUF:Q8_0", "{repo: org/X-GGUF, include: '*Q8*'}"):
         text = f"models:\n  a: {{target: org/X-GGUF}}\n  b: {{target: {other}}}\n"
         (folder / "tandem.yaml").write_text(text)
-        assert Catalog(load_settings()).spec("a").target == folder / REPO / "X-Q4_0.gguf"
+        assert spec_of(Catalog(load_settings()), "a").target == folder / REPO / "X-Q4_0.gguf"
 
 
 @pytest.mark.parametrize(

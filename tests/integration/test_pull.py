@@ -34,6 +34,7 @@ from tests.support.fake_hub.handlers import Pages
 from tests.support.fake_hub.repos import File
 from tests.support.gateway import eventually
 from tests.support.hub_models import model, shards
+from tests.support.models import spec_of
 
 REPO = "unsloth/GLM-4.7-GGUF"
 Q2, Q4 = shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3), shards("Q4_K_M/GLM-4.7-Q4_K_M", 2)
@@ -123,7 +124,7 @@ def test_an_alias_needs_its_target_and_its_draft(here: Here) -> None:
     entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "draft": {"repo": DRAFT, "include": "*UD-Q4_K_XL*"}}
     settings = Settings.model_validate({"models_dir": here.settings.models_dir, "models": {"glm": entry}})
     files = here.pull(*items_by(settings, ["glm"], None))
-    spec = Catalog(settings).spec("glm")
+    spec = spec_of(Catalog(settings), "glm")
     assert spec.target == files[0] and spec.draft == files[-1] and len(files) == 4
 
 
@@ -135,7 +136,7 @@ def test_a_projector_is_pulled_with_its_alias(here: Here) -> None:
     entry = {"target": {"repo": REPO, "include": "*UD-Q2_K_XL*"}, "mmproj": {"repo": REPO, "include": "*BF16*"}}
     settings = Settings.model_validate({"models_dir": here.settings.models_dir, "models": {"glm": entry}})
     here.pull(*items_by(settings, ["glm"], None))
-    assert Catalog(settings).spec("glm").mmproj == here.place("mmproj-BF16.gguf").final
+    assert spec_of(Catalog(settings), "glm").mmproj == here.place("mmproj-BF16.gguf").final
     assert {asked.path for asked in here.hub.fetched} == {*Q2, "mmproj-BF16.gguf"}
     with pytest.raises(StoreError, match=r"2 multimodal projectors match; .* mmproj-BF16\.gguf, mmproj-F32\.gguf"):
         here.pull(PullItem(REPO, projector=True))
@@ -607,7 +608,7 @@ def test_add_writes_the_entry_and_keeps_the_comments(here: Here) -> None:
     from app.config.settings import load_settings
 
     settings = load_settings(file, models_dir=here.settings.models_dir)
-    assert Catalog(settings).spec("glm").target == here.place(sorted(Q2)[0]).final
+    assert spec_of(Catalog(settings), "glm").target == here.place(sorted(Q2)[0]).final
     here.hub.asked.clear()
     again = _command(here, *words)
     assert again.returncode == 1 and "is there already" in again.stderr and file.read_text() == text

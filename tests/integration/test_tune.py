@@ -122,7 +122,8 @@ def test_a_run_that_is_broken_off_does_not_replace_a_whole_one(tmp_path: Path) -
     """And says so."""
     config = configure(tmp_path)
     settings = load_settings(config)
-    key = Planner(settings, Catalog(settings), Ledger(Database(settings.state_dir))).key("org/m")
+    catalog = Catalog(settings)
+    key = Planner(settings, catalog, Ledger(Database(settings.state_dir))).key(catalog.resolve("org/m"))
     whole = Tuned(key, "org/m", 1.0, False, "none", [{"name": "none", "blocks": 99}])
     Ledger(Database(settings.state_dir)).record_tuned(whole)
     process = start(tmp_path, "--modes", "ngram-mod")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.errors import Diagnosis
+from app.models.ref import ModelRef
 from app.scheduler.lease import Lease
 from app.scheduler.loop import Scheduler
 from app.scheduler.queue import Ticket
@@ -15,6 +16,7 @@ from app.scheduler.residency import Residency
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.readiness import EngineAddress
 from app.supervisor.states import EngineState
+from tests.support.models import ref_to
 
 _VERBS = ("start", "drain", "drained", "stop", "hurry", "retry", "reset", "answered")
 
@@ -126,13 +128,13 @@ def made(
     """Engines in these states, in their order."""
     engines: list[ObedientEngine] = []
 
-    def make(alias: str) -> Any:
-        engines.append(ObedientEngine(alias, scheduler, states[alias]))
+    def make(ref: ModelRef) -> Any:
+        engines.append(ObedientEngine(ref.alias, scheduler, states[ref.alias]))
         return engines[-1]
 
     scheduler = Scheduler(make, max_loaded=max_loaded, queue_timeout=queue_timeout)
     for alias in states:
-        scheduler.use(alias)
+        scheduler.use(ref_to(alias))
     return scheduler, engines
 
 
@@ -142,28 +144,28 @@ def lively(
     """Engines that act by themselves, all stopped."""
     engines: dict[str, LivelyEngine] = {}
 
-    def make(alias: str) -> Any:
-        engines[alias] = LivelyEngine(alias, scheduler)
-        return engines[alias]
+    def make(ref: ModelRef) -> Any:
+        engines[ref.alias] = LivelyEngine(ref.alias, scheduler)
+        return engines[ref.alias]
 
     scheduler = Scheduler(
-        make, max_loaded=max_loaded, queue_timeout=queue_timeout, residency=residencies.__getitem__, **limits
+        make, max_loaded=max_loaded, queue_timeout=queue_timeout, residency=lambda ref: residencies[ref.alias], **limits
     )
     for alias in residencies:
-        scheduler.use(alias)
+        scheduler.use(ref_to(alias))
     return scheduler, engines
 
 
 async def asking(scheduler: Scheduler, *aliases: str) -> list[asyncio.Task[Lease]]:
     """One request for each, as far as they come by themselves."""
-    tasks = [asyncio.create_task(scheduler.lease(alias)) for alias in aliases]
+    tasks = [asyncio.create_task(scheduler.lease(ref_to(alias))) for alias in aliases]
     await turn()
     return tasks
 
 
 async def asked(scheduler: Scheduler, alias: str, seconds: float, **ticket: Any) -> float:
     """A request that takes so long to answer; the moment of its lease."""
-    lease = await scheduler.lease(alias, ticket=Ticket(**ticket))
+    lease = await scheduler.lease(ref_to(alias), ticket=Ticket(**ticket))
     began = now()
     try:
         await asyncio.sleep(seconds)

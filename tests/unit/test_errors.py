@@ -32,6 +32,7 @@ def test_a_name_that_is_no_text_can_still_be_told(tmp_path: Path) -> None:
     files = Files(repo="org/name", include="*Q4*")
     (tmp_path / "org").mkdir()
     (tmp_path / "org" / "name").symlink_to(tmp_path, target_is_directory=True)
+    catalog = Catalog(Settings(models_dir=tmp_path, models={"m": LocalEntry(target=files)}))
     with pytest.raises(FilesMissingError, match=r"There are: a-.\.gguf") as caught:
-        Catalog(Settings(models_dir=tmp_path, models={"m": LocalEntry(target=files)})).spec("m")
+        catalog.spec(catalog.resolve("m"))
     json.dumps(str(caught.value), ensure_ascii=False).encode()

@@ -40,10 +40,10 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
 
     @routes.get("/ps", summary="The models whose engines are up, as Ollama lists them")
     async def running(request: Request) -> dict[str, Any]:
-        shown = catalog.shown(may_use(request.scope))
-        up = [engine for engine in scheduler.statuses() if engine.state is EngineState.READY]
-        seen = [engine for engine in up if catalog.base(engine.alias) in shown]
-        return {"models": [_listed(rows, engine.alias) | {"expires_at": _expiry(engine)} for engine in seen]}
+        ready = {each.alias: each for each in scheduler.statuses() if each.state is EngineState.READY}
+        refs = catalog.refs(may_use(request.scope), variants=True)
+        up = [(ref.name, ready[ref.engine_key]) for ref in refs if ref.engine_key in ready]
+        return {"models": [_listed(rows, name) | {"expires_at": _expiry(engine)} for name, engine in up]}
 
     @routes.post("/show", summary="One model, as Ollama shows it")
     async def show(request: Request) -> dict[str, Any]:

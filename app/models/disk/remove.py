@@ -36,7 +36,7 @@ def removable(
     here = [model for model in models if model.parts]
     if not here:
         raise StoreError(f"Nothing of {', '.join(names)} is here.")
-    named = {catalog.base(name) for name in names if not name.startswith("hf:")}
+    named = {catalog.resolve(name).alias for name in names if not name.startswith("hf:")}
     for model in here:
         for part in model.parts:
             if part.place is None:

@@ -22,11 +22,10 @@ def selected(models: Sequence[LocalModel], catalog: Catalog, names: Iterable[str
 
 def _of(models: Sequence[LocalModel], catalog: Catalog, name: str) -> list[LocalModel]:
     if not name.startswith("hf:"):
-        entry = catalog.entry(name)
-        if isinstance(entry, AttachedEntry):
-            raise StoreError(f"'{name}' is attached at {entry.url}: it has no files here.")
-        alias = catalog.base(name)
-        return [model for model in models if any(use.alias == alias for use in model.uses)]
+        ref = catalog.resolve(name)
+        if isinstance(ref.entry, AttachedEntry):
+            raise StoreError(f"'{name}' is attached at {ref.entry.url}: it has no files here.")
+        return [model for model in models if any(use.alias == ref.alias for use in model.uses)]
     hub_name = parse_hub_name(name)
     of_repo = [model for model in models if model.repo == hub_name.repo and model.parts]
     if hub_name.quantization is None:

@@ -60,6 +60,7 @@ def items_by(settings: Settings, names: Iterable[str], include: str | None) -> l
         elif include is not None:
             raise StoreError(f"--include goes with hf:..., and '{name}' is an alias, which has its own.")
         else:
-            items += items_of(catalog.canonical(name), catalog.entry(name))
+            ref = catalog.resolve(name)
+            items += items_of(ref.name, ref.entry)
     # A draft may be the target of another alias
     return list(dict.fromkeys(items))

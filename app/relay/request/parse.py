@@ -10,6 +10,7 @@ from app.auth.guard import changes_engine, may_use
 from app.config.model_entry import LocalEntry
 from app.errors import InvalidBodyError, ModelRequiredError
 from app.models.catalog import Catalog, ModelFilter
+from app.models.ref import ModelRef
 from app.relay.headers import Headers
 from app.relay.request import multipart as form
 from app.relay.request.body import Receive, Routing, read_body, routing
@@ -22,7 +23,7 @@ from app.relay.request.scope import Scope, declared_length, header, query_model,
 class Call(msgspec.Struct, frozen=True, gc=False):
     """One request as it goes upstream; `target` is path and query, `headers` are the client's, names in lower case."""
 
-    alias: str
+    ref: ModelRef
     method: str
     target: str
     headers: Headers
@@ -61,9 +62,9 @@ class Calls:
         elif body and fields.model is None:
             with suppress(InvalidBodyError):  # an array, say: llama-server's own affair
                 fields = Routing(model=routing(body).model)
-        alias, where = self.named(fields.model, may_use(scope)), target(scope)
+        ref, where = self.named(fields.model, may_use(scope)), target(scope)
         if self._filters and body is not None and boundary is None and not by_query:
-            filtered = self._filtered(alias, where, body)
+            filtered = self._filtered(ref, where, body)
             if filtered is not body:
                 body, fields = filtered, routing(filtered)
         remote = find(fields.messages, input=fields.input, query=fields.query, documents=fields.documents)
@@ -71,7 +72,7 @@ class Calls:
             for url in remote.urls:
                 address(url, self._media_hosts)
         return Call(
-            alias=self.decoding(alias, logprobs=fields.wants_logprobs),
+            ref=self._decoding(ref, logprobs=fields.wants_logprobs),
             method=scope["method"],
             target=where,
             headers=scope["headers"],
@@ -84,24 +85,23 @@ class Calls:
             by_query=by_query,
         )
 
-    def named(self, model: str | None, may: ModelFilter = None) -> str:
-        """The entry's own name, with the variant if one is asked for; raises UnknownAlias or ModelRequiredError."""
+    def named(self, model: str | None, may: ModelFilter = None) -> ModelRef:
+        """Who is meant; raises UnknownAlias or ModelRequiredError."""
         if model is not None:
-            return self._catalog.canonical(model, may)
+            return self._catalog.resolve(model, may)
         shown = self._catalog.shown(may)
         if len(shown) == 1:
-            return shown[0]
+            return self._catalog.resolve(shown[0])
         names = ", ".join(f"'{name}'" for name in shown) or "none"
         raise ModelRequiredError(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
 
-    def _filtered(self, alias: str, target: str, body: bytes) -> bytes:
+    def _filtered(self, ref: ModelRef, target: str, body: bytes) -> bytes:
         """As the entry wants it to be, whichever of its variants is asked."""
-        filters = self._filters.get(self._catalog.base(alias))
+        filters = self._filters.get(ref.alias)
         return body if filters is None else filters.apply(target.partition("?")[0], body)
 
-    def decoding(self, alias: str, *, logprobs: bool) -> str:
-        """The alias, or its plain variant where log probabilities need it."""
-        entry = self._catalog.entry(alias)
-        if logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs == "plain":
-            return self._catalog.plain(alias)
-        return alias
+    def _decoding(self, ref: ModelRef, *, logprobs: bool) -> ModelRef:
+        """The model, or its plain variant where log probabilities need it."""
+        if logprobs and isinstance(ref.entry, LocalEntry) and ref.entry.speculation.on_logprobs == "plain":
+            return self._catalog.plain(ref)
+        return ref

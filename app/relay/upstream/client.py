@@ -9,6 +9,7 @@ from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.speculation import NONE
 from app.errors import LogprobsRefusedError, UpstreamError, UpstreamKeyRefusedError, UpstreamUnreachableError
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
 from app.relay.buffered.eligibility import as_stream
 from app.relay.headers import for_upstream, request_head
@@ -62,32 +63,33 @@ class Upstreams:
             try:
                 return await self._enter(call, listen, ticket)
             except UpstreamUnreachableError as error:
-                if isinstance(self._catalog.entry(call.alias), AttachedEntry):
+                if isinstance(call.ref.entry, AttachedEntry):
                     raise
-                log.info(f"asking again: {error}", alias=call.alias, request_id=call.request_id)
+                log.info(f"asking again: {error}", alias=call.ref.name, request_id=call.request_id)
         return await self._enter(call, listen, ticket)
 
     async def _enter(self, call: Call, listen: Callable[[], UsageTap], ticket: Ticket) -> UpstreamResponse:
-        entry = self._catalog.entry(call.alias)
+        ref, entry = call.ref, call.ref.entry
         if isinstance(entry, AttachedEntry):
             key = entry.api_key.get_secret_value() if entry.api_key else None
-            lease = Lease(call.alias, entry.url, key, None, _nothing)
+            lease = Lease(ref.name, entry.url, key, None, _nothing)
             body = call.body
             if body and entry.model and not call.by_query:
                 body = _renamed(body, call.boundary, entry.model)
         else:
-            alias = self._by_load(call.alias) if entry.speculation.auto else call.alias
-            if entry.pull == "on_demand" and not self._scheduler.status(alias).up:
-                await self._on_demand.ensure(alias, patient=call.streaming)
+            if entry.speculation.auto:
+                ref = self._by_load(ref)
+            if entry.pull == "on_demand" and not self._scheduler.status(ref).up:
+                await self._on_demand.ensure(ref, patient=call.streaming)
             ticket.takes_slot = takes_slot(call)
-            lease, body = await self._scheduler.lease(alias, call.body, ticket), call.body
+            lease, body = await self._scheduler.lease(ref, call.body, ticket), call.body
         streamed = None
         if lease.engine is not None and not call.streaming:
             status = lease.engine.speculation
             streamed = as_stream(call.target, body, drafts=status is not None and status.mode != NONE)
         try:
             if call.logprobs and isinstance(entry, LocalEntry) and entry.speculation.on_logprobs != "pass":
-                _refuse_under_speculation(lease, self._catalog.plain(lease.alias))
+                _refuse_under_speculation(lease, self._catalog.plain(ref).name)
             once = call.streaming or streamed is not None
             connection = await self._request(call, lease, streamed or body, once=once)
             response = UpstreamResponse(connection, self._pool, lease, lease.in_flight)
@@ -103,27 +105,26 @@ class Upstreams:
             lease.release()
             raise
 
-    def unload_unless_used(self, alias: str, client: str) -> bool:
+    def unload_unless_used(self, ref: ModelRef, client: str) -> bool:
         """Unloads the model's engine unless others need it; whether it is unloaded, or about to be."""
-        local = isinstance(self._catalog.entry(alias), LocalEntry)
-        return local and self._scheduler.verbs.unload_unless_used(alias, client)
+        return isinstance(ref.entry, LocalEntry) and self._scheduler.verbs.unload_unless_used(ref, client)
 
-    def waiting_for(self, alias: str, ticket: Ticket | None = None) -> str:
+    def waiting_for(self, ref: ModelRef, ticket: Ticket | None = None) -> str:
         """What a request waits for that has no answer yet, in words."""
-        if (loading := self._scheduler.status(alias).loading) is not None:
+        if (loading := self._scheduler.status(ref).loading) is not None:
             return f"waiting for the engine, which is loading: {loading.words()}"
         if ticket is not None and (before := ticket.before) is not None:
             return f"waiting, {before} before you"
-        return self._on_demand.waiting_for(alias)
+        return self._on_demand.waiting_for(ref)
 
-    def _by_load(self, alias: str) -> str:
+    def _by_load(self, ref: ModelRef) -> ModelRef:
         """Where the drafted and the plain engine of an `auto` alias are both up: the one that is faster in company."""
-        crossing, beside = self.crossings.get(alias), self._catalog.plain(alias)
-        if crossing is None or beside == alias:
-            return alias
-        drafted, plain = self._scheduler.status(alias), self._scheduler.status(beside)
+        crossing, beside = self.crossings.get(ref.engine_key), self._catalog.plain(ref)
+        if crossing is None or beside == ref:
+            return ref
+        drafted, plain = self._scheduler.status(ref), self._scheduler.status(beside)
         both_up = drafted.state is EngineState.READY and plain.state is EngineState.READY
-        return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else alias
+        return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else ref
 
     async def _request(self, call: Call, lease: Lease, body: bytes | None, *, once: bool) -> Connection:
         """A connection on which the answer's headers have come; raises UpstreamError."""

@@ -12,6 +12,7 @@ from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
 from app.models.catalog import Catalog
 from app.models.gguf.header import Header
+from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
 from app.pulls.other_processes import Elsewhere
 from app.pulls.registry import Pulls
@@ -25,13 +26,13 @@ FIELDS = {
 
 
 def rows(**models: Any) -> ModelRows:
-    def never(alias: str) -> Any:
-        raise AssertionError(f"an engine of {alias} was asked for")
+    def never(ref: ModelRef) -> Any:
+        raise AssertionError(f"an engine of {ref} was asked for")
 
     settings = Settings(models=models)
     catalog = Catalog(settings)
     nothing_to_pull = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
-    elsewhere = Elsewhere(catalog, settings.models_dir)
+    elsewhere = Elsewhere(settings.models_dir)
     return ModelRows(catalog, Scheduler(never, max_loaded=1, queue_timeout=1), nothing_to_pull, elsewhere)
 
 

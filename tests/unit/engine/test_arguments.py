@@ -12,6 +12,7 @@ from app.engine.dialect import Dialect
 from app.engine.translate import translate
 from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
+from app.models.ref import ModelRef
 from tests.support.paths import DATA
 
 
@@ -71,7 +72,7 @@ def test_a_mistake_is_told_with_what_would_be_right(args: list[str], words: str)
     """Each of these ends llama-server b11434 before it loads anything, most with `stoi` or `invalid argument`."""
     entry = LocalEntry.model_validate({"target": {"path": "/m/t.gguf"}, "args": args})
     with pytest.raises(LaunchRefusedError) as refused:
-        translate(ModelSpec("m", Path("/m/t.gguf"), None, entry), NEW, 8001)
+        translate(ModelSpec(ModelRef("m", entry), Path("/m/t.gguf"), None), NEW, 8001)
     assert words in str(refused.value)
 
 

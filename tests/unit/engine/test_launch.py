@@ -11,6 +11,7 @@ from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan
 from app.engine.locate import EngineBinary
 from app.models.catalog import ModelSpec
+from app.models.ref import ModelRef
 from tests.support.paths import DATA
 
 DIALECT = Dialect.from_help((DATA / "help" / "b11434.txt").read_text(encoding="utf-8"))
@@ -21,7 +22,7 @@ HOME = Path("/state/empty")
 def plan(environ: dict[str, str] | None = None, **keys: object) -> LaunchPlan:
     target, draft = Path("/m/a b-00001-of-00002.gguf"), Path("/m/d.gguf")
     entry = LocalEntry.model_validate({"target": {"path": target}, "draft": {"path": draft}, **keys})
-    spec = ModelSpec("org/model", target, draft, entry, entry.chain or PLAIN)
+    spec = ModelSpec(ModelRef("org/model", entry), target, draft, entry.chain or PLAIN)
     return build_plan(spec, ENGINE, DIALECT, port=8001, environ=environ or {}, config_home=HOME)
 
 
@@ -34,7 +35,7 @@ def test_files_are_all_shards_of_target_and_draft() -> None:
 def test_the_projector_is_one_of_the_files() -> None:
     """A start that failed is tried again when it has changed; without speculation it stays."""
     entry = LocalEntry.model_validate({"target": {"path": "/m/t.gguf"}, "mmproj": {"path": "/m/p.gguf"}})
-    spec = ModelSpec("m", Path("/m/t.gguf"), None, entry, (Step("ngram-mod"),), Path("/m/p.gguf"))
+    spec = ModelSpec(ModelRef("m", entry), Path("/m/t.gguf"), None, (Step("ngram-mod"),), Path("/m/p.gguf"))
     plan = build_plan(spec, ENGINE, DIALECT, port=8001, environ={}, config_home=HOME)
     assert plan.fallback is not None
     for launch in (plan, plan.fallback):
@@ -49,8 +50,9 @@ def test_what_auto_chose_may_always_be_left(on_inert: str, requested: str | None
     """An arm that cannot start would be chosen again and again; a mode that was asked for by name is insisted on."""
     speculation = {"mode": AUTO if requested else "ngram-mod", "on_inert": on_inert}
     entry = LocalEntry.model_validate({"target": {"path": "/m/t.gguf"}, "speculation": speculation})
-    spec = ModelSpec("m", Path("/m/t.gguf"), None, entry, (Step("ngram-mod"),))
-    plan = build_plan(spec, ENGINE, DIALECT, port=1, environ={}, config_home=HOME, requested=requested)
+    chain = (Step("ngram-mod"),)
+    spec = ModelSpec(ModelRef("m", entry), Path("/m/t.gguf"), None, chain, requested_mode=requested or "")
+    plan = build_plan(spec, ENGINE, DIALECT, port=1, environ={}, config_home=HOME)
     assert (plan.fallback is not None) is falls_back
 
 

@@ -11,6 +11,7 @@ from app.engine.dialect import Dialect
 from app.engine.translate import Translation, translate
 from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
+from app.models.ref import ModelRef
 from tests.support.paths import DATA
 
 PAGES = DATA / "help"
@@ -37,7 +38,9 @@ def translated(dialect: Dialect, *, draft: dict[str, Any] | None = None, port: i
     files = None if draft is None else {"path": DRAFT, **draft}
     entry = LocalEntry.model_validate({"target": {"path": TARGET}, "draft": files, **keys})
     chain = entry.chain or PLAIN
-    spec = ModelSpec("unsloth/GLM-4.7", TARGET, DRAFT if draft is not None and drafts(chain) else None, entry, chain)
+    spec = ModelSpec(
+        ModelRef("unsloth/GLM-4.7", entry), TARGET, DRAFT if draft is not None and drafts(chain) else None, chain
+    )
     return translate(spec, dialect, port)
 
 
@@ -300,7 +303,7 @@ def test_a_draft_that_is_not_used_is_not_loaded(mode: str) -> None:
 def test_a_projector_goes_along_on_every_build(build: Dialect) -> None:
     """With its path; a build without multimodality is refused, since the entry asks for it."""
     entry = LocalEntry.model_validate({"target": {"path": TARGET}, "mmproj": {"path": "/m/p.gguf"}})
-    spec = ModelSpec("m", TARGET, None, entry, mmproj=Path("/m/p.gguf"))
+    spec = ModelSpec(ModelRef("m", entry), TARGET, None, mmproj=Path("/m/p.gguf"))
     assert "--mmproj /m/p.gguf --alias m " in line(translate(spec, build, 8001))
     with pytest.raises(LaunchRefusedError, match="mmproj: this llama-server has no --mmproj"):
         translate(spec, without(AUGUST_2025, "--mmproj "), 8001)

@@ -1,6 +1,7 @@
 """Names and files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,10 @@ from app.models.gguf.filenames import shards
 def catalog(tmp_path: Path, **files: str | None) -> Catalog:
     entry = LocalEntry(target=Files.model_validate(files), aliases=("short",))
     return Catalog(Settings(models_dir=tmp_path, models={"org/name:tag": entry}))
+
+
+def spec(catalog: Catalog, name: str = "short") -> ModelSpec:
+    return catalog.spec(catalog.resolve(name))
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -30,34 +35,34 @@ def test_repo_resolves_to_the_first_shard(tmp_path: Path) -> None:
     names = [f"UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
     touch(tmp_path / REPO, *names, "UD-Q4/GLM-4.7-UD-Q4.gguf", "mmproj-UD-Q2_K_XL.gguf")
     touch(tmp_path / REPO, ".cache/huggingface/download/UD-Q2_K_XL/half.gguf")
-    spec = catalog(tmp_path, repo=REPO, include="*UD-Q2_K_XL*").spec("short")
-    assert spec.target == tmp_path / REPO / names[0]
-    assert shards(spec.target) == [tmp_path / REPO / name for name in names]
+    target = spec(catalog(tmp_path, repo=REPO, include="*UD-Q2_K_XL*")).target
+    assert target == tmp_path / REPO / names[0]
+    assert shards(target) == [tmp_path / REPO / name for name in names]
 
 
 def test_missing_repo_names_repo_pattern_and_folder(tmp_path: Path) -> None:
     """A person can see what was looked for, and where."""
     with pytest.raises(FilesMissingError) as caught:
-        catalog(tmp_path, repo=REPO, include="*Q9*").spec("short")
+        spec(catalog(tmp_path, repo=REPO, include="*Q9*"))
     for part in (REPO, "*Q9*", str(tmp_path / REPO), "does not exist"):
         assert part in str(caught.value)
     touch(tmp_path / REPO, "GLM-Q4.gguf")
     with pytest.raises(FilesMissingError, match=r"There are: GLM-Q4\.gguf"):
-        catalog(tmp_path, repo=REPO, include="*Q9*").spec("short")
+        spec(catalog(tmp_path, repo=REPO, include="*Q9*"))
 
 
 def test_missing_shards_are_named(tmp_path: Path) -> None:
     """Every absent shard, even the first, by name."""
     touch(tmp_path / REPO, "m-00002-of-00003.gguf")
     with pytest.raises(FilesMissingError, match=r"m-00001-of-00003\.gguf, m-00003-of-00003\.gguf"):
-        catalog(tmp_path, repo=REPO).spec("short")
+        spec(catalog(tmp_path, repo=REPO))
 
 
 def test_pattern_that_matches_two_models_is_refused(tmp_path: Path) -> None:
     """Guessing one of them could load the wrong 200 GB."""
     touch(tmp_path / REPO, "a-Q4.gguf", "b-Q4.gguf")
     with pytest.raises(FilesMissingError, match=r"several models; narrow include to one of a-Q4\.gguf, b-Q4\.gguf"):
-        catalog(tmp_path, repo=REPO, include="*Q4*").spec("short")
+        spec(catalog(tmp_path, repo=REPO, include="*Q4*"))
 
 
 @pytest.mark.parametrize(
@@ -68,24 +73,24 @@ def test_path_that_is_no_model(tmp_path: Path, name: str, words: str) -> None:
     """A later shard, a folder and nothing at all are told apart."""
     touch(tmp_path, "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "folder/x")
     with pytest.raises(FilesMissingError, match=words):
-        catalog(tmp_path, path=str(tmp_path / name)).spec("short")
+        spec(catalog(tmp_path, path=str(tmp_path / name)))
 
 
 def test_a_projector_is_found_beside_the_models_and_never_taken_for_one(tmp_path: Path) -> None:
     """By its name, wherever `mmproj` stands in it; of two the entry has to name one."""
     touch(tmp_path / REPO, "m-Q4.gguf", "mmproj-BF16.gguf")
 
-    def spec(**mmproj: str) -> ModelSpec:
+    def both(**mmproj: str) -> ModelSpec:
         entry = LocalEntry.model_validate({"target": {"repo": REPO}, "mmproj": {"repo": REPO, **mmproj}})
-        return Catalog(Settings(models_dir=tmp_path, models={"m": entry})).spec("m")
+        return spec(Catalog(Settings(models_dir=tmp_path, models={"m": entry})), "m")
 
-    assert spec().target == tmp_path / REPO / "m-Q4.gguf" and spec().mmproj == tmp_path / REPO / "mmproj-BF16.gguf"
+    assert both().target == tmp_path / REPO / "m-Q4.gguf" and both().mmproj == tmp_path / REPO / "mmproj-BF16.gguf"
     touch(tmp_path / REPO, "m-mmproj-f16.gguf")
-    assert spec(include="*f16*").mmproj == tmp_path / REPO / "m-mmproj-f16.gguf"
+    assert both(include="*f16*").mmproj == tmp_path / REPO / "m-mmproj-f16.gguf"
     with pytest.raises(FilesMissingError, match=r"models\.m\.mmproj: .*narrow include to one of m-mmproj"):
-        spec()
+        both()
     with pytest.raises(FilesMissingError, match=r"no multimodal projector .* matches '\*F32\*'"):
-        spec(include="*F32*")
+        both(include="*F32*")
 
 
 def test_package_is_located_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,23 +98,69 @@ def test_package_is_located_without_being_imported(tmp_path: Path, monkeypatch: 
     touch(tmp_path, "carrier/model.Q4_1.gguf")
     (tmp_path / "carrier/__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert catalog(tmp_path, package="carrier").spec("short").target == tmp_path / "carrier/model.Q4_1.gguf"
+    assert spec(catalog(tmp_path, package="carrier")).target == tmp_path / "carrier/model.Q4_1.gguf"
     with pytest.raises(FilesMissingError, match="package not_there is not installed"):
-        catalog(tmp_path, package="not_there").spec("short")
+        spec(catalog(tmp_path, package="not_there"))
 
 
 def test_unknown_name_lists_those_that_exist(tmp_path: Path) -> None:
     """Own names and aliases alike."""
     with pytest.raises(UnknownAliasError, match="'org/name:tag', 'short'"):
-        catalog(tmp_path, path="/x").canonical("other")
-    assert catalog(tmp_path, path="/x").canonical("short") == "org/name:tag"
+        catalog(tmp_path, path="/x").resolve("other")
+    assert catalog(tmp_path, path="/x").resolve("short").name == "org/name:tag"
 
 
 def test_a_variant_belongs_to_its_entry() -> None:
     """By any name; a variant's own name is no base."""
     settings = Settings.model_validate({"models": {"x": {"target": {"path": "/m.gguf"}, "aliases": ["y", "z:plain"]}}})
     catalog = Catalog(settings)
-    assert [catalog.base(name) for name in ("x", "y", "x:plain", "y:draft", "z:plain")] == ["x"] * 5
+    refs = [catalog.resolve(name) for name in ("x", "y", "x:plain", "y:draft", "z:plain", "z:plain:ngram")]
+    assert [ref.alias for ref in refs] == ["x"] * 6
+    assert [ref.variant for ref in refs] == ["", "", "plain", "draft", "", "ngram"]
+    assert [ref.name for ref in refs] == ["x", "x", "x:plain", "x:draft", "x", "x:ngram"]
+
+
+def test_names_of_one_engine_are_one_ref() -> None:
+    """Equal, and with one key; each variant has an engine of its own."""
+    catalog = Catalog(Settings(models={"x": LocalEntry(target=Files(repo="org/m"), aliases=("y",))}))
+    assert catalog.resolve("y:plain:latest") == catalog.resolve("x:plain") != catalog.resolve("x")
+    assert len({catalog.resolve(name).engine_key for name in ("x", "y", "x:plain", "y:plain", "x:draft")}) == 3
+
+
+def test_refs_are_those_that_a_client_may_know_of() -> None:
+    """One an entry, and one a way of decoding where they are asked for; an attached server has no others."""
+    models = {"x": LocalEntry(target=Files(repo="org/m"), aliases=("y",)), "far": AttachedEntry(url="http://far")}
+    catalog = Catalog(Settings(models=models))
+    assert [ref.name for ref in catalog.refs()] == ["x", "far"]
+    names = ["x", "x:plain", "x:draft", "x:ngram"]
+    assert [ref.name for ref in catalog.refs(lambda name: name == "y", variants=True)] == names
+    assert [ref.name for ref in catalog.refs(variants=True)] == [*names, "far"]
+    with pytest.raises(UnknownAliasError):
+        catalog.resolve("far", lambda name: name == "y")
+
+
+@pytest.mark.parametrize(
+    ("speculation", "draft", "modes"),
+    [
+        ("none", False, ["none", "none", "draft-mtp", "ngram-mod"]),
+        ("auto", True, ["auto", "none", "draft-simple", "ngram-mod"]),
+        ("ngram-simple", True, ["ngram-simple", "none", "draft-simple", "ngram-simple"]),
+        (["ngram-mod", "draft-mtp"], False, ["ngram-mod,draft-mtp", "none", "draft-mtp", "ngram-mod"]),
+    ],
+)
+def test_a_variant_is_the_entrys_own_modes_of_its_family(speculation: Any, draft: bool, modes: list[str]) -> None:
+    """Else the family's usual one; what the entry leaves open is for `auto` to choose."""
+    entry = {"target": {"path": "/m.gguf"}, "speculation": speculation} | ({"draft": {"path": "/d"}} if draft else {})
+    catalog = Catalog(Settings.model_validate({"models": {"x": entry}}))
+    assert [ref.requested_mode for ref in catalog.refs(variants=True)] == modes
+
+
+def test_an_attached_server_has_no_files_here() -> None:
+    """The error says where it is."""
+    catalog = Catalog(Settings(models={"far": AttachedEntry(url="http://far")}))
+    with pytest.raises(FilesMissingError, match="'far' is attached at http://far"):
+        catalog.files(catalog.resolve("far"))
+    assert catalog.resolve("far").requested_mode == "none"
 
 
 def test_a_model_with_the_name_of_a_variant_is_no_variant() -> None:
@@ -117,16 +168,17 @@ def test_a_model_with_the_name_of_a_variant_is_no_variant() -> None:
     drafted = {"target": {"path": "/m.gguf"}, "speculation": "ngram-mod"}
     models = {"x": drafted | {"aliases": ["y"]}, "x:plain": {"target": {"path": "/other.gguf"}}}
     catalog = Catalog(Settings.model_validate({"models": models}))
-    assert (catalog.variants("x"), catalog.canonical("x:plain")) == (("draft", "ngram"), "x:plain")
-    assert (catalog.base("x:plain"), catalog.plain("x"), catalog.plain("x:draft")) == ("x:plain", "x", "x:draft")
+    other, drafts = catalog.resolve("x:plain"), catalog.resolve("x:draft")
+    assert (catalog.variants("x"), other.alias, other.variant) == (("draft", "ngram"), "x:plain", "")
+    assert (catalog.plain(catalog.resolve("x")).name, catalog.plain(drafts).name) == ("x", "x:draft")
     with pytest.raises(UnknownAliasError):
-        catalog.canonical("y:plain")
+        catalog.resolve("y:plain")
 
 
 def test_a_tag_that_clients_append_is_accepted(tmp_path: Path) -> None:
     """`:latest`, unless a model has that very name."""
     models = {name: AttachedEntry(url="http://x") for name in ("a", "b", "b:latest", "c:v")}
     catalog = Catalog(Settings(models_dir=tmp_path, models=models))
-    assert [catalog.canonical(f"{name}:latest") for name in ("a", "b", "c:v")] == ["a", "b:latest", "c:v"]
+    assert [catalog.resolve(f"{name}:latest").name for name in ("a", "b", "c:v")] == ["a", "b:latest", "c:v"]
     with pytest.raises(UnknownAliasError):
-        catalog.canonical("nope:latest")
+        catalog.resolve("nope:latest")

@@ -48,7 +48,9 @@ class World:
         self.now, self.closing = 100.0, False
         self.begun: list[Pull] = []
         self.started = asyncio.Event()
-        self.on_demand = OnDemand(Catalog(settings), self, clock=lambda: self.now)  # type: ignore[arg-type]
+        catalog = Catalog(settings)
+        self.ref = catalog.resolve
+        self.on_demand = OnDemand(catalog, self, clock=lambda: self.now)  # type: ignore[arg-type]
 
     # What `Pulls` is to OnDemand
     @property
@@ -70,7 +72,7 @@ class World:
     async def fail(self, reason: str = "The Hub is away.") -> None:
         """One request that begins a pull, which fails."""
         with pytest.raises(DownloadingError):
-            await self.on_demand.ensure("m", patient=False)
+            await self.on_demand.ensure(self.ref("m"), patient=False)
         self.begun[-1].end(self.now, PullState.FAILED, reason)
 
 
@@ -85,9 +87,9 @@ def within(tmp_path: Path) -> Callable[..., None]:
 def test_files_that_are_here_need_nothing(within: Callable[..., None]) -> None:
     async def body(world: World) -> None:
         world.arrive()
-        await world.on_demand.ensure("m", patient=True)
-        await world.on_demand.ensure("m:plain", patient=False)
-        assert not world.begun and world.on_demand.waiting_for("m") == "waiting for the engine"
+        await world.on_demand.ensure(world.ref("m"), patient=True)
+        await world.on_demand.ensure(world.ref("m:plain"), patient=False)
+        assert not world.begun and world.on_demand.waiting_for(world.ref("m")) == "waiting for the engine"
 
     within(body)
 
@@ -96,9 +98,9 @@ def test_never_is_never(within: Callable[..., None]) -> None:
     """Nor does a server that others look after have files here."""
 
     async def body(world: World) -> None:
-        await world.on_demand.ensure("m", patient=True)
-        await world.on_demand.ensure("far", patient=True)
-        assert not world.begun and world.on_demand.pull_of("far") is None
+        await world.on_demand.ensure(world.ref("m"), patient=True)
+        await world.on_demand.ensure(world.ref("far"), patient=True)
+        assert not world.begun and world.on_demand.pull_of(world.ref("far")) is None
 
     within(body, pull="never")
 
@@ -107,12 +109,12 @@ def test_who_is_patient_waits_and_who_is_not_is_told(within: Callable[..., None]
     """All of them for one pull, a variant's too."""
 
     async def body(world: World) -> None:
-        waiting = asyncio.ensure_future(world.on_demand.ensure("m:plain", patient=True))
+        waiting = asyncio.ensure_future(world.on_demand.ensure(world.ref("m:plain"), patient=True))
         await world.started.wait()
         with pytest.raises(DownloadingError) as error:
-            await world.on_demand.ensure("m", patient=False)
+            await world.on_demand.ensure(world.ref("m"), patient=False)
         assert error.value.progress["percent"] == 25.0 and error.value.retry_after == 12
-        assert world.on_demand.waiting_for("m:plain").startswith("downloading m: 25.0 %")
+        assert world.on_demand.waiting_for(world.ref("m:plain")).startswith("downloading m: 25.0 %")
         world.arrive()
         world.begun[0].end(world.now)
         await waiting
@@ -131,9 +133,9 @@ def test_a_failure_is_told_until_its_backoff_is_over(within: Callable[..., None]
             assert len(world.begun) == tries
             for patient in (True, False):
                 with pytest.raises(PullFailedError, match="The Hub is away") as error:
-                    await world.on_demand.ensure("m", patient=patient)
+                    await world.on_demand.ensure(world.ref("m"), patient=patient)
                 assert error.value.retry_after == pytest.approx(wait)
-            assert world.on_demand.failure("m") == "The Hub is away."
+            assert world.on_demand.failure(world.ref("m")) == "The Hub is away."
             world.now += wait
             wait = min(2 * wait, LONGEST_BACKOFF_S)
 
@@ -146,12 +148,12 @@ def test_a_success_forgets_the_failures_before_it(within: Callable[..., None]) -
             await world.fail()
             world.now += LONGEST_BACKOFF_S
         with pytest.raises(DownloadingError):
-            await world.on_demand.ensure("m", patient=False)
+            await world.on_demand.ensure(world.ref("m"), patient=False)
         world.begun[-1].end(world.now)
         world.now += LONGEST_BACKOFF_S
         await world.fail()
         with pytest.raises(PullFailedError) as error:
-            await world.on_demand.ensure("m", patient=True)
+            await world.on_demand.ensure(world.ref("m"), patient=True)
         assert error.value.retry_after == FIRST_BACKOFF_S
 
     within(body)
@@ -162,10 +164,10 @@ def test_a_pull_that_brings_something_else_is_not_repeated_at_once(within: Calla
 
     async def body(world: World) -> None:
         with pytest.raises(DownloadingError):
-            await world.on_demand.ensure("m", patient=False)
+            await world.on_demand.ensure(world.ref("m"), patient=False)
         world.begun[0].end(world.now)
         with pytest.raises(PullFailedError, match="no GGUF file matches"):
-            await world.on_demand.ensure("m", patient=True)
+            await world.on_demand.ensure(world.ref("m"), patient=True)
         assert len(world.begun) == 1
 
     within(body)
@@ -175,8 +177,8 @@ def test_a_failure_is_over_once_the_files_are_here(within: Callable[..., None]) 
     async def body(world: World) -> None:
         await world.fail()
         world.arrive()
-        await world.on_demand.ensure("m", patient=False)
-        assert world.on_demand.failure("m") is None
+        await world.on_demand.ensure(world.ref("m"), patient=False)
+        assert world.on_demand.failure(world.ref("m")) is None
 
     within(body)
 
@@ -187,7 +189,7 @@ def test_the_pull_of_somebody_else_is_joined_whatever_failed_before(within: Call
     async def body(world: World) -> None:
         await world.fail()
         theirs = world.start("m", ())
-        waiting = asyncio.ensure_future(world.on_demand.ensure("m", patient=True))
+        waiting = asyncio.ensure_future(world.on_demand.ensure(world.ref("m"), patient=True))
         await asyncio.sleep(0.01)
         assert not waiting.done()
         world.arrive()
@@ -202,7 +204,7 @@ def test_who_waits_for_a_cancelled_pull_is_told(
     within: Callable[..., None], closing: bool, error: type[Exception]
 ) -> None:
     async def body(world: World) -> None:
-        waiting = asyncio.ensure_future(world.on_demand.ensure("m", patient=True))
+        waiting = asyncio.ensure_future(world.on_demand.ensure(world.ref("m"), patient=True))
         await world.started.wait()
         world.closing = closing
         world.begun[0].end(world.now, PullState.CANCELLED, "It was cancelled.")
@@ -214,11 +216,11 @@ def test_who_waits_for_a_cancelled_pull_is_told(
 
 def test_a_client_that_leaves_changes_nothing(within: Callable[..., None]) -> None:
     async def body(world: World) -> None:
-        waiting = asyncio.ensure_future(world.on_demand.ensure("m", patient=True))
+        waiting = asyncio.ensure_future(world.on_demand.ensure(world.ref("m"), patient=True))
         await world.started.wait()
         waiting.cancel()
         await asyncio.wait({waiting})
         assert world.begun[0].state is PullState.RUNNING
-        assert world.on_demand.pull_of("m") is world.begun[0]
+        assert world.on_demand.pull_of(world.ref("m")) is world.begun[0]
 
     within(body)

@@ -15,6 +15,7 @@ from app.models.disk.locks import locked
 from app.models.download.journal import Identity
 from app.models.download.partial import Partial, announce
 from app.pulls.other_processes import Elsewhere
+from app.pulls.progress import PullSnapshot
 
 REPO, DRAFT = "org/m-GGUF", "org/d-GGUF"
 SHARDS = [f"m-Q4_K_M-0000{number}-of-00002.gguf" for number in (1, 2)]
@@ -31,8 +32,9 @@ class World:
             "own": {"target": {"path": "/m.gguf"}},
         }
         self.settings = Settings.model_validate({"models_dir": folder, "models": models})
+        self.catalog = Catalog(self.settings)
         self.now = 0.0
-        self.elsewhere = Elsewhere(Catalog(self.settings), folder, clock=lambda: self.now)
+        self.elsewhere = Elsewhere(folder, clock=lambda: self.now)
         self._locks = locks
 
     def pulling(self, path: str, blocks: int, repo: str = REPO, to_come: tuple[str, ...] = ()) -> None:
@@ -47,9 +49,12 @@ class World:
                 partial.write(number, memoryview(b"x"))
                 partial.complete(number, 0)
 
+    def seen(self, name: str) -> PullSnapshot | None:
+        return self.elsewhere.progress(self.catalog.resolve(name))
+
     def percent(self, name: str) -> float | None:
         self.now += 1
-        seen = self.elsewhere.progress(name)
+        seen = self.seen(name)
         return seen.percent if seen is not None else None
 
 
@@ -67,7 +72,7 @@ def test_percent_are_of_the_whole_model(world: World) -> None:
     """Only of that which is pulled: another quantization of the repo is none of it."""
     world.pulling(SHARDS[0], 50, to_come=(SHARDS[1],))
     assert (world.percent("m"), world.percent("m:draft"), world.percent("q8")) == (25.0, 25.0, None)
-    seen = world.elsewhere.progress("m")
+    seen = world.seen("m")
     assert seen is not None and seen.words("m") == "another process downloads m: 25.0 % of 0.01 MB"
 
 
@@ -80,7 +85,7 @@ def test_target_and_draft_are_one(world: World) -> None:
 def test_what_nobody_knows_the_size_of_has_no_percent(world: World) -> None:
     """An older version pulls, which leaves no word of the shards to come."""
     world.pulling(SHARDS[0], 50)
-    assert world.percent("m") is None and world.elsewhere.progress("m").received == 50  # type: ignore[union-attr]
+    assert world.percent("m") is None and world.seen("m").received == 50  # type: ignore[union-attr]
 
 
 def test_a_pull_that_has_stopped_is_not_seen(tmp_path: Path) -> None:
@@ -88,6 +93,6 @@ def test_a_pull_that_has_stopped_is_not_seen(tmp_path: Path) -> None:
     with ExitStack() as locks:
         world = World(tmp_path, locks)
         world.pulling(SHARDS[0], 50)
-        assert world.elsewhere.progress("m") is not None
-    assert world.elsewhere.progress("m") is not None  # seen a moment ago
+        assert world.seen("m") is not None
+    assert world.seen("m") is not None  # seen a moment ago
     assert world.percent("m") is None

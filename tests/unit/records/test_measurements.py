@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from app.records.metrics import Finished
 from app.records.writer import FigureSource
 from tests.support import clock
 
-GOOD = Finished("m", 200, 3.0, ttft=1.0, completion_tokens=5, drafted=8, accepted=6, mode="draft-simple", in_flight=2)
+GOOD = Finished(
+    "m", 200, 3.0, ttft=1.0, completion_tokens=5, drafted=8, accepted=6, mode="draft-simple", in_flight=2, entry="m"
+)
 
 
 class Taker:
@@ -59,16 +62,12 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "to_thread", at_once)
 
 
-def recorder(database: Any, key: Callable[[str], str] = "key of {}".format) -> Recorder:
-    return Recorder(database, key=key, base=lambda name: name.partition(":")[0])
-
-
 def written(
     taker: Taker, *requests: Finished, alias: str = "m", key: Callable[[str], str] = "key of {}".format
 ) -> list[Measurement]:
     async def main() -> None:
-        found = recorder(taker, key)
-        found.starting(alias)
+        found = Recorder(taker)  # type: ignore[arg-type]
+        found.starting(alias, partial(key, alias))
         for request in requests:
             found.add(request)
         await found.close()
@@ -86,7 +85,7 @@ def test_a_request_becomes_a_row(taker: Taker) -> None:
 
 def test_a_variant_is_a_mode_of_its_alias(taker: Taker) -> None:
     """So that both stand in one table."""
-    plain = Finished("m:plain", 200, 3.0, completion_tokens=5, decode=2.0, mode="none", in_flight=1)
+    plain = Finished("m:plain", 200, 3.0, completion_tokens=5, decode=2.0, mode="none", in_flight=1, entry="m")
     [row] = written(taker, plain, alias="m:plain")
     assert (row.alias, row.mode, row.ttft, row.tpot, row.drafted, row.accepted) == ("m", "none", 1.0, 0.5, None, None)
 
@@ -94,10 +93,10 @@ def test_a_variant_is_a_mode_of_its_alias(taker: Taker) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        Finished("m", 499, 3.0, ttft=1.0, completion_tokens=5, mode="none", in_flight=1),
-        Finished("m", 200, 3.0, ttft=1.0, completion_tokens=1, mode="none", in_flight=1),
-        Finished("m", 200, 3.0, mode="none", in_flight=1),
-        Finished("m", 200, 3.0, ttft=1.0, completion_tokens=5),
+        Finished("m", 499, 3.0, ttft=1.0, completion_tokens=5, mode="none", in_flight=1, entry="m"),
+        Finished("m", 200, 3.0, ttft=1.0, completion_tokens=1, mode="none", in_flight=1, entry="m"),
+        Finished("m", 200, 3.0, mode="none", in_flight=1, entry="m"),
+        Finished("m", 200, 3.0, ttft=1.0, completion_tokens=5, entry="m"),
         Finished("other", 200, 3.0, ttft=1.0, completion_tokens=5, mode="none", in_flight=1),
     ],
     ids=["broken off", "one token", "no completion", "attached", "not started"],
@@ -121,13 +120,13 @@ def test_a_request_whose_key_is_not_known_yet_waits_for_it(taker: Taker) -> None
     """A key may take its time; it holds up neither the requests nor other aliases, and announces them."""
 
     async def main() -> None:
-        found = recorder(taker)
-        found.starting("slow")
-        found.starting("m")
+        found = Recorder(taker)  # type: ignore[arg-type]
+        found.starting("slow", "key of slow".lower)
+        found.starting("m", "key of m".lower)
         slow = found._keys["slow"] = recording._Key()
         await asyncio.sleep(1)
         for alias in ("slow", "m", "slow"):
-            found.add(Finished(alias, 200, 3.0, ttft=1.0, completion_tokens=5, mode="none", in_flight=1))
+            found.add(Finished(alias, 200, 3.0, ttft=1.0, completion_tokens=5, mode="none", in_flight=1, entry=alias))
         assert [row.alias for row in taker.take()] == ["m"]
         assert taker.take() == []
         slow.set_result("late")
@@ -141,8 +140,8 @@ def test_a_key_that_is_found_announces_what_waited(taker: Taker) -> None:
     """Otherwise the last requests of a start would wait for the next one."""
 
     async def main() -> None:
-        found = recorder(taker)
-        found.starting("m")
+        found = Recorder(taker)  # type: ignore[arg-type]
+        found.starting("m", "key of m".lower)
         found.add(GOOD)
         before = taker.announced
         await found.close()
@@ -156,6 +155,6 @@ def test_memory_has_an_end(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(recording, "KEPT_REQUESTS", 2)
     said: list[dict[str, Any]] = []
     monkeypatch.setattr(recording.log, "warning", lambda event, **fields: said.append(fields), raising=False)
-    requests = [Finished("m", 200, 3.0, completion_tokens=n, mode="none", in_flight=1) for n in range(2, 7)]
+    requests = [Finished("m", 200, 3.0, completion_tokens=n, mode="none", in_flight=1, entry="m") for n in range(2, 7)]
     assert [row.tokens for row in written(taker, *requests)] == [5, 6]
     assert said == [{"requests": 3}]

@@ -12,19 +12,19 @@ from app.records.usage import KEPT_DAYS, UsageRecorder, UsageStore, Used, day
 from tests.support.records import HandClock, execute, without_thread, write_lock, write_usage
 
 NOON = 1767268800.0  # 2026-01-01 12:00 UTC
-GOOD = Finished("m", 200, 2.0, prompt_tokens=10, completion_tokens=5, drafted=8, key="laptop", cached=4)
+GOOD = Finished("m", 200, 2.0, prompt_tokens=10, completion_tokens=5, drafted=8, key="laptop", cached=4, entry="m")
 ROW = ("laptop", "m", "2026-01-01")
 
 
 def recorder(database: Database) -> UsageRecorder:
-    return UsageRecorder(database, base=lambda name: name.partition(":")[0], clock=lambda: NOON)
+    return UsageRecorder(database, clock=lambda: NOON)
 
 
 def test_requests_are_summed_up(tmp_path: Path) -> None:
     """A variant belongs to its alias; a request for no model to nobody. The end writes what is left."""
     with Database(tmp_path) as database:
         usage = recorder(database)
-        for request in (GOOD, Finished("m:plain", 502, 1.0, key="laptop"), GOOD, Finished("", 404, 1.0)):
+        for request in (GOOD, Finished("m:plain", 502, 1.0, key="laptop", entry="m"), GOOD, Finished("", 404, 1.0)):
             usage.add(request)
     assert UsageStore(database).read(["key", "alias", "day"]) == [
         dict(zip(("key", "alias", "day"), ROW, strict=True))

@@ -25,6 +25,7 @@ from app.supervisor.activity import Activity
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.states import EngineState
 from tests.support import clock
+from tests.support.models import ref_to
 from tests.support.scheduled import asking, made, now, turn
 
 CRASHED = Diagnosis("killed", "It was killed.", "Look.", permanent=False)
@@ -35,7 +36,7 @@ def test_a_ready_engine_is_leased_at_once_and_given_back_once() -> None:
 
     async def main() -> None:
         scheduler, [a] = made(a=EngineState.READY)
-        first, second = await scheduler.lease("a"), await scheduler.lease("a")
+        first, second = await scheduler.lease(ref_to("a")), await scheduler.lease(ref_to("a"))
         assert (first.base_url, first.key, repr(first)) == ("http://a", "key of a", "<Lease a: held>")
         assert scheduler.in_flight == 2
         first.release()
@@ -53,9 +54,12 @@ def test_an_engine_is_up_from_its_start_to_its_drain() -> None:
     async def main() -> None:
         states = {str(state): state for state in EngineState}
         scheduler, _ = made(**states)
-        assert {alias for alias in states if scheduler.status(alias).up} == {EngineState.STARTING, EngineState.READY}
-        scheduler.use("stopped").heading = EngineState.STARTING
-        assert scheduler.status("stopped").up and not scheduler.status("unheard-of").up
+        assert {alias for alias in states if scheduler.status(ref_to(alias)).up} == {
+            EngineState.STARTING,
+            EngineState.READY,
+        }
+        scheduler.use(ref_to("stopped")).heading = EngineState.STARTING
+        assert scheduler.status(ref_to("stopped")).up and not scheduler.status(ref_to("unheard-of")).up
 
     clock.run(main())
 
@@ -66,17 +70,17 @@ def test_a_status_tells_what_is_true_at_its_moment() -> None:
     async def main() -> None:
         scheduler, [a] = made(a=EngineState.STOPPED)
         [waiting] = await asking(scheduler, "a")
-        before = scheduler.status("a")
+        before = scheduler.status(ref_to("a"))
         a.become(EngineState.STARTING)
         await asyncio.sleep(4.0)
         a.become(EngineState.READY)
         lease = await waiting
-        after = scheduler.status("a")
+        after = scheduler.status(ref_to("a"))
         lease.release()
         assert (before.state, before.waiting, before.in_flight, before.since) == (EngineState.STARTING, 1, 0, None)
         assert (after.state, after.waiting, after.in_flight, after.load_seconds) == (EngineState.READY, 0, 1, 4.0)
         assert after.since == pytest.approx(time.time(), abs=60) and after.last_used is None
-        assert scheduler.status("a").last_used == pytest.approx(time.time(), abs=60)
+        assert scheduler.status(ref_to("a")).last_used == pytest.approx(time.time(), abs=60)
         assert [status.alias for status in scheduler.statuses()] == ["a"]
         fields = after.fields()
         assert json.loads(json.dumps(fields)) == fields and fields["state"] == "ready"
@@ -127,7 +131,7 @@ def test_what_cannot_start_is_told_before_a_working_engine_makes_room() -> None:
         scheduler, [a, b] = made(a=EngineState.READY, b=EngineState.STOPPED)
         b.refuses = FilesMissingError("There is no b.gguf.")
         with pytest.raises(StartFailedError, match=r"no b\.gguf") as caught:
-            await scheduler.lease("b")
+            await scheduler.lease(ref_to("b"))
         assert (caught.value.diagnosis.code, caught.value.retry_after) == ("missing_file", None)
         assert a.verbs == b.verbs == []
 
@@ -141,7 +145,7 @@ def test_an_engine_that_gave_up_is_looked_at_again() -> None:
         scheduler, [a] = made(a=EngineState.FATAL)
         a.diagnosis = CRASHED
         with pytest.raises(StartFailedError):
-            await scheduler.lease("a")
+            await scheduler.lease(ref_to("a"))
         a.checking.clear()
         [waiting] = await asking(scheduler, "a")
         a.become(EngineState.STOPPED)
@@ -189,10 +193,10 @@ def test_a_busy_engine_makes_room_when_patience_ends_and_its_last_answer_did() -
 
     async def main() -> None:
         scheduler, [a, b] = made(a=EngineState.READY, b=EngineState.STOPPED)
-        first = await scheduler.lease("a")
+        first = await scheduler.lease(ref_to("a"))
         [waiting] = await asking(scheduler, "b")
         await asyncio.sleep(PATIENCE_S - 0.5)
-        second = await scheduler.lease("a")
+        second = await scheduler.lease(ref_to("a"))
         assert a.verbs == []
         await asyncio.sleep(1.0)
         assert a.verbs == ["drain"]
@@ -217,9 +221,9 @@ def test_a_request_waits_for_a_place_no_longer_than_it_may() -> None:
 
     async def main() -> None:
         scheduler, [_, b] = made(queue_timeout=3.0, a=EngineState.READY, b=EngineState.STOPPED)
-        held = await scheduler.lease("a")
+        held = await scheduler.lease(ref_to("a"))
         with pytest.raises(QueueTimeoutError, match="'b' within 3 s") as caught:
-            await scheduler.lease("b")
+            await scheduler.lease(ref_to("b"))
         assert (now(), caught.value.retry_after) == (3.0, 10)
         assert scheduler.waiting == {"a": 0, "b": 0}
         held.release()
@@ -288,10 +292,10 @@ def test_shutting_down_sends_away_who_waits_and_keeps_who_is_served() -> None:
 
     async def main() -> None:
         scheduler, [a, _] = made(a=EngineState.READY, b=EngineState.STOPPED)
-        held = await scheduler.lease("a")
+        held = await scheduler.lease(ref_to("a"))
         [waiting] = await asking(scheduler, "b")
         scheduler.refuse_new()
-        for refused in (waiting, scheduler.lease("a")):
+        for refused in (waiting, scheduler.lease(ref_to("a"))):
             with pytest.raises(ShuttingDownError) as caught:
                 await refused
             assert caught.value.retry_after is not None
@@ -336,7 +340,7 @@ def test_only_an_engine_of_ours_has_a_post_mortem() -> None:
 
     async def main() -> None:
         scheduler, [a] = made(a=EngineState.READY)
-        lease = await scheduler.lease("a")
+        lease = await scheduler.lease(ref_to("a"))
         a.diagnosis = CRASHED
         assert await lease.post_mortem() == CRASHED
         assert await Lease("other", "http://o", None, None, lambda: None).post_mortem() is None
@@ -410,7 +414,7 @@ def test_a_request_that_was_alone_at_two_deaths_in_a_row_is_refused() -> None:
         a.diagnosis = CRASHED
 
         async def dies_with(*bodies: bytes) -> None:
-            leases = [await scheduler.lease("a", body) for body in bodies]
+            leases = [await scheduler.lease(ref_to("a"), body) for body in bodies]
             a.become(EngineState.BACKOFF)
             for lease in leases:
                 lease.release()
@@ -419,20 +423,20 @@ def test_a_request_that_was_alone_at_two_deaths_in_a_row_is_refused() -> None:
         await dies_with(b"x")
         await dies_with(b"x", b"y")
         await dies_with(b"x")
-        lease = await scheduler.lease("a", b"x")
+        lease = await scheduler.lease(ref_to("a"), b"x")
         lease.answered()
         lease.release()
         await dies_with(b"x")
         a.diagnosis = Diagnosis("terminated", "It was told to stop.", "", permanent=False)
         await dies_with(b"x")
         a.diagnosis = CRASHED
-        (await scheduler.lease("a", b"x")).release()
+        (await scheduler.lease(ref_to("a"), b"x")).release()
         await dies_with(b"x")
         with pytest.raises(DeadlyRequestError, match="It was killed") as caught:
-            await scheduler.lease("a", b"x")
+            await scheduler.lease(ref_to("a"), b"x")
         assert caught.value.retry_after == REFUSED_FOR_S
-        (await scheduler.lease("a", b"y")).release()
+        (await scheduler.lease(ref_to("a"), b"y")).release()
         await asyncio.sleep(REFUSED_FOR_S + 1)
-        (await scheduler.lease("a", b"x")).release()
+        (await scheduler.lease(ref_to("a"), b"x")).release()
 
     clock.run(main())

@@ -11,6 +11,7 @@ from app.scheduler.queue import Ticket
 from app.scheduler.residency import Residency
 from app.supervisor.states import EngineState
 from tests.support import clock
+from tests.support.models import ref_to
 from tests.support.scheduled import asked, lively, made, now, turn
 
 ONE_SLOT = Residency(slots=1)
@@ -25,15 +26,15 @@ def test_an_idle_engine_goes_when_its_ttl_is_over() -> None:
         )
         await asyncio.gather(*(asked(scheduler, alias, 100.0) for alias in "abc"))
         ended = now()
-        status = scheduler.status("a")
+        status = scheduler.status(ref_to("a"))
         assert status.up and status.unloads_at == pytest.approx(status.last_used + 60, abs=0.01)
-        assert [scheduler.status(alias).unloads_at for alias in "bc"] == [None, None]
+        assert [scheduler.status(ref_to(alias)).unloads_at for alias in "bc"] == [None, None]
         await asyncio.sleep(59.0)
-        assert scheduler.status("a").state is EngineState.READY
+        assert scheduler.status(ref_to("a")).state is EngineState.READY
         await asyncio.sleep(1.6)
-        assert scheduler.status("a").state is EngineState.STOPPED
+        assert scheduler.status(ref_to("a")).state is EngineState.STOPPED
         await asyncio.sleep(100_000)
-        assert [scheduler.status(alias).state for alias in "bc"] == [EngineState.READY] * 2
+        assert [scheduler.status(ref_to(alias)).state for alias in "bc"] == [EngineState.READY] * 2
         [first, *_] = [decision for decision in scheduler.decisions if decision.verb == "unloaded"]
         assert first.words == "unloaded a: idle 60 s, the end of its ttl"
         assert now() > ended
@@ -46,14 +47,17 @@ def test_a_load_that_nobody_uses_has_its_ttl_too() -> None:
 
     async def main() -> None:
         scheduler, _ = lively({"a": Residency(ttl=60)})
-        await scheduler.verbs.load("a")
-        assert (scheduler.status("a").state, scheduler.status("a").last_used) == (EngineState.READY, None)
+        await scheduler.verbs.load(ref_to("a"))
+        assert (scheduler.status(ref_to("a")).state, scheduler.status(ref_to("a")).last_used) == (
+            EngineState.READY,
+            None,
+        )
         await asyncio.sleep(30.0)
         await asked(scheduler, "a", 1.0)
         await asyncio.sleep(40.0)
-        assert scheduler.status("a").up
+        assert scheduler.status(ref_to("a")).up
         await asyncio.sleep(40.0)
-        assert not scheduler.status("a").up
+        assert not scheduler.status(ref_to("a")).up
 
     clock.run(main())
 
@@ -63,12 +67,12 @@ def test_an_unload_drains() -> None:
 
     async def main() -> None:
         scheduler, engines = lively({"a": Residency(slots=2)})
-        lease = await scheduler.lease("a")
-        scheduler.verbs.unload("a")
+        lease = await scheduler.lease(ref_to("a"))
+        scheduler.verbs.unload(ref_to("a"))
         await turn()
         later = asyncio.create_task(asked(scheduler, "a", 0.1))
         await asyncio.sleep(50.0)
-        assert (scheduler.status("a").state, lease.cut) == (EngineState.DRAINING, None)
+        assert (scheduler.status(ref_to("a")).state, lease.cut) == (EngineState.DRAINING, None)
         lease.release()
         await later
         assert engines["a"].loads == 2
@@ -81,10 +85,10 @@ def test_an_unload_now_cuts_what_is_answered_and_refuses_who_waits() -> None:
 
     async def main() -> None:
         scheduler, engines = lively({"a": ONE_SLOT})
-        lease = await scheduler.lease("a")
-        waiting = asyncio.create_task(scheduler.lease("a"))
+        lease = await scheduler.lease(ref_to("a"))
+        waiting = asyncio.create_task(scheduler.lease(ref_to("a")))
         await turn()
-        scheduler.verbs.unload("a", now=True)
+        scheduler.verbs.unload(ref_to("a"), now=True)
         with pytest.raises(EngineUnloadedError, match="unloaded by an administrator"):
             await waiting
         assert isinstance(lease.cut, EngineUnloadedError)
@@ -101,9 +105,9 @@ def test_an_unload_ends_a_load() -> None:
 
     async def main() -> None:
         scheduler, engines = lively({"a": ONE_SLOT})
-        waiting = asyncio.create_task(scheduler.lease("a"))
+        waiting = asyncio.create_task(scheduler.lease(ref_to("a")))
         await asyncio.sleep(0.5)
-        scheduler.verbs.unload("a")
+        scheduler.verbs.unload(ref_to("a"))
         with pytest.raises(EngineUnloadedError):
             await waiting
         await asyncio.sleep(5.0)
@@ -119,11 +123,11 @@ def test_a_load_is_joined_and_goes_on_without_its_callers() -> None:
         scheduler, engines = lively({"a": ONE_SLOT, "b": ONE_SLOT}, queue_timeout=3.0)
         await asked(scheduler, "a", 0.1)
         engines["b"].load = 100.0
-        loads = [asyncio.create_task(scheduler.verbs.load("b")) for _ in range(3)]
+        loads = [asyncio.create_task(scheduler.verbs.load(ref_to("b"))) for _ in range(3)]
         await asyncio.sleep(10.0)
         loads[0].cancel()
         await asyncio.gather(*loads[1:])
-        assert ([scheduler.status(alias).up for alias in "ab"], engines["b"].loads) == ([False, True], 1)
+        assert ([scheduler.status(ref_to(alias)).up for alias in "ab"], engines["b"].loads) == ([False, True], 1)
         assert scheduler.in_flight == 0
 
     clock.run(main())
@@ -137,7 +141,7 @@ def test_a_load_tries_again_what_has_failed(state: EngineState) -> None:
         for verb in ("load", "reset"):
             scheduler, [a] = made(a=state)
             a.diagnosis = Diagnosis("killed", "It was killed.", "Look.", permanent=True)
-            asking = asyncio.create_task(getattr(scheduler.verbs, verb)("a"))
+            asking = asyncio.create_task(getattr(scheduler.verbs, verb)(ref_to("a")))
             await turn()
             assert a.verbs == ["reset" if state is EngineState.FATAL else "retry"]
             a.become(EngineState.STOPPED)
@@ -158,8 +162,8 @@ def test_a_load_that_cannot_be_says_why_and_moves_nobody() -> None:
         await asked(scheduler, "a", 0.1)
         engines["b"].refuses = FilesMissingError("There is no b.gguf.")
         with pytest.raises(StartFailedError, match=r"no b\.gguf"):
-            await scheduler.verbs.load("b")
-        assert scheduler.status("a").up
+            await scheduler.verbs.load(ref_to("b"))
+        assert scheduler.status(ref_to("a")).up
 
     clock.run(main())
 
@@ -172,9 +176,9 @@ def test_what_is_preloaded_is_there_and_what_cannot_be_is_told() -> None:
         models = {"a": loaded, "b": loaded, "c": loaded, "d": Residency()}
         scheduler, engines = lively(models, max_loaded=2)
         engines["b"].refuses = FilesMissingError("There is no b.gguf.")
-        scheduler.verbs.preload(models.items())
+        scheduler.verbs.preload((ref_to(alias), residency) for alias, residency in models.items())
         await asyncio.sleep(10.0)
-        assert [alias for alias in models if scheduler.status(alias).up] == ["a"]
+        assert [alias for alias in models if scheduler.status(ref_to(alias)).up] == ["a"]
         assert "not preloaded c: max_loaded is 2" in [decision.words for decision in scheduler.decisions]
 
     clock.run(main())
@@ -187,20 +191,20 @@ def test_nobodys_engine_is_unloaded_by_another_clients_keep_alive() -> None:
         scheduler, _ = lively({"a": Residency(slots=2)})
         await asked(scheduler, "a", 0.1, client="y")
         await asked(scheduler, "a", 0.1, client="x", keep_alive=0)
-        assert scheduler.status("a").up and not scheduler.verbs.unload_unless_used("a", "x")
-        assert scheduler.status("a").unloads_at is not None  # when the other's minute is over
+        assert scheduler.status(ref_to("a")).up and not scheduler.verbs.unload_unless_used(ref_to("a"), "x")
+        assert scheduler.status(ref_to("a")).unloads_at is not None  # when the other's minute is over
         await asyncio.sleep(30.0)
-        assert scheduler.status("a").up
+        assert scheduler.status(ref_to("a")).up
         await asyncio.sleep(31.0)
-        assert not scheduler.status("a").up and scheduler.verbs.unload_unless_used("a", "x")
+        assert not scheduler.status(ref_to("a")).up and scheduler.verbs.unload_unless_used(ref_to("a"), "x")
         others = asyncio.create_task(asked(scheduler, "a", 50.0, client="y"))
         await asyncio.sleep(5.0)
         await asked(scheduler, "a", 0.1, client="x", keep_alive=0)
-        assert scheduler.status("a").state is EngineState.READY
+        assert scheduler.status(ref_to("a")).state is EngineState.READY
         await others
         await asyncio.sleep(61.0)
         await asked(scheduler, "a", 0.1, client="x", keep_alive=0)
-        assert scheduler.status("a").state is EngineState.DRAINING
+        assert scheduler.status(ref_to("a")).state is EngineState.DRAINING
 
     clock.run(main())
 
@@ -210,13 +214,13 @@ def test_a_request_may_pin() -> None:
 
     async def main() -> None:
         scheduler, _ = lively({"a": Residency(ttl=10)})
-        lease = await scheduler.lease("a", ticket=Ticket(pins=True))
+        lease = await scheduler.lease(ref_to("a"), ticket=Ticket(pins=True))
         lease.release()
         await asyncio.sleep(1000.0)
-        assert scheduler.status("a").up and scheduler.status("a").pinned
-        scheduler.verbs.pin("a", None)
+        assert scheduler.status(ref_to("a")).up and scheduler.status(ref_to("a")).pinned
+        scheduler.verbs.pin(ref_to("a"), None)
         await asyncio.sleep(11.0)
-        assert not scheduler.status("a").up
+        assert not scheduler.status(ref_to("a")).up
 
     clock.run(main())
 
@@ -233,6 +237,6 @@ def test_decisions_are_told_with_their_reasons() -> None:
         words = [decision.words for decision in scheduler.decisions]
         assert words[1] == "evicted a: idle 41 s; b has waited 0.0 s for a place; c is pinned"
         assert words[0].startswith("started b: somebody waits for it")
-        assert scheduler.status("a").reason.startswith("evicted: idle 41 s")
+        assert scheduler.status(ref_to("a")).reason.startswith("evicted: idle 41 s")
 
     clock.run(main())

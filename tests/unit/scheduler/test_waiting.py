@@ -13,6 +13,7 @@ from app.scheduler.residency import Residency
 from app.scheduler.snapshot import PATIENCE_S
 from app.supervisor.states import EngineState
 from tests.support import clock
+from tests.support.models import ref_to
 from tests.support.scheduled import LivelyEngine, asked, lively, now, turn
 
 ONE_SLOT = Residency(slots=1)
@@ -32,7 +33,7 @@ def test_beyond_an_engines_slots_requests_wait_here_by_turns() -> None:
         order: list[str] = []
 
         async def one(client: str) -> None:
-            lease = await scheduler.lease("a", ticket=Ticket(client))
+            lease = await scheduler.lease(ref_to("a"), ticket=Ticket(client))
             order.append(client)
             await asyncio.sleep(1.0)
             lease.release()
@@ -41,10 +42,10 @@ def test_beyond_an_engines_slots_requests_wait_here_by_turns() -> None:
         await turn()
         asks.append(asyncio.create_task(one("single")))
         await asyncio.sleep(1.5)
-        status = scheduler.status("a")
+        status = scheduler.status(ref_to("a"))
         assert (order, status.in_flight, status.waiting, status.slots) == (["crowd", "single"], 2, 3, 2)
         await asyncio.gather(*asks)
-        assert (order, scheduler.status("a").waiting) == (["crowd", "single", "crowd", "crowd", "crowd"], 0)
+        assert (order, scheduler.status(ref_to("a")).waiting) == (["crowd", "single", "crowd", "crowd", "crowd"], 0)
 
     clock.run(main())
 
@@ -54,10 +55,10 @@ def test_a_request_without_a_slot_passes_those_that_wait_for_one() -> None:
 
     async def main() -> None:
         scheduler, _ = lively({"a": ONE_SLOT})
-        held = await scheduler.lease("a")
-        waiting = asyncio.create_task(scheduler.lease("a"))
+        held = await scheduler.lease(ref_to("a"))
+        waiting = asyncio.create_task(scheduler.lease(ref_to("a")))
         await turn()
-        (await scheduler.lease("a", ticket=Ticket(takes_slot=False))).release()
+        (await scheduler.lease(ref_to("a"), ticket=Ticket(takes_slot=False))).release()
         assert not waiting.done()
         held.release()
         (await waiting).release()
@@ -70,9 +71,9 @@ def test_a_client_that_leaves_is_forgotten_and_its_slot_goes_on() -> None:
 
     async def main() -> None:
         scheduler, _ = lively({"a": ONE_SLOT})
-        held = await scheduler.lease("a")
+        held = await scheduler.lease(ref_to("a"))
         tickets = [Ticket("x"), Ticket("y"), Ticket("z")]
-        waiting = [asyncio.create_task(scheduler.lease("a", ticket=ticket)) for ticket in tickets]
+        waiting = [asyncio.create_task(scheduler.lease(ref_to("a"), ticket=ticket)) for ticket in tickets]
         await turn()
         assert [ticket.before for ticket in tickets] == [0, 1, 2]
         waiting[0].cancel()
@@ -92,18 +93,18 @@ def test_a_full_queue_says_when_to_come_again() -> None:
     async def main() -> None:
         scheduler, _ = lively({"a": ONE_SLOT, "b": ONE_SLOT}, max_loaded=2, queue=2)
         await asked(scheduler, "a", 8.0)
-        held = await scheduler.lease("a")
-        waiting = [asyncio.create_task(scheduler.lease("a")) for _ in range(2)]
+        held = await scheduler.lease(ref_to("a"))
+        waiting = [asyncio.create_task(scheduler.lease(ref_to("a"))) for _ in range(2)]
         await turn()
         with pytest.raises(QueueFullError, match="2 requests wait for 'a' already") as caught:
-            await scheduler.lease("a")
+            await scheduler.lease(ref_to("a"))
         assert caught.value.retry_after == 24.0
-        (await scheduler.lease("b")).release()  # another's queue is another's
+        (await scheduler.lease(ref_to("b"))).release()  # another's queue is another's
         for each in waiting:
             each.cancel()
         await turn()
         held.release()
-        (await scheduler.lease("a")).release()
+        (await scheduler.lease(ref_to("a"))).release()
 
     clock.run(main())
 
@@ -113,10 +114,10 @@ def test_the_queue_of_all_is_bounded_too() -> None:
 
     async def main() -> None:
         scheduler, _ = lively(dict.fromkeys("abcdefghijkl", ONE_SLOT), queue=1)
-        waiting = [asyncio.create_task(scheduler.lease(alias)) for alias in "abcdefghij"]
+        waiting = [asyncio.create_task(scheduler.lease(ref_to(alias))) for alias in "abcdefghij"]
         await turn()
         with pytest.raises(QueueFullError, match="10 requests wait here already"):
-            await scheduler.lease("k")
+            await scheduler.lease(ref_to("k"))
         for each in waiting:
             each.cancel()
 
@@ -129,10 +130,10 @@ def test_a_wait_for_a_slot_ends_with_the_queues_timeout() -> None:
     async def main() -> None:
         scheduler, _ = lively({"a": ONE_SLOT, "b": Residency(slots=3)}, max_loaded=2, queue_timeout=20.0)
         for alias, slots, words in (("a", 1, "The slot of 'a' did not"), ("b", 3, "None of the 3 slots of 'b'")):
-            held = [await scheduler.lease(alias) for _ in range(slots)]
+            held = [await scheduler.lease(ref_to(alias)) for _ in range(slots)]
             began = now()
             with pytest.raises(QueueTimeoutError, match=words):
-                await scheduler.lease(alias)
+                await scheduler.lease(ref_to(alias))
             assert now() - began == 20.0
             for lease in held:
                 lease.release()
@@ -220,10 +221,10 @@ def test_a_load_and_a_stop_delay_nobody_else() -> None:
         await asked(scheduler, "a", 0.1)
         await asked(scheduler, "c", 0.1)
         engines["b"].load = engines["c"].stop_seconds = 100.0
-        loading = asyncio.create_task(scheduler.lease("b"))
-        scheduler.verbs.unload("c")
+        loading = asyncio.create_task(scheduler.lease(ref_to("b")))
+        scheduler.verbs.unload(ref_to("c"))
         await asyncio.sleep(1.0)
-        states = [scheduler.status(alias).state for alias in "bc"]
+        states = [scheduler.status(ref_to(alias)).state for alias in "bc"]
         assert states == [EngineState.STARTING, EngineState.STOPPING]
         began = now()
         assert await asked(scheduler, "a", 0.1) == began
@@ -241,12 +242,12 @@ def test_pinned_models_are_nobodys_place() -> None:
         await asked(scheduler, "a", 0.1)
         await asked(scheduler, "c", 0.1)
         await asked(scheduler, "b", 0.1)
-        assert {alias for alias in "abcd" if scheduler.status(alias).up} == {"a", "b"}
+        assert {alias for alias in "abcd" if scheduler.status(ref_to(alias)).up} == {"a", "b"}
         with pytest.raises(NoRoomError, match="no room for 'd': 'a' and 'b' are in its way, and pinned"):
-            await scheduler.lease("d")
-        scheduler.verbs.pin("b", False)
+            await scheduler.lease(ref_to("d"))
+        scheduler.verbs.pin(ref_to("b"), False)
         await asked(scheduler, "d", 0.1)
-        assert {alias for alias in "abcd" if scheduler.status(alias).up} == {"a", "d"}
+        assert {alias for alias in "abcd" if scheduler.status(ref_to(alias)).up} == {"a", "d"}
 
     clock.run(main())
 
@@ -261,10 +262,10 @@ def test_an_exclusive_model_is_alone() -> None:
         await asyncio.sleep(2.0)
         alone = asyncio.create_task(asked(scheduler, "alone", 1.0))
         await asyncio.sleep(2.0)
-        assert {alias for alias in ("a", "b", "alone") if scheduler.status(alias).holds_memory} == {"b"}
+        assert {alias for alias in ("a", "b", "alone") if scheduler.status(ref_to(alias)).holds_memory} == {"b"}
         late = asyncio.create_task(asked(scheduler, "a", 0.1))  # behind it, though places are free
         await asyncio.gather(busy, alone)
-        assert [scheduler.status(alias).holds_memory for alias in ("a", "b", "alone")] == [False, False, True]
+        assert [scheduler.status(ref_to(alias)).holds_memory for alias in ("a", "b", "alone")] == [False, False, True]
         assert await late > await alone
 
     clock.run(main())

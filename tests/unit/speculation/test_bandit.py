@@ -43,7 +43,7 @@ def test_every_mode_is_tried(speed: float | None) -> None:
         starts.append((named(choice.chain), speed))
     order = [mode for mode, _ in starts]
     assert order == ["draft-simple", "none", "ngram-mod"] * STARTS_PER_MODE
-    assert choice.why == "ngram-mod is being tried: nothing is known of it yet." or speed is not None
+    assert choice.auto_reason == "ngram-mod is being tried: nothing is known of it yet." or speed is not None
 
 
 def test_a_start_that_nobody_asked_anything_of_ends_no_exploration() -> None:
@@ -60,7 +60,7 @@ def test_the_best_by_goodput_wins_if_it_pays(draft: float, ngram: float, chosen:
     """Plain makes 50 tokens/s. Less than 2 % is no reason to leave it."""
     choice = choose(ARMS, RULE, history(explored(draft, ngram, noise=0.002)))
     assert choice.chain == chosen
-    assert choice.why.startswith(f"{named(chosen)}: ")
+    assert choice.auto_reason.startswith(f"{named(chosen)}: ")
     figures = choice.figures["draft-simple"]
     assert figures["goodput"] == {"1": pytest.approx(draft, rel=0.01)}
     assert (figures["requests"], figures["cold_starts"]) == (12, 3)
@@ -71,7 +71,7 @@ def test_the_best_by_goodput_wins_if_it_pays(draft: float, ngram: float, chosen:
 def test_a_loss_that_cannot_be_ruled_out_keeps_plain_decoding() -> None:
     """A gain of a fifth between cold starts that scatter by half may be a loss."""
     choice = choose(ARMS, RULE, history(explored(60, 40, noise=0.5)))
-    assert choice.chain == PLAIN and "draft-simple +" in choice.why
+    assert choice.chain == PLAIN and "draft-simple +" in choice.auto_reason
 
 
 def test_what_is_undecided_gets_the_starts_that_are_left() -> None:
@@ -79,10 +79,10 @@ def test_what_is_undecided_gets_the_starts_that_are_left() -> None:
     starts = explored(60, 5, noise=0.4)[:6]
     while len(starts) < EXPLORING_STARTS:
         choice = choose(ARMS, RULE, history(starts))
-        assert "being tried" in choice.why
+        assert "being tried" in choice.auto_reason
         starts.append((named(choice.chain), 60 if choice.chain else 50))
     assert [mode for mode, _ in starts[6:]] == ["draft-simple", "none", "draft-simple", "none"]
-    assert "being tried:" not in choose(ARMS, RULE, history(starts)).why
+    assert "being tried:" not in choose(ARMS, RULE, history(starts)).auto_reason
 
 
 def test_a_mode_that_may_be_the_best_is_tried_again_as_often_as_it_may_cost() -> None:
@@ -118,7 +118,7 @@ def test_what_nothing_is_known_of_is_tried_again_as_well() -> None:
     for _ in range(40):
         choice = choose(ARMS, RULE, history(starts))
         order.append(named(choice.chain))
-        whys[order[-1]] = choice.why
+        whys[order[-1]] = choice.auto_reason
         # Nobody asks anything, so that nothing more becomes known.
         starts.append((order[-1], None))
     assert (order.count("none"), order.count("ngram-mod")) == (2, 2)
@@ -130,7 +130,7 @@ def test_without_figures_for_plain_the_rule_stays() -> None:
     """There is nothing to compare with."""
     starts: Starts = [("draft-simple", 60.0), ("ngram-mod", 50.0)] * 5
     choice = choose(ARMS, RULE, history(starts))
-    assert choice.chain == DRAFT and "not measured plain" in choice.why
+    assert choice.chain == DRAFT and "not measured plain" in choice.auto_reason
 
 
 def test_the_crossing_is_where_plain_wins() -> None:
@@ -151,7 +151,7 @@ def test_the_crossing_is_where_plain_wins() -> None:
 def test_a_choice_is_always_one_of_the_arms(starts: Starts) -> None:
     """Whatever the ledger holds, and with words."""
     choice = choose(ARMS, RULE, history(starts))
-    assert choice.chain in ARMS and choice.why
+    assert choice.chain in ARMS and choice.auto_reason
 
 
 # -- over many cold starts ----------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ def test_a_recommendation_comes_with_its_figures() -> None:
     """The gain of the very chain that is recommended, and what each arm made at each level."""
     choice = recommended(saved(track("none", 50), track({"mode": "draft-simple", "n_max": 8}, 65)))
     assert choice is not None and choice.chain[0].options == {"n_max": 8}
-    assert choice.why.startswith("draft-simple: `llama-tandem tune` recommended it on 2001-09-09: +30.")
-    assert choice.why.endswith("%).") and "95 % interval +2" in choice.why
+    assert choice.auto_reason.startswith("draft-simple: `llama-tandem tune` recommended it on 2001-09-09: +30.")
+    assert choice.auto_reason.endswith("%).") and "95 % interval +2" in choice.auto_reason
     figures = choice.figures["draft-simple n_max 8"]
     assert set(figures["goodput"]) == {"1", "2", "4"} and figures["gain"]["low"] < 0.3 < figures["gain"]["high"]
     assert choice.figures["none"]["gain"] is None and choice.figures["none"]["blocks"] == 16
@@ -32,7 +32,7 @@ def test_plain_decoding_may_be_what_is_recommended() -> None:
     """It has no gain over itself."""
     choice = recommended(saved(track("none", 50), track("ngram-mod", 50)))
     assert choice is not None and choice.chain == ()
-    assert choice.why == "none: `llama-tandem tune` recommended it on 2001-09-09."
+    assert choice.auto_reason == "none: `llama-tandem tune` recommended it on 2001-09-09."
 
 
 @pytest.mark.parametrize("arms", [7, [7], [{}], [{"name": "none", "chain": "none", "gain": "much"}]])

@@ -14,6 +14,7 @@ from app.engine.dialect import Dialect
 from app.engine.translate import translate
 from app.errors import NotImportableError
 from app.models.catalog import ModelSpec
+from app.models.ref import ModelRef
 from tests.support.paths import DATA
 
 PAGES = DATA / "help"
@@ -54,7 +55,7 @@ def launched(result: Imported, dialect: Dialect) -> str:
     draft = entry.draft.path if entry.draft else None
     assert entry.target.path is not None
     return shlex.join(
-        translate(ModelSpec(name, entry.target.path, draft, entry, entry.chain or ()), dialect, 8001).argv
+        translate(ModelSpec(ModelRef(name, entry), entry.target.path, draft, entry.chain or ()), dialect, 8001).argv
     )
 
 

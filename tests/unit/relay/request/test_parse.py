@@ -38,7 +38,7 @@ def read(reader: Calls, body: bytes, path: str = "/v1/chat/completions", **heade
 
 def test_a_request_without_a_model_means_the_only_one() -> None:
     """With several, or none, it has to say which; any name of an entry gives the entry's own."""
-    assert calls(a=OTHER).named(None) == calls(a=OTHER).named("o") == "a"
+    assert calls(a=OTHER).named(None).name == calls(a=OTHER).named("o").name == "a"
     with pytest.raises(ModelRequiredError, match="'a', 'b'"):
         calls(a=OTHER, b=LocalEntry(target=FILES)).named(None)
     with pytest.raises(UnknownAliasError, match="'c'"):
@@ -49,14 +49,14 @@ def test_a_body_goes_on_as_it_came() -> None:
     """What routing needs is read off it."""
     body = b'{ "model" : "o", "stream": true, "logprobs": 1 }'
     call = read(calls(a=OTHER), body)
-    assert (call.alias, call.body, call.streaming, call.logprobs) == ("a", body, True, True)
+    assert (call.ref.name, call.body, call.streaming, call.logprobs) == ("a", body, True, True)
 
 
 def test_log_probabilities_are_decoded_plainly_where_the_entry_says_so() -> None:
     """`on_logprobs: plain` sends them to the plain variant, if the entry speculates at all."""
     entry = LocalEntry.model_validate({"target": FILES, "speculation": {"mode": "ngram-mod", "on_logprobs": "plain"}})
-    assert read(calls(a=entry), b'{"logprobs": true}').alias == "a:plain"
-    assert read(calls(a=entry), b"{}").alias == "a"
+    assert read(calls(a=entry), b'{"logprobs": true}').ref.name == "a:plain"
+    assert read(calls(a=entry), b"{}").ref.name == "a"
 
 
 def test_an_entrys_filters_are_at_work_before_anything_is_decided() -> None:

@@ -15,6 +15,7 @@ from app.config.model_entry import AttachedEntry, Entry, Files, LocalEntry
 from app.config.settings import Settings
 from app.errors import Diagnosis, LogprobsRefusedError, QueueTimeoutError, UpstreamDiedError, UpstreamUnreachableError
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
 from app.pulls.registry import Pulls
 from app.relay.request.parse import Call
@@ -78,7 +79,7 @@ class World:
         self.engine.loading = None
         self.engine.drafted = lambda: self.engine.verbs.append("drafted")
         self.engine.unresponsive = self._unresponsive
-        catalog = Catalog(Settings(models=entries or {"m": LOCAL}))
+        catalog = self.catalog = Catalog(Settings(models=entries or {"m": LOCAL}))
         on_demand = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
         self.upstreams = Upstreams(catalog, self, on_demand)  # type: ignore[arg-type]
         self.upstreams._pool = self  # type: ignore[assignment]
@@ -94,9 +95,10 @@ class World:
     async def _unresponsive(self, key: str | None) -> None:
         self.engine.verbs.append(f"unresponsive: {key}")
 
-    async def lease(self, alias: str, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
+    async def lease(self, ref: ModelRef, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
         self.held += 1
-        return Lease(alias, "http://127.0.0.1:8001", "our-key", self.engine, self._released, in_flight=self.held)
+        key, url = ref.engine_key, "http://127.0.0.1:8001"
+        return Lease(key, url, "our-key", self.engine, self._released, in_flight=self.held)
 
     def _released(self) -> None:
         self.held -= 1
@@ -120,18 +122,21 @@ class World:
         connection.ended = connection.ended or ("to the pool" if connection.reusable else "cut")
 
     async def enter(self, alias: str = "m", **more: Any) -> UpstreamResponse:
-        return await self.upstreams.enter(call(alias, **more))
+        return await self.upstreams.enter(self.call(alias, **more))
+
+    def call(self, alias: str = "m", **more: Any) -> Call:
+        return call(self.catalog.resolve(alias), **more)
 
 
 def call(
-    alias: str,
+    ref: ModelRef,
     target: str = "/v1/chat/completions",
     body: bytes | None = b'{"model": "m", "x": 1}',
     *,
     streaming: bool = True,
 ) -> Call:
     headers = [(b"authorization", b"Bearer client"), (b"x-conversation-id", b"c"), (b"accept", b"*/*")]
-    return Call(alias, "POST", target, headers, body, streaming=streaming, request_id="r-1")
+    return Call(ref, "POST", target, headers, body, streaming=streaming, request_id="r-1")
 
 
 @pytest.mark.parametrize(
@@ -168,11 +173,11 @@ def test_files_are_looked_for_where_no_engine_is_up(up: bool, streaming: bool, m
         entry = LocalEntry(target=Files(repo="org/m"), pull="on_demand")
         world, ensured = World(m=entry), []
 
-        async def ensure(name: str, *, patient: bool) -> None:
-            ensured.append((name, patient))
+        async def ensure(ref: ModelRef, *, patient: bool) -> None:
+            ensured.append((ref.name, patient))
 
         state = EngineState.READY if up else EngineState.STOPPED
-        monkeypatch.setattr(World, "status", lambda _, alias: EngineStatus(alias, state))
+        monkeypatch.setattr(World, "status", lambda _, ref: EngineStatus(ref.engine_key, state))
         world.upstreams._on_demand.ensure = ensure  # type: ignore[method-assign]
         (await world.enter("m:plain", target="/props", streaming=streaming)).close()
         assert ensured == ([] if up else [("m:plain", streaming)])
@@ -448,7 +453,7 @@ def test_an_auto_alias_goes_by_load(
         "m": EngineStatus("m", EngineState.READY, in_flight=drafted),
         "m:plain": EngineStatus("m:plain", state, in_flight=plain),
     }
-    monkeypatch.setattr(World, "status", lambda _, alias: statuses[alias])
+    monkeypatch.setattr(World, "status", lambda _, ref: statuses[ref.name])
     world = World(m=LocalEntry.model_validate({"target": {"path": "/m.gguf"}, "speculation": "auto"}))
     world.upstreams.crossings["m"] = crossing
     assert asyncio.run(world.enter("m"))._lease.alias == chosen
@@ -469,7 +474,7 @@ def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.M
     world.upstreams.crossings["m"] = 1
     assert asyncio.run(world.enter("m"))._lease.alias == "m"
     with pytest.raises(LogprobsRefusedError, match=r"drafted tokens\. Set on_logprobs to pass"):
-        asyncio.run(world.upstreams.enter(replace(call("m"), logprobs=True)))
+        asyncio.run(world.upstreams.enter(replace(world.call(), logprobs=True)))
 
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"object":"chat.completion.chunk"}\n\n'
@@ -520,7 +525,7 @@ def test_log_probabilities_are_refused_wherever_a_token_may_be_drafted(status: S
     async def main() -> None:
         world = World()
         world.engine.speculation = status
-        request = replace(call("m"), logprobs=True)
+        request = replace(world.call(), logprobs=True)
         if refused:
             with pytest.raises(LogprobsRefusedError, match="'m' decodes with"):
                 await world.upstreams.enter(request)
