@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pull, relay, startup
+from benchmarks import pull, relay, scheduler, startup
 
 ROOT = Path(__file__).parents[1]
 
@@ -125,7 +125,18 @@ def _pull(folder: Path) -> Table:
     return report.table
 
 
-_ALL = {"relay": _relay, "startup": _startup, "pull": _pull}
+def _scheduler(_: Path) -> Table:
+    times = scheduler.measure()
+    title = f"Scheduling {scheduler.MODELS:,} models, of which {scheduler.UP} are up; {scheduler.WAITING:,} wait"
+    report = _Report(title, "", "scheduler")
+    decision = f"{times.decision * 1e3:.2f} ms"
+    report.row("one decision", decision, target="< 1 ms", met=times.decision < 1e-3)
+    report.row("a lease of an engine that is up", f"{times.lease * 1e6:.0f} us")
+    report.row("a client that leaves the queue", f"{times.leave * 1e6:.0f} us")
+    return report.table
+
+
+_ALL = {"relay": _relay, "startup": _startup, "pull": _pull, "scheduler": _scheduler}
 
 
 def main() -> int:

@@ -39,9 +39,6 @@ class EngineUse:
     load_seconds: float | None = None
     answer_seconds: float | None = None
     _slots_taken: int = 0
-    # What the policy was told last; made anew when something has changed
-    _view: EngineView | None = field(default=None, repr=False)
-    _wait: Wait | None = field(default=None, repr=False)
 
     @property
     def alias(self) -> str:
@@ -85,23 +82,12 @@ class EngineUse:
             case EngineState.BACKOFF | EngineState.FATAL if self.engine.diagnosis is not None:
                 self.reason = self.engine.diagnosis.cause
         self.since = now
-        self.touched()
-
-    def head_for(self, state: EngineState, why: str) -> None:
-        """A verb was sent that leads there."""
-        self.heading, self.reason = state, why
-        self.touched()
-
-    def touched(self) -> None:
-        """What the policy was told of it holds no longer."""
-        self._view = self._wait = None
 
     def leased(self, lease: Lease, ticket: Ticket) -> None:
         self.leases[lease] = ticket
         self._slots_taken += ticket.takes_slot
         if ticket.pins:
             self.stay.pin = True
-        self.touched()
 
     def released(self, lease: Lease, began: float, now: float) -> None:
         ticket = self.leases.pop(lease)
@@ -112,7 +98,6 @@ class EngineUse:
             if ticket.takes_slot:
                 before = self.answer_seconds
                 self.answer_seconds = now - began if before is None else before + _LATEST * (now - began - before)
-        self.touched()
 
     def used_by_others(self, client: str, now: float) -> bool:
         """Whether another client uses the engine, waits for it, or has used it a moment ago."""
@@ -131,31 +116,28 @@ class EngineUse:
         return sum(parts) if parts else None
 
     def view(self, *, wants_memory: bool, room_made: bool) -> EngineView:
-        view = self._view
-        if view is None or (view.wants_memory, view.room_made) != (wants_memory, room_made):
-            view = self._view = EngineView(
-                self.alias,
-                self.state,
-                self.in_flight,
-                self.last_used or 0.0,
-                retry_at=self.engine.retry_at,
-                has_been_up=self.engine.has_been_up,
-                wants_memory=wants_memory,
-                room_made=room_made,
-                pinned=self.pinned,
-                exclusive=self.residency.exclusive,
-                priority=self.residency.priority,
-                unload_at=self.unload_at,
-                load_seconds=1.0 if self.load_seconds is None else self.load_seconds,
-                ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
-            )
-        return view
+        """For the policy."""
+        return EngineView(
+            self.alias,
+            self.state,
+            self.in_flight,
+            self.last_used or 0.0,
+            retry_at=self.engine.retry_at,
+            has_been_up=self.engine.has_been_up,
+            wants_memory=wants_memory,
+            room_made=room_made,
+            pinned=self.pinned,
+            exclusive=self.residency.exclusive,
+            priority=self.residency.priority,
+            unload_at=self.unload_at,
+            load_seconds=1.0 if self.load_seconds is None else self.load_seconds,
+            ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
+        )
 
     def wait(self) -> Wait | None:
         """That of the oldest waiter."""
-        if self._wait is None and (since := self.queue.since) is not None:
-            self._wait = Wait(self.alias, since)
-        return self._wait
+        since = self.queue.since
+        return None if since is None else Wait(self.alias, since, self.residency.priority)
 
     def status(self) -> EngineStatus:
         engine, epoch = self.engine, time.time() - asyncio.get_running_loop().time()

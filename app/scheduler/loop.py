@@ -98,7 +98,7 @@ class Scheduler:
         """Starts the engine of `ref` without a request, when places are free."""
         use = self.use(ref)
         self._placement.decisions.add(use.alias, "started", why)
-        use.head_for(EngineState.STARTING, why)
+        self._placement.head_for(use, EngineState.STARTING, why)
         use.engine.start()
 
     # -- requests ------------------------------------------------------------------------------------------------
@@ -201,11 +201,13 @@ class Scheduler:
             in_flight=use.in_flight + 1,
         )
         use.leased(lease, ticket)
+        self._placement.concern(use)
         return lease
 
     def _released(self, use: EngineUse, lease: Lease, ticket: Ticket, began: float) -> None:
         now = asyncio.get_running_loop().time()
         use.released(lease, began, now)
+        self._placement.concern(use)
         if use.engine.state is EngineState.DRAINING and use.in_flight == 0:
             use.engine.drained()
         if use.state is not EngineState.READY:

@@ -6,7 +6,7 @@ fails alone is not ours to help: it makes nobody move for a while.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from app.scheduler.snapshot import Misfit
@@ -43,6 +43,11 @@ class Misfits:
             self._hopeless_until[alias] = now + HOPELESS_S
         elif now >= self._hopeless_until.get(alias, now):
             self._short[alias] = _Shortage(frozenset(beside))
+
+    @property
+    def short(self) -> Iterable[str]:
+        """Those whose start has failed beside others."""
+        return self._short
 
     def wants_memory(self, alias: str) -> bool:
         """Whether others of ours may hold what its start failed for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from app.errors import NoRoomError, TandemError
 from app.scheduler.decisions import Decisions
@@ -22,6 +22,7 @@ from app.scheduler.snapshot import (
     Retry,
     SchedulerSnapshot,
     Start,
+    Wait,
 )
 from app.supervisor.process import Engine
 from app.supervisor.states import OCCUPYING, EngineState
@@ -43,14 +44,16 @@ class Placement:
         self.misfits = Misfits()
         self._serve = serve
         self._refuse = refuse
-        # Those that are more than stopped, or that somebody waits for: a thousand others cost a decision nothing
-        self._concerned: dict[str, EngineUse] = {}
+        # What the policy is told, of engines that are not stopped or that somebody waits for; and what of it may be
+        # out of date. A decision costs what has changed since the last one, and little for all the rest.
+        self._views: dict[str, EngineView] = {}
+        self._waits: dict[str, Wait] = {}
+        self._changed: dict[str, EngineUse] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def concern(self, use: EngineUse) -> None:
         """Something about it has changed that the policy must know."""
-        use.touched()
-        self._concerned[use.alias] = use
+        self._changed[use.alias] = use
 
     def pump(self) -> None:
         """Decides and acts; to be called after whatever may change a decision."""
@@ -88,8 +91,13 @@ class Placement:
     def drain(self, use: EngineUse, verb: str, why: str) -> None:
         """A READY engine gets no new requests, and ends after those that it has."""
         self.decisions.add(use.alias, verb, why)
-        use.head_for(EngineState.DRAINING, f"{verb}: {why}")
+        self.head_for(use, EngineState.DRAINING, f"{verb}: {why}")
         use.engine.drain()
+
+    def head_for(self, use: EngineUse, state: EngineState, why: str) -> None:
+        """A verb is sent that leads there."""
+        use.heading, use.reason = state, why
+        self.concern(use)
 
     def _wake_at(self, moment: float) -> None:
         if self._timer is not None:
@@ -103,28 +111,34 @@ class Placement:
         self.pump()
 
     def _snapshot(self, now: float) -> SchedulerSnapshot:
-        idle = [use for use in self._concerned.values() if use.state is EngineState.STOPPED and not use.queue]
-        for use in idle:
-            del self._concerned[use.alias]
-        waits = (use.wait() for use in self._concerned.values() if use.queue)
+        for alias in self.misfits.short:
+            self.concern(self.uses[alias])
+        for use in self._changed.values():
+            self._look_anew(use)
+        self._changed.clear()
         return SchedulerSnapshot(
             now=now,
             max_loaded=self.limits.max_loaded,
-            engines=tuple(map(self._view, self._concerned.values())),
-            waiting=tuple(wait for wait in waits if wait is not None),
+            engines=tuple(self._views.values()),
+            waiting=tuple(self._waits.values()),
             misfits=frozenset(self.misfits.known),
             max_wait=self.limits.max_wait,
         )
 
-    def _view(self, use: EngineUse) -> EngineView:
-        misfits = self.misfits
-        return use.view(wants_memory=misfits.wants_memory(use.alias), room_made=misfits.room_made(use.alias))
+    def _look_anew(self, use: EngineUse) -> None:
+        alias, wait = use.alias, use.wait()
+        if wait is None:
+            self._waits.pop(alias, None)
+        else:
+            self._waits[alias] = wait
+        if wait is None and use.state is EngineState.STOPPED:
+            self._views.pop(alias, None)
+        else:
+            wants_memory, room_made = self.misfits.wants_memory(alias), self.misfits.room_made(alias)
+            self._views[alias] = use.view(wants_memory=wants_memory, room_made=room_made)
 
     def _up_beside(self, alias: str) -> set[str]:
-        return {other.alias for other in self._others(alias) if other.state in OCCUPYING}
-
-    def _others(self, alias: str) -> Iterator[EngineUse]:
-        return (use for use in self._concerned.values() if use.alias != alias)
+        return {other for other, use in self.uses.items() if other != alias and use.state in OCCUPYING}
 
     def _act(self, action: Action) -> None:
         use = self.uses[action.alias]
@@ -138,11 +152,12 @@ class Placement:
                 self._refuse(use, lambda: NoRoomError(alias, why))
             case Start(alias, why):
                 self.decisions.add(alias, "started", why)
-                use.head_for(EngineState.STARTING, why)
+                self.head_for(use, EngineState.STARTING, why)
                 use.engine.start()
             case Retry(alias):
                 self.decisions.add(alias, "retried", "an engine whose memory it wants has gone")
-                use.head_for(EngineState.STOPPING, "tried again with more memory")  # it is about to be STOPPED
+                # It is about to be STOPPED
+                self.head_for(use, EngineState.STOPPING, "tried again with more memory")
                 use.engine.retry()
             case Drain(alias, room_for, why):
                 self.misfits.drained(alias, room_for)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from app.scheduler.snapshot import (
     SHORT_BACKOFF_S,
@@ -41,6 +42,8 @@ from app.scheduler.snapshot import (
 from app.supervisor.states import OCCUPYING, EngineState
 
 _LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
+# An attribute of an enum costs more than all else that is done for one of a thousand waits.
+_STOPPED, _READY = EngineState.STOPPED, EngineState.READY
 # Of what is told of those that keep their place
 _SHOWN = 4
 
@@ -52,13 +55,14 @@ def decide(snapshot: SchedulerSnapshot) -> list[Action]:
 
 def next_look(snapshot: SchedulerSnapshot) -> float:
     """When time alone may change the decision: the end of a ttl, of a patience or of a minimum residency."""
-    now, patience, max_wait = snapshot.now, snapshot.patience, snapshot.max_wait
-    ready = [engine for engine in snapshot.engines if engine.state is EngineState.READY]
+    now = snapshot.now
+    ready = [engine for engine in snapshot.engines if engine.state is _READY]
     moments = [engine.unload_at for engine in ready]
     if snapshot.waiting:
         moments += [engine.ready_at + snapshot.residency(engine) for engine in ready]
-        sinces = [wait.since for wait in snapshot.waiting]
-        moments += [since + (patience if since + patience > now else max_wait) for since in sinces]
+        for limit in (snapshot.patience, snapshot.max_wait):
+            begun = now - limit
+            moments.append(limit + min([since for _, since, _ in snapshot.waiting if since > begun], default=math.inf))
     return min((moment for moment in moments if moment > now), default=math.inf)
 
 
@@ -66,7 +70,8 @@ class _Room:
     """What is up and what still fits beside it."""
 
     def __init__(self, snapshot: SchedulerSnapshot) -> None:
-        self.up = {engine.alias: engine for engine in snapshot.engines if engine.state in OCCUPYING}
+        running = (engine for engine in snapshot.engines if engine.state is not _STOPPED)
+        self.up = {engine.alias: engine for engine in running if engine.state in OCCUPYING}
         # Places that will be free without our doing
         self.leaving = {alias for alias, engine in self.up.items() if engine.state in _LEAVING}
         self.places = snapshot.max_loaded
@@ -104,7 +109,7 @@ class _Decision:
     def __init__(self, snapshot: SchedulerSnapshot) -> None:
         self._snapshot = snapshot
         self._engines = {engine.alias: engine for engine in snapshot.engines}
-        self._waits = _oldest_waits(snapshot.waiting)
+        self._waits = _in_order(snapshot)
         self._room = _Room(snapshot)
         self._drained: set[str] = set()
         # Who needs a place and has to wait for one: those behind may not take it
@@ -112,10 +117,11 @@ class _Decision:
 
     def actions(self) -> list[Action]:
         actions: list[Action] = []
-        for wait in _in_order(self._waits.values(), self._engines, self._snapshot):
-            engine = self._engines[wait.alias]
+        engines = self._engines
+        for alias, wait in self._waits.items():
+            engine = engines[alias]
             # The common case in a long queue
-            if self._next is None or engine.state is not EngineState.STOPPED:
+            if engine.state is not _STOPPED or self._next is None:
                 actions += self._of(engine, wait)
         actions += self._past_their_ttl()
         return actions
@@ -248,16 +254,16 @@ def _waited_for(engine: EngineView) -> float:
     return SHORT_BACKOFF_S if engine.has_been_up else 0.0
 
 
-def _oldest_waits(waiting: Iterable[Wait]) -> dict[str, Wait]:
+_SINCE, _PRIORITY = itemgetter(1), itemgetter(2)
+
+
+def _in_order(snapshot: SchedulerSnapshot) -> dict[str, Wait]:
+    """The oldest wait of each alias: those of `max_wait` and more first, then by priority, then by age."""
     oldest: dict[str, Wait] = {}
-    for wait in waiting:
-        other = oldest.get(wait.alias)
-        if other is None or wait.since < other.since:
-            oldest[wait.alias] = wait
-    return oldest
-
-
-def _in_order(waits: Iterable[Wait], engines: dict[str, EngineView], snapshot: SchedulerSnapshot) -> list[Wait]:
-    """Who has waited for `max_wait` first, then by priority, then by the oldest wait."""
+    for wait in sorted(snapshot.waiting, key=_SINCE):
+        oldest.setdefault(wait[0], wait)
     overdue = snapshot.now - snapshot.max_wait
-    return sorted(waits, key=lambda wait: (wait.since > overdue, -engines[wait.alias].priority, wait.since))
+    late = [wait for wait in oldest.values() if wait[1] <= overdue]
+    # A stable sort: those of one priority stay in the order of their age
+    others = sorted((wait for wait in oldest.values() if wait[1] > overdue), key=_PRIORITY, reverse=True)
+    return {wait[0]: wait for wait in (*late, *others)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from app.supervisor.states import EngineState
 
@@ -50,12 +51,12 @@ class EngineView:
     ready_at: float = -math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Somebody waits for `alias` since `since`."""
+class Wait(NamedTuple):
+    """Somebody waits for `alias` since `since`; a higher `priority` comes first."""
 
     alias: str
     since: float
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

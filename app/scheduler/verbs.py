@@ -105,7 +105,7 @@ class Verbs:
         elif state in (EngineState.STARTING, EngineState.BACKOFF):
             self._placement.decisions.add(alias, "unloaded", ASKED)
             self._scheduler.send_away(use, lambda: _unloaded(alias))
-            use.head_for(EngineState.STOPPING, ASKED)
+            self._placement.head_for(use, EngineState.STOPPING, ASKED)
             use.engine.stop()
         if now:
             self._cut(use)
