@@ -15,7 +15,7 @@ from app.errors import EngineUnavailableError
 from app.scheduler.loop import Scheduler
 from app.scheduler.queue import Ticket
 from app.scheduler.residency import Residency
-from app.supervisor.states import EngineState
+from app.supervisor.states import OCCUPYING, EngineState
 from tests.support import clock
 from tests.support.scheduled import LivelyEngine, lively, now
 
@@ -60,10 +60,10 @@ class World:
 
     def look(self) -> None:
         """Never more places than there are, an exclusive engine alone, no slot given twice, and no busy one stopped."""
-        up = [status for status in self.scheduler.statuses() if status.holds_memory]
+        up = [alias for alias, engine in self.engines.items() if engine.state in OCCUPYING]
         assert len(up) <= self.max_loaded
-        for status in up:
-            use = self.scheduler.use(status.alias)
+        for alias in up:
+            use = self.scheduler.use(alias)
             assert not use.residency.exclusive or len(up) == 1
             assert use.free_slots >= 0
         for alias, busy in self.busy.items():
