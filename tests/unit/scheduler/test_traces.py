@@ -17,6 +17,7 @@ from app.scheduler.queue import Ticket
 from app.scheduler.residency import Residency
 from app.supervisor.states import OCCUPYING, EngineState
 from tests.support import clock
+from tests.support.models import ref_to
 from tests.support.scheduled import LivelyEngine, lively, now
 
 MAX_WAIT, TIMEOUT = 8.0, 40.0
@@ -41,7 +42,7 @@ class World:
         began = now()
         try:
             async with asyncio.timeout(patience):
-                lease = await self.scheduler.lease(alias, ticket=ticket)
+                lease = await self.scheduler.lease(ref_to(alias), ticket=ticket)
         except EngineUnavailableError:
             self.refused += 1
             return
@@ -63,7 +64,7 @@ class World:
         up = [alias for alias, engine in self.engines.items() if engine.state in OCCUPYING]
         assert len(up) <= self.max_loaded
         for alias in up:
-            use = self.scheduler.use(alias)
+            use = self.scheduler.use(ref_to(alias))
             assert not use.residency.exclusive or len(up) == 1
             assert use.free_slots >= 0
         for alias, busy in self.busy.items():
@@ -126,20 +127,20 @@ async def played(world: World, trace: list[tuple[str, int, float, float]]) -> No
                 )
                 requests.append(asyncio.create_task(world.request(alias, answer, ticket, patience)))
             case "load":
-                loads.append(asyncio.create_task(verbs.load(alias)))
+                loads.append(asyncio.create_task(verbs.load(ref_to(alias))))
             case "unload":
-                verbs.unload(alias)
+                verbs.unload(ref_to(alias))
             case "pin" | "unpin":
-                verbs.pin(alias, what == "pin")
+                verbs.pin(ref_to(alias), what == "pin")
             case "reset":
-                await verbs.reset(alias)
+                await verbs.reset(ref_to(alias))
             case "fail" | "mend":
                 world.engines[alias].fails = lambda fails=what == "fail": fails
         world.look()
         await asyncio.sleep(pause)
         world.look()
     for alias in names:
-        verbs.pin(alias, False)
+        verbs.pin(ref_to(alias), False)
     await asyncio.gather(*requests)
     await asyncio.wait_for(asyncio.gather(*loads, return_exceptions=True), 3 * TIMEOUT)
     world.look()
