@@ -123,7 +123,7 @@ class EngineUse:
             self.in_flight,
             self.last_used or 0.0,
             retry_at=self.engine.retry_at,
-            has_been_up=self.engine.has_been_up,
+            may_come_up=self.engine.may_come_up,
             wants_memory=wants_memory,
             room_made=room_made,
             pinned=self.pinned,

@@ -5,7 +5,7 @@ For each alias that somebody waits for, the engine is
 (1) READY: those who wait get its free slots;
 (2) STARTING: they wait for that start, together;
 (3) FATAL, or in BACKOFF: they are refused with the diagnosis. In a BACKOFF that is over in this moment they wait, and
-    in one that is over soon where the engine has been up before: what it went down of may have been chance;
+    in one that is over soon of an engine that may come up: it has before, or somebody else has ended its start;
 (4) in BACKOFF for want of memory that engines of ours hold: one of those makes room as in (7), and it is tried again;
 (5) DRAINING or STOPPING: they wait until it is STOPPED;
 (6) STOPPED, and there is room for it: it is started;
@@ -251,7 +251,7 @@ def _seconds(seconds: float) -> str:
 
 def _waited_for(engine: EngineView) -> float:
     """How many seconds of a BACKOFF are no reason to refuse."""
-    return SHORT_BACKOFF_S if engine.has_been_up else 0.0
+    return SHORT_BACKOFF_S if engine.may_come_up else 0.0
 
 
 _SINCE, _PRIORITY = itemgetter(1), itemgetter(2)

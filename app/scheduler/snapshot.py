@@ -28,7 +28,8 @@ class EngineView:
     """One engine as the policy sees it. Moments are on the snapshot's clock.
 
     `last_used` is when its last lease ended, `retry_at` when a BACKOFF is over, `ready_at` when its load ended,
-    `unload_at` when an idle engine's ttl is over. `has_been_up`: a start of it has succeeded.
+    `unload_at` when an idle engine's ttl is over. `may_come_up`: a start of it has succeeded,
+    or the last was ended by somebody else.
     `wants_memory`: its start failed for want of memory that others of ours may hold. `room_made`: one of those has gone
     since.
     """
@@ -38,7 +39,7 @@ class EngineView:
     in_flight: int = 0
     last_used: float = 0.0
     retry_at: float = 0.0
-    has_been_up: bool = False
+    may_come_up: bool = False
     wants_memory: bool = False
     room_made: bool = False
     # Residency

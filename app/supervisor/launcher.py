@@ -18,6 +18,7 @@ from app.records.ledger import Ledger
 from app.speculation.status import Status, judge
 from app.supervisor.activity import Activity
 from app.supervisor.child import Child
+from app.supervisor.endings import says_goodbye
 from app.supervisor.engine_facts import EngineFacts, LoadedFiles, facts_of
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.orphans import MARKER, marker
@@ -52,6 +53,8 @@ class Launcher:
         self.running: Running | None = None
         # Of the start that is under way
         self.loading: LoadProgress | None = None
+        # The running child has said that it goes
+        self.goodbye = asyncio.Event()
         # Ends a stop's patience
         self.hurry = asyncio.Event()
         # The last start's plan, and what it may not be tried with again
@@ -127,6 +130,7 @@ class Launcher:
         address = EngineAddress(f"http://{LOOPBACK}:{port}", key)
         clock = asyncio.get_running_loop().time
         status = Status(plan.requested_mode, reason=plan.fallback_reason)
+        self.goodbye.clear()
         running = self.running = Running(child, port, address, clock(), status)
         size = _size(plan)
         self.loading = LoadProgress(size, clock)
@@ -201,6 +205,8 @@ class Launcher:
 
     def _log_line(self, line: str) -> None:
         logs.memory.add_engine_line(self.alias, time.time(), line)
+        if says_goodbye(line):
+            self.goodbye.set()
         log.debug(line, alias=self.alias, pid=self.running.child.pid if self.running else None)
 
 

@@ -60,7 +60,7 @@ class Engine:
         self.diagnosis: Diagnosis | None = None
         self.retry_at = 0.0
         self.starts = 0
-        self.has_been_up = False
+        self._has_been_up = False
         self._on_change = on_change
         self._on_proven = on_proven
         # The owning task's own
@@ -127,6 +127,11 @@ class Engine:
         """Only of an engine that runs."""
         assert self._running is not None
         return self._running.address
+
+    @property
+    def may_come_up(self) -> bool:
+        """Whether a start has succeeded, or the last one was ended by somebody else: the next may well be better."""
+        return self._has_been_up or (self.diagnosis is not None and self.diagnosis.code in endings.FROM_OUTSIDE)
 
     @property
     def retry_after(self) -> float | None:
@@ -244,24 +249,27 @@ class Engine:
             if event in accepted:
                 return event
 
-    async def _verb_or_exit(self, *accepted: EngineEvent) -> EngineEvent:
+    async def _verb_or_end(self, *accepted: EngineEvent) -> EngineEvent:
         assert self._running is not None
         verb = asyncio.ensure_future(self._verb(*accepted))
         gone = asyncio.ensure_future(self._running.child.wait())
+        deaf = asyncio.ensure_future(endings.until_deaf(self._launcher.goodbye, self._running.port))
         try:
-            await asyncio.wait({verb, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({verb, gone, deaf}, return_when=asyncio.FIRST_COMPLETED)
             # A stop counts in the very turn of the exit, too: whoever closes the engine waits for STOPPED.
             stop = verb.done() and verb.result() is EngineEvent.STOP
-            return EngineEvent.EXITED if gone.done() and not stop else verb.result()
+            if gone.done() and not stop:
+                return EngineEvent.EXITED
+            return verb.result() if verb.done() else EngineEvent.UNRESPONSIVE
         finally:
-            verb.cancel()
-            gone.cancel()
+            for waiting in (verb, gone, deaf):
+                waiting.cancel()
 
     async def _stopped(self) -> EngineEvent:
         return await self._verb(EngineEvent.START, EngineEvent.STOP)
 
     async def _fatal(self) -> EngineEvent:
-        self.has_been_up = False
+        self._has_been_up = False
         event = await self._verb(EngineEvent.RESET, EngineEvent.STOP)
         self._failures = 0
         return event
@@ -281,7 +289,7 @@ class Engine:
             with suppress(asyncio.CancelledError):
                 await starting
         if self.diagnosis is None:
-            self.has_been_up = True
+            self._has_been_up = True
             self._tell_of_speculation()
             return EngineEvent.HEALTHY
         if self.diagnosis.permanent:
@@ -296,7 +304,7 @@ class Engine:
             tell("speculation is on" if status.active else "speculation is off", alias=self.alias, **status.fields())
 
     async def _serving(self) -> EngineEvent:
-        event = await self._verb_or_exit(EngineEvent.DRAIN, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
+        event = await self._verb_or_end(EngineEvent.DRAIN, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
         assert self._running is not None
         if asyncio.get_running_loop().time() - self._running.since >= PROVEN_AFTER_S:
             self._failures = _WORKED
@@ -307,7 +315,7 @@ class Engine:
         return event
 
     async def _draining(self) -> EngineEvent:
-        event = await self._verb_or_exit(EngineEvent.DRAINED, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
+        event = await self._verb_or_end(EngineEvent.DRAINED, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
         assert self._running is not None
         self._note_the_end(self._running, event)
         if event is EngineEvent.EXITED:

@@ -31,7 +31,7 @@ class ObedientEngine:
         self.diagnosis: Diagnosis | None = None
         self.retry_after: float | None = None
         self.retry_at = math.inf
-        self.has_been_up = True
+        self.may_come_up = True
         self.loading: LoadProgress | None = None
         self.pid = self.port = self.speculation = self.facts = self.plan = None
         self.address = EngineAddress(f"http://{alias}", f"key of {alias}")

@@ -58,12 +58,12 @@ def test_a_backoff_that_is_over_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "actions"), [(SHORT_BACKOFF_S, []), (SHORT_BACKOFF_S + 1, [Refuse("a")])])
-def test_a_short_backoff_of_what_has_been_up_is_waited_for(seconds: float, actions: list[Action]) -> None:
+def test_a_short_backoff_of_what_may_come_up_is_waited_for(seconds: float, actions: list[Action]) -> None:
     """Case 3: it can start, so that whoever waits a moment is served."""
     now = snapshot(waiting=("a",)).now
-    engine = EngineView("a", EngineState.BACKOFF, retry_at=now + seconds, has_been_up=True)
+    engine = EngineView("a", EngineState.BACKOFF, retry_at=now + seconds, may_come_up=True)
     assert decide(snapshot(engine, waiting=("a",))) == actions
-    assert decide(snapshot(replace(engine, has_been_up=False), waiting=("a",))) == [Refuse("a")]
+    assert decide(snapshot(replace(engine, may_come_up=False), waiting=("a",))) == [Refuse("a")]
 
 
 def test_want_of_memory_makes_the_least_recently_used_idle_engine_move() -> None:

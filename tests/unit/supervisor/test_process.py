@@ -28,6 +28,7 @@ class Launcher:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.hurry = asyncio.Event()
+        self.goodbye = asyncio.Event()
         self.plan: LaunchPlan | None = None
         self.running: Any = None
         self.keys = count(1)
@@ -41,6 +42,7 @@ class Launcher:
             child = SimpleNamespace(pid=1, wait=self.wait, returncode=self.returncode, log=())
             address = EngineAddress("http://127.0.0.1:8001", f"key {next(self.keys)}")
             self.running = SimpleNamespace(child=child, since=0.0, speculation=Status("none"), address=address)
+            self.running.port = 8001
         return diagnosis
 
     async def wait(self) -> int:
