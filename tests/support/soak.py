@@ -10,6 +10,13 @@ from collections.abc import Iterator
 SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))
 
 
+def seed() -> int:
+    """Of a test that is one long round; pytest shows it where that fails."""
+    number = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1 << 32))
+    print(f"SOAK_SEED={number}")
+    return number
+
+
 def rounds() -> Iterator[random.Random]:
     """A generator of numbers for each round, until SOAK_SECONDS have passed; SOAK_SEED repeats one round."""
     if seed := os.environ.get("SOAK_SEED"):
