@@ -97,7 +97,10 @@ RULES = (
     ),
     log_rule(
         "device_memory",
-        r"unable to allocate (?!CPU)\S+ buffer|failed to allocate (?!CPU)\S+ buffer of size|CUDA error: out of memory",
+        # CUDA and HIP, Vulkan, SYCL and Metal, as their users report them
+        r"unable to allocate (?!CPU)\S+ buffer|failed to allocate (?!CPU)\S+ buffer of size|CUDA error: out of memory|"
+        r"Device memory allocation of size \d+ failed|ErrorOutOfDeviceMemory|OUT_OF_DEVICE_MEMORY|"
+        r"ErrorOutOfMemory\)|ggml_metal\w*: error: failed to allocate buffer",
         "Not enough memory on a device.",
         "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or take a smaller quantization.",
         permanent=False,
@@ -106,6 +109,13 @@ RULES = (
         "host_memory",
         r"insufficient memory \(attempted to allocate\s+([\d.]+ MB)\)",
         "Not enough memory on the host: {0} could not be allocated.",
+        "Lower ctx_size or parallel, or take a smaller quantization.",
+        permanent=False,
+    ),
+    log_rule(
+        "host_memory",
+        r"ErrorOutOfHostMemory|OUT_OF_HOST_MEMORY|mmap(?: failed|[^\n]*):? Cannot allocate memory",
+        "Not enough memory on the host.",
         "Lower ctx_size or parallel, or take a smaller quantization.",
         permanent=False,
     ),

@@ -84,6 +84,24 @@ def test_a_failed_load_is_named_by_its_most_specific_line(
 
 
 @pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("ggml_vulkan: Device memory allocation of size 118497280 failed.", "device_memory"),
+        ("ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory", "device_memory"),
+        ("level_zero backend failed with error: 39 [UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY]", "device_memory"),
+        ("error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)", "device_memory"),
+        ("ggml_metal_buffer_init: error: failed to allocate buffer, size =  4096.00 MiB", "device_memory"),
+        ("ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfHostMemory", "host_memory"),
+        ("llama_model_load: error loading model: mmap failed: Cannot allocate memory", "host_memory"),
+    ],
+)
+def test_want_of_memory_is_known_on_every_kind_of_device(line: str, code: str) -> None:
+    """As people report it: it passes, and another engine may make room."""
+    diagnosis = diagnose(1, [f"0.00.100.000 E {line}"])
+    assert (diagnosis.code, diagnosis.permanent) == (code, False)
+
+
+@pytest.mark.parametrize(
     ("returncode", "code", "permanent"),
     [
         (-signal.SIGILL, "illegal_instruction", True),
