@@ -12,8 +12,9 @@ from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan
 from app.engine.locate import EngineBinary, locate
-from app.engine.preflight import check_arguments, check_files
+from app.engine.preflight import check_arguments, check_draft, check_files
 from app.engine.probe import Prober
+from app.engine.template_trial import check_template
 from app.engine.translate import Note
 from app.models.catalog import Catalog, ModelSpec
 from app.models.gguf.header import check_magic
@@ -107,6 +108,8 @@ class Planner:
     def _planned(self, settled: Settled) -> LaunchPlan:
         spec, engine = settled.spec, self.binary()
         check_files(spec, engine)
+        if spec.requested_mode != AUTO:  # which may always choose plain decoding
+            check_draft(spec, engine)
         plan = build_plan(
             spec,
             engine,
@@ -117,6 +120,7 @@ class Planner:
             fallback_reason=settled.fallback_reason,
             named_files=check_arguments(spec, self.dialect()),
         )
+        check_template(plan, engine)
         return replace(plan, notes=(*plan.notes, *self._from_defaults(spec.ref)))
 
     def _from_defaults(self, ref: ModelRef) -> Iterator[Note]:

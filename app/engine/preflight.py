@@ -46,6 +46,18 @@ def check_files(spec: ModelSpec, engine: EngineBinary) -> None:
         raise LaunchRefusedError(f"target: {text}.", code="unknown_architecture")
 
 
+def check_draft(spec: ModelSpec, engine: EngineBinary) -> None:
+    """Whether this engine can load a draft that `settle` lets pass, where plain decoding is no way out.
+
+    Raises LaunchRefusedError or GgufError.
+    """
+    if spec.draft is None or not spec.chain or spec.options.speculation.on_inert != "fail":
+        return
+    if (text := doubted(engine, header_of(spec.draft).architecture)) is not None:
+        way = "on_inert: plain would start without it"
+        raise LaunchRefusedError(f"draft: {text}; {way}.", code="unknown_architecture")
+
+
 def check_arguments(spec: ModelSpec, dialect: Dialect) -> tuple[Path, ...]:
     """Flags, the files that they name, and the cache; returns these files. Raises LaunchRefusedError."""
     given, header = _given(spec, dialect), header_of(spec.target)

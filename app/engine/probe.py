@@ -97,7 +97,7 @@ def ask(
     with tempfile.TemporaryDirectory() as empty:
         env = child_environment(os.environ, own or {}, Path(empty))
         try:
-            done = _run([*engine.command, flag], env, set() if running is None else running)
+            done = run_to_its_end([*engine.command, flag], env, set() if running is None else running)
         except subprocess.TimeoutExpired:
             raise ProbeError(f"{engine.origin}: {flag} did not end within {PATIENCE_S} s") from None
         except OSError as error:
@@ -107,13 +107,13 @@ def ask(
     return done.stdout.decode("utf-8", "replace")
 
 
-def _run(
-    command: list[str], env: dict[str, str], running: set[subprocess.Popen[bytes]]
+def run_to_its_end(
+    command: list[str], env: Mapping[str, str], running: set[subprocess.Popen[bytes]], *, patience: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[bytes]:
     """What does not end in time is killed with all that it has started; raises OSError or TimeoutExpired."""
     process = subprocess.Popen(
         tied_to_parent(command),
-        env=env,
+        env=dict(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -122,7 +122,7 @@ def _run(
     running.add(process)
     with process:
         try:
-            stdout, stderr = process.communicate(timeout=PATIENCE_S)
+            stdout, stderr = process.communicate(timeout=patience)
         except BaseException:
             _kill(process)
             raise

@@ -45,6 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copy(part, path / f"mixed-0000{number}-of-00003.gguf")
     write_adapter(path / "lora.gguf")
     _projector(path / "mmproj.gguf")
+    tiny_models.write_draft(path / "draft.gguf")
+    for name, write in tiny_models.INCOMPATIBLE_DRAFTS.items():
+        write(path / f"{name}.gguf")
     (path / "good.jinja").write_text(tiny_models.TEMPLATE)
     yield path
 
@@ -84,8 +87,16 @@ WORKING = [
     ["--no-warmup", "-ngl", "99"],
     ["--slot-save-path", "."],
 ]
+DRAFTS = ["draft", *tiny_models.INCOMPATIBLE_DRAFTS, *FILES]
+# Pieces that a template is broken by, or not
+PIECES = ["{{ x }", "{% endfor %}", "{# x", "{{ 'x }}", "{% if x %}", "{{ x | nope }}", "{% raw %}", "}}", "{{ '}}' }}"]
 NUMBERS = ["0", "-1", "99999999999", "many", "1e9", "", "7x"]
 TYPES = ["q8_0", "q4_0", "iq4_nl", "q9", "f32"]
+
+
+CHANGES = [
+    *("target", "mmproj", "draft", "letter", "drop", "join", "number", "type", "template", "swap", "nothing"),
+]
 
 
 def broken(seed: int) -> Entry:
@@ -94,7 +105,9 @@ def broken(seed: int) -> Entry:
     entry: Entry = {"target": {"path": "target.gguf"}, "ctx_size": 256, "args": list(rng.choice(WORKING))}
     args = entry["args"]
     place = rng.randrange(len(args))
-    match rng.choice(["target", "mmproj", "letter", "drop", "join", "number", "type", "swap", "nothing"]):
+    match rng.choice(
+        ["target", "mmproj", "letter", "drop", "join", "number", "type", "swap", "template", "draft", "nothing"]
+    ):
         case "target":
             entry["target"] = {"path": f"{rng.choice(FILES)}.gguf"}
         case "mmproj":
@@ -110,6 +123,13 @@ def broken(seed: int) -> Entry:
             args += [rng.choice(["--batch-size", "--threads-batch", "--keep", "--top-k"]), rng.choice(NUMBERS)]
         case "type":
             args += [rng.choice(["-ctk", "-ctv"]), rng.choice(TYPES), "-fa", rng.choice(["on", "off"])]
+        case "template":
+            at = rng.randrange(len(tiny_models.TEMPLATE))
+            text = tiny_models.TEMPLATE[:at] + rng.choice(PIECES) + tiny_models.TEMPLATE[at:]
+            entry["args"] = ["--chat-template", text]
+        case "draft":
+            entry["draft"] = {"path": f"{rng.choice(DRAFTS)}.gguf"}
+            entry["speculation"] = {"mode": "draft-simple", "on_inert": rng.choice(["plain", "fail"])}
         case "swap":
             args[place:] = [f"{rng.choice(FILES)}.gguf", *args[place + 1 :]]
     return entry
@@ -117,7 +137,7 @@ def broken(seed: int) -> Entry:
 
 def configured(folder: Path, entry: Entry) -> Settings | None:
     """None where the settings themselves refuse the entry: then neither is asked."""
-    places = {key: {"path": str(folder / entry[key]["path"])} for key in ("target", "mmproj") if key in entry}
+    places = {key: {"path": str(folder / entry[key]["path"])} for key in ("target", "draft", "mmproj") if key in entry}
     try:
         return Settings.model_validate(
             {
@@ -132,11 +152,22 @@ def configured(folder: Path, entry: Entry) -> Settings | None:
 
 
 def starts(folder: Path, entry: Entry) -> bool:
-    """Whether llama-server comes up with the entry as it is written, past all that we know of it."""
+    """Whether llama-server comes up with the entry as it is written, past all that we know of it.
+
+    With a draft it has to draft as well, or may do without, as the entry says.
+    """
+    if "draft" in entry and entry["speculation"]["on_inert"] == "plain":
+        return comes_up(folder, {key: value for key, value in entry.items() if key != "draft"})
+    return comes_up(folder, entry)
+
+
+def comes_up(folder: Path, entry: Entry) -> bool:
     port = free_port()
     words = [str(BINARY), "--model", str(folder / entry["target"]["path"]), "--port", str(port), "--threads", "1"]
     words += ["--ctx-size", str(entry["ctx_size"]), "--parallel", "1", "--host", "127.0.0.1", "--no-ui"]
     words += ["--mmproj", str(folder / entry["mmproj"]["path"])] if "mmproj" in entry else []
+    if "draft" in entry:
+        words += ["--model-draft", str(folder / entry["draft"]["path"]), "--spec-type", "draft-simple"]
     process = subprocess.Popen(
         [*words, *entry["args"]],
         cwd=folder,
@@ -148,7 +179,7 @@ def starts(folder: Path, entry: Entry) -> bool:
     try:
         while process.poll() is None:
             if _healthy(port):
-                return True
+                return "draft" not in entry or _drafts(port)
             assert time.monotonic() < end, f"neither up nor gone: {entry}"
             time.sleep(0.02)
         return False
@@ -162,6 +193,12 @@ def _healthy(port: int) -> bool:
         return httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200
     except httpx2.HTTPError:
         return False
+
+
+def _drafts(port: int) -> bool:
+    """As llama-server itself tells: with a draft that it cannot use it comes up all the same."""
+    slots = httpx2.get(f"http://127.0.0.1:{port}/slots", trust_env=False).json()
+    return all(slot["speculative"] for slot in slots)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -201,13 +238,16 @@ Make = Callable[..., Any]
         ({"mmproj": {"path": "target.gguf"}}, "projector"),
         ({"args": ["--lora", "{folder}/none.gguf"]}, "missing_file"),
         ({"args": ["-ctv", "q4_0", "-fa", "off"]}, "cache_type"),
+        ({"args": ["--chat-template", "{% for m in messages %}{{ m.content }{% endfor %}"]}, "chat_template"),
+        ({"draft": {"path": "arch.gguf"}, "speculation": {"on_inert": "fail"}}, "unknown_architecture"),
+        ({"draft": {"path": "lora.gguf"}, "speculation": {"on_inert": "fail"}}, "refused"),
     ],
 )
 def test_a_gateway_refuses_with_the_words_of_check(make_gateway: Make, folder: Path, more: Entry, cause: str) -> None:
     """And starts no engine for it."""
     entry: Entry = {"target": {"path": "target.gguf"}} | more
-    entry["args"] = [word.format(folder=folder) for word in entry.get("args", [])]
-    for key in ("target", "mmproj"):
+    entry["args"] = [word.replace("{folder}", str(folder)) for word in entry.get("args", [])]
+    for key in ("target", "draft", "mmproj"):
         if key in entry:
             entry[key] = {"path": str(folder / entry[key]["path"])}
     gateway = make_gateway(models={"m": entry}, llama_server=BINARY)

@@ -92,7 +92,7 @@ def test_a_page_that_is_no_llama_servers_names_the_engine(
 
 def ran(monkeypatch: pytest.MonkeyPatch, returncode: int, stderr: bytes = b"") -> None:
     done = subprocess.CompletedProcess[bytes]([], returncode, b"", stderr)
-    monkeypatch.setattr(probe, "_run", lambda *args, **kwargs: done)
+    monkeypatch.setattr(probe, "run_to_its_end", lambda *args, **kwargs: done)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_probe_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, en
     def hang(*args: object, **kwargs: object) -> None:
         raise subprocess.TimeoutExpired("llama-server", 20)
 
-    monkeypatch.setattr(probe, "_run", hang)
+    monkeypatch.setattr(probe, "run_to_its_end", hang)
     with pytest.raises(ProbeError, match="20 s"):
         probe.help_page(engine, set())
 

@@ -1,0 +1,78 @@
+"""Whether the build at hand takes an entry's chat template. It is asked: each build reads a Jinja of its own.
+
+llama-server looks at the template before the model, so with a model that is nowhere it ends within milliseconds.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from app.engine.diagnose import diagnose
+from app.engine.launch import LaunchPlan
+from app.engine.locate import EngineBinary
+from app.engine.probe import run_to_its_end
+from app.errors import LaunchRefusedError
+
+_TEMPLATES, _SWITCHES = ("--chat-template", "--chat-template-file"), ("--jinja", "--no-jinja")
+# Any free port, since it listens before it looks for the model
+_NOWHERE = ("--model", "/nonexistent/model.gguf", "--host", "127.0.0.1", "--port", "0")
+# Its log has a thread of its own, and the place of the mistake may be lost when the process ends.
+_TRIES, _PLACE = 3, "does not parse"
+# A wrapper may start a server whatever it is asked for: then the start will tell.
+PATIENCE_S = 5.0
+
+
+def check_template(plan: LaunchPlan, engine: EngineBinary) -> None:
+    """Raises LaunchRefusedError, as the start would fail. Blocks for milliseconds at the first time."""
+    words = template_words(plan.argv)
+    if not words:
+        return
+    stamps = tuple(stamp for path in plan.named if (stamp := _stamp(path)))
+    if problem := _tried(engine, engine.identity, words, tuple(sorted(plan.env.items())), stamps):
+        raise LaunchRefusedError(problem, code="chat_template")
+
+
+def template_words(argv: Sequence[str]) -> tuple[str, ...]:
+    """The flags of a command line that decide on a template; none where the model's own is used."""
+    words: list[str] = []
+    named = False
+    for place, word in enumerate(argv):
+        if word in _TEMPLATES:
+            words += argv[place : place + 2]
+            named = True
+        elif word in _SWITCHES:
+            words.append(word)
+    return tuple(words) if named else ()
+
+
+@lru_cache(maxsize=256)
+def _tried(
+    engine: EngineBinary, _identity: str, words: tuple[str, ...], env: tuple[tuple[str, str], ...], _stamps: object
+) -> str:
+    """What is wrong with the template, and what would be right; empty where nothing is, or nobody knows."""
+    return _trial(engine, words, dict(env))
+
+
+def _trial(engine: EngineBinary, words: tuple[str, ...], env: Mapping[str, str]) -> str:
+    problem = ""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        for _ in range(_TRIES):
+            done = run_to_its_end([*engine.command, *words, *_NOWHERE], env, set(), patience=PATIENCE_S)
+            diagnosis = diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
+            if diagnosis.code != "chat_template":
+                break
+            problem = f"{diagnosis.cause} {diagnosis.advice}"
+            if _PLACE in diagnosis.cause:
+                break
+    return problem
+
+
+def _stamp(path: Path) -> tuple[str, int, int] | None:
+    with suppress(OSError):
+        stat = path.stat()
+        return str(path), stat.st_size, stat.st_mtime_ns
+    return None
