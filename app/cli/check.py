@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
 from app.cli.options import records
+from app.cli.running_gateway import RunningEngine, running_engines
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings, load_settings
 from app.config.speculation import AUTO, NONE, named
@@ -37,7 +38,7 @@ from app.models.gguf.filenames import shards
 from app.models.gguf.remembered import check_whole_of, header_of
 from app.models.ref import ModelRef
 from app.planner import Planner
-from app.records.ledger import Ledger
+from app.records.ledger import Failure, Ledger
 from app.speculation.compat import Outcome, mtp_layers
 from app.speculation.resolve import Settled, damage, judged
 from app.terminal import size_in_words
@@ -98,12 +99,13 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     with answers(attached) as replies:
         if len(attached) < len(refs):
             yield _engine(settings)
-        uses = ledger.last_uses()
+        uses, running = ledger.last_uses(), running_engines(settings)
         for ref in refs:
             if isinstance(ref.entry, AttachedEntry):
                 yield _attached(ref.name, ref.entry, replies[ref.name].result())
             else:
-                yield _alias(settings, catalog, planner, ledger, ref, uses.get(ref.engine_key, 0.0))
+                key = ref.engine_key
+                yield _alias(settings, catalog, planner, ledger, ref, uses.get(key, 0.0), running.get(key))
 
 
 def _engine(settings: Settings) -> CheckReport:
@@ -118,18 +120,24 @@ def _engine(settings: Settings) -> CheckReport:
 
 
 def _attached(name: str, entry: AttachedEntry, problem: str) -> CheckReport:
-    """A server of others may come back at any time: that it does not answer now is told, and is no failure."""
+    """It is `ok` only if it answers now, though a server of others may come back at any time."""
     lines = [name, f"  attached   {entry.url}"]
     if problem:
         hint = port_hint(entry.url)
-        return CheckReport((*lines, f"  NO ANSWER: {problem}{hint}"), fine=True, outcome=NO_ANSWER)
+        return CheckReport((*lines, f"  NO ANSWER: {problem}{hint}"), fine=False, outcome=NO_ANSWER)
     return CheckReport((*lines, "  ok"), fine=True, outcome=OK)
 
 
 def _alias(
-    settings: Settings, catalog: Catalog, planner: Planner, ledger: Ledger, ref: ModelRef, used: float
+    settings: Settings,
+    catalog: Catalog,
+    planner: Planner,
+    ledger: Ledger,
+    ref: ModelRef,
+    used: float,
+    running: RunningEngine | None,
 ) -> CheckReport:
-    """`used` is when its engine last came up or answered."""
+    """`used` is when its engine last came up or answered; `running` how it is in a gateway that runs."""
     lines, fine = [ref.name], True
     try:
         lines += _start(catalog, planner, ref)
@@ -143,20 +151,27 @@ def _alias(
     except TandemError as error:
         fine = False
         lines.append(f"  CANNOT START: {error}")
-    if (seen := ledger.last_speculation(ref.engine_key)) is not None and (seen.active or seen.requested != NONE):
-        off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
-        state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
-        lines.append(f"  last start, {_when(seen.at)}: {state}")
     failure = ledger.last_failure(ref.engine_key)
-    if failure is not None:
-        lines.append(f"  last failure, {_when(failure.at)}: {failure.diagnosis}")
-        lines += [f"    | {line}" for line in failure.diagnosis.log_tail]
+    lines += [f"  {line}" for line in _history(ledger, ref.engine_key, failure)]
+    if running is not None:
+        lines += [f"  {line}" for line in running.lines(failure.diagnosis.cause if failure else "")]
     if not fine:
         return CheckReport(tuple(lines), fine=False, outcome=CANNOT_START)
-    if failure is not None and failure.at > used:
+    if (failure is not None and failure.at > used) or (running is not None and running.failed):
         lines.append("  nothing speaks against a start now, but the last one failed, as said above")
         return CheckReport(tuple(lines), fine=True, outcome=FAILED_LAST)
     return CheckReport((*lines, "  ok"), fine=True, outcome=OK)
+
+
+def _history(ledger: Ledger, engine_key: str, failure: Failure | None) -> Iterator[str]:
+    """How its speculation was at the last start, and why it last failed."""
+    if (seen := ledger.last_speculation(engine_key)) is not None and (seen.active or seen.requested != NONE):
+        off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
+        state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
+        yield f"last start, {_when(seen.at)}: {state}"
+    if failure is not None:
+        yield f"last failure, {_when(failure.at)}: {failure.diagnosis}"
+        yield from (f"  | {line}" for line in failure.diagnosis.log_tail)
 
 
 def _draft_in_doubt(engine: EngineBinary, spec: ModelSpec) -> list[str]:

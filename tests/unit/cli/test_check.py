@@ -244,7 +244,7 @@ def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
     engine, local, attached = reports(
         settings(machine, gone, m=entry(machine / "m.gguf"), o={"url": "http://o.invalid:1"})
     )
-    assert (engine.fine, local.fine, attached.fine) == (False, False, True)
+    assert (engine.fine, local.fine, attached.outcome) == (False, False, NO_ANSWER)
     assert gone in engine.lines[0]
     assert local.lines[-1] == "  CANNOT START: there is no engine, as said above."
     assert attached.lines[:2] == ("o", "  attached   http://o.invalid:1")
