@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,14 +14,17 @@ from pydantic import (
     Field,
     SecretStr,
     Tag,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
+from app.config.between_keys import problems
 from app.config.path_flags import path_values
+from app.config.placed_error import PlacedError
 from app.config.request_filters import Filters
 from app.config.short_forms import REPO, files_of
-from app.config.speculation import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain, wants_draft_model
+from app.config.speculation import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain
 from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, Seconds, Size, Text, check_path, is_clean
 
 # Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
@@ -166,8 +170,16 @@ class Speculation(Written):
         if isinstance(mode, list | tuple) or mode == NONE:
             if len(written) > 1:
                 raise ValueError("options go with their mode: [{mode: draft-simple, n_max: 8}, ngram-mod]")
-            return {**own, "chain": parse_chain(mode)}
-        return {**own, "chain": parse_chain(written)}
+            return {**own, "chain": _chain_below(mode, *(("mode",) if isinstance(value, dict) else ()))}
+        return {**own, "chain": parse_chain(written if isinstance(value, dict) else mode)}
+
+
+def _chain_below(written: Any, *keys: str) -> Chain:
+    """Raises ValueError, with places that begin with `keys`."""
+    try:
+        return parse_chain(written)
+    except PlacedError as error:
+        raise error.below(*keys) from None
 
 
 class LocalEntry(Written):
@@ -228,10 +240,13 @@ class LocalEntry(Written):
         return (Step("draft-simple"),) if self.draft else PLAIN
 
     @model_validator(mode="after")
-    def _a_draft_for_who_needs_it(self) -> LocalEntry:
-        if self.draft is None and wants_draft_model(self.chain or PLAIN):
-            raise ValueError("speculation needs a draft model: name its files under draft")
+    def _keys_go_together(self) -> LocalEntry:
+        if found := self._between_keys():
+            raise PlacedError([((), problem) for problem in found])
         return self
+
+    def _between_keys(self) -> list[str]:
+        return list(problems(self))
 
     def too_long(self, chain: Chain) -> str:
         """Why drafts as long as those of `chain` abort llama-server once every slot has one; empty where they fit."""
@@ -250,23 +265,21 @@ class LocalEntry(Written):
         sizes = [value for flag, value in zip(self.args, self.args[1:], strict=False) if flag in _BATCH_FLAGS]
         return int(sizes[-1]) if sizes and sizes[-1].isdecimal() else _BATCH
 
-    @model_validator(mode="after")
-    def _drafts_fit_into_a_batch(self) -> LocalEntry:
-        if problem := self.too_long(self.chain or PLAIN):
-            raise ValueError(f"speculation: {problem}")
-        return self
 
-    @model_validator(mode="after")
-    def _something_to_pull(self) -> LocalEntry:
-        if self.pull == "on_demand" and not any(part.repo for part in (self.target, self.draft) if part):
-            raise ValueError("pull: on_demand takes files of a repo; name one under target or draft")
-        return self
+class _WhateverGoesTogether(LocalEntry):
+    """For an entry of which some keys are wrong."""
 
-    @model_validator(mode="after")
-    def _room_in_every_slot(self) -> LocalEntry:
-        if self.ctx_size and self.ctx_size < self.parallel:
-            raise ValueError(f"ctx_size {self.ctx_size} is shared by parallel {self.parallel} slots: too small")
-        return self
+    def _between_keys(self) -> list[str]:
+        return []
+
+
+def problems_beside(written: Mapping[str, Any], wrong: Collection[str]) -> Iterator[str]:
+    """What is wrong between the other keys of a local entry."""
+    good = {key: value for key, value in written.items() if key in LocalEntry.model_fields and key not in wrong}
+    without_target = set() if "target" in good else {"target"}
+    with suppress(ValidationError):
+        entry = _WhateverGoesTogether.model_validate({"target": {"path": "any.gguf"}} | good)
+        yield from problems(entry, {*wrong, *without_target})
 
 
 class AttachedEntry(Written):

@@ -7,7 +7,7 @@ or raises one ConfigError that lists every problem with its source and key.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from app.auth.origins import origins_of
 from app.config.document import Problem
 from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv
 from app.config.messages import clash
-from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, LocalEntry
+from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, LocalEntry, problems_beside
 from app.config.path_flags import anchored as anchored_args
 from app.config.sources import Sources
 from app.config.types import Int, Location, Mebibytes, Name, Seconds, SomeSeconds, Texts, check_path, is_clean
@@ -180,7 +180,9 @@ def _validate(sources: Sources) -> Settings:
     try:
         settings = LoadedSettings()
     except ValidationError as error:
-        problems += [sources.wrong(item) for item in error.errors() if (item["loc"], item["type"]) != _CLASH]
+        errors = [item for item in error.errors() if (item["loc"], item["type"]) != _CLASH]
+        problems += [problem for item in errors for problem in sources.wrong(item)]
+        problems += _beside(sources, errors, {name: entry for name, (entry, _) in entries.items()})
     if problems:
         raise ConfigError(sources.shown(problems))
     settings._inherited = {
@@ -192,6 +194,17 @@ def _validate(sources: Sources) -> Settings:
 
 # Where pydantic puts what `_across_entries` has told already, and tells better
 _CLASH = (("models",), "value_error")
+
+
+def _beside(sources: Sources, errors: Sequence[Any], entries: Mapping[str, dict[str, Any]]) -> Iterator[Problem]:
+    """What pydantic does not look for once a key of an entry is wrong: how the others go together."""
+    wrong: dict[str, set[str]] = {}
+    for error in errors:
+        if len(loc := error["loc"]) > 3 and loc[0] == "models" and loc[2] == "local":
+            wrong.setdefault(str(loc[1]), set()).add(str(loc[3]))
+    for name, keys in wrong.items():
+        for text in problems_beside(entries.get(name, {}), keys):
+            yield sources.problem(("models", name), text)
 
 
 def _across_entries(sources: Sources, entries: Mapping[str, dict[str, Any]]) -> Iterator[Problem]:

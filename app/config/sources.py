@@ -14,13 +14,12 @@ from app.config.defaults import errors_in, with_defaults
 from app.config.document import Document, Problem, read_document
 from app.config.files import FILE_NAME, PREFIX, find_file, read_dotenv
 from app.config.messages import in_words, unknown
+from app.config.placed_error import THE_KEY, Keys, PlacedError
 
 # Settings that a variable holds as JSON
 _JSON = {"models": '{"tiny": {"target": {"path": "models/tiny.gguf"}}}', "defaults": '{"ctx_size": 8192}'}
 # Of the union of entries in pydantic's places; they stand in no file
 _TAGS = ("local", "attached")
-
-Keys = tuple[int | str, ...]
 
 
 class Sources:
@@ -41,7 +40,7 @@ class Sources:
         defaults = self.settings.get("defaults")
         self._defaults: dict[str, Any] = dict(defaults) if isinstance(defaults, dict) else {}
         for error in list(errors_in(self._defaults)):
-            self.problems.append(self.wrong(error))
+            self.problems += self.wrong(error)
             # Told once, and not again for each entry
             self._defaults.pop(str(error["loc"][1]), None)
 
@@ -73,14 +72,16 @@ class Sources:
             if isinstance(entry, dict) and isinstance(name, str):
                 yield name, *with_defaults(entry, self._defaults)
 
-    def wrong(self, error: Mapping[str, Any]) -> Problem:
+    def wrong(self, error: Mapping[str, Any]) -> list[Problem]:
         """One of pydantic's errors on the settings."""
-        return self.problem(error["loc"], in_words(error, self._model), of_key=error["type"] == "extra_forbidden")
+        if isinstance(cause := error.get("ctx", {}).get("error"), PlacedError):
+            return [self.problem((*error["loc"], *keys), text) for keys, text in cause.problems]
+        return [self.problem(error["loc"], in_words(error, self._model), of_key=error["type"] == "extra_forbidden")]
 
     def problem(self, keys: Keys, text: str, *, of_key: bool = False) -> Problem:
         """What is wrong at these keys, under the name of the source that holds them."""
         # A key that is wrong itself is told by its own name
-        if keys[-1:] == ("[key]",):
+        if keys[-1:] == (THE_KEY,):
             keys, of_key = keys[:-1], True
         keys = tuple(key for at, key in enumerate(keys) if not (at == 2 and key in _TAGS))
         field = str(keys[0]) if keys else ""

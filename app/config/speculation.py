@@ -6,10 +6,11 @@ options' other spellings. The dialect decides which of them a build has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from app.config.placed_error import THE_KEY, Keys, PlacedError
 from app.config.suggestions import did_you_mean
 
 Family = Literal["draft", "ngram"]
@@ -50,6 +51,9 @@ class Mode:
     draft_model: bool
     options: Mapping[str, Option]
     longest: int = 3
+
+    def __str__(self) -> str:
+        return self.name
 
 
 _DRAFT = {
@@ -152,27 +156,51 @@ def parse_step(value: Any) -> Step:
     mode = MODES.get(name)
     if mode is None:
         there = (*MODES, AUTO, NONE)
-        raise ValueError(f"there is no mode {name!r}; there are: {', '.join(there)}{did_you_mean(name, there)}")
+        where: Keys = ("mode",) if value else ()
+        text = f"there is no mode {name!r}; there are: {', '.join(there)}{did_you_mean(name, there)}"
+        raise PlacedError([(where, text)])
     options = {key: option for key, option in value.items() if key != "mode"}
+    if problems := list(_wrong_options(mode, options)):
+        raise PlacedError(problems)
+    return Step(name, options)
+
+
+def _wrong_options(mode: Mode, options: Mapping[Any, Any]) -> Iterator[tuple[Keys, str]]:
+    found: list[tuple[Keys, str]] = []
     for key, option in options.items():
         if key not in mode.options:
             takes = ", ".join(mode.options) or "none"
-            raise ValueError(
-                f"{name} has no option {key!r}; its options: {takes}{did_you_mean(str(key), mode.options)}"
-            )
-        if (problem := mode.options[key].problem(option)) is not None:
-            raise ValueError(f"{key} of {name} {problem}")
+            meant = did_you_mean(str(key), mode.options)
+            found.append(((key, THE_KEY), f"{mode} has no option {key!r}; its options: {takes}{meant}"))
+        elif problem := mode.options[key].problem(option):
+            found.append(((key,), f"{key} of {mode} {problem}"))
+    yield from found
     low, high = options.get("n_min"), options.get("n_max")
-    if low is not None and high is not None and low > high:
-        raise ValueError(f"n_min {low} of {name} is above n_max {high}: no draft would ever be used")
-    return Step(name, options)
+    if not found and low is not None and high is not None and low > high:
+        yield ("n_min",), f"n_min {low} of {mode} is above n_max {high}: no draft would ever be used"
+
+
+def _steps(items: Sequence[Any]) -> tuple[Step, ...]:
+    """Raises PlacedError with what is wrong in all of them."""
+    steps: list[Step] = []
+    problems: list[tuple[Keys, str]] = []
+    for at, item in enumerate(items):
+        try:
+            steps.append(parse_step(item))
+        except PlacedError as error:
+            problems += error.below(at).problems
+        except ValueError as error:
+            problems.append(((at,), str(error)))
+    if problems:
+        raise PlacedError(problems)
+    return tuple(steps)
 
 
 def parse_chain(value: Any) -> Chain:
     """One step or a list of them; raises ValueError in words."""
     if value == NONE:
         return PLAIN
-    steps = tuple(parse_step(item) for item in value) if isinstance(value, list | tuple) else (parse_step(value),)
+    steps = _steps(value) if isinstance(value, list | tuple) else (parse_step(value),)
     names = [step.mode for step in steps]
     if len(set(names)) < len(names):
         raise ValueError("names a mode twice")

@@ -157,3 +157,40 @@ def test_a_flag_that_the_build_does_not_know(folder: Path) -> None:
     result = CliRunner().invoke(cli, ["check"])
     assert result.exit_code == 1
     assert "does not know --no-warmpu; did you mean --no-warmup?" in result.stdout
+
+
+def test_a_modes_options_have_places_of_their_own(folder: Path) -> None:
+    """All of them, in a mapping, a list and a list within a mapping; the key where no such option is."""
+    message = told(
+        folder,
+        "models:\n"
+        "  a:\n"
+        "    target: x.gguf\n"
+        "    draft: d.gguf\n"
+        "    speculation:\n"
+        "      mode: draft-simple\n"
+        "      n_max: 0\n"
+        "      n_mux: 3\n"
+        "  b:\n"
+        "    target: x.gguf\n"
+        "    draft: d.gguf\n"
+        "    speculation: [{mode: draft-simple, p_min: 3}, {mode: ngram-mod, n_match: many}]\n"
+        "  c: {target: x.gguf, speculation: {mode: [ngram-nod, ngram-simple]}}\n",
+    )
+    assert places(message) == [f"tandem.yaml:{place}" for place in ("7:14", "8:7", "12:47", "12:78", "13:44")]
+    assert "models.a.speculation.n_max: n_max of draft-simple must be at least 1, not 0\n    7 |" in message
+
+
+def test_what_depends_on_other_keys_is_told_beside_a_wrong_one(folder: Path) -> None:
+    """As far as the keys that it depends on are right: of a wrong draft nobody knows whether it is missing."""
+    message = told(
+        folder,
+        "models:\n"
+        "  a: {target: x.gguf, temp: hot, ctx_size: 2, parallel: 4, speculation: draft-simple}\n"
+        "  b: {target: x.gguf, draft: 5, speculation: draft-simple, pull: on_demand}\n"
+        "  c: {speculation: draft-simple}\n",
+    )
+    assert places(message) == [f"tandem.yaml:{place}" for place in ("2:6", "2:6", "2:29", "3:30", "4:6", "4:6")]
+    assert "models.a: ctx_size 2 is shared by parallel 4 slots" in message
+    assert message.count("speculation needs a draft model") == 2
+    assert "models.c.target: is missing" in message and "pull: on_demand takes" not in message

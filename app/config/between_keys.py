@@ -1,0 +1,49 @@
+"""What is wrong between the keys of one entry, each of which is right by itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
+
+from app.config.speculation import PLAIN, wants_draft_model
+
+if TYPE_CHECKING:
+    from app.config.model_entry import LocalEntry
+
+
+def problems(entry: LocalEntry, wrong: Collection[str] = ()) -> Iterator[str]:
+    """In words; nothing that depends on keys which are `wrong` themselves."""
+    for keys, check in _CHECKS:
+        if keys.isdisjoint(wrong) and (problem := check(entry)):
+            yield problem
+
+
+def _no_draft(entry: LocalEntry) -> str:
+    if entry.draft is None and wants_draft_model(entry.chain or PLAIN):
+        return "speculation needs a draft model: name its files under draft"
+    return ""
+
+
+def _too_long_a_draft(entry: LocalEntry) -> str:
+    problem = entry.too_long(entry.chain or PLAIN)
+    return f"speculation: {problem}" if problem else ""
+
+
+def _nothing_to_pull(entry: LocalEntry) -> str:
+    if entry.pull == "on_demand" and not any(part.repo for part in (entry.target, entry.draft) if part):
+        return "pull: on_demand takes files of a repo; name one under target or draft"
+    return ""
+
+
+def _no_room_in_a_slot(entry: LocalEntry) -> str:
+    if entry.ctx_size and entry.ctx_size < entry.parallel:
+        return f"ctx_size {entry.ctx_size} is shared by parallel {entry.parallel} slots: too small"
+    return ""
+
+
+_CHECKS: tuple[tuple[frozenset[str], Callable[[LocalEntry], str]], ...] = (
+    (frozenset(("speculation", "draft")), _no_draft),
+    (frozenset(("speculation", "draft", "parallel", "args")), _too_long_a_draft),
+    (frozenset(("pull", "target", "draft")), _nothing_to_pull),
+    (frozenset(("ctx_size", "parallel")), _no_room_in_a_slot),
+)
