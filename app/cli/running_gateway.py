@@ -58,7 +58,7 @@ def running_engines(settings: Settings) -> Mapping[str, RunningEngine]:
             models = client.get(f"{root}/v1/models").raise_for_status().json()["data"]
             changed = {row["id"]: row.get("file_changed", "") for row in models}
             return {row["alias"]: _engine(row, changed.get(row["alias"], "")) for row in engines}
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
             return {}  # somebody else's server, or one of another version
 
 

@@ -23,7 +23,18 @@ from app.config.messages import clash
 from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, LocalEntry, problems_beside
 from app.config.path_flags import anchored as anchored_args
 from app.config.sources import Sources
-from app.config.types import Int, Location, Mebibytes, Name, Seconds, SomeSeconds, Texts, check_path, is_clean
+from app.config.types import (
+    Int,
+    Location,
+    Mebibytes,
+    Name,
+    Seconds,
+    SomeSeconds,
+    Texts,
+    check_bare_host,
+    check_path,
+    is_clean,
+)
 from app.errors import ConfigError
 
 Port = Annotated[Int, Field(ge=0, le=65535)]
@@ -121,6 +132,7 @@ class Settings(BaseSettings):
     def _host_given(cls, host: str) -> str:
         if not host.strip():
             raise ValueError("must be an address such as 127.0.0.1")
+        check_bare_host(host)
         return host
 
     @field_validator("models")

@@ -52,6 +52,20 @@ def _argument(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
+_WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):(\d*)$")
+
+
+def check_bare_host(host: str) -> None:
+    """A name or an address to listen on: raises ValueError for one with a port, brackets or a scheme."""
+    if "/" in host:
+        raise ValueError(f"must be an address such as 127.0.0.1, and no URL; not {host!r}")
+    if match := _WITH_PORT.fullmatch(host):
+        bare, port = match[1] or match[2] or "127.0.0.1", match[3] or "8000"
+        raise ValueError(f"must be an address without a port; write host: {bare} and port: {port}, not {host!r}")
+    if host.startswith("[") or host.endswith("]"):
+        raise ValueError(f"must be an address without brackets; write {host.strip('[]')}")
+
+
 def check_path(value: Any) -> Any:
     """A path that can lead somewhere here: raises ValueError in words for one of Windows, of a shell, or of the web."""
     if value == "":

@@ -194,3 +194,25 @@ def test_what_depends_on_other_keys_is_told_beside_a_wrong_one(folder: Path) -> 
     assert "models.a: ctx_size 2 is shared by parallel 4 slots" in message
     assert message.count("speculation needs a draft model") == 2
     assert "models.c.target: is missing" in message and "pull: on_demand takes" not in message
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("localhost:8000", "write host: localhost and port: 8000"),
+        ("0.0.0.0:80", "write host: 0.0.0.0 and port: 80"),
+        ("'[::1]:9000'", "write host: ::1 and port: 9000"),
+        ("'[::1]'", "without brackets; write ::1"),
+        ("http://127.0.0.1", "must be an address such as 127.0.0.1, and no URL"),
+    ],
+)
+def test_a_host_is_an_address_and_no_more(folder: Path, host: str, words: str) -> None:
+    """`localhost:8000` would be a name that nobody has."""
+    message = told(folder, f"host: {host}\n")
+    assert "tandem.yaml:1:7: host: must be an address" in message and words in message
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "'::'", "localhost", "fe80::1%eth0", "box.example"])
+def test_a_host_that_is_one_stays(folder: Path, host: str) -> None:
+    (folder / "tandem.yaml").write_text(f"host: {host}\n")
+    assert load_settings().host == host.strip("'")
