@@ -1,4 +1,4 @@
-"""The policy's seven cases, and what must hold for every snapshot."""
+"""The policy's eight cases, and what must hold for every snapshot."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scheduler.policy import decide
+from app.scheduler.policy import decide, next_look
 from app.scheduler.snapshot import (
     PATIENCE_S,
     SHORT_BACKOFF_S,
@@ -15,6 +15,7 @@ from app.scheduler.snapshot import (
     EngineView,
     Grant,
     Misfit,
+    NoRoom,
     Refuse,
     Retry,
     SchedulerSnapshot,
@@ -208,3 +209,125 @@ def test_nothing_starts_beside_what_it_does_not_fit(case: SchedulerSnapshot) -> 
         if isinstance(action, Start):
             up.add(action.alias)
             assert not any(action.alias in misfit and misfit <= up for misfit in case.misfits)
+
+
+def ready(alias: str, **more: object) -> EngineView:
+    return EngineView(alias, EngineState.READY, **more)  # type: ignore[arg-type]
+
+
+B = EngineView("b", EngineState.STOPPED)
+LATER = PATIENCE_S + 1
+
+
+def test_what_costs_least_to_load_again_makes_room_first() -> None:
+    """Idle time counts in units of the last load's time; the priority comes before both."""
+    quick, slow = ready("quick", last_used=90, load_seconds=1), ready("slow", last_used=50, load_seconds=60)
+    case = snapshot(quick, slow, B, max_loaded=2)
+    case = replace(case, now=100.0, waiting=(Wait("b", 99.5),))
+    assert decide(case) == [Drain("quick", "b")]
+    low = replace(slow, priority=-1)
+    assert decide(replace(case, engines=(quick, low, B))) == [Drain("slow", "b")]
+
+
+def test_a_pinned_engine_never_makes_room() -> None:
+    """Neither for another model nor for the clock; with nothing else in the way there is no use in waiting."""
+    pinned, idle = ready("p", pinned=True, unload_at=0), ready("i", last_used=9)
+    assert decide(snapshot(pinned, idle, B, waiting=("b",), max_loaded=2, waited=LATER)) == [Drain("i", "b")]
+    [refused] = decide(snapshot(pinned, B, waiting=("b",), waited=LATER))
+    assert (refused, refused.why) == (NoRoom("b"), "'p' is in its way, and pinned")  # type: ignore[union-attr]
+    starting = EngineView("p", EngineState.STARTING, pinned=True)
+    assert decide(snapshot(starting, B, waiting=("b",))) == []  # it may yet fail
+
+
+def test_an_exclusive_engine_clears_the_house() -> None:
+    """All of the others, each as soon as it may go; nobody behind takes the places that come free."""
+    alone = EngineView("x", EngineState.STOPPED, exclusive=True)
+    one, busy = ready("one"), ready("busy", in_flight=1)
+    case = snapshot(one, busy, alone, B, waiting=("x", "b"), max_loaded=9)
+    assert decide(case) == [Drain("one", "x")]
+    assert decide(replace(case, now=LATER + 2)) == [Drain("one", "x"), Drain("busy", "x")]
+    assert decide(snapshot(alone, B, waiting=("x", "b"), max_loaded=9)) == [Start("x")]
+    up = replace(alone, state=EngineState.READY)
+    assert decide(snapshot(up, B, waiting=("b",), max_loaded=9)) == [Drain("x", "b")]
+    pinned = ready("p", pinned=True)
+    assert decide(snapshot(one, pinned, alone, waiting=("x",), max_loaded=9)) == [NoRoom("x")]
+
+
+def test_a_ttl_ends_the_stay_of_an_idle_engine_alone() -> None:
+    """To the moment; and the clock is looked at again when the next one ends."""
+    over = {"a": ready("a", unload_at=10.0), "busy": ready("busy", unload_at=10.0, in_flight=1)}
+    case = SchedulerSnapshot(9.9, 9, tuple(over.values()), ())
+    assert (decide(case), next_look(case)) == ([], 10.0)
+    assert decide(replace(case, now=10.0)) == [Drain("a", "")]
+    assert decide(replace(case, now=10.0, waiting=(Wait("a", 9.0),))) == [Grant("a")]
+
+
+def test_a_minimum_residency_holds_against_those_who_wait_only() -> None:
+    """An engine that has answered since they wait keeps its place for four loads, half of max_wait at the most."""
+    wait = (Wait("b", 10.0),)
+    used = ready("a", last_used=11.0, ready_at=10.5, load_seconds=1.0)
+    for now, drained in ((12.0, False), (14.4, False), (14.6, True)):
+        case = SchedulerSnapshot(now, 1, (used, B), wait)
+        assert bool(decide(case)) is drained
+    assert next_look(SchedulerSnapshot(12.0, 1, (used, B), wait)) == 14.5
+    untouched = replace(used, last_used=9.0)
+    assert decide(SchedulerSnapshot(12.0, 1, (untouched, B), wait)) == [Drain("a", "b")]
+    heavy = replace(used, load_seconds=600.0, in_flight=1)
+    assert decide(SchedulerSnapshot(10.5 + 14.9, 1, (heavy, B), wait)) == []
+    assert decide(SchedulerSnapshot(10.5 + 15.1, 1, (heavy, B), wait)) == [Drain("a", "b")]
+
+
+def test_a_higher_priority_comes_first_until_somebody_has_waited_too_long() -> None:
+    """Then age alone counts: nobody is overtaken for ever."""
+    stopped = tuple(EngineView(alias, EngineState.STOPPED) for alias in "abc")
+    waiting = (Wait("a", 10.0), Wait("b", 12.0, priority=5), Wait("c", 11.0))
+    assert decide(SchedulerSnapshot(13.0, 1, stopped, waiting)) == [Start("b")]
+    assert decide(SchedulerSnapshot(40.5, 1, stopped, waiting)) == [Start("a")]
+
+
+def test_nobody_takes_a_place_that_somebody_before_waits_for() -> None:
+    """Though it would be free at once for the later one."""
+    busy = ready("busy", last_used=20.0, ready_at=19.9, load_seconds=9.0)
+    others = tuple(EngineView(alias, EngineState.STOPPED) for alias in "bc")
+    case = SchedulerSnapshot(22.0, 1, (busy, *others), (Wait("b", 10.0), Wait("c", 21.0)))
+    assert decide(case) == []
+
+
+RESIDENTS = st.tuples(
+    *(
+        st.builds(
+            EngineView,
+            st.just(alias),
+            st.sampled_from(EngineState),
+            st.integers(0, 2),
+            st.floats(0, 100),
+            pinned=st.booleans(),
+            exclusive=st.booleans(),
+            priority=st.integers(-1, 1),
+            unload_at=st.floats(50, 250),
+            load_seconds=st.floats(0, 60),
+            ready_at=st.floats(0, 200),
+        )
+        for alias in ALIASES
+    )
+)
+
+
+@given(RESIDENTS, st.lists(st.builds(Wait, st.sampled_from(ALIASES), st.floats(0, 200))), st.integers(1, 4))
+def test_pins_and_exclusive_engines_are_kept_to(
+    engines: tuple[EngineView, ...], waiting: list[Wait], places: int
+) -> None:
+    """Whatever is asked for: no pinned engine goes, and nothing starts beside an exclusive one."""
+    case = SchedulerSnapshot(200.0, places, engines, tuple(waiting))
+    by_alias = {engine.alias: engine for engine in engines}
+    up = {engine.alias for engine in engines if engine.state in OCCUPYING}
+    for action in decide(case):
+        engine = by_alias[action.alias]
+        if isinstance(action, Drain):
+            assert not engine.pinned and (action.room_for or not engine.in_flight)
+            since = [wait.since for wait in waiting if wait.alias == action.room_for]
+            assert not engine.in_flight or 200.0 - min(since) >= case.patience
+        if isinstance(action, Start):
+            assert not any(by_alias[other].exclusive for other in up) and not (engine.exclusive and up)
+            up.add(action.alias)
+    assert next_look(case) > 200.0
