@@ -64,6 +64,7 @@ port: 8000
 # llama_server: auto       # auto | embedded | the path of a llama-server
 # models_dir: models       # repo entries: <models_dir>/<repo>/<path in the repo>
 # max_loaded: 1            # how many engines may be up at once
+# ttl: 30m                 # an engine that nobody asks is unloaded; 0 is never
 
 models:
 {demo}

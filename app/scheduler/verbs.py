@@ -14,7 +14,7 @@ from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket
 from app.scheduler.residency import Residency, preloads
 from app.scheduler.suspects import Suspects
-from app.supervisor.states import OCCUPYING, EngineState
+from app.supervisor.states import EngineState
 
 if TYPE_CHECKING:
     from app.scheduler.loop import Scheduler
@@ -120,10 +120,10 @@ class Verbs:
         use.engine.hurry()
 
     async def unloaded(self, ref: ModelRef) -> None:
-        """Returns when the engine holds no memory."""
-        engine = self._scheduler.use(ref).engine
-        while engine.state in OCCUPYING:
-            await engine.changed()
+        """Returns when an engine on its way out has ended; the next request may have started it anew by then."""
+        use = self._scheduler.use(ref)
+        while use.heading is not None or use.engine.state in (EngineState.DRAINING, EngineState.STOPPING):
+            await use.engine.changed()
 
     def unload_unless_used(self, ref: ModelRef, client: str) -> bool:
         """Unloads an idle engine that no other client has used in the last minute; whether nothing is loaded then."""

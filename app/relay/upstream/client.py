@@ -111,10 +111,11 @@ class Upstreams:
 
     def waiting_for(self, ref: ModelRef, ticket: Ticket | None = None) -> str:
         """What a request waits for that has no answer yet, in words."""
-        if (loading := self._scheduler.status(ref).loading) is not None:
+        engine = self._scheduler.status(ref)
+        if (loading := engine.loading) is not None:
             return f"waiting for the engine, which is loading: {loading.words()}"
         if ticket is not None and (before := ticket.before) is not None:
-            return f"waiting, {before} before you"
+            return f"waiting, {before} before you" + ("" if engine.up else ", for a place")
         return self._on_demand.waiting_for(ref)
 
     def _by_load(self, ref: ModelRef) -> ModelRef:

@@ -240,3 +240,24 @@ def test_decisions_are_told_with_their_reasons() -> None:
         assert scheduler.status(ref_to("a")).reason.startswith("evicted: idle 41 s")
 
     clock.run(main())
+
+
+def test_the_end_of_an_unload_can_be_waited_for() -> None:
+    """Also where the next request starts the engine again in the same moment, and where there is nothing to end."""
+
+    async def main() -> None:
+        scheduler, engines = lively({"a": ONE_SLOT})
+        await scheduler.verbs.unloaded(ref_to("a"))
+        lease = await scheduler.lease(ref_to("a"))
+        scheduler.verbs.unload(ref_to("a"))
+        ended = asyncio.create_task(scheduler.verbs.unloaded(ref_to("a")))
+        behind = asyncio.create_task(scheduler.lease(ref_to("a")))
+        await asyncio.sleep(10.0)
+        assert not ended.done()
+        lease.release()
+        began = now()
+        await ended
+        assert now() - began == pytest.approx(engines["a"].stop_seconds)
+        (await behind).release()
+
+    clock.run(main())

@@ -269,3 +269,28 @@ def test_an_exclusive_model_is_alone() -> None:
         assert await late > await alone
 
     clock.run(main())
+
+
+def test_other_limits_and_stays_hold_from_the_next_decision_on() -> None:
+    """As a changed file says them: nobody has to ask again, and no engine is stopped for it."""
+
+    async def main() -> None:
+        residencies = {"a": ONE_SLOT, "b": ONE_SLOT}
+        scheduler, _ = lively(residencies)
+        held = await scheduler.lease(ref_to("a"))
+        waiting = asyncio.create_task(scheduler.lease(ref_to("b")))
+        more = asyncio.create_task(scheduler.lease(ref_to("a")))
+        await turn()
+        scheduler.limit(max_loaded=2)
+        residencies["a"] = Residency(slots=2)
+        scheduler.reread(ref_to("a"))
+        (await more).release()
+        (await waiting).release()
+        assert scheduler.status(ref_to("a")).slots == 2
+        residencies["b"] = Residency(slots=1, ttl=5.0)
+        scheduler.reread(ref_to("b"))
+        await asyncio.sleep(6.0)
+        assert [scheduler.status(alias).up for alias in "ab"] == [True, False]
+        held.release()
+
+    clock.run(main())
