@@ -1,5 +1,6 @@
 """Log probabilities under speculation: llama-server gets them wrong, so they are refused or asked of a plain engine."""
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_what_a_stream_would_not_tell_is_asked_once_and_as_it_is(
     answer = plain.client.post(path, json=asked | {"model": "m", "max_tokens": 3})
     assert answer.status_code == 200
     last = httpx2.get(f"{url}/__last_request", trust_env=False).json()
-    assert (last["count"], last["body"].get("stream")) == (before + 1, stream)
+    body = json.loads(last["body"])
+    assert (last["count"], body.get("stream")) == (before + 1, stream)
     (choice,) = answer.json()["choices"]
     assert (choice["text"] if "prompt" in asked else choice["message"]["content"]) == "t0 t1 t2"
