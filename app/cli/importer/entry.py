@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from app.cli.importer.extra_args import arguments
-from app.cli.importer.flags import DROPPED, FILES, OPTIONS, SERVERS_TOO
+from app.cli.importer.flags import known
 from app.cli.importer.parse import Argument, Line, read
 from app.cli.importer.speculation import speculation
-from app.cli.importer.values import number, switch
 from app.cli.importer.yaml import as_yaml
-from app.config.model_entry import RESERVED_FLAGS, LocalEntry
+from app.config.model_entry import LocalEntry
 from app.config.types import check_name
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
 from app.errors import NotImportableError
+
+# What is left after files and speculation, in the order of an entry.
+_KEYS = ("device", "ctx_size", "parallel", "threads", "fit", "prio", "jinja", "temp", "top_p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,11 @@ class Imported:
 
 def import_line(words: Sequence[str], dialect: Dialect | None = None) -> Imported:
     """Raises NotImportableError, which names the flag; `dialect` is of the build that is to run the entry, if any."""
-    line = read(words, dialect)
+    return entry_of(read(words, dialect), dialect)
+
+
+def entry_of(line: Line, dialect: Dialect | None) -> Imported:
+    """As `import_line`, of a line that was read before."""
     return _Import(line, dialect).done()
 
 
@@ -48,7 +54,6 @@ class _Import:
         self.dialect = dialect
         self.notes = line.notes
         self.env = line.env
-        self.router = any(argument.flag == "--models-dir" for argument in line.arguments)
         # By what they decide: of two the last wins, as in llama.cpp.
         self.by_slot: dict[str, Argument] = {}
         # Where the value of a key came from, for errors.
@@ -56,28 +61,26 @@ class _Import:
         self.aliases: list[str] = []
         self.passed: list[Argument] = []
         self.speculation: list[Argument] = []
-        for argument in line.arguments:
+        everything = (*line.variables, *line.arguments)
+        self.router = any(argument.flag == "--models-dir" for argument in everything)
+        for argument in everything:
             self._sort(argument, line.serves)
 
     def _sort(self, argument: Argument, serves: bool) -> None:
-        flag = argument.flag
-        if flag in DROPPED and not (serves and flag in SERVERS_TOO):
-            self.notes.append(Note(argument.shown, f"dropped: {DROPPED[flag]}"))
-        elif flag in ("-a", "--alias"):
+        flag = known(argument.flag)
+        if flag.stays or (flag.servers_too and serves):
+            self.passed.append(argument)
+        elif flag.dropped:
+            self.notes.append(Note(argument.shown, f"dropped: {flag.dropped}"))
+        elif flag.slot == "name":
             self.aliases += [name for part in argument.value.split(",") if (name := part.strip())]
             self.origins["name"] = self.origins["aliases"] = argument.shown
-        elif flag in ("--spec-type", "--spec-default"):
+        elif flag.slot == "speculation":
             self.speculation.append(argument)
-        elif flag in OPTIONS:
-            self._last("/".join(OPTIONS[flag]), argument)
-        elif flag in FILES:
-            if not argument.value.strip():
-                raise NotImportableError(f"{argument.shown}: names nothing")
-            self._last(FILES[flag], argument)
-        elif flag in RESERVED_FLAGS:
-            self._last(RESERVED_FLAGS[flag], argument)
+        elif flag.slot.endswith((".path", ".repo", ".file", ".url")) and not argument.value.strip():
+            raise NotImportableError(f"{argument.shown}: names nothing")
         else:
-            self.passed.append(argument)
+            self._last(flag.slot, argument)
 
     def _last(self, slot: str, argument: Argument) -> None:
         if (before := self.by_slot.pop(slot, None)) is not None and before != argument:
@@ -96,8 +99,8 @@ class _Import:
             keys["mmproj"] = mmproj
         if (spoken := self._speculation()) is not None:
             keys["speculation"] = spoken
-        for key, read_value in _KEYS.items():
-            if key in self.by_slot and (value := read_value(self.by_slot[key], self.notes)) is not None:
+        for key in _KEYS:
+            if key in self.by_slot and (value := self._value(key, self.by_slot[key])) is not None:
                 keys[key] = value
         if args := arguments(self.passed, self.dialect, self.notes):
             keys["args"] = args
@@ -109,18 +112,38 @@ class _Import:
         self._validate(name, keys)
         return Imported(name, keys, tuple(self.notes))
 
+    def _value(self, key: str, argument: Argument) -> Any:
+        """None for what is not worth a key; raises NotImportableError."""
+        if key == "device":
+            return argument.value
+        if key == "jinja":
+            return argument.flag == "--jinja"
+        if key == "fit":
+            return argument.is_on()
+        value = argument.number(whole=key not in ("temp", "top_p"))
+        if key == "threads" and value <= 0:
+            if value != -1:
+                self._note(argument, "threads: -1, all processors: llama.cpp takes 0 and less for that")
+            return -1
+        if key == "parallel" and value == -1:
+            self._note(argument, "dropped: slots are counted here, and without `parallel` there is one")
+            return None
+        return value
+
+    def _note(self, argument: Argument, text: str) -> None:
+        self.notes.append(Note(argument.shown, text))
+
     def _files(self, part: str) -> dict[str, Any]:
         """The mapping under `target`, `draft` or `mmproj`, empty if no flag names a file; raises NotImportableError."""
         path, repo, file, url = (self.by_slot.get(f"{part}.{kind}") for kind in ("path", "repo", "file", "url"))
         if path is not None:
             for other in filter(None, (repo, file, url)):
-                self.notes.append(Note(other.shown, f"dropped: {path.shown} is where llama.cpp would have put it"))
-            where, relative = _here(path.value), not re.match(r"[/~]|[A-Za-z]:", path.value)
+                self._note(other, f"dropped: {path.shown} is where llama.cpp would have put it")
+            where = _here(path.value)
             if where != path.value:
-                self.notes.append(Note(path.shown, f"{part}: {where}, as WSL has that path of Windows"))
-            elif relative:
-                text = f"{part}, as it is; a relative path starts from the folder of tandem.yaml"
-                self.notes.append(Note(path.shown, text))
+                self._note(path, f"{part}: {where}, as WSL has that path of Windows")
+            elif not where.startswith(("/", "~")):
+                self._note(path, f"{part}, as it is; a relative path starts from the folder of tandem.yaml")
             return {"path": where}
         if repo is not None:
             return self._repo(part, repo, file)
@@ -132,18 +155,9 @@ class _Import:
 
     def _repo(self, part: str, argument: Argument, file: Argument | None) -> dict[str, Any]:
         repo, _, quant = argument.value.partition(":")
-        why = f"files below <models_dir>/{repo}, which `llama-tandem pull` gets"
-        if file is not None:
-            include = glob.escape(file.value)
-        elif quant:
-            include = f"*{glob.escape(quant)}*"
-        else:
-            include = "*Q4_K_M*"
-            why += "; without a quant llama-server prefers Q4_K_M"
-        self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = argument.shown
-        source = {"repo": repo, "include": include}
-        self.notes.append(Note(argument.shown, f"{part}: {why}"))
-        return source
+        more = "" if file or quant else "; without a quant llama-server prefers Q4_K_M"
+        include = glob.escape(file.value) if file else f"*{glob.escape(quant or 'Q4_K_M')}*"
+        return self._of_repo(part, argument, "files", repo, include, more)
 
     def _url(self, part: str, argument: Argument) -> dict[str, Any]:
         match = re.fullmatch(
@@ -151,29 +165,31 @@ class _Import:
         )
         if match is None:
             raise NotImportableError(f"{argument.shown}: no file of the Hub; fetch it and name the file with --model")
-        self.notes.append(
-            Note(argument.shown, f"{part}: the file below <models_dir>/{match[1]}, which `llama-tandem pull` gets")
-        )
+        return self._of_repo(part, argument, "the file", match[1], glob.escape(match[2]))
+
+    def _of_repo(
+        self, part: str, argument: Argument, what: str, repo: str, include: str, more: str = ""
+    ) -> dict[str, Any]:
         self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = argument.shown
-        return {"repo": match[1], "include": glob.escape(match[2])}
+        self._note(argument, f"{part}: {what} below <models_dir>/{repo}, which `llama-tandem pull` gets{more}")
+        return {"repo": repo, "include": include}
 
     def _draft(self) -> dict[str, Any]:
         draft = self._files("draft")
         device, ctx_size = self.by_slot.get("draft.device"), self.by_slot.get("draft.ctx_size")
         if not draft:
             for argument in filter(None, (device, ctx_size)):
-                self.notes.append(Note(argument.shown, "dropped: there is no draft model"))
+                self._note(argument, "dropped: there is no draft model")
             return draft
         if device is not None:
             draft["device"] = device.value
         if ctx_size is not None:
-            draft["ctx_size"] = number(ctx_size, whole=True)
-            text = "draft.ctx_size; left out on builds of 2026, where a draft's context is the target's"
-            self.notes.append(Note(ctx_size.shown, text))
+            draft["ctx_size"] = ctx_size.number(whole=True)
+            self._note(ctx_size, "draft.ctx_size; left out on builds of 2026, where a draft's context is the target's")
         return draft
 
     def _speculation(self) -> Any:
-        options = [argument for argument in self.by_slot.values() if argument.flag in OPTIONS]
+        options = [argument for slot, argument in self.by_slot.items() if "/" in slot]
         draft = self.by_slot.get("draft.path") or self.by_slot.get("draft.repo")
         return speculation([*self.speculation, *options], draft=draft, notes=self.notes)
 
@@ -214,48 +230,3 @@ class _Import:
 def _here(path: str) -> str:
     drive = re.match(r"([A-Za-z]):[\\/]+", path)
     return f"/mnt/{drive[1].lower()}/{path[drive.end() :].replace(chr(92), '/')}" if drive else path
-
-
-def _text(argument: Argument, notes: list[Note]) -> str:
-    return argument.value
-
-
-def _whole(argument: Argument, notes: list[Note]) -> int | float:
-    return number(argument, whole=True)
-
-
-def _real(argument: Argument, notes: list[Note]) -> float:
-    return number(argument, whole=False)
-
-
-def _on(argument: Argument, notes: list[Note]) -> bool:
-    return switch(argument)
-
-
-def _threads(argument: Argument, notes: list[Note]) -> int | float:
-    value = number(argument, whole=True)
-    if value <= 0 and value != -1:
-        notes.append(Note(argument.shown, "threads: -1, all processors: llama.cpp takes 0 and less for that"))
-    return max(value, -1) or -1
-
-
-def _parallel(argument: Argument, notes: list[Note]) -> int | float | None:
-    value = number(argument, whole=True)
-    if value == -1:
-        notes.append(Note(argument.shown, "dropped: slots are counted here, and without `parallel` there is one"))
-        return None
-    return value
-
-
-# What is left after files and speculation, in the order of an entry.
-_KEYS: dict[str, Callable[[Argument, list[Note]], Any]] = {
-    "device": _text,
-    "ctx_size": _whole,
-    "parallel": _parallel,
-    "threads": _threads,
-    "fit": _on,
-    "prio": _whole,
-    "jinja": lambda argument, notes: argument.flag == "--jinja",
-    "temp": _real,
-    "top_p": _real,
-}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.cli.importer.flags import LOADING, OPTIONAL, REPEATABLE, SCALED, TRUE
+from app.cli.importer.flags import OPTIONAL, SCALED, TRUE, known
 from app.cli.importer.parse import Argument
 from app.config.path_flags import PATH_FLAGS
 from app.engine.dialect import Dialect
@@ -11,24 +11,24 @@ from app.engine.translate import Note
 
 def arguments(passed: list[Argument], dialect: Dialect | None, notes: list[Note]) -> list[str]:
     """As they are, but for what llama.cpp would overwrite itself and for flags that now want a value."""
-    last: dict[int, Argument] = {}
-    for at, argument in enumerate(passed):
-        again = [i for i, other in last.items() if other.flag == argument.flag]
-        if again and argument.flag not in REPEATABLE:
-            before = last.pop(again[0])
+    last: list[Argument] = []
+    for argument in passed:
+        before = next((other for other in last if other.flag == argument.flag), None)
+        if before is not None and not known(argument.flag).adds_up:
+            last.remove(before)
             if before.values != argument.values:
                 notes.append(Note(argument.shown, f"wins over {before.shown} before it"))
-        last[at] = argument
+        last.append(argument)
     words: list[str] = []
-    for argument in last.values():
-        said = (argument.flag, *argument.values)
-        if argument.flag in OPTIONAL:
+    for argument in last:
+        said, flag = (argument.flag, *argument.values), known(argument.flag)
+        if flag.values == OPTIONAL:
             said = _optional(argument, dialect, notes)
-        elif argument.flag in SCALED and len(argument.values) == 2 and not (dialect and argument.flag in dialect.pairs):
+        elif flag.values == SCALED and len(argument.values) == 2 and not (dialect and argument.flag in dialect.pairs):
             said = (argument.flag, ":".join(argument.values))
             notes.append(Note(argument.shown, f"{' '.join(said)}: one word since 2026"))
-        elif argument.flag in LOADING:
-            notes.append(Note(argument.shown, "kept in args: where a build has --load-mode instead, that is written"))
+        elif flag.note:
+            notes.append(Note(argument.shown, flag.note))
         elif dialect is not None and argument.flag not in dialect.flags:
             notes.append(
                 Note(argument.shown, "kept in args, but unknown to the llama-server here: see `llama-tandem plan`")

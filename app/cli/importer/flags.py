@@ -1,133 +1,164 @@
-"""What becomes of each flag of llama.cpp's tools: a key of the entry, nothing, or an argument as it is.
+"""What becomes of each flag of llama.cpp's tools: one table. Beside it, which variables stand for flags.
 
 Spellings, environment variables and who takes a value: `llama-server --help` of August 2025 and of b11434, and
-common/arg.cpp of b11434 for the other tools. Flags that are in no table here are llama-server's own affair.
+common/arg.cpp of b11434 for the other tools. Flags that are not in the table are llama-server's own affair.
 """
 
 from __future__ import annotations
 
-from app.config.model_entry import GATEWAY_FLAGS, RESERVED_FLAGS
+from dataclasses import dataclass, replace
+
+from app.config.model_entry import RESERVED_FLAGS
 from app.config.speculation import MODES
 
 TRUE = frozenset({"on", "enabled", "true", "1"})
 FALSE = frozenset({"off", "disabled", "false", "0"})
 CHOICES = TRUE | FALSE | {"auto", "-1"}
 
-# Flags that name a model's files, or the keys inside `target`, `draft` and `mmproj`.
-FILES: dict[str, str] = {
-    **dict.fromkeys(("-m", "--model"), "target.path"),
-    **dict.fromkeys(("-hf", "-hfr", "--hf-repo"), "target.repo"),
-    **dict.fromkeys(("-hff", "--hf-file"), "target.file"),
-    **dict.fromkeys(("-mu", "--model-url"), "target.url"),
-    **dict.fromkeys(("-md", "--model-draft", "--spec-draft-model"), "draft.path"),
-    **dict.fromkeys(("-mm", "--mmproj"), "mmproj.path"),
-    **dict.fromkeys(("-mmu", "--mmproj-url"), "mmproj.url"),
-    **dict.fromkeys(("-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"), "draft.repo"),
-}
-# Options of speculation: spelling -> whose option it is, and its key. `draft` is whichever draft mode there is.
-OPTIONS: dict[str, tuple[str, str]] = {
-    flag: ("draft" if mode.family == "draft" else mode.name, key)
-    for mode in MODES.values()
-    for key, option in mode.options.items()
-    for flag in option.flags
-}
-# In the first half of 2026 one set of flags served all n-gram modes, and --draft-max served every mode.
-SHARED = "ngram"
-OPTIONS |= {f"--spec-ngram-{key.replace('_', '-')}": (SHARED, key) for key in ("size_n", "size_m", "min_hits")}
-OPTIONS |= dict.fromkeys(("--draft", "--draft-n", "--draft-max"), ("draft", "n_max"))
-OPTIONS |= dict.fromkeys(("--draft-min", "--draft-n-min"), ("draft", "n_min"))
-REMOVED_OPTIONS = {
-    "--draft",
-    "--draft-n",
-    "--draft-max",
-    "--draft-min",
-    "--draft-n-min",
-    "--spec-ngram-size-n",
-    "--spec-ngram-size-m",
-    "--spec-ngram-min-hits",
-}
-
-_PORT = (
-    "the gateway's: it listens on `port` of tandem.yaml (8000), engines on the first free port from `engine_port` up"
-)
-_KEYS = "the gateway's: each engine gets a random key of its own; clients get theirs by `llama-tandem keys create`"
-_CLIENTS = "llama-cli's own: here clients send their messages"
-_TERMINAL = "llama-cli's own: here there is no terminal; `llama-tandem chat` has one"
-_PRINTS = "prints something and ends: nothing to serve"
-_TLS = "the gateway speaks plain HTTP to its engines; put TLS in front of the gateway"
-
-# What an entry has no place for, and why: flags with a value, then switches.
-_DROPPED_VALUES: dict[str, str] = {
-    "--host": "the gateway's: set `host` in tandem.yaml; engines listen on loopback only",
-    "--port": _PORT,
-    "--api-key": _KEYS,
-    "--api-key-file": _KEYS,
-    "--api-prefix": "the gateway's: it answers at /v1, and its engines are not reached from elsewhere",
-    **dict.fromkeys(("--ssl-key-file", "--ssl-cert-file"), _TLS),
-    **dict.fromkeys(("-hft", "--hf-token"), "engines download nothing; `llama-tandem pull` logs in by HF_TOKEN"),
-    # It would load another model than the entry's (b11434).
-    **dict.fromkeys(("-dr", "--docker-repo"), "engines download nothing; name the file with --model"),
-    "--models-preset": "its sections are the entries",
-    "--models-dir": "only what tandem.yaml names is served",
-    "--models-max": "the gateway's: `max_loaded` in tandem.yaml",
-    **dict.fromkeys(("-p", "--prompt", "-f", "--file", "-bf", "--binary-file"), _CLIENTS),
-    **dict.fromkeys(("-sys", "--system-prompt", "-sysf", "--system-prompt-file"), _CLIENTS),
-    **dict.fromkeys(("--in-prefix", "--in-suffix", "--image", "--audio", "--video"), _CLIENTS),
-    **dict.fromkeys(("-o", "--output", "--output-file", "--prompt-cache", "--server-base"), _TERMINAL),
-    **dict.fromkeys(("-ptc", "--print-token-count"), _TERMINAL),
-    **dict.fromkeys(("-n", "--predict", "--n-predict"), "llama-cli's own: here clients send max_tokens"),
-    **dict.fromkeys(("-r", "--reverse-prompt"), "llama-cli's own: here clients send stop"),
-}
-_DROPPED_SWITCHES: dict[str, str] = {
-    "--reuse-port": _PORT,
-    **dict.fromkeys(("--models-autoload", "--no-models-autoload"), "every model is loaded when it is asked for"),
-    **dict.fromkeys(("-i", "--interactive", "-if", "--interactive-first", "-ins", "--instruct", "--chatml"), _TERMINAL),
-    **dict.fromkeys(("-cnv", "--conversation", "-no-cnv", "--no-conversation", "-st", "--single-turn"), _TERMINAL),
-    **dict.fromkeys(("-mli", "--multiline-input", "--simple-io", "--in-prefix-bos"), _TERMINAL),
-    **dict.fromkeys(("--prompt-cache-all", "--prompt-cache-ro", "--verbose-prompt"), _TERMINAL),
-    **dict.fromkeys(("--display-prompt", "--no-display-prompt"), _TERMINAL),
-    **dict.fromkeys(("--show-timings", "--no-show-timings"), _TERMINAL),
-    **dict.fromkeys(("-h", "--help", "--usage", "--version", "--list-devices"), _PRINTS),
-    **dict.fromkeys(("-cl", "--cache-list", "--completion-bash", "--license"), _PRINTS),
-}
-_COLOURS = dict.fromkeys(("-co", "--color"), _TERMINAL)
-DROPPED = _DROPPED_VALUES | _DROPPED_SWITCHES | _COLOURS
-# A server has them too, as limits for every request.
-SERVERS_TOO = {"-n", "--predict", "--n-predict", "-r", "--reverse-prompt"}
-SECRET = {"--api-key", "-hft", "--hf-token"}
-
-# Switches in 2025, and since then followed by on, off or auto.
-OPTIONAL = {"-fa", "--flash-attn", "--log-colors", *_COLOURS}
-_PAIRS = {"--control-vector-layer-range": (2, 2), "--spec-replace": (2, 2)}
+# The least and the most values behind a flag.
+SWITCH, ONE, TWO = (0, 0), (1, 1), (2, 2)
+# A switch in 2025, and since then followed by on, off or auto.
+OPTIONAL = (0, 1)
 # Two words in 2025, FNAME:SCALE since.
-SCALED = ("--lora-scaled", "--control-vector-scaled")
-_PAIRS |= dict.fromkeys(SCALED, (1, 2))
-_SWITCHES = {"--jinja", "--no-jinja", "--spec-default", *_DROPPED_SWITCHES}
+SCALED = (1, 2)
 
-# llama.cpp adds these up; of any other flag the last wins (PR 17940 warns about it).
-REPEATABLE = {
-    *("--lora", "--lora-scaled", "--control-vector", "--control-vector-scaled", "--override-kv", "--rpc", "--tags"),
-    *("-ot", "--override-tensor", "-otd", "--override-tensor-draft", "--spec-draft-override-tensor"),
-    *("--spec-replace", "--dry-sequence-breaker", "-l", "--logit-bias", "-r", "--reverse-prompt"),
-    "--chat-template-kwargs",
+
+@dataclass(frozen=True, slots=True)
+class KnownFlag:
+    """`slot` is what of an entry it decides, `dropped` why it decides nothing; with neither it goes into `args`.
+
+    A slot is `target.path` and its like, a key, `name`, `speculation`, or an option of it, `MODE/KEY`. Of several flags
+    for one slot the last wins. `values` are the least and the most behind it, None where only the build knows.
+    """
+
+    slot: str = ""
+    dropped: str = ""
+    values: tuple[int, int] | None = ONE
+    # What llama-cli drops and a server has as a limit for every request
+    servers_too: bool = False
+    secret: bool = False
+    # An option that today's builds refuse
+    removed: bool = False
+    # llama.cpp adds up what several say; of any other flag the last wins (PR 17940 warns about it)
+    adds_up: bool = False
+    # What to tell of one that stays in `args`
+    note: str = ""
+
+    @property
+    def stays(self) -> bool:
+        return not (self.slot or self.dropped)
+
+
+# Whose option it is: of whichever draft mode there is; in the first half of 2026, of every n-gram mode.
+DRAFT, NGRAM = "draft", "ngram"
+
+
+def _flags(names: str, like: KnownFlag) -> dict[str, KnownFlag]:
+    return dict.fromkeys(names.split(), like)
+
+
+_PORT = KnownFlag(
+    dropped="the gateway's: it listens on `port` of tandem.yaml (8000), engines on the first free port from "
+    "`engine_port` up"
+)
+_KEY = KnownFlag(
+    dropped="the gateway's: each engine gets a random key of its own; clients get theirs by `llama-tandem keys create`"
+)
+_TLS = KnownFlag(dropped="the gateway speaks plain HTTP to its engines; put TLS in front of the gateway")
+_CLIENTS = KnownFlag(dropped="llama-cli's own: here clients send their messages")
+_TERMINAL = KnownFlag(dropped="llama-cli's own: here there is no terminal; `llama-tandem chat` has one")
+_TERMINALS_SWITCH = replace(_TERMINAL, values=SWITCH)
+_PRINTS = KnownFlag(dropped="prints something and ends: nothing to serve", values=SWITCH)
+_AUTOLOAD = KnownFlag(dropped="every model is loaded when it is asked for", values=SWITCH)
+_LOADING = KnownFlag(values=SWITCH, note="kept in args: where a build has --load-mode instead, that is written")
+
+FLAGS: dict[str, KnownFlag] = {
+    # Keys of an entry
+    **{flag: KnownFlag(key) for flag, key in RESERVED_FLAGS.items()},
+    **_flags("--jinja --no-jinja", KnownFlag("jinja", values=SWITCH)),
+    **_flags("-a --alias", KnownFlag("name")),
+    # Its files
+    **_flags("-m --model", KnownFlag("target.path")),
+    **_flags("-hf -hfr --hf-repo", KnownFlag("target.repo")),
+    **_flags("-hff --hf-file", KnownFlag("target.file")),
+    **_flags("-mu --model-url", KnownFlag("target.url")),
+    **_flags("-md --model-draft --spec-draft-model", KnownFlag("draft.path")),
+    **_flags("-hfd -hfrd --hf-repo-draft --spec-draft-hf", KnownFlag("draft.repo")),
+    **_flags("-mm --mmproj", KnownFlag("mmproj.path")),
+    **_flags("-mmu --mmproj-url", KnownFlag("mmproj.url")),
+    # Speculation
+    "--spec-type": KnownFlag("speculation", adds_up=True),
+    "--spec-default": KnownFlag("speculation", values=SWITCH, adds_up=True),
+    **{
+        flag: KnownFlag(f"{DRAFT if mode.family == 'draft' else mode.name}/{key}")
+        for mode in MODES.values()
+        for key, option in mode.options.items()
+        for flag in option.flags
+    },
+    **_flags("--draft --draft-n --draft-max", KnownFlag(f"{DRAFT}/n_max", removed=True)),
+    **_flags("--draft-min --draft-n-min", KnownFlag(f"{DRAFT}/n_min", removed=True)),
+    "--spec-ngram-size-n": KnownFlag(f"{NGRAM}/size_n", removed=True),
+    "--spec-ngram-size-m": KnownFlag(f"{NGRAM}/size_m", removed=True),
+    "--spec-ngram-min-hits": KnownFlag(f"{NGRAM}/min_hits", removed=True),
+    # The gateway's
+    "--host": KnownFlag(dropped="the gateway's: set `host` in tandem.yaml; engines listen on loopback only"),
+    "--port": _PORT,
+    "--reuse-port": replace(_PORT, values=SWITCH),
+    "--api-key": replace(_KEY, secret=True),
+    "--api-key-file": _KEY,
+    "--api-prefix": KnownFlag(
+        dropped="the gateway's: it answers at /v1, and its engines are not reached from elsewhere"
+    ),
+    **_flags("--ssl-key-file --ssl-cert-file", _TLS),
+    **_flags(
+        "-hft --hf-token",
+        KnownFlag(dropped="engines download nothing; `llama-tandem pull` logs in by HF_TOKEN", secret=True),
+    ),
+    # It would load another model than the entry's (b11434).
+    **_flags("-dr --docker-repo", KnownFlag(dropped="engines download nothing; name the file with --model")),
+    # A router's
+    "--models-preset": KnownFlag(dropped="its sections are the entries"),
+    "--models-dir": KnownFlag(dropped="only what tandem.yaml names is served"),
+    "--models-max": KnownFlag(dropped="the gateway's: `max_loaded` in tandem.yaml"),
+    **_flags("--models-autoload --no-models-autoload", _AUTOLOAD),
+    # llama-cli's
+    **_flags("-p --prompt -f --file -bf --binary-file -sys --system-prompt -sysf --system-prompt-file", _CLIENTS),
+    **_flags("--in-prefix --in-suffix --image --audio --video", _CLIENTS),
+    **_flags(
+        "-n --predict --n-predict",
+        KnownFlag(dropped="llama-cli's own: here clients send max_tokens", servers_too=True),
+    ),
+    **_flags(
+        "-r --reverse-prompt",
+        KnownFlag(dropped="llama-cli's own: here clients send stop", servers_too=True, adds_up=True),
+    ),
+    **_flags("-o --output --output-file --prompt-cache --server-base -ptc --print-token-count", _TERMINAL),
+    **_flags("-co --color", replace(_TERMINAL, values=OPTIONAL)),
+    **_flags(
+        "-i --interactive -if --interactive-first -ins --instruct --chatml -cnv --conversation", _TERMINALS_SWITCH
+    ),
+    **_flags("-no-cnv --no-conversation -st --single-turn -mli --multiline-input --simple-io", _TERMINALS_SWITCH),
+    **_flags("--in-prefix-bos --prompt-cache-all --prompt-cache-ro --verbose-prompt", _TERMINALS_SWITCH),
+    **_flags("--display-prompt --no-display-prompt --show-timings --no-show-timings", _TERMINALS_SWITCH),
+    **_flags("-h --help --usage --version --list-devices -cl --cache-list --completion-bash --license", _PRINTS),
+    # What stays in `args`
+    **_flags("-fa --flash-attn --log-colors", KnownFlag(values=OPTIONAL)),
+    **_flags("--lora-scaled --control-vector-scaled", KnownFlag(values=SCALED, adds_up=True)),
+    "--control-vector-layer-range": KnownFlag(values=TWO),
+    "--spec-replace": KnownFlag(values=TWO, adds_up=True),
+    **_flags("--mmap --no-mmap --mlock -dio --direct-io -ndio --no-direct-io", _LOADING),
+    **_flags(
+        "--lora --control-vector --override-kv --rpc --tags -ot --override-tensor -otd --override-tensor-draft "
+        "--spec-draft-override-tensor --dry-sequence-breaker -l --logit-bias --chat-template-kwargs",
+        KnownFlag(values=None, adds_up=True),
+    ),
 }
-# The launch writes --load-mode for them where a build has that instead.
-LOADING = {"--mmap", "--no-mmap", "--mlock", "-dio", "--direct-io", "-ndio", "--no-direct-io"}
-
-OURS = frozenset({*RESERVED_FLAGS, *GATEWAY_FLAGS, *DROPPED, *OPTIONS, *FILES})
+_UNKNOWN = KnownFlag(values=None)
 
 
-def values_of(flag: str) -> tuple[int, int] | None:
-    """The least and the most values behind `flag`; None for a flag that is in no table here."""
-    if flag in OPTIONAL:
-        return 0, 1
-    if flag in _PAIRS:
-        return _PAIRS[flag]
-    if flag in _SWITCHES:
-        return 0, 0
-    if flag in LOADING:
-        return 0, 0
-    return (1, 1) if flag in OURS else None
+def known(flag: str) -> KnownFlag:
+    """What the table has, or for any other flag that it stays in `args`."""
+    return FLAGS.get(flag, _UNKNOWN)
 
 
 # Variables whose flag is not the name in other letters.

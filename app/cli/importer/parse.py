@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.cli.importer.flags import (
-    CHOICES,
-    DROPPED,
-    ENV_SWITCHES,
-    FALSE,
-    NEGATABLE,
-    OPTIONAL,
-    OURS,
-    SECRET,
-    TRUE,
-    flag_of,
-)
-from app.cli.importer.flags import values_of as _values_of
+from app.cli.importer.flags import CHOICES, ENV_SWITCHES, FALSE, NEGATABLE, OPTIONAL, SWITCH, TRUE, flag_of, known
+from app.engine.arguments import spelt
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
 from app.errors import NotImportableError
@@ -35,19 +25,8 @@ _PROGRAM = re.compile(
 _OPERATOR = re.compile(r"[();<>|&]+")
 _WRAPPERS = {
     *("env", "nohup", "sudo", "doas", "nice", "ionice", "taskset", "numactl", "time", "exec", "setsid", "stdbuf"),
-    *(
-        "chrt",
-        "timeout",
-        "systemd-run",
-        "prlimit",
-        "srun",
-        "unbuffer",
-        "caffeinate",
-        "docker",
-        "podman",
-        "cd",
-        "export",
-    ),
+    *("chrt", "timeout", "systemd-run", "prlimit", "srun", "unbuffer", "caffeinate", "docker", "podman"),
+    *("cd", "export"),
 }
 _SUBCOMMANDS = {"serve", "server", "cli", "chat", "run", "completion"}
 
@@ -64,12 +43,29 @@ class Argument:
     def value(self) -> str:
         return self.values[0]
 
+    def number(self, *, whole: bool) -> int | float:
+        """Raises NotImportableError; what llama.cpp reads, less the trailing letters that it overlooks."""
+        if re.fullmatch(r"[+-]?\d{1,18}", self.value, re.ASCII):
+            return int(self.value) if whole else float(self.value)
+        if not whole and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", self.value, re.ASCII):
+            value = float(self.value)
+            if math.isfinite(value):
+                return value
+        raise NotImportableError(f"{self.shown}: must be a {'whole ' if whole else ''}number")
+
+    def is_on(self) -> bool:
+        """Raises NotImportableError."""
+        if self.value not in TRUE | FALSE:
+            raise NotImportableError(f"{self.shown}: must be on or off")
+        return self.value in TRUE
+
 
 @dataclass(slots=True)
 class Line:
-    """What was given, the environment's flags first: the command line's own win over them."""
+    """What was given. The command line's own `arguments` win over those of its `variables`."""
 
     program: str
+    variables: list[Argument] = field(default_factory=list)
     arguments: list[Argument] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
@@ -85,11 +81,12 @@ def read(words: Sequence[str], dialect: Dialect | None) -> Line:
 
     `dialect` tells which flags take a value. Without it a flag's value is the word behind it that has no dash.
     """
-    words, shells = as_words(words)
-    start = program_at(words)
+    words, shells = _as_words(words)
+    start = _program_at(words)
     line = Line(_base(words[start]))
     _before(line, words[:start], dialect)
-    _note_program(line, words[start])
+    if not _PROGRAM.fullmatch(line.program) and "llama" not in line.program:
+        line.notes.append(Note(words[start], "taken for a program of llama.cpp"))
     rest = words[start + 1 :]
     if line.program == "llama" and rest and rest[0] in _SUBCOMMANDS:
         line.program = rest.pop(0)
@@ -99,7 +96,7 @@ def read(words: Sequence[str], dialect: Dialect | None) -> Line:
     return line
 
 
-def as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def _as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words, and what a shell would keep for itself; one word with spaces in it is a whole line in quotes."""
     try:
         "".join(words).encode()
@@ -125,7 +122,7 @@ def _base(word: str) -> str:
     return re.split(r"[/\\]", word)[-1].removesuffix(".exe")
 
 
-def program_at(words: list[str]) -> int:
+def _program_at(words: list[str]) -> int:
     """Where the program stands; raises NotImportableError."""
     start = next((i for i, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
     wrapped = start < len(words) and _base(words[start]) in _WRAPPERS
@@ -136,11 +133,6 @@ def program_at(words: list[str]) -> int:
     if _base(words[start]).startswith("python"):
         raise NotImportableError(f"{words[start]} is not a program of llama.cpp: give a command line of llama-server")
     return start
-
-
-def _note_program(line: Line, word: str) -> None:
-    if not _PROGRAM.fullmatch(line.program) and "llama" not in line.program:
-        line.notes.append(Note(word, "taken for a program of llama.cpp"))
 
 
 def _before(line: Line, words: list[str], dialect: Dialect | None) -> None:
@@ -161,25 +153,49 @@ def _before(line: Line, words: list[str], dialect: Dialect | None) -> None:
 def _variable(line: Line, name: str, value: str, dialect: Dialect | None) -> None:
     flag = flag_of(name)
     listed = dialect is not None and flag in dialect.flags
-    if flag is None or (dialect is not None and not listed and flag not in OURS | ENV_SWITCHES | OPTIONAL):
+    owned = flag is not None and (flag in ENV_SWITCHES or known(flag).values == OPTIONAL or not known(flag).stays)
+    if flag is None or (dialect is not None and not listed and not owned):
         line.env[name] = value
         if flag is not None:
             line.notes.append(Note(name, "no flag of the llama-server here: kept in env"))
         return
-    shown = f"{name}=..." if flag in SECRET else f"{name}={value}"
-    values: tuple[str, ...] = (value,)
-    if flag not in OPTIONAL and (
-        flag in ENV_SWITCHES or (dialect is not None and listed and flag not in dialect.takes_value)
-    ):
-        if value in FALSE and flag not in NEGATABLE:
-            line.notes.append(Note(shown, f"left out: without {flag} it is so"))
-            return
-        if value not in TRUE | FALSE:
-            raise NotImportableError(f"{shown}: must be on or off")
-        flag, values = (flag if value in TRUE else f"--no-{flag[2:]}"), ()
-    if flag not in DROPPED:
-        line.notes.append(Note(shown, f"read as {' '.join((flag, *values))}"))
-    line.arguments.append(Argument(flag, values, shown))
+    shown = f"{name}=..." if known(flag).secret else f"{name}={value}"
+    argument = assigned(flag, value, shown, dialect)
+    if argument is None or (flag.startswith("--no-") and value.lower() in FALSE):
+        line.notes.append(Note(shown, f"left out: without {flag} it is so"))
+        return
+    if not known(argument.flag).dropped:
+        line.notes.append(Note(shown, f"read as {' '.join((argument.flag, *argument.values))}"))
+    line.variables.append(argument)
+
+
+def assigned(flag: str, value: str, shown: str, dialect: Dialect | None, *, guess: bool = False) -> Argument | None:
+    """The argument that FLAG = VALUE stands for, as variables and presets have it; None where it changes nothing.
+
+    Switches are on or off; `guess` tells one that nobody knows by its value. Raises NotImportableError.
+    """
+    count = known(flag).values
+    if count == OPTIONAL and value not in CHOICES:
+        raise NotImportableError(f"{shown}: must be on, off or auto")
+    guessed = guess and value.lower() in TRUE - {"1"} | FALSE - {"0"}
+    if count == OPTIONAL or not _is_switch(flag, dialect, guessed=guessed):
+        return Argument(flag, (value,), shown)
+    if value.lower() not in TRUE | FALSE:
+        raise NotImportableError(f"{shown}: must be on or off")
+    if value.lower() in TRUE:
+        return Argument(flag, (), shown)
+    other = f"--{flag[5:]}" if flag.startswith("--no-") else f"--no-{flag[2:]}"
+    has_other = flag.startswith("--no-") or flag in NEGATABLE or (dialect is not None and other in dialect.flags)
+    # --mmproj is no switch, though --no-mmproj is one
+    return Argument(other, (), shown) if has_other and _is_switch(other, dialect, guessed=True) else None
+
+
+def _is_switch(flag: str, dialect: Dialect | None, *, guessed: bool) -> bool:
+    if flag in ENV_SWITCHES or (count := known(flag).values) == SWITCH:
+        return True
+    if count is None and dialect is not None and flag in dialect.flags:
+        return flag not in dialect.takes_value
+    return count is None and guessed
 
 
 def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
@@ -190,20 +206,14 @@ def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
         at += 1
         joined = _WITH_VALUE.fullmatch(word)
         if joined is None and not _FLAG.fullmatch(word):
-            behind = f" behind {before}" if before else ""
-            hint = f"; --model {word}?" if word.endswith(".gguf") else ""
-            # What word processors and blogs make of two hyphens
-            hint = "; its dash is not a hyphen" if word.startswith(("\N{EN DASH}", "\N{EM DASH}")) else hint
-            raise NotImportableError(
-                f"{word!r}{behind} belongs to no flag, and llama.cpp takes no words of its own{hint}"
-            )
-        flag = _spelling(joined[1] if joined else word)
+            raise _stray(word, before)
+        flag = _spelling(word)
         least, most = _count(flag, dialect)
         values: list[str] = [joined[2]] if joined else []
         while len(values) < most and at < len(words) and not joined and _is_value(words[at], flag, dialect, least):
             values.append(words[at])
             at += 1
-        shown = " ".join((flag, *(["..."] if flag in SECRET else values)))
+        shown = shown_as(flag, values)
         if len(values) < least:
             raise NotImportableError(f"{shown}: a value is missing behind it")
         if joined and most == 0:
@@ -214,18 +224,27 @@ def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
         before = flag
 
 
-def _spelling(flag: str) -> str:
-    # llama.cpp's own parser reads --ctx_size as --ctx-size
-    return flag.replace("_", "-") if flag.startswith("--") else flag
+def shown_as(flag: str, values: Sequence[str]) -> str:
+    """As a person may see it."""
+    return " ".join((flag, *(["..."] if known(flag).secret else values)))
 
 
-def _known(flag: str, dialect: Dialect | None) -> bool:
-    return _values_of(flag) is not None or (dialect is not None and flag in dialect.flags)
+def _stray(word: str, before: str) -> NotImportableError:
+    behind = f" behind {before}" if before else ""
+    hint = f"; --model {word}?" if word.endswith(".gguf") else ""
+    # What word processors and blogs make of two hyphens
+    hint = "; its dash is not a hyphen" if word.startswith(("\N{EN DASH}", "\N{EM DASH}")) else hint
+    return NotImportableError(f"{word!r}{behind} belongs to no flag, and llama.cpp takes no words of its own{hint}")
+
+
+def _spelling(word: str) -> str:
+    """The flag in a word, as llama.cpp reads it."""
+    return spelt(word.partition("=")[0])
 
 
 def _count(flag: str, dialect: Dialect | None) -> tuple[int, int]:
     """The least and the most values behind a flag."""
-    if (count := _values_of(flag)) is not None:
+    if (count := known(flag).values) is not None:
         return count
     if dialect is None or flag not in dialect.flags:
         return 0, 1
@@ -234,9 +253,9 @@ def _count(flag: str, dialect: Dialect | None) -> tuple[int, int]:
 
 def _is_value(word: str, flag: str, dialect: Dialect | None, least: int) -> bool:
     """Whether `word` is a value of the flag before it; a value may begin with a dash (`--threads -1`)."""
-    if flag in OPTIONAL:
+    if known(flag).values == OPTIONAL:
         return word in CHOICES
     if not word.startswith("-") or re.match(r"-[\d.]|-$", word):
         return True
-    joined = _WITH_VALUE.fullmatch(word)
-    return least > 0 and not _known(_spelling(joined[1] if joined else word), dialect)
+    other = _spelling(word)
+    return least > 0 and known(other).values is None and not (dialect is not None and other in dialect.flags)

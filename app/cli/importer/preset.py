@@ -8,13 +8,12 @@ wins.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from app.cli.importer.entry import Imported, import_line
-from app.cli.importer.flags import ENV_SWITCHES, FALSE, FILES, NEGATABLE, OPTIONAL, TRUE, flag_of, values_of
-from app.cli.importer.parse import as_words, program_at, read
+from app.cli.importer.entry import Imported, entry_of
+from app.cli.importer.flags import ENV_SWITCHES, FLAGS, TWO, flag_of, known
+from app.cli.importer.parse import Argument, Line, assigned, read, shown_as
 from app.cli.importer.yaml import as_yaml
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
@@ -33,6 +32,7 @@ _ROUTERS = {
     "version": "",
 }
 _MOST, _ROUTERS_MOST = "--models-max", 4
+_Notes = dict[Note, None]
 
 
 @dataclass(slots=True)
@@ -58,34 +58,40 @@ class ImportedPreset:
 
 def preset_of(words: Sequence[str], dialect: Dialect | None = None) -> str | None:
     """The preset file that a command line names; raises NotImportableError as `read` does."""
-    said = [argument.value for argument in read(words, dialect).arguments if argument.flag == PRESET]
-    return said[-1] if said else None
+    return _last(read(words, dialect), PRESET)
 
 
 def import_preset(words: Sequence[str], text: str, name: str, dialect: Dialect | None = None) -> ImportedPreset:
     """`text` is what is in the file called `name`; raises NotImportableError where no section can be an entry."""
+    router = read(words, dialect)
     shared, sections = _sections(text, name)
     entries: dict[str, Imported] = {}
-    notes: dict[Note, None] = {}
-    problems, split = [], _split(words)
+    notes: _Notes = dict.fromkeys(router.notes)
+    problems = []
+    own = {argument.shown for argument in (*router.variables, *router.arguments)}
     for section in sections:
         try:
-            entry = _entry(section, shared, split, dialect, notes)
+            entry = entry_of(_line(section, shared, router, dialect, notes), dialect)
             if entry.name in entries:
                 raise NotImportableError(f"another section is called {entry.name} too")
         except NotImportableError as error:
             problems.append(Note(f"[{section.name}]", f"left out: {error}"))
             continue
         entries[entry.name] = entry
-        own = [note for note in entry.notes if note.key not in _keys_of(split[1], dialect)]
-        notes |= {Note(f"[{section.name}] {note.key}", note.text): None for note in own}
         # The router's own flags are told of once
-        notes |= dict.fromkeys(note for note in entry.notes if note not in own)
+        for note in entry.notes:
+            notes[note if note.key in own else replace(note, key=f"[{section.name}] {note.key}")] = None
     if not entries:
         why = "\n".join(f"{note.key}: {note.text}" for note in problems) or "it has no section of a model"
         raise NotImportableError(f"{name}: {why}")
-    most = _max_loaded(words, dialect, notes)
+    most = _max_loaded(router, notes)
     return ImportedPreset(tuple(entries.values()), (*notes, *problems), most)
+
+
+def _last(line: Line, flag: str) -> str | None:
+    """The value that counts of a flag."""
+    values = [argument.value for argument in (*line.variables, *line.arguments) if argument.flag == flag]
+    return values[-1] if values else None
 
 
 def _sections(text: str, name: str) -> tuple[_Section, list[_Section]]:
@@ -107,112 +113,55 @@ def _sections(text: str, name: str) -> tuple[_Section, list[_Section]]:
     return shared, list(sections.values())
 
 
-def _entry(
-    section: _Section,
-    shared: _Section,
-    words: tuple[list[str], list[str]],
-    dialect: Dialect | None,
-    notes: dict[Note, None],
-) -> Imported:
-    """`words` are the program and the router's own flags; raises NotImportableError."""
-    flags: list[str] = []
+def _line(section: _Section, shared: _Section, router: Line, dialect: Dialect | None, notes: _Notes) -> Line:
+    """The command line that a section stands for; raises NotImportableError."""
+    arguments: list[Argument] = []
     for origin in (shared, section):
         for key, value in origin.pairs:
             if (why := _ROUTERS.get(key)) is not None:
-                notes.update({Note(f"[{origin.name}] {key}", why): None} if why else {})
+                notes |= {Note(f"[{origin.name}] {key}", why): None} if why else {}
+            elif (argument := _argument(key, value, dialect)) is not None:
+                arguments.append(argument)
             else:
-                flags += _words_of(origin, key, value, dialect, notes)
-    program, rest = words
-    if not any(FILES.get(word, "").startswith("target.") for word in (*flags, *rest)):
+                notes[Note(f"[{origin.name}] {key} = {value}", f"left out: without {_flag(key, dialect)} it is so")] = (
+                    None
+                )
+    arguments += [argument for argument in router.arguments if argument.flag not in (PRESET, _MOST)]
+    if not any(known(argument.flag).slot.startswith("target.") for argument in arguments):
         if not _REPO.fullmatch(section.name):
             raise NotImportableError("it names no model: give it model = PATH or hf-repo = ORG/REPO")
-        flags += ["--hf-repo", section.name]
-    names = [section.name, *_values(flags, ("-a", "--alias"))]
-    return import_line([*program, *_without(flags, ("-a", "--alias")), *rest, "--alias", ",".join(names)], dialect)
+        arguments.append(Argument("--hf-repo", (section.name,), f"--hf-repo {section.name}"))
+    arguments.insert(0, Argument("--alias", (section.name,), f"--alias {section.name}"))
+    return Line(router.program, router.variables, arguments, dict(router.env))
 
 
-def _words_of(
-    section: _Section, key: str, value: str, dialect: Dialect | None, notes: dict[Note, None]
-) -> tuple[str, ...]:
-    """The words of a command line that a key stands for; raises NotImportableError."""
+def _argument(key: str, value: str, dialect: Dialect | None) -> Argument | None:
+    """None for what changes nothing; raises NotImportableError."""
     flag = _flag(key, dialect)
-    if flag in OPTIONAL or not _is_switch(flag, value, dialect):
-        return flag, value
-    if value.lower() not in TRUE | FALSE:
-        raise NotImportableError(f"{key} = {value}: must be on or off")
-    if value.lower() in TRUE:
-        return (flag,)
-    negated = f"--{flag[5:]}" if flag.startswith("--no-") else f"--no-{flag[2:]}"
-    if flag.startswith("--no-") or flag in NEGATABLE or (dialect is not None and negated in dialect.flags):
-        return (negated,)
-    notes[Note(f"[{section.name}] {key} = {value}", f"left out: without {flag} it is so")] = None
-    return ()
+    if known(flag).values == TWO:
+        raise NotImportableError(f"{key} = {value}: {flag} takes two values, and a preset has one")
+    argument = assigned(flag, value, f"{key} = {value}", dialect, guess=True)
+    return argument and replace(argument, shown=shown_as(argument.flag, argument.values))
 
 
 def _flag(key: str, dialect: Dialect | None) -> str:
     if (named := flag_of(key)) is not None:
         return named
     long, short = f"--{key.replace('_', '-')}", f"-{key}"
-    known = dialect.flags if dialect is not None else frozenset()
-    if long in known or values_of(long) is not None or long in ENV_SWITCHES:
-        return long
-    if short in known or values_of(short) is not None:
-        return short
+    listed = FLAGS.keys() | ENV_SWITCHES | (dialect.flags if dialect is not None else set())
     # Short spellings are of at most five letters, long ones mostly of words
-    return short if len(key) <= 3 else long
+    return long if long in listed or (short not in listed and len(key) > 3) else short
 
 
-def _is_switch(flag: str, value: str, dialect: Dialect | None) -> bool:
-    if flag in ENV_SWITCHES:
-        return True
-    if (count := values_of(flag)) is not None:
-        return count == (0, 0)
-    if dialect is not None and flag in dialect.flags:
-        return flag not in dialect.takes_value
-    return value.lower() in TRUE - {"1"} | FALSE - {"0"}
-
-
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The program with what stands before it, and its flags but for the router's own; raises NotImportableError."""
-    whole, _ = as_words(words)
-    first = program_at(whole) + 1
-    while first < len(whole) and not whole[first].startswith("-"):  # such as `llama serve`
-        first += 1
-    return whole[:first], _without(whole[first:], (PRESET, _MOST))
-
-
-def _keys_of(rest: list[str], dialect: Dialect | None) -> set[str]:
-    """How notes on the router's own flags are called."""
-    return {argument.shown for argument in read(["llama-server", *rest], dialect).arguments}
-
-
-def _values(words: Sequence[str], flags: Iterable[str]) -> list[str]:
-    return [value for flag, value in pairwise(words) if flag in flags]
-
-
-def _without(words: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """Without these flags and the one value behind each."""
-    kept: list[str] = []
-    at = 0
-    while at < len(words):
-        if words[at] in flags:
-            at += 2
-        else:
-            kept.append(words[at])
-            at += 1
-    return kept
-
-
-def _max_loaded(words: Sequence[str], dialect: Dialect | None, notes: dict[Note, None]) -> int | None:
-    said = [argument for argument in read(words, dialect).arguments if argument.flag == _MOST]
-    if not said:
-        text = f"1 here; the router kept up to {_ROUTERS_MOST} models loaded"
-        notes[Note("max_loaded", text)] = None
+def _max_loaded(router: Line, notes: _Notes) -> int | None:
+    value = _last(router, _MOST)
+    if value is None:
+        notes[Note("max_loaded", f"1 here; the router kept up to {_ROUTERS_MOST} models loaded")] = None
         return None
-    value = said[-1].value
     if not value.isdecimal():
-        raise NotImportableError(f"{said[-1].shown}: must be a whole number")
+        raise NotImportableError(f"{_MOST} {value}: must be a whole number")
     if int(value) == 0:
-        notes[Note(said[-1].shown, "max_loaded is 1: there is no number for as many as fit; say how many")] = None
+        text = "max_loaded is 1: there is no number for as many as fit; say how many"
+        notes[Note(f"{_MOST} {value}", text)] = None
         return None
     return int(value)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.cli.importer.flags import OPTIONS, REMOVED_OPTIONS, SHARED
+from app.cli.importer.flags import DRAFT, NGRAM, known
 from app.cli.importer.parse import Argument
-from app.cli.importer.values import number
 from app.config.speculation import MODES, NONE, Option, parse_chain, wants_draft_model
 from app.engine.translate import Note
 from app.errors import NotImportableError
@@ -35,10 +34,10 @@ def speculation(
         steps["draft-simple"] = {}
         origins.append(draft.shown)
         notes.append(Note(draft.shown, _IMPLIED))
-        if not any(OPTIONS.get(argument.flag) == ("draft", "n_max") for argument in arguments):
+        if not any(known(argument.flag).slot == f"{DRAFT}/n_max" for argument in arguments):
             notes.append(Note(draft.shown, "drafts had up to 16 tokens in 2025 and have up to 3 now: n_max sets it"))
     for argument in arguments:
-        if argument.flag in OPTIONS:
+        if argument not in named:
             _option(argument, steps, notes, origins)
     for mode in [mode for mode, options in steps.items() if options.get("n_max") == 0]:
         del steps[mode]
@@ -65,7 +64,7 @@ _IMPLIED = "draft, with speculation: draft-simple, which a draft model alone mea
 
 def _modes(arguments: list[Argument], steps: Steps, notes: list[Note]) -> list[Argument]:
     """Fills `steps` from the flags that name modes, which add up; returns these flags."""
-    named = [argument for argument in arguments if argument.flag in ("--spec-type", "--spec-default")]
+    named = [argument for argument in arguments if known(argument.flag).slot == "speculation"]
     for argument in named:
         if argument.flag == "--spec-default":
             steps.setdefault(_DEFAULT_MODE, {}).update(_DEFAULT_OPTIONS)
@@ -87,9 +86,10 @@ def _modes(arguments: list[Argument], steps: Steps, notes: list[Note]) -> list[A
 
 def _option(argument: Argument, steps: Steps, notes: list[Note], origins: list[str]) -> None:
     """Gives an option to the modes that take it; raises NotImportableError for a value that none takes."""
-    owner, key = OPTIONS[argument.flag]
+    flag = known(argument.flag)
+    owner, _, key = flag.slot.partition("/")
     takers = [mode for mode in steps if _takes(mode, owner, key)]
-    if not takers and argument.flag in REMOVED_OPTIONS and owner == "draft":
+    if not takers and flag.removed and owner == DRAFT:
         takers = [mode for mode in steps if key in MODES[mode].options]
     if not takers:
         notes.append(Note(argument.shown, "dropped: no mode of this line takes it"))
@@ -97,18 +97,18 @@ def _option(argument: Argument, steps: Steps, notes: list[Note], origins: list[s
     for mode in takers:
         steps[mode][key] = _value(argument, mode, MODES[mode].options[key], key)
     origins.append(argument.shown)
-    if argument.flag in REMOVED_OPTIONS:
+    if flag.removed:
         notes.append(Note(argument.shown, f"{key} of {' and '.join(takers)}; today's builds refuse {argument.flag}"))
 
 
 def _takes(mode: str, owner: str, key: str) -> bool:
-    if owner == "draft":
+    if owner == DRAFT:
         return MODES[mode].family == "draft"
-    return owner == mode or (owner == SHARED and MODES[mode].family == "ngram" and key in MODES[mode].options)
+    return owner == mode or (owner == NGRAM and MODES[mode].family == "ngram" and key in MODES[mode].options)
 
 
 def _value(argument: Argument, mode: str, option: Option, key: str) -> int | float | str:
-    value = argument.value if option.choices else number(argument, whole=option.whole)
+    value = argument.value if option.choices else argument.number(whole=option.whole)
     if value == 0 and key == "n_max":
         return 0  # no speculation, said by the caller
     if (problem := option.problem(value)) is not None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.importer.entry import Imported, import_line
-from app.cli.importer.flags import DROPPED, ENV_SWITCHES, FILES, OPTIONAL, OPTIONS, flag_of, values_of
+from app.cli.importer.flags import ENV_SWITCHES, FLAGS, OPTIONAL, SCALED, flag_of, known
 from app.config.model_entry import FILE_KEYS, GATEWAY_FLAGS, RESERVED_FLAGS, LocalEntry
 from app.engine.dialect import Dialect, _entries
 from app.errors import NotImportableError
@@ -39,22 +39,24 @@ def test_the_tables_agree_with_the_help_pages(page: str) -> None:
     """On who takes a value, and on what a variable stands for."""
     for entry in _entries(PAGES[page]):
         for name in entry.names:
-            count = values_of(name)
-            if count is not None and name not in OPTIONAL and "--lora-scaled" != name != "--control-vector-scaled":
+            count = known(name).values
+            if count is not None and count not in (OPTIONAL, SCALED):
                 assert (count[1] > 0) == bool(entry.values), name
         for variable in re.findall(r"\(env: (LLAMA_\w+)\)", entry.text):
             flag = flag_of(variable)
             assert flag in entry.names, variable
-            assert (flag in ENV_SWITCHES) != bool(entry.values) or flag in OPTIONAL, variable
+            assert flag is not None
+            assert (flag in ENV_SWITCHES) != bool(entry.values) or known(flag).values == OPTIONAL, variable
 
 
 def test_no_flag_that_an_entry_refuses_can_become_an_argument() -> None:
     """Each has a place: a file, an option, a key, or none with a reason."""
-    assert set(DROPPED) >= GATEWAY_FLAGS
+    assert all(FLAGS[flag].dropped for flag in GATEWAY_FLAGS)
     for flag, key in RESERVED_FLAGS.items():
-        assert values_of(flag) is not None, flag
-        assert (flag in FILES) == (key in FILE_KEYS), flag
-        assert (flag in OPTIONS) == key.startswith("speculation: "), flag
+        slot = FLAGS[flag].slot
+        assert (slot.partition(".")[0] in FILE_KEYS) == (key.partition(".")[0] in FILE_KEYS), flag
+        assert ("/" in slot) == key.startswith("speculation: "), flag
+        assert slot.partition(".")[0] in FILE_KEYS or "/" in slot or slot in (*LocalEntry.model_fields, "name"), flag
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,7 @@ def test_a_whole_line_in_quotes_is_read_as_a_shell_would() -> None:
         (["llama-server -m 'm.gguf"], "quotes do not match"),
         (["llama-server", "-m", "\udcff"], "not UTF-8"),
         (["LLAMA_ARG_JINJA=maybe", "llama-server"], "LLAMA_ARG_JINJA=maybe: must be on or off"),
+        (["LLAMA_ARG_FLASH_ATTN=maybe", "llama-server"], "LLAMA_ARG_FLASH_ATTN=maybe: must be on, off or auto"),
     ],
 )
 def test_what_no_program_would_take_is_refused(words: list[str], said: str) -> None:

@@ -92,6 +92,12 @@ def test_the_routers_own_flags_win() -> None:
         ("chat-template = x;y", ["--chat-template", "x"]),
         ("sleep-idle-seconds = 300", ["--sleep-idle-seconds", "300"]),
         ("LLAMA_ARG_N_GPU_LAYERS = 7", ["--n-gpu-layers", "7"]),
+        ("rpc = host:1", ["--rpc", "host:1"]),
+        ("ot = -x.*=CPU", ["-ot", "-x.*=CPU"]),
+        ("no-mmproj = off", None),
+        ("no-mmproj = on", ["--no-mmproj"]),
+        ("no-host = off", None),
+        ("lora-scaled = a.gguf\nno-warmup = on", ["--lora-scaled", "a.gguf", "--no-warmup"]),
     ],
 )
 def test_keys_are_flags(pair: str, args: list[str] | None) -> None:
@@ -110,6 +116,9 @@ def test_keys_are_flags(pair: str, args: list[str] | None) -> None:
         ("[b]\ntemp = 1", "[b]: left out: it names no model"),
         ("[two words]\nmodel = x.gguf", "[two words]: left out: "),
         ("[c]\nmodel = x.gguf\nmlock = maybe", "[c]: left out: mlock = maybe: must be on or off"),
+        ("[c]\nmodel = x.gguf\nfa = maybe", "[c]: left out: fa = maybe: must be on, off or auto"),
+        ("[c]\nmodel = x.gguf\nspec-replace = a", "[c]: left out: spec-replace = a: --spec-replace takes two values"),
+        ("[c]\nmodel =", "[c]: left out: --model : names nothing"),
     ],
 )
 def test_what_is_not_carried_over_is_told(line: str, words: str) -> None:
@@ -131,6 +140,27 @@ def test_a_file_without_entries_says_why(text: str, words: str) -> None:
     with pytest.raises(NotImportableError) as refused:
         imported(text)
     assert words in str(refused.value)
+
+
+def test_what_is_wrong_with_the_routers_own_line_is_said_once() -> None:
+    """And not of each section."""
+    with pytest.raises(NotImportableError) as refused:
+        imported("[a]\nmodel = a.gguf\n[b]\nmodel = b.gguf\n", "--no-warmup", "1")
+    assert str(refused.value).startswith("'1' behind --no-warmup belongs to no flag")
+
+
+def test_a_section_keeps_its_name_beside_the_routers_alias() -> None:
+    assert models("[a]\nmodel = a.gguf\n", "--alias", "b") == {"a": {"target": {"path": "a.gguf"}, "aliases": ["b"]}}
+
+
+def test_variables_before_the_router_are_told_of_once() -> None:
+    """They hold for all sections, and a section's own keys win."""
+    text = "[a]\nmodel = a.gguf\nc = 5\n[b]\nmodel = b.gguf\n"
+    words = ["LLAMA_ARG_CTX_SIZE=9", "CUDA_VISIBLE_DEVICES=0", "llama-server", "--models-preset", "m.ini"]
+    preset = import_preset(words, text, "m.ini", NEW)
+    assert [entry.keys["ctx_size"] for entry in preset.entries] == [5, 9]
+    assert all(entry.keys["env"] == {"CUDA_VISIBLE_DEVICES": "0"} for entry in preset.entries)
+    assert [note.key for note in preset.notes].count("LLAMA_ARG_CTX_SIZE=9") == 1
 
 
 def test_how_many_stay_loaded_is_said_where_nobody_says_it() -> None:
