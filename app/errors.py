@@ -216,6 +216,10 @@ class BodyTooLargeError(RequestError):
     """Over `max_body_mb`."""
 
 
+class UnsupportedEncodingError(RequestError):
+    """A Content-Encoding that is not read here."""
+
+
 class ModelRequiredError(RequestError):
     """No `model`, and more than one to choose from."""
 

@@ -18,6 +18,7 @@ from app.api.cors import Application
 from app.api.formats.openai import OpenAIFormat, no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.ollama.relay import Door
+from app.api.paths import tidied
 from app.api.routes import HEALTH, OLLAMA, allowed, goes_to, relayed
 from app.auth.guard import Guard
 from app.errors import TandemError
@@ -25,6 +26,7 @@ from app.records.metrics import Finished, Metrics
 from app.relay.record import Report, RequestRecord
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive
+from app.relay.request.content_encoding import decoded
 from app.relay.request.scope import Scope
 from app.relay.response.writer import Send
 
@@ -64,13 +66,18 @@ class Front:
             await self._lifespan(receive, send)
             return
         request_id = _request_id(scope["headers"])
+        scope = tidied(scope)
         method, path = scope["method"], scope["path"]
-        if self._guard is not None:
-            try:
+        try:
+            if self._guard is not None:
                 self._guard.check(scope)
-            except TandemError as error:
-                await self._refuse(scope, send, error, request_id)
-                return
+            scope, receive = decoded(scope, receive)
+        except TandemError as error:
+            await self._refuse(scope, send, error, request_id)
+            return
+        if method == "HEAD" and path != HEALTH:
+            # Whatever answers a GET answers a HEAD; uvicorn, which knows what was asked, sends no body.
+            method, scope, send = "GET", scope | {"method": "GET"}, _head_of(send)
         if relayed(method, path):
             api_format = self._api_formats.of(path)
             if (target := goes_to(path)) is not None:
@@ -126,6 +133,22 @@ class Front:
             write = log.debug if scope["path"] in _QUIET else log.info
             ms = round((time.perf_counter() - began) * 1000, 1)
             write(f"{scope['method']} {scope['path']}", status=status, ms=ms, request_id=request_id)
+
+
+def _head_of(send: Send) -> Send:
+    """Sends the head of an answer as the whole of it, so that one without an end (a followed log) has one."""
+    ended = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            ended = True
+        elif not ended:
+            await send(message)
+
+    return send_head
 
 
 async def _not_allowed(scope: Scope, send: Send, api_format: OpenAIFormat, takes: str, request_id: str) -> None:

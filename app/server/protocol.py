@@ -89,6 +89,24 @@ class Connections:
         self.busy(connection)
 
 
+class _UntilClose(int):
+    """A length that every body has, for uvicorn's count of what is left of one."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __sub__(self, other: object) -> _UntilClose:
+        return self
+
+    __eq__, __hash__ = int.__eq__, int.__hash__
+
+
+_UNTIL_CLOSE = _UntilClose()
+
+
 class _Phase(Enum):
     """What of a request is to come."""
 
@@ -202,6 +220,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase = _Phase.BODY
         self._connections.busy(self)
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            # It knows no chunks: a body of unknown length ends with the connection.
+            self.cycle.chunked_encoding, self.cycle.expected_content_length = False, _UNTIL_CLOSE
         self._head_with_body.expect()
 
     def on_message_complete(self) -> None:

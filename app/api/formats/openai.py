@@ -8,6 +8,7 @@ import msgspec
 
 from app.api.formats.status_codes import HttpError, http_error, text
 from app.api.formats.upstream_errors import Refusal, read
+from app.api.paths import hint
 from app.errors import (
     DeadlyRequestError,
     DownloadingError,
@@ -18,6 +19,7 @@ from app.errors import (
 )
 from app.relay.api_format import ErrorResponse
 from app.relay.headers import Headers
+from app.relay.request.content_encoding import TAKEN
 
 JSON = b"application/json"
 
@@ -36,6 +38,8 @@ def error_headers(error: HttpError, request_id: str, length: int, names: tuple[b
         (b"content-length", str(length).encode()),
         *((name, encoded_id) for name in names or (b"x-request-id",)),
     ]
+    if error.status == 415:
+        headers.append((b"accept-encoding", TAKEN.encode()))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if error.retry_after is not None:
@@ -52,7 +56,7 @@ def no_such_route(method: str, path: str, status: int, headers: Any = None) -> t
         allowed = (headers or {}).get("Allow") or (headers or {}).get("allow", "")
         message, code = f"{path} does not take {method}; it takes {allowed}.", "method_not_allowed"
     else:
-        message, code = f"There is nothing at {method} {path}.", "not_found"
+        message, code = f"There is nothing at {method} {path}.{hint(path)}", "not_found"
     return HttpError(status, "invalid_request_error", code), message
 
 

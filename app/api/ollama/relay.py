@@ -20,6 +20,7 @@ from app.errors import RequestError, TandemError, UpstreamDiedError
 from app.relay.headers import Headers
 from app.relay.relay import Relay
 from app.relay.request.body import ClientDisconnectedError, Message, Receive, read_body
+from app.relay.request.json_text import readable
 from app.relay.request.scope import Scope
 from app.relay.response.writer import Send, StreamAbortedError
 from app.scheduler.queue import Ticket
@@ -95,7 +96,7 @@ class _Translation:
     async def read(self, limit: int) -> OllamaRequest | None:
         """The request; None where there is none, of which the relay then tells. `limit` is in bytes."""
         try:
-            self._request = translate(self._scope["path"], await read_body(self._receive, None, limit))
+            self._request = translate(self._scope["path"], readable(await read_body(self._receive, None, limit)))
         except (TandemError, ClientDisconnectedError) as error:
             self._failure = error
             return None

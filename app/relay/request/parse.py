@@ -15,6 +15,7 @@ from app.relay.headers import Headers
 from app.relay.request import multipart as form
 from app.relay.request.body import Receive, Routing, read_body, routing
 from app.relay.request.filters import Filter
+from app.relay.request.json_text import readable
 from app.relay.request.media import Remote, find
 from app.relay.request.media_fetch import address
 from app.relay.request.scope import Scope, declared_length, header, query_model, target
@@ -58,6 +59,8 @@ class Calls:
         if body is not None and not by_query:
             kind = header(scope["headers"], b"content-type")
             boundary = form.boundary_of(kind) if kind.startswith(b"multipart/") else None
+            if boundary is None:
+                body = readable(body)
             fields = routing(body) if boundary is None else form.routing(body, boundary)
         elif body and fields.model is None:
             with suppress(InvalidBodyError):  # an array, say: llama-server's own affair

@@ -16,7 +16,10 @@ OF_A_PROTOCOL = [
     *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
     "on_response_complete",
 ]
-OF_A_CYCLE = ["response_started", "response_complete", "disconnected", "message_event"]
+OF_A_CYCLE = [
+    *("response_started", "response_complete", "disconnected", "message_event"),
+    *("chunked_encoding", "expected_content_length"),
+]
 OF_A_SERVER = ["capture_signals", "force_exit", "should_exit", "started", "server_state"]
 
 
