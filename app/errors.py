@@ -48,6 +48,7 @@ TandemError
 └── UpstreamError                 the server behind us did not do its part
     ├── UpstreamUnreachableError
     ├── UpstreamKeyRefusedError   it does not let the gateway in
+    ├── TokensUncountableError    it counts no tokens
     └── UpstreamDiedError
 
 Every message is one or two sentences for a person: what is wrong, and what would be right.
@@ -381,6 +382,10 @@ class UpstreamKeyRefusedError(UpstreamError):
     def __init__(self, alias: str, host: str, *, key_sent: bool) -> None:
         what = "does not accept the key that it is sent. Correct" if key_sent else "asks for a key. Set"
         super().__init__(f"The server of '{alias}' at {host} {what} api_key in its entry of tandem.yaml.")
+
+
+class TokensUncountableError(UpstreamError):
+    """The server of a model has no endpoint that counts the tokens of a prompt."""
 
 
 class UpstreamDiedError(UpstreamError):

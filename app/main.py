@@ -12,6 +12,7 @@ from functools import partial
 from app import logs, version
 from app.api.cors import Application, Cors
 from app.api.dispatch import Front, reporter
+from app.api.messages.relay import MessagesRelay, message_paths
 from app.api.models import ModelRows
 from app.auth.guard import Guard
 from app.auth.hosts import Hosts, is_loopback
@@ -80,8 +81,9 @@ class Gateway:
         self._on_demand = OnDemand(self.catalog, self.pulls)
         self._upstreams = Upstreams(self.catalog, self.scheduler, self._on_demand)
         media_hosts = hosts_of(settings.allow_remote_media)
+        calls = Calls(self.catalog, max_body=int(settings.max_body_mb * 2**20), media_hosts=media_hosts)
         self.relay = Relay(
-            Calls(self.catalog, max_body=int(settings.max_body_mb * 2**20), media_hosts=media_hosts),
+            calls,
             self._upstreams,
             self.metrics,
             report=reporter(self.metrics, self._record),
@@ -94,7 +96,9 @@ class Gateway:
         )
         origins = origins_of(settings.cors_origins)
         guard = Guard(self.keys, hosts=_hosts(settings, origins), admin_port=settings.admin_port)
-        front = Front(self._build_api, self.relay, self._life, guard)
+        messages = MessagesRelay(self.relay, calls, self.catalog)
+        translations = message_paths(messages, self.relay)
+        front = Front(self._build_api, self.relay, self._life, guard, translations)
         self.app: Application = Cors(front, origins) if origins else front
         self._opened = False
         # The alias that is loaded without being asked for

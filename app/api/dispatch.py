@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from random import getrandbits
-from typing import Any
+from typing import Any, Protocol
 
 from app import logs
 from app.api.cors import Application
@@ -38,8 +38,15 @@ _QUIET = frozenset(("/health", "/metrics"))
 _HEALTHY = b'{"status":"ok"}'
 
 
+class Translation(Protocol):
+    """An API around the relay: requests and answers are translated on their way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
+        """One request of a path's, with its body yet to be read."""
+
+
 class Front:
-    """What uvicorn calls.
+    """What uvicorn calls; `translations` are by path.
 
     `build_api` makes the FastAPI part. It takes a quarter of a second of imports and 13 MB, and neither completions
     nor health checks need it, so it is made at the first request for it, in a thread: streams go on meanwhile.
@@ -51,6 +58,7 @@ class Front:
         relay: Relay,
         life: Callable[[], AbstractAsyncContextManager[None]],
         guard: Guard | None = None,
+        translations: Mapping[str, Translation] | None = None,
     ) -> None:
         self._build_api = build_api
         self._api: Application | None = None
@@ -60,6 +68,7 @@ class Front:
         self._guard = guard
         self._api_formats = ApiFormats()
         self._ollama = Door(relay)
+        self._translations = translations or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -78,7 +87,9 @@ class Front:
         if method == "HEAD" and path != HEALTH:
             # Whatever answers a GET answers a HEAD; uvicorn, which knows what was asked, sends no body.
             method, scope, send = "GET", scope | {"method": "GET"}, _head_of(send)
-        if relayed(method, path):
+        if method == "POST" and (translation := self._translations.get(path)) is not None:
+            await translation(scope, receive, send, request_id=request_id)
+        elif relayed(method, path):
             api_format = self._api_formats.of(path)
             if (target := goes_to(path)) is not None:
                 scope = scope | {"raw_path": target}

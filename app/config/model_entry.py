@@ -283,10 +283,14 @@ def problems_beside(written: Mapping[str, Any], wrong: Collection[str]) -> Itera
 
 
 class AttachedEntry(Written):
-    """A server that others start; `model` is the name it is asked for, None to send the client's."""
+    """A server that others start; `model` is the name it is asked for, None to send the client's.
+
+    `apis` are those besides chat completions that it speaks itself: they are relayed, the others translated.
+    """
 
     url: Root
     model: Text | None = None
+    apis: tuple[Literal["responses", "messages"], ...] = ()
     api_key: SecretStr | None = None
     aliases: tuple[Name, ...] = ()
     request: Filters | None = None

@@ -91,7 +91,8 @@ def test_what_a_whole_answer_has_cost_is_counted_when_its_client_leaves(make_gat
 def test_who_has_had_the_last_event_may_leave_before_the_end(make_gateway: Make, path: str, last: str) -> None:
     """As Codex does: the answer is whole, with its tokens, and no client that went away."""
     gateway = make_gateway(args=["--end-seconds", "30"])
-    body = {"messages": [], "input": "x", "max_tokens": 5, "max_output_tokens": 5, "stream": True}
+    said = [{"role": "user", "content": "x"}]
+    body = {"messages": said, "input": "x", "max_tokens": 5, "max_output_tokens": 5, "stream": True}
     with gateway.client.stream("POST", path, json=body) as stream:
         lines = stream.iter_lines()
         while last not in next(lines):

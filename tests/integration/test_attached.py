@@ -300,7 +300,7 @@ def test_a_form_is_routed_by_its_model(make_gateway: Make, upstream: Callable[..
     [
         ("/completions", "/v1/completions"),
         ("/chat/completions", "/v1/chat/completions"),
-        ("/messages/count_tokens", "/v1/messages/count_tokens"),
+        ("/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"),
         ("/v1/tokenize", "/tokenize"),
         ("/completion", "/completion"),
     ],

@@ -115,7 +115,7 @@ def highest(gateway: Gateway) -> int:
 
 STREAMS: dict[str, str] = {
     "/v1/chat/completions": 'data: {"choices":[{"delta":{"content":"Hé"}}]}\n\n: ping\n\ndata: [DONE]\n\n',
-    "/v1/messages": 'event: message_stop\ndata: {"type":"message_stop"}\n\n',
+    "/v1/messages": 'data: {"choices":[{"delta":{"content":"Hé"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
     "/api/chat": 'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
 }
 

@@ -59,7 +59,7 @@ def test_whole_answers_tell_of_their_drafts(drafting: Gateway) -> None:
         ("/v1/chat/completions", DRAFTED),
         ("/v1/completions", DRAFTED),
         ("/completion", DRAFTED),
-        ("/v1/messages", "draft-simple"),
+        ("/v1/messages", DRAFTED),
         ("/v1/responses", "draft-simple"),
         ("/tokenize", None),
         ("/v1/chat/completions/input_tokens", None),

@@ -30,6 +30,7 @@ from app.errors import (
     StartFailedError,
     StoreError,
     TandemError,
+    TokensUncountableError,
     UnauthorizedError,
     UnknownAliasError,
     UnknownPullError,
@@ -85,6 +86,7 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     ShuttingDownError: HttpError(503, "server_error", "shutting_down"),
     UpstreamUnreachableError: HttpError(502, "server_error", "upstream_unreachable"),
     UpstreamKeyRefusedError: HttpError(502, "server_error", "upstream_key_refused", lasting=True),
+    TokensUncountableError: HttpError(501, "not_supported_error", "not_supported", lasting=True),
     UpstreamDiedError: HttpError(502, "server_error", "upstream_died"),
 }
 _UNFORESEEN = HttpError(500, "server_error", "internal_error")

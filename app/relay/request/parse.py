@@ -70,10 +70,7 @@ class Calls:
             filtered = self._filtered(ref, where, body)
             if filtered is not body:
                 body, fields = filtered, routing(filtered)
-        remote = find(fields.messages, input=fields.input, query=fields.query, documents=fields.documents)
-        if remote is not None:
-            for url in remote.urls:
-                address(url, self._media_hosts)
+        remote = self.remote(fields)
         return Call(
             ref=self._decoding(ref, logprobs=fields.wants_logprobs),
             method=scope["method"],
@@ -87,6 +84,14 @@ class Calls:
             remote=remote,
             by_query=by_query,
         )
+
+    def remote(self, fields: Routing) -> Remote | None:
+        """The media that a body names by address; raises RemoteMediaRefusedError for a host that is not listed."""
+        remote = find(fields.messages, input=fields.input, query=fields.query, documents=fields.documents)
+        if remote is not None:
+            for url in remote.urls:
+                address(url, self._media_hosts)
+        return remote
 
     def named(self, model: str | None, may: ModelFilter = None) -> ModelRef:
         """Who is meant; raises UnknownAlias or ModelRequiredError."""

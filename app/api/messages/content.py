@@ -1,0 +1,192 @@
+"""Messages and their blocks -> chat messages. Pure; raises InvalidBodyError with the block's place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.api.translated.fields import Fields, wrong
+from app.api.translated.media import Part, content_of, file_part, image_part, text_part, titled
+from app.api.translated.opaque import unpack
+from app.api.translated.tools import call
+
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+ChatMessage = dict[str, Any]
+
+
+def chat_messages(messages: list[Fields], kept_thoughts: int | None = None) -> list[ChatMessage]:
+    """In their order; `kept_thoughts` says in how many of the last assistant turns thoughts stay, None for all."""
+    chat: list[ChatMessage] = []
+    for message in messages:
+        role = message.one_of("role", ("user", "assistant", "system"))
+        if role is None:
+            raise message.wrong("role", "is missing; it must be user, assistant or system")
+        if message.get("content") is None:
+            raise message.wrong("content", "is missing; it must be text or a list of blocks")
+        if role == "system":
+            chat.append({"role": "system", "content": system_text(message, "content")})
+        elif role == "assistant":
+            chat.append(_assistant(message))
+        else:
+            chat += _user(message)
+    _forget_thoughts(chat, kept_thoughts)
+    return chat
+
+
+def system_text(holder: Fields, name: str) -> str:
+    """Text, or blocks of text."""
+    value = holder.get(name)
+    if value is None or isinstance(value, str):
+        return value or ""
+    if not isinstance(value, list):
+        raise holder.wrong(name, "must be text or a list of text blocks")
+    texts = []
+    for block in holder.objects(name):
+        if block.get("type") != "text":
+            raise block.wrong("type", "must be text")
+        texts.append(_text(block))
+    return "\n\n".join(texts)
+
+
+def _forget_thoughts(chat: list[ChatMessage], kept: int | None) -> None:
+    if kept is None:
+        return
+    thoughtful = [message for message in chat if "reasoning_content" in message]
+    for message in thoughtful[:-kept] if kept else thoughtful:
+        del message["reasoning_content"]
+
+
+def _blocks(holder: Fields, name: str) -> list[Fields]:
+    value = holder.get(name)
+    if isinstance(value, str):
+        return [Fields({"type": "text", "text": value}, holder.where(name))]
+    if value is not None and not isinstance(value, list):
+        raise holder.wrong(name, "must be text or a list of blocks")
+    return holder.objects(name)
+
+
+def _user(message: Fields) -> list[ChatMessage]:
+    """Results of tools first, as messages of their own, then what the user says."""
+    results: list[ChatMessage] = []
+    parts: list[Part] = []
+    for block in _blocks(message, "content"):
+        if block.get("type") == "tool_result":
+            results.append(_tool_result(block))
+        else:
+            parts += shown(block)
+    if parts or not results:
+        results.append({"role": "user", "content": content_of(parts)})
+    return results
+
+
+def _tool_result(block: Fields) -> ChatMessage:
+    parts = [part for inner in _blocks(block, "content") for part in shown(inner)]
+    content = content_of(parts)
+    if block.flag("is_error"):
+        content = _as_error(content)
+    return {"role": "tool", "tool_call_id": block.needed_text("tool_use_id"), "content": content}
+
+
+def _as_error(content: str | list[Part]) -> str | list[Part]:
+    """Chat completions have no field for it: the model reads it."""
+    if isinstance(content, list):
+        return [text_part("Error:"), *content]
+    return content if content.lower().startswith("error") else f"Error: {content or 'the tool failed.'}"
+
+
+def shown(block: Fields) -> list[Part]:
+    """What a block shows a model: text, images, documents, search results."""
+    kind = block.get("type")
+    if kind == "text":
+        return [text_part(_text(block))]
+    if kind == "image":
+        return [_image(block)]
+    if kind == "document":
+        return _document(block)
+    if kind == "search_result":
+        return _search_result(block)
+    raise block.wrong("type", f"is {kind!r}: this block cannot be used here")
+
+
+def _text(block: Fields) -> str:
+    text = block.text("text")
+    if text is None:
+        raise block.wrong("text", "is missing")
+    return text
+
+
+def _source(block: Fields) -> tuple[Fields, str | None]:
+    source = block.object("source")
+    if source is None:
+        raise block.wrong("source", "is missing")
+    kind = source.text("type")
+    if kind == "file":
+        raise source.wrong("type", "is file, and no files are kept here; send its content")
+    return source, kind
+
+
+def _image(block: Fields) -> Part:
+    source, kind = _source(block)
+    if kind == "url":
+        return image_part(source.needed_text("url"))
+    if kind != "base64":
+        raise source.wrong("type", "must be base64 or url")
+    media_type = source.one_of("media_type", _IMAGES)
+    return image_part(f"data:{media_type or 'image/png'};base64,{source.needed_text('data')}")
+
+
+def _document(block: Fields) -> list[Part]:
+    """As text, its title and context before it."""
+    if (citations := block.object("citations")) is not None and citations.flag("enabled"):
+        raise citations.wrong("enabled", "cannot be honoured: models here give no citations")
+    source, kind = _source(block)
+    heading = "\n".join(text for name in ("title", "context") if (text := block.text(name)))
+    if kind == "text":
+        return [text_part(titled(source.text("data") or "", heading))]
+    if kind == "content":
+        parts = [part for inner in _blocks(source, "content") for part in shown(inner)]
+        return [*([text_part(heading)] if heading else []), *parts]
+    if kind == "base64":
+        media_type = source.text("media_type") or ""
+        return [file_part(source, "data", source.needed_text("data"), media_type, heading)]
+    raise source.wrong("type", "must be text, content or base64: documents are not fetched")
+
+
+def _search_result(block: Fields) -> list[Part]:
+    if (citations := block.object("citations")) is not None and citations.flag("enabled"):
+        raise citations.wrong("enabled", "cannot be honoured: models here give no citations")
+    heading = "\n".join(text for name in ("title", "source") if (text := block.text(name)))
+    return [text_part(heading), *(part for inner in _blocks(block, "content") for part in shown(inner))]
+
+
+def _assistant(message: Fields) -> ChatMessage:
+    """Its text, thoughts and calls in one chat message."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    for block in _blocks(message, "content"):
+        kind = block.get("type")
+        if kind == "text":
+            texts.append(_text(block))
+        elif kind == "thinking":
+            thoughts.append(block.text("thinking") or unpack(block.text("signature") or "") or "")
+        elif kind == "redacted_thinking":
+            thoughts.append(unpack(block.text("data") or "") or "")
+        elif kind == "tool_use":
+            calls.append(_tool_use(block))
+        else:
+            raise block.wrong("type", f"is {kind!r}: this block cannot be used here")
+    chat: ChatMessage = {"role": "assistant", "content": "".join(texts)}
+    if thought := "".join(thoughts):
+        chat["reasoning_content"] = thought
+    if calls:
+        chat["tool_calls"] = calls
+    return chat
+
+
+def _tool_use(block: Fields) -> dict[str, Any]:
+    given = block.get("input")
+    if given is not None and not isinstance(given, dict):
+        raise wrong(block.where("input"), "must be an object")
+    return call(block.needed_text("id"), block.needed_text("name"), msgspec.json.encode(given or {}).decode())

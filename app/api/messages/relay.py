@@ -1,0 +1,39 @@
+"""`/v1/messages`: Anthropic's API through the relay."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from app.api.formats.anthropic import AnthropicFormat
+from app.api.messages.request import translate
+from app.api.messages.response import MessageWriter
+from app.api.translated.answer import AnswerWriter
+from app.api.translated.count import TokenCounter
+from app.api.translated.fields import Fields
+from app.api.translated.relay import AskedModel, TranslatedRelay
+from app.relay.relay import Relay
+from app.relay.request.scope import Scope
+
+
+class MessagesRelay(TranslatedRelay):
+    """An ASGI callable."""
+
+    api = "messages"
+    api_format = AnthropicFormat()
+
+    async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
+        request = translate(fields, ours=model.ours)
+        certain = model.ours and model.entry.request is None
+        writer = MessageWriter(request, model.name, f"msg_{secrets.token_hex(12)}", limit_is_ours=certain)
+        return request.body, writer
+
+    def answered(self, writer: AnswerWriter) -> None:
+        """Nothing is kept of messages."""
+
+
+def message_paths(messages: MessagesRelay, relay: Relay) -> dict[str, MessagesRelay | TokenCounter]:
+    """What answers where, with `/v1` and without."""
+    counter = TokenCounter(relay, messages, {})
+    endpoints: dict[str, MessagesRelay | TokenCounter] = {"/messages": messages, "/messages/count_tokens": counter}
+    return {f"{v1}{path}": endpoint for path, endpoint in endpoints.items() for v1 in ("", "/v1")}

@@ -1,0 +1,208 @@
+"""A Messages request -> a chat completion: what goes to the engine, and what its answer needs to know. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.api.messages.content import chat_messages, system_text
+from app.api.translated.fields import Fields
+from app.api.translated.tools import NO_PARAMETERS, function_tool, only
+
+_REFUSED = {
+    "container": "there are no containers here",
+    "mcp_servers": "the gateway calls no MCP servers; the client has to",
+    "compaction": "nothing compacts conversations here",
+    "thread": "no threads are kept here",
+    "fallbacks": "one model answers",
+    "fallback_credit_token": "one model answers",
+    "billing_policy": "there is nothing to bill",
+}
+# What tells of the client and its bill, and changes no answer
+_ABOUT_CLIENT = ("metadata", "cache_control", "diagnostics", "user_profile_id", "workspace_id", "betas")
+_TRANSLATED = (
+    *("model", "messages", "system", "max_tokens", "stream", "stop_sequences", "temperature", "top_p", "tools"),
+    *("tool_choice", "thinking", "output_config", "output_format", "context_management"),
+    *("service_tier", "speed", "inference_geo"),
+)
+# What goes on to the engine is neither of these: its own sampling, and whatever else it may know
+_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, "n", "stream_options", "input", "prompt"))
+_THINKING = ("enabled", "disabled", "adaptive", "between_tools")
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+# Templates know three.
+_TEMPLATE_EFFORTS = {"xhigh": "high", "max": "high"}
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesRequest:
+    """`body` is the chat completion; the rest is what the answer needs to know."""
+
+    body: dict[str, Any]
+    stream: bool = False
+    max_tokens: int | None = None
+    stop_sequences: tuple[str, ...] = ()
+    # Whether thoughts are shown as text, or kept in their signature alone
+    shows_thoughts: bool = True
+    # Text that the client has put into the model's mouth
+    prefill: str = ""
+    # What a whole answer has to be
+    json_only: bool = False
+    tools: tuple[str, ...] = field(default=())
+
+
+def translate(fields: Fields, *, ours: bool) -> MessagesRequest:
+    """`ours`: an engine of llama-server's, which knows more fields. Raises InvalidBodyError."""
+    fields.refuse(_REFUSED)
+    _refuse_other_service(fields)
+    body = fields.others(_READ_HERE)
+    body["messages"] = messages = _all_messages(fields)
+    stream = bool(fields.flag("stream"))
+    body["stream"] = stream
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    max_tokens = fields.integer("max_tokens", 1)
+    stops = fields.texts("stop_sequences")
+    sampling = {
+        "max_tokens": max_tokens,
+        "temperature": fields.number("temperature", 0, 2),
+        "top_p": fields.number("top_p", 0, 1),
+        "stop": stops or None,
+    }
+    body |= {name: value for name, value in sampling.items() if value is not None}
+    shows = _think(fields, body)
+    output = _structured(fields, body)
+    _tools(fields, body)
+    prefill = _prefill(messages)
+    if ours:
+        _ask_for_more(body, stream=stream, stops=bool(stops), prefill=bool(prefill), thinks=fields.get("thinking"))
+    names = tuple(tool["function"]["name"] for tool in body.get("tools", ()))
+    return MessagesRequest(body, stream, max_tokens, tuple(stops), shows, prefill, output, names)
+
+
+def _ask_for_more(body: dict[str, Any], *, stream: bool, stops: bool, prefill: bool, thinks: Any) -> None:
+    """What llama-server tells only if it is asked to (b11434); builds that do not know a field ignore it."""
+    if stream:
+        body["return_progress"] = True  # the prompt's tokens before the first one of the answer
+    if stops:
+        body["verbose"] = True  # the word that ended the answer
+    if prefill:
+        body["echo"] = True  # a stream then always begins with it, so that it can be taken off
+        if thinks is None:
+            # llama-server refuses to go on with an answer that is to begin with thoughts
+            body["chat_template_kwargs"] = {"enable_thinking": False, **body.get("chat_template_kwargs", {})}
+
+
+def _all_messages(fields: Fields) -> list[dict[str, Any]]:
+    if fields.get("messages") is None:
+        raise fields.wrong("messages", "is missing")
+    if not fields.items("messages"):
+        raise fields.wrong("messages", "is empty; it needs at least one message")
+    messages = chat_messages(fields.objects("messages"), kept_thoughts(fields))
+    system = system_text(fields, "system")
+    if system:
+        # Templates take one system message, at the beginning.
+        if messages and messages[0]["role"] == "system":
+            system = f"{system}\n\n{messages.pop(0)['content']}"
+        messages.insert(0, {"role": "system", "content": system})
+    return messages
+
+
+def kept_thoughts(fields: Fields) -> int | None:
+    """In how many of the last turns thoughts stay; None for all. Raises InvalidBodyError for other edits."""
+    management = fields.object("context_management")
+    for edit in management.objects("edits") if management is not None else ():
+        if edit.text("type") != "clear_thinking_20251015":
+            raise edit.wrong("type", "cannot be honoured: only clear_thinking_20251015 is done here")
+        if edit.get("keep") not in (None, "all", {"type": "all"}):
+            keep = edit.object("keep") if edit.get("keep") is not None else None
+            assert keep is not None
+            keep.one_of("type", ("thinking_turns",))
+            return keep.integer("value", 1)
+        return None if edit.get("keep") is not None else 1
+    return None
+
+
+def _refuse_other_service(fields: Fields) -> None:
+    """What asks for another machine than the one that answers."""
+    fields.one_of("service_tier", ("auto", "standard_only"))
+    fields.one_of("speed", ("standard",))
+    fields.integer("n", 1, 1)
+    if fields.text("inference_geo") not in (None, "global"):
+        raise fields.wrong("inference_geo", "cannot be honoured: the model runs where it runs")
+
+
+def _think(fields: Fields, body: dict[str, Any]) -> bool:
+    """Sets what templates read; tells whether thoughts are to be shown."""
+    thinking, output = fields.object("thinking"), fields.object("output_config")
+    kwargs: dict[str, Any] = {}
+    shows = True
+    if thinking is not None:
+        kind = thinking.one_of("type", _THINKING)
+        if kind is None:
+            raise thinking.wrong("type", "is missing; it must be enabled, adaptive or disabled")
+        kwargs["enable_thinking"] = kind != "disabled"
+        if (budget := thinking.integer("budget_tokens", 1)) is not None and kind == "enabled":
+            body["thinking_budget_tokens"] = budget
+        shows = thinking.one_of("display", ("summarized", "omitted")) != "omitted"
+    if output is not None and (effort := output.one_of("effort", _EFFORTS)) is not None:
+        kwargs["reasoning_effort"] = _TEMPLATE_EFFORTS.get(effort, effort)
+    if kwargs:
+        given = fields.object("chat_template_kwargs")
+        body["chat_template_kwargs"] = kwargs | (given.values if given is not None else {})
+    return shows
+
+
+def _structured(fields: Fields, body: dict[str, Any]) -> bool:
+    """`output_config.format`, or the older `output_format`."""
+    output = fields.object("output_config")
+    if output is not None:
+        output.refuse({"task_budget": "budgets of whole tasks are not kept here"})
+    wanted = (output.object("format") if output is not None else None) or fields.object("output_format")
+    if wanted is None:
+        return False
+    if wanted.one_of("type", ("json_schema",)) is None:
+        raise wanted.wrong("type", "is missing; it must be json_schema")
+    schema = wanted.object("schema")
+    if schema is None:
+        raise wanted.wrong("schema", "is missing; it must be a JSON schema")
+    named = {"name": "output", "schema": schema.values, "strict": True}
+    body["response_format"] = {"type": "json_schema", "json_schema": named}
+    return True
+
+
+def _tools(fields: Fields, body: dict[str, Any]) -> None:
+    tools = [_tool(tool) for tool in fields.objects("tools")]
+    choice = fields.object("tool_choice")
+    kind = choice.one_of("type", ("auto", "any", "tool", "none")) if choice is not None else None
+    if choice is not None and kind is None:
+        raise choice.wrong("type", "is missing; it must be auto, any, tool or none")
+    if choice is not None and kind in ("any", "tool") and not tools:
+        raise choice.wrong("type", f"is {kind}, and there are no tools")
+    if not tools:
+        return
+    body["tools"] = tools
+    if choice is None:
+        return
+    if kind == "tool":
+        # One tool that has to be called: llama-server knows no choice by name.
+        body["tools"] = only(tools, [choice.needed_text("name")], choice.where("name"))
+    body["tool_choice"] = {"any": "required", "tool": "required"}.get(str(kind), kind)
+    if (alone := choice.flag("disable_parallel_tool_use")) is not None:
+        body["parallel_tool_calls"] = not alone
+
+
+def _tool(tool: Fields) -> dict[str, Any]:
+    kind = tool.text("type")
+    if kind not in (None, "custom"):
+        raise tool.wrong("type", f"is {kind}: tools of Anthropic's own are not known here; give it as a custom tool")
+    schema = tool.object("input_schema")
+    if schema is None:
+        raise tool.wrong("input_schema", "is missing; it must be a JSON schema")
+    parameters = schema.values if schema.values else NO_PARAMETERS
+    return function_tool(tool, tool.needed_text("name"), parameters)
+
+
+def _prefill(messages: list[dict[str, Any]]) -> str:
+    last = messages[-1]
+    text = last.get("content")
+    return text if last["role"] == "assistant" and isinstance(text, str) and not last.get("tool_calls") else ""

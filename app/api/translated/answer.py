@@ -1,0 +1,250 @@
+"""The part that every translated answer has: pieces of a chat completion, told one after the other. Pure.
+
+An API's writer says what each piece becomes. Calls of tools never overlap here, though servers may mix their pieces.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from app.api.translated.chat_events import CallDelta, ChatChoice, ChatDelta, ChatEvent
+from app.api.translated.counts import TokenCounts, token_counts
+from app.api.translated.tools import read_json
+from app.errors import UpstreamDiedError
+
+NOT_JSON = "The model's answer is no JSON, though {} asks for it: this engine does not keep to formats."
+
+
+class ToolCall:
+    """A call as far as it has come; `slot` is what the API's writer keeps of it."""
+
+    __slots__ = ("arguments", "call_id", "index", "name", "slot", "waiting")
+
+    def __init__(self, index: int | None, call_id: str) -> None:
+        self.index = index
+        self.call_id = call_id
+        self.name = ""
+        self.arguments = ""
+        # Arguments that have not been told yet
+        self.waiting = ""
+        self.slot: Any = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether its arguments are all there, as far as they show it."""
+        return read_json(self.arguments) is not None
+
+
+class AnswerWriter(ABC):
+    """Feed it events; it gives bytes in the client's API. `json_field` names what asks for JSON, if anything does."""
+
+    def __init__(self, *, json_field: str = "") -> None:
+        self._json_field = json_field
+        self._out: list[bytes] = []
+        # What the end says
+        self.finish_reason: str | None = None
+        self.stop_word: str | None = None
+        self.usage: dict[str, Any] = {}
+        self.timings: dict[str, Any] = {}
+        self.metrics: dict[str, Any] | None = None
+        # What has come
+        self.texts: list[str] = []
+        self.refused = False
+        self._thought = 0
+        self._argued = 0
+        self._calls: list[ToolCall] = []
+        self._current: ToolCall | None = None
+        self._held_text = ""
+
+    # -- to be written by an API -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def think(self, text: str) -> None:
+        """More of its thoughts."""
+
+    @abstractmethod
+    def say(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
+        """More of its text."""
+
+    @abstractmethod
+    def refuse(self, text: str) -> None:
+        """More of a refusal."""
+
+    @abstractmethod
+    def open_call(self, call: ToolCall) -> None:
+        """A call whose name is known."""
+
+    @abstractmethod
+    def argue(self, call: ToolCall, text: str) -> None:
+        """More of the open call's arguments."""
+
+    @abstractmethod
+    def close_call(self, call: ToolCall) -> None:
+        """All of it has come."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """The last events."""
+
+    @abstractmethod
+    def begin(self) -> bytes:
+        """What a stream says before the engine does."""
+
+    @abstractmethod
+    def progress(self, progress: dict[str, Any]) -> None:
+        """How far the prompt has been read, where the engine tells."""
+
+    @abstractmethod
+    def comment(self) -> bytes:
+        """A sign of life."""
+
+    @abstractmethod
+    def fail(self, error: dict[str, Any]) -> bytes:
+        """The last event of a stream that breaks; `error` is the event's data in this API's error format."""
+
+    @abstractmethod
+    def body(self) -> dict[str, Any]:
+        """The whole answer, at its end."""
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def event(self, event: ChatEvent) -> bytes:
+        """What one event of a stream becomes."""
+        if event.usage is not None:
+            self.usage = event.usage
+        if event.timings is not None:
+            self.timings = event.timings
+        if event.verbose is not None and event.verbose.stopping_word:
+            self.stop_word = event.verbose.stopping_word
+        if event.prompt_progress is not None:
+            self.progress(event.prompt_progress)
+        for choice in event.choices:
+            if choice.index == 0:
+                self._choice(choice)
+        return self._take()
+
+    def finish(self) -> bytes:
+        """The end of a stream that has come to its end; raises UpstreamDiedError where the answer is unusable."""
+        self._end()
+        return self._take()
+
+    def whole(self, event: ChatEvent) -> dict[str, Any]:
+        """The body of an answer in one piece; raises UpstreamDiedError where it is unusable."""
+        self.begin()
+        message = event.choices[0].message
+        if message is not None and message.tool_calls:
+            for i, call in enumerate(message.tool_calls):
+                call.index = i
+        self.metrics = event.metrics
+        self.event(event)
+        self._end()
+        return self.body()
+
+    @property
+    def ended(self) -> bool:
+        return self.finish_reason is not None
+
+    @property
+    def has_calls(self) -> bool:
+        return bool(self._calls)
+
+    def counts(self) -> TokenCounts:
+        said = self._thought + self._argued + sum(map(len, self.texts))
+        return token_counts(self.usage, self.timings, thought=self._thought, said=said)
+
+    def _take(self) -> bytes:
+        out, self._out = b"".join(self._out), []
+        return out
+
+    def _choice(self, choice: ChatChoice) -> None:
+        delta = choice.delta if choice.delta is not None else choice.message
+        if delta is not None:
+            self._read_delta(delta, choice.logprobs.content if choice.logprobs is not None else None)
+        if choice.finish_reason is not None:
+            self.finish_reason = choice.finish_reason
+        if isinstance(choice.stop_reason, str):
+            self.stop_word = choice.stop_reason
+
+    def _read_delta(self, delta: ChatDelta, probabilities: list[dict[str, Any]] | None) -> None:
+        if thought := delta.reasoning_content or delta.reasoning:
+            self._thought += len(thought)
+            self.think(thought)
+        if delta.content:
+            self._text(delta.content, probabilities)
+        if delta.refusal:
+            self.refused = True
+            self.refuse(delta.refusal)
+        if delta.tool_calls:
+            for call in delta.tool_calls:
+                self._call(call)
+
+    def _text(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
+        current = self._current
+        if current is not None:
+            if not current.complete:
+                self._held_text += text  # what comes in the midst of a call is told behind it
+                return
+            self._close_current()
+        self.texts.append(text)
+        self.say(text, probabilities)
+
+    def _call(self, delta: CallDelta) -> None:
+        function = delta.function
+        name = (function.name if function is not None else None) or ""
+        call = self._call_of(delta, begins=bool(name))
+        call.name = call.name or name
+        if function is not None and function.arguments:
+            call.arguments += function.arguments
+            call.waiting += function.arguments
+            self._argued += len(function.arguments)
+        current = self._current
+        if call is not current and call.name and (current is None or current.complete):
+            self._close_current()
+            self._open_next()
+        self._tell_arguments()
+
+    def _call_of(self, delta: CallDelta, *, begins: bool) -> ToolCall:
+        """The call that a piece belongs to: some servers number all of them 0, and tell them apart by id."""
+        for call in reversed(self._calls):
+            same_id = not delta.id or not call.call_id or delta.id == call.call_id
+            if (delta.index is None or call.index == delta.index) and same_id and not (delta.index is None and begins):
+                call.call_id = call.call_id or delta.id or ""
+                return call
+        self._calls.append(ToolCall(delta.index, delta.id or ""))
+        return self._calls[-1]
+
+    def _open_next(self) -> None:
+        for call in self._calls:
+            if call.slot is None and call.name:
+                self._current = call
+                self.open_call(call)
+                return
+
+    def _tell_arguments(self) -> None:
+        if (call := self._current) is not None and call.waiting:
+            self.argue(call, call.waiting)
+            call.waiting = ""
+
+    def _close_current(self) -> None:
+        if self._current is not None:
+            self._tell_arguments()
+            self.close_call(self._current)
+            self._current = None
+
+    def _end(self) -> None:
+        self.finish_reason = self.finish_reason or "stop"
+        self._close_current()
+        while any(call.slot is None and call.name for call in self._calls):
+            self._open_next()
+            self._close_current()
+        if self._held_text:
+            self._text(self._held_text, None)
+        self._check_json()
+        self.end()
+
+    def _check_json(self) -> None:
+        """An engine that ignores formats must not pass for one that keeps to them."""
+        plain = self.finish_reason == "stop" and self.stop_word is None and not self.has_calls and not self.refused
+        if self._json_field and plain and read_json("".join(self.texts)) is None:
+            raise UpstreamDiedError(NOT_JSON.format(self._json_field))

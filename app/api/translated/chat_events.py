@@ -1,0 +1,137 @@
+"""What chat completions answer, whole or as events cut anywhere, as values. Pure.
+
+llama-server's fields (b11434), and those of others in their place: `reasoning` is vLLM's `reasoning_content`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.relay.sse_lines import LineSplitter, data_of
+
+
+class FunctionDelta(msgspec.Struct, gc=False):
+    """The name comes whole, the arguments in pieces of JSON text."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallDelta(msgspec.Struct, gc=False):
+    """A piece of a tool call; of a whole answer, all of it, without an index."""
+
+    index: int | None = None
+    id: str | None = None
+    function: FunctionDelta | None = None
+
+
+class ChatDelta(msgspec.Struct, gc=False):
+    """What an event adds to the message."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[CallDelta] | None = None
+
+
+class TokenProbabilities(msgspec.Struct, gc=False):
+    """`logprobs` of a choice."""
+
+    content: list[dict[str, Any]] | None = None
+
+
+class ChatChoice(msgspec.Struct, gc=False):
+    """`stop_reason` is vLLM's: the stop word that ended the answer."""
+
+    index: int = 0
+    delta: ChatDelta | None = None
+    message: ChatDelta | None = None
+    finish_reason: str | None = None
+    logprobs: TokenProbabilities | None = None
+    stop_reason: str | int | None = None
+
+
+class Verbose(msgspec.Struct, gc=False):
+    """llama-server's own word about the end, where `verbose` asks for it."""
+
+    stopping_word: str | None = None
+
+
+class ChatEvent(msgspec.Struct, gc=False):
+    """One event of a stream, or a whole answer."""
+
+    choices: list[ChatChoice] = []
+    usage: dict[str, Any] | None = None
+    timings: dict[str, Any] | None = None
+    prompt_progress: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
+    verbose: Verbose | None = msgspec.field(name="__verbose", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The relay's own error event, in the words of the client's API."""
+
+    fields: dict[str, Any]
+
+
+class Comment:
+    """A sign of life between events."""
+
+
+class Done:
+    """`[DONE]`."""
+
+
+COMMENT, DONE = Comment(), Done()
+StreamPart = ChatEvent | Failure | Comment | Done
+_DECODER = msgspec.json.Decoder(ChatEvent)
+
+
+def read_whole(body: bytes) -> ChatEvent:
+    """Raises ValueError where it is no answer."""
+    try:
+        event = _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not event.choices or event.choices[0].message is None:
+        raise ValueError("no choice")
+    return event
+
+
+class ChatReader:
+    """Feed it a stream's bytes as they come; it gives what they say."""
+
+    __slots__ = ("_failing", "_lines")
+
+    def __init__(self) -> None:
+        self._lines = LineSplitter()
+        self._failing = False
+
+    def feed(self, chunk: bytes) -> list[StreamPart]:
+        parts: list[StreamPart] = []
+        for line in self._lines.feed(chunk):
+            if not line:
+                continue
+            if (data := data_of(line)) is not None:
+                if (part := self._data(data)) is not None:
+                    parts.append(part)
+            elif line.startswith(b":"):
+                parts.append(COMMENT)
+            elif line.startswith(b"event:"):
+                self._failing = line[6:].strip() == b"error"
+        return parts
+
+    def _data(self, data: bytes) -> StreamPart | None:
+        """None for what is no event of a chat completion: a foreign server's own."""
+        if data.strip() == b"[DONE]":
+            return DONE
+        failing, self._failing = self._failing, False
+        try:
+            return Failure(msgspec.json.decode(data, type=dict[str, Any])) if failing else _DECODER.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None

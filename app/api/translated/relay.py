@@ -1,0 +1,218 @@
+"""The relay between a translated request and a translated answer.
+
+The relay does what it always does (lease, the client's leaving, limits, metrics, honest ends); it sees a chat
+completion, and its own words come in the client's API format.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.api.formats.openai import OpenAIFormat
+from app.api.translated.answer import AnswerWriter
+from app.api.translated.chat_events import COMMENT, DONE, ChatEvent, ChatReader, Failure, read_whole
+from app.api.translated.fields import Fields
+from app.auth.guard import may_use
+from app.config.model_entry import AttachedEntry, LocalEntry
+from app.errors import UpstreamDiedError
+from app.models.catalog import Catalog
+from app.relay.headers import Headers
+from app.relay.relay import Relay
+from app.relay.request.body import Message, Receive, read_body, routing
+from app.relay.request.json_decode import decoded
+from app.relay.request.parse import Calls
+from app.relay.request.scope import Scope, declared_length
+from app.relay.response.writer import Send, StreamAbortedError
+
+_BROKEN = "The engine's answer ended before its end."
+_CHAT = "/v1/chat/completions"
+_OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b"etag"))
+
+
+@dataclass(frozen=True, slots=True)
+class AskedModel:
+    """Who is to answer: the name as the client wrote it, the entry's own, and the entry."""
+
+    name: str
+    alias: str
+    entry: LocalEntry | AttachedEntry
+
+    @property
+    def ours(self) -> bool:
+        return isinstance(self.entry, LocalEntry)
+
+
+class TranslatedRelay(ABC):
+    """An ASGI callable for the completions of one API; `api` is its name in an entry's `apis`."""
+
+    api: str
+    api_format: OpenAIFormat
+
+    def __init__(self, relay: Relay, calls: Calls, catalog: Catalog) -> None:
+        self._relay = relay
+        self._calls = calls
+        self._catalog = catalog
+
+    @abstractmethod
+    async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
+        """The chat completion to ask for, and the writer of its answer; raises a RequestError."""
+
+    @abstractmethod
+    def answered(self, writer: AnswerWriter) -> None:
+        """Called with the writer of a good answer, before its last bytes go out."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
+        exchange = _Exchange(self, scope, receive, send, request_id)
+        relay = self._relay
+        try:
+            await relay(
+                exchange.scope, exchange.receive, exchange.send, api_format=self.api_format, request_id=request_id
+            )
+        except StreamAbortedError as error:
+            if not exchange.holds_back:
+                raise
+            await exchange.refuse(UpstreamDiedError(str(error)))
+
+    async def read(self, scope: Scope, receive: Receive) -> tuple[bytes, AskedModel]:
+        """The body, and whose it is; raises a RequestError or ClientDisconnectedError."""
+        body = await read_body(receive, declared_length(scope["headers"]), self._relay.max_body)
+        fields = routing(body)
+        alias = self._calls.named(fields.model, may_use(scope))
+        self._calls.remote(fields)  # refused in the client's own words, whatever becomes of them
+        return body, AskedModel(fields.model or alias, alias, self._catalog.entry(alias))
+
+    def passes(self, model: AskedModel) -> bool:
+        """Whether the server behind it speaks this API itself."""
+        return isinstance(model.entry, AttachedEntry) and self.api in model.entry.apis
+
+
+class _Exchange:
+    """One request: what the relay receives and sends, and what the client sent and is sent."""
+
+    def __init__(
+        self, translator: TranslatedRelay, scope: Scope, receive: Receive, send: Send, request_id: str
+    ) -> None:
+        headers = [(n, v) for n, v in scope["headers"] if n != b"content-type"]
+        self.scope = scope | {"headers": [*headers, (b"content-type", b"application/json")]}
+        self._translator = translator
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id
+        self._read = False
+        # None where the answer is the server's own, or a refusal
+        self._writer: AnswerWriter | None = None
+        # A stream as it comes
+        self._streams = False
+        self._reader = ChatReader()
+        self._ended = False
+        # An answer in one piece, kept to its end
+        self._start: Message | None = None
+        self._held_back: list[bytes] = []
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the client has been told nothing yet of an answer that has begun."""
+        return self._start is not None
+
+    async def receive(self) -> Message:
+        """First the translated body, then whatever comes."""
+        if self._read:
+            return await self._receive()
+        body, model = await self._translator.read(self.scope, self._receive)
+        self._read = True
+        if not self._translator.passes(model):
+            chat, self._writer = await self._translator.translate(Fields(decoded(body)), model, self.scope)
+            self._streams = bool(chat.get("stream"))
+            # The relay looks at path and query after the body.
+            self.scope.update(path=_CHAT, raw_path=_CHAT.encode(), query_string=b"")
+            body = msgspec.json.encode(chat | {"model": model.name})
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        if self._writer is None:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            await self._begin(self._writer, message)
+        elif self._start is not None:
+            self._held_back.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._whole(self._writer, self._start)
+        else:
+            await self._stream(self._writer, message.get("body", b""), more=message.get("more_body", False))
+
+    async def _begin(self, writer: AnswerWriter, message: Message) -> None:
+        if message["status"] >= 400:
+            self._writer = None
+            await self._send(message)
+        elif self._streams:
+            await self._send(message)
+            if first := writer.begin():
+                await self._send({"type": "http.response.body", "body": first, "more_body": True})
+        else:
+            self._start = message
+
+    async def _stream(self, writer: AnswerWriter, chunk: bytes, *, more: bool) -> None:
+        out = []
+        for part in self._reader.feed(chunk):
+            if self._ended:
+                break
+            if isinstance(part, ChatEvent):
+                out.append(writer.event(part))
+            elif part is COMMENT:
+                out.append(writer.comment())
+            elif isinstance(part, Failure):
+                self._ended = True  # the relay breaks the connection behind it
+                out.append(writer.fail(part.fields))
+            elif part is DONE:
+                out.append(await self._last(writer, out))
+        if not more and not self._ended:
+            out.append(await self._last(writer, out))
+        if not more or any(out):
+            await self._send({"type": "http.response.body", "body": b"".join(out), "more_body": more})
+
+    async def _last(self, writer: AnswerWriter, before: list[bytes]) -> bytes:
+        """The end of a stream; without a word on why it ended it is broken, and so is the connection then."""
+        self._ended = True
+        try:
+            if not writer.ended:
+                raise UpstreamDiedError(_BROKEN)
+            last = writer.finish()
+        except UpstreamDiedError as error:
+            event = self._translator.api_format.error_event(error)
+            [failure] = [part for part in ChatReader().feed(event) if isinstance(part, Failure)]
+            body = b"".join([*before, writer.fail(failure.fields)])
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            raise StreamAbortedError(str(error)) from None
+        self._translator.answered(writer)
+        return last
+
+    async def _whole(self, writer: AnswerWriter, start: Message) -> None:
+        try:
+            answer = writer.whole(read_whole(b"".join(self._held_back)))
+        except UpstreamDiedError as error:
+            await self.refuse(error)
+            return
+        except ValueError:
+            await self.refuse(UpstreamDiedError("The engine's answer cannot be read."))
+            return
+        body = msgspec.json.encode(answer)
+        self._start = None
+        self._translator.answered(writer)
+        await self._send({**start, "headers": _with_length(start["headers"], len(body))})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def refuse(self, error: Exception) -> None:
+        """The whole answer is an error after all."""
+        self._start, self._writer = None, None
+        response = self._translator.api_format.error(error, request_id=self._request_id)
+        await self._send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await self._send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+
+def _with_length(headers: Headers, length: int) -> list[Any]:
+    more = ((b"content-type", b"application/json"), (b"content-length", str(length).encode()))
+    return [*((name, value) for name, value in headers if name not in _OF_BODY), *more]
