@@ -14,6 +14,7 @@ from app.api.cors import Application, Cors
 from app.api.dispatch import Front, reporter
 from app.api.messages.relay import MessagesRelay, message_paths
 from app.api.models import ModelRows
+from app.api.responses.relay import ResponsesRelay, response_paths
 from app.auth.guard import Guard
 from app.auth.hosts import Hosts, is_loopback
 from app.auth.key_cache import Keyring
@@ -97,7 +98,8 @@ class Gateway:
         origins = origins_of(settings.cors_origins)
         guard = Guard(self.keys, hosts=_hosts(settings, origins), admin_port=settings.admin_port)
         messages = MessagesRelay(self.relay, calls, self.catalog)
-        translations = message_paths(messages, self.relay)
+        responses = ResponsesRelay(self.relay, calls, self.catalog)
+        translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
         front = Front(self._build_api, self.relay, self._life, guard, translations)
         self.app: Application = Cors(front, origins) if origins else front
         self._opened = False

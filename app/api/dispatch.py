@@ -38,7 +38,7 @@ _QUIET = frozenset(("/health", "/metrics"))
 _HEALTHY = b'{"status":"ok"}'
 
 
-class Translation(Protocol):
+class ApiTranslation(Protocol):
     """An API around the relay: requests and answers are translated on their way."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
@@ -58,7 +58,7 @@ class Front:
         relay: Relay,
         life: Callable[[], AbstractAsyncContextManager[None]],
         guard: Guard | None = None,
-        translations: Mapping[str, Translation] | None = None,
+        translations: Mapping[str, ApiTranslation] | None = None,
     ) -> None:
         self._build_api = build_api
         self._api: Application | None = None

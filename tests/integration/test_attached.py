@@ -320,7 +320,7 @@ def test_with_and_without_v1(make_gateway: Make, upstream: Callable[..., Upstrea
         ("/v1/chat/completions", {}, {"max_tokens": 50, "temperature": 0.5}),
         ("/v1/chat/completions", {"max_completion_tokens": 900}, {"max_completion_tokens": 50, "temperature": 0.5}),
         ("/v1/messages", {"max_tokens": 20, "temperature": 1}, {"max_tokens": 20, "temperature": 1}),
-        ("/v1/responses", {"top_k": 4}, {"max_output_tokens": 50, "temperature": 0.5}),
+        ("/v1/responses", {"top_k": 4}, {"max_tokens": 50, "temperature": 0.5}),
         ("/api/chat", {"options": {"num_predict": -1, "top_k": 4}}, {"max_tokens": 50, "temperature": 0.5}),
         ("/api/generate", {"options": {"num_predict": 7, "temperature": 0}}, {"max_tokens": 7, "temperature": 0}),
         ("/api/generate", {"suffix": "x", "options": {"num_predict": 900}}, {"n_predict": 50, "temperature": 0.5}),

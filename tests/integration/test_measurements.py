@@ -60,7 +60,7 @@ def test_whole_answers_tell_of_their_drafts(drafting: Gateway) -> None:
         ("/v1/completions", DRAFTED),
         ("/completion", DRAFTED),
         ("/v1/messages", DRAFTED),
-        ("/v1/responses", "draft-simple"),
+        ("/v1/responses", DRAFTED),
         ("/tokenize", None),
         ("/v1/chat/completions/input_tokens", None),
     ):

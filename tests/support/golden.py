@@ -1,7 +1,8 @@
 """Golden answers: what a server says, and what clients of each API are told, in one file a case.
 
 A case of `tests/data/golden` has `why`, `upstream` (`status` and `body`, `cut` where the connection breaks behind it),
-and `clients`: path -> what came. `python -m tests.support.golden` writes `clients` anew; read the difference.
+`model` where it is not `m`, and `clients`: path -> what came. `python -m tests.support.golden` writes `clients` anew;
+read the difference.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "/api/generate": {"prompt": "x"},
 }
 # What is another at every run.
-_TIMES = re.compile(r'"(created_at|total_duration|load_duration)":("[^"]*"|\d+)')
+_TIMES = re.compile(r'"(created_at|completed_at|total_duration|load_duration)":("[^"]*"|\d+)')
+_IDS = re.compile(r"\b(resp|msg|rs|fc)_[0-9a-f]{24,}")
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
 _KIND = ("text/event-stream", "application/json")
 # What came before a cut is read before it, as from an engine that dies between two tokens.
@@ -82,7 +84,10 @@ class Stage:
 
     def __init__(self, folder: Path, **entry: Any) -> None:
         self.server = Scripted()
-        self.gateway = Gateway(folder, models={"m": {"url": self.server.url, "api_key": "theirs"} | entry})
+        server = {"url": self.server.url, "api_key": "theirs"} | entry
+        # The second speaks each API itself
+        models = {"m": server, "own": server | {"apis": ["responses", "messages"]}}
+        self.gateway = Gateway(folder, models=models)
 
     def play(self, case: dict[str, Any]) -> dict[str, Any]:
         """A stream is asked for streamed, a refusal both ways, and must be the same."""
@@ -90,22 +95,23 @@ class Stage:
         self.server.answer(upstream["status"], upstream["body"], cut=upstream.get("cut", False))
         found = {}
         for path in case.get("paths", REQUESTS):
-            seen = self._ask(path, stream=True)
+            model = case.get("model", "m")
+            seen = self._ask(path, model, stream=True)
             if upstream["status"] != 200:
-                assert seen == self._ask(path, stream=False), path
+                assert seen == self._ask(path, model, stream=False), path
             found[path] = seen
         return found
 
-    def _ask(self, path: str, *, stream: bool) -> dict[str, Any]:
+    def _ask(self, path: str, model: str, *, stream: bool) -> dict[str, Any]:
         text, broken = "", False
-        body = REQUESTS[path] | {"model": "m", "stream": stream}
+        body = REQUESTS[path] | {"model": model, "stream": stream}
         with self.gateway.client.stream("POST", path, json=body) as answer:
             try:
                 for piece in answer.iter_text():
                     text += piece
             except httpx2.RemoteProtocolError:
                 broken = True
-        text = _PORT.sub("127.0.0.1:PORT", text)
+        text = _IDS.sub(r"\1_ID", _PORT.sub("127.0.0.1:PORT", text))
         if answer.headers["content-type"].startswith("application/json"):
             return {"status": answer.status_code, "body": json.loads(text)}
         lines = _TIMES.sub(r'"\1":0', text).splitlines()

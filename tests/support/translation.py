@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from app.api.translated.answer import AnswerWriter
-from app.api.translated.chat_events import COMMENT, DONE, ChatEvent, ChatReader, Failure, read_whole
+from app.api.translated.chat_events import COMMENT, DONE, ChatEvent, ChatReader, StreamFailure, read_whole
 from tests.support.chat_streams import chunks
 
 
@@ -23,7 +23,7 @@ def streamed(writer: AnswerWriter, stream: bytes, cut: int = 4096) -> bytes:
             elif part is DONE:
                 out.append(writer.finish())
             else:
-                assert isinstance(part, Failure)
+                assert isinstance(part, StreamFailure)
                 out.append(writer.fail(part.fields))
     return b"".join(out)
 

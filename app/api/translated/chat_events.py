@@ -55,7 +55,7 @@ class ChatChoice(msgspec.Struct, gc=False):
     stop_reason: str | int | None = None
 
 
-class Verbose(msgspec.Struct, gc=False):
+class VerboseEnd(msgspec.Struct, gc=False):
     """llama-server's own word about the end, where `verbose` asks for it."""
 
     stopping_word: str | None = None
@@ -69,11 +69,11 @@ class ChatEvent(msgspec.Struct, gc=False):
     timings: dict[str, Any] | None = None
     prompt_progress: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
-    verbose: Verbose | None = msgspec.field(name="__verbose", default=None)
+    verbose: VerboseEnd | None = msgspec.field(name="__verbose", default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class StreamFailure:
     """The relay's own error event, in the words of the client's API."""
 
     fields: dict[str, Any]
@@ -88,7 +88,7 @@ class Done:
 
 
 COMMENT, DONE = Comment(), Done()
-StreamPart = ChatEvent | Failure | Comment | Done
+StreamPart = ChatEvent | StreamFailure | Comment | Done
 _DECODER = msgspec.json.Decoder(ChatEvent)
 
 
@@ -132,6 +132,6 @@ class ChatReader:
             return DONE
         failing, self._failing = self._failing, False
         try:
-            return Failure(msgspec.json.decode(data, type=dict[str, Any])) if failing else _DECODER.decode(data)
+            return StreamFailure(msgspec.json.decode(data, type=dict[str, Any])) if failing else _DECODER.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None

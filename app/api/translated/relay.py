@@ -14,7 +14,7 @@ import msgspec
 
 from app.api.formats.openai import OpenAIFormat
 from app.api.translated.answer import AnswerWriter
-from app.api.translated.chat_events import COMMENT, DONE, ChatEvent, ChatReader, Failure, read_whole
+from app.api.translated.chat_events import COMMENT, DONE, ChatEvent, ChatReader, StreamFailure, read_whole
 from app.api.translated.fields import Fields
 from app.auth.guard import may_use
 from app.config.model_entry import AttachedEntry, LocalEntry
@@ -164,7 +164,7 @@ class _Exchange:
                 out.append(writer.event(part))
             elif part is COMMENT:
                 out.append(writer.comment())
-            elif isinstance(part, Failure):
+            elif isinstance(part, StreamFailure):
                 self._ended = True  # the relay breaks the connection behind it
                 out.append(writer.fail(part.fields))
             elif part is DONE:
@@ -183,7 +183,7 @@ class _Exchange:
             last = writer.finish()
         except UpstreamDiedError as error:
             event = self._translator.api_format.error_event(error)
-            [failure] = [part for part in ChatReader().feed(event) if isinstance(part, Failure)]
+            [failure] = [part for part in ChatReader().feed(event) if isinstance(part, StreamFailure)]
             body = b"".join([*before, writer.fail(failure.fields)])
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
             raise StreamAbortedError(str(error)) from None

@@ -55,3 +55,7 @@ def read_json(text: str) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None
+
+
+def encode_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,41 @@
+"""`/v1/responses`: OpenAI's Responses API through the relay."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from app.api.formats.openai import ResponsesFormat
+from app.api.responses.request import translate
+from app.api.responses.response import ResponsesWriter
+from app.api.translated.answer import AnswerWriter
+from app.api.translated.count import TokenCounter
+from app.api.translated.fields import Fields
+from app.api.translated.relay import AskedModel, TranslatedRelay
+from app.relay.relay import Relay
+from app.relay.request.scope import Scope
+
+
+class ResponsesRelay(TranslatedRelay):
+    """An ASGI callable."""
+
+    api = "responses"
+    api_format = ResponsesFormat()
+
+    async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
+        request = translate(fields, ours=model.ours)
+        # 192 random bits: whoever knows an id was told it
+        return request.body, ResponsesWriter(request, model.name, f"resp_{secrets.token_hex(24)}")
+
+    def answered(self, writer: AnswerWriter) -> None:
+        """Keeps it where the client wants it."""
+
+
+def response_paths(responses: ResponsesRelay, relay: Relay) -> dict[str, ResponsesRelay | TokenCounter]:
+    """What answers where, with `/v1` and without."""
+    counter = TokenCounter(relay, responses, {"object": "response.input_tokens"})
+    endpoints: dict[str, ResponsesRelay | TokenCounter] = {
+        "/responses": responses,
+        "/responses/input_tokens": counter,
+    }
+    return {f"{v1}{path}": endpoint for path, endpoint in endpoints.items() for v1 in ("", "/v1")}

@@ -1,0 +1,258 @@
+"""A Responses request -> a chat completion: what goes to the engine, and what its answer needs to know. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.api.responses.items import Conversation
+from app.api.responses.tools import Toolbox, choose
+from app.api.translated.fields import Fields, listed
+
+_REFUSED = {
+    "conversation": "no conversations are kept here; use previous_response_id, or send the whole input",
+    "background": "a response is made while its client waits",
+    "background_options": "a response is made while its client waits",
+    "context_management": "nothing compacts conversations here",
+    "moderation": "nothing moderates here",
+    "image": "no images are made here",
+    "access_programs": "there are none here",
+}
+_ABOUT_CLIENT = (
+    *("metadata", "user", "safety_identifier", "service_tier"),
+    *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "max_tool_calls"),
+)
+_TRANSLATED = (
+    *("model", "input", "instructions", "stream", "stream_options", "store", "previous_response_id", "include"),
+    *("max_output_tokens", "temperature", "top_p", "top_logprobs", "parallel_tool_calls", "tools", "tool_choice"),
+    *("text", "reasoning", "truncation", "prompt"),
+)
+# Fields of chat completions that would stand in the way
+_NOT_HERE = ("messages", "n", "logprobs", "response_format")
+_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, *_NOT_HERE))
+THOUGHTS, PROBABILITIES = "reasoning.encrypted_content", "message.output_text.logprobs"
+_INCLUDABLE = (
+    *(THOUGHTS, PROBABILITIES, "message.input_image.image_url", "file_search_call.results"),
+    *("web_search_call.results", "web_search_call.action.sources", "code_interpreter_call.outputs"),
+    "computer_call_output.output.image_url",
+)
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_TEMPLATE_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
+_FORMATS = ("text", "json_object", "json_schema")
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesRequest:
+    """`body` is the chat completion; `echoed` are the fields that every response repeats."""
+
+    body: dict[str, Any]
+    echoed: dict[str, Any]
+    toolbox: Toolbox
+    # The items of this request alone, as they were sent
+    items: list[dict[str, Any]]
+    stream: bool = False
+    store: bool = True
+    # Whether thoughts are told as a summary, and whether packed ones are
+    summarizes: bool = False
+    packs_thoughts: bool = False
+    # `text.format` where it asks for JSON
+    json_field: str = ""
+
+
+def translate(
+    fields: Fields, *, ours: bool, earlier: Sequence[Mapping[str, Any]] = (), kept: Mapping[str, Any] | None = None
+) -> ResponsesRequest:
+    """`earlier` are the items of the responses that this one goes on from, `kept` those that may be referred to by id.
+
+    `ours`: an engine of llama-server's. Raises InvalidBodyError.
+    """
+    fields.refuse(_REFUSED)
+    fields.refuse({} if isinstance(fields.get("prompt"), str) else {"prompt": "no prompts are kept here"})
+    fields.integer("n", 1, 1)
+    if fields.one_of("truncation", ("auto", "disabled")) == "auto":
+        raise fields.wrong("truncation", "cannot be honoured: nothing is cut out of an input; use disabled")
+    items = input_items(fields)
+    body = fields.others(_READ_HERE)
+    body["messages"] = _messages(fields, items, earlier, kept or {})
+    stream = bool(fields.flag("stream"))
+    body["stream"] = stream
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    sampling = {
+        "max_tokens": fields.integer("max_output_tokens", 1),
+        "temperature": fields.number("temperature", 0, 2),
+        "top_p": fields.number("top_p", 0, 1),
+    }
+    body |= {name: value for name, value in sampling.items() if value is not None}
+    include = _include(fields, body)
+    summarizes = _think(fields, body)
+    toolbox = Toolbox()
+    for tool in fields.objects("tools"):
+        toolbox.add(tool)
+    choose(fields, toolbox, body)
+    if toolbox.chat and (parallel := fields.flag("parallel_tool_calls")) is not None:
+        body["parallel_tool_calls"] = parallel
+    json_field = _format(fields, body)
+    store = fields.flag("store")
+    return ResponsesRequest(
+        body,
+        echoed(fields),
+        toolbox,
+        [item.values for item in items],
+        stream,
+        store is not False,
+        summarizes,
+        THOUGHTS in include,
+        json_field,
+    )
+
+
+def input_items(fields: Fields) -> list[Fields]:
+    """A text is one message; raises InvalidBodyError where there is nothing to answer."""
+    value = fields.get("input")
+    if isinstance(value, str):
+        message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}
+        return [Fields(message, "input")]
+    if value is None and (fields.get("previous_response_id") or fields.get("instructions")):
+        return []
+    if value is None:
+        raise fields.wrong("input", "is missing; it must be text or a list of items")
+    if not isinstance(value, list):
+        raise fields.wrong("input", "must be text or a list of items")
+    if not value and not fields.get("previous_response_id"):
+        raise fields.wrong("input", "is empty; it needs at least one item")
+    return fields.objects("input")
+
+
+def _messages(
+    fields: Fields, items: list[Fields], earlier: Sequence[Mapping[str, Any]], kept: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    conversation = Conversation()
+    for kept_item in earlier:
+        conversation.add(Fields(kept_item, "previous_response_id"))
+    for item in items:
+        conversation.add(_referred(item, kept))
+    messages = conversation.finish()
+    # Templates take one system message, at the beginning.
+    leading = [fields.text("instructions") or ""]
+    while messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
+        leading.append(messages.pop(0)["content"])
+    if system := "\n\n".join(filter(None, leading)):
+        messages.insert(0, {"role": "system", "content": system})
+    return messages
+
+
+def references(items: list[Fields]) -> list[str]:
+    """Ids of items that are named instead of sent."""
+    return [item.needed_text("id") for item in items if item.get("type") == "item_reference"]
+
+
+def _referred(item: Fields, kept: Mapping[str, Any]) -> Fields:
+    if item.get("type") != "item_reference":
+        return item
+    if (found := kept.get(item.needed_text("id"))) is None:
+        raise item.wrong("id", "names an item that is not kept here; send the item itself")
+    return Fields(found, item.place)
+
+
+def _include(fields: Fields, body: dict[str, Any]) -> list[str]:
+    include = fields.texts("include")
+    for i, name in enumerate(include):
+        if name not in _INCLUDABLE:
+            raise fields.wrong(f"include[{i}]", f"must be {listed(_INCLUDABLE)}")
+    most = fields.integer("top_logprobs", 0, 20)
+    if PROBABILITIES in include or most:
+        body["logprobs"] = True
+        body["top_logprobs"] = most or 0
+    return include
+
+
+def _think(fields: Fields, body: dict[str, Any]) -> bool:
+    """Sets what templates read; tells whether thoughts are to come as a summary."""
+    reasoning = fields.object("reasoning")
+    if reasoning is None:
+        return False
+    if (effort := reasoning.one_of("effort", _EFFORTS)) is not None:
+        kwargs: dict[str, Any] = {"enable_thinking": effort != "none"}
+        if effort != "none":
+            kwargs["reasoning_effort"] = _TEMPLATE_EFFORTS.get(effort, effort)
+        given = fields.object("chat_template_kwargs")
+        body["chat_template_kwargs"] = kwargs | (given.values if given is not None else {})
+    styles = ("auto", "concise", "detailed")
+    return bool(reasoning.one_of("summary", styles) or reasoning.one_of("generate_summary", styles))
+
+
+def _format(fields: Fields, body: dict[str, Any]) -> str:
+    """The name of what asks for JSON, empty where nothing does."""
+    text = fields.object("text")
+    if text is None:
+        return ""
+    if text.one_of("verbosity", ("low", "medium", "high")) not in (None, "medium"):
+        raise text.wrong("verbosity", "cannot be honoured: models here take it from the instructions")
+    wanted = text.object("format")
+    if wanted is None:
+        return ""
+    kind = wanted.one_of("type", _FORMATS)
+    if kind is None:
+        raise wanted.wrong("type", f"is missing; it must be {listed(_FORMATS)}")
+    if kind == "text":
+        return ""
+    body["response_format"] = {"type": kind}
+    if kind == "json_schema":
+        schema = wanted.object("schema")
+        if schema is None:
+            raise wanted.wrong("schema", "is missing; it must be a JSON schema")
+        named = {"name": wanted.text("name") or "output", "schema": schema.values}
+        named |= {key: value for key in ("strict", "description") if (value := wanted.get(key)) is not None}
+        body["response_format"]["json_schema"] = named
+    return "text.format"
+
+
+def echoed(fields: Fields) -> dict[str, Any]:
+    """What a response says of its request, with OpenAI's defaults for what was left out."""
+    text, reasoning = fields.object("text"), fields.object("reasoning")
+    given = fields.values
+    wanted = {"format": {"type": "text"}} | _given(text.values if text else {})
+    return {
+        "background": False,
+        "instructions": given.get("instructions"),
+        "max_output_tokens": given.get("max_output_tokens"),
+        "max_tool_calls": fields.integer("max_tool_calls", 1),
+        "metadata": _metadata(fields),
+        "parallel_tool_calls": given.get("parallel_tool_calls") is not False,
+        "previous_response_id": fields.text("previous_response_id"),
+        "prompt_cache_key": fields.text("prompt_cache_key"),
+        "reasoning": {"effort": None, "summary": None} | _given(reasoning.values if reasoning else {}),
+        "safety_identifier": fields.text("safety_identifier"),
+        "service_tier": "default",
+        "store": given.get("store") is not False,
+        "temperature": given.get("temperature"),
+        "text": wanted,
+        "tool_choice": given.get("tool_choice") or "auto",
+        "tools": [_shown_tool(tool) for tool in given.get("tools") or ()],
+        "top_logprobs": given.get("top_logprobs") or 0,
+        "top_p": given.get("top_p"),
+        "truncation": "disabled",
+        "user": fields.text("user"),
+    }
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _metadata(fields: Fields) -> dict[str, Any]:
+    metadata = fields.object("metadata")
+    for name, value in metadata.values.items() if metadata is not None else ():
+        if not isinstance(value, str):
+            raise fields.wrong(f"metadata.{name}", "must be a string")
+    return metadata.values if metadata is not None else {}
+
+
+def _shown_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's types want these two of every function, and nothing nested."""
+    if tool.get("type") != "function":
+        return tool
+    inner = tool.get("function")
+    return {"type": "function", "strict": None, "parameters": None} | (inner if isinstance(inner, dict) else tool)

@@ -1,0 +1,106 @@
+"""Tools of a Responses request -> chat tools, and the way back for their calls. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.api.responses.items import CUSTOM_INPUT, full_name
+from app.api.translated.fields import Fields
+from app.api.translated.tools import function_tool, only
+
+_CUSTOM_PARAMETERS = {
+    "type": "object",
+    "properties": {CUSTOM_INPUT: {"type": "string"}},
+    "required": [CUSTOM_INPUT],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTool:
+    """A tool as the client knows it."""
+
+    name: str
+    custom: bool = False
+    namespace: str | None = None
+
+
+class Toolbox:
+    """The tools of one request, by the names that the engine knows them by."""
+
+    def __init__(self) -> None:
+        self.chat: list[dict[str, Any]] = []
+        self._own: dict[str, OwnTool] = {}
+
+    def own(self, name: str) -> OwnTool:
+        return self._own.get(name) or OwnTool(name)
+
+    def add(self, tool: Fields, namespace: str | None = None) -> None:
+        """Raises InvalidBodyError for a tool that would have to run here."""
+        kind = tool.text("type")
+        if kind is None:
+            raise tool.wrong("type", "is missing; it must be function or custom")
+        if kind == "namespace" and namespace is None:
+            for inner in tool.objects("tools"):
+                self.add(inner, tool.needed_text("name"))
+            return
+        if kind == "web_search" and tool.get("external_web_access") is False:
+            return  # Codex sends it with every request: a search that may not search is one that is never called
+        if kind not in ("function", "custom"):
+            raise tool.wrong("type", f"is {kind}: hosted tools do not run here; give it as a function of your own")
+        own = tool.needed_text("name") if tool.get("function") is None else ""
+        if kind == "custom":
+            self._add(own, self._custom(tool, own, namespace), OwnTool(own, True, namespace))
+            return
+        # As chat completions have it, nested: some clients send it so
+        inner = tool.object("function") or tool
+        own = inner.needed_text("name")
+        parameters = inner.object("parameters")
+        chat = function_tool(inner, full_name(own, namespace), parameters.values if parameters else None)
+        self._add(own, chat, OwnTool(own, False, namespace))
+
+    def _add(self, own: str, chat: dict[str, Any], tool: OwnTool) -> None:
+        self._own[chat["function"]["name"]] = tool
+        self.chat.append(chat)
+
+    def _custom(self, tool: Fields, own: str, namespace: str | None) -> dict[str, Any]:
+        """Free text is the one parameter of a function."""
+        wanted = tool.object("format")
+        if wanted is not None and wanted.text("type") not in (None, "text"):
+            raise tool.wrong("format", "cannot be honoured: the input of custom tools is held to no grammar here")
+        return function_tool(tool, full_name(own, namespace), _CUSTOM_PARAMETERS)
+
+
+def choose(fields: Fields, toolbox: Toolbox, body: dict[str, Any]) -> None:
+    """Sets `tools` and `tool_choice`: who may not be called is not told to the engine, whichever it is."""
+    choice = fields.get("tool_choice")
+    if isinstance(choice, str):
+        fields.one_of("tool_choice", ("none", "auto", "required"))
+        if choice == "required" and not toolbox.chat:
+            raise fields.wrong("tool_choice", "is required, and there are no tools")
+        _set(body, toolbox.chat, choice)
+    elif choice is None:
+        _set(body, toolbox.chat, None)
+    else:
+        _choose_by_name(Fields(choice, "tool_choice"), toolbox, body)
+
+
+def _choose_by_name(choice: Fields, toolbox: Toolbox, body: dict[str, Any]) -> None:
+    kind = choice.text("type")
+    if kind in ("function", "custom"):
+        inner = choice.object("function") or choice
+        name = full_name(inner.needed_text("name"), choice.text("namespace"))
+        _set(body, only(toolbox.chat, [name], inner.where("name")), "required")
+    elif kind == "allowed_tools":
+        mode = choice.one_of("mode", ("auto", "required")) or "auto"
+        names = [full_name(tool.needed_text("name"), tool.text("namespace")) for tool in choice.objects("tools")]
+        _set(body, only(toolbox.chat, names, choice.where("tools")), mode)
+    else:
+        raise choice.wrong("type", f"is {kind!r}; it must be function, custom or allowed_tools")
+
+
+def _set(body: dict[str, Any], tools: list[dict[str, Any]], choice: str | None) -> None:
+    if tools:
+        body["tools"] = tools
+        if choice is not None:
+            body["tool_choice"] = choice
