@@ -31,6 +31,8 @@ TandemError
 │   ├── UnknownAliasError
 │   ├── UnknownPullError
 │   ├── AttachedModelError        others start and stop it
+│   ├── ResponseNotFoundError
+│   ├── PreviousResponseError     a response that cannot be gone on from
 │   ├── LogprobsRefusedError      speculation is on, and would make them wrong
 │   ├── RemoteMediaRefusedError   an image of a host that nobody has allowed
 │   └── RemoteMediaFailedError    it is allowed, and cannot be had
@@ -241,6 +243,14 @@ class UnknownPullError(RequestError):
 
 class AttachedModelError(RequestError):
     """What was asked for is done to engines of this gateway, and this model is on another server."""
+
+
+class ResponseNotFoundError(RequestError):
+    """No response of this id is kept for this key."""
+
+
+class PreviousResponseError(RequestError):
+    """The conversation that a request goes on from is not kept here."""
 
 
 class LogprobsRefusedError(RequestError):

@@ -14,6 +14,7 @@ from app.api.cors import Application, Cors
 from app.api.dispatch import Front, reporter
 from app.api.messages.relay import MessagesRelay, message_paths
 from app.api.models import ModelRows
+from app.api.responses.keeper import Keeper
 from app.api.responses.relay import ResponsesRelay, response_paths
 from app.auth.guard import Guard
 from app.auth.hosts import Hosts, is_loopback
@@ -39,6 +40,7 @@ from app.records.database import Database
 from app.records.ledger import ColdStart, Ledger
 from app.records.measurements import Recorder
 from app.records.metrics import Finished, Metrics
+from app.records.responses import ResponseStore
 from app.records.usage import UsageRecorder
 from app.relay.relay import Relay
 from app.relay.request.media_fetch import MediaFetcher
@@ -95,10 +97,12 @@ class Gateway:
             from_setting(settings.api_keys.get_secret_value()),
             open_to_all=settings.no_auth,
         )
+        store = ResponseStore(settings.state_dir, tell=log.warning)
+        self._keeper = Keeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
         guard = Guard(self.keys, hosts=_hosts(settings, origins), admin_port=settings.admin_port)
         messages = MessagesRelay(self.relay, calls, self.catalog)
-        responses = ResponsesRelay(self.relay, calls, self.catalog)
+        responses = ResponsesRelay(self.relay, calls, self.catalog, self._keeper)
         translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
         front = Front(self._build_api, self.relay, self._life, guard, translations)
         self.app: Application = Cors(front, origins) if origins else front
@@ -114,13 +118,14 @@ class Gateway:
         from app.api.fastapi_app import create_api
         from app.api.ollama.models import ollama_routes
         from app.api.pulls import pull_routes
+        from app.api.responses.endpoints import kept_response_routes
 
         elsewhere = Elsewhere(self.settings.models_dir)
         rows = ModelRows(self.catalog, self.scheduler, self._on_demand, elsewhere)
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
-        engines = engine_routes(self.catalog, self.scheduler)
-        more = (engines, admin, pull_routes(self.settings, self.pulls), ollama)
+        engines, kept = engine_routes(self.catalog, self.scheduler), kept_response_routes(self._keeper)
+        more = (engines, admin, pull_routes(self.settings, self.pulls), ollama, kept)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager
@@ -146,6 +151,7 @@ class Gateway:
                 log.warning("ended an engine that an earlier gateway had left behind", pid=pid)
         self._let_in_our_own_user()
         self.keys.watch()
+        self._keeper.watch()
         self._opened = True
         for ref in self.local:
             self.scheduler.use(ref)
@@ -249,6 +255,7 @@ class Gateway:
         await self.pulls.close()
         await asyncio.gather(*self._learning)
         await self._recorder.close()
+        await self._keeper.close()
         await self.keys.close()
         await asyncio.to_thread(self._database.close)
 

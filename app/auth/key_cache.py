@@ -56,6 +56,11 @@ class Keyring:
         now = self._clock()
         return any(key.valid(now) for key in self.known)
 
+    def valid(self) -> tuple[Key, ...]:
+        """All that let somebody in now."""
+        now = self._clock()
+        return tuple(key for key in (*self.known, *self._local) if key.valid(now))
+
     def add_local(self, key: Key) -> None:
         """The key of this machine's own command line; it makes nobody else need one."""
         self._local = (key,)

@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     )
     max_body_mb: Mebibytes = Field(64, description="Largest request body, in MiB, or with a unit: 64MiB, 1GB.")
     body_timeout: SomeSeconds = Field(300, description="Seconds that a request's body may take to arrive, then 408.")
+    responses_keep: Seconds = Field(
+        86400, description="Seconds that /v1/responses are kept to be gone on from (24h); 0 keeps nothing."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is console on a terminal, json otherwise."
     )

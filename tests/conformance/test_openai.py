@@ -125,14 +125,15 @@ def test_embeddings(client: openai.OpenAI, encoding: Any) -> None:
 
 
 def test_responses(client: openai.OpenAI) -> None:
-    """Whole, streamed up to `response.completed`, and parsed."""
+    """Whole, and streamed up to `response.incomplete`, since the limit cuts them."""
     whole = client.responses.create(model=CHAT, input="Hello", max_output_tokens=6)
     assert whole.output_text and whole.usage is not None and whole.usage.output_tokens == 6
+    assert whole.incomplete_details is not None and whole.incomplete_details.reason == "max_output_tokens"
     kinds, text = [], ""
     for event in client.responses.create(model=CHAT, input="Hello", max_output_tokens=6, stream=True):
         kinds.append(event.type)
         text += event.delta if event.type == "response.output_text.delta" else ""
-    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.incomplete")
     assert text
 
 

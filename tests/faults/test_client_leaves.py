@@ -86,7 +86,7 @@ def test_what_a_whole_answer_has_cost_is_counted_when_its_client_leaves(make_gat
 
 @pytest.mark.parametrize(
     ("path", "last"),
-    [("/v1/responses", "response.completed"), ("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")],
+    [("/v1/responses", "response.incomplete"), ("/v1/messages", "message_stop"), ("/v1/chat/completions", "[DONE]")],
 )
 def test_who_has_had_the_last_event_may_leave_before_the_end(make_gateway: Make, path: str, last: str) -> None:
     """As Codex does: the answer is whole, with its tokens, and no client that went away."""

@@ -28,7 +28,7 @@ class MessagesRelay(TranslatedRelay):
         writer = MessageWriter(request, model.name, f"msg_{secrets.token_hex(12)}", limit_is_ours=certain)
         return request.body, writer
 
-    def answered(self, writer: AnswerWriter) -> None:
+    def answered(self, writer: AnswerWriter, scope: Scope) -> None:
         """Nothing is kept of messages."""
 
 

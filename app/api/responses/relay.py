@@ -6,13 +6,16 @@ import secrets
 from typing import Any
 
 from app.api.formats.openai import ResponsesFormat
-from app.api.responses.request import translate
+from app.api.responses.keeper import Keeper
+from app.api.responses.request import input_items, translate
 from app.api.responses.response import ResponsesWriter
 from app.api.translated.answer import AnswerWriter
 from app.api.translated.count import TokenCounter
 from app.api.translated.fields import Fields
 from app.api.translated.relay import AskedModel, TranslatedRelay
+from app.models.catalog import Catalog
 from app.relay.relay import Relay
+from app.relay.request.parse import Calls
 from app.relay.request.scope import Scope
 
 
@@ -22,13 +25,23 @@ class ResponsesRelay(TranslatedRelay):
     api = "responses"
     api_format = ResponsesFormat()
 
+    def __init__(self, relay: Relay, calls: Calls, catalog: Catalog, keeper: Keeper) -> None:
+        super().__init__(relay, calls, catalog)
+        self._keeper = keeper
+
     async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
-        request = translate(fields, ours=model.ours)
+        earlier = await self._keeper.earlier(fields, scope)
+        kept = await self._keeper.referred(input_items(fields), scope)
+        request = translate(fields, ours=model.ours, earlier=earlier, kept=kept)
+        if not self._keeper.keeps:
+            request.echoed["store"] = False
         # 192 random bits: whoever knows an id was told it
         return request.body, ResponsesWriter(request, model.name, f"resp_{secrets.token_hex(24)}")
 
-    def answered(self, writer: AnswerWriter) -> None:
+    def answered(self, writer: AnswerWriter, scope: Scope) -> None:
         """Keeps it where the client wants it."""
+        assert isinstance(writer, ResponsesWriter)
+        self._keeper.keep(writer, scope)
 
 
 def response_paths(responses: ResponsesRelay, relay: Relay) -> dict[str, ResponsesRelay | TokenCounter]:

@@ -62,7 +62,7 @@ class TranslatedRelay(ABC):
         """The chat completion to ask for, and the writer of its answer; raises a RequestError."""
 
     @abstractmethod
-    def answered(self, writer: AnswerWriter) -> None:
+    def answered(self, writer: AnswerWriter, scope: Scope) -> None:
         """Called with the writer of a good answer, before its last bytes go out."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
@@ -187,7 +187,7 @@ class _Exchange:
             body = b"".join([*before, writer.fail(failure.fields)])
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
             raise StreamAbortedError(str(error)) from None
-        self._translator.answered(writer)
+        self._translator.answered(writer, self.scope)
         return last
 
     async def _whole(self, writer: AnswerWriter, start: Message) -> None:
@@ -201,7 +201,7 @@ class _Exchange:
             return
         body = msgspec.json.encode(answer)
         self._start = None
-        self._translator.answered(writer)
+        self._translator.answered(writer, self.scope)
         await self._send({**start, "headers": _with_length(start["headers"], len(body))})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -1,0 +1,56 @@
+"""`/v1/responses/{id}`: responses that were kept, for the key that asked for them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.responses.keeper import Keeper
+from app.errors import InvalidBodyError
+
+
+def kept_response_routes(keeper: Keeper) -> APIRouter:
+    """With `/v1` and without."""
+    routes = APIRouter()
+
+    @routes.get("/responses/{response_id}", include_in_schema=False)
+    @routes.get("/v1/responses/{response_id}", summary="A response that was kept")
+    async def get(request: Request, response_id: str, stream: bool = False) -> Response:
+        if stream:
+            raise InvalidBodyError("'stream' cannot be honoured: a kept response comes whole.", param="stream")
+        return Response(await keeper.body(response_id, request.scope), media_type="application/json")
+
+    @routes.delete("/responses/{response_id}", include_in_schema=False)
+    @routes.delete("/v1/responses/{response_id}", summary="Forgets a response")
+    async def delete(request: Request, response_id: str) -> dict[str, Any]:
+        await keeper.delete(response_id, request.scope)
+        return {"id": response_id, "object": "response", "deleted": True}
+
+    @routes.get("/responses/{response_id}/input_items", include_in_schema=False)
+    @routes.get("/v1/responses/{response_id}/input_items", summary="What a kept response answers")
+    async def input_items(
+        request: Request,
+        response_id: str,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        order: Literal["asc", "desc"] = "desc",
+        after: str | None = None,
+    ) -> dict[str, Any]:
+        items = await keeper.items(response_id, request.scope)
+        if order == "desc":
+            items.reverse()
+        ids = [item["id"] for item in items]
+        if after is not None and after not in ids:
+            raise InvalidBodyError(f"'after' names no item of this response: '{after}'.", param="after")
+        start = 0 if after is None else ids.index(after) + 1
+        page = items[start : start + limit]
+        first, last = (page[0]["id"], page[-1]["id"]) if page else ("", "")
+        more = start + limit < len(items)
+        return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more}
+
+    @routes.post("/responses/{response_id}/cancel", include_in_schema=False)
+    @routes.post("/v1/responses/{response_id}/cancel", summary="Refused: nothing runs in the background")
+    async def cancel(response_id: str) -> None:
+        raise InvalidBodyError("Only background responses can be cancelled, and there are none here: hang up instead.")
+
+    return routes
