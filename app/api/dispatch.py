@@ -17,9 +17,10 @@ from app import logs
 from app.api.cors import Application
 from app.api.formats.openai import OpenAIFormat, no_such_route
 from app.api.formats.select import ApiFormats
+from app.api.formats.status_codes import HttpError
 from app.api.ollama.relay import Door
 from app.api.paths import tidied
-from app.api.routes import HEALTH, OLLAMA, allowed, goes_to, relayed
+from app.api.routes import HEALTH, OLLAMA, RESPONSES, allowed, goes_to, relayed
 from app.auth.guard import Guard
 from app.errors import TandemError
 from app.records.metrics import Finished, Metrics
@@ -27,7 +28,7 @@ from app.relay.record import Report, RequestRecord
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive
 from app.relay.request.content_encoding import decoded
-from app.relay.request.scope import Scope
+from app.relay.request.scope import Scope, header
 from app.relay.response.writer import Send
 
 log = logs.get_logger("access")
@@ -98,6 +99,8 @@ class Front:
             await self._ollama(scope, receive, send, request_id=request_id)
         elif path == HEALTH and method in ("GET", "HEAD"):
             await _answer(send, 200, _HEALTHY, request_id, bodiless=method == "HEAD")
+        elif path in RESPONSES and method == "GET" and header(scope["headers"], b"sec-websocket-key"):
+            await _no_websocket(scope, send, self._api_formats.of(path), request_id)
         elif takes := allowed(path):
             await _not_allowed(scope, send, self._api_formats.of(path), takes, request_id)
         else:
@@ -105,7 +108,7 @@ class Front:
 
     async def _refuse(self, scope: Scope, send: Send, error: TandemError, request_id: str) -> None:
         """In the words of the API format, before a byte of the body was read."""
-        api_format = self._api_formats.of(scope["path"])
+        api_format = self._api_formats.of(scope["path"], scope["headers"])
         writer = api_format.error(error, request_id=request_id)
         await send({"type": "http.response.start", "status": writer.status, "headers": writer.headers})
         body = b"" if scope["method"] == "HEAD" else writer.body
@@ -128,7 +131,8 @@ class Front:
 
     async def _served(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         began, status = time.perf_counter(), 500
-        ids = [(name, request_id.encode("latin-1")) for name in self._api_formats.of(scope["path"]).id_names]
+        api_format = self._api_formats.of(scope["path"], scope["headers"])
+        ids = [(name, request_id.encode("latin-1")) for name in api_format.id_names]
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -169,6 +173,14 @@ async def _not_allowed(scope: Scope, send: Send, api_format: OpenAIFormat, takes
     body = api_format.body(message, error)
     await _answer(send, 405, body, request_id, allow, *more, bodiless=scope["method"] == "HEAD")
     log.info(f"{scope['method']} {scope['path']}", status=405, request_id=request_id)
+
+
+async def _no_websocket(scope: Scope, send: Send, api_format: OpenAIFormat, request_id: str) -> None:
+    """Codex tries one first, and goes on by POST at once when it is told so."""
+    message = f"{scope['path']} speaks no WebSocket; POST the request, with 'stream': true for events."
+    body = api_format.body(message, HttpError(426, "invalid_request_error", "websocket_not_supported"))
+    await _answer(send, 426, body, request_id, (b"upgrade", b"HTTP/1.1"), bodiless=False)
+    log.info(f"{scope['method']} {scope['path']}", status=426, request_id=request_id)
 
 
 async def _answer(

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from app.api.formats.openai import no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.formats.status_codes import HttpError, http_error, text
+from app.api.messages.models import asks_in_this_shape, page_of, shown_model
 from app.api.models import ModelRows
 from app.api.routes import CHANGES, GETS, HEALTH, OLLAMA, POSTS
 from app.auth.guard import may_use
@@ -41,12 +42,16 @@ def create_api(
     @api.get("/models", include_in_schema=False)
     @api.get("/v1/models", summary="The models that can be asked for; never loads one")
     async def models(request: Request, variants: bool = False) -> dict[str, Any]:
-        return {"object": "list", "data": rows.all(variants=variants, may=may_use(request.scope))}
+        found = rows.all(variants=variants, may=may_use(request.scope))
+        if asks_in_this_shape(request.scope["headers"]):
+            return page_of(found, request.query_params)
+        return {"object": "list", "data": found}
 
     @api.get("/models/{alias:path}", include_in_schema=False)
     @api.get("/v1/models/{alias:path}", summary="One model, by any of its names")
     async def model(request: Request, alias: str) -> dict[str, Any]:
-        return rows.get(alias, may_use(request.scope))
+        row = rows.get(alias, may_use(request.scope))
+        return shown_model(row, alias) if asks_in_this_shape(request.scope["headers"]) else row
 
     for routes in more:
         api.include_router(routes)
@@ -60,7 +65,7 @@ def _errors_in_shape(api: FastAPI) -> None:
     api_formats = ApiFormats()
 
     def answer(request: Request, message: str, known: HttpError, headers: Any = None) -> Response:
-        body = api_formats.of(request.url.path).body(message, known)
+        body = api_formats.of(request.url.path, request.scope["headers"]).body(message, known)
         return Response(body, known.status, dict(headers or {}), media_type="application/json")
 
     @api.exception_handler(TandemError)

@@ -41,6 +41,8 @@ TARGETS = {path: f"/v1{path}".encode() for path in (*_OPENAI, *_ANTHROPIC)} | {
 }
 # Ollama's, translated for the relay.
 OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
+# Where Codex tries a WebSocket first.
+RESPONSES = ("/responses", "/v1/responses")
 # The gateway's own; here because it is answered before FastAPI, too.
 HEALTH = "/health"
 
