@@ -101,8 +101,8 @@ class Gateway:
         self._keeper = Keeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
         guard = Guard(self.keys, hosts=_hosts(settings, origins), admin_port=settings.admin_port)
-        messages = MessagesRelay(self.relay, calls, self.catalog)
-        responses = ResponsesRelay(self.relay, calls, self.catalog, self._keeper)
+        messages = MessagesRelay(self.relay, calls)
+        responses = ResponsesRelay(self.relay, calls, self._keeper)
         translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
         front = Front(self._build_api, self.relay, self._life, guard, translations)
         self.app: Application = Cors(front, origins) if origins else front

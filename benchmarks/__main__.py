@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pull, relay, scheduler, startup
+from benchmarks import pull, relay, scheduler, startup, translated
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,6 +80,16 @@ def _relay(folder: Path) -> Table:
     return report.table
 
 
+def _translated(folder: Path) -> Table:
+    report = _Report("Translating streams", "as it is", "translated")
+    spent = translated.measure(folder)
+    raw = spent.pop("chat completions")
+    for name, cpu in spent.items():
+        ratio = cpu / raw
+        report.row(f"CPU per event, {name}", f"{cpu:.1f} us", f"{raw:.1f} us", f"{ratio:.2f}x", "<= 2.5x", ratio <= 2.5)
+    return report.table
+
+
 def _startup(folder: Path) -> Table:
     report = _Report("Starting", "bare engine")
     seconds = startup.first_answer(folder)
@@ -136,7 +146,13 @@ def _scheduler(_: Path) -> Table:
     return report.table
 
 
-_ALL = {"relay": _relay, "startup": _startup, "pull": _pull, "scheduler": _scheduler}
+_ALL = {
+    "relay": _relay,
+    "translated": _translated,
+    "startup": _startup,
+    "pull": _pull,
+    "scheduler": _scheduler,
+}
 
 
 def main() -> int:

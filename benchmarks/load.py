@@ -16,6 +16,8 @@ import msgspec
 import uvloop
 
 PATH = "/v1/chat/completions"
+# What the last bytes of a whole stream hold, by API.
+_ENDS = {PATH: b"data: [DONE]", "/v1/messages": b"message_stop", "/v1/responses": b"predicted_per_second"}
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -28,6 +30,7 @@ class Load(msgspec.Struct):
     requests: int
     events: int = 0
     events_per_second: float = 0.0
+    path: str = PATH
 
 
 class Outcome(msgspec.Struct):
@@ -41,14 +44,17 @@ class BadAnswerError(Exception):
     """The answer was not the one that the upstream's script says."""
 
 
-def request_bytes(port: int, events: int = 0, events_per_second: float = 0.0) -> bytes:
-    """One chat completion as a client would send it."""
-    body: dict[str, object] = {"model": "bench", "messages": [{"role": "user", "content": "What is a tandem?"}]}
+def request_bytes(port: int, events: int = 0, events_per_second: float = 0.0, path: str = PATH) -> bytes:
+    """One completion as a client of the path's API would send it."""
+    responses = path == "/v1/responses"
+    prompt = "input" if responses else "messages"
+    body: dict[str, object] = {"model": "bench", prompt: [{"role": "user", "content": "What is a tandem?"}]}
     if events:
-        body |= {"stream": True, "max_tokens": events, "events_per_second": events_per_second}
+        limit = "max_output_tokens" if responses else "max_tokens"
+        body |= {"stream": True, limit: events, "events_per_second": events_per_second}
     encoded = msgspec.json.encode(body)
     head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: */*\r\nUser-Agent: benchmarks\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: */*\r\nUser-Agent: benchmarks\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(encoded)}\r\n\r\n"
     )
     return head.encode() + encoded
@@ -59,7 +65,7 @@ class _Run:
 
     def __init__(self, load: Load) -> None:
         self.load = load
-        self.request = request_bytes(load.port, load.events, load.events_per_second)
+        self.request = request_bytes(load.port, load.events, load.events_per_second, load.path)
         self.unsent = self.unanswered = load.requests
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -81,6 +87,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, run: _Run) -> None:
         self._run = run
         self._streams = run.load.events > 0
+        self._last = _ENDS[run.load.path]
         self._busy = False
         self._received = b""
 
@@ -103,7 +110,7 @@ class _Connection(asyncio.Protocol):
             # The end is all that matters of what came; searching all of it would cost more than relaying it.
             self._received = self._received[-64:]
             if self._received.endswith(b"\r\n0\r\n\r\n"):
-                self._whole(b"data: [DONE]" in self._received)
+                self._whole(self._last in self._received)
         else:
             self._ends = self._ends or self._end()
             if self._ends and len(self._received) >= self._ends:

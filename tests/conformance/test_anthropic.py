@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import anthropic
 import pytest
+from pydantic import BaseModel
 
-from tests.conformance.conversation import ANSWER, ASKED, DESCRIPTION, SAID, SCHEMA, SHOWN, TOOL, question
+from tests.conformance.conversation import ANSWER, ASKED, CITIES, DESCRIPTION, SAID, SCHEMA, SHOWN, TOOL, question
 from tests.support.gateway import Gateway, eventually
 from tests.support.small_models import CHAT, SPEAKER
 
@@ -90,6 +91,54 @@ def test_tool_use(client: anthropic.Anthropic, speaking: Gateway) -> None:
         [call] = [block for block in answer.content if block.type == "tool_use"]
         assert (call.name, call.input, answer.stop_reason) == (TOOL, {"city": ASKED}, "tool_use")
         assert call.id
+
+
+class Place(BaseModel):
+    city: Literal["Paris", "Rome", "Oslo"]
+
+
+def test_answers_are_parsed(client: anthropic.Anthropic) -> None:
+    """Random weights keep to the schema: the engine holds them to it."""
+    body: Any = {"model": CHAT, "messages": MESSAGES, "max_tokens": 40, "output_format": Place}
+    parsed = client.messages.parse(**body).parsed_output
+    assert parsed is not None and parsed.city in CITIES
+    with client.messages.stream(**body) as stream:
+        parsed = stream.get_final_message().parsed_output
+    assert parsed is not None and parsed.city in CITIES
+
+
+def test_the_word_that_ended_an_answer_is_told(client: anthropic.Anthropic) -> None:
+    """Whole and streamed."""
+    body: Any = {"model": CHAT, "messages": MESSAGES, "max_tokens": 20, "extra_body": {"temperature": 0}}
+    [text] = [block.text for block in client.messages.create(**body).content if block.type == "text"]
+    word = text[5]
+    with client.messages.stream(**body, stop_sequences=[word]) as stream:
+        streamed = stream.get_final_message()
+    for answer in (client.messages.create(**body, stop_sequences=[word]), streamed):
+        assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", word)
+
+
+def test_a_document_is_read(client: anthropic.Anthropic) -> None:
+    """Its tokens are in the prompt; a PDF is refused by its place."""
+    text: Any = {"type": "text", "media_type": "text/plain", "data": "The word is banana."}
+    pdf: Any = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+    asked: Any = [{"type": "text", "text": "Which word?"}]
+    without = client.messages.count_tokens(model=CHAT, messages=[{"role": "user", "content": asked}]).input_tokens
+    read: Any = [{"role": "user", "content": [{"type": "document", "source": text}, *asked]}]
+    assert client.messages.count_tokens(model=CHAT, messages=read).input_tokens > without + 5
+    refused: Any = [{"role": "user", "content": [{"type": "document", "source": pdf}]}]
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\]\.content\[0\]\.source\.data"):
+        client.messages.create(model=CHAT, messages=refused, max_tokens=1)
+
+
+def test_a_prefilled_answer_goes_on(client: anthropic.Anthropic) -> None:
+    """Its beginning is the client's, and no part of what comes back."""
+    prefilled: Any = [*MESSAGES, {"role": "assistant", "content": "One two"}]
+    body: Any = {"model": CHAT, "messages": prefilled, "max_tokens": 8, "extra_body": {"temperature": 0}}
+    with client.messages.stream(**body) as stream:
+        streamed = stream.get_final_text()
+    [whole] = [block.text for block in client.messages.create(**body).content if block.type == "text"]
+    assert whole == streamed and whole and not whole.startswith("One two")
 
 
 def test_count_tokens(client: anthropic.Anthropic) -> None:

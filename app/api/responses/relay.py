@@ -13,7 +13,6 @@ from app.api.translated.answer import AnswerWriter
 from app.api.translated.count import TokenCounter
 from app.api.translated.fields import Fields
 from app.api.translated.relay import AskedModel, TranslatedRelay
-from app.models.catalog import Catalog
 from app.relay.relay import Relay
 from app.relay.request.parse import Calls
 from app.relay.request.scope import Scope
@@ -25,8 +24,8 @@ class ResponsesRelay(TranslatedRelay):
     api = "responses"
     api_format = ResponsesFormat()
 
-    def __init__(self, relay: Relay, calls: Calls, catalog: Catalog, keeper: Keeper) -> None:
-        super().__init__(relay, calls, catalog)
+    def __init__(self, relay: Relay, calls: Calls, keeper: Keeper) -> None:
+        super().__init__(relay, calls)
         self._keeper = keeper
 
     async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:

@@ -19,11 +19,12 @@ from app.api.translated.fields import Fields
 from app.auth.guard import may_use
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.errors import UpstreamDiedError
-from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.relay.headers import Headers
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive, read_body, routing
 from app.relay.request.json_decode import decoded
+from app.relay.request.json_text import readable
 from app.relay.request.parse import Calls
 from app.relay.request.scope import Scope, declared_length
 from app.relay.response.writer import Send, StreamAbortedError
@@ -35,11 +36,14 @@ _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b
 
 @dataclass(frozen=True, slots=True)
 class AskedModel:
-    """Who is to answer: the name as the client wrote it, the entry's own, and the entry."""
+    """Who is to answer, and the name of it that the client wrote."""
 
     name: str
-    alias: str
-    entry: LocalEntry | AttachedEntry
+    ref: ModelRef
+
+    @property
+    def entry(self) -> LocalEntry | AttachedEntry:
+        return self.ref.entry
 
     @property
     def ours(self) -> bool:
@@ -52,10 +56,9 @@ class TranslatedRelay(ABC):
     api: str
     api_format: OpenAIFormat
 
-    def __init__(self, relay: Relay, calls: Calls, catalog: Catalog) -> None:
+    def __init__(self, relay: Relay, calls: Calls) -> None:
         self._relay = relay
         self._calls = calls
-        self._catalog = catalog
 
     @abstractmethod
     async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
@@ -79,11 +82,11 @@ class TranslatedRelay(ABC):
 
     async def read(self, scope: Scope, receive: Receive) -> tuple[bytes, AskedModel]:
         """The body, and whose it is; raises a RequestError or ClientDisconnectedError."""
-        body = await read_body(receive, declared_length(scope["headers"]), self._relay.max_body)
+        body = readable(await read_body(receive, declared_length(scope["headers"]), self._relay.max_body))
         fields = routing(body)
-        alias = self._calls.named(fields.model, may_use(scope))
+        ref = self._calls.named(fields.model, may_use(scope))
         self._calls.remote(fields)  # refused in the client's own words, whatever becomes of them
-        return body, AskedModel(fields.model or alias, alias, self._catalog.entry(alias))
+        return body, AskedModel(fields.model or ref.name, ref)
 
     def passes(self, model: AskedModel) -> bool:
         """Whether the server behind it speaks this API itself."""
