@@ -51,6 +51,7 @@ TandemError
     ├── UpstreamUnreachableError
     ├── UpstreamKeyRefusedError   it does not let the gateway in
     ├── TokensUncountableError    it counts no tokens
+    ├── FormatIgnoredError        it was asked for JSON, and answered in prose
     └── UpstreamDiedError
 
 Every message is one or two sentences for a person: what is wrong, and what would be right.
@@ -396,6 +397,15 @@ class UpstreamKeyRefusedError(UpstreamError):
 
 class TokensUncountableError(UpstreamError):
     """The server of a model has no endpoint that counts the tokens of a prompt."""
+
+
+class FormatIgnoredError(UpstreamError):
+    """An answer that is no JSON, though the request asks for it: this server does not keep to formats."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(
+            f"The model's answer is no JSON, though '{field}' asks for it: its server does not keep to formats."
+        )
 
 
 class UpstreamDiedError(UpstreamError):

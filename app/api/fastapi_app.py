@@ -102,10 +102,11 @@ def _describe_what_comes_before(api: FastAPI, version: str) -> None:
     def schema() -> dict[str, Any]:
         if api.openapi_schema is None:
             page = get_openapi(title=api.title, version=version, routes=api.routes)
-            answer = {"responses": {"200": {"description": "llama-server's answer, byte for byte"}}}
+            answer = {"responses": {"200": {"description": "The engine's answer, as it is or translated"}}}
             body = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
             for path in sorted(POSTS):
-                page["paths"][path] = {"post": {"summary": "Relayed by `model`", "requestBody": body, **answer}}
+                how = "Translated" if path.removeprefix("/v1").startswith(("/responses", "/messages")) else "Relayed"
+                page["paths"][path] = {"post": {"summary": f"{how} by `model`", "requestBody": body, **answer}}
             for path in OLLAMA:
                 page["paths"][path] = {"post": {"summary": "Ollama's, by `model`", "requestBody": body, **answer}}
             for path in sorted(GETS):

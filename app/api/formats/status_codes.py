@@ -14,6 +14,7 @@ from app.errors import (
     EngineUnavailableError,
     EngineUnloadedError,
     ForbiddenError,
+    FormatIgnoredError,
     InvalidBodyError,
     LogprobsRefusedError,
     MisdirectedError,
@@ -92,6 +93,7 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     ShuttingDownError: HttpError(503, "server_error", "shutting_down"),
     UpstreamUnreachableError: HttpError(502, "server_error", "upstream_unreachable"),
     UpstreamKeyRefusedError: HttpError(502, "server_error", "upstream_key_refused", lasting=True),
+    FormatIgnoredError: HttpError(502, "server_error", "format_ignored", lasting=True),
     TokensUncountableError: HttpError(501, "not_supported_error", "not_supported", lasting=True),
     UpstreamDiedError: HttpError(502, "server_error", "upstream_died"),
 }

@@ -11,9 +11,7 @@ from typing import Any
 from app.api.translated.chat_events import CallDelta, ChatChoice, ChatDelta, ChatEvent
 from app.api.translated.counts import TokenCounts, token_counts
 from app.api.translated.tools import read_json
-from app.errors import UpstreamDiedError
-
-NOT_JSON = "The model's answer is no JSON, though {} asks for it: this engine does not keep to formats."
+from app.errors import FormatIgnoredError
 
 
 class ToolCall:
@@ -125,12 +123,12 @@ class AnswerWriter(ABC):
         return self._take()
 
     def finish(self) -> bytes:
-        """The end of a stream that has come to its end; raises UpstreamDiedError where the answer is unusable."""
+        """The end of a stream that has come to its end; raises FormatIgnoredError."""
         self._end()
         return self._take()
 
     def whole(self, event: ChatEvent) -> dict[str, Any]:
-        """The body of an answer in one piece; raises UpstreamDiedError where it is unusable."""
+        """The body of an answer in one piece; raises FormatIgnoredError."""
         self.begin()
         message = event.choices[0].message
         if message is not None and message.tool_calls:
@@ -247,4 +245,4 @@ class AnswerWriter(ABC):
         """An engine that ignores formats must not pass for one that keeps to them."""
         plain = self.finish_reason == "stop" and self.stop_word is None and not self.has_calls and not self.refused
         if self._json_field and plain and read_json("".join(self.texts)) is None:
-            raise UpstreamDiedError(NOT_JSON.format(self._json_field))
+            raise FormatIgnoredError(self._json_field)

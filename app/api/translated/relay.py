@@ -18,7 +18,7 @@ from app.api.translated.chat_events import COMMENT, DONE, ChatEvent, ChatReader,
 from app.api.translated.fields import Fields
 from app.auth.guard import may_use
 from app.config.model_entry import AttachedEntry, LocalEntry
-from app.errors import UpstreamDiedError
+from app.errors import UpstreamDiedError, UpstreamError
 from app.models.ref import ModelRef
 from app.relay.headers import Headers
 from app.relay.relay import Relay
@@ -184,7 +184,7 @@ class _Exchange:
             if not writer.ended:
                 raise UpstreamDiedError(_BROKEN)
             last = writer.finish()
-        except UpstreamDiedError as error:
+        except UpstreamError as error:
             event = self._translator.api_format.error_event(error)
             [failure] = [part for part in ChatReader().feed(event) if isinstance(part, StreamFailure)]
             body = b"".join([*before, writer.fail(failure.fields)])
@@ -196,7 +196,7 @@ class _Exchange:
     async def _whole(self, writer: AnswerWriter, start: Message) -> None:
         try:
             answer = writer.whole(read_whole(b"".join(self._held_back)))
-        except UpstreamDiedError as error:
+        except UpstreamError as error:
             await self.refuse(error)
             return
         except ValueError:

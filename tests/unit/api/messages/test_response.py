@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from app.api.messages.request import MessagesRequest
 from app.api.messages.response import MessageWriter
 from app.api.translated.opaque import unpack
-from app.errors import UpstreamDiedError
+from app.errors import FormatIgnoredError
 from tests.support.chat_streams import MadeUp, answers, delta, event, typed_events
 from tests.support.translation import in_one_piece, streamed
 
@@ -148,7 +148,7 @@ def test_thoughts_that_are_not_shown_come_back_in_their_signature() -> None:
 def test_an_engine_that_ignores_the_format_is_found_out() -> None:
     """Prose where a schema was asked for is a failure; a cut answer is none."""
     whole = {"choices": [{"message": {"content": "Sure! {"}, "finish_reason": "stop"}]}
-    with pytest.raises(UpstreamDiedError, match=r"output_config\.format"):
+    with pytest.raises(FormatIgnoredError, match=r"output_config\.format"):
         writer(json_only=True).whole(in_event(whole))
     whole["choices"][0]["finish_reason"] = "length"
     assert in_one_piece(writer(json_only=True), whole)["stop_reason"] == "max_tokens"

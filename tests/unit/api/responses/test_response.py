@@ -16,7 +16,7 @@ from app.api.responses.response import ResponsesWriter
 from app.api.translated.chat_events import read_whole
 from app.api.translated.fields import Fields
 from app.api.translated.opaque import unpack
-from app.errors import UpstreamDiedError
+from app.errors import FormatIgnoredError
 from tests.support.chat_streams import CALL_NAMES, MadeUp, answers, delta, event, typed_events
 from tests.support.translation import in_one_piece, streamed
 
@@ -177,5 +177,5 @@ def test_an_engine_that_ignores_the_format_is_found_out() -> None:
     """Prose where JSON was asked for is a failure."""
     whole = {"choices": [{"message": {"content": "Sure!"}, "finish_reason": "stop"}]}
     event_ = read_whole(json.dumps(whole).encode())
-    with pytest.raises(UpstreamDiedError, match=r"text\.format"):
+    with pytest.raises(FormatIgnoredError, match=r"text\.format"):
         writer(text={"format": {"type": "json_object"}}).whole(event_)
