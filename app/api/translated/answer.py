@@ -10,7 +10,7 @@ from typing import Any
 
 from app.api.translated.chat_events import CallDelta, ChatChoice, ChatDelta, ChatEvent
 from app.api.translated.counts import TokenCounts, token_counts
-from app.api.translated.tools import read_json
+from app.api.translated.tools import encode_json, read_json
 from app.errors import FormatIgnoredError
 
 
@@ -193,9 +193,11 @@ class AnswerWriter(ABC):
         call = self._call_of(delta, begins=bool(name))
         call.name = call.name or name
         if function is not None and function.arguments:
-            call.arguments += function.arguments
-            call.waiting += function.arguments
-            self._argued += len(function.arguments)
+            given = function.arguments
+            text = given if isinstance(given, str) else encode_json(given)
+            call.arguments += text
+            call.waiting += text
+            self._argued += len(text)
         current = self._current
         if call is not current and call.name and (current is None or current.complete):
             self._close_current()

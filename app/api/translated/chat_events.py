@@ -14,10 +14,10 @@ from app.relay.sse_lines import LineSplitter, data_of
 
 
 class FunctionDelta(msgspec.Struct, gc=False):
-    """The name comes whole, the arguments in pieces of JSON text."""
+    """The name comes whole, the arguments in pieces of JSON text; some servers send them as an object."""
 
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None
 
 
 class CallDelta(msgspec.Struct, gc=False):

@@ -156,6 +156,14 @@ def test_a_namespace_is_told_apart_again() -> None:
     assert (item["name"], item["namespace"], item["call_id"]) == ("weather", "files", "c")
 
 
+def test_arguments_may_come_as_an_object() -> None:
+    """As some servers send them, against OpenAI's words."""
+    call = {"index": 0, "id": "c", "function": {"name": "weather", "arguments": {"city": "Paris"}}}
+    stream = delta(tool_calls=[call]) + delta(finish="tool_calls") + DONE
+    [item] = validated(streamed(writer(), stream))[-1]["response"]["output"]
+    assert item["arguments"] == '{"city":"Paris"}'
+
+
 def test_a_model_that_says_nothing_has_answered() -> None:
     """One message without text."""
     [item] = validated(streamed(writer(), delta(finish="stop") + DONE))[-1]["response"]["output"]
