@@ -67,24 +67,11 @@ def translate(
 
     `ours`: an engine of llama-server's. Raises InvalidBodyError.
     """
-    fields.refuse(_REFUSED)
-    fields.refuse({} if isinstance(fields.get("prompt"), str) else {"prompt": "no prompts are kept here"})
-    fields.integer("n", 1, 1)
-    if fields.one_of("truncation", ("auto", "disabled")) == "auto":
-        raise fields.wrong("truncation", "cannot be honoured: nothing is cut out of an input; use disabled")
+    _refuse(fields)
     items = input_items(fields)
     body = fields.others(_READ_HERE)
     body["messages"] = _messages(fields, items, earlier, kept or {})
-    stream = bool(fields.flag("stream"))
-    body["stream"] = stream
-    if stream:
-        body["stream_options"] = {"include_usage": True}
-    sampling = {
-        "max_tokens": fields.integer("max_output_tokens", 1),
-        "temperature": fields.number("temperature", 0, 2),
-        "top_p": fields.number("top_p", 0, 1),
-    }
-    body |= {name: value for name, value in sampling.items() if value is not None}
+    stream = _sample(fields, body)
     include = _include(fields, body)
     summarizes = _think(fields, body)
     toolbox = Toolbox()
@@ -106,6 +93,29 @@ def translate(
         THOUGHTS in include,
         json_field,
     )
+
+
+def _refuse(fields: Fields) -> None:
+    fields.refuse(_REFUSED)
+    fields.refuse({} if isinstance(fields.get("prompt"), str) else {"prompt": "no prompts are kept here"})
+    fields.integer("n", 1, 1)
+    if fields.one_of("truncation", ("auto", "disabled")) == "auto":
+        raise fields.wrong("truncation", "cannot be honoured: nothing is cut out of an input; use disabled")
+
+
+def _sample(fields: Fields, body: dict[str, Any]) -> bool:
+    """Sets limits and sampling; tells whether a stream is asked for."""
+    stream = bool(fields.flag("stream"))
+    body["stream"] = stream
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    sampling = {
+        "max_tokens": fields.integer("max_output_tokens", 1),
+        "temperature": fields.number("temperature", 0, 2),
+        "top_p": fields.number("top_p", 0, 1),
+    }
+    body |= {name: value for name, value in sampling.items() if value is not None}
+    return stream
 
 
 def input_items(fields: Fields) -> list[Fields]:
