@@ -145,7 +145,8 @@ class Front:
             application = await self._application()
             await application(scope, receive, send_with_id)
         finally:
-            write = log.debug if scope["path"] in _QUIET else log.info
+            quiet = scope["path"] in _QUIET or (b"x-tandem-poll", b"1") in scope["headers"]
+            write = log.debug if quiet and status < 400 else log.info
             ms = round((time.perf_counter() - began) * 1000, 1)
             write(f"{scope['method']} {scope['path']}", status=status, ms=ms, request_id=request_id)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import engine_commands, keys, models, serving
+from app.cli import engine_commands, keys, models, serving, talking
 from app.cli import stats_commands as figures
 
 cli = typer.Typer(
@@ -22,7 +22,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order of the help page
-for topic in (serving, engine_commands, models, figures, keys):
+for topic in (serving, talking, engine_commands, models, figures, keys):
     cli.add_typer(topic.commands)
 
 

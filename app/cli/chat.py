@@ -1,137 +1,156 @@
-"""An interactive chat in the terminal, streamed through a running gateway.
+"""A chat in the terminal, streamed through a running gateway; one answer where stdin is no terminal.
 
-Ctrl-C stops an answer, Ctrl-D ends the chat; `/reset` forgets what was said. Where stdin is no terminal each line
-is one message, and only the answers are printed.
+Begin with `chat`. `conversation` asks and prints, `chat_input` reads what is typed, `chat_commands` holds `/help` and
+its like.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Literal
 
-import httpx2
+from app.cli.chat_client import ChatClient, read_key, root_of
+from app.cli.chat_commands import ChatCommands, LeaveChatError, is_command
+from app.cli.chat_input import line_reader, messages, type_ahead_kept
+from app.cli.conversation import ChatAnswer, Conversation
+from app.errors import TandemError, UpstreamError
+from app.terminal import is_terminal, paint, say
 
-from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
-
-Message = dict[str, str]
-
-
-def chat(root: str, alias: str, system: str | None, key: str | None = None) -> None:
-    """Returns at the end of input; raises UpstreamError where the gateway cannot be used at all."""
-    start: list[Message] = [{"role": "system", "content": system}] if system else []
-    said = list(start)
-    interactive = sys.stdin.isatty()
-    with _client(root, key) as client:
-        _known(client, root, alias)
-        if interactive:
-            print(f"Chatting with {alias}. Ctrl-C stops an answer, Ctrl-D ends the chat, /reset starts anew.")
-        for line in _lines(interactive):
-            if line == "/reset":
-                said = list(start)
-                continue
-            said.append({"role": "user", "content": line})
-            answer = _answer(client, alias, said)
-            if answer is None:
-                said.pop()
-            else:
-                said.append({"role": "assistant", "content": answer})
+__all__ = ["chat", "read_key"]
+# How a run ended, as exit codes: all answers came, one failed, Ctrl-C
+Outcome = Literal[0, 1, 130]
 
 
-def read_key(path: Path) -> str:
-    """Raises ConfigError."""
-    try:
-        return path.expanduser().read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
-        raise ConfigError([f"--key-file: {path}: cannot be read: {error}"]) from None
+def chat(
+    root: str,
+    alias: str | None = None,
+    system: str | None = None,
+    key: str | None = None,
+    prompt: str | None = None,
+    *,
+    by_line: bool = False,
+    wishes: dict[str, Any] | None = None,
+    thoughts: bool = True,
+    history: Path | None = None,
+    ours: bool = True,
+) -> Outcome:
+    """Talks until the end of input; raises UpstreamError where the gateway cannot be used at all.
+
+    With `prompt`, or without a terminal at stdin, it is one question; `by_line` makes each line one.
+    """
+    with ChatClient(root_of(root), key, ours=ours) as client:
+        alias = alias or the_model(client)
+        client.row(alias)
+        conversation = Conversation(client, alias, system=system, wishes=wishes)
+        conversation.thoughts = thoughts
+        return talk(conversation, prompt, by_line=by_line, history=history)
 
 
-def _client(root: str, key: str | None) -> httpx2.Client:
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    try:
-        return httpx2.Client(base_url=root, headers=headers, timeout=httpx2.Timeout(None, connect=5), trust_env=False)
-    except httpx2.InvalidURL as error:
-        raise UpstreamUnreachableError(f"{root} is no address of a gateway: {error}") from None
+def talk(
+    conversation: Conversation, prompt: str | None = None, *, by_line: bool = False, history: Path | None = None
+) -> Outcome:
+    """As `chat`, with a model that is known to be there."""
+    if is_terminal(sys.stdin) and prompt is None:
+        _converse(conversation, history)
+        return 0
+    if by_line:
+        return _worst([_outcome(answer) for answer in _answers(conversation)])
+    text = _question(prompt)
+    if not text.strip():
+        raise UpstreamError("There is nothing to ask: stdin is empty. Give a PROMPT, or type in a terminal.")
+    return _outcome(conversation.ask(text))
 
 
-def _known(client: httpx2.Client, root: str, alias: str) -> None:
-    try:
-        response = client.get(f"/v1/models/{quote(alias)}")
-    except httpx2.HTTPError as error:
-        raise UpstreamUnreachableError(
-            f"No gateway answers at {root} ({error}). Start one: llama-tandem serve"
-        ) from None
-    if response.status_code != 200:
-        raise UpstreamError(_message(response.text, response.status_code))
+def the_model(client: ChatClient) -> str:
+    """The only model, or the one that a person picks; raises UpstreamError with the names."""
+    names: list[str] = [row["id"] for row in client.models()]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise UpstreamError(f"The gateway at {client.root} has no model that this key may use.")
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
+        raise UpstreamError(f"Name a model; the gateway has {', '.join(names)}.")
+    return pick("model", names)
 
 
-def _lines(interactive: bool) -> Iterator[str]:
-    if interactive:
-        import readline  # noqa: F401 - line editing and history for input()
+def pick(what: str, names: list[str]) -> str:
+    """Asks for one of them, by its number or its name."""
+    for number, name in enumerate(names, 1):
+        say(f"{number:>3}  {name}")
     while True:
         try:
-            line = input("\n> " if interactive else "").strip()
-        except EOFError:
-            if interactive:
-                print()
+            typed = input(f"Which {what}? [1] ").strip() or "1"
+        except (EOFError, KeyboardInterrupt):
+            print()
+            raise UpstreamError(f"No {what} is chosen.") from None
+        if typed in names:
+            return typed
+        if typed.isdecimal() and 1 <= int(typed) <= len(names):
+            return names[int(typed) - 1]
+        say(f"There is no {typed}; give a number from 1 to {len(names)}, or a name.")
+
+
+def _question(prompt: str | None) -> str:
+    """The prompt, behind what is piped in."""
+    piped = "" if sys.stdin is None or is_terminal(sys.stdin) else _read_all()
+    return "\n\n".join(part for part in (piped.rstrip("\n"), prompt) if part)
+
+
+def _read_all() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UpstreamError("stdin is no text in UTF-8.") from None
+    except (OSError, ValueError):  # closed
+        return ""
+
+
+def _answers(conversation: Conversation) -> Iterator[ChatAnswer]:
+    """One a line; `/reset` forgets what was said."""
+    for line in sys.stdin:
+        if line.strip() == "/reset":
+            conversation.reset()
+        elif line.strip():
+            yield conversation.ask(line.strip())
+
+
+def _outcome(answer: ChatAnswer) -> Outcome:
+    return 130 if answer.stopped else 1 if answer.error is not None else 0
+
+
+def _worst(outcomes: list[Outcome]) -> Outcome:
+    return max(outcomes, default=0)
+
+
+def _converse(conversation: Conversation, history: Path | None) -> None:
+    say(f"Chatting with {conversation.alias}. /help lists commands; Ctrl-C stops an answer, Ctrl-D leaves.")
+    commands = ChatCommands(conversation, _edited)
+    for text in messages(line_reader(history)):
+        try:
+            with type_ahead_kept():
+                _respond(conversation, commands, text)
+        except LeaveChatError:
             return
         except KeyboardInterrupt:
             print()
-            return
-        if line:
-            yield line
+        except TandemError as error:
+            say(str(error), sys.stderr)
 
 
-def _answer(client: httpx2.Client, alias: str, said: list[Message]) -> str | None:
-    """Prints the answer as it comes; None where it failed or was stopped."""
-    body = {"model": alias, "messages": said, "stream": True}
-    parts: list[str] = []
-    try:
-        with client.stream("POST", "/v1/chat/completions", json=body) as response:
-            if response.status_code != 200:
-                print(_message(response.read().decode(), response.status_code), file=sys.stderr)
-                return None
-            for event in _events(response.iter_lines()):
-                if "error" in event:
-                    print(f"\n{_words(event['error'])}", file=sys.stderr)
-                    return None
-                for choice in event.get("choices") or ():
-                    _say(choice.get("delta") or {}, parts)
-    except (httpx2.HTTPError, ValueError) as error:  # ValueError: an event that is no JSON
-        print(f"\nThe answer broke off: {error}", file=sys.stderr)
-        return None
-    except KeyboardInterrupt:
-        print("\n(stopped)")
-        return None
+def _respond(conversation: Conversation, commands: ChatCommands, text: str) -> None:
+    message: str | None = text.removeprefix("/") if text.startswith("//") else text
+    if is_command(text) and "\n" not in text:
+        message = commands.run(text)
+    if message:
+        answer = conversation.ask(message)
+        if figures := answer.figures():
+            print(paint(figures, "dim"))
     print()
-    return "".join(parts)
 
 
-def _say(delta: dict[str, Any], parts: list[str]) -> None:
-    thought, content = delta.get("reasoning_content"), delta.get("content")
-    if thought and sys.stdout.isatty():
-        print(f"\033[2m{thought}\033[0m", end="", flush=True)
-    if content:
-        parts.append(content)
-        print(content, end="", flush=True)
+def _edited() -> str | None:
+    import click
 
-
-def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        if line.startswith("data: ") and line != "data: [DONE]":
-            yield json.loads(line.removeprefix("data: "))
-
-
-def _words(error: Any) -> str:
-    """OpenAI's error is an object; other servers' may be a mere text."""
-    return str(error.get("message", error) if isinstance(error, dict) else error)
-
-
-def _message(text: str, status: int) -> str:
-    try:
-        return str(json.loads(text)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"The gateway answered {status}: {text[:200]}"
+    return click.edit(extension=".md", require_save=True)

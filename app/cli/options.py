@@ -32,6 +32,9 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
     except TandemError as error:
         tell_error(error)
         raise typer.Exit(code) from None
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise typer.Exit(130) from None
     except BrokenPipeError:
         # `llama-tandem plan x | head -1`: nobody reads on, and the interpreter must not try to flush either
         sys.stdout = None

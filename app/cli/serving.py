@@ -79,32 +79,6 @@ def check(
 
 
 @commands.command()
-def chat(
-    alias: Alias,
-    url: Annotated[str | None, typer.Option(help="The gateway's root [default: from the settings].")] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds an API key [default: this machine's own].")
-    ] = None,
-    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
-    config: Config = None,
-) -> None:
-    """Chat with ALIAS in the terminal, through a running gateway."""
-    with errors_in_words():
-        from app.auth.local_admin_key import local_secret
-        from app.cli.chat import chat as converse
-        from app.cli.chat import read_key
-        from app.config.settings import load_settings, root_url
-
-        # The key of this machine goes to no address that somebody merely names.
-        key = read_key(key_file) if key_file else None
-        if url is None:
-            settings = load_settings(config)
-            url = root_url(settings.host, settings.port)
-            key = key or local_secret(settings.state_dir)
-        converse(url.rstrip("/").removesuffix("/v1"), alias, system, key)
-
-
-@commands.command()
 def init(config: Config = None) -> None:
     """Write a commented tandem.yaml."""
     with errors_in_words():

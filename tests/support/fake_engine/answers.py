@@ -31,9 +31,10 @@ class Job:
         self.began = time.monotonic()
         self.first = self.looked = self.began
         self._n_max = drafting
+        self.first_text = "t0"
 
     def token(self, index: int) -> str:
-        return f" t{index}" if index else "t0"
+        return f" t{index}" if index else self.first_text
 
     @property
     def text(self) -> str:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 from .answers import Chat, Completions, Job, Messages, Native, Responses, event
@@ -88,6 +89,8 @@ class Engine:
             n_max = options.whole("--spec-draft-n-max", 3) if options.drafting else 0
             self._jobs += 1
             job = Job(self._jobs, self.model, request, options.whole("--tokens", 16), n_max)
+            if said := options.text("--say", ""):
+                job.first_text = Path(said).read_text(encoding="utf-8")
             self.log("I", f"slot launch_slot_: id {slot:2} | task {job.number} | processing task, is_child = 0")
             (self._stream if job.stream else self._whole)(connection, surface, job)
             self._account(slot, job)

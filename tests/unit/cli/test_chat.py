@@ -12,10 +12,13 @@ import httpx2
 import pytest
 
 from app.cli.chat import chat, read_key
+from app.cli.chat_client import root_of
+from app.cli.talking import wishes_of
 from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 
 Reply = Callable[[], httpx2.Response]
 Run = Callable[..., list[Any]]
+CLIENT = httpx2.Client
 
 
 class Stream(httpx2.SyncByteStream):
@@ -44,10 +47,18 @@ def failed(status: int, message: str) -> Reply:
 
 
 @pytest.fixture
-def talk(monkeypatch: pytest.MonkeyPatch) -> Run:
+def codes() -> list[int]:
+    """What each chat ended with."""
+    return []
+
+
+@pytest.fixture
+def talk(monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> Run:
     """`talk("typed\\n", reply, ...)` gives the messages of each request; replies follow each other."""
 
-    def run(typed: str, *replies: Reply, alias: str = "org/m", system: str | None = None) -> list[Any]:
+    def run(
+        typed: str, *replies: Reply, alias: str = "org/m", system: str | None = None, by_line: bool = True, **more: Any
+    ) -> list[Any]:
         conversations: list[Any] = []
         coming = iter(replies)
 
@@ -60,10 +71,10 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Run:
             conversations.append([(message["role"], message["content"]) for message in body["messages"]])
             return next(coming)()
 
-        real = httpx2.Client
-        monkeypatch.setattr(httpx2, "Client", lambda **more: real(transport=httpx2.MockTransport(answer), **more))
+        transport = httpx2.MockTransport(answer)
+        monkeypatch.setattr(httpx2, "Client", lambda **more: CLIENT(transport=transport, **more))
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        chat("http://gateway", alias, system)
+        codes.append(chat("http://gateway", alias, system, by_line=by_line, **more))
         return conversations
 
     return run
@@ -110,10 +121,10 @@ def test_an_answer_that_fails_is_told_and_forgotten(
 
 
 def test_an_interrupt_stops_the_answer_and_not_the_chat(talk: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C while it streams."""
+    """Ctrl-C while it streams: what was said by then stays, so that "go on" means something."""
     conversations = talk("a\nb\n", streamed(said("half"), KeyboardInterrupt()), streamed(said("two")))
-    assert len(conversations) == 2
-    assert capsys.readouterr().out == "half\n(stopped)\ntwo\n"
+    assert conversations[1] == [("user", "a"), ("assistant", "half"), ("user", "b")]
+    assert capsys.readouterr() == ("half\ntwo\n", "(stopped)\n")
 
 
 def test_a_choice_without_a_delta_says_nothing(talk: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +138,73 @@ def test_a_choice_without_a_delta_says_nothing(talk: Run, capsys: pytest.Capture
 def test_any_name_is_asked_for_as_it_is(alias: str, talk: Run) -> None:
     """Signs of a URL may stand in a model's name."""
     assert talk("a\n", streamed(said("one")), alias=alias) == [[("user", "a")]]
+
+
+def test_all_of_stdin_is_one_message(talk: Run, codes: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    """`cat main.py | llama-tandem chat m`; with a PROMPT, that comes last."""
+    assert talk("a\n\n  b\n/reset\n", streamed(said("one")), by_line=False) == [[("user", "a\n\n  b\n/reset")]]
+    assert talk("text\n", streamed(said("one")), by_line=False, prompt="sum up") == [[("user", "text\n\nsum up")]]
+    assert (codes, capsys.readouterr().out) == ([0, 0], "one\none\n")
+    with pytest.raises(UpstreamError, match="stdin is empty"):
+        talk(" \n", by_line=False)
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "out"),
+    [
+        (streamed(said("all")), 0, "all\n"),
+        (failed(503, "It is loading."), 1, ""),
+        (streamed(said("half"), httpx2.RemoteProtocolError("cut")), 1, "half\n"),
+        (streamed(said("half"), KeyboardInterrupt()), 130, "half\n"),
+    ],
+)
+def test_the_exit_code_tells_how_it_ended(
+    reply: Reply, code: int, out: str, talk: Run, codes: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script need not read the answer for it."""
+    talk("", reply, by_line=False, prompt="hello")
+    assert (codes, capsys.readouterr().out) == ([code], out)
+
+
+def test_what_a_model_says_cannot_steer_the_terminal(talk: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Titles, colours, the clipboard: shown, in answers and in errors, however the sequence is cut."""
+    talk("a\n", streamed(said("\x1b", "]0;OWNED", "\x07\x1b[2J", "\x9b31m\u202e")))
+    assert capsys.readouterr().out == "␛]0;OWNED␇␛[2J<U+009B>31m<U+202E>\n"
+    talk("a\n", failed(500, "no \x1b[31mmodel"))
+    assert capsys.readouterr().err == "no ␛[31mmodel\n"
+
+
+def test_an_answer_that_was_cut_or_calls_a_tool_says_so(talk: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """A call without a text is no answer to repeat."""
+    cut = 'data: {"choices":[{"delta":{},"finish_reason":"length"}]}\n\n'
+    talk("a\n", streamed(said("half"), cut))
+    out, err = capsys.readouterr()
+    assert out == "half\n" and "cut off" in err
+    call = {"index": 0, "id": "c", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+    tool = f"data: {json.dumps({'choices': [{'delta': {'tool_calls': [call]}}]})}\n\n"
+    conversations = talk("a\nb\n", streamed(tool), streamed(said("two")))
+    assert conversations[1] == [("user", "a"), ("user", "b")]
+    out, err = capsys.readouterr()
+    assert out == "two\n" and 'weather({"city": "Rome"})' in err
+
+
+def test_options_are_fields_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are given."""
+    assert wishes_of(0.5, None) == {"temperature": 0.5} and wishes_of(None, 7) == {"max_tokens": 7}
+
+
+@pytest.mark.parametrize(
+    ("given", "root"),
+    [
+        ("127.0.0.1:25840", "http://127.0.0.1:25840"),
+        ("http://box:1/v1/", "http://box:1"),
+        ("https://box/llm", "https://box/llm"),
+        ("box", "http://box"),
+    ],
+)
+def test_an_address_needs_no_scheme(given: str, root: str) -> None:
+    """As curl takes it; `/v1` is what other clients want."""
+    assert root_of(given) == root
 
 
 def test_a_model_that_the_gateway_does_not_know_ends_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:

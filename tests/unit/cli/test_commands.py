@@ -208,7 +208,7 @@ def test_check_ends_with_1_if_one_model_cannot_start(
         ("host: 0.0.0.0\nport: 9\n", [], "http://127.0.0.1:9"),
         ("host: '::'\n", [], "http://127.0.0.1:8000"),
         ("host: '::1'\n", [], "http://[::1]:8000"),
-        ("port: many\n", ["--url", "http://there:1/v1/"], "http://there:1"),
+        ("port: many\n", ["--url", "http://there:1/v1/"], "http://there:1/v1/"),
     ],
 )
 def test_chat_finds_the_gateway_of_the_settings(
@@ -217,9 +217,10 @@ def test_chat_finds_the_gateway_of_the_settings(
     """What listens on all addresses is reached on this one; with --url the settings do not matter."""
     (folder / "tandem.yaml").write_text(settings + MODELS)
     talked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("app.cli.chat.chat", lambda *arguments: talked.append(arguments))
+    monkeypatch.setattr("app.cli.chat.chat", lambda *arguments, **_: talked.append(arguments) or 0)
     assert run("chat", "org/m", "--system", "Be brief.", *args).exit_code == 0
-    assert talked == [(url, "org/m", "Be brief.", None)]
+    assert run("chat", "org/m", "how", "much?", *args).exit_code == 0
+    assert talked == [(url, "org/m", "Be brief.", None, None), (url, "org/m", None, None, "how much?")]
 
 
 def test_stats_without_a_ledger_says_how_to_get_figures(folder: Path) -> None:
@@ -239,7 +240,7 @@ def test_chat_has_the_key_of_its_machine_for_its_own_gateway_alone(
     (folder / "tandem.yaml").write_text(f"state_dir: {folder}\n{MODELS}")
     (folder / "mine").write_text("my-key\n")
     secret, talked = make_local_secret(folder), []
-    monkeypatch.setattr("app.cli.chat.chat", lambda *arguments: talked.append(arguments[-1]))
+    monkeypatch.setattr("app.cli.chat.chat", lambda *arguments, **_: talked.append(arguments[3]) or 0)
     for args in ([], ["--url", "http://box:1"], ["--url", "http://box:1", "--key-file", "mine"], ["--key-file", "no"]):
         run("chat", "org/m", *args)
     assert talked == [secret, None, "my-key"]

@@ -1,0 +1,132 @@
+"""What the chat asks a gateway: its models, and an answer as a stream of events."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
+
+# A message's content is a text, or a list of parts where it holds an image.
+Message = dict[str, Any]
+CONNECT_S = 5.0
+
+
+def read_key(path: Path) -> str:
+    """Raises ConfigError."""
+    try:
+        return path.expanduser().read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        raise ConfigError([f"--key-file: {path}: cannot be read: {error}"]) from None
+
+
+def root_of(url: str) -> str:
+    """The gateway's root for an address with or without scheme and `/v1`."""
+    url = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+    return url if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url) else f"http://{url}"
+
+
+class ChatClient:
+    """Every method raises UpstreamError in words; `ours` says that the address is the settings' own."""
+
+    def __init__(self, root: str, key: str | None = None, *, ours: bool = True) -> None:
+        self.root = root
+        self._ours = ours
+        # What is asked again and again is no news for the gateway's log
+        headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {key}"} if key else {})
+        timeout = httpx2.Timeout(None, connect=CONNECT_S)
+        try:
+            self._http = httpx2.Client(base_url=root, headers=headers, timeout=timeout, trust_env=False)
+        except httpx2.InvalidURL as error:
+            raise UpstreamUnreachableError(f"{root} is no address of a gateway: {error}") from None
+
+    def __enter__(self) -> ChatClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON of a 200."""
+        return self._whole("GET", path, params=query)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """The JSON of an answer below 300."""
+        return self._whole("POST", path, json=body)
+
+    def delete(self, path: str) -> None:
+        self._whole("DELETE", path)
+
+    def _whole(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **more)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from None
+        if response.status_code >= 300:
+            raise UpstreamError(message_of(response.text, response.status_code))
+        with suppress(ValueError):
+            return response.json() if response.content else None
+        raise UpstreamError(f"What listens at {self.root} is no llama-tandem: its answer at {path} is no JSON.")
+
+    def models(self) -> list[dict[str, Any]]:
+        """The rows of `/v1/models`."""
+        page = self.get("/v1/models")
+        rows = page.get("data") if isinstance(page, dict) else None
+        if not isinstance(rows, list):
+            raise UpstreamError(f"What listens at {self.root} lists no models at /v1/models.")
+        return [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+
+    def row(self, alias: str) -> dict[str, Any]:
+        """A model's row; raises UpstreamError where there is none."""
+        row = self.get(f"/v1/models/{quote(alias)}")
+        return row if isinstance(row, dict) else {}
+
+    def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
+        """Events of a streamed chat completion, comments as strings; ends with the connection closed."""
+        begun = False
+        try:
+            with self._http.stream("POST", "/v1/chat/completions", json=body | {"stream": True}) as response:
+                begun = True
+                if response.status_code != 200:
+                    raise UpstreamError(message_of(response.read().decode("utf-8", "replace"), response.status_code))
+                yield from _events(response.iter_lines())
+        except httpx2.ConnectError as error:
+            raise self._unreachable(error) from None
+        except (httpx2.HTTPError, ValueError) as error:  # ValueError: an event that is no JSON
+            what = "The answer broke off" if begun else f"The gateway at {self.root} does not answer"
+            raise UpstreamError(f"{what}: {str(error) or type(error).__name__}") from None
+
+    def _unreachable(self, error: Exception) -> UpstreamUnreachableError:
+        remedy = "Start one: llama-tandem serve" if self._ours else "Is the address right, and does it listen there?"
+        reason = str(error) or type(error).__name__
+        return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason}). {remedy}")
+
+
+def _events(lines: Iterator[str]) -> Iterator[dict[str, Any] | str]:
+    for line in lines:
+        if line.startswith(":"):
+            yield line[1:].strip()
+        elif line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
+            event = json.loads(data)
+            if isinstance(event, dict):
+                yield event
+
+
+def error_words(error: Any) -> str:
+    """OpenAI's error is an object; other servers' may be a mere text."""
+    return str(error.get("message", error) if isinstance(error, dict) else error)
+
+
+def message_of(text: str, status: int) -> str:
+    """What an error's body says."""
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"The gateway answered {status}: {text[:200]}"

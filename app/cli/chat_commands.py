@@ -1,0 +1,189 @@
+"""The chat's own commands, which begin with a slash."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.cli.conversation import Conversation
+from app.errors import TandemError, UpstreamError
+from app.terminal import say
+
+HELP = """\
+/help, /?              this list
+/bye, /exit, /quit     leave; so does Ctrl-D
+/reset                 forget what was said; the system message stays
+/system [TEXT]         another system message; without TEXT show it
+/model [ALIAS]         go on with another model; without ALIAS list them
+/set NAME VALUE        a field of the request, such as /set temperature 0.7
+/set [NAME]            show what is set; with NAME alone take it back
+/stats                 the last answer's figures
+/retry                 ask the last question again
+/edit                  write the next message in $EDITOR
+/image FILE            send an image with the next message
+/copy                  put the last answer into the clipboard
+/save FILE             write the conversation
+/load FILE             go on with a conversation
+\"\"\"                    begins and ends a message of several lines; so does Alt-Enter or a line's last \\
+// at the beginning    sends a message that begins with a slash
+Ctrl-C                 stops an answer, or drops the line"""
+# Written by people who look for the way out
+_LEAVE = ("/bye", "/exit", "/quit", "exit", "quit")
+
+
+class LeaveChatError(TandemError):
+    """The person wants to leave."""
+
+
+def is_command(line: str) -> bool:
+    """Whether a line is one of ours rather than a message: `/etc/hosts says` is a message."""
+    word = line.split(maxsplit=1)[0] if line.strip() else ""
+    return line.strip() in _LEAVE or (word.startswith("/") and "/" not in word[1:])
+
+
+class ChatCommands:
+    """Runs a command; `edit` gives the text that the person has written in an editor."""
+
+    def __init__(self, conversation: Conversation, edit: Callable[[], str | None]) -> None:
+        self._conversation = conversation
+        self._edit = edit
+
+    def run(self, line: str) -> str | None:
+        """A message to send, or None; raises LeaveChatError, and other TandemErrors where it cannot be done."""
+        word, _, rest = line.strip().partition(" ")
+        if line.strip() in _LEAVE:
+            raise LeaveChatError("")
+        known: dict[str, Callable[[str], str | None]] = {
+            "/help": lambda _: _shown(HELP),
+            "/?": lambda _: _shown(HELP),
+            "/reset": self._reset,
+            "/system": self._system,
+            "/model": self._model,
+            "/set": self._set,
+            "/stats": self._stats,
+            "/retry": self._retry,
+            "/edit": lambda _: self._edit(),
+            "/image": self._image,
+            "/copy": self._copy,
+            "/save": self._save,
+            "/load": self._load,
+        }
+        if word not in known:
+            raise UpstreamError(f"No command {word}; /help lists them.")
+        return known[word](rest.strip())
+
+    def _reset(self, _: str) -> None:
+        self._conversation.reset()
+        _shown("Forgotten.")
+
+    def _system(self, text: str) -> None:
+        if text:
+            self._conversation.set_system(None if text in ('""', "''") else text.strip('"'))
+            return
+        first = self._conversation.messages[:1]
+        system = first and first[0]["role"] == "system"
+        _shown(first[0]["content"] if system else 'No system message. /system TEXT sets one, /system "" takes it back.')
+
+    def _model(self, alias: str) -> None:
+        if alias:
+            row = self._conversation.client.row(alias)
+            self._conversation.alias = alias
+            _shown(f"Going on with {row.get('id', alias)}.")
+            return
+        for row in self._conversation.client.models():
+            mark = "*" if row["id"] == self._conversation.alias else " "
+            _shown(f"{mark} {row['id']}  {row.get('state', '')}")
+
+    def _set(self, text: str) -> None:
+        name, _, value = text.partition(" ")
+        wishes = self._conversation.wishes
+        if not name:
+            for field, setting in wishes.items():
+                _shown(f"{field}: {json.dumps(setting)}")
+            _shown(f"thoughts: {'on' if self._conversation.thoughts else 'off'}")
+        elif name == "thoughts":
+            self._conversation.thoughts = value.strip() != "off"
+        elif name in ("model", "messages", "stream"):
+            raise UpstreamError(f"{name} is the chat's to choose; /model changes the model.")
+        elif not value:
+            wishes.pop(name, None)
+        else:
+            wishes[name] = _value(value.strip())
+
+    def _stats(self, _: str) -> None:
+        last = self._conversation.last
+        _shown((last.figures() if last else "") or "No answer has told figures yet.")
+
+    def _retry(self, _: str) -> None:
+        if self._conversation.retry() is None:
+            raise UpstreamError("There is no question to ask again.")
+
+    def _image(self, name: str) -> None:
+        if not name:
+            raise UpstreamError("/image takes the name of a file.")
+        kind = mimetypes.guess_type(name)[0] or "image/png"
+        data = base64.b64encode(_read(name)).decode()
+        self._conversation.images.append(f"data:{kind};base64,{data}")
+        _shown(f"{Path(name).name} goes with the next message.")
+
+    def _copy(self, _: str) -> None:
+        last = self._conversation.last
+        if last is None or not last.text:
+            raise UpstreamError("There is no answer to copy.")
+        tools = (["wl-copy"], ["xclip", "-selection", "clipboard"], ["xsel", "-ib"], ["pbcopy"], ["clip.exe"])
+        for words in tools:
+            if shutil.which(words[0]):
+                done = subprocess.run(words, input=last.text.encode(), capture_output=True)
+                if done.returncode == 0:
+                    _shown("Copied.")
+                    return
+        raise UpstreamError("No tool for the clipboard works here: install wl-copy, xclip or xsel.")
+
+    def _save(self, name: str) -> None:
+        if not name:
+            raise UpstreamError("/save takes the name of a file.")
+        saved = {"model": self._conversation.alias, "messages": self._conversation.messages}
+        path = Path(name).expanduser()
+        try:
+            path.write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UpstreamError(f"{path}: cannot be written: {error.strerror}") from None
+        _shown(f"Wrote {path}.")
+
+    def _load(self, name: str) -> None:
+        if not name:
+            raise UpstreamError("/load takes the name of a file.")
+        try:
+            messages = json.loads(_read(name))["messages"]
+            if not all(isinstance(message["role"], str) and "content" in message for message in messages):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            raise UpstreamError(f"{name}: is no conversation that /save has written.") from None
+        self._conversation.reset()
+        self._conversation.messages = list(messages)
+        _shown(f"Going on behind {len(messages)} messages.")
+
+
+def _read(name: str) -> bytes:
+    try:
+        return Path(name).expanduser().read_bytes()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UpstreamError(f"{name}: cannot be read: {reason}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"on": True, "off": False}.get(text, text)
+
+
+def _shown(text: str) -> None:
+    say(text)
