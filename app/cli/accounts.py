@@ -20,6 +20,14 @@ from app.records.usage import COLUMNS, UsageStore
 from app.terminal import console, table
 
 _NO_KEYS = "There are no keys. llama-tandem keys create --name NAME makes one; from then on every client needs one."
+_NONE_LEFT = (
+    "No key is left, and every client is refused: there was one once. `llama-tandem keys create --name NAME` makes "
+    "another; `serve --no-auth` (no_auth: on) opens the gateway again."
+)
+_NONE_VALID = (
+    "No key is valid any more, and every client is refused. `llama-tandem keys create --name NAME` makes another; "
+    "`serve --no-auth` (no_auth: on) opens the gateway again."
+)
 
 
 def create(
@@ -52,23 +60,45 @@ def create(
         first = not store.all()
         store.add(key)
     notes = [f"This is the key of {name}; it is shown this once and kept as a hash only."]
-    if first and not settings.api_keys.get_secret_value():
+    if first and not settings.api_keys.get_secret_value() and not settings.no_auth:
         notes.append("It is the first one: from now on every client needs a key.")
     if not Catalog(settings).shown(key.may):
         notes.append(f"No model that is configured now is named like {', '.join(key.models)}.")
     return secret, notes
 
 
-def revoke(settings: Settings, name: str) -> None:
-    """Raises ConfigError."""
+def revoke(settings: Settings, name: str) -> str:
+    """What is to be said beside it, or nothing; raises ConfigError."""
     with records(settings) as database:
-        KeyStore(database).revoke(name, time.time())
+        store = KeyStore(database)
+        store.revoke(name, time.time())
+        return shut_out(settings, store.all(), time.time())
+
+
+def shut_out(settings: Settings, keys: Sequence[Key], now: float) -> str:
+    """Words for a gateway that nobody can use; empty where somebody has a key, or none is needed."""
+    needed = not settings.no_auth and keys and not settings.api_keys.get_secret_value()
+    if not needed or any(key.valid(now) for key in keys):
+        return ""
+    return _NONE_VALID if any(key.revoked is None for key in keys) else _NONE_LEFT
 
 
 def show_keys(settings: Settings) -> None:
-    """Prints a table of those that are not revoked."""
-    keys = [key for key in KeyStore(records(settings)).all() if key.revoked is None]
-    console().print(_table(keys, time.time()) if keys else _NO_KEYS, soft_wrap=not keys)
+    """Prints a table of those that are not revoked, and who gets in where there is none."""
+    every, now = KeyStore(records(settings)).all(), time.time()
+    keys = [key for key in every if key.revoked is None]
+    if keys:
+        console().print(_table(keys, now))
+    if words := shut_out(settings, every, now) or ("" if keys else _without_keys(settings, every)):
+        console().print(words, soft_wrap=True)
+
+
+def _without_keys(settings: Settings, every: Sequence[Key]) -> str:
+    if settings.no_auth:
+        return "There are no keys, and none is asked for: no_auth is on."
+    if settings.api_keys.get_secret_value():
+        return "There are no keys but those of TANDEM_API_KEYS (api_keys)."
+    return _NO_KEYS
 
 
 def _table(keys: Sequence[Key], now: float) -> Table:

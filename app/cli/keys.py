@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from app.cli.options import Config, errors_in_words
+from app.cli.options import Config, errors_in_words, tell
+from app.terminal import say
 
 commands = typer.Typer()
 keys = typer.Typer(help="Who may use this gateway.", no_args_is_help=True)
@@ -57,7 +57,7 @@ def keys_create(
         secret, notes = create(load_settings(config), name, models=models, **limits, expires=expires, admin=admin)
         print(secret)
         for note in notes:
-            print(note, file=sys.stderr)
+            tell(note)
 
 
 @keys.command("list")
@@ -79,5 +79,7 @@ def keys_revoke(
         from app.cli.accounts import revoke
         from app.config.settings import load_settings
 
-        revoke(load_settings(config), name)
-        print(f"Revoked {name}.")
+        words = revoke(load_settings(config), name)
+        say(f"Revoked {name}.")
+        if words:
+            tell(words)

@@ -88,6 +88,11 @@ def limited(settings: Settings) -> Any:
 
 def refuse_strangers(settings: Settings, keys: Keyring) -> None:
     """Raises ConfigError where everybody on a network could use the models and nobody has said that they may."""
+    if keys.required and not keys.usable:
+        log.warning(
+            "no key is valid: every client is refused. `llama-tandem keys create --name NAME` makes one, and "
+            "`serve --no-auth` lets everybody in"
+        )
     if is_loopback(settings.host) or keys.required:
         return
     if not settings.no_auth:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,9 +258,26 @@ def test_a_key_is_shown_once_and_goes_when_it_is_revoked(folder: Path) -> None:
     row = run("keys", "list").stdout.splitlines()[1].split()
     assert row[:5] == ["laptop", "org/*", "60", "100000", "4"]
     assert run("keys", "create", "--name", "laptop").exit_code == 1
-    assert run("keys", "revoke", "laptop").stdout == "Revoked laptop.\n"
-    assert "There are no keys." in run("keys", "list").stdout
+    gone = run("keys", "revoke", "laptop")
+    assert gone.stdout == "Revoked laptop.\n" and "every client is refused" in gone.stderr
+    assert "No key is left, and every client is refused: there was one once." in run("keys", "list").stdout
     assert run("keys", "revoke", "laptop").exit_code == 1
+
+
+def test_lists_of_keys_say_who_gets_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is over is none; with `no_auth` or TANDEM_API_KEYS nobody is shut out."""
+    settings = f"state_dir: {folder}\n{MODELS}"
+    (folder / "tandem.yaml").write_text(settings)
+    run("keys", "create", "--name", "a", "--expires", "1s")
+    then = time.time() + 2
+    monkeypatch.setattr("app.cli.accounts.time.time", lambda: then)
+    listed = run("keys", "list").stdout
+    assert "(over)" in listed and "No key is valid any more, and every client is refused." in listed
+    run("keys", "revoke", "a")
+    (folder / "tandem.yaml").write_text(f"no_auth: true\n{settings}")
+    assert run("keys", "list").stdout == "There are no keys, and none is asked for: no_auth is on.\n"
+    (folder / "tandem.yaml").write_text(f"api_keys: a-key-of-some-length\n{settings}")
+    assert "TANDEM_API_KEYS" in run("keys", "list").stdout and "refused" not in run("keys", "list").stdout
 
 
 def test_a_key_for_no_model_is_made_with_a_warning(folder: Path) -> None:
