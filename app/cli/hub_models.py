@@ -20,6 +20,7 @@ from app.models.disk.inventory import inventory
 from app.models.disk.layout import room_below
 from app.models.disk.local_model import LocalModel
 from app.models.download.plan import MARGIN
+from app.models.download.pull_item import is_of_hub
 from app.models.gguf.filenames import HubName, parse_hub_name, projectors
 from app.models.hub.client import Found, Hub
 from app.models.hub.quantizations import Quantization, quantizations
@@ -40,7 +41,7 @@ def show_found(repos: Sequence[Found], text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class HubOffer:
     """One quantization on the Hub as this machine sees it. `model` is what is here of it."""
 
     quantization: Quantization
@@ -55,7 +56,7 @@ class Page:
 
     repo: str
     revision: str
-    offers: tuple[Offer, ...]
+    offers: tuple[HubOffer, ...]
     projectors: dict[str, int]
     machine: Machine
     free: int
@@ -86,7 +87,7 @@ def look_up(settings: Settings, name: str, hub: Hub) -> Page:
 
 
 def _meant(catalog: Catalog, name: str) -> HubName:
-    if name not in catalog.known:
+    if is_of_hub(catalog, name) or name not in catalog.known:
         return parse_hub_name(name)
     entry = catalog.resolve(name).entry
     if not isinstance(entry, LocalEntry) or entry.target.repo is None:
@@ -94,9 +95,9 @@ def _meant(catalog: Catalog, name: str) -> HubName:
     return HubName(entry.target.repo)
 
 
-def _offer(quantization: Quantization, machine: Machine, free: int, model: LocalModel | None) -> Offer:
+def _offer(quantization: Quantization, machine: Machine, free: int, model: LocalModel | None) -> HubOffer:
     to_come = quantization.size - (model.received if model is not None else 0)
-    return Offer(quantization, fit(quantization.size, machine), to_come <= 0 or to_come + MARGIN <= free, model)
+    return HubOffer(quantization, fit(quantization.size, machine), to_come <= 0 or to_come + MARGIN <= free, model)
 
 
 def show_page(page: Page, models_dir: Path) -> None:
@@ -104,9 +105,9 @@ def show_page(page: Page, models_dir: Path) -> None:
     out = console()
     out.print(f"{page.repo} at {page.revision[:12]}", style="bold", soft_wrap=True)
     if not page.offers:
-        out.print("There is no such GGUF model in this repo.")
-    else:
-        out.print(_table(page.offers))
+        out.print(f"There is no such GGUF model in this repo.{_elsewhere(page.repo)}", soft_wrap=True)
+        return
+    out.print(_table(page.offers))
     for path, size in page.projectors.items():
         out.print(f"Multimodal projector: {path} ({size_in_words(size)})", soft_wrap=True)
     for line in basis(page.machine):
@@ -117,7 +118,13 @@ def show_page(page: Page, models_dir: Path) -> None:
     )
 
 
-def _table(offers: Sequence[Offer]) -> Table:
+def _elsewhere(repo: str) -> str:
+    """Where others usually put the GGUF files of a model."""
+    name = repo.rpartition("/")[2]
+    return "" if "gguf" in name.lower() else f" `llama-tandem search {name}` may find one that has."
+
+
+def _table(offers: Sequence[HubOffer]) -> Table:
     shown = table("quantization", "size", "shards", "fits in memory", "room on disk", "here", left=_LEFT)
     for offer in offers:
         quantization = offer.quantization

@@ -11,13 +11,13 @@ import typer
 from app.cli.options import AsJson, Config, errors_in_words
 
 commands = typer.Typer()
-_ON_DISK = "Aliases, or hf:ORG/REPO[:QUANTIZATION]."
+_ON_DISK = "Aliases, or ORG/REPO[:QUANTIZATION]."
 
 
 @commands.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Aliases, or hf:ORG/REPO[:QUANTIZATION].")],
-    include: Annotated[str | None, typer.Option(metavar="PATTERN", help="Which files of hf:ORG/REPO.")] = None,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Aliases, or ORG/REPO[:QUANTIZATION].")],
+    include: Annotated[str | None, typer.Option(metavar="PATTERN", help="Which files of ORG/REPO.")] = None,
     add: Annotated[str | None, typer.Option(metavar="ALIAS", help="Write the entry into the settings file.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Replace what has changed on the Hub.")] = False,
     as_json: AsJson = False,
@@ -29,13 +29,18 @@ def pull(
 
         settings = load_settings(config)
         from app.cli.progress import shown
+        from app.cli.pull import entry_note, tell_what_is_next
         from app.cli.pull import pull as run
         from app.pulls.worker import warn
 
         try:
             with shown(as_json) as emit:
-                files = run(settings, config, names, emit, include=include, add=add, update=update)
-                warn(settings, files, emit)
+                pulled = run(settings, config, names, emit, include=include, add=add, update=update)
+                warn(settings, pulled.files, emit)
+                for entry in pulled.entries if as_json else ():
+                    emit(entry_note(entry))
+            if not as_json:
+                tell_what_is_next(load_settings(config) if add else settings, config, names, pulled)
         except KeyboardInterrupt:
             print("llama-tandem: stopped; pull again to go on from here.", file=sys.stderr)
             raise typer.Exit(130) from None

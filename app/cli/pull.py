@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import glob
+import sys
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.cli.add_entry import NewEntry, add_entry, entry_text, include_of, with_entry
+from app.cli.hub_models import look_up
+from app.cli.quantization_choice import chosen
+from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, settings_file
-from app.errors import StoreError
+from app.errors import OfflineError, StoreError
+from app.models.catalog import Catalog
 from app.models.download.events import DownloadEvent, Emit
 from app.models.download.plan import Plan, Puller
-from app.models.download.pull_item import PullItem, items_by
+from app.models.download.pull_item import PullItem, is_of_hub, items_by
+from app.models.gguf.filenames import matching
+from app.terminal import is_terminal, say, size_in_words
+
+if TYPE_CHECKING:
+    from app.models.hub.client import Hub
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull has brought: `entries` are for repos that no entry names yet, `seconds` what it took."""
+
+    files: list[Path]
+    entries: tuple[NewEntry, ...]
+    seconds: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in self.files if path.exists())
 
 
 def pull(
@@ -22,11 +49,14 @@ def pull(
     include: str | None = None,
     add: str | None = None,
     update: bool = False,
-) -> list[Path]:
-    """Fetches everything that `names` need, and tells the entry for a name of the Hub; raises TandemError."""
+) -> Pulled:
+    """Fetches everything that `names` need, and adds the entry where `add` names it; raises TandemError."""
+    began = time.monotonic()
     items = items_by(settings, names, include)
-    if add is not None and not (len(names) == 1 and names[0].startswith("hf:")):
-        raise StoreError("--add goes with one hf:... name.")
+    catalog = Catalog(settings)
+    of_hub = [is_of_hub(catalog, name) for name in names]
+    if add is not None and not (len(names) == 1 and all(of_hub)):
+        raise StoreError("--add goes with the name of one repo, such as ORG/REPO or hf:ORG/REPO.")
     if add is not None:
         # nobody should hear of it after 135 GB
         with_entry(settings_file(config), add, NewEntry(items[0].repo, include or "*"))
@@ -34,32 +64,109 @@ def pull(
 
     hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)))
     puller = Puller(settings, hub, emit)
-    if not all(name.startswith("hf:") for name in names):
-        return puller.pull(items, update=update)
-    plans = [puller.plan(item, update=update) for item in items]
+    if not all(of_hub):
+        return Pulled(puller.pull(items, update=update), (), time.monotonic() - began)
+    plans = [puller.plan(_settled(settings, hub, item, emit), update=update) for item in items]
     beside = [PullItem(plan.item.repo, glob.escape(plan.projector), projector=True) for plan in plans if plan.projector]
     whole = [*plans, *(puller.plan(item, update=update) for item in dict.fromkeys(beside))]
     files = puller.fetch(whole, update=update)
+    entries = []
     for plan in plans:
-        pattern = include_of(plan.item, [identity.path for identity in plan.files])
-        entry = NewEntry(plan.item.repo, pattern, plan.projector and glob.escape(plan.projector))
-        for line in (*_of_projectors(plan), _told(entry, settings_file(config), add)):
+        for line in _of_what_lies_beside(plan):
             emit(DownloadEvent("note", plan.item.repo, text=line))
-    return files
+        entry = _entry_of(plan)
+        if add is not None:
+            add_entry(settings_file(config), add, entry)
+            emit(DownloadEvent("note", plan.item.repo, text=f"{settings_file(config)}: '{add}' is added"))
+        else:
+            entries.append(entry)
+    return Pulled(files, tuple(entries), time.monotonic() - began)
 
 
-def _of_projectors(plan: Plan) -> list[str]:
-    """One line where the repo has a projector: without it the model refuses images and sound."""
+def _settled(settings: Settings, hub: Hub, item: PullItem, emit: Emit) -> PullItem:
+    """The item with a quantization where a person names none and the repo has several."""
+    if item.include is not None or item.quantization is not None:
+        return item
+    try:
+        offers = look_up(settings, f"hf:{item.repo}", hub).offers
+    except OfflineError:  # what is on this machine is looked up by the plan
+        return item
+    if len(offers) < 2:
+        return item
+    offer, line = chosen(item.repo, offers)
+    emit(DownloadEvent("note", item.repo, text=line))
+    quantization = offer.quantization
+    if quantization.name == quantization.paths[0].removesuffix(".gguf"):  # not told by a name of its own
+        return replace(item, include=include_of(item, list(quantization.paths)))
+    return replace(item, quantization=quantization.name)
+
+
+def _entry_of(plan: Plan) -> NewEntry:
+    pattern = include_of(plan.item, [identity.path for identity in plan.files])
+    return NewEntry(plan.item.repo, pattern, plan.projector and glob.escape(plan.projector))
+
+
+def _of_what_lies_beside(plan: Plan) -> list[str]:
+    """Projectors, without which the model refuses images and sound, and heads that predict several tokens."""
+    lines = []
     if plan.projector is not None:
-        return [f"{plan.projector} is the model's projector, for images and sound: the entry's mmproj"]
-    if plan.projectors:
-        return [f"one of these is its projector, for images and sound: {', '.join(plan.projectors)}; name it as mmproj"]
-    return []
+        lines.append(f"{plan.projector} is the model's projector, for images and sound: the entry's mmproj")
+    elif plan.projectors:
+        names = ", ".join(plan.projectors)
+        lines.append(f"one of these is its projector, for images and sound: {names}; name it as mmproj")
+    return lines + [
+        f"{path} predicts several tokens at once: pull it with --include, then name it as draft, with "
+        "speculation: draft-mtp"
+        for path in plan.heads
+    ]
 
 
-def _told(entry: NewEntry, file: Path, add: str | None) -> str:
-    """What a person is told of the entry, which is added to `file` where it is to be; raises StoreError."""
-    if add is None:
-        return f"models:\n{entry_text(entry.repo.removesuffix('-GGUF'), entry)}"
-    add_entry(file, add, entry)
-    return f"{file}: '{add}' is added"
+# -- told at the end --------------------------------------------------------------------------------------------
+
+
+def tell_what_is_next(settings: Settings, config: Path | None, names: list[str], pulled: Pulled) -> None:
+    """On stderr: what is here, and how it is used; on a terminal it asks whether to add the entry."""
+    out = sys.stderr
+    say(f"Here: {size_in_words(pulled.size, 1)} in {pulled.seconds:.0f} s.", out)
+    if not pulled.entries:
+        say(f"Next: llama-tandem run {names[0]}", out)
+        return
+    for entry in pulled.entries:
+        if (alias := _alias_of(settings, entry)) is not None:
+            say(f"It is '{alias}' in {settings_file(config).name}. Next: llama-tandem run {alias}", out)
+            continue
+        alias, file = entry.repo.removesuffix("-GGUF"), settings_file(config)
+        if is_terminal(sys.stdin) and is_terminal(out) and _agreed(f"Add it to {file.name} as '{alias}'? [Y/n] "):
+            add_entry(file, alias, entry)
+            say(f"Added to {file}.\nNext: llama-tandem run {alias}", out)
+            continue
+        say(f"Not in {file.name} yet: `llama-tandem pull {entry.repo} --add NAME` adds it; or paste:", out)
+        say(f"models:\n{entry_text(alias, entry)}", out)
+
+
+def entry_note(entry: NewEntry) -> DownloadEvent:
+    """The entry to paste, for a program."""
+    text = f"models:\n{entry_text(entry.repo.removesuffix('-GGUF'), entry)}"
+    return DownloadEvent("note", entry.repo, text=text)
+
+
+def _alias_of(settings: Settings, entry: NewEntry) -> str | None:
+    """The alias whose target is what was pulled."""
+    for alias, known in settings.models.items():
+        files = known.target if isinstance(known, LocalEntry) else None
+        if files is None or files.repo != entry.repo:
+            continue
+        example = entry.include.replace("-*", "-00001-of-00001.gguf") if entry.include.endswith("-*") else entry.include
+        if matching([example], files.include, files.quantization):
+            return alias
+    return None
+
+
+def _agreed(question: str) -> bool:
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    try:
+        return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+    except KeyboardInterrupt:
+        say("", sys.stderr)
+        return False

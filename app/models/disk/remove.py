@@ -15,6 +15,7 @@ from app.models.disk.layout import FileLocation
 from app.models.disk.local_model import LocalModel
 from app.models.disk.locks import locked_if_free
 from app.models.disk.os_errors import in_words
+from app.models.download.pull_item import is_of_hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def removable(
     here = [model for model in models if model.parts]
     if not here:
         raise StoreError(f"Nothing of {', '.join(names)} is here.")
-    named = {catalog.resolve(name).alias for name in names if not name.startswith("hf:")}
+    named = {catalog.resolve(name).alias for name in names if not is_of_hub(catalog, name)}
     for model in here:
         for part in model.parts:
             if part.place is None:

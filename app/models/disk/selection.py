@@ -8,6 +8,7 @@ from app.config.model_entry import AttachedEntry
 from app.errors import StoreError
 from app.models.catalog import Catalog
 from app.models.disk.local_model import LocalModel
+from app.models.download.pull_item import is_of_hub
 from app.models.gguf.filenames import parse_hub_name
 
 
@@ -21,7 +22,7 @@ def selected(models: Sequence[LocalModel], catalog: Catalog, names: Iterable[str
 
 
 def _of(models: Sequence[LocalModel], catalog: Catalog, name: str) -> list[LocalModel]:
-    if not name.startswith("hf:"):
+    if not is_of_hub(catalog, name):
         ref = catalog.resolve(name)
         if isinstance(ref.entry, AttachedEntry):
             raise StoreError(f"'{name}' is attached at {ref.entry.url}: it has no files here.")

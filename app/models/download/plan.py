@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from app.models.gguf.filenames import (
     by_model,
     check_path,
     check_shards,
+    is_prediction_head,
     is_safe,
     projector_for,
     projectors,
@@ -38,19 +39,19 @@ from app.terminal import size_in_words
 if TYPE_CHECKING:
     from app.models.hub.client import Hub
 
-# Left free besides what is fetched: a full disk breaks more than a pull.
-MARGIN = 512 << 20
+MARGIN = 512 << 20  # left free: a full disk breaks more than a pull
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of one model at one revision; `notes` are for the person, `projectors` the repo's, by path."""
+    """The files of one model at one revision; `notes` are for the person, `projectors` and `heads` the repo's."""
 
     item: PullItem
     revision: str
     files: tuple[Identity, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     projectors: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
 
     @property
     def projector(self) -> str | None:
@@ -113,7 +114,9 @@ class Puller:
             Identity(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
             for path in paths
         )
-        return Plan(item, listing.revision, files, notes, tuple(projectors(filter(is_safe, listing.files))))
+        safe, planned = list(filter(is_safe, listing.files)), {identity.path for identity in files}
+        heads = tuple(path for path in sorted(safe) if is_prediction_head(path) and path not in planned)
+        return Plan(item, listing.revision, files, notes, tuple(projectors(safe)), heads)
 
     def _offline(self, item: PullItem) -> Plan | None:
         """What is on this machine: recorded as complete, or else in the Hub's own cache."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry
 from app.config.settings import Settings
-from app.errors import StoreError
-from app.models.catalog import Catalog
-from app.models.gguf.filenames import choose, parse_hub_name, projectors
+from app.errors import StoreError, UnknownAliasError
+from app.models.catalog import Catalog, package_advice
+from app.models.gguf.filenames import choose, model_of, names_a_repo, parse_hub_name, projectors, shard_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +45,45 @@ def items_of(alias: str, entry: Entry) -> list[PullItem]:
         if part.repo is not None
     ]
     if not items:
-        raise StoreError(f"'{alias}' names no repo of the Hub: its files are a path or in a package.")
+        package = entry.target.package
+        remedy = package_advice(package) if package else "Put the file there, or correct the path."
+        kind = f"in the package {package}" if package else f"the path {entry.target.path}"
+        raise StoreError(f"'{alias}' names no repo of the Hub: its target is {kind}. {remedy}")
     return items
 
 
 def items_by(settings: Settings, names: Iterable[str], include: str | None) -> list[PullItem]:
-    """What aliases and `hf:` names stand for; raises UnknownAlias or StoreError."""
+    """What aliases and names of the Hub stand for; raises UnknownAlias or StoreError.
+
+    A name that is an alias and a repo's too is the alias; `hf:` before it makes it the repo.
+    """
     catalog, items = Catalog(settings), []
     for name in names:
-        if name.startswith("hf:"):
-            hub_name = parse_hub_name(name)
-            if include is not None and hub_name.quantization is not None:
-                raise StoreError(f"{name} names a quantization already; leave out --include.")
-            items.append(PullItem(hub_name.repo, include, hub_name.quantization))
-        elif include is not None:
-            raise StoreError(f"--include goes with hf:..., and '{name}' is an alias, which has its own.")
-        else:
+        if not is_of_hub(catalog, name):
+            if include is not None:
+                raise StoreError(f"--include goes with a repo, and '{name}' is an alias, which has its own.")
             ref = catalog.resolve(name)
             items += items_of(ref.name, ref.entry)
+            continue
+        hub_name = parse_hub_name(name)
+        if include is not None and (hub_name.quantization or hub_name.path) is not None:
+            raise StoreError(f"{name} names a quantization already; leave out --include.")
+        pattern = include if hub_name.path is None else _all_shards(hub_name.path)
+        items.append(PullItem(hub_name.repo, pattern, hub_name.quantization))
     # A draft may be the target of another alias
     return list(dict.fromkeys(items))
+
+
+def is_of_hub(catalog: Catalog, name: str) -> bool:
+    """Whether a name means a repo of the Hub rather than an alias."""
+    try:
+        catalog.resolve(name)
+    except UnknownAliasError:
+        return names_a_repo(name)
+    return False
+
+
+def _all_shards(path: str) -> str:
+    """A pattern for a file, and where that is a shard for all of its model."""
+    stem = glob.escape(model_of(path))
+    return f"{stem}-*-of-*.gguf" if shard_of(path) is not None else glob.escape(path)

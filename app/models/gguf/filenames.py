@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from app.errors import StoreError
 
@@ -24,16 +25,39 @@ _LONGEST = 240
 
 @dataclass(frozen=True, slots=True)
 class HubName:
-    """`hf:org/name`, with a quantization or none."""
+    """A repo, with a quantization, the path of a file, or neither."""
 
     repo: str
     quantization: str | None = None
+    path: str | None = None
+
+
+# What people copy from the Hub's pages and from other programs, before `org/name`
+_HUB_PREFIX = re.compile(r"(?:hf:|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)(?:models/)?", re.IGNORECASE)
+# Behind it: a page of the repo, or one of its files
+_PAGE = re.compile(r"(?:tree|blob|resolve|raw)/[^/]+(?:/(?P<path>.+))?|discussions.*|commits.*")
 
 
 def parse_hub_name(text: str) -> HubName:
-    """`hf:org/name` or `hf:org/name:Q4_K_M`; raises StoreError."""
-    repo, _, quantization = text.removeprefix("hf:").partition(":")
-    return HubName(check_repo(repo), quantization or None)
+    """`hf:org/name`, `org/name:Q4_K_M`, `hf.co/org/name` or an address of huggingface.co; raises StoreError."""
+    prefix = _HUB_PREFIX.match(text)
+    rest = text[prefix.end() :].partition("?")[0].partition("#")[0].rstrip("/") if prefix else text
+    page = "/".join(rest.split("/")[2:])
+    repo, _, quantization = "/".join(rest.split("/")[:2] if page else [rest]).partition(":")
+    match = _PAGE.fullmatch(page) if page and prefix else None
+    if page and match is None:
+        raise StoreError(f"{text!r} is not the name of a repo; it must look like unsloth/GLM-4.7-GGUF.")
+    path = unquote(match["path"]) if match and match["path"] else None
+    if path is not None and not is_gguf(path):
+        path = None
+    return HubName(check_repo(repo), quantization or None, path)
+
+
+def names_a_repo(text: str) -> bool:
+    """Whether a text that is no alias is meant for the Hub: it says so, or looks like `org/name`."""
+    if _HUB_PREFIX.match(text):
+        return True
+    return not is_gguf(text) and is_repo(text.partition(":")[0])
 
 
 def check_repo(repo: str) -> str:
@@ -151,6 +175,14 @@ def shards(first: Path) -> list[Path]:
 def is_projector(name: str) -> bool:
     """Whether a GGUF file's name says that it is a multimodal projector, such as `mmproj-BF16.gguf`."""
     return "mmproj" in name.lower()
+
+
+_HEAD = re.compile(r"(?:^|[-_.])mtp(?:[-_.]|$)", re.IGNORECASE)
+
+
+def is_prediction_head(path: str) -> bool:
+    """Whether a file's name says that it is a head for multi-token prediction, such as `mtp-Q8_0.gguf`."""
+    return is_gguf(path) and _HEAD.search(path.rpartition("/")[2]) is not None
 
 
 def quantization_of(path: str) -> str:

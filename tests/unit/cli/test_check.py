@@ -374,7 +374,7 @@ def test_advice_for_missing_files_fits_their_source(machine: Path) -> None:
     lines = reports(settings(machine, m=both))[1].lines
     assert "Put it there, or correct the path" in lines[-1] and not any("pull" in line for line in lines)
     absent = {"target": {"package": "no_such_package_here"}}
-    assert "pip install no_such_package_here" in reports(settings(machine, m=absent))[1].lines[-1]
+    assert "pip install --no-deps no-such-package-here" in reports(settings(machine, m=absent))[1].lines[-1]
 
 
 def test_headers_are_read_once_for_all_entries_of_a_file(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
-import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.cli.greeting import greet, write_example
+from app.cli.example import write_example
+from app.cli.greeting import greet
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import load_settings
-from app.errors import ConfigError, Diagnosis
+from app.errors import ConfigError, Diagnosis, FilesMissingError
 from app.models.catalog import Catalog
 
 URL = "http://127.0.0.1:8000"
@@ -38,8 +37,16 @@ def gateway(*names: str, local: bool = True, diagnosis: Diagnosis | None = None)
         await loaded.wait()
         return SimpleNamespace(alias=alias, diagnosis=diagnosis)
 
+    def files(name: str) -> None:
+        if name == "gone":
+            raise FilesMissingError("gone")
+
+    attached = AttachedEntry.model_validate({"url": "http://127.0.0.1:1"})
+    entry = LocalEntry.model_validate({"target": {"path": "m.gguf"}}) if local else attached
+    states = {"org/m": "ready"}
     return SimpleNamespace(
-        catalog=SimpleNamespace(names=names),
+        catalog=SimpleNamespace(names=names, entries=dict.fromkeys(names, entry), files=files),
+        scheduler=SimpleNamespace(status=lambda name: SimpleNamespace(state=states.get(name, "stopped"))),
         eager=names[0] if local and len(names) == 1 else None,
         settled=settled,
         loaded=loaded,
@@ -64,7 +71,7 @@ def test_the_only_model_is_greeted_when_it_is_loaded(capsys: pytest.CaptureFixtu
     """Who copies the command a second too early would wait without knowing for what."""
     before, after = greeted(gateway("org/m"), capsys)
     assert before == f"llama-tandem listens at {URL}; loading org/m ...\n"
-    assert after.startswith(f"llama-tandem is ready at {URL}/v1\nmodels: org/m\n")
+    assert after.startswith(f"llama-tandem is ready at {URL}/v1\nmodels: org/m (ready)\n")
 
 
 @pytest.mark.parametrize(("names", "local"), [(("org/m", "b"), True), (("org/m",), False)])
@@ -73,7 +80,7 @@ def test_models_that_load_on_demand_are_greeted_at_once(
 ) -> None:
     """Several, or one that others serve."""
     before, after = greeted(gateway(*names, local=local), capsys)
-    assert f"models: {', '.join(names)}\n" in before
+    assert before.startswith(f"llama-tandem is ready at {URL}/v1\nmodels: org/m ({'ready' if local else 'attached'})")
     assert after == ""
 
 
@@ -84,16 +91,14 @@ def test_a_model_that_does_not_load_is_told_in_the_greetings_place(capsys: pytes
     assert after == "org/m did not load: There is no memory. Take less.\n    one\n    two\n"
 
 
-def test_the_commands_of_the_greeting_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
-    """A shell reads the curl line as JSON with the model in it; Python compiles the rest."""
-    before, _ = greeted(gateway("org/m", "b"), capsys)
-    curl, python = before[before.index("  curl") :].split("\n\n", 1)
-    words = shlex.split(curl.replace("\\\n", " "))
-    assert words[:3] == ["curl", "-N", f"{URL}/v1/chat/completions"]
-    assert json.loads(words[words.index("-d") + 1])["model"] == "org/m"
-    code = "\n".join(line.removeprefix("  ") for line in python.splitlines())
-    compile(code, "greeting", "exec")
-    assert 'model="org/m"' in code and f'base_url="{URL}/v1"' in code
+def test_the_greeting_is_short_and_its_command_works(capsys: pytest.CaptureFixture[str]) -> None:
+    """Address, models with states, what to do next; a model whose files are missing is no example."""
+    before, _ = greeted(gateway("gone", "org/m", "b", *(f"more-{number}" for number in range(20))), capsys)
+    first, models, rest = before.splitlines()
+    assert first == f"llama-tandem is ready at {URL}/v1"
+    assert models.startswith("models: gone (files missing), org/m (ready), b (loads when asked for), more-0")
+    assert models.endswith("and 11 more")
+    assert rest.startswith("chat: llama-tandem chat org/m ") and f"{URL}/docs" in rest
 
 
 def test_the_file_that_init_writes_is_a_whole_configuration(folder: Path) -> None:

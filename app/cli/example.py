@@ -1,0 +1,104 @@
+"""The file that `init` writes: entries that work where it is run, and examples to take over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.cli.found_models import DEMO, DEMO_PACKAGE, DEMO_REPO, FoundModel, demo_is_installed
+from app.config.files import FILE_NAME, OTHER_NAME
+from app.errors import ConfigError
+
+_EXAMPLE = """\
+# llama-tandem: the models that clients can ask for. `llama-tandem check` says whether each can start.
+
+host: 127.0.0.1            # 0.0.0.0 lets the network in, with keys: llama-tandem keys
+port: 8000
+# engine_port: 8001        # engines take the first free port from here up
+# llama_server: auto       # auto | embedded | the path of a llama-server
+# models_dir: models       # repo entries: <models_dir>/<repo>/<path in the repo>
+# max_loaded: 1            # how many engines may be up at once
+
+models:
+{entries}
+  # A GGUF file; of a sharded model the first shard.
+  # tiny:
+  #   target: {{path: models/tiny.gguf}}
+  #   ctx_size: 8192       # of the whole process: `parallel` slots share it
+  #   parallel: 1
+  #   args: ["--no-warmup"]  # whatever else llama-server takes
+
+  # Speculative decoding: a small draft model with the same vocabulary proposes, the target verifies.
+  # unsloth/GLM-4.7:
+  #   target: {{repo: unsloth/GLM-4.7-GGUF, include: "*UD-Q2_K_XL*"}}
+  #   draft: {{repo: unsloth/GLM-4.5-Air-GGUF, include: "*UD-Q4_K_XL*", device: "CUDA0,CUDA1", ctx_size: 16384}}
+  #   speculation: auto    # or draft-simple (what a draft means by itself), ngram-mod, none, a list, ...
+  #   pull: on_demand      # the first request downloads what is not there
+  #   device: CUDA0
+  #   ctx_size: 16384
+
+  # A server that somebody else runs.
+  # other:
+  #   url: http://127.0.0.1:9001
+"""
+
+_FROM_PACKAGE = f"""\
+  # The model inside the Python package {DEMO_PACKAGE.replace("_", "-")}, which is installed here.
+  {DEMO}:
+    target: {{package: {DEMO_PACKAGE}, include: "*.gguf"}}
+    ctx_size: 4096
+"""
+_FROM_HUB = f"""\
+  # No model was found here: this small one (0.1 GB) is downloaded at the first request.
+  {DEMO}:
+    target: {{repo: {DEMO_REPO}, quantization: Q4_K_M}}
+    ctx_size: 4096
+    pull: on_demand
+"""
+
+
+def write_example(path: Path, found: Sequence[FoundModel] = ()) -> Path:
+    """Raises ConfigError rather than overwrite, or stand beside one that is spelt otherwise."""
+    if path.name == FILE_NAME and (other := path.with_name(OTHER_NAME)).exists():
+        raise ConfigError([f"{other}: is there already; it is left as it is"])
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(_EXAMPLE.format(entries=_entries(found)))
+    except FileExistsError:
+        raise ConfigError([f"{path}: is there already; it is left as it is"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be written: {error.strerror}"]) from None
+    return path.absolute()
+
+
+def names_of(found: Sequence[FoundModel]) -> list[str]:
+    """The entries of a file that is written for these models."""
+    fitting = [model.name for model in found if model.memory != "no"]
+    return fitting + ([DEMO] if demo_is_installed() or not fitting else [])
+
+
+def _entries(found: Sequence[FoundModel]) -> str:
+    fitting = [model for model in found if model.memory != "no"]
+    lines = [_entry(model) for model in fitting]
+    lines += [f"  # {_commented(model.name)}: {model.reason()}\n" for model in found if model.memory == "no"]
+    if demo_is_installed():
+        lines.append(_FROM_PACKAGE)
+    elif not fitting:
+        lines.append(_FROM_HUB)
+    return "\n".join(lines)
+
+
+def _entry(model: FoundModel) -> str:
+    """JSON strings are YAML."""
+    lines = [f"  # {model.reason()}", f"  {json.dumps(model.name, ensure_ascii=False)}:"]
+    lines.append(f"    target: {{path: {json.dumps(str(model.path), ensure_ascii=False)}}}")
+    if model.mmproj is not None:
+        lines.append(f"    mmproj: {{path: {json.dumps(str(model.mmproj), ensure_ascii=False)}}}")
+    if model.context is not None:
+        lines.append(f"    ctx_size: {model.context}")
+    return "\n".join(lines) + "\n"
+
+
+def _commented(text: str) -> str:
+    return " ".join(text.split())
