@@ -17,9 +17,10 @@ cli = typer.Typer(
     name="llama-tandem",
     help="An OpenAI-compatible gateway in front of llama.cpp's llama-server, with or without a draft model.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of the help page
 for topic in (serving, talking, engine_commands, models, figures, keys):
@@ -34,15 +35,21 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+@cli.command("version", hidden=True)
+def _version_command() -> None:
+    """Print the version, as --version does."""
+    _print_version(True)
+
+
 @cli.callback()
 def _global(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-v", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """The console script."""
-    cli()
+    """The console script, also where Python was asked to run the package."""
+    cli(prog_name="llama-tandem")

@@ -42,6 +42,13 @@ class NewEntry:
         return {key: {"repo": self.repo, "include": pattern} for key, pattern in patterns.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenEntry:
+    """An entry as it stands in the file."""
+
+    parts: dict[str, Any]
+
+
 def entry_text(alias: str, entry: NewEntry) -> str:
     """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
     lines = [f"  {json.dumps(alias, ensure_ascii=False)}:"]
@@ -51,7 +58,7 @@ def entry_text(alias: str, entry: NewEntry) -> str:
     return "\n".join(lines)
 
 
-def add_entry(file: Path, alias: str, entry: NewEntry) -> None:
+def add_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> None:
     """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
     text = with_entry(file, alias, entry)
     try:
@@ -66,7 +73,7 @@ def add_entry(file: Path, alias: str, entry: NewEntry) -> None:
         raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
 
 
-def with_entry(file: Path, alias: str, entry: NewEntry) -> str:
+def with_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> str:
     """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
     # A library that keeps comments, quotes and order; ours reads only
     from ruamel.yaml import YAML

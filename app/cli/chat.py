@@ -57,10 +57,7 @@ def talk(
         return 0
     if by_line:
         return _worst([_outcome(answer) for answer in _answers(conversation)])
-    text = _question(prompt)
-    if not text.strip():
-        raise UpstreamError("There is nothing to ask: stdin is empty. Give a PROMPT, or type in a terminal.")
-    return _outcome(conversation.ask(text))
+    return _outcome(conversation.ask(question(prompt)))
 
 
 def the_model(client: ChatClient) -> str:
@@ -92,10 +89,13 @@ def pick(what: str, names: list[str]) -> str:
         say(f"There is no {typed}; give a number from 1 to {len(names)}, or a name.")
 
 
-def _question(prompt: str | None) -> str:
-    """The prompt, behind what is piped in."""
+def question(prompt: str | None) -> str:
+    """The prompt, behind what is piped in; raises UpstreamError where both are empty."""
     piped = "" if sys.stdin is None or is_terminal(sys.stdin) else _read_all()
-    return "\n\n".join(part for part in (piped.rstrip("\n"), prompt) if part)
+    text = "\n\n".join(part for part in (piped.rstrip("\n"), prompt) if part)
+    if not text.strip():
+        raise UpstreamError("There is nothing to ask: stdin is empty. Give a PROMPT, or type in a terminal.")
+    return text
 
 
 def _read_all() -> str:

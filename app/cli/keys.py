@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.completion import key_names
 from app.cli.options import Config, errors_in_words, tell
 from app.terminal import say
 
@@ -72,7 +73,8 @@ def keys_list(config: Config = None) -> None:
 
 @keys.command("revoke")
 def keys_revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `keys list` shows it.")], config: Config = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `keys list` shows it.", autocompletion=key_names)],
+    config: Config = None,
 ) -> None:
     """End a key; a running gateway refuses it within a second."""
     with errors_in_words():

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.completion import model_names
 from app.cli.options import AsJson, Config, errors_in_words
 
 commands = typer.Typer()
@@ -16,7 +17,10 @@ _ON_DISK = "Aliases, or ORG/REPO[:QUANTIZATION]."
 
 @commands.command()
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Aliases, or ORG/REPO[:QUANTIZATION].")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help=_ON_DISK, autocompletion=model_names),
+    ],
     include: Annotated[str | None, typer.Option(metavar="PATTERN", help="Which files of ORG/REPO.")] = None,
     add: Annotated[str | None, typer.Option(metavar="ALIAS", help="Write the entry into the settings file.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Replace what has changed on the Hub.")] = False,
@@ -89,6 +93,7 @@ def show(
             show_page(page, settings.models_dir)
 
 
+@commands.command("list", hidden=True)
 @commands.command()
 def ls(as_json: AsJson = False, config: Config = None) -> None:
     """List the models on disk: alias, repo, quantization, size, complete or not, last used."""
@@ -105,7 +110,7 @@ def ls(as_json: AsJson = False, config: Config = None) -> None:
 
 @commands.command()
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help=_ON_DISK)],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help=_ON_DISK, autocompletion=model_names)],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Also what other aliases need.")] = False,
     as_json: AsJson = False,

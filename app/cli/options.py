@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli import completion
+
 if TYPE_CHECKING:
     from app.config.settings import Settings
     from app.records.database import Database
@@ -19,7 +21,9 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="The settings [default: $TANDEM_CONFIG, else ./tandem.yaml]."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="A model's name in tandem.yaml.")]
+Alias = Annotated[
+    str, typer.Argument(metavar="ALIAS", help="A model's name in tandem.yaml.", autocompletion=completion.aliases)
+]
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def tell_what_is_next(settings: Settings, config: Path | None, names: list[str],
         say(f"Next: llama-tandem run {names[0]}", out)
         return
     for entry in pulled.entries:
-        if (alias := _alias_of(settings, entry)) is not None:
+        if (alias := alias_of(settings, entry)) is not None:
             say(f"It is '{alias}' in {settings_file(config).name}. Next: llama-tandem run {alias}", out)
             continue
         alias, file = entry.repo.removesuffix("-GGUF"), settings_file(config)
@@ -150,7 +150,7 @@ def entry_note(entry: NewEntry) -> DownloadEvent:
     return DownloadEvent("note", entry.repo, text=text)
 
 
-def _alias_of(settings: Settings, entry: NewEntry) -> str | None:
+def alias_of(settings: Settings, entry: NewEntry) -> str | None:
     """The alias whose target is what was pulled."""
     for alias, known in settings.models.items():
         files = known.target if isinstance(known, LocalEntry) else None

@@ -117,8 +117,8 @@ def read_preset(path: str) -> str:
         raise NotImportableError(f"--models-preset {path}: is not UTF-8 text") from None
 
 
-# Without interspersed options the flags of the line need no `--` before them.
-@commands.command("import", context_settings={"allow_interspersed_args": False})
+# Without interspersed options the flags of the line need no `--` before them; `-hf` is one of llama.cpp's, no `-h`.
+@commands.command("import", context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
 def import_(
     words: Annotated[
         list[str], typer.Argument(metavar="LINE", help="Such as: ./llama-server --model tiny.gguf -c 4096")

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.completion import aliases, model_names
 from app.cli.options import Config, errors_in_words
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
 
 commands = typer.Typer()
+OptionalAlias = Annotated[
+    str | None,
+    typer.Argument(metavar="[ALIAS]", help="A model's name [default: the only one].", autocompletion=aliases),
+]
+_NAME = "An alias, ORG/REPO[:QUANTIZATION], or a .gguf file."
+RunName = Annotated[str | None, typer.Argument(metavar="[NAME]", help=_NAME, autocompletion=model_names)]
 System = Annotated[str | None, typer.Option(help="A system message.")]
 Temperature = Annotated[float | None, typer.Option(min=0, help="How freely tokens are drawn.")]
 MaxTokens = Annotated[int | None, typer.Option(min=1, help="How long an answer may be.")]
@@ -21,9 +28,7 @@ NoThoughts = Annotated[bool, typer.Option("--no-thoughts", help="Do not show wha
 
 @commands.command()
 def chat(
-    alias: Annotated[
-        str | None, typer.Argument(metavar="[ALIAS]", help="A model's name [default: the only one].")
-    ] = None,
+    alias: OptionalAlias = None,
     prompt: Annotated[
         list[str] | None, typer.Argument(metavar="[PROMPT]", help="One question: print the answer and leave.")
     ] = None,
@@ -85,3 +90,44 @@ def wishes_of(temperature: float | None, max_tokens: int | None) -> dict[str, An
 def history_file(settings: Settings) -> Path:
     """What was typed in chats before."""
     return settings.state_dir / "chat_history"
+
+
+@commands.command("run")
+def run_(
+    name: RunName = None,
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROMPT]", help="One question: print the answer and leave.")
+    ] = None,
+    draft: Annotated[str | None, typer.Option(metavar="NAME", help="A draft model, named as NAME is.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the gateway running.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Write the entry into the settings file.")] = False,
+    system: System = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    no_thoughts: NoThoughts = False,
+    config: Config = None,
+) -> None:
+    """Fetch, load and chat with a model, in one go.
+
+    It starts a gateway where none answers, which ends with it.
+    """
+    with errors_in_words():
+        from app.cli.run_model import run
+        from app.config.settings import load_settings
+
+        settings = load_settings(config)
+        wishes = wishes_of(temperature, max_tokens)
+        code = run(
+            settings,
+            config,
+            name,
+            words(prompt),
+            draft=draft,
+            keep=keep,
+            save=save,
+            system=system,
+            wishes=wishes,
+            thoughts=not no_thoughts,
+            history=history_file(settings),
+        )
+    raise typer.Exit(code)

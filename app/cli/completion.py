@@ -1,0 +1,80 @@
+"""What the shell completes: names of models, quantizations and keys; no network, and no word where nothing is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from app.config.settings import Settings
+
+
+def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the settings, and repos that are on this machine, with their quantizations behind a colon."""
+    settings = _settings(ctx)
+    if settings is None:
+        return []
+    from app.models.catalog import Catalog
+
+    catalog = Catalog(settings)
+    names = list(catalog.known)
+    if ":" in incomplete or "/" in incomplete or not names:
+        names += _on_disk(settings)
+    return _beginning(names, incomplete)
+
+
+def aliases(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Every name that a client may send."""
+    settings = _settings(ctx)
+    if settings is None:
+        return []
+    from app.models.catalog import Catalog
+
+    return _beginning(Catalog(settings).known, incomplete)
+
+
+def key_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Keys that are not revoked."""
+    settings = _settings(ctx)
+    if settings is None:
+        return []
+    from app.auth.key_store import KeyStore
+    from app.errors import TandemError
+    from app.records.database import Database
+
+    try:
+        keys = KeyStore(Database(settings.state_dir, tell=lambda _: None)).all()
+    except TandemError:
+        return []
+    return _beginning([key.name for key in keys if key.revoked is None], incomplete)
+
+
+def _on_disk(settings: Settings) -> list[str]:
+    from app.errors import TandemError
+    from app.models.catalog import Catalog
+    from app.models.disk.inventory import inventory
+
+    try:
+        models = inventory(settings, Catalog(settings))
+    except TandemError:
+        return []
+    return [f"{model.repo}:{model.quantization}" for model in models if model.repo and model.quantization]
+
+
+def _settings(ctx: typer.Context) -> Settings | None:
+    """None where they cannot be read: a shell shows no errors while it completes."""
+    from app.config.settings import load_settings
+    from app.errors import TandemError
+
+    config = ctx.params.get("config")
+    try:
+        return load_settings(Path(config) if config else None)
+    except TandemError:
+        return None
+
+
+def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]

@@ -1,0 +1,131 @@
+"""`run`: from a name to a chat. What is missing is pulled, a gateway started where none answers, the model loaded."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from app.auth.local_admin_key import local_secret
+from app.cli.add_entry import WrittenEntry, add_entry
+from app.cli.admin_client import AdminClient
+from app.cli.chat import Outcome, question, talk
+from app.cli.chat_client import ChatClient
+from app.cli.conversation import Conversation
+from app.cli.draft_hint import draft_for
+from app.cli.own_gateway import OwnGateway
+from app.cli.run_target import RunTarget, resolve
+from app.cli.waiting import Waiting
+from app.config.model_entry import LocalEntry
+from app.config.settings import Settings, load_settings, root_url, settings_file
+from app.config.speculation import PLAIN
+from app.errors import StoreError, TandemError
+from app.models.catalog import Catalog
+from app.terminal import is_terminal, say
+
+
+def run(
+    settings: Settings,
+    config: Path | None,
+    name: str | None,
+    prompt: str | None = None,
+    *,
+    draft: str | None = None,
+    keep: bool = False,
+    save: bool = False,
+    system: str | None = None,
+    wishes: dict[str, Any] | None = None,
+    thoughts: bool = True,
+    history: Path | None = None,
+) -> Outcome:
+    """Returns when the chat ends, and with it a gateway of its own unless `keep`; raises TandemError."""
+    if prompt is not None or not is_terminal(sys.stdin):
+        # Before anything is fetched: who has nothing to ask need not wait
+        prompt = question(prompt)
+    target = resolve(settings, config, name)
+    if draft is not None:
+        target = _with_draft(settings, config, target, draft)
+    if save and target.entry is not None:
+        file = settings_file(config)
+        add_entry(file, target.alias, WrittenEntry(target.entry))
+        say(f"Added '{target.alias}' to {file}.", sys.stderr)
+    with ExitStack() as stack:
+        url = root_url(settings.host, settings.port)
+        port = settings.port
+        if not _serves(url, settings, target):
+            gateway = stack.enter_context(OwnGateway(settings, config, _entries(target), keep=keep))
+            gateway.wait_until_up()
+            url, port = gateway.url, gateway.port
+            if keep:
+                say(f"The gateway stays at {url}: process {gateway.pid}, log {gateway.log}.", sys.stderr)
+        client = stack.enter_context(ChatClient(url, local_secret(settings.state_dir)))
+        _load(settings.model_copy(update={"port": port}), client, target.alias)
+        conversation = Conversation(client, target.alias, system=system, wishes=wishes)
+        conversation.thoughts = thoughts
+        if prompt is None and is_terminal(sys.stdin) and (line := _draft_hint(settings, target)):
+            say(line)
+        return talk(conversation, prompt, history=history)
+
+
+def _entries(target: RunTarget) -> dict[str, Any]:
+    return {} if target.entry is None else {target.alias: target.entry}
+
+
+def _serves(url: str, settings: Settings, target: RunTarget) -> bool:
+    """Whether a gateway of ours answers there and has this model; one that has not is left alone."""
+    try:
+        with ChatClient(url, local_secret(settings.state_dir)) as client:
+            client.row(target.alias)
+    except TandemError:
+        return False
+    return target.entry is None
+
+
+def _load(settings: Settings, client: ChatClient, alias: str) -> None:
+    """With a line that moves; raises UpstreamError with the diagnosis where it does not come up."""
+    if client.row(alias).get("state") in ("ready", "attached"):
+        return
+    with Waiting(client, alias), AdminClient(settings) as admin:
+        admin.act(alias, "load", wait=1)
+
+
+def _with_draft(settings: Settings, config: Path | None, target: RunTarget, name: str) -> RunTarget:
+    """The target's entry with a draft, under a name of its own where the settings have the target."""
+    draft = resolve(settings, config, name)
+    entry = target.entry or _written(settings, target.alias)
+    part = (draft.entry or _written(settings, draft.alias))["target"]
+    alias = target.alias if target.entry is not None else f"{target.alias}+draft"
+    return RunTarget(alias, {**entry, "draft": part})
+
+
+# What of an entry a draft changes nothing of
+_KEPT_KEYS = {"target", "mmproj", "ctx_size", "parallel", "device", "threads", "fit", "jinja", "temp", "top_p", "args"}
+
+
+def _written(settings: Settings, alias: str) -> dict[str, Any]:
+    entry = Catalog(settings).entry(alias)
+    if not isinstance(entry, LocalEntry):
+        raise StoreError(f"'{alias}' is an attached server: it has no files here, and no draft.")
+    fields = entry.model_dump(mode="json", exclude_unset=True, include=_KEPT_KEYS)
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _draft_hint(settings: Settings, target: RunTarget) -> str:
+    """A line that names a draft on disk that goes with the model, where it has none."""
+    known = target.entry or {}
+    if target.entry is None:
+        entry = Catalog(settings).entry(target.alias)
+        known = {"draft": entry.draft} if isinstance(entry, LocalEntry) and entry.chain == PLAIN else {"draft": True}
+    if known.get("draft"):
+        return ""
+    name = draft_for(load_with(settings, target), target.alias)
+    return f"{name} could draft for it: llama-tandem run {target.alias} --draft {name}" if name else ""
+
+
+def load_with(settings: Settings, target: RunTarget) -> Settings:
+    """The settings with the target's entry among the models."""
+    if target.entry is None:
+        return settings
+    extra = load_settings(None, models={target.alias: target.entry}).models
+    return settings.model_copy(update={"models": {**settings.models, **extra}})

@@ -1,0 +1,122 @@
+"""What `run NAME` means: an alias, a repo of the Hub, a GGUF file, or whatever there is."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.cli.add_entry import NewEntry
+from app.cli.chat import pick
+from app.cli.found_models import DEMO, DEMO_PACKAGE, demo_is_installed, find_models
+from app.cli.progress import shown
+from app.cli.pull import Pulled, alias_of, pull
+from app.config.model_entry import LocalEntry
+from app.config.settings import Settings
+from app.engine.memory import this_machine
+from app.errors import FilesMissingError, StoreError, UnknownAliasError
+from app.models.catalog import Catalog
+from app.models.download.pull_item import is_of_hub
+from app.models.gguf.filenames import is_gguf, model_of, parse_hub_name, shard_of, shards
+from app.models.gguf.header import read_header
+from app.terminal import is_terminal, say
+
+
+@dataclass(frozen=True, slots=True)
+class RunTarget:
+    """A model to run: `entry` is what the settings file lacks of it, as it would be written there."""
+
+    alias: str
+    entry: dict[str, Any] | None = None
+
+
+def resolve(settings: Settings, config: Path | None, name: str | None) -> RunTarget:
+    """Everything that it needs is on the disk when this returns, but for pulls of `auto` drafts; raises TandemError."""
+    catalog = Catalog(settings)
+    if name is None:
+        return _whatever_there_is(settings, config, catalog)
+    try:
+        alias = catalog.canonical(name)
+    except UnknownAliasError as unknown:
+        if is_gguf(name) or Path(name).expanduser().is_file():
+            return _file(name)
+        if name in (found := _found_here(settings)):
+            return found[name]
+        if is_of_hub(catalog, name):
+            return _repo(settings, config, name)
+        raise StoreError(
+            f"{str(unknown).rstrip('.')}; and {name!r} is no repo (ORG/REPO[:QUANTIZATION]) and no GGUF file."
+        ) from None
+    _fetch_what_is_missing(settings, config, catalog, alias)
+    return RunTarget(alias)
+
+
+def _fetch_what_is_missing(settings: Settings, config: Path | None, catalog: Catalog, alias: str) -> None:
+    entry = catalog.entry(alias)
+    if not isinstance(entry, LocalEntry):
+        return
+    try:
+        catalog.spec(alias)
+    except FilesMissingError as error:
+        if not error.repo:
+            raise FilesMissingError(f"{error} {error.advice}".strip()) from None
+        _pulled(settings, config, catalog.base(alias))
+
+
+def _pulled(settings: Settings, config: Path | None, name: str) -> Pulled:
+    with shown(False) as emit:
+        return pull(settings, config, [name], emit)
+
+
+def _repo(settings: Settings, config: Path | None, name: str) -> RunTarget:
+    pulled = _pulled(settings, config, name)
+    (entry,) = pulled.entries
+    if (alias := alias_of(settings, entry)) is not None:
+        return RunTarget(alias)
+    return RunTarget(_alias_for(entry, parse_hub_name(name).quantization), entry.parts)
+
+
+def _alias_for(entry: NewEntry, quantization: str | None) -> str:
+    name = entry.repo.removesuffix("-GGUF")
+    return f"{name}:{quantization}" if quantization else name
+
+
+def _file(name: str) -> RunTarget:
+    path = Path(name).expanduser().absolute()
+    if (shard := shard_of(path.name)) is not None and shard[0] != 1:
+        path = shards(path)[0]
+    if not path.is_file():
+        raise StoreError(f"There is no file {path}.")
+    read_header(path)  # a file that is none is told here, by its name
+    alias = "".join(sign if not sign.isspace() and sign != "," else "-" for sign in model_of(path.name)).lstrip("-")
+    return RunTarget(alias or "model", {"target": {"path": str(path)}})
+
+
+def _whatever_there_is(settings: Settings, config: Path | None, catalog: Catalog) -> RunTarget:
+    found = {name: RunTarget(name) for name in catalog.names} or _found_here(settings)
+    if not found:
+        raise StoreError("There is no model here yet. Name one: llama-tandem run ORG/REPO; `search` finds repos.")
+    if len(found) == 1:
+        (target,) = found.values()
+        say(f"Running {target.alias}.", sys.stderr)
+    elif is_terminal(sys.stdin) and is_terminal(sys.stdout):
+        target = found[pick("model", list(found))]
+    else:
+        raise StoreError(f"Name a model; here are {', '.join(found)}.")
+    return resolve(settings, config, target.alias) if target.entry is None else target
+
+
+def _found_here(settings: Settings) -> dict[str, RunTarget]:
+    """Models that no settings name, as `init` would write them."""
+    found: dict[str, RunTarget] = {}
+    for model in find_models(None, this_machine(settings.llama_server)):
+        if model.memory != "no":
+            entry: dict[str, Any] = {"target": {"path": str(model.path)}}
+            entry |= {"mmproj": {"path": str(model.mmproj)}} if model.mmproj else {}
+            entry |= {"ctx_size": model.context} if model.context else {}
+            found[model.name] = RunTarget(model.name, entry)
+    if demo_is_installed():
+        package = {"package": DEMO_PACKAGE, "include": "*.gguf"}
+        found[DEMO] = RunTarget(DEMO, {"target": package, "ctx_size": 4096})
+    return found
