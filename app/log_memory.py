@@ -51,6 +51,11 @@ class LogMemory:
                 lines = self._engines[alias] = deque(maxlen=self._kept)
             lines.append(LogEntry(self._count, at, "engine", {"event": line}))
 
+    @property
+    def newest(self) -> int:
+        """The number of the last line, of whomever."""
+        return self._count
+
     def last(self, count: int, alias: str | None = None, behind: int = 0) -> list[LogEntry]:
         """The last `count` lines numbered above `behind`, oldest first: of the gateway, or of a model.
 

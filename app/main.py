@@ -116,6 +116,7 @@ class Gateway:
         from app.api.admin import admin_routes  # FastAPI, late: see Front
         from app.api.engines import engine_routes
         from app.api.fastapi_app import create_api
+        from app.api.log_routes import log_routes
         from app.api.ollama.models import ollama_routes
         from app.api.pulls import pull_routes
         from app.api.responses.endpoints import kept_response_routes
@@ -125,7 +126,8 @@ class Gateway:
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
         engines, kept = engine_routes(self.catalog, self.scheduler), kept_response_routes(self._keeper)
-        more = (engines, admin, pull_routes(self.settings, self.pulls), ollama, kept)
+        logs_of = log_routes(self.catalog)
+        more = (engines, logs_of, admin, pull_routes(self.settings, self.pulls), ollama, kept)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager

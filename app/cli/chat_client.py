@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import httpx2
 
+from app.auth.local_admin_key import local_secret
+from app.config.settings import Settings, root_url
 from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 
 # A message's content is a text, or a list of parts where it holds an image.
@@ -75,6 +77,18 @@ class ChatClient:
             return response.json() if response.content else None
         raise UpstreamError(f"What listens at {self.root} is no llama-tandem: its answer at {path} is no JSON.")
 
+    def lines(self, path: str, **query: Any) -> Iterator[str]:
+        """Lines of an answer as they come."""
+        try:
+            with self._http.stream("GET", path, params=query) as response:
+                if response.status_code != 200:
+                    raise UpstreamError(message_of(response.read().decode("utf-8", "replace"), response.status_code))
+                yield from response.iter_lines()
+        except httpx2.ConnectError as error:
+            raise self._unreachable(error) from None
+        except httpx2.HTTPError:
+            raise UpstreamError(f"The gateway at {self.root} has ended.") from None
+
     def models(self) -> list[dict[str, Any]]:
         """The rows of `/v1/models`."""
         page = self.get("/v1/models")
@@ -107,6 +121,14 @@ class ChatClient:
         remedy = "Start one: llama-tandem serve" if self._ours else "Is the address right, and does it listen there?"
         reason = str(error) or type(error).__name__
         return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason}). {remedy}")
+
+
+def admin_of(settings: Settings) -> ChatClient:
+    """For the admin API of the settings' own gateway, with this machine's key; raises ConfigError."""
+    if not (port := settings.admin_port or settings.port):
+        raise ConfigError(["port: 0 picks a free port, which no command knows; set the gateway's, or TANDEM_PORT"])
+    host = "127.0.0.1" if settings.admin_port else settings.host
+    return ChatClient(root_url(host, port), local_secret(settings.state_dir))
 
 
 def _events(lines: Iterator[str]) -> Iterator[dict[str, Any] | str]:

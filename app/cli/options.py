@@ -73,6 +73,17 @@ def tell(text: str) -> None:
     say(text, sys.stderr)
 
 
+def agreed(question: str) -> bool:
+    """Asks on stderr; a mere Enter agrees, Ctrl-C does not."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    try:
+        return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+    except KeyboardInterrupt:
+        tell("")
+        return False
+
+
 def records(settings: Settings) -> Database:
     """What is wrong with them goes to stderr. To be closed by those who write."""
     from app.records.database import Database

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.add_entry import NewEntry, add_entry, entry_text, include_of, with_entry
 from app.cli.hub_models import look_up
+from app.cli.options import agreed
 from app.cli.quantization_choice import chosen
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, settings_file
@@ -136,7 +137,7 @@ def tell_what_is_next(settings: Settings, config: Path | None, names: list[str],
             say(f"It is '{alias}' in {settings_file(config).name}. Next: llama-tandem run {alias}", out)
             continue
         alias, file = entry.repo.removesuffix("-GGUF"), settings_file(config)
-        if is_terminal(sys.stdin) and is_terminal(out) and _agreed(f"Add it to {file.name} as '{alias}'? [Y/n] "):
+        if is_terminal(sys.stdin) and is_terminal(out) and agreed(f"Add it to {file.name} as '{alias}'? [Y/n] "):
             add_entry(file, alias, entry)
             say(f"Added to {file}.\nNext: llama-tandem run {alias}", out)
             continue
@@ -160,13 +161,3 @@ def alias_of(settings: Settings, entry: NewEntry) -> str | None:
         if matching([example], files.include, files.quantization):
             return alias
     return None
-
-
-def _agreed(question: str) -> bool:
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    try:
-        return sys.stdin.readline().strip().lower() in ("", "y", "yes")
-    except KeyboardInterrupt:
-        say("", sys.stderr)
-        return False

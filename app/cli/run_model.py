@@ -6,12 +6,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from app.auth.local_admin_key import local_secret
 from app.cli.add_entry import WrittenEntry, add_entry
-from app.cli.admin_client import AdminClient
 from app.cli.chat import Outcome, question, talk
-from app.cli.chat_client import ChatClient
+from app.cli.chat_client import ChatClient, admin_of
 from app.cli.conversation import Conversation
 from app.cli.draft_hint import draft_for
 from app.cli.own_gateway import OwnGateway
@@ -86,8 +86,8 @@ def _load(settings: Settings, client: ChatClient, alias: str) -> None:
     """With a line that moves; raises UpstreamError with the diagnosis where it does not come up."""
     if client.row(alias).get("state") in ("ready", "attached"):
         return
-    with Waiting(client, alias), AdminClient(settings) as admin:
-        admin.act(alias, "load", wait=1)
+    with Waiting(client, alias), admin_of(settings) as admin:
+        admin.post(f"/admin/models/{quote(alias, safe='')}/load?wait=1")
 
 
 def _with_draft(settings: Settings, config: Path | None, target: RunTarget, name: str) -> RunTarget:

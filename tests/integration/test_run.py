@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.fake_hub import FakeHub
+from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import eventually, fake_llama_server, header_only
 from tests.support.hub_environment import hub_variables
 from tests.support.hub_models import model
@@ -154,13 +154,13 @@ def test_ctrl_c_while_it_loads_leaves_nothing_behind(here: RunFolder) -> None:
 def test_ctrl_c_while_it_pulls_leaves_what_came(here: RunFolder) -> None:
     """The next run goes on from there."""
     here.hub.add("acme/Big-GGUF", {"big-Q4_K_M.gguf": model(30 << 20)})
-    here.hub.rate = 2 << 20
+    here.hub.order("big-Q4_K_M.gguf", Fault(rate=2 << 20, stays=True))
     with here.terminal("acme/Big-GGUF") as terminal:
         terminal.see("big-Q4_K_M.gguf")
         terminal.type("\x03")
         assert terminal.end() == 130 and "Traceback" not in terminal.screen
     eventually(lambda: not here.left())
-    here.hub.rate = None
+    here.hub.faults.clear()
     with here.terminal("acme/Big-GGUF") as terminal:
         terminal.see("Chatting with acme/Big.")
         terminal.type("\x04")
@@ -209,7 +209,7 @@ def test_keep_leaves_the_gateway(here: RunFolder) -> None:
         ("nothing", "is no repo"),
         ("no/where", "not on the Hub"),
         ("gone.gguf", "There is no file"),
-        ("bad.gguf", "bad.gguf"),
+        ("bad.gguf", "bad"),
     ],
 )
 def test_what_cannot_be_run_is_named(name: str, words: str, here: RunFolder) -> None:

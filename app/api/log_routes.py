@@ -1,0 +1,55 @@
+"""`GET /admin/logs`: the last lines of the log, of the gateway or of a model, and those that come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app import logs
+from app.api.openapi_errors import ADMIN, refused
+from app.log_memory import LogEntry, LogMemory
+from app.models.catalog import Catalog
+
+# How soon a follower sees a line, and how many of a burst it gets at once
+_LOOK_EVERY_S, _AT_ONCE = 0.25, 2000
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+Model = Annotated[str | None, Query(description="A model: its engine's own lines and the gateway's about it.")]
+Lines = Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")]
+Follow = Annotated[bool, Query(description="Go on with those that come.")]
+
+
+def log_routes(catalog: Catalog, memory: LogMemory = logs.memory) -> APIRouter:
+    """One JSON object a line: `at` (seconds since the epoch), `level` (`engine` for an engine's own) and the fields."""
+    routes = APIRouter(prefix="/admin")
+
+    @routes.get(
+        "/logs",
+        summary="The last lines of the log",
+        response_class=StreamingResponse,
+        responses={404: refused("No such model"), **ADMIN},
+    )
+    async def log_lines(model: Model = None, lines: Lines = 100, follow: Follow = False) -> StreamingResponse:
+        alias = None if model is None else str(catalog.canonical(model))
+        return StreamingResponse(_lines(memory, alias, lines, follow), media_type="application/x-ndjson")
+
+    return routes
+
+
+async def _lines(memory: LogMemory, alias: str | None, count: int, follow: bool) -> AsyncIterator[bytes]:
+    entries = memory.last(count, alias)
+    newest = entries[-1].number if entries else memory.newest
+    yield b"".join(map(_line, entries))
+    while follow:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        if entries := memory.last(_AT_ONCE, alias, behind=newest):
+            newest = entries[-1].number
+            yield b"".join(map(_line, entries))
+
+
+def _line(entry: LogEntry) -> bytes:
+    return _encode({**entry.event, "at": round(entry.at, 3), "level": entry.level}) + b"\n"

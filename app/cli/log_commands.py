@@ -1,0 +1,41 @@
+"""Commands that show a running gateway's log, and open its settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli.completion import aliases
+from app.cli.options import Config, errors_in_words
+
+commands = typer.Typer()
+LogModel = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="Its engine's lines [default: the gateway's].", autocompletion=aliases),
+]
+
+
+@commands.command()
+def logs(
+    model: LogModel = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with lines that come.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, max=2000, help="How many of the last lines.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each.")] = False,
+    config: Config = None,
+) -> None:
+    """Show the last lines of a running gateway's log."""
+    with errors_in_words():
+        from app.cli.log_reader import print_logs
+        from app.config.settings import load_settings
+
+        print_logs(load_settings(config), model, follow=follow, lines=lines, as_json=as_json)
+
+
+@commands.command()
+def edit(config: Config = None) -> None:
+    """Open tandem.yaml in $EDITOR, and check it."""
+    with errors_in_words():
+        from app.cli.settings_editor import edit_settings
+
+        edit_settings(config)

@@ -1,0 +1,28 @@
+"""`logs`: lines of a running gateway, as its log on a terminal has them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from app.cli.chat_client import admin_of
+from app.config.settings import Settings
+from app.log_words import line_for_people
+from app.terminal import in_colour, visible
+
+
+def print_logs(settings: Settings, model: str | None, *, follow: bool, lines: int, as_json: bool) -> None:
+    """Returns at the end, or raises UpstreamError where a gateway that is followed goes."""
+    query: dict[str, Any] = {"lines": lines, "follow": int(follow)} | ({"model": model} if model else {})
+    coloured = in_colour(sys.stdout)
+    with admin_of(settings) as client:
+        for line in client.lines("/admin/logs", **query):
+            print(visible(line) if as_json else _for_people(json.loads(line), coloured), flush=True)
+
+
+def _for_people(event: dict[str, Any], coloured: bool) -> str:
+    at, level = event.pop("at", 0.0), str(event.pop("level", "info"))
+    if level == "engine":
+        return visible(str(event.get("event", "")))
+    return line_for_people(at, level, event, coloured=coloured)

@@ -1,0 +1,79 @@
+"""`edit`: the settings file in the person's editor, checked when it is saved."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from app.cli.chat_client import admin_of
+from app.cli.example import write_example
+from app.cli.options import agreed, tell_error
+from app.config.settings import Settings, load_settings, settings_file
+from app.errors import ConfigError, TandemError, UpstreamUnreachableError
+from app.terminal import is_terminal, say
+
+
+def edit_settings(config: Path | None) -> None:
+    """Raises ConfigError where what is saved is wrong and the person leaves it so."""
+    path = settings_file(config)
+    if not path.exists():
+        write_example(path)
+        say(f"Wrote {path}.")
+    while True:
+        before = path.read_bytes()
+        _open(path)
+        try:
+            settings = load_settings(config)
+        except TandemError as error:
+            if not _asked_again(error):
+                raise
+            continue
+        if path.read_bytes() == before:
+            say("Nothing has changed.")
+            return
+        say(f"{path} is right: {len(settings.models)} models.")
+        if settings.port:
+            _offer_reload(settings)
+        return
+
+
+def _asked_again(error: TandemError) -> bool:
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        return False
+    tell_error(error)
+    return agreed("Edit it again? [Y/n] ")
+
+
+def _open(path: Path) -> None:
+    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "") or ["vi"]
+    # Ctrl-C is the editor's
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = subprocess.run([*words, str(path)])
+    except OSError as error:
+        raise ConfigError([f"$EDITOR: {words[0]} cannot be run: {error.strerror}; set EDITOR to another"]) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if done.returncode:
+        raise ConfigError([f"$EDITOR: {words[0]} ended with {done.returncode}; {path} is as it left it"])
+
+
+def _offer_reload(settings: Settings) -> None:
+    """To a gateway that runs; where none does there is nothing to apply it to."""
+    try:
+        with admin_of(settings) as client:
+            client.get("/health")
+            asked = is_terminal(sys.stdin) and is_terminal(sys.stderr)
+            if not asked or not agreed("Apply it to the running gateway? [Y/n] "):
+                say("A gateway runs; `llama-tandem reload` applies the changes to it.")
+                return
+            client.post("/admin/reload")
+            say("Applied.")
+    except UpstreamUnreachableError:
+        return
+    except TandemError as error:
+        say(f"Not applied: {error}")
