@@ -34,7 +34,7 @@ def log_routes(catalog: Catalog, memory: LogMemory = logs.memory) -> APIRouter:
         responses={404: refused("No such model"), **ADMIN},
     )
     async def log_lines(model: Model = None, lines: Lines = 100, follow: Follow = False) -> StreamingResponse:
-        alias = None if model is None else str(catalog.canonical(model))
+        alias = None if model is None else catalog.resolve(model).engine_key
         return StreamingResponse(_lines(memory, alias, lines, follow), media_type="application/x-ndjson")
 
     return routes

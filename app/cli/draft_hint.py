@@ -19,7 +19,7 @@ def draft_for(settings: Settings, alias: str) -> str | None:
     """What `--draft` takes for it: an alias, a repo with its quantization, or a path."""
     catalog = Catalog(settings)
     with suppress(TandemError, OSError):
-        target = shards(catalog.spec(alias).target)
+        target = shards(catalog.spec(catalog.resolve(alias)).target)
         compared = 0
         for model in inventory(settings, catalog):
             files = [part.path for part in model.parts]

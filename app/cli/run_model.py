@@ -104,7 +104,7 @@ _KEPT_KEYS = {"target", "mmproj", "ctx_size", "parallel", "device", "threads", "
 
 
 def _written(settings: Settings, alias: str) -> dict[str, Any]:
-    entry = Catalog(settings).entry(alias)
+    entry = Catalog(settings).resolve(alias).entry
     if not isinstance(entry, LocalEntry):
         raise StoreError(f"'{alias}' is an attached server: it has no files here, and no draft.")
     fields = entry.model_dump(mode="json", exclude_unset=True, include=_KEPT_KEYS)
@@ -115,7 +115,7 @@ def _draft_hint(settings: Settings, target: RunTarget) -> str:
     """A line that names a draft on disk that goes with the model, where it has none."""
     known = target.entry or {}
     if target.entry is None:
-        entry = Catalog(settings).entry(target.alias)
+        entry = Catalog(settings).resolve(target.alias).entry
         known = {"draft": entry.draft} if isinstance(entry, LocalEntry) and entry.chain == PLAIN else {"draft": True}
     if known.get("draft"):
         return ""

@@ -20,6 +20,7 @@ from app.models.catalog import Catalog
 from app.models.download.pull_item import is_of_hub
 from app.models.gguf.filenames import is_gguf, model_of, parse_hub_name, shard_of, shards
 from app.models.gguf.header import read_header
+from app.models.ref import ModelRef
 from app.terminal import is_terminal, say
 
 
@@ -37,7 +38,7 @@ def resolve(settings: Settings, config: Path | None, name: str | None) -> RunTar
     if name is None:
         return _whatever_there_is(settings, config, catalog)
     try:
-        alias = catalog.canonical(name)
+        ref = catalog.resolve(name)
     except UnknownAliasError as unknown:
         if is_gguf(name) or Path(name).expanduser().is_file():
             return _file(name)
@@ -48,20 +49,19 @@ def resolve(settings: Settings, config: Path | None, name: str | None) -> RunTar
         raise StoreError(
             f"{str(unknown).rstrip('.')}; and {name!r} is no repo (ORG/REPO[:QUANTIZATION]) and no GGUF file."
         ) from None
-    _fetch_what_is_missing(settings, config, catalog, alias)
-    return RunTarget(alias)
+    _fetch_what_is_missing(settings, config, catalog, ref)
+    return RunTarget(ref.name)
 
 
-def _fetch_what_is_missing(settings: Settings, config: Path | None, catalog: Catalog, alias: str) -> None:
-    entry = catalog.entry(alias)
-    if not isinstance(entry, LocalEntry):
+def _fetch_what_is_missing(settings: Settings, config: Path | None, catalog: Catalog, ref: ModelRef) -> None:
+    if not isinstance(ref.entry, LocalEntry):
         return
     try:
-        catalog.spec(alias)
+        catalog.spec(ref)
     except FilesMissingError as error:
         if not error.repo:
             raise FilesMissingError(f"{error} {error.advice}".strip()) from None
-        _pulled(settings, config, catalog.base(alias))
+        _pulled(settings, config, ref.alias)
 
 
 def _pulled(settings: Settings, config: Path | None, name: str) -> Pulled:
