@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +20,7 @@ from app.cli.waiting import Waiting
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, load_settings, root_url, settings_file
 from app.config.speculation import PLAIN
-from app.errors import StoreError, TandemError
+from app.errors import StoreError, TandemError, UpstreamError
 from app.models.catalog import Catalog
 from app.terminal import is_terminal, say
 
@@ -86,8 +86,22 @@ def _load(settings: Settings, client: ChatClient, alias: str) -> None:
     """With a line that moves; raises UpstreamError with the diagnosis where it does not come up."""
     if client.row(alias).get("state") in ("ready", "attached"):
         return
-    with Waiting(client, alias), admin_of(settings) as admin:
-        admin.post(f"/admin/models/{quote(alias, safe='')}/load?wait=1")
+    with admin_of(settings) as admin:
+        try:
+            with Waiting(client, alias):
+                admin.post(f"/admin/models/{quote(alias, safe='')}/load?wait=1")
+        except UpstreamError as error:
+            # The gateway may end with this command, and its log with it
+            raise UpstreamError("\n".join((str(error), *_last_words(admin, alias)))) from None
+
+
+def _last_words(admin: ChatClient, alias: str) -> list[str]:
+    """The last lines that a failed engine has written, indented."""
+    with suppress(TandemError):
+        for engine in admin.get("/admin/engines")["data"]:
+            if engine["alias"] == alias and (diagnosis := engine.get("diagnosis")):
+                return [f"    | {line}" for line in diagnosis["log_tail"]]
+    return []
 
 
 def _with_draft(settings: Settings, config: Path | None, target: RunTarget, name: str) -> RunTarget:

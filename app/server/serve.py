@@ -7,6 +7,7 @@ uvicorn's own handlers are off: they would swallow a second SIGTERM and leave th
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -27,6 +28,7 @@ from app.errors import ConfigError
 from app.main import Gateway
 from app.relay.response.writer import StreamAbortedError
 from app.server.hangup import watch_hangup
+from app.server.port_holder import holder_of
 from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol, affordable
 
 log = logs.get_logger("gateway")
@@ -106,7 +108,7 @@ def refuse_strangers(settings: Settings, keys: Keyring) -> None:
     log.warning("no key is asked for: whoever reaches this port can use the models", host=settings.host)
 
 
-def listen(host: str, port: int, choose: str = "--host and --port") -> socket.socket:
+def listen(host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socket.socket:
     """A listening socket; raises ConfigError that says who to blame."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -117,7 +119,10 @@ def listen(host: str, port: int, choose: str = "--host and --port") -> socket.so
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError([f"Cannot listen on {host}:{port}: {reason}. Choose another with {choose}."]) from None
+        holder = holder_of(port) if getattr(error, "errno", None) == errno.EADDRINUSE else ""
+        raise ConfigError(
+            [f"Cannot listen on {host}:{port}: {reason}{holder}. Choose another with {choose}."]
+        ) from None
     listener.setblocking(False)
     return listener
 

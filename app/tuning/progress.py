@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from app.config.speculation import NONE
+from app.terminal import bar
 from app.tuning.arms import Arm
-from app.tuning.design import Cell
+from app.tuning.design import Cell, Estimate
 from app.tuning.result import Track, estimates
 from app.tuning.statistics import Sample, mean_goodput
 
@@ -26,6 +27,7 @@ class Lines:
     def __init__(self, console: Console, seconds: float) -> None:
         self.tracks: Mapping[str, Track] = {}
         self._console = console
+        self._seconds = seconds
         self._end = time.monotonic() + seconds
 
     def __enter__(self) -> Self:
@@ -79,7 +81,8 @@ class Screen(Lines):
         pass
 
     def _render(self) -> RenderableType:
-        self._spinner.update(text=Text.assemble(self._now, ("  " + self._left, "dim")))
+        used = 1 - max(0.0, self._end - time.monotonic()) / self._seconds
+        self._spinner.update(text=Text.assemble(self._now, (f"  {bar(used)} {self._left}", "dim")))
         table = Table(box=None, padding=(0, 2), show_edge=False)
         for name in ("", "blocks", "tok/s", "gain", ""):
             table.add_column(name, justify="right" if name else "left", header_style="dim")
@@ -91,7 +94,15 @@ class Screen(Lines):
                 Text(name, style="" if track.racing else "dim"),
                 str(len(track.samples) or ""),
                 f"{speed:.1f}" if speed else "",
-                "plain" if name == NONE else f"{gain.gain:+.1%}" if gain else "",
+                "plain" if name == NONE else _gain(gain),
                 Text(state, style="dim"),
             )
         return Group(table, self._spinner)
+
+
+def _gain(gain: Estimate | None) -> Text:
+    """Grey for as long as its interval does not tell its sign."""
+    if gain is None:
+        return Text("")
+    certain = gain.low is not None and gain.high is not None and (gain.low > 0 or gain.high < 0)
+    return Text(f"{gain.gain:+.1%}", style="" if certain else "dim")

@@ -16,6 +16,8 @@ from app.speculation.bandit import LEAST_GAIN
 from app.speculation.t_distribution import t_quantile
 from app.tuning.design import Cell, Estimate
 
+# Fewer rounds tell nothing of the spread between them
+LEAST_ROUNDS = 3
 CONFIDENCE = 0.95
 
 
@@ -72,14 +74,17 @@ def mean_gain(ratios: Mapping[Cell, float]) -> float | None:
 
 
 def estimate(ratios: Mapping[Cell, float], comparisons: int = 1) -> Estimate | None:
-    """The gain and its interval; None without a block. `comparisons` is the number of arms beside plain decoding."""
+    """The gain and its interval, which takes three rounds; None without a block.
+
+    `comparisons` is the number of arms beside plain decoding.
+    """
     if not ratios:
         return None
     fitted = _fit(ratios, levels=True) or _fit(ratios, levels=False)
     assert fitted is not None  # every kind that is there has a block
     centre, spread, freedom = fitted
     gain = math.exp(centre) - 1
-    if freedom < 1:
+    if freedom < 1 or len({cell.round for cell in ratios}) < LEAST_ROUNDS:
         return Estimate(gain, blocks=len(ratios))
     reach = t_quantile(1 - (1 - CONFIDENCE) / (2 * max(1, comparisons)), freedom) * spread
     return Estimate(gain, math.exp(centre - reach) - 1, math.exp(centre + reach) - 1, len(ratios))

@@ -70,6 +70,7 @@ def test_a_repo_is_pulled_loaded_and_talked_to(columns: int, here: RunFolder) ->
     with here.terminal(REPO, columns=columns) as terminal:
         terminal.see("takes Q4_K_M")
         terminal.see("Chatting with acme/Tiny.")
+        terminal.see("\n>")
         terminal.type("hello\r")
         terminal.see("16 tokens")
         assert len(here.left()) > 1
@@ -79,6 +80,7 @@ def test_a_repo_is_pulled_loaded_and_talked_to(columns: int, here: RunFolder) ->
     here.hub.fetched.clear()
     with here.terminal(REPO, columns=columns) as terminal:
         terminal.see("Chatting with acme/Tiny.")
+        terminal.see("\n>")
         terminal.type("/bye\r")
         assert terminal.end() == 0 and not here.hub.fetched
     eventually(lambda: not here.left())
@@ -103,6 +105,7 @@ def test_an_alias_a_file_and_the_only_model(here: RunFolder) -> None:
     with here.terminal() as terminal:
         terminal.see("Running m.")
         terminal.see("Chatting with m.")
+        terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0
     eventually(lambda: not here.left())
@@ -129,6 +132,7 @@ def test_several_models_are_offered(here: RunFolder) -> None:
         terminal.see("There is no 9")
         terminal.type("two\r")
         terminal.see("Chatting with two.")
+        terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0
     eventually(lambda: not here.left())
@@ -147,6 +151,7 @@ def test_ctrl_c_while_it_loads_leaves_nothing_behind(here: RunFolder) -> None:
     go.touch()
     with here.terminal("m") as terminal:
         terminal.see("Chatting with m.")
+        terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0
 
@@ -163,6 +168,7 @@ def test_ctrl_c_while_it_pulls_leaves_what_came(here: RunFolder) -> None:
     here.hub.faults.clear()
     with here.terminal("acme/Big-GGUF") as terminal:
         terminal.see("Chatting with acme/Big.")
+        terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0
 
@@ -172,17 +178,18 @@ def test_a_killed_run_takes_its_gateway_with_it(here: RunFolder) -> None:
     here.write(m={"target": {"path": str(header_only(here.folder / "m.gguf"))}})
     with here.terminal("m") as terminal:
         terminal.see("Chatting with m.")
+        terminal.see("\n>")
         psutil.Process(terminal.pid).send_signal(signal.SIGKILL)
         eventually(lambda: not here.left())
 
 
 def test_a_model_that_cannot_start_is_told_with_its_reason(here: RunFolder) -> None:
     """And everything ends."""
-    entry = {"target": {"path": str(header_only(here.folder / "m.gguf"))}, "args": ["--fail-load", "oom"]}
+    entry = {"target": {"path": str(header_only(here.folder / "m.gguf"))}, "args": ["--fail-load", "memory-kv"]}
     here.write(m=entry)
     with here.terminal("m") as terminal:
         assert terminal.end() == 1
-        assert "cannot start" in terminal.screen and "memory" in terminal.screen
+        assert "cannot start" in terminal.screen and "    | " in terminal.screen
     eventually(lambda: not here.left())
 
 
@@ -192,12 +199,14 @@ def test_keep_leaves_the_gateway(here: RunFolder) -> None:
     with here.terminal("m", "--keep") as terminal:
         terminal.see("The gateway stays at")
         terminal.see("Chatting with m.")
+        terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0
     kept = len(here.left())
     assert kept >= 2
     with here.terminal("m") as terminal:
         terminal.see("Chatting with m.")
+        terminal.see("\n>")
         assert len([process for process in here.left() if "serve" in process.cmdline()]) == 1
         terminal.type("\x04")
         assert terminal.end() == 0
@@ -225,9 +234,11 @@ def test_save_writes_the_entry(here: RunFolder) -> None:
     """The next run needs the alias alone."""
     with here.terminal(REPO, "--save") as terminal:
         terminal.see("Chatting with acme/Tiny.")
+        terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0
     with here.terminal("acme/Tiny") as terminal:
         terminal.see("Chatting with acme/Tiny.")
+        terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0

@@ -40,6 +40,14 @@ def test_a_known_gain_is_found(gain: float) -> None:
     assert recommended({"arm": measured}) == ("arm" if gain > 0 else None)
 
 
+def test_fewer_than_three_rounds_make_no_interval() -> None:
+    """They tell nothing of how far rounds lie apart, however many blocks they have."""
+    for rounds in (1, 2, 3):
+        plain, arm = blocks(random.Random(1), rounds, 0.1, 0.02)
+        measured = estimate(log_ratios(arm, plain))
+        assert measured is not None and (measured.low is None) is (rounds < 3)
+
+
 def test_intervals_hold_what_they_promise() -> None:
     """95 % of them hold the truth, whatever the kinds of text add."""
     dice, hits = random.Random(2), 0
