@@ -14,7 +14,7 @@ from typing import Any, Literal
 from app.cli.chat_client import ChatClient, read_key, root_of
 from app.cli.chat_commands import ChatCommands, LeaveChatError, is_command
 from app.cli.chat_input import line_reader, messages, type_ahead_kept
-from app.cli.conversation import ChatAnswer, Conversation
+from app.cli.conversation import ChatAnswer, ChatConversation
 from app.errors import TandemError, UpstreamError
 from app.terminal import is_terminal, paint, say
 
@@ -43,13 +43,13 @@ def chat(
     with ChatClient(root_of(root), key, ours=ours) as client:
         alias = alias or the_model(client)
         client.row(alias)
-        conversation = Conversation(client, alias, system=system, wishes=wishes)
+        conversation = ChatConversation(client, alias, system=system, wishes=wishes)
         conversation.thoughts = thoughts
         return talk(conversation, prompt, by_line=by_line, history=history)
 
 
 def talk(
-    conversation: Conversation, prompt: str | None = None, *, by_line: bool = False, history: Path | None = None
+    conversation: ChatConversation, prompt: str | None = None, *, by_line: bool = False, history: Path | None = None
 ) -> Outcome:
     """As `chat`, with a model that is known to be there."""
     if is_terminal(sys.stdin) and prompt is None:
@@ -107,7 +107,7 @@ def _read_all() -> str:
         return ""
 
 
-def _answers(conversation: Conversation) -> Iterator[ChatAnswer]:
+def _answers(conversation: ChatConversation) -> Iterator[ChatAnswer]:
     """One a line; `/reset` forgets what was said."""
     for line in sys.stdin:
         if line.strip() == "/reset":
@@ -124,7 +124,7 @@ def _worst(outcomes: list[Outcome]) -> Outcome:
     return max(outcomes, default=0)
 
 
-def _converse(conversation: Conversation, history: Path | None) -> None:
+def _converse(conversation: ChatConversation, history: Path | None) -> None:
     say(f"Chatting with {conversation.alias}. /help lists commands; Ctrl-C stops an answer, Ctrl-D leaves.")
     commands = ChatCommands(conversation, _edited)
     for text in messages(line_reader(history)):
@@ -139,7 +139,7 @@ def _converse(conversation: Conversation, history: Path | None) -> None:
             say(str(error), sys.stderr)
 
 
-def _respond(conversation: Conversation, commands: ChatCommands, text: str) -> None:
+def _respond(conversation: ChatConversation, commands: ChatCommands, text: str) -> None:
     message: str | None = text.removeprefix("/") if text.startswith("//") else text
     if is_command(text) and "\n" not in text:
         message = commands.run(text)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.cli.conversation import Conversation
+from app.cli.conversation import ChatConversation
 from app.errors import TandemError, UpstreamError
 from app.terminal import say
 
@@ -50,7 +50,7 @@ def is_command(line: str) -> bool:
 class ChatCommands:
     """Runs a command; `edit` gives the text that the person has written in an editor."""
 
-    def __init__(self, conversation: Conversation, edit: Callable[[], str | None]) -> None:
+    def __init__(self, conversation: ChatConversation, edit: Callable[[], str | None]) -> None:
         self._conversation = conversation
         self._edit = edit
 

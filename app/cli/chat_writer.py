@@ -13,7 +13,7 @@ _WORD = re.compile(r"\n|[^\S\n]+|\S+")
 _HEADING = re.compile(r"#{1,6}\Z")
 
 
-class AnswerWriter:
+class TerminalAnswer:
     """Takes pieces of text. Where `stream` is no terminal they are written as they come, thoughts left out.
 
     On a terminal the last word is held back until it is whole. `end` leaves the cursor at the beginning of a line.

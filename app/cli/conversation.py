@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.cli.chat_client import ChatClient, Message, error_words
-from app.cli.chat_writer import AnswerWriter
+from app.cli.chat_writer import TerminalAnswer
 from app.cli.waiting import Waiting
 from app.errors import UpstreamError
 from app.terminal import is_terminal, one_line, paint
@@ -41,7 +41,7 @@ class ChatAnswer:
         return ", ".join(parts)
 
 
-class Conversation:
+class ChatConversation:
     """`wishes` are fields of the request, such as temperature. Prints answers on stdout, the rest on stderr."""
 
     def __init__(
@@ -102,7 +102,7 @@ class Conversation:
             "stream_options": {"include_usage": True},
             **self.wishes,
         }
-        answer, writer = ChatAnswer(), AnswerWriter(thoughts=self.thoughts)
+        answer, writer = ChatAnswer(), TerminalAnswer(thoughts=self.thoughts)
         try:
             with Waiting(self.client, self.alias) as waiting:
                 self._hear(body, answer, writer, waiting)
@@ -113,7 +113,7 @@ class Conversation:
         self._finish(answer, writer)
         return answer
 
-    def _hear(self, body: dict[str, Any], answer: ChatAnswer, writer: AnswerWriter, waiting: Waiting) -> None:
+    def _hear(self, body: dict[str, Any], answer: ChatAnswer, writer: TerminalAnswer, waiting: Waiting) -> None:
         calls: dict[int, list[str]] = {}
         first: float | None = None
         for event in self.client.stream(body):
@@ -138,7 +138,7 @@ class Conversation:
                 answer.tools = [f"{name}({arguments})" for name, arguments in calls.values()]
             _read_figures(answer, event, 0.0 if first is None else time.monotonic() - first)
 
-    def _finish(self, answer: ChatAnswer, writer: AnswerWriter) -> None:
+    def _finish(self, answer: ChatAnswer, writer: TerminalAnswer) -> None:
         interactive = is_terminal(sys.stdin)
         if answer.text or not (answer.error or answer.stopped or answer.tools) or is_terminal(sys.stdout):
             writer.end()

@@ -12,7 +12,7 @@ from app.auth.local_admin_key import local_secret
 from app.cli.add_entry import WrittenEntry, add_entry
 from app.cli.chat import Outcome, question, talk
 from app.cli.chat_client import ChatClient, admin_of
-from app.cli.conversation import Conversation
+from app.cli.conversation import ChatConversation
 from app.cli.draft_hint import draft_for
 from app.cli.own_gateway import OwnGateway
 from app.cli.run_target import RunTarget, resolve
@@ -61,7 +61,7 @@ def run(
                 say(f"The gateway stays at {url}: process {gateway.pid}, log {gateway.log}.", sys.stderr)
         client = stack.enter_context(ChatClient(url, local_secret(settings.state_dir)))
         _load(settings.model_copy(update={"port": port}), client, target.alias)
-        conversation = Conversation(client, target.alias, system=system, wishes=wishes)
+        conversation = ChatConversation(client, target.alias, system=system, wishes=wishes)
         conversation.thoughts = thoughts
         if prompt is None and is_terminal(sys.stdin) and (line := _draft_hint(settings, target)):
             say(line)
