@@ -106,7 +106,7 @@ class Gateway:
         translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
         front = Front(self._build_api, self.relay, self._life, guard, translations)
         self.app: Application = Cors(front, origins) if origins else front
-        self._opened = False
+        self._opened = self._leaving = False
         # The alias that is loaded without being asked for
         self.eager: ModelRef | None = None
         # The loop keeps only weak references to tasks
@@ -126,7 +126,7 @@ class Gateway:
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
         engines, kept = engine_routes(self.catalog, self.scheduler), kept_response_routes(self._keeper)
-        logs_of = log_routes(self.catalog)
+        logs_of = log_routes(self.catalog, closing=lambda: self._leaving)
         more = (engines, logs_of, admin, pull_routes(self.settings, self.pulls), ollama, kept)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
@@ -239,6 +239,7 @@ class Gateway:
 
     def refuse_new(self) -> None:
         """No new leases and no new pulls; streams go on, pulls stop where they are."""
+        self._leaving = True
         self.scheduler.refuse_new()
         self.pulls.refuse_new()
 

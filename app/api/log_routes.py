@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 import msgspec
@@ -20,12 +20,21 @@ _LOOK_EVERY_S, _AT_ONCE = 0.25, 2000
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 Model = Annotated[str | None, Query(description="A model: its engine's own lines and the gateway's about it.")]
 Lines = Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")]
-Follow = Annotated[bool, Query(description="Go on with those that come.")]
 
 
-def log_routes(catalog: Catalog, memory: LogMemory = logs.memory) -> APIRouter:
-    """One JSON object a line: `at` (seconds since the epoch), `level` (`engine` for an engine's own) and the fields."""
+def log_routes(
+    catalog: Catalog, memory: LogMemory = logs.memory, closing: Callable[[], bool] = lambda: False
+) -> APIRouter:
+    """One JSON object a line: `at` (seconds since the epoch), `level` (`engine` for an engine's own) and the fields.
+
+    `/admin/logs/follow` goes on with the lines that come until the client leaves, or `closing` says that the gateway
+    does.
+    """
     routes = APIRouter(prefix="/admin")
+
+    def answer(model: str | None, lines: int, going_on: Callable[[], bool]) -> StreamingResponse:
+        alias = None if model is None else catalog.resolve(model).engine_key
+        return StreamingResponse(_lines(memory, alias, lines, going_on), media_type="application/x-ndjson")
 
     @routes.get(
         "/logs",
@@ -33,18 +42,24 @@ def log_routes(catalog: Catalog, memory: LogMemory = logs.memory) -> APIRouter:
         response_class=StreamingResponse,
         responses={404: refused("No such model"), **ADMIN},
     )
-    async def log_lines(model: Model = None, lines: Lines = 100, follow: Follow = False) -> StreamingResponse:
-        alias = None if model is None else catalog.resolve(model).engine_key
-        return StreamingResponse(_lines(memory, alias, lines, follow), media_type="application/x-ndjson")
+    async def last(model: Model = None, lines: Lines = 100) -> StreamingResponse:
+        return answer(model, lines, lambda: False)
+
+    # Not in the schema: a client that tries each operation would wait for its end
+    @routes.get("/logs/follow", include_in_schema=False)
+    async def follow(model: Model = None, lines: Lines = 100) -> StreamingResponse:
+        return answer(model, lines, lambda: not closing())
 
     return routes
 
 
-async def _lines(memory: LogMemory, alias: str | None, count: int, follow: bool) -> AsyncIterator[bytes]:
+async def _lines(
+    memory: LogMemory, alias: str | None, count: int, going_on: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     entries = memory.last(count, alias)
     newest = entries[-1].number if entries else memory.newest
     yield b"".join(map(_line, entries))
-    while follow:
+    while going_on():
         await asyncio.sleep(_LOOK_EVERY_S)
         if entries := memory.last(_AT_ONCE, alias, behind=newest):
             newest = entries[-1].number

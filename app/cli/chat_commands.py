@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.conversation import ChatConversation
-from app.errors import TandemError, UpstreamError
+from app.errors import UpstreamError
 from app.terminal import say
 
 HELP = """\
@@ -37,7 +37,7 @@ Ctrl-C                 stops an answer, or drops the line"""
 _LEAVE = ("/bye", "/exit", "/quit", "exit", "quit")
 
 
-class LeaveChatError(TandemError):
+class LeaveChatError(Exception):
     """The person wants to leave."""
 
 
@@ -58,7 +58,7 @@ class ChatCommands:
         """A message to send, or None; raises LeaveChatError, and other TandemErrors where it cannot be done."""
         word, _, rest = line.strip().partition(" ")
         if line.strip() in _LEAVE:
-            raise LeaveChatError("")
+            raise LeaveChatError
         known: dict[str, Callable[[str], str | None]] = {
             "/help": lambda _: _shown(HELP),
             "/?": lambda _: _shown(HELP),

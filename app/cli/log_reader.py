@@ -14,10 +14,10 @@ from app.terminal import in_colour, visible
 
 def print_logs(settings: Settings, model: str | None, *, follow: bool, lines: int, as_json: bool) -> None:
     """Returns at the end, or raises UpstreamError where a gateway that is followed goes."""
-    query: dict[str, Any] = {"lines": lines, "follow": int(follow)} | ({"model": model} if model else {})
+    query: dict[str, Any] = {"lines": lines} | ({"model": model} if model else {})
     coloured = in_colour(sys.stdout)
     with admin_of(settings) as client:
-        for line in client.lines("/admin/logs", **query):
+        for line in client.lines("/admin/logs/follow" if follow else "/admin/logs", **query):
             print(visible(line) if as_json else _for_people(json.loads(line), coloured), flush=True)
 
 

@@ -25,7 +25,7 @@ def test_single_model_loads_at_the_start(make_gateway: Make) -> None:
     gateway = make_gateway()
     eventually(lambda: gateway.state() == "ready")
     eventually(lambda: any("is ready at" in line for line in gateway.output))
-    assert any("curl -N" in line for line in gateway.output)
+    assert any("llama-tandem chat m" in line for line in gateway.output)
 
 
 def test_with_several_models_the_first_request_loads(make_gateway: Make, tmp_path: Path) -> None:

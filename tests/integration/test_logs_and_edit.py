@@ -49,6 +49,14 @@ def test_logs_follows_until_ctrl_c_or_the_gateways_end(make_gateway: Make) -> No
         assert terminal.end() == 130 and "Traceback" not in terminal.screen
     with TerminalProgram(gateway.folder, *words, env=env) as terminal:
         terminal.see("200 chat")
+        assert gateway.terminate(within=15) == 0  # whoever follows does not hold it up
+        terminal.see("shutting down")
+        assert terminal.end() == 0
+    gateway = make_gateway()
+    env = {"TANDEM_PORT": gateway.url.rpartition(":")[2]}
+    words = ("logs", "-f", "--config", str(gateway.config))
+    with TerminalProgram(gateway.folder, *words, env=env) as terminal:
+        terminal.see("engine ready")
         gateway.process.kill()
         assert terminal.end() == 1 and "has ended." in terminal.screen
 
