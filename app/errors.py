@@ -3,6 +3,7 @@
 TandemError
 ├── ConfigError                   the settings or the catalog, as written, cannot be used
 │   └── UnreadableKeysError       nobody knows who may come in
+├── ReloadRefusedError            changed settings that cannot be applied; those that run stay
 ├── NotImportableError            a command line that makes no entry of the catalog
 ├── GgufError                     a model file is not what its name says
 ├── FilesMissingError             an entry names files that are not on disk
@@ -87,6 +88,10 @@ class UnreadableKeysError(ConfigError):
     def __init__(self, reason: str, *, newer: bool) -> None:
         self.newer = newer
         super().__init__([f"The API keys cannot be read: {reason}"])
+
+
+class ReloadRefusedError(TandemError):
+    """The settings were read again and cannot be used; the text is that of what is wrong with them."""
 
 
 class NotImportableError(TandemError):

@@ -35,6 +35,8 @@ def _without_rich() -> Any:
 structlog = _without_rich()
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# All that were made: each keeps the level and format of its first line (`cache_logger_on_first_use`)
+_loggers: list[Any] = []
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 # What this process has logged lately, and what its engines have written
 memory = LogMemory()
@@ -101,11 +103,13 @@ class _Unbreakable:
 
 def get_logger(name: str) -> Any:
     """A structlog logger; `name` says which part of the gateway speaks."""
-    return structlog.get_logger(name)
+    logger = structlog.get_logger(name)
+    _loggers.append(logger)
+    return logger
 
 
 def configure(log_format: Literal["auto", "console", "json"], level: str) -> None:
-    """To be called once, before the first line."""
+    """To be called before the first line, and again for another format or level."""
     people = log_format == "console" or (log_format == "auto" and is_terminal(sys.stderr))
     stream: Any = _Unbreakable(sys.stderr)
     written = _PeoplesLine(coloured=in_colour(sys.stderr), debug=level == "debug") if people else _JsonLine()
@@ -123,6 +127,8 @@ def configure(log_format: Literal["auto", "console", "json"], level: str) -> Non
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for logger in _loggers:
+        vars(logger).pop("bind", None)
 
 
 class Quiet(logging.Filter):

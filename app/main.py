@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -17,18 +17,19 @@ from app.api.models import ModelRows
 from app.api.responses.keeper import Keeper
 from app.api.responses.relay import ResponsesRelay, response_paths
 from app.auth.guard import Guard
-from app.auth.hosts import Hosts, is_loopback
 from app.auth.key_cache import Keyring
 from app.auth.key_store import KeyStore
 from app.auth.keys import from_setting
 from app.auth.local_admin_key import local_key, make_local_secret
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
-from app.config.model_entry import AttachedEntry, LocalEntry
+from app.config.exposure import hosts_for
+from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO
 from app.engine.environment import what_is_held_back
-from app.errors import TandemError
+from app.engine.launch import LaunchPlan
+from app.errors import TandemError, UnknownAliasError
 from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.planner import Planner
@@ -46,9 +47,10 @@ from app.relay.relay import Relay
 from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Calls
 from app.relay.upstream.client import Upstreams
+from app.reload import Reloader
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
-from app.scheduler.residency import Residency
+from app.scheduler.residency import Residency, residency_of
 from app.supervisor.orphans import sweep
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
@@ -61,8 +63,8 @@ log = logs.get_logger("gateway")
 class Gateway:
     """The whole of it: `app` is the ASGI callable; `open` and `close` bracket its life in one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, read: Callable[[], Settings] | None = None) -> None:
+        """`read` reads the settings again, for a reload; None where they stand in no file."""
         self.catalog = Catalog(settings)
         self.metrics = Metrics()
         self._database = Database(settings.state_dir)
@@ -80,17 +82,18 @@ class Gateway:
         self._ports = Ports(settings.engine_port)
         self._recorder = Recorder(self._database)
         self._usage = UsageRecorder(self._database)
-        self.pulls = Pulls(pull_work(settings))
+        self.pulls = Pulls(pull_work(lambda: self.settings))
         self._on_demand = OnDemand(self.catalog, self.pulls)
         self._upstreams = Upstreams(self.catalog, self.scheduler, self._on_demand)
         media_hosts = hosts_of(settings.allow_remote_media)
-        calls = Calls(self.catalog, max_body=int(settings.max_body_mb * 2**20), media_hosts=media_hosts)
+        self._calls = Calls(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
+        self._fetcher = MediaFetcher(media_hosts)
         self.relay = Relay(
-            calls,
+            self._calls,
             self._upstreams,
             self.metrics,
             report=reporter(self.metrics, self._record),
-            fetcher=MediaFetcher(media_hosts),
+            fetcher=self._fetcher,
         )
         self.keys = Keyring(
             KeyStore(self._database),
@@ -100,20 +103,37 @@ class Gateway:
         store = ResponseStore(settings.state_dir, tell=log.warning)
         self._keeper = Keeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
-        guard = Guard(self.keys, hosts=_hosts(settings, origins), admin_port=settings.admin_port)
-        messages = MessagesRelay(self.relay, calls)
-        responses = ResponsesRelay(self.relay, calls, self._keeper)
+        self._guard = Guard(self.keys, hosts=hosts_for(settings, origins), admin_port=settings.admin_port)
+        messages = MessagesRelay(self.relay, self._calls)
+        responses = ResponsesRelay(self.relay, self._calls, self._keeper)
         translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
-        front = Front(self._build_api, self.relay, self._life, guard, translations)
-        self.app: Application = Cors(front, origins) if origins else front
+        front = Front(self._build_api, self.relay, self._life, self._guard, translations)
+        self.app = Cors(front, origins)
+        # Called with the settings that a reload has applied
+        self.followers: list[Callable[[Settings], None]] = []
+        self.reloader = Reloader(
+            settings,
+            read,
+            catalog=self.catalog,
+            planner=self.planner,
+            scheduler=self.scheduler,
+            keys=self.keys,
+            apply=self._apply,
+        )
         self._opened = self._leaving = False
         # The alias that is loaded without being asked for
         self.eager: ModelRef | None = None
         # The loop keeps only weak references to tasks
         self._learning: set[asyncio.Task[None]] = set()
 
+    @property
+    def settings(self) -> Settings:
+        """Those that hold now."""
+        return self.reloader.running
+
     def _build_api(self) -> Application:
         from app.api.admin import admin_routes  # FastAPI, late: see Front
+        from app.api.admin_reload import reload_routes
         from app.api.engines import engine_routes
         from app.api.fastapi_app import create_api
         from app.api.log_routes import log_routes
@@ -122,12 +142,15 @@ class Gateway:
         from app.api.responses.endpoints import kept_response_routes
 
         elsewhere = Elsewhere(self.settings.models_dir)
-        rows = ModelRows(self.catalog, self.scheduler, self._on_demand, elsewhere)
+        rows = ModelRows(
+            self.catalog, self.scheduler, self._on_demand, elsewhere, list_aliases=lambda: self.settings.list_aliases
+        )
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
-        ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=self.relay.max_body)
+        ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=lambda: self.relay.max_body)
         engines, kept = engine_routes(self.catalog, self.scheduler), kept_response_routes(self._keeper)
         logs_of = log_routes(self.catalog, closing=lambda: self._leaving)
-        more = (engines, logs_of, admin, pull_routes(self.settings, self.pulls), ollama, kept)
+        pulls = pull_routes(lambda: self.settings, self.pulls)
+        more = (engines, logs_of, admin, reload_routes(self.reloader), pulls, ollama, kept)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager
@@ -175,32 +198,61 @@ class Gateway:
             log.warning("no admin key for the command line of this machine", error=str(error))
 
     def _residency(self, ref: ModelRef) -> Residency:
-        entry = ref.entry
-        if isinstance(entry, AttachedEntry):
-            return Residency()
-        ttl = self.settings.ttl if entry.ttl is None else entry.ttl
-        return Residency(ttl, entry.pin, entry.preload, entry.exclusive, entry.priority, entry.parallel)
+        with suppress(UnknownAliasError):
+            ref = self._as_it_is_now(ref)
+        return residency_of(ref.entry, self.settings.ttl)
 
     async def _fetched(self, ref: ModelRef) -> None:
         """Brings files that are not here, where the entry says so; raises PullFailedError."""
         if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "on_demand":
             await self._on_demand.ensure(ref, patient=True)
 
+    def _apply(self, settings: Settings) -> None:
+        """Hands changed settings to all parts but the engines."""
+        for alias in self.catalog.names:
+            if settings.models.get(alias) != self.catalog.entries[alias]:
+                self._on_demand.forget(alias)
+                self._upstreams.crossings.pop(alias, None)
+        if (settings.log_format, settings.log_level) != (self.settings.log_format, self.settings.log_level):
+            logs.configure(settings.log_format, settings.log_level)
+        self.catalog.replace(settings.models)
+        self.planner.use(settings)
+        limits = ("max_loaded", "queue_timeout", "max_wait", "queue")
+        self.scheduler.limit(**{name: getattr(settings, name) for name in limits})
+        self.scheduler.reconfiguration.keep_to_the_limit()
+        self.scheduler.reconfiguration.limit_starts(StartLimits.of(settings))
+        self._fetcher.hosts = hosts_of(settings.allow_remote_media)
+        self._calls.configure(max_body=settings.max_body, media_hosts=self._fetcher.hosts)
+        configured = from_setting(settings.api_keys.get_secret_value())
+        self.keys.configure(configured, open_to_all=settings.no_auth)
+        self._keeper.seconds = settings.responses_keep
+        self.app.origins = origins_of(settings.cors_origins)
+        self._guard.called_by(hosts_for(settings, self.app.origins))
+        for follow in self.followers:
+            follow(settings)
+
+    def _as_it_is_now(self, ref: ModelRef) -> ModelRef:
+        """The ref with the entry of now; raises UnknownAliasError for one that a reload has removed."""
+        return self.catalog.resolve(ref.engine_key)
+
     def _engine(self, ref: ModelRef) -> Engine:
-        limits = StartLimits(
-            stall=self.settings.start_stall_timeout, start=self.settings.start_timeout, grace=self.settings.stop_grace
-        )
+        async def plan() -> LaunchPlan:
+            return await self.planner.plan(self._as_it_is_now(ref))
+
+        self._as_it_is_now(ref)  # a reload may have removed it while a request waited for its files
         return Engine(
             ref.engine_key,
-            plan=partial(self.planner.plan, ref),
+            plan=plan,
             ports=self._ports,
-            limits=limits,
+            limits=StartLimits.of(self.settings),
             ledger=self._ledger,
             on_change=partial(self._changed, ref),
             on_proven=self._proven,
         )
 
     def _changed(self, ref: ModelRef, engine: Engine) -> None:
+        with suppress(UnknownAliasError):
+            ref = self._as_it_is_now(ref)
         self.metrics.starts[engine.alias] = engine.starts
         if engine.state is EngineState.STARTING:
             self._recorder.starting(engine.alias, partial(self.planner.key, ref))
@@ -261,12 +313,6 @@ class Gateway:
         await self._keeper.close()
         await self.keys.close()
         await asyncio.to_thread(self._database.close)
-
-
-def _hosts(settings: Settings, origins: frozenset[bytes]) -> Hosts | None:
-    names = [name for name in settings.allowed_hosts.split(",") if name.strip()]
-    # Whoever opens the gateway to a network has keys; the names that it is called by there are not known here.
-    return Hosts([*names, settings.host], origins) if names or is_loopback(settings.host) else None
 
 
 def create_app(settings: Settings) -> Application:

@@ -56,6 +56,16 @@ class Planner:
         self._ledger = ledger
         self._prober = Prober(settings.cache_dir)
 
+    def use(self, settings: Settings) -> None:
+        """Plans by these from now on, but for the folder of its cache."""
+        self._settings = settings
+
+    def sibling(self, settings: Settings) -> Planner:
+        """One by other settings, and their catalog; what is known of builds is shared."""
+        planner = Planner(settings, Catalog(settings), self._ledger, self._find)
+        planner._prober = self._prober
+        return planner
+
     def binary(self) -> EngineBinary:
         """Raises EngineNotFound."""
         return self._find(self._settings.llama_server)

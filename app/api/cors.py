@@ -25,18 +25,21 @@ _NAMES = re.compile(rb"[\w.,\s-]{1,2048}\Z")
 
 
 class Cors:
-    """Answers preflights of listed origins, before any key is asked for, and marks every answer to them."""
+    """Answers preflights of listed origins, before any key is asked for, and marks every answer to them.
+
+    Without origins every request passes as it is.
+    """
 
     def __init__(self, app: Application, origins: frozenset[bytes]) -> None:
         self._app = app
-        self._origins = origins
+        self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not self.origins:
             await self._app(scope, receive, send)
             return
         origin = header(scope["headers"], b"origin")
-        listed = origin in self._origins
+        listed = origin in self.origins
         if listed and scope["method"] == "OPTIONS" and header(scope["headers"], b"access-control-request-method"):
             await send({"type": "http.response.start", "status": 204, "headers": _preflight(origin, scope["headers"])})
             await send({"type": "http.response.body", "body": b"", "more_body": False})

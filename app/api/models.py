@@ -5,6 +5,7 @@ No model is loaded for it, and no engine asked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,19 +30,37 @@ class ModelRows:
 
     While its files are pulled, by whomever, `state` is `downloading`, and `download` says how far that is. Where a file
     was replaced or deleted under a running engine, the row is of what runs, and `file_changed` says so in words.
+    `list_aliases` says whether aliases have rows of their own now.
     """
 
-    def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand, elsewhere: Elsewhere) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        scheduler: Scheduler,
+        on_demand: OnDemand,
+        elsewhere: Elsewhere,
+        list_aliases: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
         self._on_demand = on_demand
         self._elsewhere = elsewhere
+        self._list_aliases = list_aliases
         self._headers: dict[tuple[Path, int], Header] = {}
         self._parameters: dict[tuple[Path, int], int] = {}
 
     def all(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
-        """One row an entry that `may` be known; with `variants` also one for each way of decoding to pin it to."""
-        return [self._row(ref) for ref in self._catalog.refs(may, variants=variants)]
+        """One row an entry that `may` be known; with `variants` also one for each way of decoding to pin it to.
+
+        An alias's own row has the entry's name as `root`.
+        """
+        rows = []
+        for ref in self._catalog.refs(may, variants=variants):
+            row = self._row(ref)
+            rows.append(row)
+            if self._list_aliases():
+                rows += [row | {"id": alias, "aliases": [], "root": ref.name} for alias in row["aliases"]]
+        return rows
 
     def get(self, name: str, may: ModelFilter = None) -> dict[str, Any]:
         """Raises UnknownAlias."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Annotated
 
@@ -33,15 +33,15 @@ _START: Responses = {
 _EVENTS: Responses = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **_ONE}
 
 
-def pull_routes(settings: Settings, pulls: Pulls) -> APIRouter:
-    """Everything below `/admin/pulls`."""
+def pull_routes(settings: Callable[[], Settings], pulls: Pulls) -> APIRouter:
+    """Everything below `/admin/pulls`; `settings` gives those that hold now."""
     routes = APIRouter(prefix="/admin/pulls", tags=["pulls"])
 
     @routes.post("", status_code=202, responses=_START)
     async def start(request: StartPull, response: Response) -> PullView:
         """Start a pull; the one of the same files that runs already is joined."""
 
-        files = tuple(items_by(settings, [request.name], request.include))
+        files = tuple(items_by(settings(), [request.name], request.include))
         pull = pulls.start(request.name, files, update=request.update)
         response.headers["Location"] = f"/admin/pulls/{pull.id}"
         return view(pull)

@@ -33,8 +33,12 @@ class Guard:
 
     def __init__(self, keys: Keyring, *, hosts: Hosts | None = None, admin_port: int = 0) -> None:
         self._keys = keys
-        self._hosts = hosts
         self._admin_port = admin_port
+        self.called_by(hosts)
+
+    def called_by(self, hosts: Hosts | None) -> None:
+        """The names to be called by are these from now on."""
+        self._hosts = hosts
         self._admin_hosts = hosts or Hosts()
 
     def check(self, scope: dict[str, Any]) -> None:

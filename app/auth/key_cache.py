@@ -37,8 +37,20 @@ class Keyring:
         # Whether what was read last may be older than the database, and the log has said so
         self._stale = False
         self._rows = 0
+        # Whether a later version has written it, which may have made a first key
+        self._newer = False
         self.required = False
         self._take(store.all())
+
+    def configure(self, configured: tuple[Key, ...], *, open_to_all: bool) -> None:
+        """The keys of the settings are these from now on; those of the database stay, and what they require."""
+        self.required = self.would_require(configured, open_to_all=open_to_all)
+        self._configured, self._open_to_all = configured, open_to_all
+        self.known = configured + self._stored
+
+    def would_require(self, configured: tuple[Key, ...], *, open_to_all: bool) -> bool:
+        """Whether a request would need a key with these in the settings."""
+        return not open_to_all and bool(configured or self._rows or self._newer)
 
     def _take(self, rows: tuple[Key, ...]) -> None:
         self._stored = tuple(key for key in rows if key.revoked is None)
@@ -87,6 +99,7 @@ class Keyring:
             rows = self._store.all()
         except UnreadableKeysError as error:
             # A later version may have made the first key, which this build cannot know.
+            self._newer = self._newer or error.newer
             self._require(error.newer)
             self._keep(str(error))
             return
@@ -94,7 +107,7 @@ class Keyring:
             # Rows are never deleted: this is a file that went, or another one.
             self._keep("The database has no keys any more. Bring it back, or restart the gateway to begin anew.")
             return
-        self._stale = False
+        self._stale = self._newer = False
         self._take(rows)
 
     def _keep(self, why: str) -> None:

@@ -1,27 +1,30 @@
-"""The admin API of a running gateway, as this machine's commands ask it: its address from the settings, its own key."""
+"""The admin API of a running gateway, as this machine's commands ask it: its address and its key from `state_dir`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 
 from app.auth.local_admin_key import FILE_NAME, local_secret
-from app.config.settings import Settings, root_url
-from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
+from app.config.settings import Settings
+from app.errors import UpstreamError, UpstreamUnreachableError
+from app.server.address_file import admin_url
 
 _CONNECT_S = 5.0
 
 
 class AdminClient:
-    """A context manager. Raises ConfigError where the settings do not tell the way to the gateway."""
+    """The gateway of the settings in the file `config`; raises ConfigError where nothing tells the way to it.
 
-    def __init__(self, settings: Settings) -> None:
-        if not (port := settings.admin_port or settings.port):
-            raise ConfigError(["port: 0 picks a free port, which no command knows; set the gateway's, or TANDEM_PORT"])
-        self._root = root_url("127.0.0.1" if settings.admin_port else settings.host, port)
+    A context manager.
+    """
+
+    def __init__(self, settings: Settings, config: Path) -> None:
+        self._root = admin_url(settings, config)
         self._settings = settings
         secret = local_secret(settings.state_dir)
         headers = {"authorization": f"Bearer {secret}"} if secret else {}
@@ -42,6 +45,10 @@ class AdminClient:
     def act(self, alias: str, verb: str, **query: int) -> dict[str, Any]:
         """The engine after a verb; raises UpstreamError with the gateway's words."""
         return self._ask("POST", f"/admin/models/{quote(alias, safe='')}/{verb}", **query)
+
+    def reload(self) -> dict[str, Any]:
+        """What the settings' change has done; raises UpstreamError with what is wrong with them."""
+        return self._ask("POST", "/admin/reload")
 
     def _ask(self, method: str, path: str, **query: int) -> dict[str, Any]:
         try:

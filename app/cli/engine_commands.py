@@ -20,9 +20,9 @@ commands = typer.Typer()
 def client_of(config: Path | None) -> AdminClient:
     """Of the gateway that these settings are of; raises ConfigError."""
     from app.cli.admin_client import AdminClient
-    from app.config.settings import load_settings
+    from app.config.settings import load_settings, settings_file
 
-    return AdminClient(load_settings(config))
+    return AdminClient(load_settings(config), settings_file(config))
 
 
 @commands.command()

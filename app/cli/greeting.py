@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.config.model_entry import AttachedEntry
-from app.errors import ConfigError, TandemError
+from app.errors import TandemError
 from app.terminal import paint, visible
 
 if TYPE_CHECKING:
@@ -63,10 +62,3 @@ def _state(gateway: Gateway, name: str) -> str:
 def _say(text: str) -> None:
     with suppress(OSError):  # nobody listens; clients may still come
         print(text, flush=True)
-
-
-def no_models(file: Path | None = None) -> ConfigError:
-    """For `serve` without a catalog; `file` is where the settings were read from."""
-    name = "tandem.yaml" if file is None else file.name
-    first = "`llama-tandem init` writes a file to start from, `llama-tandem run NAME` needs none"
-    return ConfigError([f"{name}: no models are configured; {first}"])

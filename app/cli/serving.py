@@ -24,15 +24,13 @@ def serve(
 ) -> None:
     """Run the gateway; engines are started when they are asked for."""
     with errors_in_words():
-        from app.cli.greeting import no_models
-        from app.config.settings import load_settings, settings_file
+        from app.config.source import SettingsSource
 
-        settings = load_settings(config, host=host, port=port, no_auth=no_auth or None)
-        if not settings.models:
-            raise no_models(settings_file(config))
+        source = SettingsSource(config, {"host": host, "port": port, "no_auth": no_auth or None})
+        settings = source.read()
         from app.server.serve import serve as run
 
-        run(settings, _announce)
+        run(settings, _announce, source)
 
 
 async def _announce(gateway: Gateway, url: str) -> None:
@@ -62,14 +60,11 @@ def check(
     """Say whether each model can start: engine, files, translations, last failure."""
     with errors_in_words():
         from app.cli.check import inspect, tally
-        from app.cli.greeting import no_models
         from app.cli.options import coloured
-        from app.config.settings import load_settings, settings_file
+        from app.config.source import SettingsSource
         from app.terminal import say
 
-        settings, reports = load_settings(config), []
-        if not settings.models:
-            raise no_models(settings_file(config))
+        settings, reports = SettingsSource(config).read(), []
         for report in inspect(settings, alias):
             print("\n".join(map(coloured, report.lines)), flush=True)
             reports.append(report)

@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug shows every line that the engines log."
     )
+    watch: bool = Field(False, description="on: apply changes of tandem.yaml and .env when they are saved.")
+    list_aliases: bool = Field(False, description="on: list aliases as models of their own, too.")
     defaults: dict[str, Any] = Field(
         default_factory=dict, description="Keys that all models get; in the environment as JSON. Better in tandem.yaml."
     )
@@ -129,6 +131,11 @@ class Settings(BaseSettings):
     def inherited(self, alias: str) -> Mapping[str, str]:
         """The keys that an entry has from `defaults`, `env.NAME` where it is a part, and where each is written."""
         return self._inherited.get(alias, {})
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body."""
+        return int(self.max_body_mb * 2**20)
 
     @field_validator("host")
     @classmethod

@@ -7,11 +7,11 @@ was downloaded a minute ago is there, one that was deleted is named as missing b
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.config.model_entry import FILE_KEYS, Files, LocalEntry
+from app.config.model_entry import FILE_KEYS, AttachedEntry, Files, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import NONE, PLAIN, Chain, drafts, named
 from app.errors import FilesMissingError, UnknownAliasError
@@ -56,11 +56,16 @@ class Catalog:
     """What can be asked for. An entry's own name and its `aliases` are one namespace."""
 
     def __init__(self, settings: Settings) -> None:
-        self.entries = settings.models
         self._models_dir = settings.models_dir
+        self.replace(settings.models)
+
+    def replace(self, entries: Mapping[str, LocalEntry | AttachedEntry]) -> None:
+        """The settings' entries are these from now on."""
+        # New mappings in the place of the old ones, which threads may still read
+        self.entries = entries
         # Each belongs to one entry: the settings see to it
-        aliases = {alias: name for name, entry in settings.models.items() for alias in entry.aliases}
-        self._owner: dict[str, str] = {name: name for name in settings.models} | aliases
+        aliases = {alias: name for name, entry in entries.items() for alias in entry.aliases}
+        self._owner: dict[str, str] = {name: name for name in entries} | aliases
         self._refs = self._resolved()
 
     def _resolved(self) -> dict[str, ModelRef]:

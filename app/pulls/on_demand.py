@@ -41,6 +41,10 @@ class OnDemand:
         self._clock = clock
         self._tries: dict[str, _Try] = {}
 
+    def forget(self, alias: str) -> None:
+        """What has become of pulls for an entry that is another now."""
+        self._tries.pop(alias, None)
+
     def missing(self, ref: ModelRef) -> str | None:
         """What is not here, in words, where a request for `ref` has to pull it first. Reads folders."""
         if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "on_demand":

@@ -12,8 +12,8 @@ from app.models.download.pull_item import PullItem
 from app.pulls.pull import Work
 
 
-def pull_work(settings: Settings) -> Callable[[tuple[PullItem, ...], bool], Work]:
-    """Makes the work of a pull, for `Pulls`."""
+def pull_work(current: Callable[[], Settings]) -> Callable[[tuple[PullItem, ...], bool], Work]:
+    """Makes the work of a pull, for `Pulls`; `current` gives the settings that hold now."""
 
     def make(items: tuple[PullItem, ...], update: bool) -> Work:
         def work(emit: Emit, sleep: Callable[[float], None]) -> None:
@@ -21,6 +21,7 @@ def pull_work(settings: Settings) -> Callable[[tuple[PullItem, ...], bool], Work
             from app.models.download.plan import Puller
             from app.models.hub.client import Hub
 
+            settings = current()
             hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)), sleep=sleep)
             warn(settings, Puller(settings, hub, emit).pull(items, update=update), emit)
 

@@ -56,12 +56,16 @@ class Relay:
         self._metrics = metrics
         self._serving: set[asyncio.Task[Any]] = set()
         self._cut = False
-        self.max_body = calls.max_body
         self._report = report
         self._fetcher = fetcher or MediaFetcher()
         self._limits = limits or RateLimits(time.monotonic)
         self.headers_wait = HEADERS_WAIT_S
         self.comment_every = COMMENT_EVERY_S
+
+    @property
+    def max_body(self) -> int:
+        """The largest body that a request may have, in bytes."""
+        return self._calls.max_body
 
     async def __call__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
 from app.errors import DeadlyRequestError, TandemError
@@ -14,6 +14,7 @@ from app.scheduler.engine_use import EngineUse
 from app.scheduler.lease import Lease
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket, Waiter
+from app.scheduler.reconfiguration import Reconfiguration
 from app.scheduler.refusals import SchedulerLimits, check, room_in_the_queue, shutting_down, too_late
 from app.scheduler.residency import Residency
 from app.scheduler.snapshot import MAX_WAIT_S
@@ -50,15 +51,16 @@ class Scheduler:
         self._residency = residency
         self._placement = Placement(limits, serve=self._serve, refuse=self.send_away)
         self._uses = self._placement.uses
-        self._closing = False
+        self.closing = False
         # Requests that wait, for whatever engine
-        self._queued = 0
+        self.queued = 0
         self._suspects = Suspects()
         self.verbs = Verbs(self, self._placement, self._suspects, prepare)
+        self.reconfiguration = Reconfiguration(self, self._placement)
 
     def __repr__(self) -> str:
         engines = ", ".join(f"{alias}: {use.engine.state} {use.in_flight}" for alias, use in self._uses.items())
-        return f"<Scheduler [{engines}], {self._queued} waiting>"
+        return f"<Scheduler [{engines}], {self.queued} waiting>"
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -117,17 +119,18 @@ class Scheduler:
         Raises an EngineUnavailableError. A caller that is cancelled leaves the queue; the start that it asked
         for goes on for the others.
         """
-        self._still_open()
+        self._still_open(ref)
         use, alias, ticket = self.use(ref), ref.engine_key, ticket or Ticket()
         if refused_for := self._suspects.refused_for(alias, body, asyncio.get_running_loop().time()):
             raise DeadlyRequestError(alias, use.engine.diagnosis, retry_after=refused_for)
         if use.state is EngineState.READY and (not ticket.takes_slot or use.free_slots >= 1):
             return self._grant(use, body, ticket)
-        room_in_the_queue(use, self._queued, self._placement.limits)
+        room_in_the_queue(use, self.queued, self._placement.limits)
         if use.state in (EngineState.STOPPED, EngineState.FATAL):
             await check(use.engine)
-            self._still_open()  # the check may have lasted longer than the gateway
-            room_in_the_queue(use, self._queued, self._placement.limits)
+            self._still_open(ref)  # the check may have lasted longer than the gateway, or the model
+            use = self.use(ref)
+            room_in_the_queue(use, self.queued, self._placement.limits)
         return await self._wait(use, Waiter(alias, asyncio.get_running_loop().time(), ticket, body))
 
     async def _wait(self, use: EngineUse, waiter: Waiter) -> Lease:
@@ -149,26 +152,27 @@ class Scheduler:
 
     def _enqueue(self, use: EngineUse, waiter: Waiter) -> None:
         use.queue.add(waiter)
-        self._queued += 1
+        self.queued += 1
         self._placement.concern(use)
 
     def _dequeue(self, use: EngineUse, waiter: Waiter) -> None:
         """Forgets one that has left; harmless for one that was served."""
         if use.queue.discard(waiter):
-            self._queued -= 1
+            self.queued -= 1
             self._placement.concern(use)
             # What was kept for it may go
             self._placement.look_at(use.unload_at)
 
-    def _still_open(self) -> None:
-        if self._closing:
+    def _still_open(self, ref: ModelRef) -> None:
+        if self.closing:
             raise shutting_down()
+        self.reconfiguration.check(ref)
 
     def _serve(self, use: EngineUse) -> None:
         """Those whose turn it is."""
         # Again for slots of those who have left in this very turn of the loop
         while waiters := use.queue.take(use.free_slots):
-            self._queued -= len(waiters)
+            self.queued -= len(waiters)
             for waiter in waiters:
                 if not waiter.granted.done():
                     waiter.granted.set_result(self._grant(use, waiter.body, waiter.ticket))
@@ -217,7 +221,7 @@ class Scheduler:
         if use.in_flight == 0:
             if ticket.keep_alive == 0 and not use.pinned and not use.used_by_others(ticket.client, now):
                 self._placement.drain(use, "unloaded", "keep_alive 0, and nobody else has used it for a minute")
-            elif self._queued:
+            elif self.queued:
                 self._placement.pump()
             self._placement.look_at(use.unload_at)
 
@@ -226,10 +230,12 @@ class Scheduler:
     def changed(self, engine: Engine) -> None:
         """To be called after every transition of an engine."""
         use = self._uses.get(engine.alias)
-        if use is not None:
+        if use is not None and use.engine is engine:
             self._placement.moved(engine)
             self._tell_waiters(use)
         self._placement.pump()
+        if use is not None and use.engine is engine:
+            self.reconfiguration.moved(use)
 
     def _tell_waiters(self, use: EngineUse) -> None:
         """What a transition means for those who wait for the engine or are with it."""
@@ -253,9 +259,13 @@ class Scheduler:
             self._placement.concern(use)
             self._placement.pump()
 
+    def preload(self, refs: Iterable[ModelRef]) -> None:
+        """Begins to load those of them that are to be there without a request."""
+        self.verbs.preload((ref, self._residency(ref)) for ref in refs)
+
     def refuse_new(self) -> None:
         """No new leases; those who wait are sent away, streams go on."""
-        self._closing = True
+        self.closing = True
         for use in self._uses.values():
             self.send_away(use, shutting_down)
 
@@ -269,4 +279,5 @@ class Scheduler:
         self.refuse_new()
         self._placement.close()
         await self.verbs.close()
+        await self.reconfiguration.close()
         await asyncio.gather(*(use.engine.close() for use in self._uses.values()))

@@ -88,6 +88,19 @@ class Placement:
             case EngineState.BACKOFF | EngineState.FATAL if engine.diagnosis is not None:
                 self.misfits.failed(engine.alias, engine.diagnosis.code, self._up_beside(engine.alias), now)
 
+    def forget(self, use: EngineUse) -> None:
+        """Its model is gone, and so is its engine: nobody waits for it."""
+        for known in (self.uses, self._views, self._waits, self._changed):
+            known.pop(use.alias, None)
+        self.misfits.forget(use.alias)
+
+    def fits_now(self, use: EngineUse) -> bool:
+        """Whether there is a place for it that is nobody's."""
+        up = self._up_beside(use.alias)
+        misfit = any(use.alias in misfit and misfit - {use.alias} <= up for misfit in self.misfits.known)
+        alone = use.residency.exclusive or any(self.uses[other].residency.exclusive for other in up)
+        return len(up) < self.limits.max_loaded and not misfit and not (alone and up)
+
     def drain(self, use: EngineUse, verb: str, why: str) -> None:
         """A READY engine gets no new requests, and ends after those that it has."""
         self.decisions.add(use.alias, verb, why)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from app.config.model_entry import AttachedEntry, LocalEntry
+
 # Who has used an engine so recently is not to find it unloaded by another client, seconds.
 RECENT_S = 60.0
 
@@ -20,6 +22,14 @@ class Residency:
     exclusive: bool = False
     priority: int = 0
     slots: int | None = None
+
+
+def residency_of(entry: LocalEntry | AttachedEntry, ttl: float) -> Residency:
+    """`ttl` is that of entries that name none."""
+    if isinstance(entry, AttachedEntry):
+        return Residency()
+    own = ttl if entry.ttl is None else entry.ttl
+    return Residency(own, entry.pin, entry.preload, entry.exclusive, entry.priority, entry.parallel)
 
 
 @dataclass(slots=True)

@@ -7,13 +7,9 @@ import signal
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 
-from app import logs
 
-log = logs.get_logger("serve")
-
-
-def watch_hangup(loop: AbstractEventLoop, shut_down: Callable[[str], None]) -> None:
-    """A gateway whose terminal has gone drains and ends; any other SIGHUP is a line in the log.
+def watch_hangup(loop: AbstractEventLoop, shut_down: Callable[[str], None], reload: Callable[[str], None]) -> None:
+    """A gateway whose terminal has gone drains and ends; any other SIGHUP reads the settings again.
 
     A SIGHUP that is ignored already (`nohup`) stays ignored.
     """
@@ -25,7 +21,7 @@ def watch_hangup(loop: AbstractEventLoop, shut_down: Callable[[str], None]) -> N
         if had_terminal and not has_terminal():
             shut_down("SIGHUP")
         else:
-            log.info("SIGHUP ignored: restart the gateway to apply changed settings")
+            reload("SIGHUP")
 
     loop.add_signal_handler(signal.SIGHUP, hangup)
 

@@ -121,7 +121,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections = connections
-        self._limits = connections.limits
         # Of the request that is being read
         self._phase = _Phase.NOTHING
         self._head_bytes = 0
@@ -131,6 +130,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._timed = _Phase.NOTHING
         self._unread: asyncio.TimerHandle | None = None
+
+    @property
+    def _limits(self) -> ConnectionLimits:
+        """Those of now: a reload may change them."""
+        return self._connections.limits
 
     # -- The connection ----------------------------------------------------------------------------------------
 

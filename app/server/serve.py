@@ -21,15 +21,18 @@ from typing import Any
 import uvicorn
 
 from app import logs
-from app.auth.hosts import is_loopback
 from app.auth.key_cache import Keyring
+from app.config.exposure import refuse_open_door
 from app.config.settings import Settings, root_url
+from app.config.source import SettingsSource
 from app.errors import ConfigError
 from app.main import Gateway
 from app.relay.response.writer import StreamAbortedError
+from app.server.address_file import listed
 from app.server.hangup import watch_hangup
 from app.server.port_holder import holder_of
 from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol, affordable
+from app.server.reloads import Reloads
 
 log = logs.get_logger("gateway")
 
@@ -56,10 +59,9 @@ class _Server(uvicorn.Server):
 class _Shutdown:
     """The three steps of leaving: drain, cut the answers, abort the connections."""
 
-    def __init__(self, gateway: Gateway, server: _Server, drain_timeout: float) -> None:
+    def __init__(self, gateway: Gateway, server: _Server) -> None:
         self._gateway = gateway
         self._server = server
-        self._drain_timeout = drain_timeout
         self._shutting_down = False
 
     def signalled(self, name: str) -> None:
@@ -70,22 +72,27 @@ class _Shutdown:
             self._gateway.scheduler.hurry()
             return
         self._shutting_down = True
-        busy = self._gateway.metrics.in_flight.total()
-        log.info("shutting down", signal=name, in_flight=busy, drain_timeout=self._drain_timeout if busy else 0)
+        busy, patience = self._gateway.metrics.in_flight.total(), self._gateway.settings.drain_timeout
+        log.info("shutting down", signal=name, in_flight=busy, drain_timeout=patience if busy else 0)
         self._server.should_exit = True
         self._gateway.refuse_new()
-        loop.call_later(self._drain_timeout, self._cut)
+        loop.call_later(patience, self._cut)
 
     def _cut(self) -> None:
         self._gateway.relay.cut()
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._server.abort)
 
 
-def limited(settings: Settings) -> Any:
+def limited(gateway: Gateway) -> Any:
     """What uvicorn makes a connection's protocol with."""
-    limits = ConnectionLimits(body_s=settings.body_timeout)
-    limits = replace(limits, connections=affordable(limits.connections))
-    return partial(LimitedProtocol, connections=Connections(limits))
+    limits = ConnectionLimits(body_s=gateway.settings.body_timeout)
+    connections = Connections(replace(limits, connections=affordable(limits.connections)))
+
+    def follow(settings: Settings) -> None:
+        connections.limits = replace(connections.limits, body_s=settings.body_timeout)
+
+    gateway.followers.append(follow)
+    return partial(LimitedProtocol, connections=connections)
 
 
 def refuse_strangers(settings: Settings, keys: Keyring) -> None:
@@ -95,17 +102,7 @@ def refuse_strangers(settings: Settings, keys: Keyring) -> None:
             "no key is valid: every client is refused. `llama-tandem keys create --name NAME` makes one, and "
             "`serve --no-auth` lets everybody in"
         )
-    if is_loopback(settings.host) or keys.required:
-        return
-    if not settings.no_auth:
-        raise ConfigError(
-            [
-                f"host: whoever reaches {settings.host}:{settings.port} could use the models: there is no API key. "
-                "Make one with `llama-tandem keys create --name NAME`, or set TANDEM_API_KEYS; "
-                "or listen on 127.0.0.1; or say --no-auth (no_auth: on) if everybody may."
-            ]
-        )
-    log.warning("no key is asked for: whoever reaches this port can use the models", host=settings.host)
+    refuse_open_door(settings, key_required=keys.required)
 
 
 def listen(host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socket.socket:
@@ -127,12 +124,14 @@ def listen(host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socke
     return listener
 
 
-async def _serve(gateway: Gateway, settings: Settings, listeners: list[socket.socket], on_ready: OnReady) -> None:
+async def _serve(
+    gateway: Gateway, listeners: list[socket.socket], on_ready: OnReady, source: SettingsSource | None
+) -> None:
     if gateway.local:
         gateway.planner.binary()  # no engine is a message, not a failed start-up
     config = uvicorn.Config(
         gateway.app,
-        http=limited(settings),
+        http=limited(gateway),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -141,17 +140,19 @@ async def _serve(gateway: Gateway, settings: Settings, listeners: list[socket.so
         server_header=False,
     )
     server = _Server(config)
-    shutdown = _Shutdown(gateway, server, settings.drain_timeout)
+    shutdown = _Shutdown(gateway, server)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, shutdown.signalled, number.name)
-    watch_hangup(loop, shutdown.signalled)
+    reloads = Reloads(gateway, source)
+    watch_hangup(loop, shutdown.signalled, reloads.begin)
     host, port = listeners[0].getsockname()[:2]
     announcing = asyncio.create_task(_announce(gateway, server, root_url(host, port), on_ready))
     try:
         await server.serve(sockets=listeners)
     finally:
         announcing.cancel()
+        await reloads.close()
         await gateway.close()
 
 
@@ -171,20 +172,23 @@ async def _announce(gateway: Gateway, server: _Server, url: str, on_ready: OnRea
     await greeting
 
 
-def serve(settings: Settings, on_ready: OnReady) -> None:
-    """Runs until a signal.
+def serve(settings: Settings, on_ready: OnReady, source: SettingsSource | None = None) -> None:
+    """Runs until a signal; `source` is where the settings can be read again, for a reload.
 
     Raises ConfigError or EngineNotFound before anything is started.
     """
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(logs.Quiet(StreamAbortedError, asyncio.CancelledError))
     with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
-        gateway = Gateway(settings)
+        gateway = Gateway(settings, source.read if source else None)
         refuse_strangers(settings, gateway.keys)
         listeners = [listening.enter_context(listen(settings.host, settings.port))]
         if settings.admin_port:
             listeners.append(listening.enter_context(listen("127.0.0.1", settings.admin_port, "admin_port")))
-        runner.run(_serve(gateway, settings, listeners, on_ready))
+        if source is not None:
+            url = root_url(*listeners[-1].getsockname()[:2])
+            listening.enter_context(listed(settings.state_dir, url, source.files()[0]))
+        runner.run(_serve(gateway, listeners, on_ready, source))
 
 
 def _loop() -> asyncio.AbstractEventLoop:

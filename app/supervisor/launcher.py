@@ -60,9 +60,9 @@ class Launcher:
         # The last start's plan, and what it may not be tried with again
         self.plan: LaunchPlan | None = None
         self.refused: str | None = None
+        self.limits = limits
         self._plan = plan
         self._ports = ports
-        self._limits = limits
         # Knows plans whose speculation is certain to fail again
         self._ledger = ledger
 
@@ -134,7 +134,7 @@ class Launcher:
         running = self.running = Running(child, port, address, clock(), status)
         size = _size(plan)
         self.loading = LoadProgress(size, clock)
-        diagnosis = await until_ready(child, address, self._limits, size, argv=argv, saw=self._saw)
+        diagnosis = await until_ready(child, address, self.limits, size, argv=argv, saw=self._saw)
         diagnosis = diagnosis or await self._proven(running, plan)
         if diagnosis is not None:
             await self.end()
@@ -156,7 +156,7 @@ class Launcher:
         child = running.child
         gathering = asyncio.ensure_future(gather(running.address, plan.chain, child.log))
         gone = asyncio.ensure_future(child.wait())
-        limit = self._limits.whole(_size(plan))
+        limit = self.limits.whole(_size(plan))
         try:
             await asyncio.wait({gathering, gone}, return_when=asyncio.FIRST_COMPLETED, timeout=limit)
             if gone.done():
@@ -189,7 +189,7 @@ class Launcher:
     async def end(self) -> None:
         """SIGTERM, grace, SIGKILL; returns when the child is reaped. Harmless without one."""
         if self.running is not None:
-            await self.running.child.terminate(self._limits.grace, self.hurry)
+            await self.running.child.terminate(self.limits.grace, self.hurry)
             self.forget()
 
     def forget(self) -> None:

@@ -105,6 +105,10 @@ class Engine:
         """How far a start is; None unless STARTING, and before there is a process."""
         return self._launcher.loading if self.state is EngineState.STARTING else None
 
+    def limit(self, limits: StartLimits) -> None:
+        """Of its next start and its next stop."""
+        self._launcher.limits = limits
+
     def answered(self) -> None:
         """It has answered a request, so it works: what happened before no longer counts."""
         self._failures = _WORKED

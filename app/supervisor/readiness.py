@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.config.settings import Settings
 from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis, FilesMissingError, GgufError, LaunchRefusedError, TandemError
@@ -31,6 +32,11 @@ class StartLimits:
     stall: float = 60
     start: float = 0
     grace: float = 5
+
+    @classmethod
+    def of(cls, settings: Settings) -> StartLimits:
+        """Those that a person has set."""
+        return cls(stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace)
 
     def whole(self, size: int) -> float:
         """The limit of the whole start in seconds, for model files of `size` bytes."""

@@ -130,6 +130,21 @@ class Gateway:
         secret = (Path(self.settings["state_dir"]) / "admin.key").read_text().strip()
         return {"authorization": f"Bearer {secret}"}
 
+    # -- changing ----------------------------------------------------------------------------------------------
+
+    def rewrite(self, **settings: Any) -> None:
+        """Writes these into tandem.yaml, None for what is to go from it; nothing is reloaded."""
+        self.settings = {name: value for name, value in (self.settings | settings).items() if value is not None}
+        self.config.write_text(json.dumps(self.settings))
+
+    def reload(self, **settings: Any) -> dict[str, Any]:
+        """What a reload answers, of a tandem.yaml with these."""
+        self.rewrite(**settings)
+        response = self.client.post("/admin/reload", headers=self.admin)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
     # -- asking ------------------------------------------------------------------------------------------------
 
     def chat(self, model: str | None = "m", **body: Any) -> httpx2.Response:

@@ -26,6 +26,7 @@ from app.errors import (
     QueueFullError,
     QueueTimeoutError,
     RateLimitedError,
+    ReloadRefusedError,
     RemoteMediaFailedError,
     RemoteMediaRefusedError,
     ResponseNotFoundError,
@@ -76,6 +77,7 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     PreviousResponseError: HttpError(
         400, "invalid_request_error", "previous_response_not_found", param="previous_response_id"
     ),
+    ReloadRefusedError: HttpError(400, "invalid_request_error", "invalid_settings"),
     LogprobsRefusedError: HttpError(400, "invalid_request_error", "logprobs_under_speculation", param="logprobs"),
     RemoteMediaRefusedError: HttpError(400, "invalid_request_error", "remote_media_refused", param="messages"),
     RemoteMediaFailedError: HttpError(400, "invalid_request_error", "remote_media_failed", param="messages"),

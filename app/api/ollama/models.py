@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,8 +25,8 @@ SPOKEN = "0.12.0"
 _NEVER = "0001-01-01T00:00:00Z"
 
 
-def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, max_body: int) -> APIRouter:
-    """The part of Ollama's API that loads nothing; `max_body` is in bytes."""
+def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, max_body: Callable[[], int]) -> APIRouter:
+    """The part of Ollama's API that loads nothing; `max_body` gives bytes."""
     routes = APIRouter(prefix="/api")
 
     @routes.head("/hello", include_in_schema=False)
@@ -36,18 +37,18 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
     @routes.head("/tags", include_in_schema=False)
     @routes.get("/tags", summary="The models, as Ollama lists them")
     async def tags(request: Request) -> dict[str, Any]:
-        return {"models": [_listed(rows, name) for name in catalog.shown(may_use(request.scope))]}
+        return {"models": [_listed(rows, row) for row in rows.all(may=may_use(request.scope))]}
 
     @routes.get("/ps", summary="The models whose engines are up, as Ollama lists them")
     async def running(request: Request) -> dict[str, Any]:
         ready = {each.alias: each for each in scheduler.statuses() if each.state is EngineState.READY}
         refs = catalog.refs(may_use(request.scope), variants=True)
         up = [(ref.name, ready[ref.engine_key]) for ref in refs if ref.engine_key in ready]
-        return {"models": [_listed(rows, name) | {"expires_at": _expiry(engine)} for name, engine in up]}
+        return {"models": [_listed(rows, rows.get(name)) | {"expires_at": _expiry(engine)} for name, engine in up]}
 
     @routes.post("/show", summary="One model, as Ollama shows it")
     async def show(request: Request) -> dict[str, Any]:
-        body = await read_body(request.receive, declared_length(request.scope["headers"]), max_body)
+        body = await read_body(request.receive, declared_length(request.scope["headers"]), max_body())
         name = model_of(body)
         row, header = rows.get(name, may_use(request.scope)), rows.header(name)
         kind = header.architecture if header else ""
@@ -74,13 +75,12 @@ def _expiry(engine: EngineStatus) -> str:
     return datetime.fromtimestamp(engine.unloads_at, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _listed(rows: ModelRows, name: str) -> dict[str, Any]:
-    row = rows.get(name)
+def _listed(rows: ModelRows, row: dict[str, Any]) -> dict[str, Any]:
     size = (row.get("meta") or {}).get("size") or 0
     # Ollama's is a hash of the weights; nobody wants to wait for one of 200 GB.
     digest = hashlib.sha256(f"{row['id']}:{size}:{row['created']}".encode()).hexdigest()
     listed = {"name": row["id"], "model": row["id"], "modified_at": _time(row), "size": size, "digest": digest}
-    return listed | {"details": _details(rows, name)}
+    return listed | {"details": _details(rows, row["id"])}
 
 
 def _details(rows: ModelRows, name: str) -> dict[str, Any]:

@@ -34,13 +34,13 @@ class Keeper:
     ) -> None:
         self._store = store
         self._keys = keys
-        self._seconds = seconds
+        self.seconds = seconds
         self._clock = clock
         self._watching: asyncio.Task[None] | None = None
 
     @property
     def keeps(self) -> bool:
-        return self._seconds > 0
+        return self.seconds > 0
 
     def keep(self, writer: ResponsesWriter, scope: Mapping[str, Any]) -> None:
         """Never waits."""
@@ -50,7 +50,7 @@ class Keeper:
         response = KeptResponse(
             writer.response_id,
             owner_of(scope),
-            self._clock() + self._seconds,
+            self._clock() + self.seconds,
             body["previous_response_id"],
             msgspec.json.encode(with_ids(writer.request.items, writer.response_id)),
             msgspec.json.encode(body),

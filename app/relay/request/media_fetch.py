@@ -69,7 +69,7 @@ class MediaFetcher:
         may: Callable[[str], bool] = is_public,
         resolve: Callable[[str, int], Awaitable[list[str]]] = resolve,
     ) -> None:
-        self._hosts = hosts
+        self.hosts = hosts
         self._may = may
         self._resolve = resolve
 
@@ -91,14 +91,14 @@ class MediaFetcher:
     async def _fetch(self, text: str, room: int) -> Media:
         import httpx2
 
-        url = address(text, self._hosts)
+        url = address(text, self.hosts)
         try:
             async with asyncio.timeout(EACH_S), _client() as client:
                 for _ in range(MOST_REDIRECTS + 1):
                     outcome = await self._ask(client, url, room)
                     if isinstance(outcome, Media):
                         return outcome
-                    url = address(outcome, self._hosts)
+                    url = address(outcome, self.hosts)
         except TimeoutError:
             raise RemoteMediaFailedError(f"{_shown(url)} could not be fetched within {EACH_S:g} s.") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):

@@ -45,9 +45,13 @@ class Calls:
 
     def __init__(self, catalog: Catalog, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
         self._catalog = catalog
+        self.configure(max_body=max_body, media_hosts=media_hosts)
+
+    def configure(self, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
+        """From the next request on; the filters are those of the catalog as it is now."""
         self.max_body = max_body
         self._media_hosts = media_hosts
-        self._filters = {name: Filter(e.request) for name, e in catalog.entries.items() if e.request is not None}
+        self._filters = {name: Filter(e.request) for name, e in self._catalog.entries.items() if e.request is not None}
 
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
         """Raises a RequestError, or ClientGone."""

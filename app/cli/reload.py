@@ -1,0 +1,29 @@
+"""`reload`: a running gateway reads its settings again."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from app.cli.options import Config, errors_in_words
+
+commands = typer.Typer()
+
+
+@commands.command()
+def reload(config: Config = None) -> None:
+    """Have the running gateway apply a changed tandem.yaml."""
+    with errors_in_words():
+        from app.cli.admin_client import AdminClient
+        from app.config.changes import Reloaded
+        from app.config.source import SettingsSource
+
+        source = SettingsSource(config)
+        with AdminClient(source.read(), source.files()[0]) as client:
+            answer = client.reload()
+        done = Reloaded(**{name: tuple(names) for name, names in answer.items()})
+        for line in done.words():
+            print(line)
+        for warning in done.warnings:
+            print(f"llama-tandem: {warning}", file=sys.stderr)

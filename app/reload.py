@@ -1,0 +1,195 @@
+"""A gateway's settings, read again while it runs: checked whole, then only what differs is applied.
+
+A start or a file that a fresh gateway would refuse changes nothing. What is applied is applied in one turn of the event
+loop, so that every request sees either the old settings or the new ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from app import logs
+from app.auth.key_cache import Keyring
+from app.auth.keys import from_setting
+from app.config.changes import Reloaded, differences, engine_part, same_engine, until_restart
+from app.config.exposure import refuse_open_door
+from app.config.model_entry import AttachedEntry, LocalEntry
+from app.config.settings import Settings
+from app.config.speculation import AUTO, PLAIN
+from app.engine.launch import LaunchPlan
+from app.errors import ReloadRefusedError, TandemError, UnknownAliasError
+from app.models.catalog import Catalog
+from app.models.ref import ModelRef
+from app.planner import Planner
+from app.scheduler.loop import Scheduler
+
+log = logs.get_logger("reload")
+
+Apply = Callable[[Settings], None]
+
+
+class Reloader:
+    """`read` gives the settings as they are written now; None where they stand in no file.
+
+    `apply` hands settings to all parts but the engines.
+    """
+
+    def __init__(
+        self,
+        running: Settings,
+        read: Callable[[], Settings] | None,
+        *,
+        catalog: Catalog,
+        planner: Planner,
+        scheduler: Scheduler,
+        keys: Keyring,
+        apply: Apply,
+    ) -> None:
+        self.running = running
+        self._read = read
+        self._catalog = catalog
+        self._planner = planner
+        self._scheduler = scheduler
+        self._keys = keys
+        self._apply = apply
+        self._one_at_a_time = asyncio.Lock()
+
+    async def reload(self, cause: str) -> Reloaded:
+        """What has changed; raises ReloadRefusedError, and then nothing has. One line in the log says either."""
+        async with self._one_at_a_time:
+            try:
+                done = await self._reload()
+            except TandemError as error:
+                log.error("reload refused: nothing has changed", cause=cause, error=str(error))
+                raise ReloadRefusedError(str(error)) from error
+        write = log.warning if done.warnings or done.restart_needed else log.info
+        write("reloaded", cause=cause, **{name: names for name, names in done.fields().items() if names})
+        return done
+
+    async def _reload(self) -> Reloaded:
+        if self._read is None:
+            raise ReloadRefusedError("The settings of this gateway stand in no file. Restart it to change them.")
+        new, waiting = until_restart(self.running, await asyncio.to_thread(self._read))
+        self._check(new)
+        done = differences(self.running, new)
+        launches = _Launches(self.running, new, self._planner)
+        warnings = await asyncio.to_thread(lambda: tuple(launches.warnings((*done.changed, *done.added))))
+        engines = self._scheduler.reconfiguration
+        loaded = engines.aliases
+        other = await asyncio.to_thread(lambda: {alias for alias in loaded if launches.differ(alias)})
+        # An engine that somebody asked for meanwhile may have been planned with the old settings
+        other |= {alias for alias in engines.aliases if alias not in loaded and launches.may_differ(alias)}
+        preloaded = [alias for alias, entry in self.running.models.items() if _preload(entry)]
+        self._apply(new)
+        self.running = new
+        restarted = self._engines(other)
+        self._scheduler.preload(
+            ref for ref in self._catalog.refs() if _preload(ref.entry) and ref.alias not in preloaded
+        )
+        return replace(done, restarted=restarted, restart_needed=waiting, warnings=warnings)
+
+    def _check(self, new: Settings) -> None:
+        """Raises ConfigError or EngineNotFoundError for settings that a fresh gateway would not start with."""
+        configured = from_setting(new.api_keys.get_secret_value())
+        refuse_open_door(new, key_required=self._keys.would_require(configured, open_to_all=new.no_auth))
+        if _any_local(new) and not (_any_local(self.running) and new.llama_server == self.running.llama_server):
+            self._planner.sibling(new).binary()
+
+    def _engines(self, other: set[str]) -> tuple[str, ...]:
+        """Takes up what is new, ends what is gone, starts again what is `other`; returns the aliases of the last."""
+        restarted, changes = [], self._scheduler.reconfiguration
+        for alias in self._scheduler.reconfiguration.aliases:
+            if not self._serves(alias):
+                changes.remove(alias, partial(UnknownAliasError, alias, self._catalog.known))
+                continue
+            changes.restore(alias)
+            self._scheduler.reread(self._catalog.resolve(alias))
+            if alias in other and changes.renew(alias):
+                restarted.append(alias)
+        for ref in self._catalog.refs():
+            if isinstance(ref.entry, LocalEntry):
+                self._scheduler.use(ref)
+        return tuple(restarted)
+
+    def _serves(self, alias: str) -> bool:
+        """Whether the name still means an engine of its own."""
+        try:
+            ref = self._catalog.resolve(alias)
+        except UnknownAliasError:
+            return False
+        return ref.engine_key == alias and isinstance(ref.entry, LocalEntry)
+
+
+class _Launches:
+    """Launch plans under the old settings and under the new ones. Blocking calls of milliseconds."""
+
+    def __init__(self, running: Settings, new: Settings, planner: Planner) -> None:
+        self._new_engine = running.llama_server != new.llama_server
+        self._planners = planner.sibling(running), planner.sibling(new)
+        self._catalogs = Catalog(running), Catalog(new)
+
+    def _refs(self, alias: str) -> tuple[ModelRef, ModelRef] | None:
+        """Under the old settings and the new ones; None where one of them has no such name."""
+        before, after = self._catalogs
+        try:
+            return before.resolve(alias), after.resolve(alias)
+        except UnknownAliasError:
+            return None
+
+    def may_differ(self, alias: str) -> bool:
+        """By what is written: paths that lead to the same file, say, may differ and make the same engine."""
+        refs = self._refs(alias)
+        return refs is not None and (self._new_engine or not same_engine(refs[0].entry, refs[1].entry))
+
+    def differ(self, alias: str) -> bool:
+        """Whether an engine of `alias` would be started otherwise now; what cannot be planned any more is."""
+        if (refs := self._refs(alias)) is None or not self.may_differ(alias):
+            return False
+        before, after = refs
+        if isinstance(before.entry, AttachedEntry) or isinstance(after.entry, AttachedEntry):
+            return True
+        chain = None
+        if before.requested_mode == after.requested_mode == AUTO:
+            # What it would choose today is no change of the entry; what it chooses among is
+            parts = engine_part(before.entry), engine_part(after.entry)
+            if any(parts[0][key] != parts[1][key] for key in ("draft", "on_inert", "force")):
+                return True
+            chain = PLAIN
+        try:
+            plans = [planner.plan_now(ref, chain) for planner, ref in zip(self._planners, refs, strict=True)]
+        except (TandemError, OSError):
+            return True
+        return not _same(*plans)
+
+    def warnings(self, aliases: tuple[str, ...]) -> Iterator[str]:
+        """What speaks against a start of these, as `check` would say it."""
+        for alias in aliases:
+            ref = self._catalogs[1].resolve(alias)
+            if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "never":
+                try:
+                    self._planners[1].plan_now(ref)
+                except TandemError as error:
+                    yield f"{alias} cannot start: {error}"
+
+
+def _any_local(settings: Settings) -> bool:
+    return any(isinstance(entry, LocalEntry) for entry in settings.models.values())
+
+
+def _preload(entry: LocalEntry | AttachedEntry) -> bool:
+    return isinstance(entry, LocalEntry) and entry.preload
+
+
+def _same(before: LaunchPlan | None, after: LaunchPlan | None) -> bool:
+    """Whether both start the same engine, whatever the port."""
+    if before is None or after is None:
+        return before is after
+    return (
+        before.with_port(0).argv == after.with_port(0).argv
+        and before.env == after.env
+        and before.requested_mode == after.requested_mode
+        and _same(before.fallback, after.fallback)
+    )
