@@ -50,12 +50,12 @@ class ModelRows:
         self._parameters: dict[tuple[Path, int], int] = {}
 
     def all(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
-        """One row an entry that `may` be known; with `variants` also one for each way of decoding to pin it to.
+        """One row an entry or preset that `may` be known; with `variants` also one for each way of decoding to pin to.
 
-        An alias's own row has the entry's name as `root`.
+        The row of a preset, or of an alias, has the entry's name as `root`.
         """
         rows = []
-        for ref in self._catalog.refs(may, variants=variants):
+        for ref in self._catalog.refs(may, presets=True, variants=variants):
             row = self._row(ref)
             rows.append(row)
             if self._list_aliases():
@@ -69,11 +69,12 @@ class ModelRows:
     def _row(self, ref: ModelRef) -> dict[str, Any]:
         entry = ref.entry
         row: dict[str, Any] = {"id": ref.name, "object": "model", "created": 0, "owned_by": "llama-tandem"}
+        aliases = list(entry.aliases) if ref.name == ref.alias else []
+        row |= {"root": ref.alias} if ref.preset else {}
         if isinstance(entry, AttachedEntry):
             unknown = dict.fromkeys(("speculation", "context_length", "max_model_len", "capabilities", "meta"))
-            return row | {"state": "attached", "aliases": list(entry.aliases)} | unknown
+            return row | {"state": "attached", "aliases": aliases} | unknown
         engine = self._scheduler.status(ref)
-        aliases = [] if ref.variant else list(entry.aliases)
         row |= {"state": str(engine.state), "aliases": aliases} | self._download(ref)
         if engine.loading is not None:
             row |= {"loading": engine.loading.fields()}

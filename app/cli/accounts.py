@@ -62,7 +62,7 @@ def create(
     notes = [f"This is the key of {name}; it is shown this once and kept as a hash only."]
     if first and not settings.api_keys.get_secret_value() and not settings.no_auth:
         notes.append("It is the first one: from now on every client needs a key.")
-    if not Catalog(settings).shown(key.may):
+    if not Catalog(settings).refs(key.may, presets=True):
         notes.append(f"No model that is configured now is named like {', '.join(key.models)}.")
     return secret, notes
 

@@ -61,7 +61,7 @@ ENGINE_KEYS = frozenset(
     }
 )
 # Keys that the gateway goes by, at the next request
-GATEWAY_KEYS = frozenset({"aliases", "request", "pull", "ttl", "pin", "preload", "exclusive", "priority"})
+GATEWAY_KEYS = frozenset({"aliases", "request", "presets", "pull", "ttl", "pin", "preload", "exclusive", "priority"})
 # What `changed`, `added` and `removed` say already
 _TOLD_BY_MODEL = frozenset({"models", "defaults"})
 

@@ -54,9 +54,9 @@ def in_words(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     return f"{words}{actual}"
 
 
-def clash(alias: str, name: str, owner: str) -> str:
-    """Two entries answer to one name."""
-    return f"'{alias}' is an alias of '{name}' and a name of '{owner}'; it can mean one only"
+def clash(alias: str, name: str, owner: str, kind: str = "an alias") -> str:
+    """Two models answer to one name."""
+    return f"'{alias}' is {kind} of '{name}' and a name of '{owner}'; it can mean one only"
 
 
 def unknown(name: str, known: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from pydantic import (
 from app.config.between_keys import problems
 from app.config.path_flags import path_values
 from app.config.placed_error import PlacedError
+from app.config.presets import Presets, check_presets
 from app.config.request_filters import Filters
 from app.config.short_forms import REPO, files_of
 from app.config.speculation import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain
@@ -203,6 +204,7 @@ class LocalEntry(Written):
     env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
     aliases: tuple[Name, ...] = ()
     request: Filters | None = None
+    presets: Presets = {}
     # How long its engine stays idle; None for the setting's, 0 for ever
     ttl: Seconds | None = None
     # Neither `ttl` nor other models unload it
@@ -222,6 +224,11 @@ class LocalEntry(Written):
         for path in path_values(args):
             check_path(path)
         return args
+
+    @model_validator(mode="after")
+    def _presets_of_requests(self) -> LocalEntry:
+        check_presets(self.presets, self.request, LocalEntry.model_fields)
+        return self
 
     @field_validator("threads")
     @classmethod
@@ -294,6 +301,12 @@ class AttachedEntry(Written):
     api_key: SecretStr | None = None
     aliases: tuple[Name, ...] = ()
     request: Filters | None = None
+    presets: Presets = {}
+
+    @model_validator(mode="after")
+    def _presets_of_requests(self) -> AttachedEntry:
+        check_presets(self.presets, self.request, ())
+        return self
 
     @field_validator("api_key")
     @classmethod

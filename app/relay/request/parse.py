@@ -8,6 +8,7 @@ import msgspec
 
 from app.auth.guard import changes_engine, may_use
 from app.config.model_entry import LocalEntry
+from app.config.presets import filters_with
 from app.errors import InvalidBodyError, ModelRequiredError
 from app.models.catalog import Catalog, ModelFilter
 from app.models.ref import ModelRef
@@ -51,7 +52,11 @@ class Calls:
         """From the next request on; the filters are those of the catalog as it is now."""
         self.max_body = max_body
         self._media_hosts = media_hosts
-        self._filters = {name: Filter(e.request) for name, e in self._catalog.entries.items() if e.request is not None}
+        self._filters: dict[tuple[str, str], Filter] = {}
+        for ref in self._catalog.refs(presets=True):
+            preset = ref.entry.presets.get(ref.preset)
+            if (filters := filters_with(preset, ref.entry.request)) is not None:
+                self._filters[ref.alias, ref.preset] = Filter(filters, preset.system if preset else None)
 
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
         """Raises a RequestError, or ClientGone."""
@@ -101,15 +106,17 @@ class Calls:
         """Who is meant; raises UnknownAlias or ModelRequiredError."""
         if model is not None:
             return self._catalog.resolve(model, may)
-        shown = self._catalog.shown(may)
+        refs = self._catalog.refs(may, presets=True)
+        # Who may use a preset alone means that
+        shown = [ref for ref in refs if not ref.preset] or refs
         if len(shown) == 1:
-            return self._catalog.resolve(shown[0])
+            return shown[0]
         names = ", ".join(f"'{name}'" for name in shown) or "none"
         raise ModelRequiredError(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
 
     def _filtered(self, ref: ModelRef, target: str, body: bytes) -> bytes:
-        """As the entry wants it to be, whichever of its variants is asked."""
-        filters = self._filters.get(ref.alias)
+        """As the entry or the preset wants it to be, whichever of its variants is asked."""
+        filters = self._filters.get((ref.alias, ref.preset))
         return body if filters is None else filters.apply(target.partition("?")[0], body)
 
     def _decoding(self, ref: ModelRef, *, logprobs: bool) -> ModelRef:

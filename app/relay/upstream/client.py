@@ -74,8 +74,10 @@ class Upstreams:
             key = entry.api_key.get_secret_value() if entry.api_key else None
             lease = Lease(ref.name, entry.url, key, None, _nothing)
             body = call.body
-            if body and entry.model and not call.by_query:
-                body = _renamed(body, call.boundary, entry.model)
+            # A preset is ours: without a name of its own the server knows that of the entry alone
+            theirs = entry.model or (ref.alias if ref.preset else None)
+            if body and theirs and not call.by_query:
+                body = _renamed(body, call.boundary, theirs)
         else:
             if entry.speculation.auto:
                 ref = self._by_load(ref)

@@ -182,3 +182,61 @@ def test_a_tag_that_clients_append_is_accepted(tmp_path: Path) -> None:
     assert [catalog.resolve(f"{name}:latest").name for name in ("a", "b", "c:v")] == ["a", "b:latest", "c:v"]
     with pytest.raises(UnknownAliasError):
         catalog.resolve("nope:latest")
+
+
+def with_presets() -> Catalog:
+    entry = LocalEntry.model_validate({"target": "/m.gguf", "aliases": ["s"], "presets": {"thinking": {"seed": 1}}})
+    other = AttachedEntry.model_validate({"url": "http://x", "presets": {"short": {"max_tokens": 5}}})
+    return Catalog(Settings(models={"m": entry, "o": other}))
+
+
+def test_a_preset_shares_the_engine_of_its_entry() -> None:
+    """It is a model of its own by name, and can be pinned to a way of decoding."""
+    presets = with_presets()
+    thinking = presets.resolve("m:thinking")
+    assert (thinking.name, thinking.alias, thinking.engine_key) == ("m:thinking", "m", "m")
+    plain = presets.resolve("m:thinking:plain")
+    assert (plain.name, plain.engine_key) == ("m:thinking:plain", "m:plain")
+    for name in ("s:thinking", "m:thinking:latest", "s:thinking:latest"):
+        assert presets.resolve(name) == thinking
+    assert presets.resolve("s:thinking:plain") == plain
+    assert presets.resolve("o:short").engine_key == "o"
+    for name in ("m:short", "m:plain:thinking", "o:short:plain", "m:thinking:thinking"):
+        with pytest.raises(UnknownAliasError):
+            presets.resolve(name)
+
+
+def test_presets_are_listed_behind_their_entry() -> None:
+    names = [ref.name for ref in with_presets().refs(presets=True)]
+    assert names == ["m", "m:thinking", "o", "o:short"]
+    assert [ref.name for ref in with_presets().refs()] == ["m", "o"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "names"),
+    [
+        ({"m"}, ["m", "m:thinking"]),
+        ({"s"}, ["m", "m:thinking"]),
+        ({"m:thinking"}, ["m:thinking"]),
+        ({"s:thinking"}, ["m:thinking"]),
+        ({"o:short"}, ["o:short"]),
+        ({"thinking"}, []),
+    ],
+)
+def test_who_may_use_a_model_may_use_its_presets(allowed: set[str], names: list[str]) -> None:
+    """A preset can be allowed alone: the model without it is then unknown."""
+    presets, may = with_presets(), allowed.__contains__
+    assert [ref.name for ref in presets.refs(may, presets=True)] == names
+    for name in ("m", "m:thinking", "o", "o:short"):
+        if name in names:
+            assert presets.resolve(name, may).name == name
+        else:
+            with pytest.raises(UnknownAliasError) as raised:
+                presets.resolve(name, may)
+            assert set(raised.value.known) <= {*names, "s"}
+
+
+def test_an_exact_name_wins_over_a_preset_of_an_alias() -> None:
+    entry = LocalEntry.model_validate({"target": "/m.gguf", "aliases": ["s"], "presets": {"thinking": {"seed": 1}}})
+    presets = Catalog(Settings(models={"m": entry, "s:thinking": LocalEntry.model_validate({"target": "/o.gguf"})}))
+    assert presets.resolve("s:thinking").alias == "s:thinking"

@@ -1,0 +1,65 @@
+"""A preset's system message, put before a conversation that has none. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+# Where it is a message; these take a chat's body
+_MESSAGES = frozenset({"/v1/chat/completions", "/v1/chat/completions/input_tokens", "/apply-template"})
+# Where it is a field beside the conversation
+_FIELD_AT = {
+    "/v1/messages": "system",
+    "/v1/messages/count_tokens": "system",
+    "/v1/responses": "instructions",
+    "/v1/responses/input_tokens": "instructions",
+}
+# OpenAI's newer models have the latter
+_ROLES = frozenset({"system", "developer"})
+
+
+class _Message(msgspec.Struct):
+    role: str | None = None
+
+
+_CONVERSATION = msgspec.json.Decoder(list[_Message])
+
+
+class SystemPrompt:
+    """By path upstream. A prompt that is a mere text (`/v1/completions`) has no place for it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = msgspec.json.encode(text)
+        self._message = msgspec.json.encode({"role": "system", "content": text})
+
+    def fields(self, path: str, there: Mapping[str, bytes]) -> dict[str, bytes]:
+        """The fields to set, as JSON; `there` are those of the body that are not null."""
+        if path in _MESSAGES:
+            messages = there.get("messages", b"").strip()
+            if not messages.startswith(b"[") or _instructed(messages):
+                return {}
+            rest = messages[1:].lstrip()
+            return {"messages": b"[" + self._message + (b"" if rest.startswith(b"]") else b",") + rest}
+        field = _FIELD_AT.get(path)
+        if field is None or field in there or _instructed(there.get("input", b"")):
+            return {}
+        return {field: self._text}
+
+
+def _instructed(conversation: bytes) -> bool:
+    """Whether it has a system message; also where it cannot be read, so that the engine's error is about the client's.
+
+    Responses' items have no role where they are no messages.
+    """
+    if not conversation.lstrip().startswith(b"["):
+        return False
+    try:
+        messages = _CONVERSATION.decode(conversation)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # As in `json_edit`: half a surrogate pair is no reason not to look
+        try:
+            messages = _CONVERSATION.decode(conversation.replace(rb"\ud", rb"\ue").replace(rb"\uD", rb"\ue"))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return True
+    return any(message.role in _ROLES for message in messages)
