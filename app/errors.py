@@ -28,6 +28,7 @@ TandemError
 ├── RequestError                  the client's fault
 │   ├── InvalidBodyError
 │   ├── BodyTooLargeError
+│   ├── UnsupportedEncodingError  of a body
 │   ├── ModelRequiredError
 │   ├── UnknownAliasError
 │   ├── UnknownPullError

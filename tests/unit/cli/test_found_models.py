@@ -75,7 +75,7 @@ def test_the_file_for_them_loads_and_finds_their_files(home: Path) -> None:
     found = find_models(None, BOX)
     catalog = Catalog(load_settings(write_example(Path("tandem.yaml"), found)))
     for entry in found:
-        assert catalog.spec(entry.name).target == entry.path
+        assert catalog.spec(catalog.resolve(entry.name)).target == entry.path
 
 
 def test_names_are_such_that_clients_can_send_them(home: Path) -> None:

@@ -17,6 +17,8 @@ from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import load_settings
 from app.errors import ConfigError, Diagnosis, FilesMissingError
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
+from tests.support.models import ref_to
 
 URL = "http://127.0.0.1:8000"
 
@@ -33,21 +35,21 @@ def gateway(*names: str, local: bool = True, diagnosis: Diagnosis | None = None)
     """Whose only engine is not settled before `loaded` is set."""
     loaded = asyncio.Event()
 
-    async def settled(alias: str) -> Any:
+    async def settled(ref: ModelRef) -> Any:
         await loaded.wait()
-        return SimpleNamespace(alias=alias, diagnosis=diagnosis)
+        return SimpleNamespace(alias=ref.name, diagnosis=diagnosis)
 
-    def files(name: str) -> None:
-        if name == "gone":
+    def files(ref: ModelRef) -> None:
+        if ref.alias == "gone":
             raise FilesMissingError("gone")
 
     attached = AttachedEntry.model_validate({"url": "http://127.0.0.1:1"})
     entry = LocalEntry.model_validate({"target": {"path": "m.gguf"}}) if local else attached
     states = {"org/m": "ready"}
     return SimpleNamespace(
-        catalog=SimpleNamespace(names=names, entries=dict.fromkeys(names, entry), files=files),
-        scheduler=SimpleNamespace(status=lambda name: SimpleNamespace(state=states.get(name, "stopped"))),
-        eager=names[0] if local and len(names) == 1 else None,
+        catalog=SimpleNamespace(names=names, resolve=lambda name: ref_to(name, entry=entry), files=files),
+        scheduler=SimpleNamespace(status=lambda ref: SimpleNamespace(state=states.get(ref.name, "stopped"))),
+        eager=ref_to(names[0]) if local and len(names) == 1 else None,
         settled=settled,
         loaded=loaded,
     )

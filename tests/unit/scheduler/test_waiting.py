@@ -290,7 +290,7 @@ def test_other_limits_and_stays_hold_from_the_next_decision_on() -> None:
         residencies["b"] = Residency(slots=1, ttl=5.0)
         scheduler.reread(ref_to("b"))
         await asyncio.sleep(6.0)
-        assert [scheduler.status(alias).up for alias in "ab"] == [True, False]
+        assert [scheduler.status(ref_to(alias)).up for alias in "ab"] == [True, False]
         held.release()
 
     clock.run(main())

@@ -9,10 +9,10 @@ import pytest
 
 from app.api.messages.relay import MessagesRelay
 from app.api.translated.count import TokenCounter
-from app.api.translated.relay import AskedModel
 from app.auth.guard import KEY
 from app.auth.keys import Key
 from app.config.model_entry import AttachedEntry
+from tests.support.models import ref_to
 
 CHAT = "/v1/chat/completions/input_tokens"
 BODY = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "stream": True}
@@ -36,12 +36,11 @@ class Server:
 
 def count(server: Server, **entry: Any) -> tuple[int, Any]:
     """Status and body of what the client gets."""
-    model = AskedModel("m", "m", AttachedEntry(url="http://127.0.0.1:1", **entry))
-    catalog: Any = SimpleNamespace(entry=lambda alias: model.entry)
-    calls: Any = SimpleNamespace(named=lambda name, may: "m", remote=lambda fields: None)
+    ref = ref_to("m", entry=AttachedEntry(url="http://127.0.0.1:1", **entry))
+    calls: Any = SimpleNamespace(named=lambda name, may: ref, remote=lambda fields: None)
     relay: Any = server
     server.max_body = 1 << 20  # type: ignore[attr-defined]
-    counter = TokenCounter(relay, MessagesRelay(relay, calls, catalog), {"more": 1})
+    counter = TokenCounter(relay, MessagesRelay(relay, calls), {"more": 1})
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
