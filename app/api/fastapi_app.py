@@ -28,7 +28,6 @@ def create_api(
     """The FastAPI part of the gateway; relayed paths are dispatched before it."""
     api = FastAPI(title="llama-tandem", version=version, openapi_url="/openapi.json")
 
-    @api.head("/", include_in_schema=False)
     @api.get("/", summary="What this is")
     async def root() -> dict[str, str]:
         return {"name": "llama-tandem", "version": version, "api": "/v1", "docs": "/docs"}

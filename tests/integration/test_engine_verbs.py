@@ -157,7 +157,9 @@ def test_a_full_queue_is_429(make_gateway: Make, tmp_path: Path) -> None:
         asks = [pool.submit(gateway.chat) for _ in range(2)]
         eventually(lambda: engines(gateway)["m"]["waiting"] == 1)
         full = gateway.chat()
-        anthropic = gateway.client.post("/v1/messages", json={"model": "m", "max_tokens": 1, "messages": []})
+        anthropic = gateway.client.post(
+            "/v1/messages", json={"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}
+        )
         assert [ask.result().status_code for ask in asks] == [200, 200]
     assert (full.status_code, full.json()["error"]["code"]) == (429, "queue_full")
     assert 1 <= int(full.headers["retry-after"]) <= 60

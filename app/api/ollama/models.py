@@ -29,12 +29,11 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
     """The part of Ollama's API that loads nothing; `max_body` gives bytes."""
     routes = APIRouter(prefix="/api")
 
-    @routes.head("/hello", include_in_schema=False)
+    @routes.get("/hello", include_in_schema=False)
     @routes.get("/version", summary="The release of Ollama whose API this is")
     async def version() -> dict[str, str]:
         return {"version": SPOKEN}
 
-    @routes.head("/tags", include_in_schema=False)
     @routes.get("/tags", summary="The models, as Ollama lists them")
     async def tags(request: Request) -> dict[str, Any]:
         return {"models": [_listed(rows, row) for row in rows.all(may=may_use(request.scope))]}
