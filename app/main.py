@@ -46,7 +46,8 @@ from app.records.usage import UsageRecorder
 from app.relay.relay import Relay
 from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Calls
-from app.relay.upstream.client import Upstreams
+from app.relay.upstream.client import UpstreamClient
+from app.relay.upstream.router import Router
 from app.reload import Reloader
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
@@ -84,13 +85,15 @@ class Gateway:
         self._usage = UsageRecorder(self._database)
         self.pulls = Pulls(pull_work(lambda: self.settings))
         self._on_demand = OnDemand(self.catalog, self.pulls)
-        self._upstreams = Upstreams(self.catalog, self.scheduler, self._on_demand)
+        self._router = Router(self.catalog, self.scheduler, self._on_demand)
+        self._client = UpstreamClient()
         media_hosts = hosts_of(settings.allow_remote_media)
         self._calls = Calls(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
         self._fetcher = MediaFetcher(media_hosts)
         self.relay = Relay(
             self._calls,
-            self._upstreams,
+            self._router,
+            self._client,
             self.metrics,
             report=reporter(self.metrics, self._record),
             fetcher=self._fetcher,
@@ -212,7 +215,7 @@ class Gateway:
         for alias in self.catalog.names:
             if settings.models.get(alias) != self.catalog.entries[alias]:
                 self._on_demand.forget(alias)
-                self._upstreams.crossings.pop(alias, None)
+                self._router.crossings.pop(alias, None)
         if (settings.log_format, settings.log_level) != (self.settings.log_format, self.settings.log_level):
             logs.configure(settings.log_format, settings.log_level)
         self.catalog.replace(settings.models)
@@ -283,7 +286,7 @@ class Gateway:
         with suppress(TandemError, OSError):  # a file that vanished since
             key = await asyncio.to_thread(self.planner.key, ref)
             self._ledger.record_start(key, start)
-            self._upstreams.crossings[ref.engine_key] = await asyncio.to_thread(self.planner.crossing, ref, mode)
+            self._router.crossings[ref.engine_key] = await asyncio.to_thread(self.planner.crossing, ref, mode)
 
     async def settled(self, ref: ModelRef) -> EngineStatus:
         """The engine of `ref`, once it has come up or has failed to."""
@@ -304,7 +307,7 @@ class Gateway:
         # First our side of the connections: an engine with an open one does not exit.
         self.relay.cut()
         await asyncio.sleep(0)
-        self._upstreams.close()
+        self._client.close()
         self.planner.close()
         await self.scheduler.close()
         await self.pulls.close()

@@ -208,7 +208,7 @@ def reporter(metrics: Metrics, keep: Callable[[Finished], None]) -> Report:
     """What the relay calls at the end of every request: one line in the log, one count in the metrics, one record."""
 
     def report(record: RequestRecord) -> None:
-        finished = record.finished()
+        finished = record.finished
         metrics.finished(finished)
         keep(finished)
         fields: dict[str, Any] = {"status": finished.status, "alias": finished.alias, "request_id": record.request_id}

@@ -33,7 +33,8 @@ class ModelRef:
     @property
     def name(self) -> str:
         """What clients call it: unique in the catalog, and what answers, metrics and logs show."""
-        return ":".join(part for part in (self.alias, self.preset, self.variant) if part)
+        name = f"{self.alias}:{self.preset}" if self.preset else self.alias
+        return f"{name}:{self.variant}" if self.variant else name
 
     @property
     def engine_key(self) -> str:

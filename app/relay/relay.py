@@ -1,41 +1,96 @@
 """Bytes through: one request in, one lease, one upstream request, the same bytes out.
 
 A raw ASGI callable, dispatched before FastAPI's routing (inside it a request costs about 120 us more). Every way out
-goes through `finally`: the upstream connection is closed and the lease released on the client's disconnect, on the
-engine's death and on success alike.
+closes the upstream connection and releases the lease: the client's disconnect, the engine's death and success alike.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
+from app import logs
 from app.auth.guard import KEY, client_of, may_use
-from app.auth.rate_limits import RateLimits
-from app.errors import ShuttingDownError, TandemError
-from app.records.metrics import Metrics
+from app.auth.rate_limits import RateLimits, Reservation
+from app.errors import ShuttingDownError, TandemError, UpstreamUnreachableError
+from app.records.metrics import Finished, Metrics
 from app.relay.api_format import ApiFormat
+from app.relay.disconnect import cancel_on_disconnect
 from app.relay.headers import of_stream
-from app.relay.record import Report, RequestRecord
+from app.relay.record import AnswerMeter, Report, RequestRecord
 from app.relay.request.body import ClientDisconnectedError, Receive
 from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Call, Calls
 from app.relay.request.scope import Scope
 from app.relay.response.forward import forward
-from app.relay.response.writer import ResponseWriter, Send, StreamAbortedError
-from app.relay.upstream.client import Upstreams
-from app.relay.upstream.response import UpstreamResponse, abandon
+from app.relay.response.writer import CLIENT_LEFT, ResponseWriter, Send, StreamAbortedError
+from app.relay.upstream.client import UpstreamClient
+from app.relay.upstream.destination import Destination
+from app.relay.upstream.response import UpstreamResponse
+from app.relay.upstream.router import Router
 from app.scheduler.queue import Ticket
+
+log = logs.get_logger("relay")
 
 # A cold stream: how long its headers may wait (what fails by then keeps its status), then the pace of comments.
 HEADERS_WAIT_S = 5.0
 COMMENT_EVERY_S = 10.0
-# Seconds. An answer that is there sooner would have been sent to a client that left in between: it needs no task that
-# watches.
-WATCH_AFTER_S = 0.01
+# So many engines may be gone, one after another, before a request is given up
+_ENGINES = 3
+
+
+@dataclass(slots=True)
+class _OpenRequest:
+    """One request on its way; `line` is its method and path."""
+
+    line: str
+    writer: ResponseWriter
+    meter: AnswerMeter
+    # What the scheduler gives it an engine by
+    ticket: Ticket
+    # The name of the key that asked; and what counts its limits, if it has any
+    key: str = ""
+    reservation: Reservation | None = None
+    # There once the request is read
+    call: Call | None = None
+    # Where it goes, once there is a place; and the answer, once its headers are here
+    destination: Destination | None = None
+    response: UpstreamResponse | None = None
+
+    def close(self) -> None:
+        """Gives back what it holds behind the gateway."""
+        if self.response is not None:
+            self.response.close()
+        if self.destination is not None:
+            self.destination.release()
+
+    def record(self) -> RequestRecord:
+        """To be made at its end."""
+        usage, destination = self.meter.usage(), self.destination if self.response is not None else None
+        speculation = destination.speculation if destination else None
+        finished = Finished(
+            alias=self.call.ref.name if self.call else "",
+            status=self.writer.status,
+            duration=time.perf_counter() - self.meter.began,
+            ttft=self.meter.ttft,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            drafted=usage.drafted,
+            accepted=usage.accepted,
+            decode=usage.decode,
+            mode=speculation.mode if speculation else None,
+            in_flight=destination.in_flight if destination else None,
+            key=self.key,
+            cached=usage.cached,
+            entry=self.call.ref.alias if self.call else "",
+        )
+        return RequestRecord(self.line, self.writer.request_id, finished, self.writer.failure)
 
 
 class Relay:
@@ -44,7 +99,8 @@ class Relay:
     def __init__(
         self,
         calls: Calls,
-        upstreams: Upstreams,
+        router: Router,
+        client: UpstreamClient,
         metrics: Metrics,
         *,
         report: Report,
@@ -52,7 +108,8 @@ class Relay:
         fetcher: MediaFetcher | None = None,
     ) -> None:
         self._calls = calls
-        self._upstreams = upstreams
+        self._router = router
+        self._client = client
         self._metrics = metrics
         self._serving: set[asyncio.Task[Any]] = set()
         self._cut = False
@@ -77,78 +134,63 @@ class Relay:
         request_id: str,
         ticket: Ticket | None = None,
     ) -> None:
-        record = RequestRecord(f"{scope['method']} {scope['path']}", request_id, api_format, time.perf_counter())
-        record.ticket = ticket or Ticket(client_of(scope))
-        writer = ResponseWriter(record, send)
+        writer, meter = ResponseWriter(send, api_format, request_id), AnswerMeter()
+        ticket = ticket or Ticket(client_of(scope))
+        request = _OpenRequest(f"{scope['method']} {scope['path']}", writer, meter, ticket)
         try:
             if (key := scope.get(KEY)) is not None:
-                record.key = key.name
-                record.reservation = self._limits.reserve(key)
-            await self._watched(record, scope, receive, writer)
+                request.key = key.name
+                request.reservation = self._limits.reserve(key)
+            await self._read_and_serve(request, scope, receive)
         except ClientDisconnectedError:
-            if not record.heard_out:
-                record.status = 499  # nginx's number for it; nobody is left to read it
+            # A client that has a stream's last event need not wait for the end of the connection.
+            if not (writer.started and request.meter.last_event_passed):
+                writer.status = CLIENT_LEFT
         except StreamAbortedError:
             raise
         except TandemError as error:
-            record.failure = error
             await writer.refuse(error)
         except Exception as error:
             # A fault of ours: the client is told so in its own dialect, the server writes the traceback.
-            record.failure = error
-            if not record.started:
+            writer.failure = error
+            if not writer.started:
                 await writer.refuse(error)
             raise
         finally:
-            if record.alias:
-                self._metrics.in_flight[record.alias] -= 1
-            if record.reservation is not None:
-                usage = record.usage()
-                record.reservation.leave((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
-            self._report(record)
+            self._finish(request)
 
-    async def _watched(self, record: RequestRecord, scope: Scope, receive: Receive, writer: ResponseWriter) -> None:
-        call = await self._calls.read(scope, receive, record.request_id)
-        record.alias, record.entry, record.body = call.ref.name, call.ref.alias, None if call.boundary else call.body
-        self._metrics.in_flight[record.alias] += 1
+    def _finish(self, request: _OpenRequest) -> None:
+        """The only place where a request is written down."""
+        if request.call is not None:
+            self._metrics.in_flight[request.call.ref.name] -= 1
+        if request.reservation is not None:
+            usage = request.meter.usage()
+            request.reservation.leave((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
+        self._report(request.record())
+
+    async def _read_and_serve(self, request: _OpenRequest, scope: Scope, receive: Receive) -> None:
+        writer = request.writer
+        call = request.call = await self._calls.read(scope, receive, writer.request_id)
+        request.meter.body = None if call.boundary else call.body
+        self._metrics.in_flight[call.ref.name] += 1
         serving = asyncio.current_task()
         assert serving is not None
-        gone, watcher = False, None
-
-        async def watch() -> None:
-            # uvicorn's send() says nothing when the client is gone; receive() does.
-            nonlocal gone
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            if not record.ended:
-                gone = True
-                serving.cancel()
-
-        def begin() -> None:
-            nonlocal watcher
-            watcher = asyncio.create_task(watch())
-
-        beginning = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin)
         self._serving.add(serving)
         try:
-            await self._serve(record, call, writer)
+            with cancel_on_disconnect(receive, answered=lambda: writer.ended):
+                await self._serve(request, call)
         except asyncio.CancelledError:
-            if not gone and not self._cut:
+            if not self._cut:
                 raise
             serving.uncancel()
-            if gone:
-                raise ClientDisconnectedError from None
-            await self._shut_down(record, writer)
+            await self._shut_down(writer)
         finally:
             self._serving.discard(serving)
-            beginning.cancel()
-            if watcher is not None:
-                watcher.cancel()
 
     def unload_unless_used(self, model: str | None, scope: Scope) -> bool:
         """For a client that needs a model no longer; whether it is unloaded. Raises UnknownAliasError."""
         ref = self._calls.named(model, may_use(scope))
-        return self._upstreams.unload_unless_used(ref, client_of(scope))
+        return self._router.unload_unless_used(ref, client_of(scope))
 
     def cut(self) -> None:
         """Ends every answer now, with an error where one has begun: the gateway has to go."""
@@ -156,50 +198,66 @@ class Relay:
         for serving in self._serving:
             serving.cancel()
 
-    async def _shut_down(self, record: RequestRecord, writer: ResponseWriter) -> None:
+    async def _shut_down(self, writer: ResponseWriter) -> None:
         error = ShuttingDownError("The gateway is shutting down.", retry_after=5)
-        if not record.started:
+        if not writer.started:
             raise error
-        await writer.break_off(record.api_format.error_event(error), error)
+        await writer.break_off(writer.api_format.error_event(error), error)
 
-    async def _serve(self, record: RequestRecord, call: Call, writer: ResponseWriter) -> None:
-        try:
-            if call.streaming:
-                response = await self._enter_in_company(record, call, writer)
-            else:
-                response = await self._enter(record, call)
-        except TandemError as error:
-            if not record.started:
-                raise
-            await writer.break_off(record.api_format.error_event(error), error)
-        record.response = response
-        try:
-            await forward(record, call.headers, response, writer, comment_every=self.comment_every)
-            response.answered()
-            if record.usage().drafted:
-                response.drafted()
-        finally:
-            response.close()
+    async def _serve(self, request: _OpenRequest, call: Call) -> None:
+        writer, meter = request.writer, request.meter
+        with closing(request):
+            try:
+                opening = self._open(request, call)
+                destination, response = await (self._in_company(opening, request, call) if call.streaming else opening)
+            except TandemError as error:
+                if not writer.started:
+                    raise
+                await writer.break_off(writer.api_format.error_event(error), error)
+            usage = await forward(call, destination, response, writer, meter, comment_every=self.comment_every)
+            if response.status < 500:
+                destination.answered()
+            if usage.drafted:
+                destination.drafted()
 
-    async def _enter(self, record: RequestRecord, call: Call) -> UpstreamResponse:
-        """What the request names elsewhere is fetched before an engine is asked for."""
+    async def _open(self, request: _OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
+        """The answer's headers; the request holds what it takes. What the request names elsewhere is fetched first.
+
+        An engine that takes no connection was not asked anything, so the request goes to the next one.
+        """
         if call.remote is not None and call.body is not None:
             body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
             call = replace(call, body=body, remote=None)
-        return await self._upstreams.enter(call, record.listen, record.ticket)
+        for _ in range(_ENGINES - 1):
+            try:
+                return await self._ask(request, call)
+            except UpstreamUnreachableError as error:
+                if request.destination is None or not request.destination.restartable:
+                    raise
+                log.info(f"asking again: {error}", alias=call.ref.name, request_id=call.request_id)
+                request.destination.release()
+        return await self._ask(request, call)
 
-    async def _enter_in_company(self, record: RequestRecord, call: Call, writer: ResponseWriter) -> UpstreamResponse:
+    async def _ask(self, request: _OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
+        destination = request.destination = await self._router.destination(call, request.ticket)
+        response = request.response = await self._client.ask(destination, call, request.meter.listen)
+        return destination, response
+
+    async def _in_company(
+        self, opening: Coroutine[Any, Any, tuple[Destination, UpstreamResponse]], request: _OpenRequest, call: Call
+    ) -> tuple[Destination, UpstreamResponse]:
         """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""
-        opening = asyncio.ensure_future(self._enter(record, call))
+        task, writer = asyncio.ensure_future(opening), request.writer
         try:
-            await asyncio.wait({opening}, timeout=self.headers_wait)
-            if not opening.done():
-                await writer.start(200, of_stream(record.ids))
-            while not opening.done():
-                await writer.write(record.api_format.comment(self._upstreams.waiting_for(call.ref, record.ticket)))
-                record.spoken = asyncio.get_running_loop().time()
-                await asyncio.wait({opening}, timeout=self.comment_every)
-            return opening.result()
+            await asyncio.wait({task}, timeout=self.headers_wait)
+            if not task.done():
+                await writer.start(200, of_stream(writer.ids))
+            while not task.done():
+                await writer.comment(self._router.waiting_for(call.ref, request.ticket))
+                await asyncio.wait({task}, timeout=self.comment_every)
+            return task.result()
         except BaseException:
-            await abandon(opening)
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
             raise

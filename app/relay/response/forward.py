@@ -5,66 +5,79 @@ A stream's chunks are never parsed on the way.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 
 from app.errors import UpstreamDiedError
-from app.relay.headers import Headers, for_client, for_client_of_error
-from app.relay.record import RequestRecord
+from app.relay.headers import for_client, for_client_of_error
+from app.relay.record import AnswerMeter
+from app.relay.request.parse import Call
 from app.relay.response.keepalive import StreamKeepalive
 from app.relay.response.speculation_info import asks_for_metrics, gather, with_speculation
 from app.relay.response.stream_errors import ErrorEventFilter, suspicious
-from app.relay.response.usage import UsageTap
+from app.relay.response.usage import Usage, UsageTap
 from app.relay.response.writer import ResponseWriter
-from app.relay.upstream.response import EVENT_STREAM, UpstreamResponse
+from app.relay.upstream.destination import Destination
+from app.relay.upstream.response import EVENT_STREAM, JSON, UpstreamResponse
 
 _NEVER_AGAIN = ((b"x-should-retry", b"false"),)
 
 
 async def forward(
-    record: RequestRecord,
-    request_headers: Headers,
+    call: Call,
+    destination: Destination,
     response: UpstreamResponse,
     writer: ResponseWriter,
+    meter: AnswerMeter,
     *,
     comment_every: float,
-) -> None:
-    """All of it, to the end; `comment_every` is in seconds.
+) -> Usage:
+    """All of it, to the end, and what it has used; `comment_every` is in seconds.
 
     Raises StreamAborted where an answer that has begun cannot be ended well, UpstreamDiedError before it has.
     """
     streamed = response.content_type.startswith(EVENT_STREAM)
-    if record.started and not (response.status == 200 and streamed):
-        event = record.api_format.upstream_error_event(response.status, await response.read())
+    if writer.started and not (response.status == 200 and streamed):
+        event = writer.api_format.upstream_error_event(response.status, await response.read())
         await writer.break_off(event, None, response.status if response.status >= 400 else 502)
-    if response.status >= 400:
-        await _refusal(record, response, writer)
-        return
     # A whole text at once has no time to first token, so nobody needs to look for one in it.
-    record.usage_tap = UsageTap(streamed=streamed)
+    usage_tap = meter.listen(streamed=streamed and response.status < 400)
+    if response.status >= 400:
+        await _refusal(response, usage_tap, writer)
+        return meter.usage()
     chunks = response.chunks()
-    if not record.started:
-        headers = for_client(response.raw_headers, record.ids)
-        if response.tells_of_speculation:
-            await _tell(record, response, request_headers, chunks, headers, writer)
+    if not writer.started:
+        headers = for_client(response.raw_headers, writer.ids)
+        if (status := destination.speculation) is not None and _ends_with_counts(response):
+            body, complete = await gather(chunks, usage_tap)
+            if complete:
+                metrics = asks_for_metrics(call.headers)
+                headers, body = with_speculation(headers, body, mode=status.mode, usage=meter.usage(), metrics=metrics)
+            await writer.start(response.status, headers)
+            await writer.write(body)
         else:
             await writer.start(response.status, headers)
     if streamed:
-        await _events(record, record.usage_tap, chunks, writer, comment_every)
+        await _events(chunks, usage_tap, writer, meter, comment_every)
     else:
-        await _text(record.usage_tap, chunks, writer)
+        await _text(usage_tap, chunks, writer)
     await writer.end()
+    return meter.usage()
+
+
+def _ends_with_counts(response: UpstreamResponse) -> bool:
+    """A good answer in one piece: what an engine drafted stands at its end."""
+    return response.status == 200 and response.content_type.startswith(JSON)
 
 
 async def _events(
-    record: RequestRecord, usage_tap: UsageTap, chunks: AsyncIterator[bytes], writer: ResponseWriter, every: float
+    chunks: AsyncIterator[bytes], usage_tap: UsageTap, writer: ResponseWriter, meter: AnswerMeter, every: float
 ) -> None:
     """Chunk by chunk as they come, with comments in the pauses; raises StreamAborted."""
-    error_filter, api_format = ErrorEventFilter(), record.api_format
+    error_filter, api_format = ErrorEventFilter(), writer.api_format
     event, failure = b"", None
     comment = api_format.comment("waiting for the engine")
     keepalive = StreamKeepalive(
-        writer.write, comment, lambda: usage_tap.between_events, last=record.spoken, every=every
+        writer.write, comment, lambda: usage_tap.between_events, last=writer.spoken, every=every
     )
     try:
         async for chunk in chunks:
@@ -74,7 +87,7 @@ async def _events(
             seen = usage_tap.first_token_seen
             usage_tap.feed(chunk)
             if not seen and usage_tap.first_token_seen:
-                record.ttft = time.perf_counter() - record.began
+                meter.first_token()
             if error_filter.held_back and (error := error_filter.error) is not None:
                 event = api_format.upstream_error_event(500, error)
                 break
@@ -102,36 +115,14 @@ async def _text(usage_tap: UsageTap, chunks: AsyncIterator[bytes], writer: Respo
         await writer.break_off(b"", error)
 
 
-async def _refusal(record: RequestRecord, response: UpstreamResponse, writer: ResponseWriter) -> None:
+async def _refusal(response: UpstreamResponse, usage_tap: UsageTap, writer: ResponseWriter) -> None:
     """An upstream's whole error in the client's dialect, a 500 for a bad request turned into a 400.
 
     Raises UpstreamDiedError before anything is promised.
     """
-    record.usage_tap = UsageTap(streamed=False)
-    body, complete = await gather(response.chunks(), record.usage_tap)
-    status, body = record.api_format.upstream_error(response.status, body if complete else b"")
-    headers = for_client_of_error(response.raw_headers, record.ids, len(body))
+    body, complete = await gather(response.chunks(), usage_tap)
+    status, body = writer.api_format.upstream_error(response.status, body if complete else b"")
+    headers = for_client_of_error(response.raw_headers, writer.ids, len(body))
     # What a server cannot do it cannot do the next time either, and SDKs retry every 500 and above
     await writer.start(status, [*headers, *(_NEVER_AGAIN if status == 501 else ())])
     await writer.end(body)
-
-
-async def _tell(
-    record: RequestRecord,
-    response: UpstreamResponse,
-    request_headers: Headers,
-    chunks: AsyncIterator[bytes],
-    headers: Headers,
-    writer: ResponseWriter,
-) -> None:
-    """Headers that tell what only the end of an answer says; one that is too long for that goes on as it is.
-
-    Raises UpstreamDiedError before anything is promised.
-    """
-    assert record.usage_tap is not None and response.mode is not None
-    body, complete = await gather(chunks, record.usage_tap)
-    if complete:
-        metrics = asks_for_metrics(request_headers)
-        headers, body = with_speculation(headers, body, mode=response.mode, usage=record.usage(), metrics=metrics)
-    await writer.start(response.status, headers)
-    await writer.write(body)

@@ -1,4 +1,4 @@
-"""What a client gets: a status once, bytes, and an end that is never a lie. Keeps the request's record of it."""
+"""What a client gets: a status once, bytes, and an end that is never a lie."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+from app.relay.api_format import ApiFormat
 from app.relay.headers import Headers
-from app.relay.record import RequestRecord
 from app.relay.request.body import Message
 
 Send = Callable[[Message], Awaitable[None]]
+
+# nginx's number for a client that left; nobody is left to read it.
+CLIENT_LEFT = 499
 
 
 class StreamAbortedError(Exception):
@@ -18,38 +21,54 @@ class StreamAbortedError(Exception):
 
 
 class ResponseWriter:
-    """A request's way out, over ASGI's `send`."""
+    """A request's way out, over ASGI's `send`, in the client's `api_format`; it knows what the client was told."""
 
-    __slots__ = ("_record", "_send")
+    __slots__ = ("_send", "api_format", "ended", "failure", "request_id", "spoken", "started", "status")
 
-    def __init__(self, record: RequestRecord, send: Send) -> None:
-        self._record = record
+    def __init__(self, send: Send, api_format: ApiFormat, request_id: str) -> None:
         self._send = send
+        self.api_format = api_format
+        self.request_id = request_id
+        self.status = 0
+        self.started = False
+        self.ended = False
+        self.failure: Exception | None = None
+        # When the client last got a byte before the answer's own, by the loop's clock
+        self.spoken = 0.0
+
+    @property
+    def ids(self) -> Headers:
+        """The request's id in the headers in which the client looks for it."""
+        encoded = self.request_id.encode("latin-1")
+        return [(name, encoded) for name in self.api_format.id_names]
 
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
-        record = self._record
-        record.started, record.status = True, status
-        record.spoken = asyncio.get_running_loop().time()
+        self.started, self.status = True, status
+        self.spoken = asyncio.get_running_loop().time()
         return self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def write(self, chunk: bytes) -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
+    async def comment(self, text: str) -> None:
+        """Bytes that the client ignores, while it waits for the answer's own."""
+        await self.write(self.api_format.comment(text))
+        self.spoken = asyncio.get_running_loop().time()
+
     def end(self, last: bytes = b"") -> Awaitable[None]:
-        self._record.ended = True
+        self.ended = True
         return self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def break_off(self, event: bytes, error: Exception | None, status: int = 502) -> NoReturn:
         """The last words, then an aborted connection: a clean end would be a lie. `status` is what is recorded."""
-        record = self._record
-        record.status, record.failure, record.ended = status, error, True
+        self.status, self.failure, self.ended = status, error, True
         if event:
             await self.write(event)
         raise StreamAbortedError(str(error or "the upstream refused"))
 
     async def refuse(self, error: Exception) -> None:
         """An error instead of an answer."""
-        response = self._record.api_format.error(error, request_id=self._record.request_id)
-        self._record.ended = True
+        self.failure, self.ended = error, True
+        response = self.api_format.error(error, request_id=self.request_id)
         await self.start(response.status, response.headers)
         await self.end(response.body)

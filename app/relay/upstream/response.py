@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 
-from app.errors import UpstreamDiedError
 from app.relay.buffered.assembler import Assembly
 from app.relay.response.usage import UsageTap
 from app.relay.upstream.connection import Connection, IncompleteResponseError
-from app.relay.upstream.pool import Origin, Pool
-from app.scheduler.lease import Lease
+from app.relay.upstream.destination import Destination
+from app.relay.upstream.pool import Pool
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
@@ -20,51 +17,18 @@ _OF_STREAMS = frozenset((b"content-type", b"transfer-encoding", b"cache-control"
 
 
 class UpstreamResponse:
-    """An upstream's answer whose headers are here; `close` gives connection and lease back, at any time."""
+    """An upstream's answer whose headers are here; `close` gives the connection back, at any time."""
 
-    __slots__ = (
-        "_connection",
-        "_lease",
-        "_pool",
-        "_whole",
-        "content_type",
-        "in_flight",
-        "raw_headers",
-        "speculation",
-        "status",
-    )
+    __slots__ = ("_connection", "_destination", "_pool", "_whole", "content_type", "raw_headers", "status")
 
-    def __init__(self, connection: Connection, pool: Pool, lease: Lease, in_flight: int | None = None) -> None:
+    def __init__(self, connection: Connection, pool: Pool, destination: Destination) -> None:
         self._connection: Connection | None = connection
         self._pool = pool
-        self._lease = lease
+        self._destination = destination
         self._whole: bytes | None = None
         self.status = connection.status
         self.raw_headers = connection.headers
         self.content_type = next((v for name, v in connection.headers if name.lower() == b"content-type"), b"")
-        # Of our own engines: what decodes, and how many requests were with it when this one was sent.
-        self.speculation = lease.engine.speculation if lease.engine else None
-        self.in_flight = in_flight
-
-    @property
-    def mode(self) -> str | None:
-        """The mode that decodes, `none` for plain; None for a server of others."""
-        return self.speculation.mode if self.speculation else None
-
-    @property
-    def tells_of_speculation(self) -> bool:
-        """A good answer in one piece from an engine of ours: what it drafted stands at its end."""
-        return self.speculation is not None and self.status == 200 and self.content_type.startswith(JSON)
-
-    def answered(self) -> None:
-        """To be called for an answer that came whole."""
-        if self.status < 500:
-            self._lease.answered()
-
-    def drafted(self) -> None:
-        """To be called for an answer that had drafted tokens: they prove what no warm-up can."""
-        if self._lease.engine is not None:
-            self._lease.engine.drafted()
 
     async def chunk(self) -> bytes:
         """The next bytes of the body, b"" at its end; raises UpstreamDiedError where that comes too early."""
@@ -76,7 +40,7 @@ class UpstreamResponse:
         try:
             return await self._connection.read()
         except IncompleteResponseError as error:
-            raise await died(self._lease, error) from error
+            raise await self._destination.died(error) from error
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises UpstreamDiedError where it ends too early."""
@@ -97,9 +61,9 @@ class UpstreamResponse:
                 usage_tap.feed(chunk)
             whole = assembly.whole()
             if whole is None:
-                raise await died(self._lease, IncompleteResponseError("broke off its answer"))
+                raise await self._destination.died(IncompleteResponseError("broke off its answer"))
         except BaseException:
-            self.hang_up()  # the engine learns from it at its next write
+            self.close()  # the engine learns from it at its next write
             raise
         self.status, self._whole, self.content_type = whole.status, whole.body, JSON
         headers = [(name, value) for name, value in self.raw_headers if name.lower() not in _OF_STREAMS]
@@ -115,11 +79,7 @@ class UpstreamResponse:
         return b"".join([chunk async for chunk in self.chunks()])
 
     def close(self) -> None:
-        self.hang_up()
-        self._lease.release()
-
-    def hang_up(self) -> None:
-        """An unfinished answer is cut, which is how llama-server learns to stop; the lease is kept."""
+        """An unfinished answer is cut, which is how llama-server learns to stop."""
         if self._connection is not None:
             self._pool.give_back(self._connection)
             self._connection = None
@@ -140,28 +100,3 @@ class _Chunks:
         if chunk := await self._response.chunk():
             return chunk
         raise StopAsyncIteration
-
-
-async def abandon(opening: asyncio.Future[UpstreamResponse]) -> None:
-    """An answer that came in the very turn in which nobody wanted it any more is given back too."""
-    opening.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        (await opening).close()
-
-
-def name_of(lease: Lease) -> str:
-    """Who answers, at the beginning of a sentence."""
-    return f"The engine of '{lease.alias}'" if lease.engine else f"The server of '{lease.alias}' at {host_of(lease)}"
-
-
-def host_of(lease: Lease) -> str:
-    return Origin.of(lease.base_url).authority
-
-
-async def died(lease: Lease, error: Exception) -> UpstreamDiedError:
-    """What to tell of a server that did not end its answer; `error` says what it did."""
-    if lease.cut is not None:
-        return UpstreamDiedError(str(lease.cut))
-    if (diagnosis := await lease.post_mortem()) is not None:
-        return UpstreamDiedError(f"{name_of(lease)} went down while it answered: {diagnosis}", diagnosis)
-    return UpstreamDiedError(f"{name_of(lease)} {'broke off its answer' if lease.engine else error}.")

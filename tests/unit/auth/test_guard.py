@@ -36,7 +36,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answ
     async def nobody(*_: Any) -> Any:
         raise UpstreamUnreachableError("Nobody serves it.")
 
-    monkeypatch.setattr("app.relay.upstream.client.Upstreams.enter", nobody)
+    monkeypatch.setattr("app.relay.upstream.router.Router.destination", nobody)
     store = KeyStore(Database(tmp_path))
     for name, models in (("all", ("*",)), ("some", ("org/*",)), ("by-alias", ("a",)), ("nothing", ("no",))):
         store.add(Key(name, digest(f"{name}-secret"), models))

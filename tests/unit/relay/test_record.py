@@ -1,29 +1,28 @@
 """What a request has used, told or not."""
 
 import json
-from typing import Any
 
 import pytest
 
-from app.api.formats.openai import OpenAIFormat
-from app.relay.record import RequestRecord, estimated_tokens
-from app.relay.response.usage import Usage, UsageTap
+from app.relay.record import AnswerMeter, estimated_tokens
+from app.relay.response.usage import Usage
 
 TOKEN = b'data: {"choices":[{"delta":{"content":"w"}}]}\n\n'
 BODY = json.dumps({"messages": [{"role": "user", "content": "word " * 100}]}).encode()
 
 
-def record(*chunks: bytes, streamed: bool = True, **more: Any) -> RequestRecord:
-    made = RequestRecord("POST /x", "r-1", OpenAIFormat(), 0.0, body=BODY, **more)
-    made.usage_tap = UsageTap(streamed=streamed)
+def meter(*chunks: bytes, streamed: bool = True) -> AnswerMeter:
+    made = AnswerMeter()
+    made.body = BODY
+    tap = made.listen(streamed=streamed)
     for chunk in chunks:
-        made.usage_tap.feed(chunk)
+        tap.feed(chunk)
     return made
 
 
 def test_a_stream_that_is_broken_off_has_used_what_came_of_it() -> None:
     """A token an event; the prompt by its size, since nobody has counted it."""
-    usage = record(TOKEN, TOKEN, TOKEN).usage()
+    usage = meter(TOKEN, TOKEN, TOKEN).usage()
     assert usage.completion_tokens == 3
     assert usage.prompt_tokens == len(BODY) // 4
 
@@ -31,24 +30,22 @@ def test_a_stream_that_is_broken_off_has_used_what_came_of_it() -> None:
 def test_what_the_engine_has_told_is_not_estimated() -> None:
     """All of it at the end of a stream; of Anthropic's the prompt at its beginning."""
     usage_event = b'data: {"usage":{"prompt_tokens":7,"completion_tokens":9}}\n\n'
-    assert record(TOKEN, usage_event).usage() == Usage(prompt_tokens=7, completion_tokens=9)
+    assert meter(TOKEN, usage_event).usage() == Usage(prompt_tokens=7, completion_tokens=9)
     begun = b'data: {"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":0}}}\n\n'
     text = b'data: {"type":"content_block_delta","delta":{"text":"w"}}\n\n'
-    assert record(begun, text, text).usage() == Usage(prompt_tokens=7, completion_tokens=2)
+    assert meter(begun, text, text).usage() == Usage(prompt_tokens=7, completion_tokens=2)
 
 
 def test_who_leaves_in_the_prompt_has_used_the_prompt() -> None:
     """The engine had begun, or its headers would not have come; in the queue nothing was used."""
-    assert record().usage() == Usage(prompt_tokens=len(BODY) // 4, completion_tokens=0)
-    waiting = record()
-    waiting.usage_tap = None
-    assert waiting.usage() == Usage()
+    assert meter().usage() == Usage(prompt_tokens=len(BODY) // 4, completion_tokens=0)
+    assert AnswerMeter().usage() == Usage()
 
 
 @pytest.mark.parametrize("body", [b'{"error":{"message":"no"}}', b'{"tokens":[1,2]}', b'{"content":"data: data: "}'])
 def test_an_answer_in_one_piece_that_tells_nothing_has_used_nothing(body: bytes) -> None:
     """Refusals, and what is no completion."""
-    assert record(body, streamed=False).usage() == Usage()
+    assert meter(body, streamed=False).usage() == Usage()
 
 
 def test_images_are_no_text() -> None:
@@ -58,10 +55,10 @@ def test_images_are_no_text() -> None:
     assert estimated_tokens(None) == 0
 
 
-def test_only_a_stream_whose_last_event_went_out_was_heard_out() -> None:
-    """Not the one that a whole answer was put together from, and no answer in one piece."""
+def test_only_a_stream_has_a_last_event() -> None:
+    """No answer in one piece, and none that has not begun."""
     done = b"data: [DONE]\n\n"
-    assert record(TOKEN, done, started=True).heard_out
-    assert not record(TOKEN, started=True).heard_out
-    assert not record(TOKEN, done).heard_out
-    assert not record(done, streamed=False, started=True).heard_out
+    assert meter(TOKEN, done).last_event_passed
+    assert not meter(TOKEN).last_event_passed
+    assert not meter(done, streamed=False).last_event_passed
+    assert not AnswerMeter().last_event_passed

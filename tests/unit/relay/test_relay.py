@@ -14,10 +14,13 @@ from app.api.ollama.relay import Door
 from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.records.metrics import Metrics
 from app.relay.relay import Relay
 from app.relay.request.parse import Call, Calls
 from app.relay.response.usage import UsageTap
+from app.relay.upstream.destination import Destination
+from app.scheduler.queue import Ticket
 from tests.support.clock import run
 
 TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
@@ -25,22 +28,25 @@ LAST = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]
 BODY = b'{"stream": true, "messages": [{"role": "user", "content": "x"}]}'
 
 
-class Upstream:
+class Upstream(Destination):
     """Headers after `headers_after` seconds; then each chunk after its pause."""
 
     def __init__(self, chunks: Sequence[tuple[float, bytes]], *, headers_after: float, kind: bytes) -> None:
+        super().__init__("a", "http://other:1", None)
         self._chunks = chunks
         self._headers_after = headers_after
         self.status = 200
         self.content_type = kind
         self.raw_headers = ((b"content-type", kind),)
-        self.tells_of_speculation = False
-        self.mode = self.in_flight = None
 
-    def waiting_for(self, alias: str, ticket: Any) -> str:
+    # What the relay asks of its router, its client and the answer
+    def waiting_for(self, ref: ModelRef, ticket: Ticket) -> str:
         return "waiting for the engine"
 
-    async def enter(self, call: Call, listen: Callable[[], UsageTap], ticket: Any) -> Any:
+    async def destination(self, call: Call, ticket: Ticket) -> Destination:
+        return self
+
+    async def ask(self, destination: Destination, call: Call, listen: Callable[..., UsageTap]) -> Any:
         await asyncio.sleep(self._headers_after)
         return self
 
@@ -48,9 +54,6 @@ class Upstream:
         for pause, chunk in self._chunks:
             await asyncio.sleep(pause)
             yield chunk
-
-    def answered(self) -> None:
-        pass
 
     def close(self) -> None:
         pass
@@ -68,7 +71,7 @@ def heard(
     async def main() -> None:
         upstream: Any = Upstream(chunks, headers_after=headers_after, kind=kind)
         calls = Calls(Catalog(Settings(models={"a": AttachedEntry(url="http://other:1")})), max_body=1 << 20)
-        relay = Relay(calls, upstream, Metrics(), report=lambda _: None)
+        relay = Relay(calls, upstream, upstream, Metrics(), report=lambda _: None)
         scope = {"method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
         coming = [{"type": "http.request", "body": BODY, "more_body": False}]
 

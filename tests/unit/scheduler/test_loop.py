@@ -18,7 +18,6 @@ from app.errors import (
     ShuttingDownError,
     StartFailedError,
 )
-from app.scheduler.lease import Lease
 from app.scheduler.snapshot import PATIENCE_S
 from app.scheduler.suspects import REFUSED_FOR_S
 from app.supervisor.activity import Activity
@@ -331,19 +330,6 @@ def test_closing_ends_every_engine_and_hurry_spares_none() -> None:
         scheduler.hurry()
         await scheduler.close()
         assert [engine.verbs for engine in engines] == [["hurry", "close"]] * 3
-
-    clock.run(main())
-
-
-def test_only_an_engine_of_ours_has_a_post_mortem() -> None:
-    """An attached server is looked after by others."""
-
-    async def main() -> None:
-        scheduler, [a] = made(a=EngineState.READY)
-        lease = await scheduler.lease(ref_to("a"))
-        a.diagnosis = CRASHED
-        assert await lease.post_mortem() == CRASHED
-        assert await Lease("other", "http://o", None, None, lambda: None).post_mortem() is None
 
     clock.run(main())
 

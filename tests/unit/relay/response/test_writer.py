@@ -9,7 +9,6 @@ import pytest
 
 from app.api.formats.openai import OpenAIFormat
 from app.errors import UpstreamDiedError
-from app.relay.record import RequestRecord
 from app.relay.response.writer import ResponseWriter, StreamAbortedError
 
 
@@ -17,8 +16,7 @@ class Client:
     """Its end of an exchange."""
 
     def __init__(self) -> None:
-        self.record = RequestRecord("POST /v1/chat/completions", "r-1", OpenAIFormat(), 0.0)
-        self.reply = ResponseWriter(self.record, self._send)
+        self.reply = ResponseWriter(self._send, OpenAIFormat(), "r-1")
         self.status = 0
         self.body = b""
         self.whole = False
@@ -35,11 +33,11 @@ def test_an_answer_is_told_and_written_down() -> None:
     async def main() -> None:
         client = Client()
         await client.reply.start(200, [])
-        assert client.record.started and not client.record.ended
+        assert client.reply.started and not client.reply.ended
         await client.reply.write(b"one")
         await client.reply.end(b"two")
         assert (client.status, client.body, client.whole) == (200, b"onetwo", True)
-        assert (client.record.status, client.record.ended) == (200, True)
+        assert (client.reply.status, client.reply.ended) == (200, True)
 
     asyncio.run(main())
 
@@ -54,7 +52,7 @@ def test_an_answer_that_is_broken_off_has_no_end(status: int) -> None:
         with pytest.raises(StreamAbortedError, match="gone"):
             await client.reply.break_off(b"last words", error, status)
         assert (client.status, client.body, client.whole) == (200, b"last words", False)
-        assert (client.record.status, client.record.failure) == (status, error)
+        assert (client.reply.status, client.reply.failure) == (status, error)
 
     asyncio.run(main())
 
@@ -65,7 +63,7 @@ def test_a_refusal_is_in_the_surfaces_words() -> None:
     async def main() -> None:
         client = Client()
         await client.reply.refuse(UpstreamDiedError("gone"))
-        assert (client.status, client.whole, client.record.ended) == (502, True, True)
+        assert (client.status, client.whole, client.reply.ended) == (502, True, True)
         assert b'"gone"' in client.body
 
     asyncio.run(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
+from app.api.formats.openai import OpenAIFormat
 from app.config.model_entry import AttachedEntry, Entry, Files, LocalEntry
 from app.config.settings import Settings
 from app.errors import Diagnosis, LogprobsRefusedError, QueueTimeoutError, UpstreamDiedError, UpstreamUnreachableError
@@ -18,11 +20,18 @@ from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
 from app.pulls.registry import Pulls
-from app.relay.request.parse import Call
-from app.relay.upstream.client import Upstreams
+from app.records.metrics import Metrics
+from app.relay.record import AnswerMeter
+from app.relay.relay import Relay, _OpenRequest
+from app.relay.request.body import Message
+from app.relay.request.parse import Call, Calls
+from app.relay.response.writer import ResponseWriter
+from app.relay.upstream.client import UpstreamClient
 from app.relay.upstream.connection import IncompleteResponseError
+from app.relay.upstream.destination import Destination
 from app.relay.upstream.pool import ConnectFailedError, Origin
 from app.relay.upstream.response import UpstreamResponse
+from app.relay.upstream.router import Router
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.lease import Lease
 from app.scheduler.queue import Ticket
@@ -68,6 +77,22 @@ def parsed(head: bytes, body: bytes | None) -> SimpleNamespace:
     return SimpleNamespace(method=method, url=f"http://{host}{target}", headers=headers, data=body)
 
 
+async def _nowhere(message: Message) -> None:
+    raise AssertionError("nothing is forwarded here")
+
+
+@dataclass
+class Entered:
+    """An answer that has begun, and what is held for it."""
+
+    destination: Destination
+    response: UpstreamResponse
+    request: _OpenRequest
+
+    def close(self) -> None:
+        self.request.close()
+
+
 class World:
     """Upstreams whose connections and scheduler do as they are told, and are written down."""
 
@@ -81,8 +106,12 @@ class World:
         self.engine.unresponsive = self._unresponsive
         catalog = self.catalog = Catalog(Settings(models=entries or {"m": LOCAL}))
         on_demand = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
-        self.upstreams = Upstreams(catalog, self, on_demand)  # type: ignore[arg-type]
-        self.upstreams._pool = self  # type: ignore[assignment]
+        self.on_demand = on_demand
+        self.router = Router(catalog, self, on_demand)  # type: ignore[arg-type]
+        client = UpstreamClient()
+        client._pool = self  # type: ignore[assignment]
+        calls = Calls(catalog, max_body=1 << 20)
+        self.relay = Relay(calls, self.router, client, Metrics(), report=lambda _: None)
 
     def status(self, alias: str) -> EngineStatus:
         """The scheduler's."""
@@ -98,7 +127,7 @@ class World:
     async def lease(self, ref: ModelRef, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
         self.held += 1
         key, url = ref.engine_key, "http://127.0.0.1:8001"
-        return Lease(key, url, "our-key", self.engine, self._released, in_flight=self.held)
+        return Lease(key, url, "our-key", self.engine, self._released, answered=lambda: None, in_flight=self.held)
 
     def _released(self) -> None:
         self.held -= 1
@@ -121,8 +150,18 @@ class World:
     def give_back(self, connection: Response) -> None:
         connection.ended = connection.ended or ("to the pool" if connection.reusable else "cut")
 
-    async def enter(self, alias: str = "m", **more: Any) -> UpstreamResponse:
-        return await self.upstreams.enter(self.call(alias, **more))
+    async def enter(self, alias: str = "m", **more: Any) -> Entered:
+        return await self.opened(self.call(alias, **more))
+
+    async def opened(self, call: Call) -> Entered:
+        """As the relay opens an answer, and ends it where that fails."""
+        writer = ResponseWriter(_nowhere, OpenAIFormat(), "r-1")
+        request = _OpenRequest("POST /x", writer, AnswerMeter(), Ticket())
+        try:
+            return Entered(*await self.relay._open(request, call), request)
+        except BaseException:
+            request.close()
+            raise
 
     def call(self, alias: str = "m", **more: Any) -> Call:
         return call(self.catalog.resolve(alias), **more)
@@ -178,7 +217,7 @@ def test_files_are_looked_for_where_no_engine_is_up(up: bool, streaming: bool, m
 
         state = EngineState.READY if up else EngineState.STOPPED
         monkeypatch.setattr(World, "status", lambda _, ref: EngineStatus(ref.engine_key, state))
-        world.upstreams._on_demand.ensure = ensure  # type: ignore[method-assign]
+        world.on_demand.ensure = ensure  # type: ignore[method-assign]
         (await world.enter("m:plain", target="/props", streaming=streaming)).close()
         assert ensured == ([] if up else [("m:plain", streaming)])
 
@@ -190,13 +229,13 @@ def test_an_engine_is_asked_with_its_own_key_and_the_clients_bytes() -> None:
 
     async def main() -> None:
         world = World()
-        response = await world.enter(target="/v1/chat/completions?a=%2F&b=+")
+        entered = await world.enter(target="/v1/chat/completions?a=%2F&b=+")
         [request] = world.requests
         assert (request.method, request.url) == ("POST", "http://127.0.0.1:8001/v1/chat/completions?a=%2F&b=+")
         assert request.data == b'{"model": "m", "x": 1}'
         headers = {"accept": "*/*", "x-request-id": "r-1", "authorization": "Bearer our-key"}
         assert request.headers == headers | {"connection": "close", "content-type": "application/json"}
-        assert (response.status, response.content_type, world.held) == (200, b"text/event-stream", 1)
+        assert (entered.response.status, entered.response.content_type, world.held) == (200, b"text/event-stream", 1)
 
     asyncio.run(main())
 
@@ -228,40 +267,15 @@ def test_an_answer_knows_what_decoded_it_and_in_what_company() -> None:
     async def main() -> None:
         world = World(o=OTHER, m=LOCAL)
         world.engine.speculation = Status("draft-simple", True, "draft-simple")
-        first, second, other = await world.enter(), await world.enter(), await world.enter("o")
-        assert [(response.mode, response.in_flight) for response in (first, second, other)] == [
+        destinations = [(await world.enter(name)).destination for name in ("m", "m", "o")]
+        assert [(to.speculation and to.speculation.mode, to.in_flight) for to in destinations] == [
             ("draft-simple", 1),
             ("draft-simple", 2),
             (None, None),
         ]
-        first.drafted()
-        other.drafted()
+        destinations[0].drafted()
+        destinations[2].drafted()
         assert world.engine.verbs == ["drafted"]
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    ("speculation", "status", "kind", "tells"),
-    [
-        (Status("draft-simple", True, "draft-simple"), 200, "application/json; charset=utf-8", True),
-        (Status("draft-simple", False, "none", "off"), 200, "application/json", True),
-        (Status("draft-simple", True, "draft-simple"), 200, "text/event-stream", False),
-        (Status("draft-simple", True, "draft-simple"), 400, "application/json", False),
-        (Status(), 200, "application/json", True),
-        (None, 200, "application/json", False),
-    ],
-)
-def test_only_good_whole_answers_of_engines_of_ours_tell_what_was_drafted(
-    speculation: Status | None, status: int, kind: str, tells: bool
-) -> None:
-    """Errors, streams and servers of others pass as they are."""
-
-    async def main() -> None:
-        world = World(Response(b"{}", status=status))
-        world.outcome.headers = [(b"content-type", kind.encode())]
-        world.engine.speculation = speculation
-        assert (await world.enter()).tells_of_speculation is tells
 
     asyncio.run(main())
 
@@ -284,12 +298,12 @@ def test_closing_gives_back_connection_and_lease(read: bool, ended: str) -> None
     async def main() -> None:
         connection = Response(b"one", b"two")
         world = World(connection)
-        response = await world.enter()
+        entered = await world.enter()
         if read:
-            assert await response.read() == b"onetwo"
+            assert await entered.response.read() == b"onetwo"
         assert (connection.ended, world.held) == ("", 1)
-        response.close()
-        response.close()
+        entered.close()
+        entered.close()
         assert (connection.ended, world.held) == (ended, 0)
 
     asyncio.run(main())
@@ -381,9 +395,9 @@ def test_a_request_that_no_engine_has_seen_goes_to_the_next_one() -> None:
             world.outcome = Response(b"data")
 
         world.engine.unresponsive = replaced
-        response = await world.enter()
-        assert [chunk async for chunk in response.chunks()] == [b"data"]
-        response.close()
+        entered = await world.enter()
+        assert [chunk async for chunk in entered.response.chunks()] == [b"data"]
+        entered.close()
         assert (world.engine.verbs, len(world.requests), world.held) == (["unresponsive: our-key"], 2, 0)
 
     asyncio.run(main())
@@ -424,12 +438,12 @@ def test_an_answer_that_breaks_off_says_why(diagnosis: Diagnosis | None, words: 
         connection = Response(b"half", IncompleteResponseError("broke off its answer"))
         world = World(connection)
         world.engine.diagnosis = diagnosis
-        response = await world.enter()
+        entered = await world.enter()
         seen = []
         with pytest.raises(UpstreamDiedError, match=words):
-            async for chunk in response.chunks():
+            async for chunk in entered.response.chunks():
                 seen.append(chunk)
-        response.close()
+        entered.close()
         assert (seen, world.held) == ([b"half"], 0)
 
     asyncio.run(main())
@@ -455,9 +469,9 @@ def test_an_auto_alias_goes_by_load(
     }
     monkeypatch.setattr(World, "status", lambda _, ref: statuses[ref.name])
     world = World(m=LocalEntry.model_validate({"target": {"path": "/m.gguf"}, "speculation": "auto"}))
-    world.upstreams.crossings["m"] = crossing
-    assert asyncio.run(world.enter("m"))._lease.alias == chosen
-    assert asyncio.run(world.enter("m:plain"))._lease.alias == "m:plain"
+    world.router.crossings["m"] = crossing
+    assert asyncio.run(world.enter("m")).destination.name == chosen
+    assert asyncio.run(world.enter("m:plain")).destination.name == "m:plain"
 
 
 def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,10 +485,10 @@ def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.M
         }
     )
     world.engine.speculation = Status("auto", True, "ngram-mod")
-    world.upstreams.crossings["m"] = 1
-    assert asyncio.run(world.enter("m"))._lease.alias == "m"
+    world.router.crossings["m"] = 1
+    assert asyncio.run(world.enter("m")).destination.name == "m"
     with pytest.raises(LogprobsRefusedError, match=r"drafted tokens\. Set on_logprobs to pass"):
-        asyncio.run(world.upstreams.enter(replace(world.call(), logprobs=True)))
+        asyncio.run(world.opened(replace(world.call(), logprobs=True)))
 
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"object":"chat.completion.chunk"}\n\n'
@@ -487,7 +501,7 @@ def test_a_whole_answer_of_our_engine_is_asked_for_as_a_stream() -> None:
     async def main() -> None:
         connection = Response(CHUNK[:9], CHUNK[9:], DONE)
         world = World(connection)
-        response = await world.enter(streaming=False)
+        entered = await world.enter(streaming=False)
         (request,) = world.requests
         assert json.loads(request.data) == {
             "model": "m",
@@ -497,14 +511,14 @@ def test_a_whole_answer_of_our_engine_is_asked_for_as_a_stream() -> None:
             "timings_per_token": True,
         }
         assert request.headers["accept"] == "*/*"
-        body = await response.read()
+        body = await entered.response.read()
         assert json.loads(body)["choices"][0]["message"]["content"] == "hi"
-        assert (response.status, response.content_type) == (200, b"application/json")
-        assert dict(response.raw_headers) == {
+        assert (entered.response.status, entered.response.content_type) == (200, b"application/json")
+        assert dict(entered.response.raw_headers) == {
             b"Content-Type": b"application/json; charset=utf-8",
             b"Content-Length": str(len(body)).encode(),
         }
-        response.close()
+        entered.close()
         assert (connection.ended, world.held) == ("to the pool", 0)
 
     asyncio.run(main())
@@ -528,10 +542,10 @@ def test_log_probabilities_are_refused_wherever_a_token_may_be_drafted(status: S
         request = replace(world.call(), logprobs=True)
         if refused:
             with pytest.raises(LogprobsRefusedError, match="'m' decodes with"):
-                await world.upstreams.enter(request)
+                await world.opened(request)
             assert (world.requests, world.held) == ([], 0)
         else:
-            assert (await world.upstreams.enter(request)).status == 200
+            assert (await world.opened(request)).response.status == 200
 
     asyncio.run(main())
 
@@ -552,8 +566,8 @@ def test_an_error_inside_the_stream_is_the_answer() -> None:
 
     async def main() -> None:
         error = b'{"error":{"code":500,"message":"Context size has been exceeded."}}'
-        response = await World(Response(CHUNK, b"data: " + error + b"\n\n")).enter(streaming=False)
-        assert (response.status, await response.read()) == (500, error)
+        entered = await World(Response(CHUNK, b"data: " + error + b"\n\n")).enter(streaming=False)
+        assert (entered.response.status, await entered.response.read()) == (500, error)
 
     asyncio.run(main())
 
@@ -563,8 +577,12 @@ def test_an_error_instead_of_the_stream_stays_as_it_is() -> None:
 
     async def main() -> None:
         connection = Response(b"words", status=400)
-        response = await World(connection).enter(streaming=False)
-        assert (response.status, response.raw_headers, await response.read()) == (400, connection.headers, b"words")
+        entered = await World(connection).enter(streaming=False)
+        assert (entered.response.status, entered.response.raw_headers, await entered.response.read()) == (
+            400,
+            connection.headers,
+            b"words",
+        )
 
     asyncio.run(main())
 
@@ -612,11 +630,11 @@ def test_an_answer_whose_end_was_held_back_is_asked_for_in_one_piece() -> None:
         body = b'{"model": "m", "stop": "abc"}'
         cut = b'data: {"choices":[{"index":0,"finish_reason":"length","delta":{}}]}\n\ndata: [DONE]\n\n'
         world = World(Response(cut))
-        response = await world.enter(streaming=False, body=body)
+        entered = await world.enter(streaming=False, body=body)
         assert [json.loads(request.data).get("stream") for request in world.requests] == [True, None]
         assert world.requests[1].data == body
         assert world.held == 1
-        response.close()
+        entered.close()
         assert world.held == 0
 
     asyncio.run(main())
