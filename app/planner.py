@@ -17,6 +17,7 @@ from app.engine.probe import Prober
 from app.engine.template_trial import check_template
 from app.engine.translate import Note
 from app.models.catalog import Catalog, ModelSpec
+from app.models.gguf.filenames import shards
 from app.models.gguf.header import check_magic
 from app.models.purpose import header_of, purpose
 from app.models.ref import ModelRef
@@ -131,7 +132,8 @@ class Planner:
             named_files=check_arguments(spec, self.dialect()),
         )
         check_template(plan, engine)
-        return replace(plan, notes=(*plan.notes, *self._from_defaults(spec.ref)))
+        left_out = tuple(shards(settled.left_out)) if settled.left_out is not None else ()
+        return replace(plan, notes=(*plan.notes, *self._from_defaults(spec.ref)), left_out=left_out)
 
     def _from_defaults(self, ref: ModelRef) -> Iterator[Note]:
         for key, where in self._settings.inherited(ref.alias).items():

@@ -26,6 +26,7 @@ class LaunchPlan:
 
     `requested_mode` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan
     launches, `fallback_reason` why they differ, `auto_reason` what `auto` chose it for.
+    `left_out` are the shards of a draft that was found unfit: the plan was made from them as well.
     `fallback` is the same engine without speculation, None where there is nothing to fall back from or nobody may.
     """
 
@@ -42,6 +43,7 @@ class LaunchPlan:
     fallback: LaunchPlan | None = None
     engine: tuple[Path, ...] = ()
     named: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
 
     def with_port(self, port: int) -> LaunchPlan:
         """The same plan on another port."""

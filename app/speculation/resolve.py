@@ -21,12 +21,13 @@ from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 class Settled:
     """`spec` is what to launch; `fallback_reason` says why its chain is not what was requested, empty where it is.
 
-    `verdict` is None where no draft of `draft-simple` was to be judged.
+    `verdict` is None where no draft of `draft-simple` was to be judged. `left_out` is the draft that is not launched.
     """
 
     spec: ModelSpec
     fallback_reason: str = ""
     verdict: Verdict | None = None
+    left_out: Path | None = None
 
 
 def settle(spec: ModelSpec, dialect: Dialect) -> Settled:
@@ -47,7 +48,7 @@ def settle(spec: ModelSpec, dialect: Dialect) -> Settled:
         tries = "" if too_long else "; force: true would try"
         raise LaunchRefusedError(f"speculation: {against} on_inert: plain would start without it{tries}.")
     rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
-    return Settled(replace(spec, chain=rest, draft=None), against, verdict)
+    return Settled(replace(spec, chain=rest, draft=None), against, verdict, left_out=spec.draft)
 
 
 def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:

@@ -43,6 +43,23 @@ class Running:
     facts: EngineFacts | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedPlan:
+    """A plan, and what it was made from: the fingerprint of its files, and limits, which a reload makes anew."""
+
+    plan: LaunchPlan
+    fingerprint: str
+    limits: StartLimits
+
+    @classmethod
+    def of(cls, plan: LaunchPlan, limits: StartLimits) -> CheckedPlan:
+        return cls(plan, fingerprint(plan), limits)
+
+    def holds(self, limits: StartLimits) -> bool:
+        """Whether settings, files and binary are what they were. Reads the files' stats."""
+        return limits is self.limits and fingerprint(self.plan) == self.fingerprint
+
+
 class Launcher:
     """One alias's starts, one at a time. `running` is set as soon as there is a child to end."""
 
@@ -57,6 +74,8 @@ class Launcher:
         self.goodbye = asyncio.Event()
         # Ends a stop's patience
         self.hurry = asyncio.Event()
+        # What the preflight has left for the next start
+        self.checked: CheckedPlan | None = None
         # The last start's plan, and what it may not be tried with again
         self.plan: LaunchPlan | None = None
         self.refused: str | None = None
@@ -66,18 +85,27 @@ class Launcher:
         # Knows plans whose speculation is certain to fail again
         self._ledger = ledger
 
-    async def preflight(self) -> LaunchPlan:
-        """Raises what the plan raises."""
-        return await self._plan()
+    async def preflight(self) -> CheckedPlan:
+        """A plan of now; raises what the plan raises."""
+        limits = self.limits  # before the settings are read
+        return await asyncio.to_thread(CheckedPlan.of, await self._plan(), limits)
+
+    async def _checked_plan(self) -> CheckedPlan:
+        """The preflight's plan, once, if it still holds, else a new one: `auto` chooses anew at each start."""
+        checked, self.checked = self.checked, None
+        if checked is not None and await asyncio.to_thread(checked.holds, self.limits):
+            return checked
+        return await self.preflight()
 
     async def start(self) -> Diagnosis | None:
         """None when the engine is ready, else why it is not; the child of a failed start is reaped."""
         self.refused = None
         try:
-            plan = self.plan = await self._plan()
+            checked = await self._checked_plan()
         except TandemError as error:
             return refusal(error)
-        self.refused = fingerprint(plan)
+        plan = self.plan = checked.plan
+        self.refused = checked.fingerprint
         if plan.fallback is None:
             return await self._start(plan)
         if (why := await asyncio.to_thread(self._ledger.inert, self.refused)) is not None:
@@ -92,8 +120,8 @@ class Launcher:
         reason = f"{named(plan.chain)} failed at the start: {first.cause}"
         log.warning("trying again without speculation", alias=self.alias, reason=reason)
         diagnosis = await self._without(fallback, reason)
-        if diagnosis is None and first.permanent:
-            self._ledger.record_inert(fingerprint(plan), reason)
+        if diagnosis is None and first.permanent and self.refused is not None:
+            self._ledger.record_inert(self.refused, reason)
         # Where plain decoding fails as well, speculation was not to blame.
         return diagnosis
 

@@ -28,7 +28,7 @@ from app.supervisor.engine_facts import EngineFacts
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.ports import Ports
-from app.supervisor.readiness import EngineAddress, StartLimits, fingerprint
+from app.supervisor.readiness import EngineAddress, StartLimits
 from app.supervisor.states import EngineEvent, EngineState, next_state
 
 log = logs.get_logger("engine")
@@ -106,7 +106,7 @@ class Engine:
         return self._launcher.loading if self.state is EngineState.STARTING else None
 
     def limit(self, limits: StartLimits) -> None:
-        """Of its next start and its next stop."""
+        """Of its next start and its next stop; new ones at each reload, so that a plan by the old settings ends."""
         self._launcher.limits = limits
 
     def answered(self) -> None:
@@ -167,13 +167,16 @@ class Engine:
     async def preflight(self) -> None:
         """What can be known before a start, and so before another engine makes room for it.
 
-        Raises what the plan raises. A FATAL engine whose files or binary have changed is reset.
+        Raises what the plan raises. A FATAL engine whose files or binary have changed is reset. The next start goes by
+        the same plan, unless the settings or a file of it change in between.
         """
-        plan = await self._launcher.preflight()
-        if self.state is EngineState.FATAL and fingerprint(plan) != self._launcher.refused:
+        checked = await self._launcher.preflight()
+        if self.state is EngineState.FATAL and checked.fingerprint != self._launcher.refused:
             self.reset()
             while self.state is EngineState.FATAL:
                 await self.changed()
+        if self.state is EngineState.STOPPED:
+            self._launcher.checked = checked
 
     # -- verbs -----------------------------------------------------------------------------------------------
 

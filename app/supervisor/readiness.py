@@ -120,7 +120,7 @@ def fingerprint(plan: LaunchPlan) -> str:
     """Equal for two plans that must end the same way: the same command on whatever port, the same bytes on disk as far
     as stat tells."""
     stats = []
-    for path in (Path(plan.argv[0]), *plan.engine, *plan.files, *plan.named):
+    for path in (Path(plan.argv[0]), *plan.engine, *plan.files, *plan.named, *plan.left_out):
         with suppress(OSError):
             stat = path.stat()
             stats.append((str(path), stat.st_size, stat.st_mtime_ns))

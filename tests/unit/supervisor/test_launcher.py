@@ -1,0 +1,117 @@
+"""Which plan a start goes by: the preflight's, for as long as what it was made from stays the same."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app.engine.launch import LaunchPlan
+from app.errors import Diagnosis, FilesMissingError
+from app.records.database import Database
+from app.records.ledger import Ledger
+from app.supervisor.launcher import Launcher
+from app.supervisor.ports import Ports
+from app.supervisor.readiness import StartLimits
+
+
+class World:
+    """A launcher that starts nothing, and counts the plans that are made for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.binary, self.target, self.draft = (folder / name for name in ("llama-server", "t.gguf", "d.gguf"))
+        for file in (self.binary, self.target, self.draft):
+            file.write_bytes(b"1")
+        self.made = 0
+        self.started: list[LaunchPlan] = []
+        self.missing = False
+        ledger = Ledger(Database(Path("/nowhere")))
+        self.launcher = Launcher("m", self._plan, Ports(1), StartLimits(), ledger)
+        self.launcher._start = self._start  # type: ignore[method-assign]
+
+    async def _plan(self) -> LaunchPlan:
+        self.made += 1
+        if self.missing:
+            raise FilesMissingError("It is gone.")
+        argv = (str(self.binary), "--port", "1")
+        return LaunchPlan("m", argv, {}, (self.target,), (), chosen=f"plan {self.made}", left_out=(self.draft,))
+
+    async def _start(self, plan: LaunchPlan) -> Diagnosis | None:
+        self.started.append(plan)
+        return None
+
+    async def preflight(self) -> None:
+        self.launcher.checked = await self.launcher.preflight()
+
+    @property
+    def chosen(self) -> list[str]:
+        return [plan.chosen for plan in self.started]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_start_goes_by_the_plan_of_its_preflight(world: World) -> None:
+    """It is made once; the next start is another one's, for which `auto` chooses anew."""
+
+    async def main() -> None:
+        await world.preflight()
+        assert await world.launcher.start() is None
+        assert (world.chosen, world.made) == (["plan 1"], 1)
+        assert await world.launcher.start() is None
+        assert world.chosen == ["plan 1", "plan 2"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("change", ["rewritten", "gone"])
+@pytest.mark.parametrize("file", ["binary", "target", "draft"])
+def test_a_plan_whose_files_changed_is_made_again(world: World, file: str, change: str) -> None:
+    """The binary, a model, and a draft that was left out since it was no use."""
+
+    async def main() -> None:
+        await world.preflight()
+        before, path = world.launcher.checked, getattr(world, file)
+        if change == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(b"22")
+        assert await world.launcher.start() is None
+        assert world.chosen == ["plan 2"]
+        assert before is not None and world.launcher.refused != before.fingerprint
+
+    asyncio.run(main())
+
+
+def test_a_plan_by_other_settings_is_made_again(world: World) -> None:
+    """A reload gives each engine limits anew, and may come while the preflight reads the settings, or after it."""
+
+    async def main() -> None:
+        await world.preflight()
+        world.launcher.limits = StartLimits()
+        assert await world.launcher.start() is None
+        assert world.chosen == ["plan 2"]
+        preflight = asyncio.create_task(world.preflight())
+        await asyncio.sleep(0)
+        world.launcher.limits = StartLimits()
+        await preflight
+        assert await world.launcher.start() is None
+        assert world.chosen == ["plan 2", "plan 4"]
+
+    asyncio.run(main())
+
+
+def test_a_start_without_a_preflight_makes_its_plan(world: World) -> None:
+    """As after a crash; what cannot be planned is a diagnosis."""
+
+    async def main() -> None:
+        assert await world.launcher.start() is None
+        assert world.chosen == ["plan 1"]
+        world.missing = True
+        diagnosis = await world.launcher.start()
+        assert diagnosis is not None and (diagnosis.code, len(world.started)) == ("missing_file", 1)
+
+    asyncio.run(main())
