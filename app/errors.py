@@ -32,7 +32,10 @@ TandemError
 │   ├── ModelRequiredError
 │   ├── UnknownAliasError
 │   ├── UnknownPullError
+│   ├── UnsupportedEncodingError  a Content-Encoding that nobody here decodes
 │   ├── AttachedModelError        others start and stop it
+│   ├── EntryRefusedError         an entry for the gateway's memory that cannot be used
+│   ├── ModelExistsError          its name is taken
 │   ├── ResponseNotFoundError
 │   ├── PreviousResponseError     a response that cannot be gone on from
 │   ├── LogprobsRefusedError      speculation is on, and would make them wrong
@@ -250,6 +253,18 @@ class UnknownPullError(RequestError):
 
 class AttachedModelError(RequestError):
     """What was asked for is done to engines of this gateway, and this model is on another server."""
+
+
+class EntryRefusedError(RequestError):
+    """What a model's entry in the gateway's memory is to be cannot be had; nothing has changed."""
+
+
+class ModelExistsError(RequestError):
+    """A new model's name is another's, or an alias, a preset or a variant of it."""
+
+    def __init__(self, alias: str, owner: str) -> None:
+        of = "" if owner == alias else f", as a name of '{owner}'"
+        super().__init__(f"There is a model '{alias}' already{of}. Choose another name.")
 
 
 class ResponseNotFoundError(RequestError):

@@ -138,6 +138,7 @@ class Gateway:
         from app.api.admin import admin_routes  # FastAPI, late: see Front
         from app.api.admin_reload import reload_routes
         from app.api.engines import engine_routes
+        from app.api.ephemeral import ephemeral_routes
         from app.api.fastapi_app import create_api
         from app.api.log_routes import log_routes
         from app.api.ollama.models import ollama_routes
@@ -153,7 +154,8 @@ class Gateway:
         engines, kept = engine_routes(self.catalog, self.scheduler), kept_response_routes(self._keeper)
         logs_of = log_routes(self.catalog, closing=lambda: self._leaving)
         pulls = pull_routes(lambda: self.settings, self.pulls)
-        more = (engines, logs_of, admin, reload_routes(self.reloader), pulls, ollama, kept)
+        changes = (reload_routes(self.reloader), ephemeral_routes(self.reloader, self.keys))
+        more = (engines, logs_of, admin, *changes, pulls, ollama, kept)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ loop, so that every request sees either the old settings or the new ones.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -20,7 +20,14 @@ from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO, PLAIN
 from app.engine.launch import LaunchPlan
-from app.errors import ReloadRefusedError, TandemError, UnknownAliasError
+from app.errors import (
+    EngineNotFoundError,
+    EntryRefusedError,
+    ModelExistsError,
+    ReloadRefusedError,
+    TandemError,
+    UnknownAliasError,
+)
 from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.planner import Planner
@@ -56,6 +63,50 @@ class Reloader:
         self._keys = keys
         self._apply = apply
         self._one_at_a_time = asyncio.Lock()
+        # Entries that stand in no file, by name
+        self._ephemeral: dict[str, LocalEntry] = {}
+
+    @property
+    def ephemeral(self) -> Mapping[str, LocalEntry]:
+        """The models that are in memory alone."""
+        return self._ephemeral
+
+    async def add(self, alias: str, entry: LocalEntry) -> tuple[str, ...]:
+        """Takes an entry in until the gateway ends; returns what speaks against its start.
+
+        Raises ModelExistsError, or EntryRefusedError where there is no engine at all.
+        """
+        async with self._one_at_a_time:
+            if (owner := _owner(self._catalog, alias)) is not None:
+                raise ModelExistsError(alias, owner)
+            new = _with_models(self.running, {**self.running.models, alias: entry})
+            try:
+                self._check(new)
+            except EngineNotFoundError as error:
+                raise EntryRefusedError(str(error)) from error
+            launches = _Launches(self.running, new, self._planner)
+            warnings = await asyncio.to_thread(lambda: tuple(launches.warnings((alias,))))
+            self._ephemeral[alias] = entry
+            self._take(new)
+        log.info("a model was added, until the gateway ends", alias=alias)
+        return warnings
+
+    async def remove(self, alias: str) -> None:
+        """Ends such an entry behind its last answer; raises UnknownAliasError or EntryRefusedError."""
+        async with self._one_at_a_time:
+            if alias not in self._ephemeral:
+                ref = self._catalog.resolve(alias)
+                raise EntryRefusedError(f"'{ref}' stands in the settings: remove it there, and reload.")
+            del self._ephemeral[alias]
+            rest = {name: entry for name, entry in self.running.models.items() if name != alias}
+            self._take(_with_models(self.running, rest))
+        log.info("a model was removed", alias=alias)
+
+    def _take(self, new: Settings) -> None:
+        """Settings that differ in whole entries."""
+        self._apply(new)
+        self.running = new
+        self._engines(set())
 
     async def reload(self, cause: str) -> Reloaded:
         """What has changed; raises ReloadRefusedError, and then nothing has. One line in the log says either."""
@@ -73,6 +124,7 @@ class Reloader:
         if self._read is None:
             raise ReloadRefusedError("The settings of this gateway stand in no file. Restart it to change them.")
         new, waiting = until_restart(self.running, await asyncio.to_thread(self._read))
+        new, replaced = self._with_ephemeral(new)
         self._check(new)
         done = differences(self.running, new)
         launches = _Launches(self.running, new, self._planner)
@@ -83,13 +135,23 @@ class Reloader:
         # An engine that somebody asked for meanwhile may have been planned with the old settings
         other |= {alias for alias in engines.aliases if alias not in loaded and launches.may_differ(alias)}
         preloaded = [alias for alias, entry in self.running.models.items() if _preload(entry)]
+        for alias in replaced:
+            del self._ephemeral[alias]
         self._apply(new)
         self.running = new
         restarted = self._engines(other)
         self._scheduler.preload(
             ref for ref in self._catalog.refs() if _preload(ref.entry) and ref.alias not in preloaded
         )
+        warnings += tuple(f"{alias} stands in the settings now: the one in memory is gone" for alias in replaced)
         return replace(done, restarted=restarted, restart_needed=waiting, warnings=warnings)
+
+    def _with_ephemeral(self, new: Settings) -> tuple[Settings, list[str]]:
+        """With the entries that are in memory alone, and the names of those that the settings have now."""
+        catalog = Catalog(new)
+        replaced = [alias for alias in self._ephemeral if _owner(catalog, alias) is not None]
+        kept = {alias: entry for alias, entry in self._ephemeral.items() if alias not in replaced}
+        return _with_models(new, {**new.models, **kept}), replaced
 
     def _check(self, new: Settings) -> None:
         """Raises ConfigError or EngineNotFoundError for settings that a fresh gateway would not start with."""
@@ -173,6 +235,18 @@ class _Launches:
                     self._planners[1].plan_now(ref)
                 except TandemError as error:
                     yield f"{alias} cannot start: {error}"
+
+
+def _owner(catalog: Catalog, name: str) -> str | None:
+    """The model that answers to the name."""
+    try:
+        return catalog.resolve(name).alias
+    except UnknownAliasError:
+        return None
+
+
+def _with_models(settings: Settings, models: Mapping[str, LocalEntry | AttachedEntry]) -> Settings:
+    return settings.model_copy(update={"models": dict(models)})
 
 
 def _any_local(settings: Settings) -> bool:

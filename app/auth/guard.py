@@ -61,7 +61,7 @@ class Guard:
     def _administrates(self, scope: dict[str, Any], private: bool) -> None:
         if self._admin_port and not private:
             raise PathNotFoundError(f"There is nothing at {scope['method']} {scope['path']}.")
-        self._admin(scope, "The admin API needs an admin key")
+        scope[KEY] = self._admin(scope, "The admin API needs an admin key")
 
     def _admin(self, scope: dict[str, Any], needed: str) -> Key:
         where = "`llama-tandem keys create --admin`, or that of state_dir/admin.key."

@@ -77,6 +77,10 @@ class Keyring:
         """The key of this machine's own command line; it makes nobody else need one."""
         self._local = (key,)
 
+    def is_local(self, key: Key) -> bool:
+        """Whether it is that of this machine's own command line."""
+        return key in self._local
+
     def find(self, secret: bytes) -> Key | None:
         return find(self.known + self._local, secret, self._clock())
 

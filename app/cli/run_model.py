@@ -14,6 +14,7 @@ from app.cli.chat import Outcome, question, talk
 from app.cli.chat_client import ChatClient, admin_of
 from app.cli.conversation import ChatConversation
 from app.cli.draft_hint import draft_for
+from app.cli.guest import Guest
 from app.cli.own_gateway import OwnGateway
 from app.cli.run_target import RunTarget, resolve
 from app.cli.waiting import Waiting
@@ -53,7 +54,11 @@ def run(
     with ExitStack() as stack:
         url = root_url(settings.host, settings.port)
         port = settings.port
-        if not _serves(url, settings, target):
+        guest = stack.enter_context(Guest(settings, target, keep=keep))
+        if guest.is_served:
+            if keep and guest.was_added:
+                say(f"{target.alias} stays at the gateway that runs, {url}, until that ends.", sys.stderr)
+        else:
             gateway = stack.enter_context(OwnGateway(settings, config, _entries(target), keep=keep))
             gateway.wait_until_up()
             url, port = gateway.url, gateway.port
@@ -70,16 +75,6 @@ def run(
 
 def _entries(target: RunTarget) -> dict[str, Any]:
     return {} if target.entry is None else {target.alias: target.entry}
-
-
-def _serves(url: str, settings: Settings, target: RunTarget) -> bool:
-    """Whether a gateway of ours answers there and has this model; one that has not is left alone."""
-    try:
-        with ChatClient(url, local_secret(settings.state_dir)) as client:
-            client.row(target.alias)
-    except TandemError:
-        return False
-    return target.entry is None
 
 
 def _load(settings: Settings, client: ChatClient, alias: str) -> None:

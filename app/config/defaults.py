@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
 from app.config.model_entry import FILE_KEYS, AttachedEntry, LocalEntry
+from app.config.path_flags import anchored
 from app.config.short_forms import as_mapping
 
 # What tells one entry from another
@@ -52,6 +53,18 @@ def with_defaults(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> With
             whole[key], parts = _merged(own, default)
             inherited += [f"{key}.{part}" for part in parts]
     return WithDefaults(whole, tuple(inherited))
+
+
+def absolute(defaults: Mapping[str, Any], anchor: Callable[[str], str]) -> dict[str, Any]:
+    """With absolute paths, for entries that come when nobody knows the settings' folder any more."""
+    whole = {**defaults}
+    if isinstance(args := whole.get("args"), list | tuple):
+        whole["args"] = list(anchored([str(arg) for arg in args], anchor))
+    for key in FILE_KEYS:
+        part = as_mapping(whole.get(key))
+        if isinstance(part, dict) and isinstance(part.get("path"), str):
+            whole[key] = {**part, "path": anchor(part["path"])}
+    return whole
 
 
 def _fitting(key: str, own: Any, default: Any) -> tuple[Any, Any]:

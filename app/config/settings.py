@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from app.auth.keys import from_setting
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
+from app.config.defaults import absolute
 from app.config.document import Problem
 from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv
 from app.config.messages import clash
@@ -283,7 +284,8 @@ def _absolute(settings: Settings, sources: Sources) -> Settings:
     engine = settings.llama_server
     if engine not in ("auto", "embedded"):
         engine = str(anchored(Path(engine), "llama_server"))
-    return settings.model_copy(update={**paths, "llama_server": engine, "models": models})
+    defaults = absolute(settings.defaults, lambda path: str(anchored(Path(path), "defaults")))
+    return settings.model_copy(update={**paths, "llama_server": engine, "models": models, "defaults": defaults})
 
 
 def _with_secrets(settings: Settings, sources: Sources) -> Settings:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
 
@@ -210,6 +211,33 @@ def test_keep_leaves_the_gateway(here: RunFolder) -> None:
         assert len([process for process in here.left() if "serve" in process.cmdline()]) == 1
         terminal.type("\x04")
         assert terminal.end() == 0
+
+
+def test_a_gateway_that_runs_is_used(here: RunFolder) -> None:
+    """The model is in its memory for as long as `run` lasts, or with --keep until the gateway ends."""
+    here.write(m={"target": {"path": str(header_only(here.folder / "m.gguf"))}})
+
+    def serving() -> int:
+        return len([process for process in here.left() if "serve" in process.cmdline()])
+
+    with here.terminal("m", "--keep") as terminal:
+        terminal.see("\n>")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    file = str(header_only(here.folder / "other.gguf"))
+    for words, stays in ([], False), (["--keep"], True), ([], True):
+        with here.terminal(file, *words) as terminal:
+            terminal.see("Chatting with other.")
+            terminal.see("\n>")
+            assert serving() == 1 and "other" in models(here)
+            terminal.type("\x04")
+            assert terminal.end() == 0
+        assert ("other" in models(here)) is stays and serving() == 1
+
+
+def models(here: RunFolder) -> list[str]:
+    rows = httpx2.get(f"http://127.0.0.1:{here.settings['port']}/v1/models", trust_env=False).json()["data"]
+    return [row["id"] for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""`/admin/models`: entries that a running gateway gets, and that end with it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.openapi_errors import ADMIN, Responses, refused
+from app.auth.key_cache import Keyring
+from app.auth.own_user import why_not_own_user
+from app.config.ephemeral_entry import ephemeral_entry
+from app.errors import ForbiddenError
+from app.reload import Reloader
+
+_ADD: Responses = {
+    400: refused("The entry cannot be used; nothing has changed"),
+    403: refused("No admin key, or what only the gateway's own user may give"),
+    409: refused("A model has this name"),
+    **ADMIN,
+}
+_REMOVE: Responses = {
+    400: refused("It stands in the settings"),
+    404: refused("No such model"),
+    **ADMIN,
+}
+
+
+class NewModel(BaseModel):
+    """Beside `alias` the keys of an entry, as tandem.yaml has them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    alias: str = Field(description="The name that clients send.", examples=["try"])
+    target: Any = Field(description="The model's files.", examples=[{"repo": "unsloth/GLM-4.7-GGUF"}])
+
+
+class ModelAdded(BaseModel):
+    alias: str
+    entry: dict[str, Any] = Field(description="As it holds, with what `defaults` add.")
+    warnings: list[str] = Field(default=[], description="What speaks against a start.")
+
+
+class ModelsAdded(BaseModel):
+    object: str = "list"
+    data: list[ModelAdded]
+
+
+def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
+    """Three routes."""
+    routes = APIRouter(prefix="/admin/models")
+
+    @routes.get("", summary="The models that are in memory alone", responses=ADMIN)
+    async def every() -> ModelsAdded:
+        return ModelsAdded(
+            data=[ModelAdded(alias=alias, entry=_fields(entry)) for alias, entry in reloader.ephemeral.items()]
+        )
+
+    @routes.post("", summary="Add a model until the gateway ends", status_code=201, responses=_ADD)
+    async def add(model: NewModel, request: Request, response: Response) -> ModelAdded:
+        """A reload keeps it. Env, args and paths outside models_dir are for the gateway's own user."""
+        written = {**(model.model_extra or {}), "target": model.target}
+        made = ephemeral_entry(model.alias, written, reloader.running)
+        if made.takes_trust and (why := why_not_own_user(request.scope, keys)):
+            raise ForbiddenError(
+                f"{', '.join(made.takes_trust)}: only a command of this machine, with the key of state_dir/admin.key, "
+                f"may give that; this request may not: {why}."
+            )
+        warnings = await reloader.add(made.alias, made.entry)
+        response.headers["Location"] = f"/admin/models/{quote(made.alias)}"
+        return ModelAdded(alias=made.alias, entry=_fields(made.entry), warnings=list(warnings))
+
+    @routes.delete("/{alias:path}", summary="Remove such a model", status_code=204, responses=_REMOVE)
+    async def remove(alias: str) -> Response:
+        """It finishes its answers; new requests do not know it."""
+        await reloader.remove(alias)
+        return Response(status_code=204)
+
+    return routes
+
+
+def _fields(entry: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = entry.model_dump(mode="json", exclude_unset=True)
+    return fields

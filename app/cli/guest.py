@@ -1,0 +1,70 @@
+"""A model at a gateway that runs already: as its settings have it, or in its memory for as long as a command wants."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+from app.auth.local_admin_key import local_secret
+from app.cli.chat_client import ChatClient, admin_of
+from app.cli.run_target import RunTarget
+from app.config.settings import Settings, root_url
+from app.errors import TandemError
+
+
+class Guest:
+    """A context manager; `is_served` says whether the settings' own gateway answers and has the model now.
+
+    What was added for the command goes with it, unless `keep`. A gateway of another version, of other keys or with
+    another model of that name is left alone.
+    """
+
+    def __init__(self, settings: Settings, target: RunTarget, *, keep: bool = False) -> None:
+        self._settings = settings
+        self._target = target
+        self._keep = keep
+        self.is_served = self.was_added = False
+
+    def __enter__(self) -> Guest:
+        try:
+            with suppress(TandemError):
+                self._enter()
+                self.is_served = True
+        except BaseException:  # Ctrl-C: who knows whether the gateway has it by now
+            self._leave()
+            raise
+        return self
+
+    def _enter(self) -> None:
+        """Raises UpstreamError or ConfigError where there is no such gateway, or it does not take the model."""
+        alias, entry = self._target.alias, self._target.entry
+        if entry is None:
+            url = root_url(self._settings.host, self._settings.port)
+            with ChatClient(url, local_secret(self._settings.state_dir)) as client:
+                client.row(alias)
+            return
+        with admin_of(self._settings) as admin:
+            if not _has(admin, alias, entry):
+                self.was_added = True
+                try:
+                    admin.post("/admin/models", {"alias": alias, **entry})
+                except TandemError:
+                    self.was_added = False
+                    raise
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or not self._keep:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.was_added:
+            # The gateway may have ended meanwhile
+            with suppress(TandemError), admin_of(self._settings) as admin:
+                admin.delete(f"/admin/models/{quote(self._target.alias, safe='')}")
+
+
+def _has(admin: ChatClient, alias: str, entry: dict[str, Any]) -> bool:
+    """Whether an earlier command has left this very entry there."""
+    rows = {row["alias"]: row["entry"] for row in admin.get("/admin/models")["data"]}
+    return alias in rows and all(rows[alias].get(key) == value for key, value in entry.items())
