@@ -41,6 +41,7 @@ from app.records.database import Database
 from app.records.ledger import ColdStart, Ledger
 from app.records.measurements import Recorder
 from app.records.metrics import Finished, Metrics
+from app.records.recent import RecentAnswers
 from app.records.responses import ResponseStore
 from app.records.usage import UsageRecorder
 from app.relay.relay import Relay
@@ -83,6 +84,7 @@ class Gateway:
         self._ports = Ports(settings.engine_port)
         self._recorder = Recorder(self._database)
         self._usage = UsageRecorder(self._database)
+        self._recent = RecentAnswers()
         self.pulls = Pulls(pull_work(lambda: self.settings))
         self._on_demand = OnDemand(self.catalog, self.pulls)
         self._router = Router(self.catalog, self.scheduler, self._on_demand)
@@ -140,6 +142,7 @@ class Gateway:
         from app.api.engines import engine_routes
         from app.api.ephemeral import ephemeral_routes
         from app.api.fastapi_app import create_api
+        from app.api.live import LiveFigures, live_routes
         from app.api.log_routes import log_routes
         from app.api.ollama.models import ollama_routes
         from app.api.pulls import pull_routes
@@ -151,11 +154,12 @@ class Gateway:
         )
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=lambda: self.relay.max_body)
-        engines, kept = engine_routes(self.catalog, self.scheduler), kept_response_routes(self._keeper)
+        live = LiveFigures(self.catalog, self._recent, lambda: self.relay.in_flight)
+        engines, kept = engine_routes(self.catalog, self.scheduler, live), kept_response_routes(self._keeper)
         logs_of = log_routes(self.catalog, closing=lambda: self._leaving)
         pulls = pull_routes(lambda: self.settings, self.pulls)
         changes = (reload_routes(self.reloader), ephemeral_routes(self.reloader, self.keys))
-        more = (engines, logs_of, admin, *changes, pulls, ollama, kept)
+        more = (engines, live_routes(live), logs_of, admin, *changes, pulls, ollama, kept)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager
@@ -195,6 +199,7 @@ class Gateway:
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
         self._usage.add(request)
+        self._recent.add(request)
 
     def _let_in_our_own_user(self) -> None:
         try:

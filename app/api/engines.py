@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
+from app.api.live import LiveFigures
 from app.api.openapi_errors import ADMIN, Responses, refused
 from app.config.model_entry import AttachedEntry
 from app.errors import AttachedModelError, PathNotFoundError
@@ -73,14 +74,15 @@ class EngineVerbs:
             loading.cancel()
 
 
-def engine_routes(catalog: Catalog, scheduler: Scheduler) -> APIRouter:
+def engine_routes(catalog: Catalog, scheduler: Scheduler, live: LiveFigures) -> APIRouter:
     """For admin keys: below `/admin`, and what clients of llama-server's router know."""
     routes = APIRouter()
     verbs = EngineVerbs(catalog, scheduler)
 
     @routes.get("/admin/engines", summary="Every engine that is or may be up", responses=ADMIN)
     async def engines() -> dict[str, Any]:
-        return {"object": "list", "data": [engine.fields() for engine in scheduler.statuses()]}
+        rows = [engine.fields() | live.engine(engine) for engine in scheduler.statuses()]
+        return {"object": "list", "data": rows}
 
     @routes.get("/admin/decisions", summary="Why engines came and went: the last 200, newest first", responses=ADMIN)
     async def decisions() -> dict[str, Any]:

@@ -27,7 +27,8 @@ class AdminClient:
         self._root = admin_url(settings, config)
         self._settings = settings
         secret = local_secret(settings.state_dir)
-        headers = {"authorization": f"Bearer {secret}"} if secret else {}
+        # What is asked again and again is no news for the gateway's log
+        headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {secret}"} if secret else {})
         timeout = httpx2.Timeout(None, connect=_CONNECT_S)
         self._client = httpx2.Client(base_url=self._root, headers=headers, timeout=timeout, trust_env=False)
 
@@ -41,6 +42,11 @@ class AdminClient:
         """Every engine that is or may be up; raises UpstreamError."""
         engines: list[dict[str, Any]] = self._ask("GET", "/admin/engines")["data"]
         return engines
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Those in flight; raises UpstreamError."""
+        requests: list[dict[str, Any]] = self._ask("GET", "/admin/requests")["data"]
+        return requests
 
     def act(self, alias: str, verb: str, **query: int) -> dict[str, Any]:
         """The engine after a verb; raises UpstreamError with the gateway's words."""

@@ -26,9 +26,20 @@ def client_of(config: Path | None) -> AdminClient:
 
 
 @commands.command()
-def ps(as_json: AsJson = False, config: Config = None) -> None:
+def ps(
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C, with requests in flight.")] = False,
+    config: Config = None,
+) -> None:
     """Show the engines that are up, or why not."""
+    if watch and as_json:
+        raise typer.BadParameter("--watch is for a person: leave out --json, or ask GET /admin/engines again and again")
     with errors_in_words(), client_of(config) as client:
+        if watch:
+            from app.cli.engines_watch import watch as watch_engines
+
+            watch_engines(client)
+            return
         engines = client.engines()
         if as_json:
             import json

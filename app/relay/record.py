@@ -47,6 +47,11 @@ class AnswerMeter:
         """Whether a stream has said all, though its connection may still be open."""
         return self._tap is not None and self._tap.streamed and self._tap.finished
 
+    @property
+    def tokens(self) -> int | None:
+        """Of a stream, as far as it has come; None for a whole answer, which shows none before its end."""
+        return self._tap.tokens if self._tap is not None and self._tap.streamed else None
+
     def usage(self) -> Usage:
         """What the tail says, or what a stream that does not say it has brought.
 

@@ -46,7 +46,7 @@ _ENGINES = 3
 
 
 @dataclass(slots=True)
-class _OpenRequest:
+class OpenRequest:
     """One request on its way; `line` is its method and path."""
 
     line: str
@@ -111,13 +111,19 @@ class Relay:
         self._router = router
         self._client = client
         self._metrics = metrics
-        self._serving: set[asyncio.Task[Any]] = set()
+        # In the order of their coming
+        self._serving: dict[asyncio.Task[Any], OpenRequest] = {}
         self._cut = False
         self._report = report
         self._fetcher = fetcher or MediaFetcher()
         self._limits = limits or RateLimits(time.monotonic)
         self.headers_wait = HEADERS_WAIT_S
         self.comment_every = COMMENT_EVERY_S
+
+    @property
+    def in_flight(self) -> list[OpenRequest]:
+        """The requests that are not over, the oldest first."""
+        return list(self._serving.values())
 
     @property
     def max_body(self) -> int:
@@ -136,7 +142,7 @@ class Relay:
     ) -> None:
         writer, meter = ResponseWriter(send, api_format, request_id), AnswerMeter()
         ticket = ticket or Ticket(client_of(scope))
-        request = _OpenRequest(f"{scope['method']} {scope['path']}", writer, meter, ticket)
+        request = OpenRequest(f"{scope['method']} {scope['path']}", writer, meter, ticket)
         try:
             if (key := scope.get(KEY)) is not None:
                 request.key = key.name
@@ -159,7 +165,7 @@ class Relay:
         finally:
             self._finish(request)
 
-    def _finish(self, request: _OpenRequest) -> None:
+    def _finish(self, request: OpenRequest) -> None:
         """The only place where a request is written down."""
         if request.call is not None:
             self._metrics.in_flight[request.call.ref.name] -= 1
@@ -168,14 +174,14 @@ class Relay:
             request.reservation.leave((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
         self._report(request.record())
 
-    async def _read_and_serve(self, request: _OpenRequest, scope: Scope, receive: Receive) -> None:
+    async def _read_and_serve(self, request: OpenRequest, scope: Scope, receive: Receive) -> None:
         writer = request.writer
         call = request.call = await self._calls.read(scope, receive, writer.request_id)
         request.meter.body = None if call.boundary else call.body
         self._metrics.in_flight[call.ref.name] += 1
         serving = asyncio.current_task()
         assert serving is not None
-        self._serving.add(serving)
+        self._serving[serving] = request
         try:
             with cancel_on_disconnect(receive, answered=lambda: writer.ended):
                 await self._serve(request, call)
@@ -185,7 +191,7 @@ class Relay:
             serving.uncancel()
             await self._shut_down(writer)
         finally:
-            self._serving.discard(serving)
+            self._serving.pop(serving, None)
 
     def unload_unless_used(self, model: str | None, scope: Scope) -> bool:
         """For a client that needs a model no longer; whether it is unloaded. Raises UnknownAliasError."""
@@ -195,7 +201,7 @@ class Relay:
     def cut(self) -> None:
         """Ends every answer now, with an error where one has begun: the gateway has to go."""
         self._cut = True
-        for serving in self._serving:
+        for serving in list(self._serving):
             serving.cancel()
 
     async def _shut_down(self, writer: ResponseWriter) -> None:
@@ -204,7 +210,7 @@ class Relay:
             raise error
         await writer.break_off(writer.api_format.error_event(error), error)
 
-    async def _serve(self, request: _OpenRequest, call: Call) -> None:
+    async def _serve(self, request: OpenRequest, call: Call) -> None:
         writer, meter = request.writer, request.meter
         with closing(request):
             try:
@@ -220,7 +226,7 @@ class Relay:
             if usage.drafted:
                 destination.drafted()
 
-    async def _open(self, request: _OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
+    async def _open(self, request: OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
         """The answer's headers; the request holds what it takes. What the request names elsewhere is fetched first.
 
         An engine that takes no connection was not asked anything, so the request goes to the next one.
@@ -238,13 +244,13 @@ class Relay:
                 request.destination.release()
         return await self._ask(request, call)
 
-    async def _ask(self, request: _OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
+    async def _ask(self, request: OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
         destination = request.destination = await self._router.destination(call, request.ticket)
         response = request.response = await self._client.ask(destination, call, request.meter.listen)
         return destination, response
 
     async def _in_company(
-        self, opening: Coroutine[Any, Any, tuple[Destination, UpstreamResponse]], request: _OpenRequest, call: Call
+        self, opening: Coroutine[Any, Any, tuple[Destination, UpstreamResponse]], request: OpenRequest, call: Call
     ) -> tuple[Destination, UpstreamResponse]:
         """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""
         task, writer = asyncio.ensure_future(opening), request.writer
