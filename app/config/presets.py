@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.config.request_filters import LIMIT, Filters
 
@@ -42,7 +42,9 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    system: Annotated[str, AfterValidator(_some_text)] | None = None
+    system: Annotated[str, AfterValidator(_some_text)] | None = Field(
+        None, description="System message for conversations without one.", examples=["Think step by step."]
+    )
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -22,10 +22,14 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    defaults: dict[str, Any] = {}
-    max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
-    fixed: dict[str, Any] = {}
-    drop: tuple[str, ...] = ()
+    defaults: dict[str, Any] = Field(
+        {}, description="Values for fields that the client leaves out.", examples=[{"temperature": 0.7}]
+    )
+    max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = Field(
+        None, description="Upper limit of tokens, also applied when the client sets none.", examples=[4096]
+    )
+    fixed: dict[str, Any] = Field({}, description="Values that replace the client's.", examples=[{"seed": 1}])
+    drop: tuple[str, ...] = Field((), description="Fields to remove.", examples=[["top_k"]])
 
     @model_validator(mode="after")
     def _of_json(self) -> Filters:

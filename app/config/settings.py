@@ -54,77 +54,109 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, allow_inf_nan=False
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all, which takes keys.")
-    port: Port = Field(8000, description="Port to listen on; 0 picks a free one.")
+    host: str = Field("127.0.0.1", description="Address to listen on. 0.0.0.0 means every address and requires a key.")
+    port: Port = Field(8000, description="Port to listen on. 0 picks a free port.")
     engine_port: Annotated[Int, Field(ge=1, le=65535)] = Field(
-        8001, description="Engines take the first free port from here up, on loopback."
+        8001, description="First port for engines. Each engine takes the next free port on loopback."
     )
     llama_server: Annotated[str, AfterValidator(check_path)] = Field(
-        "auto", description="auto, embedded, or the path of a llama-server."
+        "auto",
+        description="llama-server to run: auto, embedded, or a path.",
+        examples=["/opt/llama.cpp/llama-server"],
     )
-    models_dir: Location = Field(Path("models"), description="Where `repo` entries are: <models_dir>/<repo>/<file>.")
+    models_dir: Location = Field(
+        Path("models"),
+        description="Folder of downloaded models: <models_dir>/<repo>/<file>.",
+        examples=["/data/models"],
+    )
     state_dir: Location = Field(
         default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"),
-        description="What outlives a restart (default $XDG_STATE_HOME/llama-tandem).",
+        description="Data that must survive restarts (default: $XDG_STATE_HOME/llama-tandem).",
+        examples=["/var/lib/llama-tandem"],
     )
     cache_dir: Location = Field(
         default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"),
-        description="What can be made anew (default $XDG_CACHE_HOME/llama-tandem).",
+        description="Cache, safe to delete (default: $XDG_CACHE_HOME/llama-tandem).",
+        examples=["/var/cache/llama-tandem"],
     )
     api_keys: SecretStr = Field(
-        SecretStr(""), description="Keys, comma-separated, for containers; elsewhere `llama-tandem keys create`."
+        SecretStr(""),
+        description="API keys, comma-separated, for containers. Elsewhere use `llama-tandem keys create`.",
     )
-    no_auth: bool = Field(False, description="on: everybody who reaches the port may use the models, keys or not.")
-    admin_port: Port = Field(0, description="A port on loopback for /admin, which then is nowhere else; 0 for none.")
+    no_auth: bool = Field(False, description="Disable authentication, even if keys exist.", examples=["on"])
+    admin_port: Port = Field(
+        0, description="Serve /admin only on this loopback port (0: on the main port).", examples=[8002]
+    )
     allowed_hosts: Texts = Field(
-        "", description="Names, comma-separated or a list, that browsers and proxies may call a gateway on loopback by."
+        "",
+        description="Host names accepted on loopback, for a proxy in front. Comma-separated or a list.",
+        examples=[["llm.example.com"]],
     )
     cors_origins: Texts = Field(
-        "", description="Web pages, comma-separated or a list, that may use this gateway, such as https://app.example."
+        "",
+        description="Origins of web pages that may call the gateway. Comma-separated or a list.",
+        examples=[["https://app.example"]],
     )
     allow_remote_media: Texts = Field(
         "",
-        description="Hosts, comma-separated or a list, that media named by address are fetched from; none if empty.",
+        description="Hosts to fetch remote images and audio from (default: none). Comma-separated or a list.",
+        examples=[["images.example.com"]],
     )
-    max_loaded: Annotated[Int, Field(ge=1)] = Field(1, description="How many engines may be up at once.")
+    max_loaded: Annotated[Int, Field(ge=1)] = Field(1, description="Maximum number of loaded engines.", examples=[2])
     queue_timeout: Seconds = Field(
-        300, description="Seconds a request waits for a place, then again for a load; then 503."
+        300,
+        description="Longest wait for a slot, and again for a load. Then the request gets a 503.",
+        examples=["2m"],
     )
     queue: Annotated[Int, Field(ge=1)] = Field(
-        100, description="How many requests may wait for one model, and ten times as many in all; then 429."
+        100, description="Maximum queue length per model, and ten times that in total. Then requests get a 429."
     )
     max_wait: SomeSeconds = Field(
-        30, description="Seconds after which steady traffic on other models has made room for a request."
+        30, description="Time after which a busy model must make room for a waiting one.", examples=["1m"]
     )
     ttl: Seconds = Field(
-        0, description="Seconds that an engine stays loaded without a request; 0 for ever. A model may have its own."
+        0, description="Unload an engine after this idle time (0: never). A model may set its own.", examples=["30m"]
     )
-    drain_timeout: Seconds = Field(30, description="Seconds that streams get after SIGTERM.")
-    stop_grace: Seconds = Field(5, description="Seconds between an engine's SIGTERM and its SIGKILL.")
+    drain_timeout: Seconds = Field(30, description="Time for running requests to finish after SIGTERM.")
+    stop_grace: Seconds = Field(5, description="Time between SIGTERM and SIGKILL for an engine.")
     start_stall_timeout: SomeSeconds = Field(
-        60, description="Seconds without progress (log, bytes read, memory, processor time) until a start is given up."
+        60, description="Give up a start without progress (log, reads, memory, CPU) after this time.", examples=["3m"]
     )
     start_timeout: Seconds = Field(
-        0, description="Seconds until a start is given up in any case; 0 for 1800, and more for files above 36 GB."
+        0,
+        description="Give up a start after this time (0: 1800 s, longer for files above 36 GB).",
+        examples=["1h"],
     )
-    max_body_mb: Mebibytes = Field(64, description="Largest request body, in MiB, or with a unit: 64MiB, 1GB.")
-    body_timeout: SomeSeconds = Field(300, description="Seconds that a request's body may take to arrive, then 408.")
+    max_body_mb: Mebibytes = Field(
+        64, description="Maximum request body, in MiB or with a unit.", examples=["128MiB", "1GB"]
+    )
+    body_timeout: SomeSeconds = Field(
+        300, description="Time for a request body to arrive. Then the request gets a 408."
+    )
     responses_keep: Seconds = Field(
-        86400, description="Seconds that /v1/responses are kept to be gone on from (24h); 0 keeps nothing."
+        86400,
+        description="Keep responses of /v1/responses for this time, for `previous_response_id` (0: keep none).",
+        examples=["7d"],
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="auto is console on a terminal, json otherwise."
+        "auto", description="Log format. auto means console on a terminal, else json.", examples=["json"]
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug shows every line that the engines log."
+        "info", description="Log level. debug includes every line of the engines.", examples=["debug"]
     )
-    watch: bool = Field(False, description="on: apply changes of tandem.yaml and .env when they are saved.")
-    list_aliases: bool = Field(False, description="on: list aliases as models of their own, too.")
+    watch: bool = Field(
+        False, description="Apply changes of tandem.yaml and .env when they are saved.", examples=["on"]
+    )
+    list_aliases: bool = Field(False, description="List aliases as separate models.", examples=["on"])
     defaults: dict[str, Any] = Field(
-        default_factory=dict, description="Keys that all models get; in the environment as JSON. Better in tandem.yaml."
+        default_factory=dict,
+        description="Keys for all models. JSON in the environment.",
+        examples=[{"threads": 8, "args": ["--no-warmup"]}],
     )
     models: dict[Name, Entry] = Field(
-        default_factory=dict, description="The catalog; in the environment as JSON. Better in tandem.yaml."
+        default_factory=dict,
+        description="The models, by name. JSON in the environment.",
+        examples=[{"tiny": {"target": "models/tiny.gguf"}}],
     )
 
     _inherited: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)

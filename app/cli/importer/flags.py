@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from app.config.model_entry import RESERVED_FLAGS
+from app.config.reserved_flags import RESERVED_FLAGS
 from app.config.speculation import MODES
 
 TRUE = frozenset({"on", "enabled", "true", "1"})

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from app.config.model_entry import GATEWAY_FLAGS, RESERVED_FLAGS
 from app.config.path_flags import PATH_FLAGS, anchored, path_values
+from app.config.reserved_flags import GATEWAY_FLAGS, RESERVED_FLAGS
 from tests.support.paths import ROOT
 
 _NOT_OURS = {"-hffv", "--hf-file-v"}  # a file on the Hub

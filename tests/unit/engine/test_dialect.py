@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config.model_entry import GATEWAY_FLAGS, RESERVED_FLAGS
+from app.config.reserved_flags import GATEWAY_FLAGS, RESERVED_FLAGS
 from app.engine.dialect import Dialect
 from app.errors import ProbeError
 from tests.support.paths import DATA

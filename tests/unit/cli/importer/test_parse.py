@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from app.cli.importer.entry import Imported, import_line
 from app.cli.importer.flags import ENV_SWITCHES, FLAGS, OPTIONAL, SCALED, flag_of, known
-from app.config.model_entry import FILE_KEYS, GATEWAY_FLAGS, RESERVED_FLAGS, LocalEntry
+from app.config.model_entry import FILE_KEYS, LocalEntry
+from app.config.reserved_flags import GATEWAY_FLAGS, RESERVED_FLAGS
 from app.engine.dialect import Dialect, _entries
 from app.errors import NotImportableError
 from tests.support.paths import DATA
