@@ -25,6 +25,25 @@ _BYTES: dict[str, float] = {
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII | re.IGNORECASE)
 
 
+def _in_any_case(name: str) -> str:
+    return "".join(f"[{letter}{letter.upper()}]" for letter in name)
+
+
+def _duration_pattern() -> str:
+    """Units from the longest to the shortest, each at most once."""
+    parts = []
+    for unit in sorted(_SECONDS, key=lambda unit: -_SECONDS[unit]):
+        names = [*(longer for longer, short in _LONGER_NAMES.items() if short == unit), unit]
+        spelt = "|".join(_in_any_case(name) for name in sorted(names, key=len, reverse=True))
+        parts.append(rf"([0-9]+(\.[0-9]+)?\s*({spelt})\s*)?")
+    return rf"^\s*([0-9]+(\.[0-9]+)?|(?=[0-9]){''.join(parts)})\s*$"
+
+
+# What `seconds_of` and `bytes_of` read, for programs that take no code of ours; no flags, since JSON schemas have none
+DURATION_PATTERN = _duration_pattern()
+SIZE_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?(\s*([kKmMgGtT][iI]?)?[bB])?\s*$"
+
+
 def seconds_of(text: str) -> float:
     """`90s`, `1h30m` or `500ms` in seconds, a bare number as it is; raises ValueError without words."""
     text = text.strip().lower()

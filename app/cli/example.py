@@ -8,9 +8,11 @@ from pathlib import Path
 
 from app.cli.found_models import DEMO, DEMO_PACKAGE, DEMO_REPO, FoundModel, demo_is_installed
 from app.config.files import FILE_NAME, OTHER_NAME
+from app.config.schema import SCHEMA_NAME, tandem_schema
 from app.errors import ConfigError
 
 _EXAMPLE = """\
+# yaml-language-server: $schema={schema}
 # llama-tandem: the models that clients can ask for. `llama-tandem check` says whether each can start.
 
 host: 127.0.0.1            # 0.0.0.0 lets the network in, with keys: llama-tandem keys
@@ -59,17 +61,23 @@ _FROM_HUB = f"""\
 
 
 def write_example(path: Path, found: Sequence[FoundModel] = ()) -> Path:
-    """Raises ConfigError rather than overwrite, or stand beside one that is spelt otherwise."""
+    """Writes the file and its schema; raises ConfigError if it exists, in either spelling."""
     if path.name == FILE_NAME and (other := path.with_name(OTHER_NAME)).exists():
         raise ConfigError([f"{other}: is there already; it is left as it is"])
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_EXAMPLE.format(entries=_entries(found)))
+            file.write(_EXAMPLE.format(entries=_entries(found), schema=SCHEMA_NAME))
+        path.with_name(SCHEMA_NAME).write_text(schema_text(), encoding="utf-8")
     except FileExistsError:
         raise ConfigError([f"{path}: is there already; it is left as it is"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be written: {error.strerror}"]) from None
     return path.absolute()
+
+
+def schema_text() -> str:
+    """The JSON schema of the settings file, as its own file holds it."""
+    return json.dumps(tandem_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def names_of(found: Sequence[FoundModel]) -> list[str]:

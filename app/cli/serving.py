@@ -100,6 +100,18 @@ def init(
         say(f"Wrote {path}. Models: {', '.join(names)}. Next: llama-tandem run {names[0]}")
 
 
+@commands.command()
+def schema() -> None:
+    """Print the JSON schema of tandem.yaml.
+
+    `llama-tandem schema > tandem.schema.json` renews the file that `init` has written for editors.
+    """
+    with errors_in_words():
+        from app.cli.example import schema_text
+
+        print(schema_text(), end="", flush=True)
+
+
 def read_preset(path: str) -> str:
     """Raises NotImportableError."""
     from app.errors import NotImportableError

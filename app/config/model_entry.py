@@ -172,7 +172,7 @@ class LocalEntry(Written):
         1, description="Slots: requests answered at the same time. Others wait.", examples=[4]
     )
     threads: Annotated[Int, Field(ge=-1, le=MOST)] | None = Field(
-        None, description="CPU threads (-1: all).", examples=[8]
+        None, description="CPU threads (-1: all).", examples=[8], json_schema_extra={"not": {"const": 0}}
     )
     fit: bool | None = Field(
         None, description="Let llama-server adapt unset options to the free memory.", examples=["on"]

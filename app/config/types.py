@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from app.units import DURATION_FORMS, SIZE_UNITS, bytes_of, seconds_of
+from app.units import DURATION_FORMS, DURATION_PATTERN, SIZE_PATTERN, SIZE_UNITS, bytes_of, seconds_of
 
 # `C:\Users`, `C:/Users` and `\\server\share`, which no program of this machine can open
 _OF_WINDOWS = re.compile(r"([A-Za-z]):[\\/]+|\\\\")
@@ -143,18 +143,32 @@ def _is_root(root: str) -> bool:
         return False
 
 
+def _forms(title: str, *forms: dict[str, Any]) -> Any:
+    """What the JSON schema of the settings says of a value that has several forms; the title is its type in words."""
+    return Annotated[Any, WithJsonSchema({"title": title, "anyOf": list(forms)})]
+
+
+_DURATION = _forms("duration", {"type": "number", "minimum": 0}, {"type": "string", "pattern": DURATION_PATTERN})
+_SIZE = _forms("size", {"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": SIZE_PATTERN})
+_TEXTS = _forms("text or list of texts", {"type": "string"}, {"type": "array", "items": {"type": "string"}})
+_ARGUMENT = _forms("text or number", {"type": "string"}, {"type": "number"})
+
 Int = Annotated[int, BeforeValidator(_no_bool)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
-Seconds = Annotated[float, BeforeValidator(_duration), BeforeValidator(_no_bool), Field(ge=0)]
+Seconds = Annotated[
+    float, BeforeValidator(_duration), BeforeValidator(_no_bool, json_schema_input_type=_DURATION), Field(ge=0)
+]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
-Mebibytes = Annotated[float, BeforeValidator(_mebibytes), BeforeValidator(_no_bool), Field(gt=0)]
+Mebibytes = Annotated[
+    float, BeforeValidator(_mebibytes), BeforeValidator(_no_bool, json_schema_input_type=_SIZE), Field(gt=0)
+]
 # Tokens of context
 Size = Annotated[Int, Field(ge=0, le=MOST)]
 Location = Annotated[Path, BeforeValidator(check_path)]
 # A comma-separated text, or a list of such parts
-Texts = Annotated[str, BeforeValidator(_joined)]
-Text = Annotated[str, AfterValidator(_clean)]
-Argument = Annotated[str, BeforeValidator(_argument)]
-Name = Annotated[str, AfterValidator(check_name)]
+Texts = Annotated[str, BeforeValidator(_joined, json_schema_input_type=_TEXTS)]
+Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^\S(.*\S)?$"})]
+Argument = Annotated[str, BeforeValidator(_argument, json_schema_input_type=_ARGUMENT)]
+Name = Annotated[str, AfterValidator(check_name), Field(json_schema_extra={"pattern": r"^[^-\s,][^\s,]*$"})]
 # A server's, that others start
 Root = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(root_of)]
