@@ -15,7 +15,8 @@ from app.errors import TandemError
 from app.models.catalog import Catalog, ModelFilter
 from app.models.chat_template import takes_tools, template_of, thinks
 from app.models.gguf.filenames import shards
-from app.models.gguf.header import Header, parameter_count, read_header
+from app.models.gguf.header import Header, read_header
+from app.models.gguf.tensors import parameter_count
 from app.models.purpose import Purpose, purpose
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand

@@ -15,7 +15,7 @@ from app.models.gguf.places import head_sizes
 
 _BLOCK = dict.fromkeys(("q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"), 32)
 # Bytes for a number of the cache, in blocks of 32 for the quantized ones
-_BYTES = {
+BYTES = {
     "f32": 4.0,
     "f16": 2.0,
     "bf16": 2.0,
@@ -55,7 +55,7 @@ def least_cache(header: Header, context: int, given: Sequence[Given]) -> int:
     layers, heads, sizes = header.block_count, header.number("{arch}.attention.head_count_kv"), head_sizes(header)
     if not layers or not heads or sizes is None or any(header.number("{arch}." + key) for key in _LESS):
         return 0
-    each = sizes[0] * _BYTES.get(_last(given, _K, "f16"), 0) + sizes[1] * _BYTES.get(_last(given, _V, "f16"), 0)
+    each = sizes[0] * BYTES.get(_last(given, _K, "f16"), 0) + sizes[1] * BYTES.get(_last(given, _V, "f16"), 0)
     return int(context * layers * heads * each)
 
 

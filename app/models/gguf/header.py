@@ -7,7 +7,6 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 an
 
 from __future__ import annotations
 
-import math
 import mmap
 import struct
 from collections.abc import Iterator
@@ -32,14 +31,13 @@ _SCALARS = {
     11: struct.Struct("<q"),
     12: struct.Struct("<d"),
 }
-_U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
+U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 # No header has more keys than this by far; a file that says so is not one.
 _KEYS_LIMIT = 65536
 _DEPTH_LIMIT = 4
 # Far above any vocabulary or chat template; a damaged length must not make us allocate or loop for minutes.
 _ITEMS_LIMIT = 1 << 24
 _STRING_LIMIT = 1 << 26
-_TENSORS_LIMIT, _DIMENSIONS_LIMIT = 1 << 20, 8
 
 Scalar = int | float | bool | str
 
@@ -63,8 +61,8 @@ class Array:
 
     def __iter__(self) -> Iterator[Any]:
         """Decodes the items, which are scalars or strings; raises GgufError."""
-        with _mapped(self.path) as data:
-            reader = _Reader(self.path, data, self.offset)
+        with mapped(self.path) as data:
+            reader = HeaderReader(self.path, data, self.offset)
             for _ in range(self.count):
                 yield reader.scalar(self.item_type)
 
@@ -73,8 +71,8 @@ class Array:
 
         Two arrays of one type hold equal items where these bytes are equal: a vocabulary is compared in a millisecond.
         """
-        with _mapped(self.path) as data:
-            reader = _Reader(self.path, data, self.offset)
+        with mapped(self.path) as data:
+            reader = HeaderReader(self.path, data, self.offset)
             reader.skip_items(self.item_type, min(start, self.count))
             at = reader.step(self.offset + self.size - reader.at)
             return data[at : reader.at]
@@ -83,7 +81,7 @@ class Array:
         """The items of an array of texts, undecoded: they need not be UTF-8. Raises GgufError."""
         if not self.holds_texts:
             raise GgufError(self.path, "holds numbers where texts belong")
-        data, at, unpack = self.raw(), 0, _U64.unpack_from
+        data, at, unpack = self.raw(), 0, U64.unpack_from
         try:
             for _ in range(self.count):
                 start = at + 8
@@ -152,7 +150,7 @@ class Header:
         return self.number("split.count") or 1
 
 
-class _Reader:
+class HeaderReader:
     """A cursor over the mapped file; every read is checked against its end."""
 
     def __init__(self, path: Path, data: bytes | mmap.mmap, at: int = 0) -> None:
@@ -175,7 +173,7 @@ class _Reader:
         return kind.unpack_from(self.data, self.step(kind.size))[0]
 
     def string(self) -> str:
-        size = self.unpack(_U64)
+        size = self.unpack(U64)
         start = self.step(size)
         if size > _STRING_LIMIT:
             raise self.fail(f"is damaged: its header claims a text of {size} bytes")
@@ -192,7 +190,7 @@ class _Reader:
         return value
 
     def skip_array(self, depth: int = 0) -> Array:
-        kind, count, start = self.unpack(_U32), self.unpack(_U64), self.at
+        kind, count, start = self.unpack(U32), self.unpack(U64), self.at
         self.skip_items(kind, count, depth)
         return Array(self.path, kind, count, start, self.at - start)
 
@@ -214,7 +212,7 @@ class _Reader:
 
     def _skip_strings(self, count: int) -> None:
         # The hot loop: a vocabulary and its merges are some hundred thousand strings.
-        data, at, end, unpack = self.data, self.at, len(self.data), _U64.unpack_from
+        data, at, end, unpack = self.data, self.at, len(self.data), U64.unpack_from
         try:
             for _ in range(count):
                 at += 8 + unpack(data, at)[0]
@@ -224,7 +222,7 @@ class _Reader:
         self.step(at)
 
 
-class _mapped:
+class mapped:
     """The file's bytes, mapped; an empty file cannot be, and is just empty."""
 
     def __init__(self, path: Path) -> None:
@@ -247,15 +245,15 @@ class _mapped:
 
 def read_header(path: Path) -> Header:
     """Reads the header of one file; of a sharded model the first shard holds the metadata. Raises GgufError."""
-    with _mapped(path) as data:
-        reader = _Reader(path, data)
+    with mapped(path) as data:
+        reader = HeaderReader(path, data)
         version = _version(reader)
-        tensor_count, key_count = reader.unpack(_U64), reader.unpack(_U64)
+        tensor_count, key_count = reader.unpack(U64), reader.unpack(U64)
         if key_count > _KEYS_LIMIT:
             raise reader.fail(f"is damaged: its header claims {key_count} keys")
         header = Header(path, version, tensor_count, len(data))
         for _ in range(key_count):
-            key, kind = reader.string(), reader.unpack(_U32)
+            key, kind = reader.string(), reader.unpack(U32)
             if kind == _ARRAY:
                 header.arrays[key] = reader.skip_array()
             else:
@@ -263,49 +261,19 @@ def read_header(path: Path) -> Header:
         return replace(header, tensors_at=reader.at)
 
 
-def parameter_count(header: Header) -> int:
-    """Of the tensors in this file; a sharded model is the sum of its shards'. Raises GgufError."""
-    with _mapped(header.path) as data:
-        return sum(parameters for parameters, _ in _tensors(_Reader(header.path, data, header.tensors_at), header))
-
-
-def check_whole(header: Header) -> None:
-    """Raises GgufError for a file that ends before its last tensor begins: a download that was cut off."""
-    with _mapped(header.path) as data:
-        reader = _Reader(header.path, data, header.tensors_at)
-        last = max((offset for _, offset in _tensors(reader, header)), default=None)
-        alignment = header.number("general.alignment") or 32
-        if last is not None and -(-reader.at // alignment) * alignment + last >= len(data):
-            raise reader.fail("is incomplete, its tensors are not all there: download it again", code="truncated")
-
-
-def _tensors(reader: _Reader, header: Header) -> Iterator[tuple[int, int]]:
-    """Of each tensor in the list its number of parameters, and where its data are in bytes behind the list's end."""
-    if header.tensor_count > _TENSORS_LIMIT:
-        raise reader.fail(f"is damaged: its header claims {header.tensor_count} tensors")
-    for _ in range(header.tensor_count):
-        reader.string()
-        dimensions = reader.unpack(_U32)
-        if dimensions > _DIMENSIONS_LIMIT:
-            raise reader.fail(f"is damaged: its header claims a tensor of {dimensions} dimensions")
-        parameters = math.prod(reader.unpack(_U64) for _ in range(dimensions))
-        reader.step(_U32.size)  # its type
-        yield parameters, reader.unpack(_U64)
-
-
 def check_magic(path: Path) -> None:
     """Raises GgufError for a file that is not GGUF at all; reads eight bytes, so it is fit for every cold start."""
-    with _mapped(path) as data:
-        _version(_Reader(path, data))
+    with mapped(path) as data:
+        _version(HeaderReader(path, data))
 
 
-def _version(reader: _Reader) -> int:
+def _version(reader: HeaderReader) -> int:
     start = reader.data[:4]
     if start != MAGIC:
         what = "it is empty" if not start else f"it begins with {start!r} instead of {MAGIC!r}"
         raise reader.fail(f"is not a GGUF file: {what}")
     reader.step(4)
-    version: int = reader.unpack(_U32)
+    version: int = reader.unpack(U32)
     if version not in (2, 3):
         big = version in (2 << 24, 3 << 24)
         raise reader.fail("is big-endian GGUF" if big else f"is GGUF version {version}; 2 and 3 are readable")

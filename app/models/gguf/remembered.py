@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.errors import GgufError
-from app.models.gguf.header import Header, check_whole, read_header
+from app.models.gguf.header import Header, read_header
+from app.models.gguf.tensors import Tensor, check_whole, tensors_of
 
 Stamp = tuple[int, int, int]
 
@@ -33,6 +34,11 @@ def check_whole_of(path: Path) -> None:
     _whole(path, stamp_of(path))
 
 
+def tensors_in(path: Path) -> tuple[Tensor, ...]:
+    """As `tensors_of`; raises GgufError."""
+    return _tensors(path, stamp_of(path))
+
+
 @lru_cache(maxsize=512)
 def _header(path: Path, _stamp: Stamp) -> Header:
     return read_header(path)
@@ -41,3 +47,8 @@ def _header(path: Path, _stamp: Stamp) -> Header:
 @lru_cache(maxsize=512)
 def _whole(path: Path, stamp: Stamp) -> None:
     check_whole(_header(path, stamp))
+
+
+@lru_cache(maxsize=64)
+def _tensors(path: Path, stamp: Stamp) -> tuple[Tensor, ...]:
+    return tensors_of(_header(path, stamp))

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import GgufError
-from app.models.gguf.header import check_magic, check_whole, parameter_count, read_header
+from app.models.gguf.header import check_magic, read_header
+from app.models.gguf.tensors import check_whole, parameter_count
 from tests.support import tiny_models
 from tests.support.headers import write_header
 

@@ -1,0 +1,73 @@
+"""The bytes of the buffers that one step is computed in. Pure.
+
+llama.cpp plans a graph for a whole batch and keeps the most that is alive in it at once. The masks of the cache are
+alive throughout. Beside them there is the widest step of a layer, or the logits of the tokens that are asked for. The
+factors were fitted to what b11434 reports for models of several architectures (tests/engine/test_footprint.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from app.engine.footprint.cache import cells, window_cells
+from app.engine.footprint.footprint import HOST
+from app.engine.footprint.load_options import LoadOptions
+from app.engine.footprint.model_shape import ModelShape
+from app.engine.footprint.placement import LayerPlaces
+
+_FLOAT, _HALF = 4, 2
+# Copies of a step's input where several devices work on steps at once (GGML_SCHED_MAX_COPIES)
+_PIPELINE = 4
+
+
+def compute_by_device(shape: ModelShape, options: LoadOptions, places: LayerPlaces, context: int) -> Counter[str]:
+    """Device -> bytes; each device that holds layers has buffers of its own, and the host has the inputs."""
+    masks, scores = _attention(shape, options, context)
+    tokens = min(options.ubatch, context)
+    step = tokens * _FLOAT * (_RESIDUALS * shape.width + _widest(shape, options)) + scores
+    logits = _outputs(options, tokens) * shape.vocabulary * _FLOAT + tokens * _FLOAT * _RESIDUALS * shape.width
+    pipelined = len(places.devices) > 1 and places.whole
+    sizes: Counter[str] = Counter()
+    for device in (*places.devices, HOST):
+        works = device in places.layers
+        if device == HOST and places.devices and not works:
+            sizes[HOST] += masks + tokens * _FLOAT * shape.width
+            continue
+        most = max(step if works else 0, logits if device == places.output else 0)
+        sizes[device] += masks * (_PIPELINE if pipelined else 1) + most
+    return sizes
+
+
+def output_bytes(shape: ModelShape, options: LoadOptions) -> int:
+    """The host's copy of the logits, one row for each slot."""
+    return options.slots * shape.vocabulary * _FLOAT
+
+
+# Of the residual stream, alive beside a layer's widest step
+_RESIDUALS = 5
+
+
+def _widest(shape: ModelShape, options: LoadOptions) -> int:
+    """Numbers for a token in a layer's widest step: gate, up and their product, or queries and what becomes of them."""
+    attention = 3 * shape.heads * shape.head_size - 4 * shape.width
+    if not options.flash:
+        attention += 2 * shape.kv_width
+    return max(3 * shape.hidden, 3 * shape.experts_hidden, attention, 13 * shape.inner // 2 - 3 * shape.width, 0)
+
+
+def _attention(shape: ModelShape, options: LoadOptions, context: int) -> tuple[int, int]:
+    """Bytes of the masks, and of the scores that exist only without flash attention."""
+    stream, _ = cells(options, context)
+    tokens = min(options.ubatch, context)
+    number = _HALF if options.flash else _FLOAT
+    kinds = {layer.sliding for layer in shape.layers if layer.key}
+    lengths = [window_cells(options, shape, stream) if sliding else stream for sliding in kinds]
+    # Each stream's tokens see its own cells only.
+    masks = sum(length * tokens * number for length in lengths)
+    scores = 0 if options.flash else max(lengths, default=0) * tokens * shape.heads * _FLOAT
+    return masks, scores
+
+
+def _outputs(options: LoadOptions, tokens: int) -> int:
+    """Rows of logits in one step: the last token of each slot and what is drafted for it, or all for embeddings."""
+    return tokens if options.embeddings else min(options.slots * (1 + options.drafted), tokens)

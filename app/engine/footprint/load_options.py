@@ -1,0 +1,222 @@
+"""What a command line says of an engine's memory, with llama-server's own defaults for the rest (b11434). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from app.engine.arguments import spelt
+
+_OFF = frozenset({"off", "disabled", "false", "0"})
+# Every layer, and the output beside them: more than any model has.
+ALL_LAYERS = 1 << 20
+_CONTEXT, _BATCH, _UBATCH = 0, 2048, 512
+# Tokens that one step of a mode proposes at most, and the flags that say otherwise.
+_DRAFTED = {
+    "draft": (3, ("--spec-draft-n-max", "--draft-max", "--draft", "--draft-n")),
+    "ngram-simple": (48, ("--spec-ngram-simple-size-m",)),
+    "ngram-map-k": (48, ("--spec-ngram-map-k-size-m",)),
+    "ngram-map-k4v": (48, ("--spec-ngram-map-k4v-size-m",)),
+    "ngram-mod": (64, ("--spec-ngram-mod-n-max",)),
+    "ngram-cache": (8, ()),
+}
+_EMBEDDING = ("--embedding", "--embeddings", "--rerank", "--reranking")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlace:
+    """Where the weights and the cache of one model go.
+
+    `layers` counts those on devices, from the end, None for as many as fit; `cpu_experts` those layers whose experts
+    stay on the host, from the start.
+    """
+
+    devices: tuple[str, ...] | None = None
+    layers: int | None = None
+    cpu_experts: int = 0
+    cpu_ffn: int = 0
+    overrides: tuple[tuple[str, str], ...] = ()
+    split: tuple[float, ...] = ()
+    split_mode: str = "layer"
+    main: int = 0
+    key_type: str = "f16"
+    value_type: str = "f16"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """`context` is 0 for the model's own; `drafted` is how many tokens a step may propose."""
+
+    target: str
+    draft: str | None
+    projector: str | None
+    adapters: tuple[str, ...]
+    place: ModelPlace
+    draft_place: ModelPlace
+    context: int = _CONTEXT
+    slots: int = 1
+    unified: bool = False
+    batch: int = _BATCH
+    ubatch: int = _UBATCH
+    flash: bool = True
+    full_windows: bool = False
+    cache_on_devices: bool = True
+    projector_on_device: bool = True
+    fits: bool = True
+    least_context: int = 4096
+    embeddings: bool = False
+    drafted: int = 0
+    mtp: bool = False
+
+
+class _Line:
+    """A command line that can be asked; what stands later holds."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = [spelt(arg) if arg.startswith("--") else arg for arg in argv]
+        self._raw = argv
+
+    def text(self, *names: str) -> str | None:
+        return next(iter(self.texts(*names)), None)
+
+    def texts(self, *names: str) -> Iterator[str]:
+        """The values behind these names, the last one first."""
+        for at in range(len(self._argv) - 2, -1, -1):
+            if self._argv[at] in names:
+                yield self._raw[at + 1]
+
+    def number(self, default: int, *names: str) -> int:
+        try:
+            return int(self.text(*names) or default)
+        except ValueError:
+            return default
+
+    def switch(self, default: bool, on: Sequence[str], off: Sequence[str] = ()) -> bool:
+        last = next((arg for arg in reversed(self._argv) if arg in on or arg in off), None)
+        return default if last is None else last in on
+
+    def has(self, *names: str) -> bool:
+        return any(arg in names for arg in self._argv)
+
+
+def read_options(argv: Sequence[str]) -> LoadOptions:
+    """Of a whole command line, in any build's spelling; what it does not say is llama-server's default."""
+    line = _Line(argv)
+    unified = line.switch(False, ("-kvu", "--kv-unified"), ("-no-kvu", "--no-kv-unified"))
+    slots, per_slot = line.number(1, "-np", "--parallel"), line.number(0, "--kv-unified-per-slot")
+    batch = line.number(_BATCH, "-b", "--batch-size")
+    context = line.number(_CONTEXT, "-c", "--ctx-size")
+    place = _target_place(line)
+    return LoadOptions(
+        target=line.text("-m", "--model") or "",
+        draft=line.text("-md", "--model-draft", "--spec-draft-model"),
+        projector=line.text("-mm", "--mmproj"),
+        adapters=tuple(file for text in line.texts("--lora", "--lora-scaled") for file in _adapters(text)),
+        place=place,
+        draft_place=_draft_place(line, place),
+        context=context or (per_slot * max(slots, 1) if per_slot > 0 else _CONTEXT),
+        slots=max(slots, 1),
+        unified=unified,
+        batch=batch,
+        ubatch=min(line.number(_UBATCH, "-ub", "--ubatch-size"), batch),
+        flash=_flash(line),
+        full_windows=line.has("--swa-full"),
+        cache_on_devices=line.switch(True, ("-kvo", "--kv-offload"), ("-nkvo", "--no-kv-offload")),
+        projector_on_device=line.switch(True, ("--mmproj-offload",), ("--no-mmproj-offload",)),
+        fits=(line.text("-fit", "--fit") or "on") not in _OFF,
+        least_context=line.number(4096, "-fitc", "--fit-ctx"),
+        embeddings=line.has(*_EMBEDDING),
+        drafted=_drafted(line),
+        mtp="draft-mtp" in _modes(line),
+    )
+
+
+def _target_place(line: _Line) -> ModelPlace:
+    return ModelPlace(
+        devices=_devices(line.text("-dev", "--device")),
+        layers=_layers(line.text("-ngl", "--gpu-layers", "--n-gpu-layers")),
+        cpu_experts=ALL_LAYERS if line.has("-cmoe", "--cpu-moe") else line.number(0, "-ncmoe", "--n-cpu-moe"),
+        cpu_ffn=line.number(0, "-ncffn", "--n-cpu-ffn"),
+        overrides=_overrides(line.texts("-ot", "--override-tensor")),
+        split=_split(line.text("-ts", "--tensor-split")),
+        split_mode=line.text("-sm", "--split-mode") or "layer",
+        main=line.number(0, "-mg", "--main-gpu"),
+        key_type=line.text("-ctk", "--cache-type-k") or "f16",
+        value_type=line.text("-ctv", "--cache-type-v") or "f16",
+    )
+
+
+def _draft_place(line: _Line, target: ModelPlace) -> ModelPlace:
+    """A draft follows its target's devices and split, and nothing else."""
+    experts = line.has("-cmoed", "--cpu-moe-draft", "--spec-draft-cpu-moe")
+    own = line.text("-devd", "--device-draft", "--spec-draft-device")
+    return ModelPlace(
+        devices=_devices(own) if own is not None else target.devices,
+        layers=_layers(line.text("-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft", "--spec-draft-ngl")),
+        cpu_experts=ALL_LAYERS if experts else line.number(0, "-ncmoed", "--n-cpu-moe-draft", "--spec-draft-n-cpu-moe"),
+        overrides=_overrides(line.texts("-otd", "--override-tensor-draft", "--spec-draft-override-tensor")),
+        split=target.split,
+        split_mode=target.split_mode,
+        main=target.main,
+        key_type=line.text("-ctkd", "--cache-type-k-draft", "--spec-draft-type-k") or "f16",
+        value_type=line.text("-ctvd", "--cache-type-v-draft", "--spec-draft-type-v") or "f16",
+    )
+
+
+def _devices(text: str | None) -> tuple[str, ...] | None:
+    """None for all that there are."""
+    if text is None:
+        return None
+    return tuple(name for name in map(str.strip, text.split(",")) if name and name.lower() != "none")
+
+
+def _layers(text: str | None) -> int | None:
+    if text is None or text == "auto":
+        return None
+    if text == "all":
+        return ALL_LAYERS
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if number >= 0 else None
+
+
+def _overrides(texts: Iterator[str]) -> tuple[tuple[str, str], ...]:
+    """Pattern and buffer type, the first that matches a tensor's name holds."""
+    pairs = (pair.rpartition("=") for text in reversed(list(texts)) for pair in text.split(","))
+    return tuple((pattern, kind) for pattern, _, kind in pairs if pattern)
+
+
+def _split(text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in (text or "").replace("/", ",").split(",") if share.strip())
+    except ValueError:
+        return ()
+
+
+def _adapters(text: str) -> list[str]:
+    """`FILE:SCALE,...` on builds of today, `FILE` before."""
+    return [
+        file if scale.replace(".", "", 1).isdigit() and file else item
+        for item in text.split(",")
+        for file, _, scale in [item.rpartition(":")]
+    ]
+
+
+def _flash(line: _Line) -> bool:
+    """`auto` is on wherever a device has the kernels, as all common ones have."""
+    return (line.text("-fa", "--flash-attn") or "auto") not in _OFF
+
+
+def _modes(line: _Line) -> list[str]:
+    return [mode for mode in (line.text("--spec-type") or "").split(",") if mode not in ("", "none")]
+
+
+def _drafted(line: _Line) -> int:
+    """The most tokens that a step proposes, of all modes of the chain."""
+    modes = _modes(line)
+    if not modes and line.has("-md", "--model-draft", "--spec-draft-model") and not line.has("--spec-type"):
+        modes = ["draft-simple"]
+    known = [_DRAFTED.get("draft" if mode.startswith("draft") else mode, (0, ())) for mode in modes]
+    return max((line.number(default, *flags) for default, flags in known), default=0)

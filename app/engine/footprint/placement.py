@@ -1,0 +1,66 @@
+"""Which device holds which layer: llama.cpp's own split, from the last layer backwards. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from app.engine.devices import Device
+from app.engine.footprint.footprint import HOST
+from app.engine.footprint.load_options import ALL_LAYERS, ModelPlace
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlaces:
+    """The device of each layer, and of the output behind them; `devices` are those that take part."""
+
+    layers: tuple[str, ...]
+    output: str
+    devices: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is on devices."""
+        return HOST not in (*self.layers, self.output)
+
+    @property
+    def on_devices(self) -> int:
+        """How many layers are, the output among them."""
+        return sum(name != HOST for name in (*self.layers, self.output))
+
+
+def place_layers(place: ModelPlace, count: int, devices: Sequence[Device], layers: int | None = None) -> LayerPlaces:
+    """The places of `count` layers and the output; `layers` replaces how many of them `place` puts on devices.
+
+    Devices take layers in the proportions of the split, or of their free memory where none is given.
+    """
+    there = _chosen(place, devices)
+    wanted = place.layers if layers is None else layers
+    wanted = min(ALL_LAYERS if wanted is None else wanted, count + 1) if there else 0
+    first = count + 1 - wanted
+    shares = _shares(place, there)
+    names = [HOST] * first
+    for at in range(wanted):
+        position = at / max(wanted, 1)
+        names.append(next((d.name for d, end in zip(there, shares, strict=True) if position < end), there[-1].name))
+    return LayerPlaces(tuple(names[:count]), names[count], tuple(dict.fromkeys(n for n in names if n != HOST)))
+
+
+def _chosen(place: ModelPlace, devices: Sequence[Device]) -> list[Device]:
+    """Those that the flags name, in their order; llama.cpp compares names without case."""
+    chosen = list(devices)
+    if place.devices is not None:
+        by_name = {device.name.lower(): device for device in devices}
+        chosen = [by_name[name.lower()] for name in place.devices if name.lower() in by_name]
+    if place.split_mode == "none" and chosen:
+        chosen = [chosen[place.main if 0 <= place.main < len(chosen) else 0]]
+    return chosen
+
+
+def _shares(place: ModelPlace, devices: Sequence[Device]) -> list[float]:
+    """Up to which part of the layers each device holds them."""
+    given = [*place.split[: len(devices)], *[0.0] * (len(devices) - len(place.split))]
+    weights = given if any(given) else [float(max(device.free, 1)) for device in devices]
+    total = sum(weights)
+    return [end / total for end in accumulate(weights)]
