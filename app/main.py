@@ -74,7 +74,7 @@ class Gateway:
         self.planner = Planner(settings, self.catalog, self._ledger)
         self.scheduler = Scheduler(
             self._engine,
-            max_loaded=settings.max_loaded,
+            max_loaded=settings.max_loaded or 1,
             queue_timeout=settings.queue_timeout,
             max_wait=settings.max_wait,
             queue=settings.queue,
@@ -227,8 +227,8 @@ class Gateway:
             logs.configure(settings.log_format, settings.log_level)
         self.catalog.replace(settings.models)
         self.planner.use(settings)
-        limits = ("max_loaded", "queue_timeout", "max_wait", "queue")
-        self.scheduler.limit(**{name: getattr(settings, name) for name in limits})
+        limits = ("queue_timeout", "max_wait", "queue")
+        self.scheduler.limit(max_loaded=settings.max_loaded or 1, **{name: getattr(settings, name) for name in limits})
         self.scheduler.reconfiguration.keep_to_the_limit()
         self.scheduler.reconfiguration.limit_starts(StartLimits.of(settings))
         self._fetcher.hosts = hosts_of(settings.allow_remote_media)

@@ -11,12 +11,13 @@ from functools import cache
 from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
+from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, verdict_of
 from app.cli.options import records
 from app.cli.running_gateway import RunningEngine, running_engines
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings, load_settings
 from app.config.speculation import AUTO, NONE, named
-from app.engine.devices import Device, absent, devices
+from app.engine.devices import absent
 from app.engine.dialect import Dialect
 from app.engine.environment import what_is_held_back
 from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
@@ -61,6 +62,14 @@ def tally(reports: Iterable[CheckReport]) -> str:
     models = "1 model" if outcomes.total() == 1 else f"{outcomes.total()} models"
     kinds = (OK, CANNOT_START, NO_ANSWER, FAILED_LAST)
     return f"{models}: {', '.join(f'{outcomes[kind]} {kind}' for kind in kinds if outcomes[kind])}"
+
+
+def planned(settings: Settings, alias: str) -> PlannedStart:
+    """As `plan_now`, with what it takes of memory."""
+    plan = plan_now(settings, alias)
+    entry = Catalog(settings).resolve(alias).entry
+    env = entry.env if isinstance(entry, LocalEntry) else {}
+    return PlannedStart(plan, verdict_of(settings, locate(settings.llama_server), plan, env))
 
 
 def plan_now(settings: Settings, alias: str) -> LaunchPlan:
@@ -140,7 +149,7 @@ def _alias(
     """`used` is when its engine last came up or answered; `running` how it is in a gateway that runs."""
     lines, fine = [ref.name], True
     try:
-        lines += _start(catalog, planner, ref)
+        lines += _start(settings, catalog, planner, ref)
     except FilesMissingError as error:
         hints, fine = _to_pull(settings, ref, error)
         reason = f"CANNOT START: {error} {'' if error.repo else error.advice}".rstrip()
@@ -187,7 +196,7 @@ def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
     if options.device is None or "--rpc" in options.args:  # remote ones are seen at a start only
         return
     try:
-        there = _devices(engine, tuple(sorted(options.env.items())))
+        there = devices_of(engine, tuple(sorted(options.env.items())))
     except ProbeError:
         return
     if missing := absent(options.device, there):
@@ -195,13 +204,7 @@ def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
         raise LaunchRefusedError(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
 
 
-@cache
-def _devices(engine: EngineBinary, env: tuple[tuple[str, str], ...]) -> tuple[Device, ...]:
-    """Raises ProbeError."""
-    return devices(engine, dict(env))
-
-
-def _start(catalog: Catalog, planner: Planner, ref: ModelRef) -> Iterator[str]:
+def _start(settings: Settings, catalog: Catalog, planner: Planner, ref: ModelRef) -> Iterator[str]:
     """What a start would be; raises what the planning raises."""
     if ref.local_entry.pull == "on_demand":
         catalog.files(ref)  # a draft that is not used now is pulled with the rest
@@ -219,7 +222,9 @@ def _start(catalog: Catalog, planner: Planner, ref: ModelRef) -> Iterator[str]:
     yield from _speculation(settled, _of_the_headers(catalog, planner, settled))
     if ref.requested_mode == AUTO:
         yield f"    next start: {planner.choice(ref).auto_reason}"
-    for note in (*planner.plan_now(ref).notes, *advice(settled.spec)):
+    plan = planner.plan_now(ref)
+    yield from memory_lines(verdict_of(settings, planner.binary(), plan, spec.options.env))
+    for note in (*plan.notes, *advice(settled.spec)):
         yield f"  {note.key}: {note.text}"
 
 

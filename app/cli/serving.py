@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import Alias, Config, errors_in_words, tell
+from app.cli.options import Alias, AsJson, Config, errors_in_words, tell
 
 if TYPE_CHECKING:
     from app.main import Gateway
@@ -40,16 +40,23 @@ async def _announce(gateway: Gateway, url: str) -> None:
 
 
 @commands.command()
-def plan(alias: Alias, config: Config = None) -> None:
-    """Print the exact llama-server command line for ALIAS; what was translated goes to stderr."""
+def plan(alias: Alias, as_json: AsJson = False, config: Config = None) -> None:
+    """Print the exact llama-server command line for ALIAS; what was translated and the memory go to stderr."""
     with errors_in_words():
-        from app.cli.check import plan_now
+        from app.cli.check import planned
         from app.config.settings import load_settings
 
-        launch = plan_now(load_settings(config), alias)
-        print(launch.shell_line())
-        for note in launch.notes:
+        start = planned(load_settings(config), alias)
+        if as_json:
+            import json
+
+            print(json.dumps(start.fields(), indent=2))
+            return
+        print(start.plan.shell_line())
+        for note in start.plan.notes:
             tell(f"{note.key}: {note.text}")
+        if start.memory is not None:
+            tell(f"memory: {start.memory.needs()}; {start.memory.words()}")
 
 
 @commands.command()

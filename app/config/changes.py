@@ -21,6 +21,8 @@ IN_PLACE = frozenset(
         "cors_origins",
         "allow_remote_media",
         "max_loaded",
+        "memory",
+        "memory_margin",
         "ttl",
         "max_wait",
         "queue",

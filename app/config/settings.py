@@ -25,9 +25,11 @@ from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, LocalEntry, 
 from app.config.path_flags import anchored as anchored_args
 from app.config.sources import Sources
 from app.config.types import (
+    Bytes,
     Int,
     Location,
     Mebibytes,
+    MemoryBudgets,
     Name,
     Seconds,
     SomeSeconds,
@@ -102,7 +104,20 @@ class Settings(BaseSettings):
         description="Hosts to fetch remote images and audio from (default: none). Comma-separated or a list.",
         examples=[["images.example.com"]],
     )
-    max_loaded: Annotated[Int, Field(ge=1)] = Field(1, description="Maximum number of loaded engines.", examples=[2])
+    max_loaded: Annotated[Int, Field(ge=1)] | None = Field(
+        None, description="Maximum number of loaded engines (default: as many as memory holds).", examples=[2]
+    )
+    memory: MemoryBudgets = Field(
+        "auto",
+        description="Memory that engines may take together: auto, or "
+        '{"host": "24GiB", "CUDA0": "20GiB"} in the environment.',
+        examples=[{"host": "24GiB", "CUDA0": "20GiB"}],
+    )
+    memory_margin: Bytes = Field(
+        2**30,
+        description="Memory that `memory: auto` leaves free of the host and of each device. Bytes or with a unit.",
+        examples=["2GiB"],
+    )
     queue_timeout: Seconds = Field(
         300,
         description="Longest wait for a slot, and again for a load. Then the request gets a 503.",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from app.units import DURATION_FORMS, DURATION_PATTERN, SIZE_PATTERN, SIZE_UNITS, bytes_of, seconds_of
 
@@ -44,6 +47,38 @@ def _mebibytes(value: Any) -> Any:
         return bytes_of(value, bare=2**20) / 2**20
     except ValueError:
         raise ValueError(f"must be MiB, or {SIZE_UNITS}; not {value!r}") from None
+
+
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(bytes_of(value))
+    except ValueError:
+        raise ValueError(f"must be bytes, or {SIZE_UNITS}; not {value!r}") from None
+
+
+def _memory(value: Any) -> Any:
+    """`auto`, or the bytes of each place; in the environment as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if value == "auto":
+        return value
+    right = "must be auto, or a mapping such as {host: 24GiB, CUDA0: 20GiB}"
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{right}; not {value!r}")
+    budgets = {}
+    for name, size in value.items():
+        if not isinstance(name, str) or not is_clean(name):
+            raise ValueError(f"{right}; {name!r} is neither host nor a device's name (llama-server --list-devices)")
+        number: Any = None
+        with suppress(ValueError):
+            number = _bytes(size)
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
+            raise ValueError(f"{name}: must be bytes, or {SIZE_UNITS}; not {size!r}")
+        budgets["host" if name.lower() == "host" else name] = int(number)
+    return budgets
 
 
 def _argument(value: Any) -> Any:
@@ -162,6 +197,19 @@ SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Mebibytes = Annotated[
     float, BeforeValidator(_mebibytes), BeforeValidator(_no_bool, json_schema_input_type=_SIZE), Field(gt=0)
 ]
+Bytes = Annotated[float, BeforeValidator(_bytes), BeforeValidator(_no_bool, json_schema_input_type=_SIZE), Field(ge=0)]
+_BUDGETS = _forms(
+    "auto or sizes by device",
+    {"const": "auto"},
+    {
+        "type": "object",
+        "additionalProperties": {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": SIZE_PATTERN}]
+        },
+    },
+)
+# What engines may take together of the host (`host`) and of each device, in bytes
+MemoryBudgets = Annotated[Literal["auto"] | dict[str, int], PlainValidator(_memory, json_schema_input_type=_BUDGETS)]
 # Tokens of context
 Size = Annotated[Int, Field(ge=0, le=MOST)]
 Location = Annotated[Path, BeforeValidator(check_path)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -386,3 +387,36 @@ def test_headers_are_read_once_for_all_entries_of_a_file(machine: Path, monkeypa
     models = {f"m{number}": entry(path) for number in range(600)}
     assert tally(reports(settings(machine, **models))) == "600 models: 600 ok"
     assert read == [path]
+
+
+def test_check_says_what_a_start_takes_and_whether_it_fits(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host is the machine's own; a device is the engine's word. What the gateway would refuse cannot start."""
+    page = "Available devices:\n  CUDA0: GPU (8192 MiB, 8000 MiB free)\n"
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: page)
+    target = write_target(machine / "t.gguf")
+    config = settings(machine, m=entry(target, ctx_size=2048), host=entry(target, ctx_size=2048, device="none"))
+    on_device, on_host = reports(config)[1:]
+    memory, verdict = (line for line in on_device.lines if "CUDA0" in line)
+    assert memory.startswith("  memory     host ") and ", CUDA0 " in memory and "weights" in memory
+    assert verdict.startswith("    fits; engines may take host ") and verdict.endswith("CUDA0 7.52 GB")
+    assert not any("CUDA0" in line for line in on_host.lines) and on_host.fine
+
+
+def test_check_refuses_what_cannot_fit_and_says_what_would(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "Available devices:\n  (none)\n")
+    wanted = entry(write_target(machine / "t.gguf"), ctx_size=65536, parallel=2)
+    tight = settings(machine, m=wanted).model_copy(update={"memory": {"host": 30 << 20}})
+    (report,) = reports(tight, "m")[1:]
+    (reason,) = (line for line in report.lines if "CANNOT START" in line)
+    assert "memory: it does not fit, even alone: host needs" in reason and "of 31.46 MB" in reason
+    context = int(re.findall(r"ctx_size: (\d+)[;.]", reason)[0])
+    fitting = settings(machine, m=wanted | {"ctx_size": context}).model_copy(update={"memory": {"host": 30 << 20}})
+    assert reports(fitting, "m")[1].fine
+    larger = settings(machine, m=wanted | {"ctx_size": context + 512})
+    assert not reports(larger.model_copy(update={"memory": {"host": 30 << 20}}), "m")[1].fine
+
+
+def test_where_devices_are_unknown_nothing_is_said_of_memory(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "usage: ...")
+    (report,) = reports(settings(machine, m=entry(write_target(machine / "t.gguf"))), "m")[1:]
+    assert report.fine and not any("memory" in line for line in report.lines)

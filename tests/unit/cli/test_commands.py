@@ -17,7 +17,10 @@ from typer.testing import CliRunner
 from app.auth.local_admin_key import make_local_secret
 from app.cli import cli
 from app.cli.check import CheckReport
+from app.cli.launch_memory import PlannedStart
 from app.config.settings import load_settings
+from app.engine.footprint.footprint import Footprint, FootprintPart
+from app.engine.footprint.verdict import MemoryVerdict
 from app.engine.launch import LaunchPlan
 from app.engine.translate import Note
 from app.errors import LaunchRefusedError
@@ -167,10 +170,36 @@ def test_an_unreadable_dotenv_is_named(folder: Path) -> None:
 def test_plan_prints_a_line_for_a_shell_and_its_notes_beside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """stdout is exactly what can be run."""
     plan = LaunchPlan("m", ("/opt/llama server", "--port", "1"), {}, (), (Note("fit", "left out"),))
-    monkeypatch.setattr("app.cli.check.plan_now", lambda settings, alias: plan)
+    monkeypatch.setattr("app.cli.check.planned", lambda settings, alias: PlannedStart(plan, None))
     result = run("plan", "m")
     assert (result.exit_code, result.stdout) == (0, "'/opt/llama server' --port 1\n")
     assert result.stderr == "fit: left out\n"
+
+
+def test_plan_tells_what_the_engine_takes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr in words, and as JSON with bytes for each device."""
+    plan = LaunchPlan("m", ("llama-server", "--port", "1"), {}, (), ())
+    footprint = Footprint(
+        (
+            FootprintPart("target", "weights", "CUDA0", 7_000_000_000),
+            FootprintPart("draft", "weights", "CUDA0", 500_000_000),
+            FootprintPart("target", "compute", "host", 20_000_000),
+            FootprintPart("target", "output", "host", 1_000_000),
+        )
+    )
+    verdict = MemoryVerdict(footprint, {"CUDA0": 6_000_000_000, "host": 10**10}, "CUDA0 needs more", ("no draft",))
+    monkeypatch.setattr("app.cli.check.planned", lambda settings, alias: PlannedStart(plan, verdict))
+    assert run("plan", "m").stderr == (
+        "memory: host 21.00 MB (buffers 21.00 MB), CUDA0 7.50 GB (weights 7.00 GB, draft weights 500.00 MB); "
+        "it does not fit, even alone: CUDA0 needs more. One of these would make it fit: no draft.\n"
+    )
+    shown = json.loads(run("plan", "m", "--json").stdout)
+    assert shown["footprint"] == {"host": 21_000_000, "CUDA0": 7_500_000_000}
+    assert (shown["argv"], shown["fits"], shown["would_fit_with"]) == (
+        ["llama-server", "--port", "1"],
+        False,
+        ["no draft"],
+    )
 
 
 def test_a_plan_that_is_refused_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

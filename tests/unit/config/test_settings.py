@@ -262,4 +262,43 @@ def test_every_setting_stands_in_the_example_of_the_environment() -> None:
     for name, field in Settings.model_fields.items():
         assert f"# {field.description}\n# TANDEM_{name.upper()}=" in example
         if not callable(field.default_factory):
-            assert f"# TANDEM_{name.upper()}={field.default}" in example
+            default = "" if field.default is None else field.default
+            assert f"# TANDEM_{name.upper()}={default}\n" in example
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("auto", "auto"),
+        ("{host: 24GiB, CUDA0: 20GiB}", {"host": 24 * 2**30, "CUDA0": 20 * 2**30}),
+        ("{HOST: 500MB}", {"host": 500_000_000}),
+        ("{host: 1024}", {"host": 1024}),
+    ],
+)
+def test_memory_is_auto_or_a_size_for_each_place(clean: Path, written: str, meant: object) -> None:
+    (clean / "tandem.yaml").write_text(f"memory: {written}\nmemory_margin: 2GiB\n")
+    settings = load_settings()
+    assert (settings.memory, settings.memory_margin) == (meant, 2 * 2**30)
+    assert settings.max_loaded is None
+
+
+def test_memory_is_json_in_the_environment(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_MEMORY", '{"host": "4GiB"}')
+    assert load_settings().memory == {"host": 4 * 2**30}
+    monkeypatch.setenv("TANDEM_MEMORY", "auto")
+    assert load_settings().memory == "auto"
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("24GiB", "must be auto, or a mapping such as {host: 24GiB, CUDA0: 20GiB}"),
+        ("{}", "must be auto, or a mapping"),
+        ("{host: many}", "host: must be bytes, or a number with KiB"),
+        ("{host: -1}", "host: must be bytes"),
+        ("{host: on}", "host: must be bytes"),
+        ("{0: 1GiB}", "0 is neither host nor a device's name"),
+    ],
+)
+def test_a_memory_that_is_none_is_told_with_what_would_be_right(clean: Path, written: str, words: str) -> None:
+    assert words in problems(f"memory: {written}", clean)

@@ -1,0 +1,72 @@
+"""Whether an engine fits alone, with the figures and what would help. Pure.
+
+`check`, `plan` and refusals say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from app.engine.devices import Device
+from app.engine.footprint.budget import MemoryPlace, budget, shortage_in_words
+from app.engine.footprint.estimate import estimate
+from app.engine.footprint.footprint import HOST, Footprint
+from app.engine.footprint.remedies import remedies
+from app.terminal import size_in_words
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryVerdict:
+    """`short` says what is missing where, `helps` what would make it fit; both are empty where it fits."""
+
+    footprint: Footprint
+    budgets: Mapping[str, int]
+    short: str = ""
+    helps: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return not self.short
+
+    def needs(self) -> str:
+        """`CUDA0 8.20 GB (weights 7.80 GB, cache 0.30 GB, buffers 0.10 GB), host 0.40 GB (...)`"""
+        sizes = self.footprint.by_device()
+        return ", ".join(f"{name} {size_in_words(sizes[name])} ({self._parts(name)})" for name in sizes if sizes[name])
+
+    def words(self) -> str:
+        """A sentence: it fits, or what is missing and what would help."""
+        if self.fits:
+            rooms = ", ".join(f"{name} {size_in_words(self.budgets[name])}" for name in self._named())
+            return f"fits; engines may take {rooms}"
+        helps = f" One of these would make it fit: {'; '.join(self.helps)}." if self.helps else ""
+        return f"it does not fit, even alone: {self.short}.{helps}"
+
+    def _named(self) -> list[str]:
+        return [name for name in self.footprint.by_device() if name in self.budgets]
+
+    def _parts(self, name: str) -> str:
+        uses: dict[str, int] = {}
+        for part in self.footprint.parts:
+            if part.device == name:
+                use = "buffers" if part.use in ("compute", "output") else part.use
+                label = use if part.whose == "target" else f"{part.whose} {use}"
+                uses[label] = uses.get(label, 0) + part.size
+        return ", ".join(f"{label} {size_in_words(size)}" for label, size in uses.items())
+
+
+def judge(argv: Sequence[str], devices: Sequence[Device], host: int, budgets: Mapping[str, int]) -> MemoryVerdict:
+    """Of an engine with this command line; raises GgufError."""
+    footprint = estimate(argv, devices, host)
+    if short := shortage_in_words(footprint.by_device(), budgets):
+        return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, devices, host, budgets)))
+    return MemoryVerdict(footprint, budgets)
+
+
+def budgets_alone(
+    devices: Sequence[Device], host: int, setting: Literal["auto"] | Mapping[str, int], margin: float
+) -> dict[str, int]:
+    """What engines may take of a machine on which nothing else runs."""
+    places = [MemoryPlace(HOST, host), *(MemoryPlace(device.name, device.total) for device in devices)]
+    return {place.name: budget(place, setting, margin) for place in places}
