@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -21,8 +21,11 @@ NULL = msgspec.Raw(b"null")
 _NOT_ASKED_FOR = frozenset((b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"))
 
 
-class Routing(msgspec.Struct, gc=False):
-    """The fields that the relay reads; everything else in the body is the engine's business."""
+class Routing(msgspec.Struct, frozen=True, gc=False):
+    """The fields that the relay reads, in one pass over the body; everything else in it is the engine's business.
+
+    What is kept as bytes is decoded by those who need it, and only then.
+    """
 
     model: str | None = None
     stream: bool | None = None
@@ -35,11 +38,24 @@ class Routing(msgspec.Struct, gc=False):
     input: msgspec.Raw = NULL
     query: msgspec.Raw = NULL
     documents: msgspec.Raw = NULL
+    # What decides whether a stream tells all of an answer (see `buffered.eligibility`)
+    stop: msgspec.Raw = NULL
+    stream_options: msgspec.Raw = NULL
+    continue_final_message: msgspec.Raw = NULL
+    verbose: msgspec.Raw = NULL
+    n_indent: msgspec.Raw = NULL
+    timings_per_token: msgspec.Raw = NULL
 
     @property
     def wants_logprobs(self) -> bool:
         """Log probabilities of generated tokens, in OpenAI's words or in llama-server's."""
         return _asked_for(self.logprobs) or _asked_for(self.top_logprobs) or _asked_for(self.n_probs)
+
+    def edited(self, values: Mapping[str, bytes], drop: Container[str]) -> Routing:
+        """Of the same body after `json_edit.edited`, which leaves `model` and `stream` alone."""
+        changes = {name: msgspec.Raw(values[name]) for name in _KEPT_AS_BYTES if name in values}
+        changes |= {name: NULL for name in _KEPT_AS_BYTES if name in drop and name not in values}
+        return msgspec.structs.replace(self, **changes) if changes else self
 
 
 def _asked_for(field: msgspec.Raw) -> bool:
@@ -47,6 +63,7 @@ def _asked_for(field: msgspec.Raw) -> bool:
 
 
 _DECODER = msgspec.json.Decoder(Routing)
+_KEPT_AS_BYTES = tuple(field.name for field in msgspec.structs.fields(Routing) if field.type is msgspec.Raw)
 
 
 async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:

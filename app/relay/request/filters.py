@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from app.config.request_filters import LIMIT, LIMITS, Filters
+from app.relay.request.body import Routing
 from app.relay.request.json_edit import edited, fields_of
 from app.relay.request.system_prompt import SystemPrompt
 
@@ -35,8 +36,11 @@ class Filter:
         self._defaults = _encoded(written.defaults)
         self._drop = frozenset(written.drop) | (frozenset(LIMITS) if LIMIT in written.drop else frozenset())
 
-    def apply(self, path: str, body: bytes) -> bytes:
-        """The body as it goes on; `path` is that of the upstream. A field that is null counts as left out."""
+    def apply(self, path: str, body: bytes, routing: Routing) -> tuple[bytes, Routing]:
+        """The body as it goes on, and what the relay reads of it; `path` is that of the upstream.
+
+        A field that is null counts as left out.
+        """
         fields = fields_of(body)
         texts = [(field.name, body[field.value : field.end]) for field in fields if field.name not in self._drop]
         # A key may be written twice; whichever counts upstream, it is looked at.
@@ -46,7 +50,7 @@ class Filter:
         if self._system is not None:
             values = self._system.fields(path, dict(non_null)) | values
         values |= self._fixed | self._limits(_LIMIT_AT.get(path, ()), non_null)
-        return edited(body, values, self._drop, fields)
+        return edited(body, values, self._drop, fields), routing.edited(values, self._drop)
 
     def _limits(self, names: tuple[str, ...], non_null: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
         """Whoever names no limit gets the default's, and without one the cap itself: else it would cap nothing."""

@@ -32,7 +32,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     body: bytes | None
     streaming: bool
     request_id: str
-    logprobs: bool = False
+    # What was read of the body; of media that were fetched since, it has the addresses still
+    fields: Routing = Routing()
     # Of a body that is a form
     boundary: bytes | None = None
     # Media in it that are to be fetched first
@@ -76,9 +77,7 @@ class Calls:
                 fields = Routing(model=routing(body).model)
         ref, where = self.named(fields.model, may_use(scope)), target(scope)
         if self._filters and body is not None and boundary is None and not by_query:
-            filtered = self._filtered(ref, where, body)
-            if filtered is not body:
-                body, fields = filtered, routing(filtered)
+            body, fields = self._filtered(ref, where, body, fields)
         remote = self.remote(fields)
         return Call(
             ref=self._decoding(ref, logprobs=fields.wants_logprobs),
@@ -87,7 +86,7 @@ class Calls:
             headers=scope["headers"],
             body=body,
             streaming=bool(fields.stream),
-            logprobs=fields.wants_logprobs,
+            fields=fields,
             boundary=boundary,
             request_id=request_id,
             remote=remote,
@@ -114,10 +113,10 @@ class Calls:
         names = ", ".join(f"'{name}'" for name in shown) or "none"
         raise ModelRequiredError(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
 
-    def _filtered(self, ref: ModelRef, target: str, body: bytes) -> bytes:
+    def _filtered(self, ref: ModelRef, target: str, body: bytes, fields: Routing) -> tuple[bytes, Routing]:
         """As the entry or the preset wants it to be, whichever of its variants is asked."""
         filters = self._filters.get((ref.alias, ref.preset))
-        return body if filters is None else filters.apply(target.partition("?")[0], body)
+        return (body, fields) if filters is None else filters.apply(target.partition("?")[0], body, fields)
 
     def _decoding(self, ref: ModelRef, *, logprobs: bool) -> ModelRef:
         """The model, or its plain variant where log probabilities need it."""

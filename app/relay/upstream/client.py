@@ -37,7 +37,7 @@ class UpstreamClient:
         body, streamed = destination.body_of(call), None
         if destination.streams_well and not call.streaming:
             status = destination.speculation
-            streamed = as_stream(call.target, body, drafts=status is not None and status.mode != NONE)
+            streamed = as_stream(call.target, body, call.fields, drafts=status is not None and status.mode != NONE)
         if streamed is not None:
             response = await self._request(destination, call, streamed, once=True)
             if await response.assemble(listen):

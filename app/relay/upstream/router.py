@@ -42,7 +42,7 @@ class Router:
             await self._on_demand.ensure(ref, patient=call.streaming)
         ticket.takes_slot = takes_slot(call)
         engine = LeasedEngine(await self._scheduler.lease(ref, call.body, ticket))
-        if call.logprobs and (refusal := self._refused_logprobs(ref, entry, engine)) is not None:
+        if call.fields.wants_logprobs and (refusal := self._refused_logprobs(ref, entry, engine)) is not None:
             engine.release()
             raise refusal
         return engine

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.relay.buffered.eligibility import MOST_PROBABILITIES, as_stream
+from app.relay.request.body import Routing, routing
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SAID = [{"role": "user", "content": "Hello"}]
@@ -15,7 +16,8 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}, "timings_
 
 
 def stream_body(target: str = CHAT, *, drafts: bool = False, **fields: Any) -> dict[str, Any] | None:
-    streamed = as_stream(target, json.dumps({"messages": SAID} | fields).encode(), drafts=drafts)
+    body = json.dumps({"messages": SAID} | fields).encode()
+    streamed = as_stream(target, body, routing(body), drafts=drafts)
     return None if streamed is None else json.loads(streamed)
 
 
@@ -39,7 +41,7 @@ def test_nothing_else_is_written_anew() -> None:
         b'{ "seed": 1.50,\n "stream" : false, "stream_options": {"a": [1, {"stream": 2}]}, '
         b'"messages": [], "timings_per_token": null }'
     )
-    assert as_stream(CHAT, body, drafts=False) == (
+    assert as_stream(CHAT, body, routing(body), drafts=False) == (
         b'{ "seed": 1.50,\n "stream" : true, "stream_options": {"include_usage":true}, '
         b'"messages": [], "timings_per_token": true }'
     )
@@ -49,7 +51,7 @@ def test_nothing_else_is_written_anew() -> None:
 def test_other_endpoints_are_asked_as_they_are(target: str) -> None:
     """Native completions, and what is no completion."""
     assert stream_body(target) is None
-    assert as_stream("/slots", None, drafts=False) is None
+    assert as_stream("/slots", None, Routing(), drafts=False) is None
 
 
 ASSISTANT = [*SAID, {"role": "assistant", "content": "Hello my"}]

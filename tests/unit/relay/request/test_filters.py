@@ -1,17 +1,11 @@
 """An entry's `request:` at work on the bytes of a body."""
 
-from typing import Any
-
 import pytest
 
 from app.config.request_filters import Filters
+from app.relay.request.body import routing
 from app.relay.request.filters import Filter
-
-CHAT = "/v1/chat/completions"
-
-
-def filtered(body: str, path: str = CHAT, **written: Any) -> str:
-    return Filter(Filters.model_validate(written)).apply(path, body.encode()).decode()
+from tests.support.filtering import CHAT, filtered
 
 
 def test_defaults_fill_what_was_left_out() -> None:
@@ -99,4 +93,4 @@ def test_where_nothing_is_generated_no_limit_is_added() -> None:
 def test_a_body_that_needs_no_change_is_the_same_object() -> None:
     """Nothing is read again then."""
     body = b'{"max_tokens": 5}'
-    assert Filter(Filters(max_tokens=100)).apply(CHAT, body) is body
+    assert Filter(Filters(max_tokens=100)).apply(CHAT, body, routing(body))[0] is body

@@ -23,7 +23,7 @@ def media(body: bytes) -> None:
 
 READERS: list[Callable[[bytes], object]] = [
     media,
-    lambda body: as_stream("/v1/chat/completions", body, drafts=False),
+    lambda body: as_stream("/v1/chat/completions", body, routing(body), drafts=False),
     lambda body: translate("/api/chat", body),
 ]
 

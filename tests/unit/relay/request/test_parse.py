@@ -49,7 +49,7 @@ def test_a_body_goes_on_as_it_came() -> None:
     """What routing needs is read off it."""
     body = b'{ "model" : "o", "stream": true, "logprobs": 1 }'
     call = read(calls(a=OTHER), body)
-    assert (call.ref.name, call.body, call.streaming, call.logprobs) == ("a", body, True, True)
+    assert (call.ref.name, call.body, call.streaming, call.fields.wants_logprobs) == ("a", body, True, True)
 
 
 def test_log_probabilities_are_decoded_plainly_where_the_entry_says_so() -> None:
@@ -64,7 +64,7 @@ def test_an_entrys_filters_are_at_work_before_anything_is_decided() -> None:
     request = {"max_tokens": 9, "drop": ["logprobs"]}
     reader = calls(a=LocalEntry.model_validate({"target": FILES, "request": request}), b=OTHER)
     assert read(reader, b'{"model": "a:plain", "logprobs": true}').body == b'{"max_tokens":9,"model": "a:plain"}'
-    assert not read(reader, b'{"model": "a", "logprobs": true}').logprobs
+    assert not read(reader, b'{"model": "a", "logprobs": true}').fields.wants_logprobs
     assert read(reader, b'{"model": "b", "logprobs": true}').body == b'{"model": "b", "logprobs": true}'
 
 

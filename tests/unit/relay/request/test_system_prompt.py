@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from app.config.request_filters import Filters
-from app.relay.request.filters import Filter
+from tests.support import filtering
+from tests.support.filtering import CHAT
 
-CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 
 
 def filtered(body: str, path: str = CHAT, system: str = 'Be "brief".', **written: object) -> str:
-    return Filter(Filters.model_validate(written), system).apply(path, body.encode()).decode()
+    return filtering.filtered(body, path, system, **written)
 
 
 OURS = '{"role":"system","content":"Be \\"brief\\"."}'
@@ -20,8 +20,8 @@ OURS = '{"role":"system","content":"Be \\"brief\\"."}'
 @pytest.mark.parametrize("path", [CHAT, "/v1/chat/completions/input_tokens", "/apply-template"])
 def test_it_is_put_before_the_messages(path: str) -> None:
     """Every other byte stays."""
-    body = '{ "messages" : [ {"role": "user","content":"[\\ud83d"} ], "x":1}'
-    assert filtered(body, path) == f'{{ "messages" : [{OURS},{{"role": "user","content":"[\\ud83d"}} ], "x":1}}'
+    body = '{ "messages" : [ {"role": "user","content":"[\\ud83d\\ude00"} ], "x":1}'
+    assert filtered(body, path) == f'{{ "messages" : [{OURS},{{"role": "user","content":"[\\ud83d\\ude00"}} ], "x":1}}'
 
 
 def test_it_is_put_into_an_empty_conversation() -> None:

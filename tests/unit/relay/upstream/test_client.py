@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 from pydantic import SecretStr
 
@@ -23,7 +24,7 @@ from app.pulls.registry import Pulls
 from app.records.metrics import Metrics
 from app.relay.record import AnswerMeter
 from app.relay.relay import Relay, _OpenRequest
-from app.relay.request.body import Message
+from app.relay.request.body import Message, Routing, routing
 from app.relay.request.parse import Call, Calls
 from app.relay.response.writer import ResponseWriter
 from app.relay.upstream.client import UpstreamClient
@@ -175,7 +176,16 @@ def call(
     streaming: bool = True,
 ) -> Call:
     headers = [(b"authorization", b"Bearer client"), (b"x-conversation-id", b"c"), (b"accept", b"*/*")]
-    return Call(ref, "POST", target, headers, body, streaming=streaming, request_id="r-1")
+    return Call(
+        ref,
+        "POST",
+        target,
+        headers,
+        body,
+        streaming=streaming,
+        request_id="r-1",
+        fields=routing(body) if body else Routing(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -488,7 +498,7 @@ def test_the_name_of_a_plain_variant_may_be_another_models(monkeypatch: pytest.M
     world.router.crossings["m"] = 1
     assert asyncio.run(world.enter("m")).destination.name == "m"
     with pytest.raises(LogprobsRefusedError, match=r"drafted tokens\. Set on_logprobs to pass"):
-        asyncio.run(world.opened(replace(world.call(), logprobs=True)))
+        asyncio.run(world.opened(replace(world.call(), fields=Routing(logprobs=Raw(b"true")))))
 
 
 CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"object":"chat.completion.chunk"}\n\n'
@@ -539,7 +549,7 @@ def test_log_probabilities_are_refused_wherever_a_token_may_be_drafted(status: S
     async def main() -> None:
         world = World()
         world.engine.speculation = status
-        request = replace(world.call(), logprobs=True)
+        request = replace(world.call(), fields=Routing(logprobs=Raw(b"true")))
         if refused:
             with pytest.raises(LogprobsRefusedError, match="'m' decodes with"):
                 await world.opened(request)
