@@ -16,6 +16,7 @@ from app.config.settings import Settings
 from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.records.metrics import Metrics
+from app.relay.record import RequestRecord
 from app.relay.relay import Relay
 from app.relay.request.parse import Call, Calls
 from app.relay.response.usage import UsageTap
@@ -38,16 +39,23 @@ class Upstream(Destination):
         self.status = 200
         self.content_type = kind
         self.raw_headers = ((b"content-type", kind),)
+        # Leases and connections
+        self.held = self.open = 0
 
     # What the relay asks of its router, its client and the answer
     def waiting_for(self, ref: ModelRef, ticket: Ticket) -> str:
         return "waiting for the engine"
 
     async def destination(self, call: Call, ticket: Ticket) -> Destination:
+        self.held += 1
         return self
+
+    def release(self) -> None:
+        self.held -= 1
 
     async def ask(self, destination: Destination, call: Call, listen: Callable[..., UsageTap]) -> Any:
         await asyncio.sleep(self._headers_after)
+        self.open += 1
         return self
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -56,7 +64,7 @@ class Upstream(Destination):
             yield chunk
 
     def close(self) -> None:
-        pass
+        self.open -= 1
 
 
 def heard(
@@ -130,3 +138,35 @@ def test_ollamas_clients_get_empty_pieces() -> None:
     assert max(silences(got)) < 10.1
     pieces = [body for _, body in got if b'"content":""' in body and b'"done":false' in body]
     assert len(pieces) >= 4
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("leaves_after", [3, 6, 7, 8, 20, 40])
+def test_a_client_that_leaves_has_nothing_held_for_it(leaves_after: float, streaming: bool) -> None:
+    """In the queue, in the very turn in which the headers come (7 s), in the answer, and after it."""
+
+    async def main() -> None:
+        upstream: Any = Upstream([(1, TOKEN), (20, LAST)], headers_after=7, kind=b"text/event-stream")
+        calls = Calls(Catalog(Settings(models={"a": AttachedEntry(url="http://other:1")})), max_body=1 << 20)
+        records: list[RequestRecord] = []
+        relay = Relay(calls, upstream, upstream, Metrics(), report=records.append)
+        scope = {"method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": []}
+        coming = [BODY if streaming else b"{}"]
+
+        async def receive() -> Any:
+            if coming:
+                return {"type": "http.request", "body": coming.pop(), "more_body": False}
+            await asyncio.sleep(leaves_after - asyncio.get_running_loop().time())
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            pass
+
+        await relay(scope, receive, send, api_format=OpenAIFormat(), request_id="r-1")
+        assert (upstream.held, upstream.open) == (0, 0)
+        [record] = records
+        assert record.finished.status == (200 if leaves_after == 40 else 499)
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main())
