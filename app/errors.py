@@ -48,6 +48,7 @@ TandemError
 │   ├── QueueTimeoutError         others hold the places
 │   ├── QueueFullError            too many wait already
 │   ├── NoRoomError               what is in the way is pinned
+│   ├── InsufficientMemoryError   it would not fit if it were alone
 │   ├── EngineUnloadedError       by an administrator
 │   ├── EngineLoadingError        it is on its way up
 │   ├── DeadlyRequestError        this request seems to be what kills the engine
@@ -360,7 +361,18 @@ class NoRoomError(EngineUnavailableError):
 
     def __init__(self, alias: str, why: str) -> None:
         self.alias = alias
-        super().__init__(f"There is no room for '{alias}': {why}. Unpin one, or raise max_loaded.")
+        super().__init__(
+            f"There is no room for '{alias}': {why}. Unpin one, or let more be loaded (max_loaded, memory)."
+        )
+
+
+class InsufficientMemoryError(EngineUnavailableError):
+    """The engine of `alias` takes more memory than there is for all; `figures` are the fields that say how much."""
+
+    def __init__(self, alias: str, words: str, figures: Mapping[str, Any]) -> None:
+        self.alias = alias
+        self.figures = dict(figures)
+        super().__init__(f"The memory is not enough for '{alias}': {words}")
 
 
 class EngineUnloadedError(EngineUnavailableError):

@@ -52,7 +52,10 @@ from app.relay.upstream.router import Router
 from app.reload import Reloader
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
+from app.scheduler.memory_book import MemoryBook
+from app.scheduler.memory_sight import MemorySight
 from app.scheduler.residency import Residency, residency_of
+from app.scheduler.room import UNCAPPED
 from app.supervisor.orphans import sweep
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
@@ -72,9 +75,18 @@ class Gateway:
         self._database = Database(settings.state_dir)
         self._ledger = Ledger(self._database)
         self.planner = Planner(settings, self.catalog, self._ledger)
+        self._sight = MemorySight(settings.llama_server)
+        self.memory = MemoryBook(
+            settings.memory,
+            settings.memory_margin,
+            self._sight.see,
+            up=lambda: self.scheduler.holding(),
+            on_known=lambda: self.scheduler.limit(max_loaded=self._most_loaded(self.settings)),
+        )
         self.scheduler = Scheduler(
             self._engine,
-            max_loaded=settings.max_loaded or 1,
+            max_loaded=self._most_loaded(settings),
+            memory=self.memory,
             queue_timeout=settings.queue_timeout,
             max_wait=settings.max_wait,
             queue=settings.queue,
@@ -144,6 +156,7 @@ class Gateway:
         from app.api.fastapi_app import create_api
         from app.api.live import LiveFigures, live_routes
         from app.api.log_routes import log_routes
+        from app.api.memory_routes import memory_routes
         from app.api.ollama.models import ollama_routes
         from app.api.pulls import pull_routes
         from app.api.responses.endpoints import kept_response_routes
@@ -157,9 +170,10 @@ class Gateway:
         live = LiveFigures(self.catalog, self._recent, lambda: self.relay.in_flight)
         engines, kept = engine_routes(self.catalog, self.scheduler, live), kept_response_routes(self._keeper)
         logs_of = log_routes(self.catalog, closing=lambda: self._leaving)
+        held = memory_routes(self.scheduler, self.memory)
         pulls = pull_routes(lambda: self.settings, self.pulls)
         changes = (reload_routes(self.reloader), ephemeral_routes(self.reloader, self.keys))
-        more = (engines, live_routes(live), logs_of, admin, *changes, pulls, ollama, kept)
+        more = (engines, live_routes(live), held, logs_of, admin, *changes, pulls, ollama, kept)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager
@@ -193,8 +207,23 @@ class Gateway:
             # One model only: whoever starts this wants it. With several, the first request decides.
             self.eager = self.local[0]
             self.scheduler.start(self.eager, "the only model: loaded at the start")
-        else:
+        if self.local:
+            # Not waited for: the list of devices may take a second, and requests are welcome before
+            seeing = asyncio.create_task(self._see_memory(), name="see memory")
+            self._learning.add(seeing)
+            seeing.add_done_callback(self._learning.discard)
+
+    async def _see_memory(self) -> None:
+        """Then memory decides how many engines are up, and so what is loaded at the start."""
+        await self.memory.look()
+        if not self._opened:  # closed in the meantime
+            return
+        if self.eager is None:
             self.scheduler.verbs.preload((ref, self._residency(ref)) for ref in self.local)
+
+    def _most_loaded(self, settings: Settings) -> int:
+        """One where memory is not known, or not seen yet."""
+        return settings.max_loaded or (UNCAPPED if self.memory.known else 1)
 
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
@@ -228,8 +257,14 @@ class Gateway:
         self.catalog.replace(settings.models)
         self.planner.use(settings)
         limits = ("queue_timeout", "max_wait", "queue")
-        self.scheduler.limit(max_loaded=settings.max_loaded or 1, **{name: getattr(settings, name) for name in limits})
-        self.scheduler.reconfiguration.keep_to_the_limit()
+        self._sight.llama_server = settings.llama_server
+        self.memory.configure(settings.memory, settings.memory_margin)
+        self.scheduler.limit(
+            max_loaded=self._most_loaded(settings), **{name: getattr(settings, name) for name in limits}
+        )
+        bounds = ("max_loaded", "memory", "memory_margin")
+        if any(getattr(settings, name) != getattr(self.settings, name) for name in bounds):
+            self.scheduler.reconfiguration.keep_to_the_limit()
         self.scheduler.reconfiguration.limit_starts(StartLimits.of(settings))
         self._fetcher.hosts = hosts_of(settings.allow_remote_media)
         self._calls.configure(max_body=settings.max_body, media_hosts=self._fetcher.hosts)
@@ -247,7 +282,9 @@ class Gateway:
 
     def _engine(self, ref: ModelRef) -> Engine:
         async def plan() -> LaunchPlan:
-            return await self.planner.plan(self._as_it_is_now(ref))
+            launch = await self.planner.plan(self._as_it_is_now(ref))
+            await self.memory.planned(ref.engine_key, launch)
+            return launch
 
         self._as_it_is_now(ref)  # a reload may have removed it while a request waited for its files
         return Engine(

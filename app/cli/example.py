@@ -20,7 +20,8 @@ port: 8000
 # engine_port: 8001        # engines take the first free port from here up
 # llama_server: auto       # auto | embedded | the path of a llama-server
 # models_dir: models       # repo entries: <models_dir>/<repo>/<path in the repo>
-# max_loaded: 1            # how many engines may be up at once
+# memory: auto             # or what engines may take: {{host: 24GiB, CUDA0: 20GiB}}
+# max_loaded: 1            # at most so many engines up at once; without it as many as memory holds
 
 models:
 {entries}

@@ -25,15 +25,11 @@ class PlannedStart:
 
     def fields(self) -> dict[str, Any]:
         """For JSON; sizes in bytes."""
-        memory = self.memory
         return {
             "alias": self.plan.alias,
             "argv": list(self.plan.argv),
             "notes": [{"key": note.key, "text": note.text} for note in self.plan.notes],
-            "footprint": None if memory is None else memory.footprint.by_device(),
-            "budgets": None if memory is None else dict(memory.budgets),
-            "fits": None if memory is None else memory.fits,
-            "would_fit_with": [] if memory is None else list(memory.helps),
+            **({"footprint": None, "fits": None} if self.memory is None else self.memory.figures()),
         }
 
 

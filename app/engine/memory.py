@@ -47,3 +47,17 @@ def host_memory() -> int:
         with suppress(OSError, ValueError):
             total = min(total, int(limit.read_text()))  # `max` is no number
     return total
+
+
+_USED = Path("/sys/fs/cgroup/memory.current")
+_STATISTICS = Path("/sys/fs/cgroup/memory.stat")
+
+
+def host_used() -> int:
+    """Bytes that processes of the machine, or of the container, hold and cannot give back."""
+    memory = psutil.virtual_memory()
+    if host_memory() < memory.total:
+        with suppress(OSError, ValueError):
+            rows = dict(line.split() for line in _STATISTICS.read_text().splitlines())
+            return max(int(_USED.read_text()) - int(rows["inactive_file"]) - int(rows["active_file"]), 0)
+    return int(memory.total - memory.available)

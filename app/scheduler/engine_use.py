@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.scheduler.engine_status import EngineStatus
@@ -115,7 +116,7 @@ class EngineUse:
             parts.append(self.answer_seconds * (before + 1) / (self.residency.slots or 1))
         return sum(parts) if parts else None
 
-    def view(self, *, wants_memory: bool, room_made: bool) -> EngineView:
+    def view(self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int]) -> EngineView:
         """For the policy."""
         return EngineView(
             self.alias,
@@ -132,6 +133,7 @@ class EngineUse:
             unload_at=self.unload_at,
             load_seconds=1.0 if self.load_seconds is None else self.load_seconds,
             ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
+            needs=needs,
         )
 
     def wait(self) -> Wait | None:

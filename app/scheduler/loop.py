@@ -12,6 +12,7 @@ from app.scheduler.decisions import PlacementDecision
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.engine_use import EngineUse
 from app.scheduler.lease import Lease
+from app.scheduler.memory_book import MemoryBook
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket, Waiter
 from app.scheduler.reconfiguration import Reconfiguration
@@ -21,7 +22,7 @@ from app.scheduler.snapshot import MAX_WAIT_S
 from app.scheduler.suspects import Suspects
 from app.scheduler.verbs import Verbs
 from app.supervisor.process import Engine
-from app.supervisor.states import EngineState
+from app.supervisor.states import OCCUPYING, EngineState
 
 # Somebody else's doing: no request has caused it.
 _ENDED_BY_OTHERS = "terminated"
@@ -32,7 +33,8 @@ class Scheduler:
 
     Engines are known by `ModelRef.engine_key`. At most `max_loaded` are up, and `queue` requests wait for one, ten
     times as many in all. A request waits for a place, and then for a load, for `queue_timeout` seconds, and has room
-    made for it within `max_wait`. `prepare` is called before a load that no request asks for.
+    made for it within `max_wait`. `prepare` is called before a load that no request asks for. `memory` says what
+    engines need and may take together.
     """
 
     def __init__(
@@ -45,11 +47,12 @@ class Scheduler:
         queue: int = 100,
         residency: Callable[[ModelRef], Residency] = lambda _: Residency(),
         prepare: Callable[[ModelRef], Awaitable[None]] | None = None,
+        memory: MemoryBook | None = None,
     ) -> None:
         limits = SchedulerLimits(max_loaded, queue_timeout, max_wait, queue)
         self._make = make
         self._residency = residency
-        self._placement = Placement(limits, serve=self._serve, refuse=self.send_away)
+        self._placement = Placement(limits, serve=self._serve, refuse=self.send_away, memory=memory)
         self._uses = self._placement.uses
         self.closing = False
         # Requests that wait, for whatever engine
@@ -76,6 +79,10 @@ class Scheduler:
     def decisions(self) -> list[PlacementDecision]:
         """The last ones, the newest first."""
         return self._placement.decisions.all()
+
+    def holding(self) -> list[str]:
+        """The aliases whose engines hold memory, or are about to."""
+        return [alias for alias, use in self._uses.items() if use.state in OCCUPYING]
 
     def status(self, ref: ModelRef) -> EngineStatus:
         """The engine of `ref` as it is now; one that nobody has mentioned yet is stopped."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
-from app.errors import NoRoomError, TandemError
+from app.errors import InsufficientMemoryError, NoRoomError, TandemError
 from app.scheduler.decisions import Decisions
 from app.scheduler.engine_use import EngineUse
+from app.scheduler.memory_book import MemoryBook
 from app.scheduler.misfits import Misfits
 from app.scheduler.policy import decide, next_look
 from app.scheduler.refusals import SchedulerLimits, refusal_of
+from app.scheduler.room import Room
 from app.scheduler.snapshot import (
     Action,
     Drain,
     EngineView,
     Grant,
+    NoMemory,
     NoRoom,
     Refuse,
     Retry,
@@ -37,11 +41,13 @@ class Placement:
         *,
         serve: Callable[[EngineUse], None],
         refuse: Callable[[EngineUse, Callable[[], TandemError]], None],
+        memory: MemoryBook | None = None,
     ) -> None:
         self.limits = limits
         self.uses: dict[str, EngineUse] = {}
         self.decisions = Decisions()
         self.misfits = Misfits()
+        self.memory = memory
         self._serve = serve
         self._refuse = refuse
         # What the policy is told, of engines that are not stopped or that somebody waits for; and what of it may be
@@ -95,11 +101,23 @@ class Placement:
         self.misfits.forget(use.alias)
 
     def fits_now(self, use: EngineUse) -> bool:
-        """Whether there is a place for it that is nobody's."""
-        up = self._up_beside(use.alias)
-        misfit = any(use.alias in misfit and misfit - {use.alias} <= up for misfit in self.misfits.known)
-        alone = use.residency.exclusive or any(self.uses[other].residency.exclusive for other in up)
-        return len(up) < self.limits.max_loaded and not misfit and not (alone and up)
+        """Whether there is a place for it, and memory, that is nobody's."""
+        room, engine = Room(self._snapshot(asyncio.get_running_loop().time())), self._view(use)
+        return not room.in_the_way(engine)[0] and not room.short(engine) and not room.loading_beside(engine)
+
+    def beyond_limits(self, aliases: Iterable[str]) -> list[str]:
+        """Of engines that are up, those too many for `max_loaded` or the budgets; the first ones stay."""
+        staying, held, beyond = 0, Counter[str](), []
+        budgets = {} if self.memory is None else self.memory.budgets()
+        for alias in aliases:
+            needs = {} if self.memory is None else self.memory.needs(alias)
+            fits = all(held[name] + size <= budgets[name] for name, size in needs.items() if size and name in budgets)
+            if staying < self.limits.max_loaded and fits:
+                staying += 1
+                held.update(needs)
+            else:
+                beyond.append(alias)
+        return beyond
 
     def drain(self, use: EngineUse, verb: str, why: str) -> None:
         """A READY engine gets no new requests, and ends after those that it has."""
@@ -126,6 +144,9 @@ class Placement:
     def _snapshot(self, now: float) -> SchedulerSnapshot:
         for alias in self.misfits.short:
             self.concern(self.uses[alias])
+        for alias in () if self.memory is None else self.memory.renewed():
+            if alias in self.uses:
+                self.concern(self.uses[alias])
         for use in self._changed.values():
             self._look_anew(use)
         self._changed.clear()
@@ -136,6 +157,7 @@ class Placement:
             waiting=tuple(self._waits.values()),
             misfits=frozenset(self.misfits.known),
             max_wait=self.limits.max_wait,
+            budgets={} if self.memory is None else self.memory.budgets(),
         )
 
     def _look_anew(self, use: EngineUse) -> None:
@@ -147,8 +169,15 @@ class Placement:
         if wait is None and use.state is EngineState.STOPPED:
             self._views.pop(alias, None)
         else:
-            wants_memory, room_made = self.misfits.wants_memory(alias), self.misfits.room_made(alias)
-            self._views[alias] = use.view(wants_memory=wants_memory, room_made=room_made)
+            self._views[alias] = self._view(use)
+
+    def _view(self, use: EngineUse) -> EngineView:
+        misfits = self.misfits
+        return use.view(
+            wants_memory=misfits.wants_memory(use.alias),
+            room_made=misfits.room_made(use.alias),
+            needs={} if self.memory is None else self.memory.needs(use.alias),
+        )
 
     def _up_beside(self, alias: str) -> set[str]:
         return {other for other, use in self.uses.items() if other != alias and use.state in OCCUPYING}
@@ -163,6 +192,9 @@ class Placement:
             case NoRoom(alias, why):
                 self.decisions.add(alias, "refused", why)
                 self._refuse(use, lambda: NoRoomError(alias, why))
+            case NoMemory(alias, why):
+                self.decisions.add(alias, "refused", why)
+                self._refuse(use, lambda: InsufficientMemoryError(alias, f"{why}, even with nothing beside it.", {}))
             case Start(alias, why):
                 self.decisions.add(alias, "started", why)
                 self.head_for(use, EngineState.STARTING, why)

@@ -8,16 +8,17 @@ For each alias that somebody waits for, the engine is
     in one that is over soon of an engine that may come up: it has before, or somebody else has ended its start;
 (4) in BACKOFF for want of memory that engines of ours hold: one of those makes room as in (7), and it is tried again;
 (5) DRAINING or STOPPING: they wait until it is STOPPED;
-(6) STOPPED, and there is room for it: it is started;
+(6) STOPPED, and there is room for it: it is started, after any other load onto one of its devices;
 (7) STOPPED otherwise: an engine that is on its way out already will do; else one makes room (`_victim`), and where all
-    that is in the way is pinned they are refused;
+    that is in the way is pinned they are refused. Where memory is short as many make room as it takes, and where it
+    would be short without any of them they are refused before one goes;
 
 and without anybody who waits
 
 (8) READY, idle, and past the end of its ttl: it is unloaded.
 
 Aliases come in the order of `_in_order`. Who needs a place and finds none keeps those behind from taking one: nobody is
-overtaken for ever. `_Room` alone knows what fits: budgets of memory are to be counted there.
+overtaken for ever. `Room` alone knows what fits. The memory of what is up never exceeds a budget by a start.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ import math
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
+from app.scheduler.room import UNCAPPED, Room
 from app.scheduler.snapshot import (
     SHORT_BACKOFF_S,
     Action,
     Drain,
     EngineView,
     Grant,
+    NoMemory,
     NoRoom,
     Refuse,
     Retry,
@@ -39,9 +42,9 @@ from app.scheduler.snapshot import (
     Start,
     Wait,
 )
-from app.supervisor.states import OCCUPYING, EngineState
+from app.supervisor.states import EngineState
+from app.terminal import size_in_words
 
-_LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
 # An attribute of an enum costs more than all else that is done for one of a thousand waits.
 _STOPPED, _READY = EngineState.STOPPED, EngineState.READY
 # Of what is told of those that keep their place
@@ -66,43 +69,6 @@ def next_look(snapshot: SchedulerSnapshot) -> float:
     return min((moment for moment in moments if moment > now), default=math.inf)
 
 
-class _Room:
-    """What is up and what still fits beside it."""
-
-    def __init__(self, snapshot: SchedulerSnapshot) -> None:
-        running = (engine for engine in snapshot.engines if engine.state is not _STOPPED)
-        self.up = {engine.alias: engine for engine in running if engine.state in OCCUPYING}
-        # Places that will be free without our doing
-        self.leaving = {alias for alias, engine in self.up.items() if engine.state in _LEAVING}
-        self.places = snapshot.max_loaded
-        self._misfits = snapshot.misfits
-
-    @property
-    def free(self) -> int:
-        return self.places - len(self.up)
-
-    def take(self, engine: EngineView) -> None:
-        self.up[engine.alias] = engine
-
-    def in_the_way(self, engine: EngineView) -> tuple[set[str], bool]:
-        """What is up of those that `engine` cannot be up beside, and whether all of them have to go, not just one."""
-        if engine.exclusive and self.up:
-            return set(self.up), True
-        if exclusive := {alias for alias, other in self.up.items() if other.exclusive}:
-            return exclusive, True
-        if unfit := self._unfit(engine.alias):
-            return unfit, False
-        return (set(self.up), False) if self.free <= 0 else (set(), False)
-
-    def _unfit(self, alias: str) -> set[str]:
-        aliases: set[str] = set()
-        for misfit in self._misfits:
-            others = misfit - {alias}
-            if alias in misfit and others <= self.up.keys():
-                aliases |= others
-        return aliases
-
-
 class _Decision:
     """One pass over the waits; what was decided for one counts for the next."""
 
@@ -110,7 +76,7 @@ class _Decision:
         self._snapshot = snapshot
         self._engines = {engine.alias: engine for engine in snapshot.engines}
         self._waits = _in_order(snapshot)
-        self._room = _Room(snapshot)
+        self._room = Room(snapshot)
         self._drained: set[str] = set()
         # Who needs a place and has to wait for one: those behind may not take it
         self._next: str | None = None
@@ -121,7 +87,7 @@ class _Decision:
         for alias, wait in self._waits.items():
             engine = engines[alias]
             # The common case in a long queue
-            if engine.state is not _STOPPED or self._next is None:
+            if engine.state is not _STOPPED or (self._next is None and not self._room.is_contended(engine)):
                 actions += self._of(engine, wait)
         actions += self._past_their_ttl()
         return actions
@@ -152,11 +118,11 @@ class _Decision:
 
     def _started(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         room = self._room
+        if lacking := room.short_alone(engine):
+            return (NoMemory(engine.alias, _shortage(lacking)),)
         obstacles, all_of_them = room.in_the_way(engine)
-        if not obstacles:  # (6)
-            why = f"somebody waits for it; {room.free} of {room.places} places free"
-            room.take(engine)
-            return (Start(engine.alias, why),)
+        if not obstacles:
+            return self._beside_others(engine, wait)
         if held := _held(room, obstacles, all_of_them):
             return (NoRoom(engine.alias, f"{_names(held)} in its way, and pinned"),)
         if all_of_them:
@@ -168,6 +134,37 @@ class _Decision:
         actions = self._make_room(wait, obstacles)
         if not actions and room.free <= 0:
             self._next = engine.alias
+        return actions
+
+    def _beside_others(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
+        """There is a place for it; is there memory?"""
+        room = self._room
+        if short := room.short(engine):
+            return self._with_room_in_memory(engine, wait, short)
+        if busy_devices := room.loading_beside(engine):  # (6)
+            room.promise(engine)
+            room.contended |= busy_devices
+            return ()
+        why = "somebody waits for it"
+        if room.places < UNCAPPED:
+            why += f"; {room.free} of {room.places} places free"
+        room.take(engine)
+        return (Start(engine.alias, why),)
+
+    def _with_room_in_memory(self, engine: EngineView, wait: Wait, short: dict[str, int]) -> Iterable[Action]:
+        """(7) Those that hold what is short, until what is left of them is enough."""
+        room = self._room
+        pinned = {alias for alias, other in room.up.items() if other.pinned and other.state is _READY}
+        if room.short(engine, without=room.up.keys() - pinned, promises=False):
+            return (NoRoom(engine.alias, f"{_names(pinned & room.holders(short))} in its way, and pinned"),)
+        actions: list[Action] = []
+        while still := room.short(engine, without=room.leaving | self._drained):
+            more = self._make_room(wait, room.holders(still) - room.leaving)
+            if not more:
+                room.contended |= still.keys()
+                break
+            actions += more
+        room.promise(engine)
         return actions
 
     def _clear(self, wait: Wait, obstacles: set[str]) -> Iterator[Action]:
@@ -234,10 +231,14 @@ class _Decision:
         return f"idle {_seconds(self._snapshot.now - max(engine.last_used, engine.ready_at))}"
 
 
-def _held(room: _Room, obstacles: set[str], all_of_them: bool) -> set[str]:
+def _held(room: Room, obstacles: set[str], all_of_them: bool) -> set[str]:
     """Those that no eviction moves, where they are enough to be in the way for ever."""
     pinned = {alias for alias in obstacles if room.up[alias].pinned and room.up[alias].state is EngineState.READY}
     return pinned if pinned and (all_of_them or pinned == obstacles) else set()
+
+
+def _shortage(lacking: dict[str, int]) -> str:
+    return " and ".join(f"{size_in_words(size)} of {name}" for name, size in lacking.items()) + " are missing"
 
 
 def _names(aliases: set[str]) -> str:

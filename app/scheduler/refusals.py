@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.errors import (
     EngineLoadingError,
     EngineUnavailableError,
+    InsufficientMemoryError,
     QueueFullError,
     QueueTimeoutError,
     ShuttingDownError,
@@ -42,6 +43,8 @@ async def check(engine: Engine) -> None:
     """What is certain to fail fails here, before a working engine makes room for it."""
     try:
         await engine.preflight()
+    except InsufficientMemoryError:
+        raise
     except TandemError as error:
         raise StartFailedError(engine.alias, refusal(error)) from error
 

@@ -1,11 +1,9 @@
-"""What the policy decides from, and what it decides. Pure.
-
-Budgets of memory belong into these: what an engine needs into its view, what there is into the snapshot.
-"""
+"""What the policy decides from, and what it decides. Pure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,6 +48,8 @@ class EngineView:
     # What its last load took, in seconds
     load_seconds: float = 1.0
     ready_at: float = -math.inf
+    # Place in memory (`host`, `CUDA0`) -> bytes; empty where nobody knows
+    needs: Mapping[str, int] = field(default_factory=dict)
 
 
 class Wait(NamedTuple):
@@ -70,6 +70,8 @@ class SchedulerSnapshot:
     waiting: tuple[Wait, ...]
     misfits: frozenset[Misfit] = frozenset()
     max_wait: float = MAX_WAIT_S
+    # Place in memory -> bytes for all engines together; a place that is not in it has room for all
+    budgets: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def patience(self) -> float:
@@ -101,6 +103,14 @@ class NoRoom:
 
 
 @dataclass(frozen=True, slots=True)
+class NoMemory:
+    """`alias` would not fit if it were alone."""
+
+    alias: str
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     alias: str
     why: str = field(default="", compare=False)
@@ -123,4 +133,4 @@ class Drain:
 
 
 # What `decide` gives
-Action = Grant | Refuse | NoRoom | Start | Retry | Drain
+Action = Grant | Refuse | NoRoom | NoMemory | Start | Retry | Drain

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from app.config.settings import Settings
 from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
-from app.errors import Diagnosis, FilesMissingError, GgufError, LaunchRefusedError, TandemError
+from app.errors import Diagnosis, FilesMissingError, GgufError, InsufficientMemoryError, LaunchRefusedError, TandemError
 from app.supervisor.activity import Activity, activity_of
 from app.supervisor.child import Child
 from app.supervisor.ownership import is_own, key_not_handed_on
@@ -140,5 +140,8 @@ def refusal(error: TandemError) -> Diagnosis:
     cause = f"{str(error).rstrip('.')}."
     if isinstance(error, FilesMissingError):
         return Diagnosis("missing_file", cause, error.advice, permanent=True)
+    if isinstance(error, InsufficientMemoryError):  # others may give back what they hold
+        advice = "Make it smaller as said, or end what else holds the memory."
+        return Diagnosis("insufficient_memory", cause, advice, permanent=False)
     code = error.code if isinstance(error, GgufError | LaunchRefusedError) else "refused"
     return Diagnosis(code, cause, _REFUSALS.get(type(error), _NO_ENGINE), permanent=True)

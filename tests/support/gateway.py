@@ -91,6 +91,8 @@ class Gateway:
             "cache_dir": str(folder / "cache"),
             "llama_server": str(fake_llama_server(folder)),
             "stop_grace": 2,
+            # What a test says of places does not hang on the memory of the machine that it runs on
+            "max_loaded": 1,
             "log_format": "json",
         }
         self.settings = defaults | settings

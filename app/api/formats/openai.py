@@ -13,6 +13,7 @@ from app.errors import (
     DeadlyRequestError,
     DownloadingError,
     EngineLoadingError,
+    InsufficientMemoryError,
     RateLimitedError,
     StartFailedError,
     UpstreamError,
@@ -71,6 +72,8 @@ def more_of(error: Exception) -> dict[str, Any]:
         return {"state": "downloading", **error.progress}
     if isinstance(error, EngineLoadingError):
         return {"state": "starting", "loading": error.progress}
+    if isinstance(error, InsufficientMemoryError):
+        return error.figures
     diagnosis = error.diagnosis if isinstance(error, _FAILED) else None
     if diagnosis is None:
         return {}

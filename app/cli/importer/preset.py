@@ -156,12 +156,12 @@ def _flag(key: str, dialect: Dialect | None) -> str:
 def _max_loaded(router: Line, notes: _Notes) -> int | None:
     value = _last(router, _MOST)
     if value is None:
-        notes[Note("max_loaded", f"1 here; the router kept up to {_ROUTERS_MOST} models loaded")] = None
+        text = f"as many as memory holds; the router kept up to {_ROUTERS_MOST} models loaded"
+        notes[Note("max_loaded", text)] = None
         return None
     if not value.isdecimal():
         raise NotImportableError(f"{_MOST} {value}: must be a whole number")
     if int(value) == 0:
-        text = "max_loaded is 1: there is no number for as many as fit; say how many"
-        notes[Note(f"{_MOST} {value}", text)] = None
+        notes[Note(f"{_MOST} {value}", "max_loaded is left out: as many as memory holds")] = None
         return None
     return int(value)

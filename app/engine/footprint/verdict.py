@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from app.engine.devices import Device
 from app.engine.footprint.budget import MemoryPlace, budget, shortage_in_words
@@ -42,6 +42,15 @@ class MemoryVerdict:
             return f"fits; engines may take {rooms}"
         helps = f" One of these would make it fit: {'; '.join(self.helps)}." if self.helps else ""
         return f"it does not fit, even alone: {self.short}.{helps}"
+
+    def figures(self) -> dict[str, Any]:
+        """The same for a program; sizes in bytes."""
+        return {
+            "footprint": self.footprint.by_device(),
+            "budgets": dict(self.budgets),
+            "fits": self.fits,
+            "would_fit_with": list(self.helps),
+        }
 
     def _named(self) -> list[str]:
         return [name for name in self.footprint.by_device() if name in self.budgets]

@@ -123,7 +123,7 @@ def test_every_example_in_that_file_holds(folder: Path) -> None:
     glm = entries["unsloth/GLM-4.7"]
     assert isinstance(glm, LocalEntry) and glm.draft is not None and glm.draft.device == "CUDA0,CUDA1"
     assert isinstance(entries["other"], AttachedEntry)
-    assert (settings.engine_port, settings.max_loaded) == (8001, 1)
+    assert (settings.engine_port, settings.max_loaded, settings.memory) == (8001, 1, "auto")
     commented = [line for line in bare if re.match(r" *# +[\w/.-]+:", line)]
     assert commented == []
 

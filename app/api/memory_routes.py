@@ -1,0 +1,23 @@
+"""Who holds how much of this machine's memory: `/admin/memory`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.api.openapi_errors import ADMIN
+from app.scheduler.loop import Scheduler
+from app.scheduler.memory_book import MemoryBook
+
+
+def memory_routes(scheduler: Scheduler, memory: MemoryBook) -> APIRouter:
+    """For admin keys."""
+    routes = APIRouter()
+
+    @routes.get("/admin/memory", summary="The host and each device: who holds how much", responses=ADMIN)
+    async def rows() -> dict[str, Any]:
+        await memory.look()
+        return {"object": "list", "known": bool(memory.known), "data": memory.fields(scheduler.holding())}
+
+    return routes

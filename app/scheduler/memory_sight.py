@@ -1,0 +1,54 @@
+"""A look at this machine's memory: devices by `--list-devices`, the host by the kernel and the container's limit."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import psutil
+
+from app.engine.devices import Device, devices
+from app.engine.locate import locate
+from app.engine.memory import host_memory, host_used
+from app.errors import TandemError
+from app.scheduler.memory_book import SeenMemory
+
+# A list of devices starts a process and asks drivers. Seconds.
+_REMEMBERED_S = 5.0
+
+
+class MemorySight:
+    """Looks with the llama-server of the settings; for one thread at a time."""
+
+    def __init__(self, llama_server: str) -> None:
+        # May be replaced
+        self.llama_server = llama_server
+        self._devices: tuple[Device, ...] | None = None
+        self._identity = ""
+        self._until = 0.0
+
+    def see(self) -> SeenMemory:
+        """Blocks for as long as the engine takes to list its devices."""
+        return SeenMemory(self._list(), host_memory(), max(host_used() - _of_our_children(), 0))
+
+    def _list(self) -> tuple[Device, ...] | None:
+        """None where there is no engine, or it does not tell."""
+        with suppress(TandemError):
+            engine = locate(self.llama_server)
+            # One that sees no device will see none later
+            if engine.identity != self._identity or (self._devices != () and time.monotonic() > self._until):
+                self._identity, self._devices = "", None
+                self._devices = devices(engine)
+                self._identity, self._until = engine.identity, time.monotonic() + _REMEMBERED_S
+            return self._devices
+        return None
+
+
+def _of_our_children() -> int:
+    """Bytes that engines hold for themselves; what they have mapped of files can be given back."""
+    sizes = 0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            memory = child.memory_info()
+            sizes += max(memory.rss - getattr(memory, "shared", 0), 0)
+    return sizes

@@ -1,0 +1,220 @@
+"""The policy keeps to budgets of memory, whatever loads, leaves or fails; the book knows needs and what others use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.devices import Device
+from app.engine.launch import LaunchPlan
+from app.errors import InsufficientMemoryError
+from app.scheduler.memory_book import MemoryBook, SeenMemory
+from app.scheduler.policy import decide
+from app.scheduler.room import UNCAPPED
+from app.scheduler.snapshot import Action, Drain, EngineView, NoMemory, NoRoom, SchedulerSnapshot, Start, Wait
+from app.supervisor.states import OCCUPYING, EngineState
+from tests.support.architectures import write_llama
+
+GIB, MIB = 1 << 30, 1 << 20
+BUDGETS = {"host": 10, "CUDA0": 10, "CUDA1": 10}
+READY, STOPPED, STARTING = EngineState.READY, EngineState.STOPPED, EngineState.STARTING
+
+
+def engine(
+    alias: str, state: EngineState = READY, *, used: float = 0, pinned: bool = False, **needs: int
+) -> EngineView:
+    return EngineView(alias, state, last_used=used, pinned=pinned, needs=needs)
+
+
+def decided(*engines: EngineView, waiting: tuple[str, ...] = ("new",), places: int = UNCAPPED) -> list[Action]:
+    waits = tuple(Wait(alias, since=100.0 + n) for n, alias in enumerate(waiting))
+    return decide(SchedulerSnapshot(110.0, places, engines, waits, budgets=BUDGETS))
+
+
+def test_what_fits_beside_the_others_is_started() -> None:
+    new = engine("new", STOPPED, CUDA0=4)
+    assert decided(engine("a", CUDA0=6), engine("b", CUDA1=10), new) == [Start("new")]
+
+
+def test_memory_that_is_short_is_made_free_by_those_who_hold_it() -> None:
+    """The least recently used of them; one that holds memory elsewhere stays, however old."""
+    new = engine("new", STOPPED, CUDA0=4)
+    old, recent, elsewhere = engine("old", CUDA0=5, used=2), engine("recent", CUDA0=5, used=3), engine("x", CUDA1=9)
+    assert decided(recent, old, elsewhere, new) == [Drain("old", "new")]
+
+
+def test_as_many_make_room_as_it_takes() -> None:
+    new = engine("new", STOPPED, CUDA0=9)
+    three = [engine(name, CUDA0=3, used=n) for n, name in enumerate("abc")]
+    assert decided(*three, new) == [Drain("a", "new"), Drain("b", "new"), Drain("c", "new")]
+    leaving = EngineView("a", EngineState.STOPPING, needs={"CUDA0": 3})
+    assert decided(leaving, *three[1:], new) == [Drain("b", "new"), Drain("c", "new")]
+
+
+def test_what_cannot_fit_alone_is_refused_before_anything_goes() -> None:
+    assert decided(engine("a", CUDA0=3), engine("new", STOPPED, CUDA0=11)) == [NoMemory("new")]
+
+
+def test_what_pinned_engines_leave_no_memory_for_is_refused() -> None:
+    new = engine("new", STOPPED, CUDA0=6)
+    assert decided(engine("a", CUDA0=5, pinned=True), engine("b", CUDA0=5), new) == [NoRoom("new")]
+    assert decided(engine("a", CUDA0=4, pinned=True), engine("b", CUDA0=5), new) == [Drain("b", "new")]
+
+
+def test_one_load_at_a_time_on_a_device() -> None:
+    """The host is no device: loads there go side by side."""
+    assert decided(engine("a", STARTING, CUDA0=1, host=1), engine("new", STOPPED, CUDA0=1, host=1)) == []
+    assert decided(engine("a", STARTING, CUDA1=1, host=1), engine("new", STOPPED, CUDA0=1, host=1)) == [Start("new")]
+    both = [engine("new", STOPPED, CUDA0=1), engine("next", STOPPED, CUDA0=1)]
+    assert decided(*both, waiting=("new", "next")) == [Start("new")]
+
+
+def test_memory_that_one_waits_for_goes_to_nobody_behind_it() -> None:
+    busy = EngineView("a", READY, in_flight=1, ready_at=109.0, last_used=109.0, needs={"CUDA0": 6})
+    large, small = engine("large", STOPPED, CUDA0=8), engine("small", STOPPED, CUDA0=4)
+    elsewhere = engine("elsewhere", STOPPED, CUDA1=4)
+    actions = decided(busy, large, small, elsewhere, waiting=("large", "small", "elsewhere"))
+    assert actions == [Start("elsewhere")]
+
+
+def test_an_explicit_number_of_places_holds_beside_memory() -> None:
+    new = engine("new", STOPPED, CUDA0=1)
+    assert decided(engine("a", CUDA0=1), new, places=1) == [Drain("a", "new")]
+
+
+_sizes = st.dictionaries(st.sampled_from(sorted(BUDGETS)), st.integers(0, 12), max_size=3)
+_engines = st.lists(
+    st.tuples(st.sampled_from(EngineState), _sizes, st.booleans(), st.integers(0, 2), st.integers(0, 100)), max_size=6
+)
+
+
+@given(_engines, st.lists(st.integers(0, 5), max_size=6), st.sampled_from([1, 2, UNCAPPED]))
+def test_no_start_exceeds_a_budget(
+    drawn: list[tuple[EngineState, dict[str, int], bool, int, int]], waiting: list[int], places: int
+) -> None:
+    """Whatever is up, also where what is up takes more than was thought and has a place over its budget already."""
+    views = [
+        EngineView(str(n), state, busy if state is READY else 0, used, pinned=pinned, needs=needs)
+        for n, (state, needs, pinned, busy, used) in enumerate(drawn)
+    ]
+    aliases = tuple(dict.fromkeys(str(n) for n in waiting if n < len(views)))
+    actions = decided(*views, waiting=aliases, places=places)
+    started = [action.alias for action in actions if isinstance(action, Start)]
+    held: Counter[str] = Counter()
+    for view in views:
+        if view.state in OCCUPYING or view.alias in started:
+            held.update(view.needs)
+    for name in {name for alias in started for name, size in views[int(alias)].needs.items() if size}:
+        assert held[name] <= BUDGETS[name]
+    for action in actions:
+        if isinstance(action, Drain):
+            assert not views[int(action.alias)].pinned and action.alias not in started
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(sorted(BUDGETS)), st.integers(1, 12), min_size=1), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), max_size=40),
+    st.data(),
+)
+def test_never_over_budget_in_a_life_of_loads_and_failures(
+    needs: list[dict[str, int]], events: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    """Requests come, loads end or fail, engines crash and leave, in any order."""
+    states = dict.fromkeys(range(len(needs)), STOPPED)
+    waits: dict[int, float] = {}
+    for at, (which, event) in enumerate(events):
+        n = which % len(needs)
+        match event, states[n]:
+            case 0, _:
+                waits.setdefault(n, 100.0 + at)
+            case (1, EngineState.STARTING):
+                states[n] = READY
+            case 2, _:
+                states[n] = STOPPED  # however it ended
+            case (3, EngineState.DRAINING):
+                states[n] = data.draw(st.sampled_from([EngineState.STOPPING, STOPPED]))
+        views = tuple(EngineView(str(k), states[k], last_used=float(k), needs=needs[k]) for k in states)
+        waiting = tuple(Wait(str(k), since) for k, since in waits.items())
+        for action in decide(SchedulerSnapshot(100.0 + at, UNCAPPED, views, waiting, budgets=BUDGETS)):
+            k = int(action.alias)
+            match action:
+                case Start():
+                    states[k] = STARTING
+                case Drain():
+                    states[k] = EngineState.DRAINING
+                case _:
+                    waits.pop(k, None)
+        held: Counter[str] = Counter()
+        for k, state in states.items():
+            if state in OCCUPYING:
+                held.update(needs[k])
+        assert all(held[name] <= size for name, size in BUDGETS.items())
+
+
+def book(seen: SeenMemory, setting: object = "auto", up: tuple[str, ...] = ()) -> MemoryBook:
+    return MemoryBook(setting, GIB, lambda: seen, lambda: up)  # type: ignore[arg-type]
+
+
+def plan_of(path: Path, *flags: str) -> LaunchPlan:
+    return LaunchPlan("m", ("llama-server", "-m", str(path), *flags), {}, (), ())
+
+
+CARD = Device("CUDA0", "a GPU", 8 * GIB, 5 * GIB)
+
+
+def test_auto_is_all_but_the_margin_and_what_others_use() -> None:
+    seen = book(SeenMemory((CARD,), 32 * GIB, 10 * GIB))
+    asyncio.run(seen.look())
+    assert seen.budgets() == {"host": 21 * GIB, "CUDA0": 4 * GIB}
+
+
+@pytest.mark.parametrize(
+    ("setting", "budgets"),
+    [
+        ({"host": 4 * GIB}, {"host": 4 * GIB, "CUDA0": 4 * GIB}),
+        ({"host": 30 * GIB, "cuda0": 8 * GIB}, {"host": 22 * GIB, "CUDA0": 5 * GIB}),
+        ({"host": 64 * GIB}, {"host": 54 * GIB, "CUDA0": 4 * GIB}),
+    ],
+)
+def test_a_figure_holds_and_others_use_is_seen(setting: Mapping[str, int], budgets: Mapping[str, int]) -> None:
+    """One above the memory itself is meant so: files that are mapped can be larger."""
+    seen = book(SeenMemory((CARD,), 32 * GIB, 10 * GIB), setting)
+    asyncio.run(seen.look())
+    assert seen.budgets() == budgets
+
+
+def test_our_own_engines_are_no_others(tmp_path: Path) -> None:
+    path = write_llama(tmp_path / "m.gguf")
+    ours = book(SeenMemory((CARD,), 32 * GIB), up=("m",))
+    asyncio.run(ours.planned("m", plan_of(path, "-c", "65536", "-np", "1")))
+    asyncio.run(ours.look())
+    (host, card) = ours.fields(["m"])
+    assert (host["name"], card["name"], card["total"]) == ("host", "CUDA0", 8 * GIB)
+    assert card["engines"]["m"] > 128 * MIB and card["others"] == 3 * GIB - card["engines"]["m"]
+    assert card["free"] == card["budget"] - card["engines"]["m"]
+
+
+def test_what_cannot_fit_alone_is_refused_with_figures_and_help(tmp_path: Path) -> None:
+    path = write_llama(tmp_path / "m.gguf")
+    tight = book(SeenMemory((), 32 * GIB), {"host": 60 * MIB})
+    with pytest.raises(
+        InsufficientMemoryError, match=r"host needs .* of 62\.91 MB\. One of these .*ctx_size: "
+    ) as caught:
+        asyncio.run(tight.planned("m", plan_of(path, "-c", "65536", "-np", "1", "--fit", "off")))
+    assert caught.value.figures["budgets"] == {"host": 60 * MIB}
+    assert caught.value.figures["footprint"]["host"] > 60 * MIB
+    assert caught.value.figures["would_fit_with"][0].startswith("ctx_size: ")
+    asyncio.run(tight.planned("m", plan_of(path, "-c", "4096", "-np", "1")))
+    assert 0 < tight.needs("m")["host"] <= 60 * MIB
+
+
+def test_memory_that_nobody_tells_limits_nothing(tmp_path: Path) -> None:
+    blind = book(SeenMemory(None, 32 * GIB), {"host": 1})
+    asyncio.run(blind.planned("m", plan_of(write_llama(tmp_path / "m.gguf"), "-c", "65536")))
+    assert (blind.known, blind.budgets(), blind.needs("m")) == (False, {}, {})
