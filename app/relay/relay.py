@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,7 +212,7 @@ class Relay:
 
     async def _serve(self, request: OpenRequest, call: Call) -> None:
         writer, meter = request.writer, request.meter
-        with closing(request):
+        try:
             try:
                 opening = self._open(request, call)
                 destination, response = await (self._in_company(opening, request, call) if call.streaming else opening)
@@ -225,6 +225,8 @@ class Relay:
                 destination.answered()
             if usage.drafted:
                 destination.drafted()
+        finally:
+            request.close()
 
     async def _open(self, request: OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
         """The answer's headers; the request holds what it takes. What the request names elsewhere is fetched first.
@@ -241,12 +243,15 @@ class Relay:
                 if request.destination is None or not request.destination.restartable:
                     raise
                 log.info(f"asking again: {error}", alias=call.ref.name, request_id=call.request_id)
-                request.destination.release()
         return await self._ask(request, call)
 
     async def _ask(self, request: OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
         destination = request.destination = await self._router.destination(call, request.ticket)
-        response = request.response = await self._client.ask(destination, call, request.meter.listen)
+        try:
+            response = request.response = await self._client.ask(destination, call, request.meter.listen)
+        except BaseException:
+            destination.release()
+            raise
         return destination, response
 
     async def _in_company(

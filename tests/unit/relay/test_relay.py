@@ -51,7 +51,7 @@ class Upstream(Destination):
         return self
 
     def release(self) -> None:
-        self.held -= 1
+        self.held = 0
 
     async def ask(self, destination: Destination, call: Call, listen: Callable[..., UsageTap]) -> Any:
         await asyncio.sleep(self._headers_after)

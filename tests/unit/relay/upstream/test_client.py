@@ -155,14 +155,10 @@ class World:
         return await self.opened(self.call(alias, **more))
 
     async def opened(self, call: Call) -> Entered:
-        """As the relay opens an answer, and ends it where that fails."""
+        """As the relay opens an answer; where that fails, nothing is held any more."""
         writer = ResponseWriter(_nowhere, OpenAIFormat(), "r-1")
         request = _OpenRequest("POST /x", writer, AnswerMeter(), Ticket())
-        try:
-            return Entered(*await self.relay._open(request, call), request)
-        except BaseException:
-            request.close()
-            raise
+        return Entered(*await self.relay._open(request, call), request)
 
     def call(self, alias: str = "m", **more: Any) -> Call:
         return call(self.catalog.resolve(alias), **more)
