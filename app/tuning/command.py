@@ -16,7 +16,7 @@ from rich.console import Console
 from app import logs
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
-from app.config.speculation import drafts, named, written
+from app.config.speculation import PLAIN, drafts, named, written
 from app.errors import ConfigError, LaunchRefusedError, RecordsError, TandemError
 from app.models.catalog import Catalog
 from app.models.gguf.header import read_header
@@ -119,7 +119,8 @@ class _Tuning:
         engines = Engines(self._settings, self._planner, self._ref, self._ledger)
         for line in self._notices():
             progress.say(line)
-        race = Race(self._candidates.arms, engines, self._prompts, progress, together=self._together())
+        own = self._entry.chain or PLAIN
+        race = Race(self._candidates.arms, engines, self._prompts, progress, together=self._together(), own=own)
         progress.tracks = race.tracks
         with progress, asyncio.Runner() as runner:
             ended = runner.run(self._watched(race, engines, seconds))

@@ -14,6 +14,8 @@ from typing import TypeVar
 LEVELS = (1, 2, 4)
 # Fewer rounds leave the interval too wide to say anything.
 WANTED_ROUNDS = 4
+# With fewer nothing can be said at all.
+LEAST_ROUNDS = 3
 # A shorter answer is over before drafting has found its pace; a longer one tells nothing more.
 ANSWER_TOKENS = (24, 128)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from app.config.speculation import PLAIN, Chain
 from app.errors import UpstreamError
 from app.tuning.arms import PLAIN_ARM, Arm
 from app.tuning.design import (
@@ -22,6 +23,7 @@ from app.tuning.design import (
 )
 from app.tuning.engines import CannotStartError, Engines, LoadedEngine
 from app.tuning.measure import block, warm_up
+from app.tuning.plan import in_minutes, plan_run
 from app.tuning.prompts import Prompts
 from app.tuning.result import Track, estimates
 from app.tuning.statistics import Sample
@@ -48,14 +50,25 @@ class Race:
     """`tracks` and `rounds` are what is known at any time; cancelling `run` leaves them as they are."""
 
     def __init__(
-        self, arms: Sequence[Arm], engines: Engines, prompts: Prompts, progress: RaceProgress, *, together: bool
+        self,
+        arms: Sequence[Arm],
+        engines: Engines,
+        prompts: Prompts,
+        progress: RaceProgress,
+        *,
+        together: bool,
+        own: Chain = PLAIN,
     ) -> None:
+        """`own` are the modes that the entry has today."""
         self.tracks = {arm.name: Track(arm) for arm in arms}
         self.rounds = 0
         self._engines = engines
         self._prompts = prompts
         self._progress = progress
         self._together = together
+        self._own = own
+        # Arms that the time is too short for, the most promising first
+        self._reserve: list[Arm] = []
         self._tokens = 0
         self._turn = 0
         self._deadline = 0.0
@@ -99,7 +112,10 @@ class Race:
                 await self._engines.stop(engine)
 
     async def _load(self, arm: Arm) -> LoadedEngine | None:
+        if not self.tracks[arm.name].racing:
+            return None
         self._progress.doing("starting", arm)
+        began = asyncio.get_running_loop().time()
         try:
             engine = await self._engines.start(arm)
         except CannotStartError as error:
@@ -112,9 +128,27 @@ class Race:
             await self._engines.stop(engine)
             return None
         if not self._tokens:
-            count = requests(cells(0, list(self._prompts))) * len(self._racing)
+            each = requests(cells(0, list(self._prompts)))
+            if speed:
+                self._plan(asyncio.get_running_loop().time() - began, speed, each)
+            count = each * len(self._racing)
             self._tokens = answer_tokens(speed, self._left, count) if speed else ANSWER_TOKENS[0]
         return engine
+
+    def _plan(self, start: float, speed: float, requests_per_round: int) -> None:
+        """Leaves out what the budget is too short for; `start` is what the first arm's took."""
+        plan = plan_run(
+            self._racing,
+            self._own,
+            start=start,
+            tokens_per_second=speed,
+            requests_per_round=requests_per_round,
+            left=self._left,
+        )
+        self._progress.say(plan.words)
+        self._reserve = list(plan.left_out)
+        for arm in plan.left_out:
+            self.tracks[arm.name].failed = f"The time was too short for it: all need about {in_minutes(plan.seconds)}."
 
     async def _block(self, engine: LoadedEngine, cell: Cell, numbers: Sequence[int]) -> None:
         arm, track = engine.arm, self.tracks[engine.arm.name]
@@ -138,6 +172,10 @@ class Race:
             raise PlainFailedError(why)
         self.tracks[arm.name].failed = why
         self._progress.say(f"{arm.name} is left out: {why}")
+        if self._reserve:
+            instead = self._reserve.pop(0)
+            self.tracks[instead.name].failed = ""
+            self._progress.say(f"{instead.name} is tried in its place.")
 
     def _drop(self, seconds: float) -> None:
         """`seconds` is what the last round took."""
