@@ -6,6 +6,7 @@ import glob
 import io
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ class WrittenEntry:
     parts: dict[str, Any]
 
 
+NewEntries = Mapping[str, NewEntry | WrittenEntry]
+
+
 def entry_text(alias: str, entry: NewEntry) -> str:
     """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
     lines = [f"  {json.dumps(alias, ensure_ascii=False)}:"]
@@ -60,7 +64,12 @@ def entry_text(alias: str, entry: NewEntry) -> str:
 
 def add_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> None:
     """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
-    text = with_entry(file, alias, entry)
+    add_entries(file, {alias: entry})
+
+
+def add_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | None = None) -> None:
+    """All of them or none, as `add_entry` does; `settings` are for the top of the file, unless it has them."""
+    text = with_entries(file, entries, settings)
     try:
         beside = file.with_name(f".{file.name}-{os.getpid()}")
         # Line ends as the file has them; a mark of the encoding is not kept
@@ -75,29 +84,38 @@ def add_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> None:
 
 def with_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> str:
     """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
+    return with_entries(file, {alias: entry})
+
+
+def with_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | None = None) -> str:
+    """As `with_entry`, of several."""
     # A library that keeps comments, quotes and order; ours reads only
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    try:
-        check_name(alias)
-        LocalEntry.model_validate(entry.parts)
-    except (ValueError, ValidationError) as error:
-        raise StoreError(f"--add {alias}: {error}") from None
+    for alias, entry in entries.items():
+        try:
+            check_name(alias)
+            LocalEntry.model_validate(entry.parts)
+        except (ValueError, ValidationError) as error:
+            raise StoreError(f"--add {alias}: {error}") from None
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     try:
         read: Any = yaml.load(file.read_text(encoding="utf-8-sig")) if file.exists() else None
         data = {} if read is None else read
+        for key, value in (settings or {}).items():
+            data.setdefault(key, value)
         models = data.setdefault("models", {})
         if models is None:
             models = data["models"] = {}
         if not isinstance(models, dict):
             raise StoreError(f"{file}: models is no mapping; nothing is added.")
-        if alias in models:
-            raise StoreError(f"{file}: '{alias}' is there already; nothing is changed.")
-        models[alias] = entry.parts
+        for alias, entry in entries.items():
+            if alias in models:
+                raise StoreError(f"{file}: '{alias}' is there already; nothing is changed.")
+            models[alias] = entry.parts
         text = io.StringIO()
         yaml.dump(data, text)
     except YAMLError as error:

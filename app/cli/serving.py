@@ -119,38 +119,22 @@ def schema() -> None:
         print(schema_text(), end="", flush=True)
 
 
-def read_preset(path: str) -> str:
-    """Raises NotImportableError."""
-    from app.errors import NotImportableError
-
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise NotImportableError(f"--models-preset {path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise NotImportableError(f"--models-preset {path}: is not UTF-8 text") from None
-
-
 # Without interspersed options the flags of the line need no `--` before them; `-hf` is one of llama.cpp's, no `-h`.
 @commands.command("import", context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
 def import_(
     words: Annotated[
         list[str], typer.Argument(metavar="LINE", help="Such as: ./llama-server --model tiny.gguf -c 4096")
     ],
+    add: Annotated[
+        bool, typer.Option("--add", help="Add the entries to tandem.yaml, instead of printing them.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Print a tandem.yaml for a command line of llama.cpp; what its flags became goes to stderr.
 
-    A router's `--models-preset FILE` becomes an entry a section.
+    A router's `--models-preset FILE` becomes an entry a section, its `--models-dir DIR` an entry a model.
     """
     with errors_in_words(2):
-        from app.cli.check import dialect_at_hand
-        from app.cli.importer.entry import import_line
-        from app.cli.importer.preset import import_preset, preset_of
+        from app.cli.import_line import import_words
 
-        dialect = dialect_at_hand(config)
-        preset = preset_of(words, dialect)
-        imported = import_preset(words, read_preset(preset), preset, dialect) if preset else import_line(words, dialect)
-        for note in imported.notes:
-            tell(f"{note.key}: {note.text}")
-        print(imported.yaml, end="", flush=True)
+        import_words(words, config, add=add)

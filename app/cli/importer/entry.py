@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from app.cli.importer.extra_args import arguments
 from app.cli.importer.flags import known
+from app.cli.importer.hub_files import RepoFiles, files_meant, unknown_files
 from app.cli.importer.parse import Argument, Line, read
 from app.cli.importer.speculation import speculation
 from app.cli.importer.yaml import as_yaml
@@ -39,19 +40,22 @@ class Imported:
         return as_yaml({self.name: self.keys})
 
 
-def import_line(words: Sequence[str], dialect: Dialect | None = None) -> Imported:
+def import_line(
+    words: Sequence[str], dialect: Dialect | None = None, repo_files: RepoFiles = unknown_files
+) -> Imported:
     """Raises NotImportableError, which names the flag; `dialect` is of the build that is to run the entry, if any."""
-    return entry_of(read(words, dialect), dialect)
+    return entry_of(read(words, dialect), dialect, repo_files)
 
 
-def entry_of(line: Line, dialect: Dialect | None) -> Imported:
+def entry_of(line: Line, dialect: Dialect | None, repo_files: RepoFiles = unknown_files) -> Imported:
     """As `import_line`, of a line that was read before."""
-    return _Import(line, dialect).done()
+    return _Import(line, dialect, repo_files).done()
 
 
 class _Import:
-    def __init__(self, line: Line, dialect: Dialect | None) -> None:
+    def __init__(self, line: Line, dialect: Dialect | None, repo_files: RepoFiles) -> None:
         self.dialect = dialect
+        self.repo_files = repo_files
         self.notes = line.notes
         self.env = line.env
         # By what they decide: of two the last wins, as in llama.cpp.
@@ -61,9 +65,7 @@ class _Import:
         self.aliases: list[str] = []
         self.passed: list[Argument] = []
         self.speculation: list[Argument] = []
-        everything = (*line.variables, *line.arguments)
-        self.router = any(argument.flag == "--models-dir" for argument in everything)
-        for argument in everything:
+        for argument in (*line.variables, *line.arguments):
             self._sort(argument, line.serves)
 
     def _sort(self, argument: Argument, serves: bool) -> None:
@@ -91,8 +93,7 @@ class _Import:
     def done(self) -> Imported:
         keys: dict[str, Any] = {"target": self._files("target")}
         if not keys["target"]:
-            router = " (--models-dir names none: give each file a line of its own)" if self.router else ""
-            raise NotImportableError(f"there is no model: the command line needs --model or -hf{router}")
+            raise NotImportableError("there is no model: the command line needs --model or -hf")
         if draft := self._draft():
             keys["draft"] = draft
         if mmproj := self._files("mmproj"):
@@ -155,9 +156,10 @@ class _Import:
 
     def _repo(self, part: str, argument: Argument, file: Argument | None) -> dict[str, Any]:
         repo, _, quant = argument.value.partition(":")
-        more = "" if file or quant else "; without a quant llama-server prefers Q4_K_M"
-        include = glob.escape(file.value) if file else f"*{glob.escape(quant or 'Q4_K_M')}*"
-        return self._of_repo(part, argument, "files", repo, include, more)
+        if file:
+            return self._of_repo(part, argument, "files", repo, {"include": glob.escape(file.value)})
+        which, more = files_meant(self.repo_files(repo), quant)
+        return self._of_repo(part, argument, "files", repo, which, more)
 
     def _url(self, part: str, argument: Argument) -> dict[str, Any]:
         match = re.fullmatch(
@@ -165,14 +167,14 @@ class _Import:
         )
         if match is None:
             raise NotImportableError(f"{argument.shown}: no file of the Hub; fetch it and name the file with --model")
-        return self._of_repo(part, argument, "the file", match[1], glob.escape(match[2]))
+        return self._of_repo(part, argument, "the file", match[1], {"include": glob.escape(match[2])})
 
     def _of_repo(
-        self, part: str, argument: Argument, what: str, repo: str, include: str, more: str = ""
+        self, part: str, argument: Argument, what: str, repo: str, which: dict[str, str], more: str = ""
     ) -> dict[str, Any]:
         self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = argument.shown
         self._note(argument, f"{part}: {what} below <models_dir>/{repo}, which `llama-tandem pull` gets{more}")
-        return {"repo": repo, "include": include}
+        return {"repo": repo, **which}
 
     def _draft(self) -> dict[str, Any]:
         draft = self._files("draft")

@@ -118,7 +118,7 @@ FLAGS: dict[str, KnownFlag] = {
     **_flags("-dr --docker-repo", KnownFlag(dropped="engines download nothing; name the file with --model")),
     # A router's
     "--models-preset": KnownFlag(dropped="its sections are the entries"),
-    "--models-dir": KnownFlag(dropped="only what tandem.yaml names is served"),
+    "--models-dir": KnownFlag(dropped="its models are entries"),
     "--models-max": KnownFlag(dropped="the gateway's: `max_loaded` in tandem.yaml"),
     **_flags("--models-autoload --no-models-autoload", _AUTOLOAD),
     # llama-cli's

@@ -1,8 +1,9 @@
-"""A preset file of llama-server's router (`--models-preset models.ini`) as entries, one a section.
+"""A router of llama-server as entries: a section of its preset file each (`--models-preset models.ini`), a model of its
+folder each (`--models-dir`).
 
-Its format is that of llama.cpp's docs/preset.md (b11434): `[*]` holds for all sections, a key is a flag without its
-dashes or the name of its variable, `;` and `#` begin a comment anywhere, and what the router's own command line says
-wins.
+A preset file's format is that of llama.cpp's docs/preset.md (b11434): `[*]` holds for all sections, a key is a flag
+without its dashes or the name of its variable, `;` and `#` begin a comment anywhere, and what the router's own command
+line says wins.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from dataclasses import dataclass, field, replace
 
 from app.cli.importer.entry import Imported, entry_of
 from app.cli.importer.flags import ENV_SWITCHES, FLAGS, TWO, flag_of, known
+from app.cli.importer.hub_files import RepoFiles, unknown_files
 from app.cli.importer.parse import Argument, Line, assigned, read, shown_as
+from app.cli.importer.router_folder import RouterModel
 from app.cli.importer.yaml import as_yaml
 from app.engine.dialect import Dialect
 from app.engine.translate import Note
 from app.errors import NotImportableError
 
-PRESET = "--models-preset"
+PRESET, FOLDER = "--models-preset", "--models-dir"
 _FOR_ALL = "*"
 _SECTION = re.compile(r"\[(.+)\]")
 _KEY = re.compile(r"[\w.-]+")
@@ -56,22 +59,36 @@ class ImportedPreset:
         return head + as_yaml({entry.name: entry.keys for entry in self.entries})
 
 
-def preset_of(words: Sequence[str], dialect: Dialect | None = None) -> str | None:
-    """The preset file that a command line names; raises NotImportableError as `read` does."""
-    return _last(read(words, dialect), PRESET)
+def router_of(words: Sequence[str], dialect: Dialect | None = None) -> tuple[str | None, str | None]:
+    """The preset file and the folder that a command line names; raises NotImportableError as `read` does."""
+    line = read(words, dialect)
+    return _last(line, PRESET), _last(line, FOLDER)
 
 
-def import_preset(words: Sequence[str], text: str, name: str, dialect: Dialect | None = None) -> ImportedPreset:
-    """`text` is what is in the file called `name`; raises NotImportableError where no section can be an entry."""
+def import_preset(
+    words: Sequence[str],
+    text: str,
+    name: str,
+    dialect: Dialect | None = None,
+    folder: Sequence[RouterModel] = (),
+    repo_files: RepoFiles = unknown_files,
+) -> ImportedPreset:
+    """`text` is what is in the file called `name`; raises NotImportableError where no section can be an entry.
+
+    Models of the `folder` that have a section take from it what it says, the others what holds for all.
+    """
     router = read(words, dialect)
     shared, sections = _sections(text, name)
+    lying = {model.name: model for model in folder}
+    sections += [_Section(title) for title in lying if all(title != section.name for section in sections)]
     entries: dict[str, Imported] = {}
     notes: _Notes = dict.fromkeys(router.notes)
     problems = []
     own = {argument.shown for argument in (*router.variables, *router.arguments)}
     for section in sections:
         try:
-            entry = entry_of(_line(section, shared, router, dialect, notes), dialect)
+            line = _line(section, shared, router, dialect, notes, lying.get(section.name))
+            entry = entry_of(line, dialect, repo_files)
             if entry.name in entries:
                 raise NotImportableError(f"another section is called {entry.name} too")
         except NotImportableError as error:
@@ -113,7 +130,14 @@ def _sections(text: str, name: str) -> tuple[_Section, list[_Section]]:
     return shared, list(sections.values())
 
 
-def _line(section: _Section, shared: _Section, router: Line, dialect: Dialect | None, notes: _Notes) -> Line:
+def _line(
+    section: _Section,
+    shared: _Section,
+    router: Line,
+    dialect: Dialect | None,
+    notes: _Notes,
+    lying: RouterModel | None = None,
+) -> Line:
     """The command line that a section stands for; raises NotImportableError."""
     arguments: list[Argument] = []
     for origin in (shared, section):
@@ -126,11 +150,16 @@ def _line(section: _Section, shared: _Section, router: Line, dialect: Dialect | 
                 notes[Note(f"[{origin.name}] {key} = {value}", f"left out: without {_flag(key, dialect)} it is so")] = (
                     None
                 )
-    arguments += [argument for argument in router.arguments if argument.flag not in (PRESET, _MOST)]
+    arguments += [argument for argument in router.arguments if argument.flag not in (PRESET, FOLDER, _MOST)]
     if not any(known(argument.flag).slot.startswith("target.") for argument in arguments):
-        if not _REPO.fullmatch(section.name):
+        if lying is not None:
+            arguments += [Argument("--model", (str(lying.path),), f"--model {lying.path}")]
+            if lying.mmproj is not None and not any(argument.flag == "--mmproj" for argument in arguments):
+                arguments.append(Argument("--mmproj", (str(lying.mmproj),), f"--mmproj {lying.mmproj}"))
+        elif not _REPO.fullmatch(section.name):
             raise NotImportableError("it names no model: give it model = PATH or hf-repo = ORG/REPO")
-        arguments.append(Argument("--hf-repo", (section.name,), f"--hf-repo {section.name}"))
+        else:
+            arguments.append(Argument("--hf-repo", (section.name,), f"--hf-repo {section.name}"))
     arguments.insert(0, Argument("--alias", (section.name,), f"--alias {section.name}"))
     return Line(router.program, router.variables, arguments, dict(router.env))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.cli.importer.preset import ImportedPreset, import_preset, preset_of
+from app.cli.importer.preset import ImportedPreset, import_preset, router_of
 from app.config.model_entry import LocalEntry
 from app.engine.dialect import Dialect
 from app.errors import NotImportableError
@@ -173,7 +173,8 @@ def test_how_many_stay_loaded_is_said_where_nobody_says_it() -> None:
 
 def test_the_file_is_named_by_the_line_in_every_form() -> None:
     """In words, in quotes, by its variable; other lines name none."""
-    assert preset_of(["llama-server", "--models-preset", "a.ini"]) == "a.ini"
-    assert preset_of(["llama-server --models-preset a.ini -c 4096"]) == "a.ini"
-    assert preset_of(["LLAMA_ARG_MODELS_PRESET=a.ini", "llama-server"]) == "a.ini"
-    assert preset_of(["llama-server", "-m", "m.gguf"]) is None
+    assert router_of(["llama-server", "--models-preset", "a.ini"]) == ("a.ini", None)
+    assert router_of(["llama-server --models-preset a.ini -c 4096"]) == ("a.ini", None)
+    assert router_of(["LLAMA_ARG_MODELS_PRESET=a.ini", "llama-server"]) == ("a.ini", None)
+    assert router_of(["llama-server", "--models-dir", "m"]) == (None, "m")
+    assert router_of(["llama-server", "-m", "m.gguf"]) == (None, None)
