@@ -379,6 +379,14 @@ class EngineUnloadedError(EngineUnavailableError):
     """An administrator has unloaded what the request waited for, or was answered by."""
 
 
+class RequestCancelledError(TandemError):
+    """An administrator has ended a request while it was answered."""
+
+
+class UnknownRequestError(TandemError):
+    """No such request is being answered."""
+
+
 class EngineLoadingError(EngineUnavailableError):
     """The engine of `alias` is not up yet; `progress` are the fields that say how far it is."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from app import logs, version
 from app.api.cors import Application, Cors
@@ -23,6 +24,7 @@ from app.auth.keys import from_setting
 from app.auth.local_admin_key import local_key, make_local_secret
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
+from app.auth.sessions import Sessions
 from app.config.exposure import hosts_for
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
@@ -47,6 +49,7 @@ from app.records.usage import UsageRecorder
 from app.relay.relay import Relay
 from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Calls
+from app.relay.traffic import Traffic
 from app.relay.upstream.client import UpstreamClient
 from app.relay.upstream.router import Router
 from app.reload import Reloader
@@ -104,13 +107,15 @@ class Gateway:
         media_hosts = hosts_of(settings.allow_remote_media)
         self._calls = Calls(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
         self._fetcher = MediaFetcher(media_hosts)
+        self.traffic = Traffic()
         self.relay = Relay(
             self._calls,
             self._router,
             self._client,
             self.metrics,
-            report=reporter(self.metrics, self._record),
+            report=reporter(self.metrics, self._record, self.traffic),
             fetcher=self._fetcher,
+            traffic=self.traffic,
         )
         self.keys = Keyring(
             KeyStore(self._database),
@@ -120,7 +125,9 @@ class Gateway:
         store = ResponseStore(settings.state_dir, tell=log.warning)
         self._keeper = Keeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
-        self._guard = Guard(self.keys, hosts=hosts_for(settings, origins), admin_port=settings.admin_port)
+        self.sessions = Sessions(self.keys.valid)
+        hosts = hosts_for(settings, origins)
+        self._guard = Guard(self.keys, hosts=hosts, admin_port=settings.admin_port, sessions=self.sessions)
         messages = MessagesRelay(self.relay, self._calls)
         responses = ResponsesRelay(self.relay, self._calls, self._keeper)
         translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
@@ -137,6 +144,7 @@ class Gateway:
             keys=self.keys,
             apply=self._apply,
         )
+        self._began = round(time.time(), 3)
         self._opened = self._leaving = False
         # The alias that is loaded without being asked for
         self.eager: ModelRef | None = None
@@ -150,14 +158,19 @@ class Gateway:
 
     def _build_api(self) -> Application:
         from app.api.admin import admin_routes  # FastAPI, late: see Front
+        from app.api.admin_engine import engine_view_routes
+        from app.api.admin_events import event_routes
+        from app.api.admin_feed import AdminFeed, look_at
         from app.api.admin_reload import reload_routes
+        from app.api.admin_requests import request_routes
         from app.api.engines import engine_routes
         from app.api.ephemeral import ephemeral_routes
         from app.api.fastapi_app import create_api
-        from app.api.live import LiveFigures, live_routes
+        from app.api.live import LiveFigures
         from app.api.log_routes import log_routes
         from app.api.memory_routes import memory_routes
         from app.api.ollama.models import ollama_routes
+        from app.api.page_session import session_routes
         from app.api.pulls import pull_routes
         from app.api.responses.endpoints import kept_response_routes
 
@@ -167,14 +180,23 @@ class Gateway:
         )
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=lambda: self.relay.max_body)
-        live = LiveFigures(self.catalog, self._recent, lambda: self.relay.in_flight)
+        live = LiveFigures(self.catalog, self._recent)
         engines, kept = engine_routes(self.catalog, self.scheduler, live), kept_response_routes(self._keeper)
         logs_of = log_routes(self.catalog, closing=lambda: self._leaving)
         held = memory_routes(self.scheduler, self.memory)
         pulls = pull_routes(lambda: self.settings, self.pulls)
         changes = (reload_routes(self.reloader), ephemeral_routes(self.reloader, self.keys))
-        more = (engines, live_routes(live), held, logs_of, admin, *changes, pulls, ollama, kept)
+        watched = partial(look_at, self.scheduler, self.pulls, self.traffic, self._facts)
+        events = event_routes(AdminFeed(watched, self.traffic), closing=lambda: self._leaving)
+        views = engine_view_routes(self.catalog, self.scheduler, self.planner, lambda: self._leaving)
+        page = (events, views, request_routes(self.traffic), session_routes(self.keys, self.sessions, self._guard))
+        more = (engines, held, logs_of, admin, *changes, pulls, ollama, kept, *page)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the page says of the gateway itself."""
+        up = sum(engine.holds_memory for engine in self.scheduler.statuses())
+        return {"version": version(), "started": self._began, "loaded": up, "max_loaded": self.settings.max_loaded}
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from app.api.formats.openai import OpenAIFormat, no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.formats.status_codes import HttpError
 from app.api.ollama.relay import Door
+from app.api.page import page_file, send_page
 from app.api.paths import tidied
 from app.api.routes import HEALTH, OLLAMA, RESPONSES, allowed, goes_to, relayed
 from app.auth.guard import Guard
@@ -30,6 +31,7 @@ from app.relay.request.body import Message, Receive
 from app.relay.request.content_encoding import decoded
 from app.relay.request.scope import Scope, header
 from app.relay.response.writer import Send
+from app.relay.traffic import Traffic
 
 log = logs.get_logger("access")
 
@@ -84,6 +86,10 @@ class Front:
             scope, receive = decoded(scope, receive)
         except TandemError as error:
             await self._refuse(scope, send, error, request_id)
+            return
+        if (file := page_file(scope)) is not None:
+            status = await send_page(scope, send, file)
+            log.debug(f"{method} {path}", status=status, request_id=request_id)
             return
         if method == "HEAD" and path != HEALTH:
             # Whatever answers a GET answers a HEAD; uvicorn, which knows what was asked, sends no body.
@@ -204,13 +210,15 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     return f"{getrandbits(128):032x}"  # a name, no secret: uuid4 asks the kernel every time
 
 
-def reporter(metrics: Metrics, keep: Callable[[Finished], None]) -> Report:
+def reporter(metrics: Metrics, keep: Callable[[Finished], None], traffic: Traffic | None = None) -> Report:
     """What the relay calls at the end of every request: one line in the log, one count in the metrics, one record."""
 
     def report(record: RequestRecord) -> None:
         finished = record.finished
         metrics.finished(finished)
         keep(finished)
+        if traffic is not None:
+            traffic.finished(record)
         fields: dict[str, Any] = {"status": finished.status, "alias": finished.alias, "request_id": record.request_id}
         fields["ms"] = round(finished.duration * 1000, 1)
         if finished.ttft is not None:

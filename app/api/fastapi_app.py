@@ -20,17 +20,24 @@ from app.errors import InvalidBodyError, TandemError
 from app.records.metrics import Metrics
 from app.relay.request.body import ClientDisconnectedError
 from app.scheduler.loop import Scheduler
+from app.web.files import INDEX, page_files
 
 
 def create_api(
     *, rows: ModelRows, scheduler: Scheduler, metrics: Metrics, version: str, more: tuple[APIRouter, ...]
 ) -> FastAPI:
     """The FastAPI part of the gateway; relayed paths are dispatched before it."""
-    api = FastAPI(title="llama-tandem", version=version, openapi_url="/openapi.json")
+    api = FastAPI(title="llama-tandem", version=version, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
 
     @api.get("/", summary="What this is")
     async def root() -> dict[str, str]:
         return {"name": "llama-tandem", "version": version, "api": "/v1", "docs": "/docs"}
+
+    @api.get("/redoc", include_in_schema=False)
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        # A browser gets it before it comes here, with the headers of the page
+        return Response(page_files()[INDEX].content, media_type="text/html")
 
     @api.get("/metrics", summary="Prometheus metrics")
     async def prometheus() -> Response:

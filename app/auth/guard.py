@@ -9,6 +9,7 @@ from typing import Any
 from app.auth.hosts import Hosts
 from app.auth.key_cache import Keyring
 from app.auth.keys import Key
+from app.auth.sessions import Sessions
 from app.errors import ForbiddenError, PathNotFoundError, UnauthorizedError
 
 Headers = list[tuple[bytes, bytes]]
@@ -16,6 +17,8 @@ Headers = list[tuple[bytes, bytes]]
 KEY = "tandem.key"
 # What probes ask before anybody has told them a key, and what tells nothing.
 _FOR_ALL = frozenset((("GET", "/health"), ("HEAD", "/health"), ("HEAD", "/"), ("HEAD", "/api/hello")))
+# Where the page is; its files need no key, nor does what begins a session.
+PAGE = "/ui"
 # These show every model's name.
 _FOR_UNRESTRICTED = frozenset(("/metrics",))
 # POSTs that change an engine for all who use it: whose conversation a slot holds, what is written to its disk, and how
@@ -28,11 +31,15 @@ class Guard:
     """Raises what the caller is to be told.
 
     `hosts` are the names to be called by, None to take any: a gateway that is open to a network is protected by its
-    keys. On `admin_port`, which is on loopback always, they are checked at any rate; 0 is for no such port.
+    keys. On `admin_port`, which is on loopback always, they are checked at any rate; 0 is for no such port. A session
+    counts as its key where a request brings no key of its own.
     """
 
-    def __init__(self, keys: Keyring, *, hosts: Hosts | None = None, admin_port: int = 0) -> None:
+    def __init__(
+        self, keys: Keyring, *, hosts: Hosts | None = None, admin_port: int = 0, sessions: Sessions | None = None
+    ) -> None:
         self._keys = keys
+        self._sessions = sessions or Sessions(keys.valid)
         self._admin_port = admin_port
         self.called_by(hosts)
 
@@ -51,21 +58,27 @@ class Guard:
         hosts = self._admin_hosts if private else self._hosts
         if hosts is not None:
             hosts.check(scope["headers"])
+        if asks_for_page(scope):
+            return
         if path.startswith("/admin") and (path == "/admin" or path[6] == "/"):
-            self._administrates(scope, private)
+            self._administrates(scope)
         elif scope["method"] == "POST" and (changes_engine(path) or path in _LOADS):
             scope[KEY] = self._admin(scope, f"POST {path} changes the engine for all who use it: it needs an admin key")
         elif self._keys.required:
             self._identify(scope)
 
-    def _administrates(self, scope: dict[str, Any], private: bool) -> None:
-        if self._admin_port and not private:
+    def reaches_admin(self, scope: Mapping[str, Any]) -> bool:
+        """Whether a request came in where `/admin` is: with an admin port, only there."""
+        return self._admin_port == 0 or bool(scope["server"][1] == self._admin_port)
+
+    def _administrates(self, scope: dict[str, Any]) -> None:
+        if not self.reaches_admin(scope):
             raise PathNotFoundError(f"There is nothing at {scope['method']} {scope['path']}.")
         scope[KEY] = self._admin(scope, "The admin API needs an admin key")
 
     def _admin(self, scope: dict[str, Any], needed: str) -> Key:
         where = "`llama-tandem keys create --admin`, or that of state_dir/admin.key."
-        key = self._key(scope["headers"], f"{needed}: {where}")
+        key = self._key(scope, f"{needed}: {where}")
         if not key.admin:
             raise ForbiddenError(f"The key '{key.name}' is not an admin key.")
         return key
@@ -74,15 +87,17 @@ class Guard:
         if (scope["method"], scope["path"]) in _FOR_ALL:
             return
         needed = "An API key is needed: send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'."
-        key = scope[KEY] = self._key(scope["headers"], needed)
+        key = scope[KEY] = self._key(scope, needed)
         if scope["path"] in _FOR_UNRESTRICTED and not (key.admin or key.unrestricted):
             raise ForbiddenError(f"{scope['path']} shows every model; the key '{key.name}' may use only some.")
 
-    def _key(self, headers: Headers, needed: str) -> Key:
-        secrets = presented(headers)
+    def _key(self, scope: dict[str, Any], needed: str) -> Key:
+        secrets = presented(scope["headers"])
         for secret in secrets:
             if (key := self._keys.find(secret)) is not None:
                 return key
+        if not secrets and (key := self._sessions.key_of(scope)) is not None:
+            return key
         if secrets:
             raise UnauthorizedError("This API key is not known here: it is wrong, revoked or expired.")
         raise UnauthorizedError(needed)
@@ -91,6 +106,18 @@ class Guard:
 def changes_engine(path: str) -> bool:
     """Whether a POST there changes an engine: `/slots/0?action=erase`, `/lora-adapters`."""
     return _CHANGES_ENGINES.fullmatch(path) is not None
+
+
+def asks_for_page(scope: Mapping[str, Any]) -> bool:
+    """Whether a request is for the page, its files or its session; a program that asks for `/` gets JSON."""
+    path: str = scope["path"]
+    if path in ("/", "/docs"):
+        return scope["method"] in ("GET", "HEAD") and _takes_html(scope["headers"])
+    return path == PAGE or path.startswith(f"{PAGE}/")
+
+
+def _takes_html(headers: Headers) -> bool:
+    return any(name == b"accept" and b"text/html" in value for name, value in headers)
 
 
 def presented(headers: Headers) -> list[bytes]:

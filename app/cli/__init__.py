@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import engine_commands, keys, log_commands, models, reload, serving, talking
+from app.cli import engine_commands, keys, log_commands, models, open_page, reload, serving, talking
 from app.cli import stats_commands as figures
 
 cli = typer.Typer(
@@ -23,7 +23,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of the help page
-for topic in (serving, reload, talking, engine_commands, log_commands, models, figures, keys):
+for topic in (serving, reload, open_page, talking, engine_commands, log_commands, models, figures, keys):
     cli.add_typer(topic.commands)
 
 

@@ -10,26 +10,27 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
 from app import logs
 from app.auth.guard import KEY, client_of, may_use
-from app.auth.rate_limits import RateLimits, Reservation
-from app.errors import ShuttingDownError, TandemError, UpstreamUnreachableError
-from app.records.metrics import Finished, Metrics
+from app.auth.rate_limits import RateLimits
+from app.errors import RequestCancelledError, ShuttingDownError, TandemError, UpstreamUnreachableError
+from app.records.metrics import Metrics
 from app.relay.api_format import ApiFormat
 from app.relay.disconnect import cancel_on_disconnect
 from app.relay.headers import of_stream
-from app.relay.record import AnswerMeter, Report, RequestRecord
+from app.relay.open_request import OpenRequest
+from app.relay.record import AnswerMeter, Report
 from app.relay.request.body import ClientDisconnectedError, Receive
 from app.relay.request.media_fetch import MediaFetcher
 from app.relay.request.parse import Call, Calls
 from app.relay.request.scope import Scope
 from app.relay.response.forward import forward
 from app.relay.response.writer import CLIENT_LEFT, ResponseWriter, Send, StreamAbortedError
+from app.relay.traffic import Traffic
 from app.relay.upstream.client import UpstreamClient
 from app.relay.upstream.destination import Destination
 from app.relay.upstream.response import UpstreamResponse
@@ -45,54 +46,6 @@ COMMENT_EVERY_S = 10.0
 _ENGINES = 3
 
 
-@dataclass(slots=True)
-class OpenRequest:
-    """One request on its way; `line` is its method and path."""
-
-    line: str
-    writer: ResponseWriter
-    meter: AnswerMeter
-    # What the scheduler gives it an engine by
-    ticket: Ticket
-    # The name of the key that asked; and what counts its limits, if it has any
-    key: str = ""
-    reservation: Reservation | None = None
-    # There once the request is read
-    call: Call | None = None
-    # Where it goes, once there is a place; and the answer, once its headers are here
-    destination: Destination | None = None
-    response: UpstreamResponse | None = None
-
-    def close(self) -> None:
-        """Gives back what it holds behind the gateway."""
-        if self.response is not None:
-            self.response.close()
-        if self.destination is not None:
-            self.destination.release()
-
-    def record(self) -> RequestRecord:
-        """To be made at its end."""
-        usage, destination = self.meter.usage(), self.destination if self.response is not None else None
-        speculation = destination.speculation if destination else None
-        finished = Finished(
-            alias=self.call.ref.name if self.call else "",
-            status=self.writer.status,
-            duration=time.perf_counter() - self.meter.began,
-            ttft=self.meter.ttft,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            drafted=usage.drafted,
-            accepted=usage.accepted,
-            decode=usage.decode,
-            mode=speculation.mode if speculation else None,
-            in_flight=destination.in_flight if destination else None,
-            key=self.key,
-            cached=usage.cached,
-            entry=self.call.ref.alias if self.call else "",
-        )
-        return RequestRecord(self.line, self.writer.request_id, finished, self.writer.failure)
-
-
 class Relay:
     """Relays POSTs chosen by `model` in the body; GETs, and POSTs that change an engine, by `?model=`."""
 
@@ -106,24 +59,20 @@ class Relay:
         report: Report,
         limits: RateLimits | None = None,
         fetcher: MediaFetcher | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._calls = calls
         self._router = router
         self._client = client
         self._metrics = metrics
-        # In the order of their coming
-        self._serving: dict[asyncio.Task[Any], OpenRequest] = {}
+        self._serving: set[asyncio.Task[Any]] = set()
         self._cut = False
         self._report = report
         self._fetcher = fetcher or MediaFetcher()
+        self._traffic = traffic or Traffic()
         self._limits = limits or RateLimits(time.monotonic)
         self.headers_wait = HEADERS_WAIT_S
         self.comment_every = COMMENT_EVERY_S
-
-    @property
-    def in_flight(self) -> list[OpenRequest]:
-        """The requests that are not over, the oldest first."""
-        return list(self._serving.values())
 
     @property
     def max_body(self) -> int:
@@ -181,17 +130,19 @@ class Relay:
         self._metrics.in_flight[call.ref.name] += 1
         serving = asyncio.current_task()
         assert serving is not None
-        self._serving[serving] = request
+        self._serving.add(serving)
+        number = self._traffic.begins(request, serving)
         try:
             with cancel_on_disconnect(receive, answered=lambda: writer.ended):
                 await self._serve(request, call)
         except asyncio.CancelledError:
-            if not self._cut:
+            if not (self._cut or request.cancelled):
                 raise
             serving.uncancel()
-            await self._shut_down(writer)
+            await self._end_early(request)
         finally:
-            self._serving.pop(serving, None)
+            self._serving.discard(serving)
+            self._traffic.ends(number)
 
     def unload_unless_used(self, model: str | None, scope: Scope) -> bool:
         """For a client that needs a model no longer; whether it is unloaded. Raises UnknownAliasError."""
@@ -204,8 +155,11 @@ class Relay:
         for serving in list(self._serving):
             serving.cancel()
 
-    async def _shut_down(self, writer: ResponseWriter) -> None:
-        error = ShuttingDownError("The gateway is shutting down.", retry_after=5)
+    async def _end_early(self, request: OpenRequest) -> None:
+        writer = request.writer
+        error: TandemError = ShuttingDownError("The gateway is shutting down.", retry_after=5)
+        if request.cancelled and not self._cut:
+            error = RequestCancelledError("An administrator has cancelled this request.")
         if not writer.started:
             raise error
         await writer.break_off(writer.api_format.error_event(error), error)

@@ -1,0 +1,116 @@
+"""`/admin/engines/ALIAS/...`: an engine's log and its command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from app import logs
+from app.api.openapi_errors import ADMIN, Responses, refused
+from app.config.model_entry import AttachedEntry
+from app.engine.launch import LaunchPlan
+from app.errors import AttachedModelError
+from app.log_memory import LogEntry, LogMemory
+from app.models.catalog import Catalog
+from app.planner import Planner
+from app.scheduler.loop import Scheduler
+
+# How soon a follower sees a line, how many it gets at once, and how long there may be silence. Seconds and lines.
+_LOOK_EVERY_S, _AT_ONCE, _SILENT_S = 0.25, 2000, 10.0
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_LINES = {"object": "list", "data": [{"event": "main: model loaded", "at": 1764235102.411, "level": "engine"}]}
+_LOG: Responses = {
+    200: {
+        "content": {
+            "application/json": {
+                "example": {"object": "list", "data": [{"at": 1.5, "level": "engine", "event": "up"}]}
+            },
+            "text/event-stream": {"schema": {"type": "string"}},
+        }
+    },
+    404: refused("No such model"),
+    **ADMIN,
+}
+_PLAN: Responses = {
+    400: refused("An attached server, which others start"),
+    404: refused("No such model"),
+    503: refused("It cannot be planned: with the reason"),
+    **ADMIN,
+}
+
+
+def engine_view_routes(
+    catalog: Catalog,
+    scheduler: Scheduler,
+    planner: Planner,
+    closing: Callable[[], bool],
+    memory: LogMemory = logs.memory,
+) -> APIRouter:
+    """By any name of a model."""
+    routes = APIRouter(prefix="/admin/engines")
+
+    @routes.get("/{alias:path}/log", summary="The last lines of an engine's log", responses=_LOG)
+    async def log(
+        alias: str,
+        lines: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 100,
+        follow: Annotated[bool, Query(description="Go on with those that come, as events.")] = False,
+    ) -> Response:
+        """An event's `lines` are those that have come since the one before."""
+        key = catalog.resolve(alias).engine_key
+        if follow:
+            stream = _events(memory, key, lines, closing)
+            return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
+        rows = [_row(entry) for entry in memory.last(lines, key)]
+        return Response(_encode({"object": "list", "data": rows}), media_type="application/json")
+
+    @routes.get("/{alias:path}/plan", summary="The command line of an engine", responses=_PLAN)
+    async def plan(alias: str) -> dict[str, Any]:
+        """Of the engine that is up, else of the next start. No key stands in it."""
+        ref = catalog.resolve(alias)
+        if isinstance(ref.entry, AttachedEntry):
+            raise AttachedModelError(f"'{ref}' is attached at {ref.entry.url}: who runs it starts and stops it.")
+        status = scheduler.status(ref)
+        if status.up and status.plan is not None:
+            return _planned(status.plan, running=True)
+        return _planned(await planner.plan(ref), running=False)
+
+    return routes
+
+
+def _planned(plan: LaunchPlan, *, running: bool) -> dict[str, Any]:
+    notes = [f"{note.key}: {note.text}" for note in plan.notes]
+    reasons = [reason for reason in (plan.auto_reason, plan.fallback_reason) if reason]
+    return {"alias": plan.alias, "running": running, "command": plan.shell_line(), "notes": notes + reasons}
+
+
+async def _events(memory: LogMemory, key: str, count: int, closing: Callable[[], bool]) -> AsyncIterator[bytes]:
+    entries = memory.last(count, key)
+    newest = entries[-1].number if entries else memory.newest
+    yield _event(newest, entries)
+    silent = 0.0
+    while not closing():
+        await asyncio.sleep(_LOOK_EVERY_S)
+        entries = memory.last(_AT_ONCE, key, behind=newest)
+        silent = 0.0 if entries else silent + _LOOK_EVERY_S
+        if entries:
+            newest = entries[-1].number
+            yield _event(newest, entries)
+        elif silent >= _SILENT_S:
+            silent = 0.0
+            yield b": nothing new\n\n"
+
+
+def _event(number: int, entries: list[LogEntry]) -> bytes:
+    return (
+        f"id: {number}\nevent: lines\ndata: ".encode() + _encode({"lines": [_row(each) for each in entries]}) + b"\n\n"
+    )
+
+
+def _row(entry: LogEntry) -> dict[str, Any]:
+    return {**entry.event, "at": round(entry.at, 3), "level": entry.level}

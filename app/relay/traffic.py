@@ -1,0 +1,146 @@
+"""Which requests are being answered and which were, for an administrator: in memory, the last thousand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import UnknownRequestError
+from app.records.metrics import Finished
+from app.relay.open_request import OpenRequest
+from app.relay.record import RequestRecord
+
+KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRequest:
+    """One that has found its model; `at` is when it came, in seconds since the epoch."""
+
+    number: int
+    at: float
+    open: OpenRequest
+    task: asyncio.Task[Any]
+
+    def fields(self) -> dict[str, Any]:
+        """As the API shows it: times in seconds. A whole (not streamed) answer shows no tokens before its end."""
+        request, meter = self.open, self.open.meter
+        seconds, tokens = time.perf_counter() - meter.began, meter.tokens
+        speed = None
+        if tokens and meter.ttft is not None and seconds > meter.ttft:
+            speed = round(tokens / (seconds - meter.ttft), 2)
+        return {
+            "id": str(self.number),
+            "request_id": request.writer.request_id,
+            "request": request.line,
+            "model": request.call.ref.name if request.call else "",
+            "key": request.key,
+            "client": request.ticket.client,
+            "at": round(self.at, 3),
+            "state": _state(request),
+            "before": request.ticket.before,
+            "seconds": round(seconds, 1),
+            "tokens": tokens,
+            "ttft": None if meter.ttft is None else round(meter.ttft, 4),
+            "tok_s": speed,
+        }
+
+
+def _state(request: OpenRequest) -> str:
+    if request.response is None:
+        return "waiting" if request.ticket.before is not None else "sent"
+    return "answering" if request.meter.ttft is not None else "reading"
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRequest:
+    """One that has ended; `number` grows by one a request in the order of their ends."""
+
+    number: int
+    at: float
+    request_id: str
+    line: str
+    error: str
+    figures: Finished
+
+    def fields(self) -> dict[str, Any]:
+        """As the API shows it: times in seconds, None where there is nothing to say."""
+        figures = self.figures
+        tokens, decode = figures.completion_tokens, figures.decode
+        return {
+            "id": str(self.number),
+            "request_id": self.request_id,
+            "request": self.line,
+            "model": figures.alias,
+            "mode": figures.mode,
+            "key": figures.key,
+            "at": round(self.at, 3),
+            "status": figures.status,
+            "error": self.error,
+            "seconds": round(figures.duration, 4),
+            "ttft": None if figures.first_token is None else round(figures.first_token, 4),
+            "tokens_per_second": round((tokens - 1) / decode, 2) if tokens and tokens > 1 and decode else None,
+            "prompt_tokens": figures.prompt_tokens,
+            "cached_tokens": figures.cached,
+            "completion_tokens": tokens,
+            "drafted": figures.drafted,
+            "accepted": figures.accepted,
+        }
+
+
+class Traffic:
+    """The relay tells it of each request; whoever asks gets values."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, RunningRequest] = {}
+        self._finished: deque[FinishedRequest] = deque(maxlen=KEPT)
+        self._began = self._ended = 0
+
+    def begins(self, request: OpenRequest, task: asyncio.Task[Any]) -> int:
+        """`task` answers it; the number is for `ends`."""
+        self._began += 1
+        self._running[self._began] = RunningRequest(self._began, time.time(), request, task)
+        return self._began
+
+    def ends(self, number: int) -> None:
+        """It runs no longer."""
+        self._running.pop(number, None)
+
+    def finished(self, record: RequestRecord) -> None:
+        """What it has come to, of one that was refused before it had a model, too."""
+        self._ended += 1
+        error = str(record.failure) if record.failure is not None else ""
+        self._finished.append(
+            FinishedRequest(self._ended, time.time(), record.request_id, record.line, error, record.finished)
+        )
+
+    def running(self) -> list[RunningRequest]:
+        """The oldest first."""
+        return list(self._running.values())
+
+    def last(self, count: int = KEPT) -> list[FinishedRequest]:
+        """The newest first."""
+        newest = reversed(self._finished)
+        return [request for request, _ in zip(newest, range(count), strict=False)]
+
+    @property
+    def ended(self) -> int:
+        """The number of the one that has ended last."""
+        return self._ended
+
+    def cancel(self, name: str) -> list[RunningRequest]:
+        """Those of this number, or else of this request id, are told that they were cancelled.
+
+        Raises UnknownRequestError where none of them runs.
+        """
+        by_number = self._running.get(int(name)) if name.isascii() and name.isdecimal() and len(name) < 19 else None
+        cancelled = [by_number] if by_number else [one for one in self.running() if one.open.writer.request_id == name]
+        if not cancelled:
+            raise UnknownRequestError(f"No request '{name}' is being answered: it may have ended.")
+        for request in cancelled:
+            request.open.cancelled = True
+            request.task.cancel()
+        return cancelled

@@ -1,0 +1,152 @@
+// The frame: which view is shown, the head, banners, and the field for a key.
+
+import { button, copy, fill, h, keyed, say, setText } from "./dom.js";
+import { begin, learnSession, signIn, signOut } from "./live.js";
+import { listen, state } from "./store.js";
+import { bytes, seconds } from "./words.js";
+
+const VIEWS = [
+  ["models", "Models", () => import("./models.js")],
+  ["activity", "Activity", () => import("./activity.js")],
+  ["chat", "Chat", () => import("./chat.js")],
+  ["connect", "Connect", () => import("./connect.js")],
+  ["api", "API", () => import("./reference.js")],
+];
+
+const main = document.getElementById("main");
+let shown = "";
+let stop = () => {};
+
+/** `#chat?model=a/b` -> ["chat", its parameters]. */
+function place() {
+  const [view, query] = location.hash.slice(1).split("?");
+  const first = location.pathname === "/docs" ? "api" : "models";
+  return [VIEWS.some(([name]) => name === view) ? view : first, new URLSearchParams(query)];
+}
+
+async function show() {
+  const [view, query] = place();
+  const barred = needsKey();
+  const wanted = barred ? "key" : `${view}?${query}`;
+  if (shown === wanted) return;
+  stop();
+  stop = () => {};
+  shown = wanted;
+  drawTabs();
+  if (barred) {
+    askForKey();
+    return;
+  }
+  try {
+    const module = await VIEWS.find(([name]) => name === view)[2]();
+    if (shown !== wanted) return;
+    stop = module.show(fill(main), query) ?? (() => {});
+  } catch (error) {
+    shown = "";
+    fill(main, h("p", { class: "quiet" }, `This view did not load: ${error.message} `, button("Try again", show)));
+  }
+}
+
+function needsKey() {
+  return state.session.key_needed && state.session.key === null;
+}
+
+function drawTabs() {
+  const [view] = place();
+  fill(document.getElementById("tabs"), VIEWS.map(([name, title]) =>
+    h("a", { href: `#${name}`, "aria-current": name === view ? "page" : null }, title)));
+}
+
+function askForKey() {
+  const field = h("input", { id: "key", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
+  const problem = h("p", { class: "problem", role: "alert" });
+  const form = h("form", { class: "card narrow", onsubmit: submit },
+    h("h2", {}, "A key, please"),
+    h("p", {}, "This gateway takes an API key. The page keeps none: it is exchanged for a session of twelve hours."),
+    h("label", { for: "key" }, "API key"), field, h("button", { class: "first" }, "Sign in"), problem,
+    h("p", { class: "quiet" }, "You run the gateway? ", h("code", {}, "llama-tandem open"), " signs you in as its administrator."));
+
+  async function submit(event) {
+    event.preventDefault();
+    setText(problem, "");
+    try {
+      await signIn({ key: field.value.trim() });
+      show();
+    } catch (error) {
+      setText(problem, error.message);
+      field.select();
+    }
+  }
+  fill(main, form);
+  field.focus();
+}
+
+function drawHead() {
+  const { session, gateway } = state;
+  const facts = document.getElementById("facts");
+  const parts = [
+    session.version && ["version", session.version],
+    gateway.started && ["up", seconds(Date.now() / 1000 - gateway.started)],
+    gateway.max_loaded && ["loaded", `${gateway.loaded} of ${gateway.max_loaded}`],
+    session.key && ["key", session.key],
+  ].filter(Boolean);
+  keyed(facts, parts, ([name]) => name, ([name]) => h("span", { class: "fact" }, h("span", { class: "quiet" }, `${name} `), h("b")),
+    (element, [, value]) => setText(element.lastChild, value));
+  facts.address ??= facts.parentNode.appendChild(
+    button(`${location.origin}/v1`, () => copy(`${location.origin}/v1`, "Copied the address."), { class: "address", title: "Copy the address of the API" }));
+  facts.leave ??= facts.parentNode.appendChild(button("Sign out", async () => { await signOut(); show(); }, { class: "plain" }));
+  facts.leave.hidden = session.key === null;
+  drawGauges();
+}
+
+function drawGauges() {
+  const rows = gauges(state.memory);
+  keyed(document.getElementById("gauges"), rows, (row) => row.name,
+    (row) => h("div", { class: "gauge" }, h("span", { class: "name" }, row.name), h("meter", { min: 0, max: 1, "aria-label": `Memory of ${row.name}` }), h("span", { class: "quiet" })),
+    (element, row) => {
+      element.children[1].value = row.total ? (row.total - row.free) / row.total : 0;
+      setText(element.children[2], `${bytes(row.free)} free of ${bytes(row.total)}${row.ours ? `, ours ${bytes(row.ours)}` : ""}${row.budget ? `, budget ${bytes(row.budget)}` : ""}`);
+    });
+}
+
+/** Of whatever `GET /admin/memory` lists as places with a total. */
+function gauges(memory) {
+  if (!memory) return [];
+  const places = [memory.host && { name: "host", ...memory.host }, ...(memory.devices ?? memory.data ?? [])].filter(Boolean);
+  return places.filter((place) => place.total).map((place, i) => ({
+    name: String(place.name ?? place.id ?? `device ${i}`), total: place.total, free: place.free ?? 0, ours: place.ours ?? place.used_by_us, budget: place.budget,
+  }));
+}
+
+function drawBanners() {
+  const rows = [];
+  if (!state.online) rows.push({ key: "offline", kind: "warning", text: "The gateway does not answer. The page tries again until it does; what you see is as it was." });
+  for (const engine of state.engines.values()) {
+    const { diagnosis } = engine;
+    if (!diagnosis || !["fatal", "backoff"].includes(engine.state)) continue;
+    rows.push({ key: engine.alias, kind: "failure", text: `${engine.alias}: ${diagnosis.cause}`, more: diagnosis.advice });
+  }
+  keyed(document.getElementById("banners"), rows.slice(0, 5), (row) => row.key,
+    (row) => h("div", { class: `banner ${row.kind}`, role: "alert" }, h("b"), h("span")),
+    (element, row) => { setText(element.children[0], row.text); setText(element.children[1], row.more ? ` ${row.more}` : ""); });
+}
+
+async function start() {
+  const link = /^#link=([\w-]+)$/.exec(location.hash)?.[1];
+  if (link) history.replaceState(null, "", location.pathname);
+  await learnSession().catch(() => { state.online = false; });
+  let problem = "";
+  if (link) await signIn({ link }).catch((error) => { problem = error.message; });
+  window.addEventListener("hashchange", () => { drawTabs(); show(); });
+  listen(() => {
+    drawHead();
+    drawBanners();
+    if (needsKey() !== (shown === "key")) show();
+  });
+  begin();
+  drawHead();
+  await show();
+  if (problem) say(problem, true);
+}
+
+start();

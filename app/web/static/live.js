@@ -1,0 +1,167 @@
+// Keeps the store current: by the stream of events for administrators, else by asking for the models.
+
+import { ApiError, events, holdKey, json, request } from "./api.js";
+import { addFinished, changed, forgetLive, progress, state } from "./store.js";
+
+const MODELS_EVERY_MS = 2000;
+const MODELS_SELDOM_MS = 15000;
+const MEMORY_EVERY_MS = 5000;
+const LONGEST_WAIT_MS = 8000;
+
+let stream = null;
+let lastId = "";
+let asking = false;
+let askedAt = 0;
+let hasMemory = true;
+let memoryAt = 0;
+
+export async function learnSession() {
+  state.session = await json("/ui/session");
+  changed();
+}
+
+/** Signs in by a one-time link, or by a key. */
+export async function signIn({ link, key }) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  if (key && !window.isSecureContext) {
+    holdKey(key);
+    await learnSession().catch((error) => { holdKey(""); throw error; });
+  } else {
+    state.session = await json("/ui/session", { method: "POST", body: link ? { link } : {}, headers });
+  }
+  restart();
+}
+
+export async function signOut() {
+  holdKey("");
+  await json("/ui/session", { method: "DELETE" }).catch(() => {});
+  forgetLive();
+  state.models = [];
+  await learnSession();
+  restart();
+}
+
+export function restart() {
+  stream?.abort();
+  stream = null;
+  lastId = "";
+  askedAt = 0;
+  changed();
+  if (state.session.admin) follow();
+  askModels();
+}
+
+export function begin() {
+  restart();
+  setInterval(tick, 500);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) tick(); });
+}
+
+function tick() {
+  if (document.hidden) return;
+  const every = state.session.admin && state.online ? MODELS_SELDOM_MS : MODELS_EVERY_MS;
+  if (Date.now() - askedAt >= every) askModels();
+  if (state.session.admin && hasMemory && Date.now() - memoryAt >= MEMORY_EVERY_MS) askMemory();
+}
+
+export async function askModels() {
+  if (asking) return;
+  asking = true;
+  askedAt = Date.now();
+  try {
+    const { data } = await json("/v1/models?variants=true");
+    if (!state.online && !state.session.admin) await learnSession();
+    state.models = data;
+    state.online = true;
+  } catch (error) {
+    await lost(error);
+  } finally {
+    asking = false;
+    changed();
+  }
+}
+
+async function askMemory() {
+  memoryAt = Date.now();
+  try {
+    state.memory = await json("/admin/memory");
+    changed();
+  } catch (error) {
+    if (error.status === 404) hasMemory = false;
+  }
+}
+
+async function lost(error) {
+  if (!(error instanceof ApiError)) throw error;
+  if (error.status === 401) {
+    state.models = [];
+    if (state.session.key !== null) await ended();
+  } else if (error.status === 0) {
+    state.online = false;
+  }
+}
+
+async function ended() {
+  forgetLive();
+  holdKey("");
+  await learnSession().catch(() => {});
+}
+
+async function follow() {
+  const own = new AbortController();
+  stream = own;
+  let wait = 500;
+  while (stream === own) {
+    try {
+      const headers = lastId ? { "Last-Event-ID": lastId } : {};
+      const response = await request("/admin/events", { signal: own.signal, headers });
+      state.online = true;
+      wait = 500;
+      for await (const event of events(response)) {
+        if (stream !== own) return;
+        lastId = event.id ?? lastId;
+        take(event.event, JSON.parse(event.data));
+      }
+    } catch (error) {
+      if (stream !== own || error.name === "AbortError") return;
+      if (error.status === 401 || error.status === 403 || error.status === 404) {
+        stream = null;
+        await ended();
+        restart();
+        return;
+      }
+    }
+    if (stream !== own) return;
+    state.online = false;
+    changed();
+    await new Promise((resume) => { setTimeout(resume, wait); });
+    wait = Math.min(LONGEST_WAIT_MS, wait * 2);
+  }
+}
+
+const SECTIONS = ["engines", "requests", "pulls", "decisions"];
+
+function take(kind, data) {
+  if (kind === "snapshot") {
+    for (const name of SECTIONS) state[name] = new Map(Object.entries(data[name] ?? {}));
+    state.gateway = data.gateway?.self ?? {};
+    state.finished = [];
+    json("/admin/requests?limit=1000").then((rows) => addFinished(rows.finished)).catch(() => {});
+    askModels();
+  } else {
+    change(data);
+  }
+  changed();
+}
+
+function change({ set = {}, gone = {}, finished = [] }) {
+  if (set.gateway) state.gateway = set.gateway.self;
+  for (const name of SECTIONS) {
+    for (const [key, row] of Object.entries(set[name] ?? {})) state[name].set(key, row);
+    for (const key of gone[name] ?? []) state[name].delete(key);
+  }
+  for (const row of Object.values(set.requests ?? {})) progress(row);
+  addFinished(finished);
+  // What a model's row says of files and context changes with its engine
+  if (set.engines || set.pulls || gone.pulls) askedAt = Math.min(askedAt, Date.now() - MODELS_SELDOM_MS + 1000);
+}

@@ -1,0 +1,213 @@
+// The models: a row each, with what runs, what it brings, and what can be done about it.
+
+import { json, named } from "./api.js";
+import { button, fill, h, keyed, say, setText, svg } from "./dom.js";
+import { drawDetail } from "./detail.js";
+import { listen, rates, state } from "./store.js";
+import { ago, number, percent, seconds, stateOf } from "./words.js";
+
+const opened = new Set();
+// What the last act on a model came to, until the next one
+const problems = new Map();
+let search = "";
+
+export function show(main) {
+  const field = h("input", { type: "search", placeholder: "Find a model", "aria-label": "Find a model", value: search, oninput: () => { search = field.value; draw(); } });
+  const hint = h("p", { class: "quiet hint" });
+  const list = h("div", { class: "models", role: "list" });
+  main.append(h("div", { class: "tools" }, h("h2", {}, "Models"), field), hint, list);
+
+  function draw() {
+    const { admin } = state.session;
+    fillHint(hint, admin);
+    const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+    const rows = families(state.models).filter(({ model }) => words.every((word) => model.id.toLowerCase().includes(word)));
+    keyed(list, rows, (row) => row.model.id, makeRow, updateRow);
+    if (!rows.length) list.emptyText ??= list.parentNode.appendChild(h("p", { class: "quiet" }));
+    if (list.emptyText) setText(list.emptyText, rows.length ? "" : state.models.length ? "No model has this name." : "No models are configured.");
+  }
+  draw();
+  const clock = setInterval(draw, 1000);
+  const leave = listen(draw);
+  return () => { clearInterval(clock); leave(); };
+}
+
+function fillHint(hint, admin) {
+  if (hint.admin === admin) return;
+  hint.admin = admin;
+  if (admin) fill(hint);
+  else fill(hint, "To load, unload and watch models, sign in as the administrator: run ", h("code", {}, "llama-tandem open"), " on the gateway's machine.");
+}
+
+/** Entries with the presets and ways of decoding that belong to them. */
+export function families(models) {
+  const ids = new Map(models.map((model) => [model.id, { model, others: [] }]));
+  const parts = [];
+  for (const model of models) {
+    const parent = ids.get(model.root) ?? ids.get(model.id.slice(0, model.id.lastIndexOf(":")));
+    if (parent && parent.model !== model) parent.others.push(model);
+    else parts.push(ids.get(model.id));
+  }
+  return parts;
+}
+
+function makeRow({ model }) {
+  const name = h("button", { type: "button", class: "name", "aria-expanded": "false", onclick: toggle }, model.id);
+  const detail = h("div", { class: "detail", hidden: true });
+  const element = h("article", { class: "model", role: "listitem", "aria-label": model.id },
+    h("div", { class: "line" }, h("div", { class: "who" }, name, h("div", { class: "tags" })),
+      h("span", { class: "state" }), h("div", { class: "verdict" }), h("div", { class: "speed" }), h("div", { class: "use quiet" }), h("div", { class: "acts" })), detail);
+  element.detail = detail;
+
+  function toggle() {
+    const open = !opened.delete(model.id);
+    if (open) opened.add(model.id);
+    updateOpen(element, model.id);
+  }
+  return element;
+}
+
+function updateOpen(element, id) {
+  const open = opened.has(id);
+  element.querySelector(".name").setAttribute("aria-expanded", String(open));
+  element.detail.hidden = !open;
+  if (open && !element.close) element.close = drawDetail(element.detail, id);
+  if (!open && element.close) {
+    element.close();
+    element.close = null;
+    fill(element.detail);
+  }
+}
+
+function updateRow(element, { model, others }) {
+  const engine = state.engines.get(model.id);
+  const [who, badge, verdict, speed, use, acts] = element.firstChild.children;
+  const { word, kind } = stateOf(model, engine);
+  setText(badge, word);
+  badge.className = `state ${kind}`;
+  tags(who.lastChild, model);
+  const problem = problems.get(model.id) ?? model.download?.error;
+  setText(verdict, problem ?? verdictOf(model, engine));
+  verdict.classList.toggle("problem", Boolean(problem));
+  drawSpeed(speed, model.id);
+  setText(use, useOf(engine));
+  drawActs(acts, model, engine);
+  updateOpen(element, model.id);
+  element.detail.others?.(others, drawActs);
+}
+
+function tags(place, model) {
+  const words = [...(model.capabilities ?? []).filter((word) => word !== "completion")];
+  if (model.context_length) words.unshift(`${number(model.context_length)} ctx`);
+  if (state.engines.get(model.id)?.pinned) words.unshift("pinned");
+  keyed(place, words, (word) => word, (word) => h("span", { class: "tag" }, word));
+}
+
+/** What decodes, what it brings, or why it is off. */
+export function verdictOf(model, engine) {
+  const speculation = engine?.speculation ?? model.speculation;
+  if (!speculation) return "";
+  const { requested, active, mode, reason } = speculation;
+  if (active === null) return requested === "none" ? "plain" : `${requested} when loaded`;
+  if (!active) return requested === "none" ? "plain" : reason ? `plain instead of ${requested}: ${reason}` : `plain instead of ${requested}`;
+  const rows = state.finished.filter((row) => row.model === model.id && row.mode === mode && row.drafted);
+  const drafted = rows.reduce((sum, row) => sum + row.drafted, 0);
+  const accepted = rows.reduce((sum, row) => sum + (row.accepted ?? 0), 0);
+  const parts = [mode];
+  if (drafted) parts.push(`${percent(accepted, drafted)} accepted`);
+  const gain = gainOver(model.id, rows);
+  if (gain) parts.push(`${gain.toFixed(2)}x plain`);
+  return parts.join(", ");
+}
+
+/** By the medians of what this page has seen, where it has seen three of each. */
+function gainOver(id, rows) {
+  const plain = state.finished.filter((row) => row.mode === "none" && (row.model === id || row.model === `${id}:plain`));
+  const [fast, slow] = [rows, plain].map((each) => each.map((row) => row.tokens_per_second).filter(Boolean));
+  return fast.length >= 3 && slow.length >= 3 ? median(fast) / median(slow) : null;
+}
+
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
+}
+
+function drawSpeed(place, id) {
+  const values = rates(id);
+  const last = state.finished.find((row) => row.model === id && row.tokens_per_second);
+  const text = last ? `${number(last.tokens_per_second, 1)} tok/s` : "";
+  if (!place.firstChild) place.append(h("span"), svg("svg", { class: "spark", viewBox: "0 0 60 16", "aria-hidden": "true", preserveAspectRatio: "none" }, svg("polyline", { fill: "none" })));
+  setText(place.firstChild, text);
+  const most = Math.max(...values, 0);
+  place.lastChild.classList.toggle("empty", !most);
+  place.lastChild.firstChild.setAttribute("points", most ? values.map((value, i) => `${i},${(15 - (14 * value) / most).toFixed(1)}`).join(" ") : "");
+}
+
+function useOf(engine) {
+  if (!engine) return "";
+  const parts = [];
+  if (engine.waiting) parts.push(`${engine.waiting} waiting`);
+  if (engine.last_used) parts.push(`used ${ago(engine.last_used)}`);
+  if (engine.unloads_at) parts.push(`unloads in ${seconds(Math.max(0, engine.unloads_at - Date.now() / 1000))}`);
+  return parts.join(" · ");
+}
+
+/** Buttons change only when they are others: one under a finger must not be replaced. */
+export function drawActs(place, model, engine) {
+  const wanted = actsFor(model, engine).map(([label]) => label).join("|");
+  if (place.wanted === wanted) return;
+  place.wanted = wanted;
+  const focused = place.contains(document.activeElement);
+  fill(place, actsFor(model, engine).map(([label, act]) => button(label, act, { "aria-label": `${label} ${model.id}` })));
+  if (focused) place.firstChild?.focus();
+}
+
+function actsFor(model, engine) {
+  const chat = ["Chat", () => { location.hash = `chat?model=${encodeURIComponent(model.id)}`; }];
+  const talks = (model.capabilities ?? ["completion"]).includes("completion");
+  if (!state.session.admin || model.state === "attached") return talks ? [chat] : [];
+  const up = engine && !["stopped", "fatal", "backoff"].includes(engine.state);
+  const acts = [];
+  const pull = [...state.pulls.values()].find((each) => each.state === "running" && each.name === model.id);
+  if (pull) acts.push(["Cancel pull", () => cancelPull(pull.id)]);
+  else if (model.meta && model.meta.size === null && !up) acts.push(["Pull", () => startPull(model.root ?? model.id)]);
+  if (up) acts.push(["Unload", () => act(model.id, "unload")]);
+  else acts.push(["Load", () => act(model.id, "load")]);
+  if (engine && ["fatal", "backoff"].includes(engine.state)) acts.push(["Reset", () => act(model.id, "reset")]);
+  acts.push(engine?.pinned ? ["Unpin", () => act(model.id, "unpin")] : ["Pin", () => act(model.id, "pin")]);
+  if (talks) acts.push(chat);
+  return acts;
+}
+
+const DONE = { load: "loads", unload: "unloads after its answers", pin: "stays loaded", unpin: "may be unloaded", reset: "starts again with the next request" };
+
+async function act(id, verb) {
+  try {
+    problems.delete(id);
+    await json(`/admin/models/${named(id)}/${verb}`, { method: "POST" });
+    say(`${id} ${DONE[verb]}.`);
+  } catch (error) {
+    problems.set(id, error.message);
+    say(error.message, true);
+  }
+}
+
+async function startPull(name) {
+  try {
+    problems.delete(name);
+    await json("/admin/pulls", { method: "POST", body: { name } });
+    say(`Pulling ${name}.`);
+  } catch (error) {
+    problems.set(name, error.message);
+    say(error.message, true);
+  }
+}
+
+async function cancelPull(id) {
+  try {
+    await json(`/admin/pulls/${id}`, { method: "DELETE" });
+    say("Cancelled; what was received is kept.");
+  } catch (error) {
+    say(error.message, true);
+  }
+}

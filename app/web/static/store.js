@@ -1,0 +1,83 @@
+// What the page knows, and who is told when it changes.
+
+export const state = {
+  session: { version: "", key: null, admin: false, key_needed: false },
+  online: true,
+  models: [],
+  gateway: {},
+  engines: new Map(),
+  requests: new Map(),
+  pulls: new Map(),
+  decisions: new Map(),
+  finished: [],
+  memory: null,
+};
+
+const KEPT = 1000;
+const listeners = new Set();
+let pending = false;
+
+export function listen(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** Listeners are called once for all that changes within a moment. */
+export function changed() {
+  if (pending) return;
+  pending = true;
+  setTimeout(() => {
+    pending = false;
+    for (const listener of [...listeners]) listener();
+  }, 40);
+}
+
+export function addFinished(rows) {
+  const known = new Set(state.finished.map((row) => row.id));
+  const fresh = rows.filter((row) => !known.has(row.id));
+  if (!fresh.length) return;
+  state.finished = [...fresh, ...state.finished].sort((a, b) => Number(b.id) - Number(a.id)).slice(0, KEPT);
+  for (const row of fresh) tokens(row.model, row.at, Math.max(0, (row.completion_tokens ?? 0) - (seen.get(row.request_id) ?? 0)));
+  for (const row of fresh) seen.delete(row.request_id);
+  changed();
+}
+
+// Tokens by model in steps of ten seconds, for ten minutes.
+export const STEP_S = 10;
+const STEPS = 60;
+const series = new Map();
+const seen = new Map();
+
+export function progress(row) {
+  if (row.tokens === null) return;
+  const before = seen.get(row.request_id) ?? 0;
+  if (row.tokens > before) tokens(row.model, Date.now() / 1000, row.tokens - before);
+  seen.set(row.request_id, row.tokens);
+}
+
+function tokens(model, at, count) {
+  if (!count) return;
+  const steps = series.get(model) ?? new Map();
+  series.set(model, steps);
+  const step = Math.floor(at / STEP_S);
+  steps.set(step, (steps.get(step) ?? 0) + count);
+  const oldest = Math.floor(Date.now() / 1000 / STEP_S) - STEPS;
+  for (const each of steps.keys()) if (each < oldest) steps.delete(each);
+}
+
+/** Tokens a second over the last ten minutes, the oldest first. */
+export function rates(model) {
+  const steps = series.get(model);
+  if (!steps) return [];
+  const now = Math.floor(Date.now() / 1000 / STEP_S);
+  return Array.from({ length: STEPS }, (_, i) => (steps.get(now - STEPS + 1 + i) ?? 0) / STEP_S);
+}
+
+export function forgetLive() {
+  for (const name of ["engines", "requests", "pulls", "decisions"]) state[name].clear();
+  state.gateway = {};
+  state.finished = [];
+  state.memory = null;
+  series.clear();
+  seen.clear();
+}
