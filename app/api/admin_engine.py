@@ -59,9 +59,10 @@ def engine_view_routes(
     async def log(
         alias: str,
         lines: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 100,
-        follow: Annotated[bool, Query(description="Go on with those that come, as events.")] = False,
+        # Not in the schema: a client that tries each operation would wait for its end
+        follow: Annotated[bool, Query(include_in_schema=False)] = False,
     ) -> Response:
-        """An event's `lines` are those that have come since the one before."""
+        """With `follow=true` it goes on as a stream of events: the `lines` of each have come since the one before."""
         key = catalog.resolve(alias).engine_key
         if follow:
             stream = _events(memory, key, lines, closing)

@@ -20,7 +20,7 @@ _EXAMPLE = (
     '"decisions": {}}\n\nid: 5f3a9c01-1\nevent: change\ndata: {"set": {"engines": {"m": {"alias": "m"}}}}\n\n'
 )
 _STREAM: Responses = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}}},
+    200: {"content": {"text/event-stream": {"example": _EXAMPLE}}},
     **ADMIN,
 }
 LastEventId = Annotated[str, Header(description="The last event's id: what has changed since comes first.")]

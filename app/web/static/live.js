@@ -8,6 +8,9 @@ const MODELS_SELDOM_MS = 15000;
 const MEMORY_EVERY_MS = 5000;
 const LONGEST_WAIT_MS = 8000;
 
+// A line in the log would be of interest to nobody
+const POLL = { headers: { "X-Tandem-Poll": "1" } };
+
 let stream = null;
 let lastId = "";
 let asking = false;
@@ -69,7 +72,7 @@ export async function askModels() {
   asking = true;
   askedAt = Date.now();
   try {
-    const { data } = await json("/v1/models?variants=true");
+    const { data } = await json("/v1/models?variants=true", POLL);
     if (!state.online && !state.session.admin) await learnSession();
     state.models = data;
     state.online = true;
@@ -84,7 +87,7 @@ export async function askModels() {
 async function askMemory() {
   memoryAt = Date.now();
   try {
-    state.memory = await json("/admin/memory");
+    state.memory = await json("/admin/memory", POLL);
     changed();
   } catch (error) {
     if (error.status === 404) hasMemory = false;

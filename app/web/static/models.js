@@ -56,7 +56,7 @@ function makeRow({ model }) {
   const detail = h("div", { class: "detail", hidden: true });
   const element = h("article", { class: "model", role: "listitem", "aria-label": model.id },
     h("div", { class: "line" }, h("div", { class: "who" }, name, h("div", { class: "tags" })),
-      h("span", { class: "state" }), h("div", { class: "verdict" }), h("div", { class: "speed" }), h("div", { class: "use quiet" }), h("div", { class: "acts" })), detail);
+      h("span", { class: "state" }), h("div", { class: "verdict" }), h("div", { class: "speed" }), h("div", { class: "use quiet" }), h("div", { class: "acts" })), h("p", { class: "problem" }), detail);
   element.detail = detail;
 
   function toggle() {
@@ -86,9 +86,8 @@ function updateRow(element, { model, others }) {
   setText(badge, word);
   badge.className = `state ${kind}`;
   tags(who.lastChild, model);
-  const problem = problems.get(model.id) ?? model.download?.error;
-  setText(verdict, problem ?? verdictOf(model, engine));
-  verdict.classList.toggle("problem", Boolean(problem));
+  setText(verdict, verdictOf(model, engine));
+  setText(element.children[1], problems.get(model.id) ?? model.download?.error ?? "");
   drawSpeed(speed, model.id);
   setText(use, useOf(engine));
   drawActs(acts, model, engine);
