@@ -25,6 +25,7 @@ TandemError
 │   │   └── OfflineError          HF_HUB_OFFLINE is set
 │   ├── DiskFullError
 │   └── ChecksumMismatchError     what arrived is not what the Hub announced
+├── RequestCancelledError         an administrator has ended it
 ├── RequestError                  the client's fault
 │   ├── InvalidBodyError
 │   ├── BodyTooLargeError
@@ -32,6 +33,7 @@ TandemError
 │   ├── ModelRequiredError
 │   ├── UnknownAliasError
 │   ├── UnknownPullError
+│   ├── UnknownRequestError       none that is being answered
 │   ├── UnsupportedEncodingError  a Content-Encoding that nobody here decodes
 │   ├── AttachedModelError        others start and stop it
 │   ├── EntryRefusedError         an entry for the gateway's memory that cannot be used

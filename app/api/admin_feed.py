@@ -104,10 +104,15 @@ def look_at(scheduler: Scheduler, pulls: Pulls, traffic: Traffic, facts: Callabl
     return {
         "gateway": {"self": facts()},
         "engines": {engine.alias: engine_row(engine) for engine in scheduler.statuses()},
-        "requests": {str(request.number): request.fields() for request in traffic.running()},
+        "requests": {str(request.number): _lasting(request.fields()) for request in traffic.running()},
         "pulls": {pull.id: view(pull).model_dump(mode="json") for pull in pulls.all()},
         "decisions": {f"{each.at:.6f} {each.words}": each.fields() for each in decisions},
     }
+
+
+def _lasting(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what changes as time passes: who watches has a clock."""
+    return {name: value for name, value in fields.items() if name not in ("seconds", "tok_s")}
 
 
 def engine_row(engine: EngineStatus) -> dict[str, Any]:

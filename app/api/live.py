@@ -1,4 +1,4 @@
-"""What a person watches: figures of each engine, and the requests that are in flight."""
+"""What a person watches of each engine: context, memory, and figures of its last answers."""
 
 from __future__ import annotations
 

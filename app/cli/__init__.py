@@ -12,6 +12,7 @@ import typer
 
 from app.cli import engine_commands, keys, log_commands, models, open_page, reload, serving, talking
 from app.cli import stats_commands as figures
+from app.cli.help_page import HelpInWords
 
 cli = typer.Typer(
     name="llama-tandem",
@@ -25,6 +26,10 @@ cli = typer.Typer(
 # In the order of the help page
 for topic in (serving, reload, open_page, talking, engine_commands, log_commands, models, figures, keys):
     cli.add_typer(topic.commands)
+    for command in topic.commands.registered_commands:
+        command.cls = HelpInWords
+for command in keys.keys.registered_commands:
+    command.cls = HelpInWords
 
 
 def _print_version(requested: bool) -> None:

@@ -31,7 +31,7 @@ def ps(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C, with requests in flight.")] = False,
     config: Config = None,
 ) -> None:
-    """Show the engines that are up, or why not."""
+    """List engines and their states."""
     if watch and as_json:
         raise typer.BadParameter("--watch is for a person: leave out --json, or ask GET /admin/engines again and again")
     with errors_in_words(), client_of(config) as client:
@@ -53,7 +53,10 @@ def ps(
 
 @commands.command()
 def load(alias: Alias, config: Config = None) -> None:
-    """Load ALIAS; others make room for it."""
+    """Load a model, and wait until it is ready.
+
+    Idle engines are unloaded if it needs their place.
+    """
     with errors_in_words(), client_of(config) as client:
         from app.cli.load_watch import watch_load
 
@@ -67,12 +70,14 @@ def load(alias: Alias, config: Config = None) -> None:
 
 @commands.command()
 def stop(
-    aliases: Annotated[list[str] | None, typer.Argument(metavar="[ALIAS...]", help="Models.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every engine that is up.")] = False,
-    now: Annotated[bool, typer.Option("--now", help="Break off what is being answered.")] = False,
+    aliases: Annotated[
+        list[str] | None, typer.Argument(metavar="ALIAS", help="Names of models in tandem.yaml.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Stop every engine.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Interrupt running requests.")] = False,
     config: Config = None,
 ) -> None:
-    """Unload models after their answers."""
+    """Unload models after their running requests."""
     if bool(aliases) is everything:
         raise typer.BadParameter("name the models to stop, or --all")
     with errors_in_words(), client_of(config) as client:
@@ -90,7 +95,10 @@ def stop(
 
 @commands.command()
 def pin(alias: Alias, config: Config = None) -> None:
-    """Keep ALIAS loaded once it is."""
+    """Keep a model loaded.
+
+    Neither its ttl nor another model unloads it, until the gateway ends or `unpin`.
+    """
     with errors_in_words(), client_of(config) as client:
         engine = client.act(alias, "pin")
         print(f"Pinned {engine['alias']} until the gateway ends; it is {engine['state']}.")
@@ -98,14 +106,17 @@ def pin(alias: Alias, config: Config = None) -> None:
 
 @commands.command()
 def unpin(alias: Alias, config: Config = None) -> None:
-    """Let ALIAS be unloaded again."""
+    """Allow a model to be unloaded again."""
     with errors_in_words(), client_of(config) as client:
         print(f"Unpinned {client.act(alias, 'unpin')['alias']}.")
 
 
 @commands.command()
 def reset(alias: Alias, config: Config = None) -> None:
-    """Forget that ALIAS has failed to start."""
+    """Forget the failed starts of a model.
+
+    The next request starts it again.
+    """
     with errors_in_words(), client_of(config) as client:
         engine = client.act(alias, "reset")
         print(f"Reset {engine['alias']}: it is {engine['state']}, and the next request starts it.")

@@ -11,18 +11,21 @@ from app.cli.options import Config, errors_in_words, tell
 from app.terminal import say
 
 commands = typer.Typer()
-keys = typer.Typer(help="Who may use this gateway.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 commands.add_typer(keys, name="keys")
 
 
 @commands.command()
 def usage(
-    by: Annotated[str, typer.Option(metavar="COLUMNS", help="Some of key, alias and day.")] = "key,alias,day",
-    as_csv: Annotated[bool, typer.Option("--csv", help="For spreadsheets.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    by: Annotated[str, typer.Option(metavar="COLUMNS", help="Group by some of key, alias and day.")] = "key,alias,day",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config = None,
 ) -> None:
-    """Sum up who used what: requests, tokens in and out, cached, drafted, seconds. Days are UTC's."""
+    """Show usage by key, model and day (UTC).
+
+    Counts requests, input, output, cached and drafted tokens, and seconds.
+    """
     with errors_in_words():
         from app.cli.accounts import show_usage, usage_csv, used
         from app.config.settings import load_settings
@@ -38,18 +41,31 @@ def usage(
 
 @keys.command("create")
 def keys_create(
-    name: Annotated[str, typer.Option(help="What it is called in lists and figures.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the key.")],
     models: Annotated[
-        str | None, typer.Option(help='Patterns of names, comma-separated, such as "unsloth/*" [default: all].')
+        str | None,
+        typer.Option(
+            metavar="PATTERNS",
+            help='Models that the key may use, comma-separated, for example "unsloth/*" [default: all].',
+        ),
     ] = None,
-    rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute.")] = None,
-    tpm: Annotated[int | None, typer.Option(min=1, help="Tokens a minute, in and out.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests at once.")] = None,
-    expires: Annotated[str, typer.Option(metavar="TIME", help="From now: 90d, 12h, 1y, or never.")] = "never",
-    admin: Annotated[bool, typer.Option("--admin", help="It may use /admin, too.")] = False,
+    rpm: Annotated[int | None, typer.Option(metavar="NUMBER", min=1, help="Maximum requests per minute.")] = None,
+    tpm: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Maximum tokens per minute, input and output.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Maximum concurrent requests.")
+    ] = None,
+    expires: Annotated[
+        str, typer.Option(metavar="TIME", help="Lifetime of the key: 90d, 12h, 1y, or never.")
+    ] = "never",
+    admin: Annotated[bool, typer.Option("--admin", help="Allow /admin as well.")] = False,
     config: Config = None,
 ) -> None:
-    """Make a key and print it, once; a running gateway takes it within a second."""
+    """Create an API key and print it.
+
+    The key is printed once. A running gateway accepts it within a second.
+    """
     with errors_in_words():
         from app.cli.accounts import create
         from app.config.settings import load_settings
@@ -63,7 +79,7 @@ def keys_create(
 
 @keys.command("list")
 def keys_list(config: Config = None) -> None:
-    """Show the keys that there are, without their secrets."""
+    """List API keys, without their secrets."""
     with errors_in_words():
         from app.cli.accounts import show_keys
         from app.config.settings import load_settings
@@ -73,10 +89,15 @@ def keys_list(config: Config = None) -> None:
 
 @keys.command("revoke")
 def keys_revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `keys list` shows it.", autocompletion=key_names)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the key in `keys list`.", autocompletion=key_names)
+    ],
     config: Config = None,
 ) -> None:
-    """End a key; a running gateway refuses it within a second."""
+    """Revoke an API key.
+
+    A running gateway refuses it within a second.
+    """
     with errors_in_words():
         from app.cli.accounts import revoke
         from app.config.settings import load_settings

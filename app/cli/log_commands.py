@@ -12,19 +12,23 @@ from app.cli.options import Config, errors_in_words
 commands = typer.Typer()
 LogModel = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help="Its engine's lines [default: the gateway's].", autocompletion=aliases),
+    typer.Argument(
+        metavar="MODEL", help="Show the log of this model's engine [default: of the gateway].", autocompletion=aliases
+    ),
 ]
 
 
 @commands.command()
 def logs(
     model: LogModel = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with lines that come.")] = False,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, max=2000, help="How many of the last lines.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines as they appear.")] = False,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", metavar="NUMBER", min=0, max=2000, help="Number of lines.")
+    ] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     config: Config = None,
 ) -> None:
-    """Show the last lines of a running gateway's log."""
+    """Show the log of the gateway or an engine."""
     with errors_in_words():
         from app.cli.log_reader import print_logs
         from app.config.settings import load_settings
@@ -34,7 +38,7 @@ def logs(
 
 @commands.command()
 def edit(config: Config = None) -> None:
-    """Open tandem.yaml in $EDITOR, and check it."""
+    """Edit tandem.yaml in $EDITOR and check it."""
     with errors_in_words():
         from app.cli.settings_editor import edit_settings
 

@@ -12,22 +12,27 @@ from app.cli.completion import model_names
 from app.cli.options import AsJson, Config, errors_in_words
 
 commands = typer.Typer()
-_ON_DISK = "Aliases, or ORG/REPO[:QUANTIZATION]."
+_ON_DISK = "Aliases or ORG/REPO[:QUANTIZATION]."
 
 
 @commands.command()
 def pull(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help=_ON_DISK, autocompletion=model_names),
+        typer.Argument(metavar="NAME", help=_ON_DISK, autocompletion=model_names),
     ],
-    include: Annotated[str | None, typer.Option(metavar="PATTERN", help="Which files of ORG/REPO.")] = None,
-    add: Annotated[str | None, typer.Option(metavar="ALIAS", help="Write the entry into the settings file.")] = None,
-    update: Annotated[bool, typer.Option("--update", help="Replace what has changed on the Hub.")] = False,
+    include: Annotated[str | None, typer.Option(metavar="PATTERN", help="Pattern of file names in ORG/REPO.")] = None,
+    add: Annotated[
+        str | None, typer.Option(metavar="ALIAS", help="Add an entry with this name to tandem.yaml.")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Replace files that have changed on the Hub.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Download models, and go on where an earlier pull stopped; every byte is checked."""
+    """Download models, resuming partial downloads.
+
+    Every file is compared with the checksum of the Hub.
+    """
     with errors_in_words():
         from app.config.settings import load_settings
 
@@ -52,12 +57,15 @@ def pull(
 
 @commands.command()
 def search(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="A part of a repo's name.")],
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 20,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Part of a repository name.")],
+    limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=100, help="Maximum number of results.")] = 20,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Find repos with GGUF models on the Hub, the most downloaded first."""
+    """Search the Hub for GGUF repositories.
+
+    Lists the most downloaded repositories first.
+    """
     with errors_in_words():
         from app.config.settings import load_settings
 
@@ -78,7 +86,10 @@ def show(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Show the quantizations of a repo: size, shards, and whether each fits this machine."""
+    """Show the quantizations of a repository.
+
+    Lists size and shards, and whether each quantization fits this machine.
+    """
     with errors_in_words():
         from app.config.settings import load_settings
 
@@ -96,7 +107,7 @@ def show(
 @commands.command("list", hidden=True)
 @commands.command()
 def ls(as_json: AsJson = False, config: Config = None) -> None:
-    """List the models on disk: alias, repo, quantization, size, complete or not, last used."""
+    """List downloaded models."""
     with errors_in_words():
         from app.cli.local_models import LocalModels
         from app.config.settings import load_settings
@@ -110,13 +121,16 @@ def ls(as_json: AsJson = False, config: Config = None) -> None:
 
 @commands.command()
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help=_ON_DISK, autocompletion=model_names)],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    shared: Annotated[bool, typer.Option("--shared", help="Also what other aliases need.")] = False,
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help=_ON_DISK, autocompletion=model_names)],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="Also delete files used by other aliases.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Delete models from the disk, half-way downloads too; never what is in use."""
+    """Delete models that are not in use.
+
+    Also deletes partial downloads.
+    """
     with errors_in_words():
         from app.cli.local_models import LocalModels, kept_fields, question, removed_in_words
         from app.config.settings import load_settings
@@ -140,12 +154,17 @@ def rm(
 
 @commands.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help=f"{_ON_DISK} [default: all]")] = None,
-    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only tell what is damaged.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help=f"{_ON_DISK} [default: all]")] = None,
+    no_repair: Annotated[
+        bool, typer.Option("--no-repair", help="Report damaged files without downloading them.")
+    ] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Read every byte again, and fetch again what is damaged; exit code 1 where something stays so."""
+    """Verify checksums and repair damaged files.
+
+    Exits with 1 if any file is still damaged.
+    """
     with errors_in_words():
         from app.cli.local_models import LocalModels, verdicts_in_words
         from app.cli.progress import shown

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="The settings [default: $TANDEM_CONFIG, else ./tandem.yaml]."),
+    typer.Option("--config", metavar="FILE", help="Configuration file [default: $TANDEM_CONFIG, else ./tandem.yaml]."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Alias = Annotated[
-    str, typer.Argument(metavar="ALIAS", help="A model's name in tandem.yaml.", autocompletion=completion.aliases)
+    str, typer.Argument(metavar="ALIAS", help="Name of a model in tandem.yaml.", autocompletion=completion.aliases)
 ]
 
 

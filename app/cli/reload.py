@@ -13,7 +13,10 @@ commands = typer.Typer()
 
 @commands.command()
 def reload(config: Config = None) -> None:
-    """Have the running gateway apply a changed tandem.yaml."""
+    """Apply a changed tandem.yaml.
+
+    A running gateway reads its settings again. Only engines whose settings differ are restarted.
+    """
     with errors_in_words():
         from app.cli.admin_client import AdminClient
         from app.config.changes import Reloaded

@@ -17,12 +17,19 @@ commands = typer.Typer()
 
 @commands.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [default: 8000].")] = None,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask nobody for a key, not even on a network.")] = False,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on [default: 127.0.0.1].")
+    ] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on [default: 8000].")] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Disable authentication, even on non-loopback addresses.")
+    ] = False,
     config: Config = None,
 ) -> None:
-    """Run the gateway; engines are started when they are asked for."""
+    """Run the gateway.
+
+    Each engine starts on the first request for its model.
+    """
     with errors_in_words():
         from app.config.source import SettingsSource
 
@@ -41,7 +48,10 @@ async def _announce(gateway: Gateway, url: str) -> None:
 
 @commands.command()
 def plan(alias: Alias, as_json: AsJson = False, config: Config = None) -> None:
-    """Print the exact llama-server command line for ALIAS; what was translated and the memory go to stderr."""
+    """Print the llama-server command for ALIAS.
+
+    Options that were translated for this build of llama-server, and the memory that it takes, are explained on stderr.
+    """
     with errors_in_words():
         from app.cli.check import planned
         from app.config.settings import load_settings
@@ -61,10 +71,13 @@ def plan(alias: Alias, as_json: AsJson = False, config: Config = None) -> None:
 
 @commands.command()
 def check(
-    alias: Annotated[str | None, typer.Argument(metavar="[ALIAS]", help="Only this model.")] = None,
+    alias: Annotated[str | None, typer.Argument(metavar="ALIAS", help="Check only this model.")] = None,
     config: Config = None,
 ) -> None:
-    """Say whether each model can start: engine, files, translations, last failure."""
+    """Check whether each model can start.
+
+    Reports the engine, the files, translated options and the last failure. Exits with 1 if a model cannot start.
+    """
     with errors_in_words():
         from app.cli.check import inspect, tally
         from app.cli.options import coloured
@@ -83,13 +96,13 @@ def check(
 @commands.command()
 def init(
     from_folder: Annotated[
-        Path | None, typer.Option("--from-folder", metavar="DIR", help="Only the models below this folder.")
+        Path | None, typer.Option("--from-folder", metavar="DIR", help="Search only this folder.")
     ] = None,
     config: Config = None,
 ) -> None:
-    """Write a tandem.yaml with the models that are here.
+    """Write tandem.yaml for the models found here.
 
-    It looks into ./models, the caches of the Hub and of llama.cpp, and the folders of LM Studio and Ollama.
+    Searches ./models, the caches of the Hub and of llama.cpp, and the folders of LM Studio and Ollama.
     """
     with errors_in_words():
         from app.cli.example import names_of, write_example
@@ -111,7 +124,7 @@ def init(
 def schema() -> None:
     """Print the JSON schema of tandem.yaml.
 
-    `llama-tandem schema > tandem.schema.json` renews the file that `init` has written for editors.
+    Editors use it to complete keys. To renew the file that `init` wrote: llama-tandem schema > tandem.schema.json
     """
     with errors_in_words():
         from app.cli.example import schema_text
@@ -123,16 +136,17 @@ def schema() -> None:
 @commands.command("import", context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
 def import_(
     words: Annotated[
-        list[str], typer.Argument(metavar="LINE", help="Such as: ./llama-server --model tiny.gguf -c 4096")
+        list[str], typer.Argument(metavar="COMMAND", help="For example: ./llama-server --model tiny.gguf -c 4096")
     ],
     add: Annotated[
         bool, typer.Option("--add", help="Add the entries to tandem.yaml, instead of printing them.")
     ] = False,
     config: Config = None,
 ) -> None:
-    """Print a tandem.yaml for a command line of llama.cpp; what its flags became goes to stderr.
+    """Convert a llama.cpp command to tandem.yaml.
 
-    A router's `--models-preset FILE` becomes an entry a section, its `--models-dir DIR` an entry a model.
+    Prints the file on stdout and notes about its flags on stderr. Each section of a router's `--models-preset FILE`
+    becomes an entry, and each model of a `--models-dir DIR`.
     """
     with errors_in_words(2):
         from app.cli.import_line import import_words

@@ -14,13 +14,14 @@ commands = typer.Typer()
 
 @commands.command()
 def stats(
-    alias: Annotated[str | None, typer.Argument(metavar="[ALIAS]", help="Only this model.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="For programs: seconds become ms, nothing is rounded.")
-    ] = False,
+    alias: Annotated[str | None, typer.Argument(metavar="ALIAS", help="Show only this model.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON (times in milliseconds).")] = False,
     config: Config = None,
 ) -> None:
-    """Compare each model's modes by what its requests took: acceptance, time per token, goodput."""
+    """Compare speculation modes from real traffic.
+
+    Shows acceptance, time per token and goodput of each mode.
+    """
     with errors_in_words():
         from app.cli.stats import as_text, stats_now, tables
         from app.config.settings import load_settings
@@ -36,21 +37,24 @@ def stats(
 def tune(
     alias: Alias,
     modes: Annotated[
-        str | None, typer.Option(metavar="MODE,...", help="Only these speculation modes, beside plain decoding.")
+        str | None, typer.Option(metavar="MODE,...", help="Compare only these modes with plain decoding.")
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own prompts, one a line or paragraph.")
+        Path | None, typer.Option(metavar="FILE", help="Your own prompts, one per line or paragraph.")
     ] = None,
     minutes: Annotated[
-        str, typer.Option(metavar="TIME", help="How long it may take, in minutes, or with a unit: 90s, 1h30m.")
+        str, typer.Option(metavar="TIME", help="Time limit in minutes, or with a unit: 90s, 1h30m.")
     ] = "10",
     chart: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the chart goes [default: ./tune-ALIAS.svg].")
+        Path | None, typer.Option(metavar="FILE", help="File for the chart [default: ./tune-ALIAS.svg].")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config = None,
 ) -> None:
-    """Measure which way of decoding gives ALIAS most tokens per second; Ctrl-C keeps what is known."""
+    """Benchmark speculation modes for ALIAS.
+
+    Measures which mode delivers most tokens per second. Ctrl-C keeps the results so far.
+    """
     with errors_in_words():
         from app.config.settings import load_settings
         from app.tuning.command import Options

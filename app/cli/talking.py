@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 OptionalAlias = Annotated[
     str | None,
-    typer.Argument(metavar="[ALIAS]", help="A model's name [default: the only one].", autocompletion=aliases),
+    typer.Argument(metavar="ALIAS", help="Name of a model [default: the only one].", autocompletion=aliases),
 ]
-_NAME = "An alias, ORG/REPO[:QUANTIZATION], or a .gguf file."
-RunName = Annotated[str | None, typer.Argument(metavar="[NAME]", help=_NAME, autocompletion=model_names)]
-System = Annotated[str | None, typer.Option(help="A system message.")]
-Temperature = Annotated[float | None, typer.Option(min=0, help="How freely tokens are drawn.")]
-MaxTokens = Annotated[int | None, typer.Option(min=1, help="How long an answer may be.")]
-NoThoughts = Annotated[bool, typer.Option("--no-thoughts", help="Do not show what a model thinks.")]
+_NAME = "An alias, ORG/REPO[:QUANTIZATION] or a .gguf file."
+RunName = Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME, autocompletion=model_names)]
+System = Annotated[str | None, typer.Option(metavar="TEXT", help="System message.")]
+Temperature = Annotated[float | None, typer.Option(metavar="NUMBER", min=0, help="Sampling temperature.")]
+MaxTokens = Annotated[int | None, typer.Option(metavar="NUMBER", min=1, help="Maximum tokens of an answer.")]
+NoThoughts = Annotated[bool, typer.Option("--no-thoughts", help="Hide the reasoning of the model.")]
 
 
 @commands.command()
 def chat(
     alias: OptionalAlias = None,
-    prompt: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROMPT]", help="One question: print the answer and leave.")
+    prompt: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="Ask one question and exit.")] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address of the gateway [default: from tandem.yaml].")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="The gateway's root [default: from the settings].")] = None,
     key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Holds an API key [default: this machine's own].")
+        Path | None, typer.Option(metavar="FILE", help="File with an API key [default: the key of this machine].")
     ] = None,
     system: System = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     no_thoughts: NoThoughts = False,
-    lines: Annotated[bool, typer.Option("--lines", help="Send each line of stdin as a message.")] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="Send each line of stdin as a message of its own.")] = False,
     config: Config = None,
 ) -> None:
-    """Chat with a model through a running gateway.
+    """Chat with a model of a running gateway.
 
-    Without a terminal all of stdin is one message; the answer alone is printed, and the exit code tells the outcome.
+    Without a terminal, stdin is one message and only the answer is printed. The exit code reports success.
     """
     with errors_in_words():
         from app.auth.local_admin_key import local_secret
@@ -95,21 +95,19 @@ def history_file(settings: Settings) -> Path:
 @commands.command("run")
 def run_(
     name: RunName = None,
-    prompt: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROMPT]", help="One question: print the answer and leave.")
-    ] = None,
-    draft: Annotated[str | None, typer.Option(metavar="NAME", help="A draft model, named as NAME is.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the gateway running.")] = False,
-    save: Annotated[bool, typer.Option("--save", help="Write the entry into the settings file.")] = False,
+    prompt: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="Ask one question and exit.")] = None,
+    draft: Annotated[str | None, typer.Option(metavar="NAME", help="Draft model, named in the same way.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the gateway running afterwards.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Add the entry to tandem.yaml.")] = False,
     system: System = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     no_thoughts: NoThoughts = False,
     config: Config = None,
 ) -> None:
-    """Fetch, load and chat with a model, in one go.
+    """Download, load and chat with a model.
 
-    It starts a gateway where none answers, which ends with it.
+    Starts a gateway if none is running, and stops it at the end.
     """
     with errors_in_words():
         from app.cli.run_model import run

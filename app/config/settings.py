@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     )
     models_dir: Location = Field(
         Path("models"),
-        description="Folder of downloaded models: <models_dir>/<repo>/<file>.",
+        description="Folder of downloaded models, as REPO/FILE.",
         examples=["/data/models"],
     )
     state_dir: Location = Field(
@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     api_keys: SecretStr = Field(
         SecretStr(""),
         description="API keys, comma-separated, for containers. Elsewhere use `llama-tandem keys create`.",
+        examples=["long-random-key-of-a,long-random-key-of-b"],
     )
     no_auth: bool = Field(False, description="Disable authentication, even if keys exist.", examples=["on"])
     admin_port: Port = Field(

@@ -134,7 +134,8 @@ def test_the_cookie_is_of_its_port(sessions: Sessions) -> None:
     """Browsers keep cookies by host alone: two gateways must not sign each other out."""
     secret = sessions.begin(ADMIN)
     assert sessions.key_of(asking(secret, host="127.0.0.1:8001")) is None
-    assert set_cookie(scope("[::1]:9"), "s").startswith(b"tandem_session_9=s; Path=/; Max-Age=43200; HttpOnly; SameSite")
+    cookie = set_cookie(scope("[::1]:9"), "s")
+    assert cookie.startswith(b"tandem_session_9=s; Path=/; Max-Age=43200; HttpOnly; SameSite")
     assert set_cookie(scope("[::1]"), "").startswith(b"tandem_session_default=; Path=/; Max-Age=0;")
     assert b"Secure" in set_cookie(scope("h", origin="https://h"), "s")
 
