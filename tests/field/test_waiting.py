@@ -19,10 +19,10 @@ QUEUE_S = 3
 def make(make_gateway: Make, tmp_path: Path) -> Make:
     """`make(a=[flags], ...)` with a queue_timeout of three seconds."""
 
-    def made(*, max_loaded: int = 1, **models: list[str]) -> Gateway:
+    def made(*, max_loaded: int = 1, queue_timeout: float = QUEUE_S, **models: list[str]) -> Gateway:
         target = {"path": str(header_only(tmp_path / "model.gguf"))}
         entries = {name: {"target": target, "args": flags} for name, flags in models.items()}
-        return make_gateway(models=entries, max_loaded=max_loaded, queue_timeout=QUEUE_S)
+        return make_gateway(models=entries, max_loaded=max_loaded, queue_timeout=queue_timeout)
 
     return made
 
@@ -59,7 +59,7 @@ def test_a_place_that_does_not_come_free_is_a_queue_timeout(make: Make) -> None:
 
 def test_the_wait_for_a_place_and_the_load_are_counted_apart(make: Make) -> None:
     """Each shorter than queue_timeout, both together longer."""
-    gateway = make(a=["--tps", "10", "--tokens", "20"], b=["--load-seconds", "2"])
+    gateway = make(a=["--tps", "10", "--tokens", "40"], b=["--load-seconds", "5"], queue_timeout=8)
     with gateway.stream("a") as stream:
         next(parsed := events(stream))
         assert gateway.chat("b").status_code == 200

@@ -15,6 +15,7 @@ from tests.support.commands import run_command
 from tests.support.fake_hub import FakeHub
 from tests.support.hub_environment import hub_variables
 from tests.support.hub_models import model
+from tests.support.models import spec_of
 from tests.support.screen import TerminalProgram
 
 REPO = "acme/Tiny-GGUF"
@@ -83,7 +84,7 @@ def test_on_a_terminal_the_entry_is_offered(columns: int, answer: str, hub: Fake
             return
         assert "Next: llama-tandem run acme/Tiny" in terminal.screen
     settings = load_settings(tmp_path / "tandem.yaml")
-    assert Catalog(settings).spec("acme/Tiny").target.name == "tiny-Q4_K_M.gguf"
+    assert spec_of(Catalog(settings), "acme/Tiny").target.name == "tiny-Q4_K_M.gguf"
 
 
 def test_without_colour_a_pull_writes_no_escape_code(hub: FakeHub, tmp_path: Path) -> None:
