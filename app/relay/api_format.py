@@ -29,10 +29,10 @@ class ApiFormat(Protocol):
     def error_event(self, error: Exception) -> bytes:
         """A server-sent event, blank line included, for a stream that fails after its start."""
 
-    def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        """Status and JSON body for an upstream's whole answer of 400 or more."""
+    def upstream_error(self, status: int, body: bytes, request: bytes | None = None) -> tuple[int, bytes]:
+        """Status and JSON body for an upstream's whole answer of 400 or more to `request`."""
 
-    def upstream_error_event(self, status: int, body: bytes) -> bytes:
+    def upstream_error_event(self, status: int, body: bytes, request: bytes | None = None) -> bytes:
         """The event for an error that the upstream answered, or sent, after our headers had gone out."""
 
     def comment(self, text: str) -> bytes:

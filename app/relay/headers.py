@@ -63,6 +63,7 @@ KEPT_FROM_CLIENT = HOP_BY_HOP | {
 
 
 _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b"etag"))
+_OF_LENGTH = frozenset((b"content-length", b"transfer-encoding", b"etag"))
 
 
 def for_upstream(headers: Headers, *, key: str | None, request_id: str, json: bool) -> Headers:
@@ -107,6 +108,11 @@ def for_client_of_error(headers: Iterable[tuple[bytes, bytes]], ids: Headers, le
     """The same for an error in other words than the upstream's: JSON of `length` bytes."""
     passed = [(n, patient(n, v)) for n, v in for_client(headers, ids) if n not in _OF_BODY]
     return [(b"content-type", b"application/json"), (b"content-length", str(length).encode()), *passed]
+
+
+def of_length(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
+    """An upstream's headers for a body of `length` bytes that is another than its own."""
+    return [(n, v) for n, v in headers if n.lower() not in _OF_LENGTH] + [(b"content-length", str(length).encode())]
 
 
 def of_stream(ids: Headers) -> Headers:

@@ -43,8 +43,8 @@ class AnthropicFormat(OpenAIFormat):
         passing = any(name == b"retry-after" for name, _ in response.headers)
         return replace(response, status=OVERLOADED) if response.status == 503 and passing else response
 
-    def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        status, body = super().upstream_error(status, body)
+    def upstream_error(self, status: int, body: bytes, request: bytes | None = None) -> tuple[int, bytes]:
+        status, body = super().upstream_error(status, body, request)
         return (OVERLOADED if status == 503 else status), body
 
     def body(self, message: str, error: HttpError, **more: Any) -> bytes:

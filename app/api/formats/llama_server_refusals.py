@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 
+from app.api.formats.request_places import place_of
+
 # 500s for bad requests, by how they begin (`throw std::runtime_error`).
 _BAD_REQUEST = (
     "Failed to parse messages:",
+    "Failed to parse tool call arguments as JSON:",
     "Failed to parse tools:",
     "Missing 'role' in message:",
     "'messages' is required",
@@ -81,3 +84,42 @@ def bad_request(message: str) -> str | None:
         if match := pattern.match(message):
             return words.format(*match.groups())
     return message if message.startswith(_BAD_REQUEST) or _TEMPLATE.search(message) else None
+
+
+# Its JSON library names itself, and quotes what it has read last.
+_LIBRARY = re.compile(r"\[json\.exception\.\w+\.\d+\] ")
+_LAST_READ = re.compile(r"; last read: '.*?'(?=; expected|$)", re.DOTALL)
+_FIELD = re.compile(r"Field '([\w.]+)': (.*)", re.DOTALL)
+_KIND = re.compile(r"(?:parse error.*?: )?type must be (\w+), but is (\w+)$")
+_RANGE = re.compile(r"Value must be between (\S+) <= value <= (\S+), but got (\S+)$")
+_MISSING = re.compile(r"key '([\w.]+)' not found$")
+_REQUIRED = re.compile(r"[\"']([\w.]+)[\"'] (?:is required|must not be empty)|Expected '([\w.]+)' to be")
+# The whole of the tools behind what is wrong with one of them
+_DUMP = re.compile(r"; tools = .*", re.DOTALL)
+# OpenAI's codes, by what is wrong
+_WRONG_KIND, _OUT_OF_RANGE, _LEFT_OUT = "invalid_type", "invalid_value", "missing_required_parameter"
+
+
+def explained(message: str, request: bytes | None) -> tuple[str, str | None, str | None]:
+    """A bad request's words without those of a library, its place in the request, and OpenAI's code; None for none."""
+    if (found := place_of(message, request)) is not None:
+        place, words = found
+        return f"'{place}' {words}.", place, _LEFT_OUT if words == "is missing" else _OUT_OF_RANGE
+    told = _DUMP.sub("", _LIBRARY.sub("", message))
+    if told != message:
+        told = _LAST_READ.sub("", told)
+    if match := _FIELD.match(told):
+        return _of_field(*match.groups())
+    if match := _MISSING.match(told):
+        return f"'{match[1]}' is missing.", match[1], _LEFT_OUT
+    required = _REQUIRED.match(told)
+    return told, required and (required[1] or required[2]), _LEFT_OUT if required and required[1] else None
+
+
+def _of_field(name: str, told: str) -> tuple[str, str | None, str | None]:
+    if match := _KIND.match(told):
+        return f"'{name}' must be of the kind {match[1]}, not {match[2]}.", name, _WRONG_KIND
+    if match := _RANGE.match(told):
+        most = f"{match[2]}, the slots of this model" if name == "n" else match[2]
+        return f"'{name}' must be from {match[1]} to {most}; {match[3]} is not.", name, _OUT_OF_RANGE
+    return f"'{name}': {told}", name, _OUT_OF_RANGE

@@ -93,13 +93,13 @@ class OpenAIFormat:
     def error_event(self, error: Exception) -> bytes:
         return self.event(self.body(text(error), http_error(error), **more_of(error)))
 
-    def upstream_error(self, status: int, body: bytes) -> tuple[int, bytes]:
-        """llama-server's own words, its numeric `code` turned into a string."""
-        refusal = read(status, body)
+    def upstream_error(self, status: int, body: bytes, request: bytes | None = None) -> tuple[int, bytes]:
+        """llama-server's own words as far as they are a client's, its numeric `code` as a word of OpenAI's."""
+        refusal = read(status, body, request)
         return refusal.status, self.refused(refusal, body)
 
-    def upstream_error_event(self, status: int, body: bytes) -> bytes:
-        return self.event(self.refused(read(status, body), b""))
+    def upstream_error_event(self, status: int, body: bytes, request: bytes | None = None) -> bytes:
+        return self.event(self.refused(read(status, body, request), b""))
 
     def comment(self, text: str) -> bytes:
         return b": " + text.encode() + b"\n\n"

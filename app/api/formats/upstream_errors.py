@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from app.api.formats.llama_server_refusals import bad_request
+from app.api.formats.llama_server_refusals import bad_request, explained
 
 # Of llama-server: a 500 may be about the request, a 501 is about how the engine was started.
 _MISLEADING = frozenset((500, 501))
@@ -40,24 +40,43 @@ class Refusal:
         return (tokens, context) if isinstance(tokens, int) and isinstance(context, int) else None
 
 
-def read(status: int, body: bytes) -> Refusal:
-    """Never raises: what cannot be read is told by its status."""
+# OpenAI's words; where it has none it sends null.
+_CODES = {
+    401: "invalid_api_key",
+    404: "not_found",
+    413: "body_too_large",
+    415: "unsupported_content_encoding",
+    429: "rate_limit_exceeded",
+    500: "internal_error",
+    501: "not_supported",
+    502: "upstream_died",
+    503: "engine_unavailable",
+}
+
+
+def read(status: int, body: bytes, request: bytes | None = None) -> Refusal:
+    """Never raises: what cannot be read is told by its status. `request` is what was refused, as it went upstream."""
     document = _object(body)
     inner = document.get("error", document)
     fields = inner if isinstance(inner, dict) else {"message": inner} if isinstance(inner, str) else {}
     message = fields.get("message") or fields.get("detail")
     kind, code = fields.get("type"), fields.get("code")
     if not isinstance(message, str):
-        return Refusal(status, f"The engine answered {status}.", "server_error", str(status))
+        return Refusal(status, f"The engine answered {status}.", "server_error", _CODES.get(status))
     if not isinstance(kind, str) or kind == "error":
         kind = "server_error" if status >= 500 else "invalid_request_error"
-    right = inner is not document and "param" in fields and "code" in fields and (code is None or isinstance(code, str))
+    well_coded = code is None or (isinstance(code, str) and not code.isdigit())
+    right = inner is not document and "param" in fields and "code" in fields and well_coded
     # Of a server that words its errors as OpenAI does, a 500 is a 500.
     if not right and status in _MISLEADING and (words := bad_request(message)) is not None:
         code = "not_supported" if status == 501 else 400
         status, kind, message = 400, "invalid_request_error", words
-    more = {k: v for k, v in fields.items() if k not in ("message", "detail", "type", "code", "param", "object")}
     param = fields.get("param")
+    if not right and status == 400 and kind == "invalid_request_error":
+        message, place, known = explained(message, request)
+        param = place if param is None else param
+        code = known if known is not None and not isinstance(code, str) else code
+    more = {k: v for k, v in fields.items() if k not in ("message", "detail", "type", "code", "param", "object")}
     return Refusal(
         status,
         message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "…",
@@ -81,6 +100,6 @@ def _code(code: Any, kind: str, status: int, *, has_code: bool) -> str | None:
     """A string or null, as OpenAI's clients expect; the one that they look for is OpenAI's own word."""
     if kind == _OVERFLOW:
         return "context_length_exceeded"
-    if isinstance(code, str) or (code is None and has_code):
+    if isinstance(code, str) and not code.isdigit():
         return code
-    return str(code) if isinstance(code, int) and not isinstance(code, bool) else str(status)
+    return None if code is None and has_code else _CODES.get(status)

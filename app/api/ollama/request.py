@@ -138,6 +138,8 @@ def _embed(kind: str, model: str, named: dict[str, Any], fields: dict[str, Any])
     if not isinstance(texts, str | list):
         raise InvalidBodyError(f"'{'input' if kind == 'embed' else 'prompt'}' must be text or a list of texts.")
     body = named | {"input": texts, "encoding_format": "float"}
+    if fields.get("dimensions") is not None:
+        body["dimensions"] = fields["dimensions"]
     return OllamaRequest(kind, model, False, "/v1/embeddings", body)
 
 

@@ -6,12 +6,16 @@ Sans-io and pure. The shapes are those of `/v1/chat/completions` and `/v1/comple
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from app.relay.amendments.sums import ChoiceCounts
 from app.relay.buffered.choice import AnswerChoice, Piece
+from app.relay.request.body import NULL
+from app.relay.response.usage import Usage
 from app.relay.sse_lines import LineSplitter, data_of
 
 _Fields = dict[str, msgspec.Raw]
@@ -45,11 +49,17 @@ class Whole:
 
 
 class Assembly:
-    """Feed it the stream, cut anywhere; ask for `whole` when it has ended."""
+    """Feed it the stream, cut anywhere; ask for `whole` when it has ended.
 
-    __slots__ = ("_broken", "_choices", "_data", "_done", "_error", "_fields", "_kind", "_last", "_lines")
+    `per_prompt` is the number of choices that a prompt has.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        *("_broken", "_choices", "_data", "_done", "_ends", "_error", "_fields", "_kind", "_last", "_lines"),
+        "_per_prompt",
+    )
+
+    def __init__(self, per_prompt: int = 1) -> None:
         # Framing: the lines, and the data of the event that has not
         self._lines = LineSplitter()
         self._data: list[bytes] = []
@@ -58,6 +68,9 @@ class Assembly:
         self._fields: _Fields = {}
         self._kind = ""
         self._last = 0
+        # By choice, what its last events tell of its tokens
+        self._ends: dict[int, tuple[msgspec.Raw, msgspec.Raw]] = {}
+        self._per_prompt = per_prompt
         # How it ended
         self._done = False
         self._broken = False
@@ -85,9 +98,22 @@ class Assembly:
             "choices": [choice.whole(index) for index, choice in sorted(self._choices.items())],
             "object": self._kind.removesuffix(".chunk"),
         }
+        if len(self._ends) > 1 and "usage" in fields:
+            fields["usage"] = self._tally().usage()
         ordered = {name: fields.pop(name) for name in _ORDER if name in fields}
         in_full = all(choice.in_full for choice in self._choices.values())
         return Whole(200, msgspec.json.encode(ordered | fields), in_full)
+
+    def counts(self) -> Usage | None:
+        """Of all choices together, as far as they have told; None where one alone has."""
+        return self._tally().counts() if len(self._ends) > 1 else None
+
+    def _tally(self) -> ChoiceCounts:
+        tally = ChoiceCounts(self._per_prompt)
+        for index, (usage, timings) in self._ends.items():
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                tally.add(index, msgspec.json.decode(usage), msgspec.json.decode(timings))
+        return tally
 
     def _dispatch(self) -> None:
         if not self._data:
@@ -124,6 +150,9 @@ class Assembly:
             choice.add(piece, tokens)
         if not pieces and self._last in self._choices:
             self._choices[self._last].ends_at(tokens)
+        if "usage" in fields or "timings" in fields:
+            known = self._ends.get(self._last, (NULL, NULL))
+            self._ends[self._last] = (fields.get("usage", known[0]), fields.get("timings", known[1]))
         if "object" in fields:
             self._kind = _TEXT.decode(fields["object"])
         # Each of several choices ends with usage and timings of its own, in chat on a chunk without a choice right

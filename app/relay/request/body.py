@@ -45,6 +45,19 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     verbose: msgspec.Raw = NULL
     n_indent: msgspec.Raw = NULL
     timings_per_token: msgspec.Raw = NULL
+    # What may have to be amended (`relay/amendments`)
+    n: msgspec.Raw = NULL
+    prompt: msgspec.Raw = NULL
+    tools: msgspec.Raw = NULL
+    tool_choice: msgspec.Raw = NULL
+    response_format: msgspec.Raw = NULL
+    functions: msgspec.Raw = NULL
+    function_call: msgspec.Raw = NULL
+    dimensions: msgspec.Raw = NULL
+    echo: msgspec.Raw = NULL
+    best_of: msgspec.Raw = NULL
+    suffix: msgspec.Raw = NULL
+    max_tokens: msgspec.Raw = NULL
 
     @property
     def wants_logprobs(self) -> bool:

@@ -12,6 +12,8 @@ from app.config.presets import filters_with
 from app.errors import InvalidBodyError, ModelRequiredError
 from app.models.catalog import Catalog, ModelFilter
 from app.models.ref import ModelRef
+from app.relay.amendments.amend import amended
+from app.relay.amendments.answer import AmendedAnswer
 from app.relay.headers import Headers
 from app.relay.request import multipart as form
 from app.relay.request.body import Receive, Routing, read_body, routing
@@ -40,6 +42,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     remote: Remote | None = None
     # Whether the query names the model: the body, if there is one, is no request for a completion
     by_query: bool = False
+    # What the answer is to be turned into
+    answer: AmendedAnswer | None = None
 
 
 class Calls:
@@ -61,9 +65,10 @@ class Calls:
 
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
         """Raises a RequestError, or ClientGone."""
-        body, boundary = None, None
+        body, boundary, fields = None, None, Routing()
         by_query = scope["method"] == "GET" or changes_engine(scope["path"])
-        fields = Routing(model=query_model(scope["query_string"])) if by_query else Routing()
+        if by_query:
+            fields = Routing(model=query_model(scope["query_string"]))
         if scope["method"] != "GET":
             body = await read_body(receive, declared_length(scope["headers"]), self.max_body)
         if body is not None and not by_query:
@@ -76,8 +81,14 @@ class Calls:
             with suppress(InvalidBodyError):  # an array, say: llama-server's own affair
                 fields = Routing(model=routing(body).model)
         ref, where = self.named(fields.model, may_use(scope)), target(scope)
-        if self._filters and body is not None and boundary is None and not by_query:
-            body, fields = self._filtered(ref, where, body, fields)
+        answer = None
+        if body is not None and boundary is None and not by_query:
+            if self._filters:
+                body, fields = self._filtered(ref, where, body, fields)
+            ours = isinstance(ref.entry, LocalEntry)
+            if (amendment := amended(where, body, fields, request_id, ours=ours)) is not None:
+                body, where, answer = amendment
+                fields = routing(body)
         remote = self.remote(fields)
         return Call(
             ref=self._decoding(ref, logprobs=fields.wants_logprobs),
@@ -91,6 +102,7 @@ class Calls:
             request_id=request_id,
             remote=remote,
             by_query=by_query,
+            answer=answer,
         )
 
     def remote(self, fields: Routing) -> Remote | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from app.errors import UpstreamDiedError
-from app.relay.headers import for_client, for_client_of_error
+from app.relay.amendments.answer import AmendedAnswer
+from app.relay.headers import for_client, for_client_of_error, of_length
 from app.relay.record import AnswerMeter
 from app.relay.request.parse import Call
 from app.relay.response.keepalive import StreamKeepalive
@@ -33,20 +34,27 @@ async def forward(
 ) -> Usage:
     """All of it, to the end, and what it has used; `comment_every` is in seconds.
 
-    Raises StreamAborted where an answer that has begun cannot be ended well, UpstreamDiedError before it has.
+    Raises StreamAborted where an answer that has begun cannot be ended well, UpstreamDiedError before it has, or
+    InvalidBodyError where the answer shows that what was asked for cannot be had.
     """
     streamed = response.content_type.startswith(EVENT_STREAM)
     if writer.started and not (response.status == 200 and streamed):
-        event = writer.api_format.upstream_error_event(response.status, await response.read())
+        event = writer.api_format.upstream_error_event(response.status, await response.read(), meter.body)
         await writer.break_off(event, None, response.status if response.status >= 400 else 502)
     # A whole text at once has no time to first token, so nobody needs to look for one in it.
     usage_tap = meter.listen(streamed=streamed and response.status < 400)
     if response.status >= 400:
-        await _refusal(response, usage_tap, writer)
+        await _refusal(response, usage_tap, writer, meter.body)
         return meter.usage()
-    chunks = response.chunks()
+    chunks, raw_headers = response.chunks(), response.raw_headers
+    if call.answer is not None and streamed:
+        usage_tap.tally = call.answer.tally
+        chunks = _amended_events(call.answer, chunks)
+    elif call.answer is not None:
+        body = call.answer.whole(await response.read())
+        chunks, raw_headers = _in_one_piece(body), of_length(raw_headers, len(body))
     if not writer.started:
-        headers = for_client(response.raw_headers, writer.ids)
+        headers = for_client(raw_headers, writer.ids)
         if (status := destination.speculation) is not None and _ends_with_counts(response):
             body, complete = await gather(chunks, usage_tap)
             if complete:
@@ -67,6 +75,18 @@ async def forward(
 def _ends_with_counts(response: UpstreamResponse) -> bool:
     """A good answer in one piece: what an engine drafted stands at its end."""
     return response.status == 200 and response.content_type.startswith(JSON)
+
+
+async def _amended_events(answer: AmendedAnswer, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        if whole_events := answer.feed(chunk):
+            yield whole_events
+    if last := answer.end():
+        yield last
+
+
+async def _in_one_piece(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _events(
@@ -115,13 +135,17 @@ async def _text(usage_tap: UsageTap, chunks: AsyncIterator[bytes], writer: Respo
         await writer.break_off(b"", error)
 
 
-async def _refusal(response: UpstreamResponse, usage_tap: UsageTap, writer: ResponseWriter) -> None:
+async def _refusal(
+    response: UpstreamResponse, usage_tap: UsageTap, writer: ResponseWriter, asked: bytes | None
+) -> None:
     """An upstream's whole error in the client's dialect, a 500 for a bad request turned into a 400.
+
+    `asked` is the request's body, in which the error may have a place.
 
     Raises UpstreamDiedError before anything is promised.
     """
     body, complete = await gather(response.chunks(), usage_tap)
-    status, body = writer.api_format.upstream_error(response.status, body if complete else b"")
+    status, body = writer.api_format.upstream_error(response.status, body if complete else b"", asked)
     headers = for_client_of_error(response.raw_headers, writer.ids, len(body))
     # What a server cannot do it cannot do the next time either, and SDKs retry every 500 and above
     await writer.start(status, [*headers, *(_NEVER_AGAIN if status == 501 else ())])

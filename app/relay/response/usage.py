@@ -12,7 +12,7 @@ import json
 import re
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -53,18 +53,27 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cached: int | None = None
 
 
+class AllChoices(Protocol):
+    """Counts the choices of one answer."""
+
+    def counts(self) -> Usage | None:
+        """Of all choices together; None where there are not several."""
+
+
 class UsageTap:
     """Feed it every chunk; `first_token_seen` turns true with the first generated text.
 
-    `streamed` is False for an answer in one piece, in which nobody looks for a first token or counts events.
+    `streamed` is False for an answer in one piece, in which nobody looks for a first token or counts events. `tally`
+    knows more than the tail where there are several choices.
     """
 
-    __slots__ = ("_chunks", "_events", "_head", "_held_bytes", "first_token_seen", "size", "streamed")
+    __slots__ = ("_chunks", "_events", "_head", "_held_bytes", "first_token_seen", "size", "streamed", "tally")
 
     def __init__(self, *, streamed: bool = True) -> None:
         self.streamed = streamed
         self.first_token_seen = not streamed
         self.size = 0
+        self.tally: AllChoices | None = None
         # From the one with the first text on
         self._events = 0
         self._head = b""
@@ -111,6 +120,8 @@ class UsageTap:
 
     def usage(self) -> Usage:
         """What the tail says of tokens; an answer that says nothing gives an empty Usage."""
+        if self.tally is not None and (counted := self.tally.counts()) is not None:
+            return counted
         usage, timings = self._reported()
         cached = _count(timings, "cache_n") or 0
         evaluated = _count(timings, "prompt_n")

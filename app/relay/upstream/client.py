@@ -40,7 +40,7 @@ class UpstreamClient:
             streamed = as_stream(call.target, body, call.fields, drafts=status is not None and status.mode != NONE)
         if streamed is not None:
             response = await self._request(destination, call, streamed, once=True)
-            if await response.assemble(listen):
+            if await response.assemble(listen, call.answer.per_prompt if call.answer is not None else 1):
                 return response
             response.close()
         response = await self._request(destination, call, body, once=call.streaming)

@@ -46,15 +46,17 @@ class UpstreamResponse:
         """The body as it arrives; raises UpstreamDiedError where it ends too early."""
         return _Chunks(self)
 
-    async def assemble(self, listen: Callable[[], UsageTap]) -> bool:
+    async def assemble(self, listen: Callable[[], UsageTap], per_prompt: int = 1) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 
-        What `listen` gives gets the stream. False where the stream has not told all of it. Raises UpstreamDiedError;
-        what is no stream (an error that came first) stays as it is.
+        `per_prompt` is the number of choices that a prompt has. What `listen` gives gets the stream. False where the
+        stream has not told all of it. What is no stream (an error that came first) stays as it is. Raises
+        UpstreamDiedError.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
             return True
-        assembly, usage_tap = Assembly(), listen()
+        assembly, usage_tap = Assembly(per_prompt), listen()
+        usage_tap.tally = assembly
         try:
             async for chunk in self.chunks():
                 assembly.feed(chunk)

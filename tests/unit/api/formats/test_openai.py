@@ -129,19 +129,21 @@ def test_a_streams_error_is_one_event_with_the_same_body() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "message", "kind", "code"),
     [
-        (400, b'{"error":{"code":400,"message":"too long","type":"exceed"}}', "too long", "exceed", "400"),
-        (500, b'{"error":"text"}', "text", SERVER, "500"),
-        (404, b'{"detail":"Not Found"}', "Not Found", INVALID, "404"),
-        (401, b'{"error":{"message":"no key"}}', "no key", INVALID, "401"),
-        (502, b"<html>Bad Gateway</html>", "The engine answered 502.", SERVER, "502"),
-        (500, b'{"error":null}', "The engine answered 500.", SERVER, "500"),
-        (500, b'["error"]', "The engine answered 500.", SERVER, "500"),
-        (500, b'{"error":{"message":"\xff"}}', "The engine answered 500.", SERVER, "500"),
-        (500, b"", "The engine answered 500.", SERVER, "500"),
+        (400, b'{"error":{"code":400,"message":"too long","type":"exceed"}}', "too long", "exceed", None),
+        (500, b'{"error":"text"}', "text", SERVER, "internal_error"),
+        (404, b'{"detail":"Not Found"}', "Not Found", INVALID, "not_found"),
+        (401, b'{"error":{"message":"no key"}}', "no key", INVALID, "invalid_api_key"),
+        (502, b"<html>Bad Gateway</html>", "The engine answered 502.", SERVER, "upstream_died"),
+        (500, b'{"error":null}', "The engine answered 500.", SERVER, "internal_error"),
+        (500, b'["error"]', "The engine answered 500.", SERVER, "internal_error"),
+        (500, b'{"error":{"message":"\xff"}}', "The engine answered 500.", SERVER, "internal_error"),
+        (500, b"", "The engine answered 500.", SERVER, "internal_error"),
     ],
 )
-def test_an_upstreams_error_becomes_an_event(status: int, body: bytes, message: str, kind: str, code: str) -> None:
-    """llama-server's words with a `code` of text; whatever cannot be read is told by its status."""
+def test_an_upstreams_error_becomes_an_event(
+    status: int, body: bytes, message: str, kind: str, code: str | None
+) -> None:
+    """llama-server's words with a `code` of OpenAI's; whatever cannot be read is told by its status."""
     event = OpenAIFormat().upstream_error_event(status, body)
     error = json.loads(event.removeprefix(b"data: "))["error"]
     assert error == {"message": message, "type": kind, "param": None, "code": code}

@@ -31,21 +31,33 @@ OVERFLOW = refusal(400, LONG, "exceed_context_size_error", n_prompt_tokens=1252,
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (400, refusal(400, "'messages' is required", INVALID), (400, "'messages' is required", INVALID, "400")),
-        (501, refusal(501, "no", "not_supported_error"), (501, "no", "not_supported_error", "501")),
-        (503, refusal(503, "Loading model", "unavailable_error"), (503, "Loading model", "unavailable_error", "503")),
-        (500, refusal(500, "Context size has been exceeded.", "server_error"), (500, None, "server_error", "500")),
-        (502, b"<html>", (502, "The engine answered 502.", "server_error", "502")),
+        (
+            400,
+            refusal(400, "'messages' is required", INVALID),
+            (400, "'messages' is required", INVALID, "missing_required_parameter", "messages"),
+        ),
+        (501, refusal(501, "no", "not_supported_error"), (501, "no", "not_supported_error", "not_supported")),
+        (
+            503,
+            refusal(503, "Loading model", "unavailable_error"),
+            (503, "Loading model", "unavailable_error", "engine_unavailable"),
+        ),
+        (
+            500,
+            refusal(500, "Context size has been exceeded.", "server_error"),
+            (500, None, "server_error", "internal_error"),
+        ),
+        (502, b"<html>", (502, "The engine answered 502.", "server_error", "upstream_died")),
     ],
 )
-def test_openai_gets_four_fields(status: int, body: bytes, expected: tuple[int, str | None, str, str]) -> None:
-    """`code` a string, `param` there, the words llama-server's own."""
+def test_openai_gets_four_fields(status: int, body: bytes, expected: tuple[int, str | None, str, str, str]) -> None:
+    """`code` a word, `param` there, the words llama-server's own."""
     sent, answer = OpenAIFormat().upstream_error(status, body)
     error = json.loads(answer)["error"]
     message = expected[1] or "Context size has been exceeded."
     assert (sent, error) == (
         expected[0],
-        {"message": message, "type": expected[2], "param": None, "code": expected[3]},
+        {"message": message, "type": expected[2], "param": (*expected, None)[4], "code": expected[3]},
     )
 
 
@@ -69,7 +81,7 @@ def test_a_bad_request_is_a_400(message: str) -> None:
     for api_format in (OpenAIFormat(), ResponsesFormat(), AnthropicFormat()):
         status, answer = api_format.upstream_error(500, refusal(500, message, "server_error"))
         error = json.loads(answer)["error"]
-        assert (status, error["type"], error["message"]) == (400, INVALID, message)
+        assert (status, error["type"], error["message"]) == (400, INVALID, message.partition("; tools = ")[0])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +112,125 @@ def test_what_an_engine_was_not_started_for_is_said_of_its_entry(
         error = json.loads(answer)["error"]
         assert (sent, error["type"]) == (400, INVALID)
         assert message not in error["message"] and all(word in error["message"] for word in words)
+
+
+USER = {"role": "user", "content": "x"}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{bad"}}
+BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "request_body", "words", "param", "code"),
+    [
+        (
+            500,
+            "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error at line 1, "
+            "column 2: syntax error while parsing object key - invalid literal; last read: '{b'; expected",
+            BROKEN_CALL,
+            "is not valid JSON",
+            "messages[1].tool_calls[0].function.arguments",
+            "invalid_value",
+        ),
+        (
+            400,
+            "Field 'temperature': [json.exception.type_error.302] type must be number, but is string",
+            {},
+            "'temperature' must be of the kind number, not string",
+            "temperature",
+            "invalid_type",
+        ),
+        (
+            400,
+            "Field 'n': Value must be between 1 <= value <= 2, but got 9",
+            {},
+            "'n' must be from 1 to 2, the slots of this model; 9 is not",
+            "n",
+            "invalid_value",
+        ),
+        (
+            400,
+            "[json.exception.out_of_range.403] key 'prompt' not found",
+            {},
+            "'prompt' is missing.",
+            "prompt",
+            "missing_required_parameter",
+        ),
+        (
+            500,
+            "Failed to parse messages: [json.exception.out_of_range.403] key 'text' not found",
+            {"messages": [USER, USER | {"content": [{"type": "text", "text": "a"}, {"type": "text"}]}]},
+            "must be a string",
+            "messages[1].content[1].text",
+            "invalid_value",
+        ),
+        (
+            500,
+            "Failed to parse messages: [json.exception.type_error.302] type must be string, but is number",
+            {"messages": [USER | {"role": 5}]},
+            "must be a string",
+            "messages[0].role",
+            "invalid_value",
+        ),
+        (
+            500,
+            "Failed to parse messages: Missing 'role' in message: {}",
+            {"messages": [USER, {"content": "x"}]},
+            "is missing",
+            "messages[1].role",
+            "missing_required_parameter",
+        ),
+        (
+            500,
+            'Failed to parse tools: Missing tool function: {"type":"function"}; tools = [\n {}\n]',
+            {"tools": [CALL, {"type": "function"}]},
+            "must be an object",
+            "tools[1].function",
+            "invalid_value",
+        ),
+        (
+            400,
+            "unsupported content[].type",
+            {"messages": [USER | {"content": [{"type": "zz"}]}]},
+            "must be text",
+            "messages[0].content[0].type",
+            "invalid_value",
+        ),
+        (
+            500,
+            "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+            {"messages": [USER, USER | {"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]},
+            "mmproj",
+            "messages[1].content[0]",
+            "invalid_value",
+        ),
+        (400, "Expected 'messages' to be an array", {}, "to be an array", "messages", None),
+        (400, "Prompt contains invalid tokens", {}, "invalid tokens", None, None),
+    ],
+)
+def test_a_refusal_names_its_place_and_no_library(
+    status: int, said: str, request_body: dict[str, Any], words: str, param: str | None, code: str | None
+) -> None:
+    """As b11434 words them; the place is looked for in the request."""
+    body = refusal(status, said, INVALID if status == 400 else "server_error")
+    sent, answer = OpenAIFormat().upstream_error(status, body, json.dumps(request_body).encode())
+    error = json.loads(answer)["error"]
+    assert (sent, error["param"], error["code"]) == (400, param, code)
+    assert words in error["message"] and "json.exception" not in error["message"] and "last read" not in answer.decode()
+    _, answer = OpenAIFormat().upstream_error(status, body)
+    assert "json.exception" not in answer.decode() and "tools = [" not in answer.decode()
+
+
+@pytest.mark.parametrize("status", range(400, 600))
+def test_no_status_is_a_code(status: int) -> None:
+    """Whether the server wrote it as a number or as text; what it wrote in words stays."""
+    for code in (status, str(status)):
+        _, answer = OpenAIFormat().upstream_error(
+            status, json.dumps({"error": {"message": "x", "code": code}}).encode()
+        )
+        told = json.loads(answer)["error"]["code"]
+        assert told is None or not told.isdigit()
+    _, answer = OpenAIFormat().upstream_error(status, b'{"error": {"message": "x", "code": "too_bad"}}')
+    assert json.loads(answer)["error"]["code"] == "too_bad"
 
 
 def test_a_500_of_the_engines_own_stays_one() -> None:
@@ -183,7 +314,7 @@ def test_responses_events_have_a_type() -> None:
     assert (name, event_data["type"], event_data["code"], event_data["message"], event_data["param"]) == (
         "event: error",
         "error",
-        "500",
+        "internal_error",
         "m",
         None,
     )

@@ -17,15 +17,20 @@ CHAT = RECORDED[0].with_name("chat.sse").read_bytes()
 REFUSED = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
 
 
-def assembled(*chunks: bytes) -> Whole | None:
-    assembly = Assembly()
+# Of the recorded answers with several choices: how many a prompt has, and the tokens of all (a direct answer tells
+# those of the first)
+SEVERAL = {"chat-n2": (2, 20, 16), "completion-prompts": (1, 5, 16)}
+
+
+def assembled(*chunks: bytes, per_prompt: int = 1) -> Whole | None:
+    assembly = Assembly(per_prompt)
     for chunk in chunks:
         assembly.feed(chunk)
     return assembly.whole()
 
 
-def body(*chunks: bytes) -> dict[str, Any]:
-    whole = assembled(*chunks)
+def body(*chunks: bytes, per_prompt: int = 1) -> dict[str, Any]:
+    whole = assembled(*chunks, per_prompt=per_prompt)
     assert whole is not None and whole.status == 200
     answer: dict[str, Any] = json.loads(whole.body)
     return answer
@@ -44,9 +49,16 @@ DONE = b"data: [DONE]\n\n"
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recorded_stream_makes_the_direct_answer(path: Path) -> None:
-    """Field by field and in the same order; ids and times aside."""
+    """Field by field and in the same order; ids and times aside, and the usage of several choices."""
     direct = json.loads(path.with_suffix(".json").read_text())
-    answer = body(path.read_bytes())
+    per_prompt, *counts = SEVERAL.get(path.stem, (1,))
+    answer = body(path.read_bytes(), per_prompt=per_prompt)
+    if counts:
+        prompt, completion = counts
+        usage = answer.pop("usage")
+        assert (usage["prompt_tokens"], usage["completion_tokens"]) == (prompt, completion)
+        assert usage["total_tokens"] == prompt + completion
+        del direct["usage"]
     assert list(answer) == list(direct)
     assert comparable(answer) == comparable(direct)
 
@@ -89,8 +101,8 @@ def test_interleaved_choices_stay_apart(texts: list[list[str]], random: Any) -> 
     assert [choice["index"] for choice in choices] == list(range(len(texts)))
 
 
-def test_usage_and_timings_are_the_first_choices() -> None:
-    """As in a direct answer; each choice's stand right behind its end, and they may come in any order."""
+def test_usage_is_that_of_all_choices_and_timings_are_the_first_ones() -> None:
+    """Each choice's stand right behind its end, and they may come in any order."""
     stream: list[bytes] = []
     for index in (1, 0, 2):
         stream += [
@@ -98,7 +110,7 @@ def test_usage_and_timings_are_the_first_choices() -> None:
             event(choices=[], usage={"completion_tokens": index}, timings={"n": index}),
         ]
     answer = body(*stream, DONE)
-    assert (answer["usage"], answer["timings"]) == ({"completion_tokens": 0}, {"n": 0})
+    assert (answer["usage"]["completion_tokens"], answer["timings"]) == (3, {"n": 0})
 
 
 def test_tool_calls_are_put_together_by_index() -> None:

@@ -1,0 +1,211 @@
+"""An answer on its way to a client whose request was amended: whole, or event by event. Sans-io and pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from app.relay.amendments.sums import ChoiceCounts, shared_out
+
+Event = dict[str, Any]
+_END = re.compile(rb"\r?\n\r?\n")
+_DONE = b"[DONE]"
+CLOSING = b"data: [DONE]\n\n"
+
+
+class AnswerChange(Protocol):
+    """One thing that is different in the answer."""
+
+    def whole(self, answer: Event) -> Event:
+        """Of an answer in one piece."""
+
+    def event(self, event: Event) -> Event | None:
+        """Of a stream; None for an event that is not sent on."""
+
+    def last(self) -> Event | None:
+        """An event to be sent before the stream's end."""
+
+
+class AmendedAnswer(Protocol):
+    """What the relay does with the bytes of an answer; `tally` counts where llama-server does not."""
+
+    tally: ChoiceCounts | None
+    per_prompt: int
+
+    def whole(self, body: bytes) -> bytes:
+        """Of an answer in one piece; raises InvalidBodyError where it shows that the request cannot be honoured."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Of a stream, cut anywhere."""
+
+    def end(self) -> bytes:
+        """What is left when the stream has ended."""
+
+
+class ChangedAnswer:
+    """`changes` are made in their order. What is no event of a completion passes as it is, errors among it."""
+
+    def __init__(
+        self,
+        changes: Sequence[AnswerChange],
+        tally: ChoiceCounts | None = None,
+        per_prompt: int = 1,
+        closing: bytes = b"",
+    ) -> None:
+        self.tally = tally
+        self.per_prompt = per_prompt
+        self._changes = changes
+        # Behind a stream's last byte
+        self._closing = closing
+        self._rest = b""
+
+    def whole(self, body: bytes) -> bytes:
+        try:
+            answer = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return body
+        if not isinstance(answer, dict):
+            return body
+        for change in self._changes:
+            answer = change.whole(answer)
+        return msgspec.json.encode(answer)
+
+    def feed(self, chunk: bytes) -> bytes:
+        text, out, at = self._rest + chunk, [], 0
+        for end in _END.finditer(text):
+            out.append(self._block(text[at : end.end()]))
+            at = end.end()
+        self._rest = text[at:]
+        return b"".join(out)
+
+    def end(self) -> bytes:
+        rest, self._rest = self._rest, b""
+        return rest + self._closing
+
+    def _block(self, block: bytes) -> bytes:
+        """One event with the empty line behind it."""
+        data = block.strip()
+        if not data.startswith(b"data:") or b"\n" in data:
+            return block
+        data = data[5:].strip()
+        if data == b"null":
+            return b""
+        if data == _DONE:
+            return b"".join([*map(_written, filter(None, [change.last() for change in self._changes])), block])
+        try:
+            event = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return block
+        if not isinstance(event, dict) or "error" in event:
+            return block
+        return self._changed(event)
+
+    def _changed(self, event: Event) -> bytes:
+        for change in self._changes:
+            if (changed := change.event(event)) is None:
+                return b""
+            event = changed
+        return _written(event)
+
+
+def _written(event: Event) -> bytes:
+    return b"data: " + msgspec.json.encode(event) + b"\n\n"
+
+
+class Counted:
+    """`usage` of all choices and prompts: once in a stream, with the last choice's end."""
+
+    def __init__(self, tally: ChoiceCounts, choices: int, prompt_lengths: Sequence[int]) -> None:
+        self._tally = tally
+        self._left = choices
+        self._lengths = prompt_lengths
+        self._last_index = 0
+        self._held: Event | None = None
+
+    def whole(self, answer: Event) -> Event:
+        usage, timings, choices = answer.get("usage"), answer.get("timings"), answer.get("choices")
+        if not isinstance(usage, dict) or not isinstance(timings, dict) or not isinstance(choices, list) or not choices:
+            return answer
+        first = usage.get("completion_tokens")
+        if not isinstance(first, int) or first != timings.get("predicted_n"):
+            return answer  # counted already
+        prompt = usage.get("prompt_tokens") or 0
+        if self._lengths and self._lengths[0]:
+            prompt = round(prompt * sum(self._lengths) / self._lengths[0])
+        tokens = shared_out(choices, first)
+        counted = {"completion_tokens": tokens, "prompt_tokens": prompt, "total_tokens": prompt + tokens}
+        return answer | {"usage": usage | counted}
+
+    def event(self, event: Event) -> Event | None:
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._last_index = choice.get("index") or 0
+                self._left -= choice.get("finish_reason") is not None
+        usage, timings = event.get("usage"), event.get("timings")
+        if not isinstance(timings, dict):
+            return event  # not llama-server's: others count all of them
+        self._tally.add(self._last_index, usage, timings)
+        if not isinstance(usage, dict):
+            return event
+        if not choices:
+            self._held = event
+            return None
+        if self._left > 0:
+            return {name: value for name, value in event.items() if name != "usage"}
+        return event | {"usage": self._tally.usage()}
+
+    def last(self) -> Event | None:
+        return None if self._held is None else self._held | {"usage": self._tally.usage()}
+
+
+class LegacyCalls:
+    """Tool calls as `function_call`, for who has asked with `functions`."""
+
+    def whole(self, answer: Event) -> Event:
+        return answer | {"choices": [self._choice(choice, "message") for choice in answer.get("choices") or ()]}
+
+    def event(self, event: Event) -> Event | None:
+        return event | {"choices": [self._choice(choice, "delta") for choice in event.get("choices") or ()]}
+
+    def last(self) -> Event | None:
+        return None
+
+    def _choice(self, choice: Any, name: str) -> Any:
+        said = choice.get(name) if isinstance(choice, dict) else None
+        if not isinstance(said, dict):
+            return choice
+        calls = said.get("tool_calls")
+        kept = {field: value for field, value in said.items() if field != "tool_calls"}
+        if isinstance(calls, list) and calls and calls[0].get("index", 0) == 0:
+            kept["function_call"] = calls[0].get("function") or {}
+        reason = choice.get("finish_reason")
+        return choice | {name: kept, "finish_reason": "function_call" if reason == "tool_calls" else reason}
+
+
+class Echoed:
+    """Each prompt before its text; `prompts` are by number."""
+
+    def __init__(self, prompts: Sequence[str], per_prompt: int) -> None:
+        self._prompts = prompts
+        self._per_prompt = per_prompt
+        self._begun: set[int] = set()
+
+    def whole(self, answer: Event) -> Event:
+        return answer | {"choices": [self._choice(choice) for choice in answer.get("choices") or ()]}
+
+    def event(self, event: Event) -> Event | None:
+        return self.whole(event)
+
+    def last(self) -> Event | None:
+        return None
+
+    def _choice(self, choice: Any) -> Any:
+        index = choice.get("index", 0) if isinstance(choice, dict) else None
+        if index is None or index in self._begun or not isinstance(choice.get("text"), str):
+            return choice
+        self._begun.add(index)
+        return choice | {"text": self._prompts[min(index // self._per_prompt, len(self._prompts) - 1)] + choice["text"]}

@@ -1,0 +1,94 @@
+"""What /v1/completions is asked for beside a text: several prompts, echoes, suffixes, formats. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.errors import InvalidBodyError
+from app.relay.amendments.answer import Echoed
+from app.relay.amendments.draft import Draft
+from app.relay.amendments.formats import as_native, nested, refuse_ignored
+from app.relay.amendments.infill import PATH
+
+
+def amended_completion(draft: Draft) -> None:
+    """Raises InvalidBodyError. Other people's servers have `echo` and its like, or refuse them."""
+    if draft.there("prompt") and bytes(memoryview(draft.fields.prompt)[:1]) == b"[":
+        draft.prompts = _lengths(draft.value("prompt"))
+    if not draft.ours:
+        return
+    if draft.there("best_of"):
+        _best_of(draft)
+    if draft.there("response_format"):
+        _format(draft)
+    if draft.there("suffix"):
+        _suffix(draft)
+    if draft.there("echo"):
+        _echo(draft)
+
+
+def _lengths(prompt: Any) -> list[int]:
+    """Of each of several prompts; llama-server takes a list with a token in it as one prompt."""
+    if not isinstance(prompt, list) or any(isinstance(part, int) for part in prompt):
+        return []
+    return [len(part) if isinstance(part, str | list) else 0 for part in prompt] if len(prompt) > 1 else []
+
+
+def _best_of(draft: Draft) -> None:
+    best_of, n = draft.value("best_of"), draft.value("n") or 1
+    if best_of != n:
+        message = (
+            f"'best_of' cannot be honoured: llama-server does not choose among answers. Leave it out, "
+            f"or ask for all of them by 'n' (now {n!r})."
+        )
+        raise InvalidBodyError(message, param="best_of")
+    draft.drop.add("best_of")
+
+
+def _format(draft: Draft) -> None:
+    """By the native field: /v1/completions passes over OpenAI's."""
+    response_format = nested(draft.value("response_format"))
+    refuse_ignored(response_format)
+    draft.values |= as_native(response_format)
+    draft.drop.add("response_format")
+
+
+def _suffix(draft: Draft) -> None:
+    suffix, prompt = draft.value("suffix"), draft.value("prompt")
+    if not isinstance(suffix, str):
+        raise InvalidBodyError("'suffix' must be a string.", param="suffix")
+    draft.drop.add("suffix")
+    if not suffix:
+        return
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    for name, fits, words in (
+        ("prompt", isinstance(prompt, str), "'prompt' must be one text where there is a 'suffix'."),
+        ("n", draft.value("n") in (None, 1), "'n' must be 1 where there is a 'suffix'."),
+        ("echo", not draft.value("echo"), "'echo' must be left out where there is a 'suffix'."),
+    ):
+        if not fits:
+            raise InvalidBodyError(words, param=name)
+    draft.target = PATH
+    draft.values |= {"input_prefix": prompt, "input_suffix": suffix}
+    if draft.there("max_tokens"):
+        draft.values["n_predict"] = draft.value("max_tokens")
+    draft.drop |= {"prompt", "n", "echo"}
+
+
+def _echo(draft: Draft) -> None:
+    echo = draft.value("echo")
+    if not isinstance(echo, bool):
+        raise InvalidBodyError("'echo' must be true or false.", param="echo")
+    draft.drop.add("echo")
+    if not echo:
+        return
+    prompt = draft.value("prompt")
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    if not prompts or not all(isinstance(text, str) for text in prompts):
+        raise InvalidBodyError("'echo' is for prompts that are texts; these are tokens.", param="echo")
+    if draft.fields.wants_logprobs:
+        message = "'echo' with 'logprobs' cannot be honoured: llama-server tells no log probabilities of prompts."
+        raise InvalidBodyError(message, param="echo")
+    n = draft.value("n")
+    draft.changes.append(Echoed(prompts, n if isinstance(n, int) and n > 0 else 1))

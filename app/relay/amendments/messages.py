@@ -1,0 +1,80 @@
+"""The messages of a chat: nulls left out, empty arguments made `{}`, calls of 2023 made tool calls. Pure.
+
+llama-server (b11434) answers 500 to a null `reasoning_content`, `name` or `id`, to a tool call without `type` or
+without `arguments`, and to `""` as arguments where the template wants an object. Messages without any of these words
+are not looked into.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from app.relay.request.json_decode import decoded, refuse_crowded
+
+_WORDS = (b'"tool_calls"', b"null", b'"function_call"', b'"function"')
+_MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def mended_messages(raw: bytes) -> bytes | None:
+    """JSON of the messages as they go on; None where they stay as they are, also where they cannot be read."""
+    if not any(word in raw for word in _WORDS):
+        return None
+    refuse_crowded(raw)
+    try:
+        messages = _MESSAGES.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # the engine has its own words for it
+    open_calls: list[tuple[str, str]] = []
+    changed, mended = False, []
+    for number, message in enumerate(messages):
+        text = bytes(message)
+        if any(word in text for word in _WORDS):
+            before = decoded(text)
+            after = _mended(before, number, open_calls)
+            if after != before:
+                text, changed = msgspec.json.encode(after), True
+        mended.append(text)
+    return b"[" + b",".join(mended) + b"]" if changed else None
+
+
+def _mended(message: Any, number: int, open_calls: list[tuple[str, str]]) -> Any:
+    if not isinstance(message, dict):
+        return message
+    mended = {name: value for name, value in message.items() if value is not None or name == "content"}
+    call = mended.get("function_call")
+    if isinstance(call, dict) and "tool_calls" not in mended:
+        del mended["function_call"]
+        mended["tool_calls"] = [{"id": f"call_{number}", "type": "function", "function": call}]
+        open_calls.append((str(call.get("name")), f"call_{number}"))
+    elif mended.get("role") == "function":
+        mended |= {"role": "tool", "tool_call_id": _answered(open_calls, mended.get("name"), number)}
+    if isinstance(mended.get("tool_calls"), list):
+        mended["tool_calls"] = [_mended_call(call, f"call_{number}_{i}") for i, call in enumerate(mended["tool_calls"])]
+    return mended
+
+
+def _answered(open_calls: list[tuple[str, str]], name: Any, number: int) -> str:
+    """The oldest call of that name that has no answer yet."""
+    for i, (called, call_id) in enumerate(open_calls):
+        if called == name:
+            del open_calls[i]
+            return call_id
+    return f"call_{number}"
+
+
+def _mended_call(call: Any, unnamed: str) -> Any:
+    if not isinstance(call, dict):
+        return call
+    mended = {name: value for name, value in call.items() if value is not None}
+    if "id" in call:
+        mended.setdefault("id", unnamed)
+    function = mended.get("function")
+    if not isinstance(function, dict):
+        return mended
+    mended.setdefault("type", "function")
+    arguments = function.get("arguments")
+    if arguments is None or (isinstance(arguments, str) and not arguments.strip()):
+        mended["function"] = function | {"arguments": "{}"}
+    return mended

@@ -1,0 +1,102 @@
+"""Which patterns of a JSON schema llama-server makes a grammar of; for any other it takes every text. Pure.
+
+Read in b11434's `json-schema-to-grammar.cpp` and compared with runs of it. Malformed patterns are not told here: the
+engine refuses them itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_HEX = {"x": 2, "u": 4, "U": 8}
+_AS_WRITTEN = frozenset('trn\\"[]-')
+# Escaped in patterns, plain in a grammar's literals
+_PUNCTUATION = frozenset("^$.[]()|{}*+?")
+_HOLDS_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_IS_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "prefixItems")
+_REPEAT = re.compile(r"\{(\d+|\d*,\d*)\}")
+MOST_NESTED = 100
+# Deeper ones are no schema that a grammar is made of
+_DEEPEST = 64
+
+
+def ignored_patterns(schema: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, str, str]]:
+    """Each pattern that would not be enforced: its place, itself, and what no grammar has."""
+    if not isinstance(schema, dict) or depth > _DEEPEST:
+        return
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and (reason := no_grammar(pattern)) is not None:
+        yield f"{place}.pattern", pattern, reason
+    for name in _HOLDS_SCHEMAS:
+        if isinstance(held := schema.get(name), dict):
+            for key, value in held.items():
+                yield from ignored_patterns(value, f"{place}.{name}.{key}", depth + 1)
+    for name in (*_IS_SCHEMA, "anyOf", "oneOf", "allOf"):
+        held = schema.get(name)
+        for i, value in enumerate(held if isinstance(held, list) else ()):
+            yield from ignored_patterns(value, f"{place}.{name}[{i}]", depth + 1)
+        yield from ignored_patterns(held, f"{place}.{name}", depth + 1)
+
+
+def no_grammar(pattern: str) -> str | None:
+    """Why a pattern is not enforced, in words behind `it has`; None for one that is."""
+    if len(pattern) < 2 or not (pattern.startswith("^") and pattern.endswith("$")):
+        return "no ^ at its beginning or no $ at its end"
+    inner, at, depth = pattern[1:-1], 0, 0
+    while at < len(inner):
+        character = inner[at]
+        if character == "\\":
+            length = _escape(inner, at, within_class=False)
+            if length is None:
+                return f"the escape {inner[at : at + 2]}"
+            at += length
+        elif character == "[":
+            end = _end_of_class(inner, at)
+            if isinstance(end, str):
+                return f"the escape {end} in a class"
+            at = end
+        elif character == "(":
+            if inner.startswith("(?", at) and not inner.startswith("(?:", at):
+                return f"the group {inner[at : at + 3]}"
+            depth += 1
+            if depth > MOST_NESTED:
+                return f"groups nested more than {MOST_NESTED} deep"
+            at += 3 if inner.startswith("(?:", at) else 1
+        elif character == "{":
+            if (repeat := _REPEAT.match(inner, at)) is None:
+                return "a { that begins no number of times"
+            at = repeat.end()
+        elif character in "^$":
+            return f"a {character} within"
+        elif character in "]}":
+            return f"a {character} that closes nothing"
+        else:
+            depth -= character == ")"
+            at += 1
+    return None
+
+
+def _escape(text: str, at: int, *, within_class: bool) -> int | None:
+    """How long it is; None for one that no grammar knows. What ends in a backslash is the engine's to refuse."""
+    following = text[at + 1 : at + 2]
+    if not following:
+        return 1
+    if (digits := _HEX.get(following)) is not None:
+        return 2 + digits if re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", text[at + 2 : at + 2 + digits]) else None
+    return 2 if following in _AS_WRITTEN or (not within_class and following in _PUNCTUATION) else None
+
+
+def _end_of_class(text: str, at: int) -> int | str:
+    """Behind its bracket; the escape where there is one that no grammar knows."""
+    at += 1
+    while at < len(text) and text[at] != "]":
+        if text[at] == "\\":
+            length = _escape(text, at, within_class=True)
+            if length is None:
+                return text[at : at + 2]
+            at += length
+        else:
+            at += 1
+    return at + 1

@@ -1,0 +1,110 @@
+"""The tokens of an answer with several choices, of which llama-server counts one. Pure.
+
+A stream tells usage, timings or both at the end of each choice; an answer in one piece tells those of the first only
+(b11434). Choices of one prompt follow each other: the prompt of choice `i` is `i // per_prompt`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.relay.response.usage import Usage
+
+Counts = dict[str, Any]
+
+
+class ChoiceCounts:
+    """Feed it what each choice tells of itself; `per_prompt` is the number of choices that a prompt has."""
+
+    __slots__ = ("_ends", "_per_prompt")
+
+    def __init__(self, per_prompt: int) -> None:
+        self._per_prompt = max(1, per_prompt)
+        # By choice, the latest word of each kind
+        self._ends: dict[int, tuple[Counts, Counts]] = {}
+
+    def add(self, index: int, usage: Any, timings: Any) -> None:
+        """What an event says of choice `index`; anything but an object says nothing."""
+        known_usage, known_timings = self._ends.get(index, ({}, {}))
+        self._ends[index] = (
+            usage if isinstance(usage, dict) else known_usage,
+            timings if isinstance(timings, dict) else known_timings,
+        )
+
+    def usage(self) -> Counts:
+        """OpenAI's `usage` of all choices that have told theirs: prompts once each."""
+        completion = sum(_completion(*end) for end in self._ends.values())
+        prompts, cached = 0, 0
+        for first in self._firsts():
+            prompts += _prompt(*first)
+            cached += _cached(*first)
+        told = next((usage for usage, _ in self._ends.values() if usage), {})
+        return told | {
+            "completion_tokens": completion,
+            "prompt_tokens": prompts,
+            "total_tokens": prompts + completion,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        }
+
+    def counts(self) -> Usage | None:
+        """None as long as less than two choices have told theirs."""
+        if len(self._ends) < 2:
+            return None
+        usage, timings = self.usage(), [timings for _, timings in self._ends.values()]
+        drafts = any("draft_n" in each for each in timings)
+        return Usage(
+            prompt_tokens=usage["prompt_tokens"],
+            completion_tokens=usage["completion_tokens"],
+            drafted=sum(_number(each, "draft_n") for each in timings) if drafts else None,
+            accepted=sum(_number(each, "draft_n_accepted") for each in timings) if drafts else None,
+            cached=usage["prompt_tokens_details"]["cached_tokens"],
+        )
+
+    def _firsts(self) -> list[tuple[Counts, Counts]]:
+        """Of each prompt, what the first of its choices told."""
+        firsts: dict[int, tuple[Counts, Counts]] = {}
+        for index in sorted(self._ends):
+            firsts.setdefault(index // self._per_prompt, self._ends[index])
+        return list(firsts.values())
+
+
+def _completion(usage: Counts, timings: Counts) -> int:
+    return _number(usage, "completion_tokens") or _number(timings, "predicted_n")
+
+
+def _prompt(usage: Counts, timings: Counts) -> int:
+    return _number(usage, "prompt_tokens") or _number(timings, "prompt_n") + _number(timings, "cache_n")
+
+
+def _cached(usage: Counts, timings: Counts) -> int:
+    return _number(usage.get("prompt_tokens_details"), "cached_tokens") or _number(timings, "cache_n")
+
+
+def _number(fields: Any, name: str) -> int:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def shared_out(choices: list[Any], first: int) -> int:
+    """The tokens of all choices of an answer that counts `first` for the first: by their log probabilities, else by
+    the length of their texts."""
+    lengths = [_length(choice) for choice in choices]
+    tokens = [_probabilities(choice) for choice in choices]
+    rate = first / lengths[0] if lengths[0] else 0.0
+    others = zip(tokens[1:], lengths[1:], strict=True)
+    return first + sum(known or max(round(length * rate), int(length > 0)) for known, length in others)
+
+
+def _probabilities(choice: Any) -> int:
+    logprobs = choice.get("logprobs") if isinstance(choice, dict) else None
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return len(content) if isinstance(content, list) else 0
+
+
+def _length(choice: Any) -> int:
+    if not isinstance(choice, dict):
+        return 0
+    message = choice.get("message") or {"content": choice.get("text")}
+    texts = [message.get("content"), message.get("reasoning_content")]
+    texts += [call["function"].get("arguments") for call in message.get("tool_calls") or ()]
+    return sum(len(text) for text in texts if isinstance(text, str))

@@ -1,0 +1,90 @@
+"""The tools of a chat: which may be called, and `functions`, their form of 2023. Pure.
+
+llama-server (b11434) reads `tool_choice` only where it is a word, and knows no `functions`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.errors import InvalidBodyError
+
+Fields = dict[str, Any]
+
+
+def legacy_functions(functions: Any, choice: Any, *, tools_too: bool) -> Fields:
+    """`functions` and `function_call` as `tools` and their choice; raises InvalidBodyError."""
+    if not isinstance(functions, list) or not all(isinstance(function, dict) for function in functions):
+        raise InvalidBodyError("'functions' must be a list of objects.", param="functions")
+    if not functions:
+        raise InvalidBodyError("'functions' is empty; leave it out.", param="functions")
+    if tools_too:
+        raise InvalidBodyError("'functions' is the older form of 'tools'; send one of them.", param="functions")
+    fields: Fields = {
+        "tools": [{"type": "function", "function": function} for function in functions],
+        # Their answers have room for one call
+        "parallel_tool_calls": False,
+    }
+    if choice in (None, "auto", "none"):
+        return fields | ({"tool_choice": choice} if choice else {})
+    if not isinstance(choice, dict) or not isinstance(choice.get("name"), str):
+        words = '\'function_call\' must be "auto", "none" or {"name": <the function>}.'
+        raise InvalidBodyError(words, param="function_call")
+    return fields | {"tool_choice": {"type": "function", "function": {"name": choice["name"]}}}
+
+
+def without_nulls(tools: Any) -> Any:
+    """A tool's own fields and its function's; what is within a schema is the schema's."""
+    if not isinstance(tools, list):
+        return tools
+    return [_without_nulls(tool) for tool in tools]
+
+
+def _without_nulls(tool: Any) -> Any:
+    if not isinstance(tool, dict):
+        return tool
+    kept = {name: value for name, value in tool.items() if value is not None}
+    function = kept.get("function")
+    if isinstance(function, dict):
+        kept["function"] = {name: value for name, value in function.items() if value is not None}
+    return kept
+
+
+def chosen(tools: Any, choice: Any) -> Fields:
+    """The fields by which an engine that knows only words calls no other tool than `choice` allows.
+
+    Raises InvalidBodyError for a choice that is none.
+    """
+    names, mode = _allowed(choice)
+    there = tools if isinstance(tools, list) else []
+    by_name = {_name_of(tool): tool for tool in there}
+    for name in names:
+        if name not in by_name:
+            message = f"'tool_choice' names '{name}', which is not among the tools."
+            raise InvalidBodyError(message, param="tool_choice")
+    return {"tools": [tool for tool in there if _name_of(tool) in names], "tool_choice": mode}
+
+
+def _allowed(choice: Any) -> tuple[list[str], str]:
+    """Names, and the word for an engine."""
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if kind == "function":
+        name = _name_of(choice) or choice.get("name")
+        if isinstance(name, str):
+            return [name], "required"
+    if kind == "allowed_tools":
+        allowed = choice.get("allowed_tools", choice)
+        names = [_name_of(tool) for tool in allowed.get("tools") or []] if isinstance(allowed, dict) else []
+        mode = allowed.get("mode", "auto") if isinstance(allowed, dict) else None
+        if names and all(isinstance(name, str) for name in names) and mode in ("auto", "required"):
+            return [str(name) for name in names], mode
+    raise InvalidBodyError(
+        '\'tool_choice\' must be "auto", "none", "required", '
+        '{"type": "function", "function": {"name": ...}} or a list of allowed tools.',
+        param="tool_choice",
+    )
+
+
+def _name_of(tool: Any) -> Any:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return function.get("name") if isinstance(function, dict) else None
