@@ -176,7 +176,12 @@ class Gateway:
 
         elsewhere = Elsewhere(self.settings.models_dir)
         rows = ModelRows(
-            self.catalog, self.scheduler, self._on_demand, elsewhere, list_aliases=lambda: self.settings.list_aliases
+            self.catalog,
+            self.scheduler,
+            self._on_demand,
+            elsewhere,
+            list_aliases=lambda: self.settings.list_aliases,
+            warning=self._router.tool_check.warning,
         )
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=lambda: self.relay.max_body)

@@ -31,7 +31,7 @@ class ModelRows:
 
     While its files are pulled, by whomever, `state` is `downloading`, and `download` says how far that is. Where a file
     was replaced or deleted under a running engine, the row is of what runs, and `file_changed` says so in words.
-    `list_aliases` says whether aliases have rows of their own now.
+    `list_aliases` says whether aliases have rows of their own now, `warning` what has to be known of a model.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class ModelRows:
         on_demand: OnDemand,
         elsewhere: Elsewhere,
         list_aliases: Callable[[], bool] = lambda: False,
+        warning: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
         self._on_demand = on_demand
         self._elsewhere = elsewhere
         self._list_aliases = list_aliases
+        self._warning = warning
         self._headers: dict[tuple[Path, int], Header] = {}
         self._parameters: dict[tuple[Path, int], int] = {}
 
@@ -79,6 +81,7 @@ class ModelRows:
         row |= {"state": str(engine.state), "aliases": aliases} | self._download(ref)
         if engine.loading is not None:
             row |= {"loading": engine.loading.fields()}
+        row |= {"warning": warning} if (warning := self._warning(ref.name)) is not None else {}
         status = engine.speculation or Status(ref.requested_mode)
         return row | {"speculation": status.fields()} | self._facts(ref, entry)
 

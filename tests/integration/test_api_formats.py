@@ -39,7 +39,7 @@ def test_an_error_in_a_stream_has_the_surfaces_form(make_gateway: Make) -> None:
         "message": "Context size has been exceeded.",
         "type": "server_error",
         "param": None,
-        "code": "500",
+        "code": "internal_error",
     }
     name, found = last_event(gateway, "/v1/messages")
     assert (name, found["type"], found["error"]["type"]) == ("event: error", "error", "api_error")

@@ -120,6 +120,8 @@ def _of_field(name: str, told: str) -> tuple[str, str | None, str | None]:
     if match := _KIND.match(told):
         return f"'{name}' must be of the kind {match[1]}, not {match[2]}.", name, _WRONG_KIND
     if match := _RANGE.match(told):
-        most = f"{match[2]}, the slots of this model" if name == "n" else match[2]
-        return f"'{name}' must be from {match[1]} to {most}; {match[3]} is not.", name, _OUT_OF_RANGE
+        least, most, got = match.groups()
+        limits = f"from {least} to {most}" if least != most else most
+        slots = ", as this model has no more slots" if name == "n" else ""
+        return f"'{name}' must be {limits}{slots}; {got} is not.", name, _OUT_OF_RANGE
     return f"'{name}': {told}", name, _OUT_OF_RANGE

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.errors import InvalidBodyError
+from app.relay.request.body import Routing
 
 Fields = dict[str, Any]
 
@@ -63,6 +64,14 @@ def chosen(tools: Any, choice: Any) -> Fields:
             message = f"'tool_choice' names '{name}', which is not among the tools."
             raise InvalidBodyError(message, param="tool_choice")
     return {"tools": [tool for tool in there if _name_of(tool) in names], "tool_choice": mode}
+
+
+def tool_use(fields: Routing) -> bool | None:
+    """Whether a tool has to be called; None where none may be, since there are none or the choice says so."""
+    if bytes(memoryview(fields.tools)[:2]).strip() in (b"nu", b"[]"):
+        return None
+    choice = bytes(fields.tool_choice)
+    return None if choice == b'"none"' else choice not in (b"null", b'"auto"')
 
 
 def _allowed(choice: Any) -> tuple[list[str], str]:

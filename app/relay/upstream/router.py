@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.speculation import NONE
-from app.errors import LogprobsRefusedError
+from app.errors import InvalidBodyError, LogprobsRefusedError
 from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
 from app.relay.request.parse import Call
 from app.relay.upstream.destination import AttachedServer, Destination, LeasedEngine
+from app.relay.upstream.tool_check import ToolCheck
 from app.scheduler.loop import Scheduler
 from app.scheduler.queue import Ticket
 from app.supervisor.states import EngineState
@@ -27,11 +28,12 @@ class Router:
         self._on_demand = on_demand
         # Requests in flight from which an `auto` alias is better served plainly, as far as traffic has measured it
         self.crossings: dict[str, int | None] = {}
+        self.tool_check = ToolCheck()
 
     async def destination(self, call: Call, ticket: Ticket) -> Destination:
         """To be released; `ticket` says whose turn it is.
 
-        Raises EngineUnavailable or LogprobsRefusedError, and then nothing is held.
+        Raises EngineUnavailable, LogprobsRefusedError or InvalidBodyError, and then nothing is held.
         """
         ref, entry = call.ref, call.ref.entry
         if isinstance(entry, AttachedEntry):
@@ -45,6 +47,12 @@ class Router:
         if call.fields.wants_logprobs and (refusal := self._refused_logprobs(ref, entry, engine)) is not None:
             engine.release()
             raise refusal
+        if call.must_call is not None:
+            try:
+                self.tool_check.look(ref, self._scheduler.status(ref).facts, must=call.must_call)
+            except InvalidBodyError:
+                engine.release()
+                raise
         return engine
 
     def unload_unless_used(self, ref: ModelRef, client: str) -> bool:

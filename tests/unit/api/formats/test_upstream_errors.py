@@ -143,7 +143,7 @@ BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_c
             400,
             "Field 'n': Value must be between 1 <= value <= 2, but got 9",
             {},
-            "'n' must be from 1 to 2, the slots of this model; 9 is not",
+            "'n' must be from 1 to 2, as this model has no more slots; 9 is not",
             "n",
             "invalid_value",
         ),

@@ -22,8 +22,9 @@ from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
 from app.pulls.registry import Pulls
 from app.records.metrics import Metrics
+from app.relay.open_request import OpenRequest
 from app.relay.record import AnswerMeter
-from app.relay.relay import Relay, _OpenRequest
+from app.relay.relay import Relay
 from app.relay.request.body import Message, Routing, routing
 from app.relay.request.parse import Call, Calls
 from app.relay.response.writer import ResponseWriter
@@ -88,7 +89,7 @@ class Entered:
 
     destination: Destination
     response: UpstreamResponse
-    request: _OpenRequest
+    request: OpenRequest
 
     def close(self) -> None:
         self.request.close()
@@ -157,7 +158,7 @@ class World:
     async def opened(self, call: Call) -> Entered:
         """As the relay opens an answer; where that fails, nothing is held any more."""
         writer = ResponseWriter(_nowhere, OpenAIFormat(), "r-1")
-        request = _OpenRequest("POST /x", writer, AnswerMeter(), Ticket())
+        request = OpenRequest("POST /x", writer, AnswerMeter(), Ticket())
         return Entered(*await self.relay._open(request, call), request)
 
     def call(self, alias: str = "m", **more: Any) -> Call:

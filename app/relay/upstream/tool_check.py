@@ -1,0 +1,39 @@
+"""Tools asked of a model whose chat template does not know them: llama-server drops them without a word (b11434)."""
+
+from __future__ import annotations
+
+from app import logs
+from app.errors import InvalidBodyError
+from app.models.ref import ModelRef
+from app.supervisor.engine_facts import EngineFacts
+
+log = logs.get_logger("relay")
+
+
+class ToolCheck:
+    """Looks at what an engine that is up tells of its template; builds that tell nothing write tools into any."""
+
+    def __init__(self) -> None:
+        # Names of the models that were asked for tools in vain
+        self._told: set[str] = set()
+
+    def look(self, ref: ModelRef, facts: EngineFacts | None, *, must: bool) -> None:
+        """Raises InvalidBodyError where a tool has to be called; otherwise tells the log, once a model."""
+        if facts is None or facts.tools is not False:
+            self._told.discard(ref.name)
+            return
+        if must:
+            message = (
+                f"'tool_choice' wants a tool to be called, and the chat template of '{ref.name}' has no place for "
+                "tools: leave 'tools' out, or give its entry a template that has (--chat-template-file in args)."
+            )
+            raise InvalidBodyError(message, param="tool_choice")
+        if ref.name not in self._told:
+            self._told.add(ref.name)
+            log.warning(f"{self.warning(ref.name)} Its entry may name another (--chat-template-file in args).")
+
+    def warning(self, name: str) -> str | None:
+        """What /v1/models says of a model; None where nobody asked for tools in vain."""
+        if name not in self._told:
+            return None
+        return f"'{name}' was asked for tools, which its chat template has no place for: it does not see them."
