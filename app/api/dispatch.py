@@ -21,7 +21,7 @@ from app.api.formats.status_codes import HttpError
 from app.api.ollama.relay import Door
 from app.api.page import page_file, send_page
 from app.api.paths import tidied
-from app.api.routes import HEALTH, OLLAMA, RESPONSES, allowed, goes_to, relayed
+from app.api.routes import HEALTHS, OLLAMA, RESPONSES, allowed, goes_to, relayed
 from app.auth.guard import Guard
 from app.errors import TandemError
 from app.records.metrics import Finished, Metrics
@@ -91,7 +91,7 @@ class Front:
             status = await send_page(scope, send, file)
             log.debug(f"{method} {path}", status=status, request_id=request_id)
             return
-        if method == "HEAD" and path != HEALTH:
+        if method == "HEAD" and path not in HEALTHS:
             # Whatever answers a GET answers a HEAD; uvicorn, which knows what was asked, sends no body.
             method, scope, send = "GET", scope | {"method": "GET"}, _head_of(send)
         if method == "POST" and (translation := self._translations.get(path)) is not None:
@@ -103,7 +103,7 @@ class Front:
             await self._relay(scope, receive, send, api_format=api_format, request_id=request_id)
         elif path in OLLAMA and method == "POST":
             await self._ollama(scope, receive, send, request_id=request_id)
-        elif path == HEALTH and method in ("GET", "HEAD"):
+        elif path in HEALTHS and method in ("GET", "HEAD"):
             await _answer(send, 200, _HEALTHY, request_id, bodiless=method == "HEAD")
         elif path in RESPONSES and method == "GET" and header(scope["headers"], b"sec-websocket-key"):
             await _no_websocket(scope, send, self._api_formats.of(path), request_id)

@@ -43,8 +43,9 @@ TARGETS = {path: f"/v1{path}".encode() for path in (*_OPENAI, *_ANTHROPIC)} | {
 OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
 # Where Codex tries a WebSocket first.
 RESPONSES = ("/responses", "/v1/responses")
-# The gateway's own; here because it is answered before FastAPI, too.
+# The gateway's own; here because it is answered before FastAPI, too. llama-server has it by both names.
 HEALTH = "/health"
+HEALTHS = (HEALTH, "/v1/health")
 
 
 def relayed(method: str, path: str) -> bool:
@@ -70,6 +71,6 @@ def allowed(path: str) -> str | None:
         else "GET"
         if path in GETS
         else "GET, HEAD"
-        if path == HEALTH
+        if path in HEALTHS
         else None
     )

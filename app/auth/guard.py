@@ -16,7 +16,12 @@ Headers = list[tuple[bytes, bytes]]
 # Where in an ASGI scope the key of a request stands; nothing there means that nobody asks for one.
 KEY = "tandem.key"
 # What probes ask before anybody has told them a key, and what tells nothing.
-_FOR_ALL = frozenset((("GET", "/health"), ("HEAD", "/health"), ("HEAD", "/"), ("HEAD", "/api/hello")))
+_FOR_ALL = frozenset(
+    (
+        *((method, path) for method in ("GET", "HEAD") for path in ("/health", "/v1/health")),
+        *(("HEAD", "/"), ("HEAD", "/api/hello")),
+    )
+)
 # Where the page is; its files need no key, nor does what begins a session.
 PAGE = "/ui"
 # These show every model's name.

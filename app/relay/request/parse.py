@@ -14,6 +14,7 @@ from app.models.catalog import Catalog, ModelFilter
 from app.models.ref import ModelRef
 from app.relay.amendments.amend import amended
 from app.relay.amendments.answer import AmendedAnswer
+from app.relay.amendments.tools import tool_use
 from app.relay.headers import Headers
 from app.relay.request import multipart as form
 from app.relay.request.body import Receive, Routing, read_body, routing
@@ -22,6 +23,7 @@ from app.relay.request.json_text import readable
 from app.relay.request.media import Remote, find
 from app.relay.request.media_fetch import address
 from app.relay.request.scope import Scope, declared_length, header, query_model, target
+from app.relay.request.slot_files import refuse_other_folders
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +46,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     by_query: bool = False
     # What the answer is to be turned into
     answer: AmendedAnswer | None = None
+    # Whether one of its tools has to be called; None without tools
+    must_call: bool | None = None
 
 
 class Calls:
@@ -81,6 +85,8 @@ class Calls:
             with suppress(InvalidBodyError):  # an array, say: llama-server's own affair
                 fields = Routing(model=routing(body).model)
         ref, where = self.named(fields.model, may_use(scope)), target(scope)
+        if by_query and body is not None:
+            refuse_other_folders(ref, where)
         answer = None
         if body is not None and boundary is None and not by_query:
             if self._filters:
@@ -103,6 +109,7 @@ class Calls:
             remote=remote,
             by_query=by_query,
             answer=answer,
+            must_call=tool_use(fields),
         )
 
     def remote(self, fields: Routing) -> Remote | None:
