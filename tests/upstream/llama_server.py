@@ -1,0 +1,67 @@
+"""Stands where llama.cpp's tests start a llama-server: that itself, or a gateway with the same flags in its entry.
+
+UPSTREAM_BINARY is the real one, UPSTREAM_MODEL the file that stands for the models of the Hub, and
+UPSTREAM_GATEWAY a folder for the gateway's files, where one is to stand before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_OF_THE_HUB = frozenset(("--hf-repo", "--hf-file", "--model-url", "--model", "--offline"))
+# The gateway's own, which `import` leaves out
+_OF_THE_GATEWAY = {"--host": "host", "--port": "port", "--api-key": "api_keys"}
+
+
+def pairs(words: list[str]) -> list[tuple[str, str | None]]:
+    """Flags with their values, None where there is none; a value never begins with two dashes here."""
+    found: list[tuple[str, str | None]] = []
+    for word in words:
+        if word.startswith("-") and not word.lstrip("-").isdigit():
+            found.append((word, None))
+        else:
+            found[-1] = (found[-1][0], word)
+    return found
+
+
+def settings(words: list[str], folder: Path) -> dict[str, Any]:
+    """A tandem.yaml of one entry, as `llama-tandem import` makes it."""
+    command = [sys.executable, "-m", "app", "import", "llama-server", *words]
+    imported = yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    flags = {_OF_THE_GATEWAY[flag]: value for flag, value in pairs(words) if flag in _OF_THE_GATEWAY}
+    port = int(flags.pop("port") or 0)
+    return (
+        imported
+        | flags
+        | {
+            "port": port,
+            "engine_port": port + 1,
+            "stop_grace": 1,
+            "llama_server": os.environ["UPSTREAM_BINARY"],
+            "state_dir": str(folder / "state"),
+            "cache_dir": str(folder / "cache"),
+        }
+    )
+
+
+def main() -> None:
+    kept = [(flag, value) for flag, value in pairs(sys.argv[1:]) if flag not in _OF_THE_HUB]
+    words = ["--model", os.environ["UPSTREAM_MODEL"], *(word for each in kept for word in each if word is not None)]
+    if not (gateway := os.environ.get("UPSTREAM_GATEWAY")):
+        os.execv(os.environ["UPSTREAM_BINARY"], ["llama-server", *words])
+    folder = Path(tempfile.mkdtemp(dir=gateway))
+    config = folder / "tandem.yaml"
+    config.write_text(json.dumps(settings(words, folder)))
+    os.execv(sys.executable, [sys.executable, "-m", "app", "serve", "--config", str(config)])
+
+
+if __name__ == "__main__":
+    main()
