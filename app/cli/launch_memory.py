@@ -9,6 +9,7 @@ from typing import Any
 
 from app.config.settings import Settings
 from app.engine.devices import Device, devices
+from app.engine.footprint.budget import may_page
 from app.engine.footprint.verdict import MemoryVerdict, budgets_alone, judge
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary
@@ -42,7 +43,8 @@ def verdict_of(
     except ProbeError:
         return None
     host = host_memory()
-    return judge(plan.argv, there, host, budgets_alone(there, host, settings.memory, settings.memory_margin))
+    budgets = budgets_alone(there, host, settings.memory, settings.memory_margin)
+    return judge(plan.argv, there, host, budgets, pages=may_page(settings.memory))
 
 
 def memory_lines(verdict: MemoryVerdict | None) -> Iterator[str]:
@@ -51,7 +53,7 @@ def memory_lines(verdict: MemoryVerdict | None) -> Iterator[str]:
         yield f"  memory     {verdict.needs()}"
         if not verdict.fits:
             raise LaunchRefusedError(f"memory: {verdict.words()}", code="insufficient_memory")
-        yield f"    {verdict.words()}"
+        yield f"    {'warning: ' if verdict.paged else ''}{verdict.words()}"
 
 
 @cache

@@ -116,7 +116,7 @@ class EngineUse:
             parts.append(self.answer_seconds * (before + 1) / (self.residency.slots or 1))
         return sum(parts) if parts else None
 
-    def view(self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int]) -> EngineView:
+    def view(self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int], mapped: int) -> EngineView:
         """For the policy."""
         return EngineView(
             self.alias,
@@ -134,6 +134,7 @@ class EngineUse:
             load_seconds=1.0 if self.load_seconds is None else self.load_seconds,
             ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
             needs=needs,
+            mapped=mapped,
         )
 
     def wait(self) -> Wait | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from app import logs
 from app.engine.devices import Device
-from app.engine.footprint.budget import MemoryPlace, budget
+from app.engine.footprint.budget import MemoryPlace, budget, may_page
 from app.engine.footprint.footprint import HOST
 from app.engine.footprint.verdict import judge
 from app.engine.launch import LaunchPlan
@@ -55,6 +55,7 @@ class MemoryBook:
         self._up = up
         self._on_known = on_known
         self._needs: dict[str, Mapping[str, int]] = {}
+        self._mapped: dict[str, int] = {}
         self._renewed: set[str] = set()
         self._places: dict[str, MemoryPlace] = {}
         self._devices: tuple[Device, ...] = ()
@@ -65,6 +66,10 @@ class MemoryBook:
     def needs(self, alias: str) -> Mapping[str, int]:
         """Place -> bytes, empty where nothing is known."""
         return self._needs.get(alias, {})
+
+    def mapped(self, alias: str) -> int:
+        """Bytes of the host's part that are pages of files, and may be more than the host has room for."""
+        return self._mapped.get(alias, 0)
 
     def budgets(self) -> dict[str, int]:
         """Place -> bytes for all engines of ours, empty where memory is not known."""
@@ -100,18 +105,22 @@ class MemoryBook:
             return
         host, devices, budgets = self._places[HOST].total, self._devices, self.budgets()
         try:
-            verdict = await asyncio.to_thread(judge, plan.argv, devices, host, budgets)
+            pages = may_page(self._setting)
+            verdict = await asyncio.to_thread(judge, plan.argv, devices, host, budgets, pages=pages)
         except GgufError as error:
             # Nothing that the engine itself would not tell better
             log.warning("footprint unknown", alias=alias, error=str(error))
             return
-        self._note(alias, verdict.footprint.by_device())
+        footprint = verdict.footprint
+        self._note(alias, footprint.by_device(), footprint.mapped if pages else 0)
+        if verdict.paged:
+            log.warning(f"memory: {verdict.paged}; it is slow, since its files are read again and again", alias=alias)
         if not verdict.fits:
             raise InsufficientMemoryError(alias, verdict.words(), verdict.figures())
 
-    def _note(self, alias: str, needs: Mapping[str, int]) -> None:
-        if self._needs.get(alias) != needs:
-            self._needs[alias] = needs
+    def _note(self, alias: str, needs: Mapping[str, int], mapped: int) -> None:
+        if (self._needs.get(alias), self.mapped(alias)) != (needs, mapped):
+            self._needs[alias], self._mapped[alias] = needs, mapped
             self._renewed.add(alias)
 
     def renewed(self) -> set[str]:

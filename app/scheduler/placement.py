@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from app.errors import InsufficientMemoryError, NoRoomError, TandemError
 from app.scheduler.decisions import Decisions
@@ -107,14 +107,12 @@ class Placement:
 
     def beyond_limits(self, aliases: Iterable[str]) -> list[str]:
         """Of engines that are up, those too many for `max_loaded` or the budgets; the first ones stay."""
-        staying, held, beyond = 0, Counter[str](), []
-        budgets = {} if self.memory is None else self.memory.budgets()
+        nothing = replace(self._snapshot(asyncio.get_running_loop().time()), engines=())
+        room, beyond = Room(nothing), []
         for alias in aliases:
-            needs = {} if self.memory is None else self.memory.needs(alias)
-            fits = all(held[name] + size <= budgets[name] for name, size in needs.items() if size and name in budgets)
-            if staying < self.limits.max_loaded and fits:
-                staying += 1
-                held.update(needs)
+            engine = self._view(self.uses[alias])
+            if room.free > 0 and not room.short(engine):
+                room.take(engine)
             else:
                 beyond.append(alias)
         return beyond
@@ -177,6 +175,7 @@ class Placement:
             wants_memory=misfits.wants_memory(use.alias),
             room_made=misfits.room_made(use.alias),
             needs={} if self.memory is None else self.memory.needs(use.alias),
+            mapped=0 if self.memory is None else self.memory.mapped(use.alias),
         )
 
     def _up_beside(self, alias: str) -> set[str]:

@@ -77,10 +77,13 @@ class Room:
         return self._missing(engine, used)
 
     def _missing(self, engine: EngineView, used: Counter[str]) -> dict[str, int]:
-        budgets = self._budgets
         missing = {
-            name: used[name] + size - budgets[name] for name, size in engine.needs.items() if name in budgets and size
+            name: used[name] + size - self._budgets[name]
+            for name, size in engine.needs.items()
+            if name in self._budgets and size
         }
+        if engine.mapped and HOST in missing and not used[HOST]:
+            missing[HOST] -= engine.mapped
         return {name: size for name, size in missing.items() if size > 0}
 
     def holders(self, names: Iterable[str]) -> set[str]:

@@ -50,6 +50,8 @@ class EngineView:
     ready_at: float = -math.inf
     # Place in memory (`host`, `CUDA0`) -> bytes; empty where nobody knows
     needs: Mapping[str, int] = field(default_factory=dict)
+    # Bytes of the host's part that may go beyond the budget while nothing else is on the host: files that are mapped
+    mapped: int = 0
 
 
 class Wait(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from app.engine.footprint.footprint import HOST
 from app.terminal import size_in_words
 
 
@@ -33,6 +34,11 @@ def budget(place: MemoryPlace, setting: Literal["auto"] | Mapping[str, int], mar
 def _figure(setting: Mapping[str, int], name: str) -> int | None:
     """llama.cpp compares names of devices without case."""
     return next((size for key, size in setting.items() if key.lower() == name.lower()), None)
+
+
+def may_page(setting: Literal["auto"] | Mapping[str, int]) -> bool:
+    """Whether an engine may map more of its files than the host has room for: not where a figure says how much."""
+    return isinstance(setting, str) or _figure(setting, HOST) is None
 
 
 def shortages(needs: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str, int]:

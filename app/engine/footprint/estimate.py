@@ -117,7 +117,7 @@ class _Engine:
             whole += self._model("draft", *self._draft, self.options.draft_place, context)
         elif self._heads is not None:
             whole += self._model("draft", self._heads, (), self.options.draft_place, context)
-        return Footprint((*whole, *self._fixed), context)
+        return Footprint((*whole, *self._fixed), context, self.options.maps_files)
 
     def _model(
         self,

@@ -24,10 +24,14 @@ class FootprintPart:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The parts of an engine's memory; `context` is the context that they were worked out for, in tokens."""
+    """The parts of an engine's memory; `context` is the context that they were worked out for, in tokens.
+
+    `maps_files`: weights on the host are pages of their files.
+    """
 
     parts: tuple[FootprintPart, ...]
     context: int = 0
+    maps_files: bool = False
 
     def by_device(self) -> dict[str, int]:
         """Device -> bytes, the host first; devices that hold nothing are left out."""
@@ -42,6 +46,12 @@ class Footprint:
         for part in self.parts:
             sizes[part.whose, part.use] += part.size
         return dict(sizes)
+
+    @property
+    def mapped(self) -> int:
+        """Bytes on the host that the system may drop and read again from the files."""
+        own = (part for part in self.parts if part.whose in ("target", "draft") and part.use == "weights")
+        return sum(part.size for part in own if part.device == HOST) if self.maps_files else 0
 
     @property
     def total(self) -> int:

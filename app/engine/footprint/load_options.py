@@ -45,7 +45,10 @@ class ModelPlace:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """`context` is 0 for the model's own; `drafted` is how many tokens a step may propose."""
+    """`context` is 0 for the model's own; `drafted` is how many tokens a step may propose.
+
+    `maps_files`: weights on the host are pages of their file, which the system may drop and read again.
+    """
 
     target: str
     draft: str | None
@@ -67,6 +70,7 @@ class LoadOptions:
     embeddings: bool = False
     drafted: int = 0
     mtp: bool = False
+    maps_files: bool = True
 
 
 class _Line:
@@ -128,7 +132,16 @@ def read_options(argv: Sequence[str]) -> LoadOptions:
         embeddings=line.has(*_EMBEDDING),
         drafted=_drafted(line),
         mtp="draft-mtp" in _modes(line),
+        maps_files=_maps_files(line),
     )
+
+
+def _maps_files(line: _Line) -> bool:
+    """By the flags of builds before `--load-mode`, and by it."""
+    if (mode := line.text("-lm", "--load-mode")) is not None:
+        return mode in ("auto", "mmap")
+    mapped = line.switch(True, ("--mmap",), ("--no-mmap", "-dio", "--direct-io"))
+    return mapped and not line.has("--mlock")
 
 
 def _target_place(line: _Line) -> ModelPlace:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.engine.devices import Device
-from app.engine.footprint.budget import MemoryPlace, budget, shortage_in_words
+from app.engine.footprint.budget import MemoryPlace, budget, shortage_in_words, shortages
 from app.engine.footprint.estimate import estimate
 from app.engine.footprint.footprint import HOST, Footprint
 from app.engine.footprint.remedies import remedies
@@ -19,12 +19,16 @@ from app.terminal import size_in_words
 
 @dataclass(frozen=True, slots=True)
 class MemoryVerdict:
-    """`short` says what is missing where, `helps` what would make it fit; both are empty where it fits."""
+    """`short` says what is missing where, `helps` what would make it fit; both are empty where it fits.
+
+    `paged` says what the host lacks of an engine that fits only since its files are mapped; it starts alone, slowly.
+    """
 
     footprint: Footprint
     budgets: Mapping[str, int]
     short: str = ""
     helps: tuple[str, ...] = ()
+    paged: str = ""
 
     @property
     def fits(self) -> bool:
@@ -37,6 +41,11 @@ class MemoryVerdict:
 
     def words(self) -> str:
         """A sentence: it fits, or what is missing and what would help."""
+        if self.paged:
+            return (
+                f"{self.paged}: it starts with nothing beside it on the host, and reads its files again and again, "
+                "which is slow"
+            )
         if self.fits:
             rooms = ", ".join(f"{name} {size_in_words(self.budgets[name])}" for name in self._named())
             return f"fits; engines may take {rooms}"
@@ -49,6 +58,7 @@ class MemoryVerdict:
             "footprint": self.footprint.by_device(),
             "budgets": dict(self.budgets),
             "fits": self.fits,
+            "paged": bool(self.paged),
             "would_fit_with": list(self.helps),
         }
 
@@ -65,12 +75,23 @@ class MemoryVerdict:
         return ", ".join(f"{label} {size_in_words(size)}" for label, size in uses.items())
 
 
-def judge(argv: Sequence[str], devices: Sequence[Device], host: int, budgets: Mapping[str, int]) -> MemoryVerdict:
-    """Of an engine with this command line; raises GgufError."""
+def judge(
+    argv: Sequence[str], devices: Sequence[Device], host: int, budgets: Mapping[str, int], *, pages: bool = False
+) -> MemoryVerdict:
+    """Of an engine with this command line; raises GgufError.
+
+    `pages`: files that are mapped may be larger than the budget of the host, as llama-server itself allows.
+    """
     footprint = estimate(argv, devices, host)
-    if short := shortage_in_words(footprint.by_device(), budgets):
-        return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, devices, host, budgets)))
-    return MemoryVerdict(footprint, budgets)
+    short = shortage_in_words(footprint.by_device(), budgets)
+    if not short:
+        return MemoryVerdict(footprint, budgets)
+    enough = dict(budgets)
+    if pages and HOST in budgets:
+        enough[HOST] += footprint.mapped
+    if not shortages(footprint.by_device(), enough):
+        return MemoryVerdict(footprint, budgets, paged=short)
+    return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, devices, host, enough)))
 
 
 def budgets_alone(

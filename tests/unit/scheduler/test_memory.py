@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.devices import Device
+from app.engine.footprint.estimate import estimate
 from app.engine.launch import LaunchPlan
 from app.errors import InsufficientMemoryError
 from app.scheduler.memory_book import MemoryBook, SeenMemory
@@ -218,3 +220,31 @@ def test_memory_that_nobody_tells_limits_nothing(tmp_path: Path) -> None:
     blind = book(SeenMemory(None, 32 * GIB), {"host": 1})
     asyncio.run(blind.planned("m", plan_of(write_llama(tmp_path / "m.gguf"), "-c", "65536")))
     assert (blind.known, blind.budgets(), blind.needs("m")) == (False, {}, {})
+
+
+def test_mapped_files_beyond_the_host_start_alone() -> None:
+    """As llama-server itself starts them; whatever else is on the host goes first, and waits for its end."""
+    large = EngineView("large", STOPPED, needs={"host": 15, "CUDA0": 2}, mapped=12)
+    assert decided(large, waiting=("large",)) == [Start("large")]
+    assert decided(large, engine("card", CUDA1=9), waiting=("large",)) == [Start("large")]
+    assert decided(large, engine("a", host=1), waiting=("large",)) == [Drain("a", "large")]
+    up = replace(large, state=READY)
+    assert decided(up, engine("new", STOPPED, host=1)) == [Drain("large", "new")]
+    # What is not mapped has to fit
+    assert decided(replace(large, mapped=4), waiting=("large",)) == [NoMemory("large")]
+
+
+@pytest.mark.parametrize("flags", [("--no-mmap",), ("--mlock",), ("--load-mode", "none"), ("-lm", "mlock")])
+def test_a_model_larger_than_memory_starts_where_its_file_is_mapped(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Not where the weights are held, nor beyond a figure that somebody has given."""
+    path = write_llama(tmp_path / "m.gguf")
+    size = path.stat().st_size
+    plan = plan_of(path, "-c", "1024", "-np", "1", "-fit", "off")
+    beside = estimate(plan.argv, (), 32 * GIB).by_device()["host"] - size
+    seen = SeenMemory((), GIB + beside + size // 2)
+    mapped = book(seen)
+    asyncio.run(mapped.planned("m", plan))
+    assert mapped.mapped("m") > size // 2 and mapped.needs("m")["host"] > mapped.budgets()["host"]
+    for held, more in ((book(seen), flags), (book(seen, {"host": beside + size // 2}), ())):
+        with pytest.raises(InsufficientMemoryError, match="host needs"):
+            asyncio.run(held.planned("m", plan_of(path, "-c", "1024", "-np", "1", "-fit", "off", *more)))
