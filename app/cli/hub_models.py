@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from app.cli.check import planned
+from app.cli.launch_memory import PlannedStart
 from app.cli.local_models import state_in_words
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.engine.fit import Fit, basis, fit, needed
 from app.engine.memory import Machine, this_machine
-from app.errors import StoreError
+from app.errors import StoreError, TandemError
 from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.layout import room_below
@@ -86,6 +89,16 @@ def look_up(settings: Settings, name: str, hub: Hub) -> Page:
     return Page(hub_name.repo, listing.revision, offers, {p: sizes[p] for p in projectors(sizes)}, machine, free)
 
 
+def starts_of(settings: Settings, repo: str) -> list[PlannedStart]:
+    """What the models of tandem.yaml with a target from `repo` take of memory; of those that could start now."""
+    starts = []
+    for ref in Catalog(settings).refs():
+        if isinstance(ref.entry, LocalEntry) and ref.entry.target.repo == repo:
+            with suppress(TandemError):  # `check` says why
+                starts.append(planned(settings, ref.alias))
+    return starts
+
+
 def _meant(catalog: Catalog, name: str) -> HubName:
     if is_of_hub(catalog, name) or name not in catalog.known:
         return parse_hub_name(name)
@@ -100,8 +113,8 @@ def _offer(quantization: Quantization, machine: Machine, free: int, model: Local
     return HubOffer(quantization, fit(quantization.size, machine), to_come <= 0 or to_come + MARGIN <= free, model)
 
 
-def show_page(page: Page, models_dir: Path) -> None:
-    """Prints a table of the quantizations, and what the judgement rests on."""
+def show_page(page: Page, models_dir: Path, starts: Sequence[PlannedStart]) -> None:
+    """Prints a table of the quantizations, what the judgement rests on, and what entries with this repo take."""
     out = console()
     out.print(f"{page.repo} at {page.revision[:12]}", style="bold", soft_wrap=True)
     if not page.offers:
@@ -112,6 +125,9 @@ def show_page(page: Page, models_dir: Path) -> None:
         out.print(f"Multimodal projector: {path} ({size_in_words(size)})", soft_wrap=True)
     for line in basis(page.machine):
         out.print(line, soft_wrap=True)
+    for start in starts:
+        if start.memory is not None:
+            out.print(f"{start.plan.alias}: {start.memory.needs()}; {start.memory.words()}", soft_wrap=True)
     out.print(
         f"Disk: {size_in_words(page.free)} free in {models_dir}, of which {size_in_words(MARGIN)} are to stay free.",
         soft_wrap=True,
@@ -137,8 +153,8 @@ def _table(offers: Sequence[HubOffer]) -> Table:
     return shown
 
 
-def page_fields(page: Page) -> dict[str, Any]:
-    """For JSON: sizes in bytes; `devices` is null where no engine told them."""
+def page_fields(page: Page, starts: Sequence[PlannedStart]) -> dict[str, Any]:
+    """For JSON: sizes in bytes; `devices` is null where no engine told them, as a footprint is then."""
     machine = page.machine
     return {
         "repo": page.repo,
@@ -154,6 +170,7 @@ def page_fields(page: Page) -> dict[str, Any]:
             for offer in page.offers
         ],
         "projectors": [{"path": path, "size": size} for path, size in page.projectors.items()],
+        "models": [{"alias": start.plan.alias, **start.memory_fields()} for start in starts],
         "machine": {
             "devices": None if machine.devices is None else [asdict(device) for device in machine.devices],
             "host": machine.host,

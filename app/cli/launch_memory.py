@@ -30,8 +30,12 @@ class PlannedStart:
             "alias": self.plan.alias,
             "argv": list(self.plan.argv),
             "notes": [{"key": note.key, "text": note.text} for note in self.plan.notes],
-            **({"footprint": None, "fits": None} if self.memory is None else self.memory.figures()),
+            **self.memory_fields(),
         }
+
+    def memory_fields(self) -> dict[str, Any]:
+        """The part of it that is about memory."""
+        return {"footprint": None, "fits": None} if self.memory is None else self.memory.figures()
 
 
 def verdict_of(

@@ -94,14 +94,15 @@ def show(
         from app.config.settings import load_settings
 
         settings = load_settings(config)
-        from app.cli.hub_models import look_up, page_fields, show_page
+        from app.cli.hub_models import look_up, page_fields, show_page, starts_of
         from app.models.hub.client import Hub
 
         page = look_up(settings, repo, Hub(say=_say))
+        starts = starts_of(settings, page.repo)
         if as_json:
-            _print_json(page_fields(page))
+            _print_json(page_fields(page, starts))
         else:
-            show_page(page, settings.models_dir)
+            show_page(page, settings.models_dir, starts)
 
 
 @commands.command("list", hidden=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.models.download.pull_item import PullItem
+from tests.support.architectures import write_llama
 from tests.support.fake_hub import FakeHub, Fault
 from tests.support.fake_hub.repos import File
 from tests.support.gateway import fake_llama_server
@@ -71,3 +72,15 @@ def test_show_takes_an_alias_and_tells_what_is_here(here: Here) -> None:
     assert page["machine"]["host"] > 0 and page["machine"]["disk_free"] > 0
     assert [quantization["name"] for quantization in here.json("show", f"{REPO}:q4_k_m")["quantizations"]] == ["Q4_K_M"]
     assert "Near names: " in here.command("show", "unsloth/GLM-4.8-GGUF").stderr
+
+
+def test_show_tells_what_the_models_of_a_repo_take(here: Here, tmp_path: Path) -> None:
+    """Those of tandem.yaml whose files are here, as they would start: each device, and whether it fits."""
+    here.hub.add(REPO, FILES | {"GLM-4.7-Q4_K_M.gguf": write_llama(tmp_path / "whole.gguf").read_bytes()})
+    engine = {"TANDEM_LLAMA_SERVER": str(fake_llama_server(here.folder)), "GGML_FAKE_GPU_MIB": "8192"}
+    here.pull(PullItem(REPO, "*Q4*"), PullItem(REPO, projector=True))
+    text = here.command("show", "glm4", **engine).stdout
+    [line] = [line for line in text.splitlines() if line.startswith(("glm: ", "glm4: "))]
+    assert line.startswith("glm4: ") and "CUDA0" in line and "weights" in line and "fits; engines may take" in line
+    [row] = here.json("show", f"hf:{REPO}", **engine)["models"]
+    assert row["alias"] == "glm4" and row["fits"] and row["footprint"]["CUDA0"] > 0

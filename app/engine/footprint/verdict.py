@@ -37,7 +37,8 @@ class MemoryVerdict:
     def needs(self) -> str:
         """`CUDA0 8.20 GB (weights 7.80 GB, cache 0.30 GB, buffers 0.10 GB), host 0.40 GB (...)`"""
         sizes = self.footprint.by_device()
-        return ", ".join(f"{name} {size_in_words(sizes[name])} ({self._parts(name)})" for name in sizes if sizes[name])
+        held = [f"{name} {size_in_words(sizes[name])} ({self._parts(name)})" for name in sizes if sizes[name]]
+        return ", ".join(held) or "nothing that its headers tell"
 
     def words(self) -> str:
         """A sentence: it fits, or what is missing and what would help."""
