@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from app import logs
 from app.engine.devices import Device
-from app.engine.footprint.budget import MemoryPlace, budget, may_page
+from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortages
 from app.engine.footprint.footprint import HOST
 from app.engine.footprint.verdict import judge
 from app.engine.launch import LaunchPlan
@@ -74,6 +74,14 @@ class MemoryBook:
     def budgets(self) -> dict[str, int]:
         """Place -> bytes for all engines of ours, empty where memory is not known."""
         return {name: budget(place, self._setting, self._margin) for name, place in self._places.items()}
+
+    def holds(self, aliases: Iterable[str]) -> bool:
+        """Whether these engines fit beside each other; one whose files are mapped may do so alone."""
+        names = list(aliases)
+        sizes: Counter[str] = Counter()
+        for alias in names:
+            sizes.update(self.needs(alias))
+        return len(names) == 1 or not shortages(sizes, self.budgets())
 
     async def look(self) -> None:
         """Sees the machine anew."""

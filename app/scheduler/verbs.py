@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from app import logs
 from app.errors import EngineUnloadedError, TandemError
@@ -12,6 +13,7 @@ from app.models.ref import ModelRef
 from app.scheduler.engine_use import EngineUse
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket
+from app.scheduler.refusals import check
 from app.scheduler.residency import Residency, preloads
 from app.scheduler.suspects import Suspects
 from app.supervisor.states import EngineState
@@ -81,10 +83,27 @@ class Verbs:
         for alias, why in refused.items():
             self._placement.decisions.add(alias, "not preloaded", why)
             log.warning(f"preload: '{alias}' cannot be loaded at the start: {why}", alias=alias)
-        for alias in chosen:
-            preloading = asyncio.create_task(self._preload(refs[alias][0]), name=f"preload {alias}")
-            self._preloads.add(preloading)
-            preloading.add_done_callback(self._preloads.discard)
+        self._go_on(self._preload_all([refs[alias][0] for alias in chosen]))
+
+    async def _preload_all(self, refs: Iterable[ModelRef]) -> None:
+        """The first ones that memory holds together: none of them makes room for another."""
+        chosen: list[str] = []
+        for ref in refs:
+            with suppress(TandemError):  # the load says it again
+                await check(self._scheduler.use(ref).engine)
+            memory = self._placement.memory
+            if memory is not None and not memory.holds([*chosen, ref.engine_key]):
+                words = "memory does not hold it beside those before it"
+                self._placement.decisions.add(ref.engine_key, "not preloaded", words)
+                log.warning(f"preload: '{ref}' is not loaded: {words}", alias=ref.engine_key)
+                continue
+            chosen.append(ref.engine_key)
+            self._go_on(self._preload(ref))
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        preloading = asyncio.create_task(work, name="preload")
+        self._preloads.add(preloading)
+        preloading.add_done_callback(self._preloads.discard)
 
     async def _preload(self, ref: ModelRef) -> None:
         try:

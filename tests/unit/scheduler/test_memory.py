@@ -248,3 +248,13 @@ def test_a_model_larger_than_memory_starts_where_its_file_is_mapped(tmp_path: Pa
     for held, more in ((book(seen), flags), (book(seen, {"host": beside + size // 2}), ())):
         with pytest.raises(InsufficientMemoryError, match="host needs"):
             asyncio.run(held.planned("m", plan_of(path, "-c", "1024", "-np", "1", "-fit", "off", *more)))
+
+
+def test_preloads_are_those_that_memory_holds_together(tmp_path: Path) -> None:
+    """None makes room for another; one that is larger than all may still map its file, alone."""
+    plan = plan_of(write_llama(tmp_path / "m.gguf"), "-c", "65536", "-np", "1", "-fit", "off")
+    tight = book(SeenMemory((), 32 * GIB), {"host": 300 * MIB})
+    for alias in "ab":
+        asyncio.run(tight.planned(alias, plan))
+    assert 150 * MIB < tight.needs("a")["host"] <= 300 * MIB
+    assert tight.holds(["a"]) and tight.holds(["b"]) and not tight.holds(["a", "b"])
