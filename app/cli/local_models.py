@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app.cli.options import records
+from app.cli.running_gateway import loaded_models
 from app.config.settings import Settings
 from app.errors import UnknownAliasError
 from app.models.catalog import Catalog
@@ -84,8 +85,9 @@ class LocalModels:
             out.print(f"Nothing is in {self._settings.models_dir} yet; `llama-tandem pull` fetches models.")
             return
         shown, uses = table(*_COLUMNS, left=_LEFT), self.last_uses()
+        loaded = loaded_models(self._settings)
         for model in self.models:
-            shown.add_row(*_row(model, _last(model, uses)))
+            shown.add_row(*_row(model, _last(model, uses), _states(model, loaded)))
         out.print(shown)
         here, free = sum(model.received for model in self.models), room_below(self._settings.models_dir)
         out.print(
@@ -93,9 +95,15 @@ class LocalModels:
         )
 
     def fields(self) -> list[dict[str, Any]]:
-        """For JSON: sizes in bytes, `size` null where nobody knows it, times in seconds since the epoch."""
-        uses = self.last_uses()
-        return [kept_fields(model) | {"last_used": _last(model, uses)} for model in self.models]
+        """For JSON: sizes in bytes, `size` null where nobody knows it, times in seconds since the epoch.
+
+        `engine` is the state of the one that has it loaded, null where none has.
+        """
+        uses, loaded = self.last_uses(), loaded_models(self._settings)
+        return [
+            kept_fields(model) | {"last_used": _last(model, uses), "engine": next(iter(_states(model, loaded)), None)}
+            for model in self.models
+        ]
 
 
 def kept_fields(model: LocalModel) -> dict[str, Any]:
@@ -117,14 +125,19 @@ def _last(model: LocalModel, uses: Mapping[str, float]) -> float | None:
     return max((uses[use.alias] for use in model.uses if use.alias in uses), default=None)
 
 
-def _row(model: LocalModel, used: float | None) -> tuple[str, ...]:
+def _states(model: LocalModel, loaded: Mapping[str, str]) -> list[str]:
+    """Of the engines that have it loaded: `ready`, `starting`."""
+    return list(dict.fromkeys(loaded[use.alias] for use in model.uses if use.alias in loaded))
+
+
+def _row(model: LocalModel, used: float | None, states: Sequence[str]) -> tuple[str, ...]:
     size = model.size or model.received
     return (
         ", ".join(map(str, model.uses)) or "-",
         model.repo or "-",
         model.label,
         size_in_words(size) if size else "-",
-        state_in_words(model),
+        ", ".join([state_in_words(model), *("loaded" if state == "ready" else state for state in states)]),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(used)) if used is not None else "-",
     )
 

@@ -1,13 +1,16 @@
-"""What the running gateway of these settings tells of its engines, for `check`."""
+"""What the running gateway of these settings tells of its engines, for `check`, `ls` and `stats`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from app.auth.local_admin_key import local_secret
 from app.config.settings import Settings, root_url
+from app.errors import UnknownAliasError
+from app.models.catalog import Catalog
 
 PATIENCE_S = 2.0
 _UP = frozenset(("starting", "ready", "draining"))
@@ -21,6 +24,10 @@ class RunningEngine:
     cause: str = ""
     retry_after: float | None = None
     changed: str = ""
+
+    @property
+    def loaded(self) -> bool:
+        return self.state in _UP
 
     @property
     def failed(self) -> bool:
@@ -41,6 +48,16 @@ class RunningEngine:
         if self.changed:
             told.append(self.changed)
         return [f"in the running gateway: {line}" for line in told]
+
+
+def loaded_models(settings: Settings) -> Mapping[str, str]:
+    """Entry -> the state of its engine, of those that are up; of a variant's where that alone is up."""
+    catalog, states = Catalog(settings), dict[str, str]()
+    for name, engine in running_engines(settings).items():
+        with suppress(UnknownAliasError):
+            if engine.loaded:
+                states.setdefault(catalog.resolve(name).alias, engine.state)
+    return states
 
 
 def running_engines(settings: Settings) -> Mapping[str, RunningEngine]:

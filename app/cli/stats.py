@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from rich.table import Table
@@ -72,12 +73,13 @@ def _key(planner: Planner, ref: ModelRef, measurements: Sequence[Measurement]) -
         return measurements[-1].key, f"These are of the last setup that was measured: {error}"
 
 
-def tables(reports: Sequence[StatsReport]) -> None:
-    """Prints a table an alias."""
+def tables(reports: Sequence[StatsReport], loaded: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Prints a table an alias; `loaded` are states of engines that are up."""
     out = console()
     for report in reports:
         stats = report.stats
-        out.print(stats.alias, style="bold", soft_wrap=True)
+        state = f" ({loaded[stats.alias]})" if stats.alias in loaded else ""
+        out.print(f"{stats.alias}{state}", style="bold", soft_wrap=True)
         if stats.modes:
             out.print(_table(stats))
         if report.note:

@@ -23,14 +23,16 @@ def stats(
     Shows acceptance, time per token and goodput of each mode.
     """
     with errors_in_words():
+        from app.cli.running_gateway import loaded_models
         from app.cli.stats import as_text, stats_now, tables
         from app.config.settings import load_settings
 
-        reports = stats_now(load_settings(config), alias)
+        settings = load_settings(config)
+        reports = stats_now(settings, alias)
         if as_json:
             print(as_text(reports))
         else:
-            tables(reports)
+            tables(reports, loaded_models(settings))
 
 
 @commands.command()

@@ -244,7 +244,10 @@ class Engine:
     def _move(self, event: EngineEvent) -> None:
         before, self.state = self.state, next_state(self.state, event)
         if self.state is not before:  # a stop of what is stopped is no news
-            log.info(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
+            # A failure is told once, with its cause, by who hears of the change
+            failed = self.state in (EngineState.BACKOFF, EngineState.FATAL) and self.diagnosis is not None
+            write = log.debug if failed else log.info
+            write(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
         self._changed.set()
         self._changed = asyncio.Event()
         self._on_change(self)

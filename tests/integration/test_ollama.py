@@ -41,7 +41,9 @@ def test_an_empty_request_loads_the_model(plain: Gateway) -> None:
     """And /api/ps lists it then."""
     answer = plain.client.post("/api/generate", json={"model": "m"})
     assert [line["done_reason"] for line in lines(answer)] == ["load"]
-    assert [model["name"] for model in plain.client.get("/api/ps").json()["models"]] == ["m"]
+    [listed] = plain.client.get("/api/ps").json()["models"]
+    assert listed["name"] == "m" and listed["context_length"] > 0 and listed["size_vram"] == 0
+    assert plain.client.get("/api/tags").json()["models"][0]["details"] == listed["details"]
 
 
 def test_embed(make_gateway: Make) -> None:

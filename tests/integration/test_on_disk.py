@@ -22,6 +22,7 @@ from tests.support.fake_hub import FakeHub, Fault
 from tests.support.gateway import Gateway, eventually
 from tests.support.hub_models import model
 from tests.support.library import MODELS, Q2, REPO, Here
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -43,9 +44,11 @@ def test_ls_lists_what_is_on_disk(here: Here) -> None:
 def test_ls_knows_when_a_model_was_last_used(here: Here, make_gateway: Callable[..., Gateway]) -> None:
     """A model's start is a use; the ledger remembers it."""
     here.pull(PullItem(REPO, "*Q4*"), PullItem(REPO, projector=True))
-    gateway = make_gateway(models_dir=str(here.models_dir), models={"glm4": MODELS["glm4"]})
+    gateway = make_gateway(models_dir=str(here.models_dir), models={"glm4": MODELS["glm4"]}, port=free_port())
     gateway.chat("glm4")
+    assert "complete, loaded" in here.command("ls", "--config", str(gateway.config)).stdout
     models = here.json("ls", "--config", str(gateway.config))
+    assert {model["engine"] for model in models} == {"ready"}
     assert all(model["last_used"] for model in models) and {use["alias"] for use in models[0]["uses"]} == {"glm4"}
 
 

@@ -13,11 +13,13 @@ from app.api.models import ModelRows
 from app.api.ollama.request import model_of
 from app.auth.guard import may_use
 from app.models.catalog import Catalog
+from app.models.gguf.in_words import parameters_in_words, quantization_in_words
 from app.relay.request.body import read_body
 from app.relay.request.scope import declared_length
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
 from app.supervisor.states import EngineState
+from app.tuning import memory
 
 # The release of Ollama whose API this is: clients refuse to speak to older ones.
 SPOKEN = "0.12.0"
@@ -43,7 +45,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
         ready = {each.alias: each for each in scheduler.statuses() if each.state is EngineState.READY}
         refs = catalog.refs(may_use(request.scope), variants=True)
         up = [(ref.name, ready[ref.engine_key]) for ref in refs if ref.engine_key in ready]
-        return {"models": [_listed(rows, rows.get(name)) | {"expires_at": _expiry(engine)} for name, engine in up]}
+        return {"models": [await _running(rows, rows.get(name), engine) for name, engine in up]}
 
     @routes.post("/show", summary="One model, as Ollama shows it")
     async def show(request: Request) -> dict[str, Any]:
@@ -58,13 +60,20 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
             "modelfile": "",
             "parameters": "",
             "template": rows.template(name),
-            "details": _details(rows, name),
+            "details": _details(rows, row),
             "model_info": info,
             "capabilities": row["capabilities"] or ["completion"],
             "modified_at": _time(row),
         }
 
     return routes
+
+
+async def _running(rows: ModelRows, row: dict[str, Any], engine: EngineStatus) -> dict[str, Any]:
+    """`size_vram` is what an NVIDIA GPU holds of it, 0 where there is none or nobody tells."""
+    on_gpus = await memory.on_gpus(engine.pid) if engine.pid is not None else None
+    more = {"size_vram": on_gpus or 0, "context_length": row.get("context_length") or 0}
+    return _listed(rows, row) | {"expires_at": _expiry(engine)} | more
 
 
 def _expiry(engine: EngineStatus) -> str:
@@ -79,14 +88,16 @@ def _listed(rows: ModelRows, row: dict[str, Any]) -> dict[str, Any]:
     # Ollama's is a hash of the weights; nobody wants to wait for one of 200 GB.
     digest = hashlib.sha256(f"{row['id']}:{size}:{row['created']}".encode()).hexdigest()
     listed = {"name": row["id"], "model": row["id"], "modified_at": _time(row), "size": size, "digest": digest}
-    return listed | {"details": _details(rows, row["id"])}
+    return listed | {"details": _details(rows, row)}
 
 
-def _details(rows: ModelRows, name: str) -> dict[str, Any]:
-    header = rows.header(name)
+def _details(rows: ModelRows, row: dict[str, Any]) -> dict[str, Any]:
+    header = rows.header(row["id"])
     family = header.architecture if header else ""
     details = {"parent_model": "", "format": "gguf" if header else "", "family": family}
-    return details | {"families": [family] if family else [], "parameter_size": "", "quantization_level": ""}
+    parameters = parameters_in_words((row.get("meta") or {}).get("n_params"))
+    kinds = {"parameter_size": parameters, "quantization_level": quantization_in_words(header)}
+    return details | {"families": [family] if family else []} | kinds
 
 
 def _time(row: dict[str, Any]) -> str:

@@ -128,3 +128,8 @@ def test_programs_get_all_of_it(settings: Settings) -> None:
             "goodput": {"1": pytest.approx(2.0), "2-3": None, "4+": None},
         },
     }
+
+
+def test_what_is_loaded_is_said(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    tables(stats_now(settings, "other"), {"other": "ready"})
+    assert capsys.readouterr().out.startswith("other (ready)\n")
