@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Collection
 from contextlib import suppress
@@ -66,8 +67,35 @@ def paint(text: str, *styles: Style, stream: TextIO | None = None) -> str:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints lines that may hold words of others, on stdout or `stream`."""
-    print(visible(text), file=stream or sys.stdout, flush=True)
+    """Prints lines that may hold words of others, on stdout or `stream`, broken between words on a terminal."""
+    print(wrapped(visible(text), stream), file=stream or sys.stdout, flush=True)
+
+
+# What stands before the second column of a line, such as a command before what it does
+_FIRST_COLUMN = re.compile(r"( *\S+(?: \S+)* {2,})\S")
+
+
+def wrapped(text: str, stream: TextIO | None = None) -> str:
+    """Lines that a terminal would break within words are broken between them; elsewhere they stay as they are."""
+    target = stream or sys.stdout
+    if not is_terminal(target):
+        return text
+    room = columns(target)
+    return "\n".join(_broken(line, room) for line in text.split("\n"))
+
+
+def _broken(line: str, room: int) -> str:
+    """What goes on in the next line is indented like a second column, or deeper than an indented line."""
+    if len(line) <= room:
+        return line
+    depth = len(line) - len(line.lstrip(" "))
+    depth = depth + 2 if depth else 0
+    if (column := _FIRST_COLUMN.match(line)) and len(column[1]) <= room // 2:
+        depth = len(column[1])
+    whole = textwrap.TextWrapper(
+        room, subsequent_indent=" " * depth, break_long_words=False, break_on_hyphens=False, expand_tabs=False
+    )
+    return "\n".join(whole.wrap(line))
 
 
 def columns(stream: TextIO | None = None) -> int:

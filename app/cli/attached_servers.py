@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ def problem(entry: AttachedEntry) -> str:
     except httpx2.TimeoutException:
         return f"nothing came within {PATIENCE_S:g} s."
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        return f"{str(error) or type(error).__name__}."
+        reason = re.sub(r"\[Errno -?\d+\] ", "", str(error))
+        return f"{reason or type(error).__name__}."
     if answer.status_code == 401:
         return "it asks for a key: set api_key, or correct it."
     return ""

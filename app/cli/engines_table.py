@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +11,10 @@ from rich.table import Table
 from app.terminal import console, size_in_words, table
 
 _COLUMNS = ("model", "state", "for", "pid", "port", "busy", "waiting", "decodes with", "unloads", "why")
+# In this order they go where a terminal is too narrow for all
+_FIRST_TO_GO = ("port", "pid", "for")
+# Wider than any table
+_ANY_WIDTH = 10_000
 _WORDS = ("model", "state", "decodes with", "unloads", "why")
 
 
@@ -25,15 +29,21 @@ def print_engines(engines: Sequence[dict[str, Any]]) -> None:
     if not rows:
         print("No engine is up. Load one: llama-tandem load MODEL")
         return
-    console().print(engines_table(rows, time.time()))
+    out, now = console(), time.time()
+    made = engines_table(rows, now)
+    for count in range(1, len(_FIRST_TO_GO) + 1):
+        if out.measure(made, options=out.options.update(max_width=_ANY_WIDTH)).maximum <= out.width:
+            break
+        made = engines_table(rows, now, without=_FIRST_TO_GO[:count])
+    out.print(made)
 
 
-def engines_table(engines: Sequence[dict[str, Any]], now: float) -> Table:
-    """`now` is in seconds since the epoch."""
-    rows = table(*_COLUMNS, left=_WORDS)
+def engines_table(engines: Sequence[dict[str, Any]], now: float, without: Collection[str] = ()) -> Table:
+    """`now` is in seconds since the epoch; columns `without` are left out."""
+    rows = table(*(column for column in _COLUMNS if column not in without), left=_WORDS)
     for engine in engines:
         slots = f"/{engine['slots']}" if engine["slots"] is not None else ""
-        rows.add_row(
+        cells = (
             engine["alias"],
             engine["state"],
             _ago(engine["since"], now),
@@ -45,6 +55,7 @@ def engines_table(engines: Sequence[dict[str, Any]], now: float) -> Table:
             _unloads(engine, now),
             _why(engine),
         )
+        rows.add_row(*(cell for column, cell in zip(_COLUMNS, cells, strict=True) if column not in without))
     return rows
 
 

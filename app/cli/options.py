@@ -47,23 +47,27 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
 
 def tell_error(error: Exception) -> None:
     """On stderr, each line with our name."""
-    from app.terminal import paint, visible
+    from app.terminal import paint, visible, wrapped
 
     name = paint("llama-tandem:", "red", stream=sys.stderr)
     for line in visible(str(error)).splitlines():
-        # The text of a settings file stands indented below what is wrong with it
-        print(line if line.startswith(" ") else f"{name} {line}", file=sys.stderr)
+        # The text of a settings file stands indented below what is wrong with it, and keeps its columns
+        if line.startswith(" "):
+            print(line, file=sys.stderr)
+        else:
+            print(wrapped(f"llama-tandem: {line}", sys.stderr).replace("llama-tandem:", name, 1), file=sys.stderr)
 
 
 def coloured(line: str) -> str:
     """A line of a report for stdout, by what it says first."""
-    from app.terminal import Style, paint, visible
+    from app.terminal import Style, paint, visible, wrapped
 
     first: dict[str, Style] = {"ok": "green", "CANNOT": "red", "NO": "yellow", "warning:": "yellow"}
     word = line.split(maxsplit=1)[0] if line.strip() else ""
+    shown = wrapped(visible(line))
     if not line.startswith(" "):
-        return paint(visible(line), "bold")
-    return paint(visible(line), first[word]) if word in first else visible(line)
+        return paint(shown, "bold")
+    return paint(shown, first[word]) if word in first else shown
 
 
 def tell(text: str) -> None:

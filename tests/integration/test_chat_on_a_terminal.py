@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import Gateway, eventually
+from tests.support.gateway import Gateway, eventually, header_only
 from tests.support.screen import TerminalProgram
 
 Make = Callable[..., Gateway]
@@ -168,3 +170,30 @@ def test_a_pipe_gets_the_answer_alone(hostile: list[str], make_gateway: Make) ->
     assert piped(gateway, "", "m", "what", "is", "it?").returncode == 0
     unknown = piped(gateway, "one\n", "no-such-model")
     assert unknown.returncode == 1 and "no-such-model" in unknown.stderr and unknown.stdout == ""
+
+
+def test_who_waits_for_a_slot_is_told_how_many_are_before(make_gateway: Make, tmp_path: Path) -> None:
+    """From the stream's comments; the answer takes the line's place."""
+    args = ["--tps", "20", "--tokens", "160"]
+    gateway = make_gateway(models={"m": {"target": {"path": str(header_only(tmp_path / "m.gguf"))}, "args": args}})
+    eventually(lambda: gateway.state() == "ready")
+
+    def read() -> None:
+        with gateway.stream() as response:
+            response.read()
+
+    others = [threading.Thread(target=read) for _ in range(2)]
+    for other in others:
+        other.start()
+    eventually(lambda: gateway.metric('waiting{alias="m"}') == 1)
+    with chatting(gateway, columns=80) as terminal:
+        terminal.see("\n>")
+        terminal.type("hello\r")
+        terminal.see("waiting, ")
+        assert re.search(r"waiting, [01] before you", terminal.screen)
+        terminal.see("160 tokens", within=40)
+        assert "before you" not in terminal.screen
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    for other in others:
+        other.join()

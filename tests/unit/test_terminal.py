@@ -5,7 +5,7 @@ import io
 import pyte
 import pytest
 
-from app.terminal import StatusLine, console, paint, table, visible
+from app.terminal import StatusLine, console, paint, table, visible, wrapped
 
 
 def test_without_a_terminal_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,3 +91,33 @@ def test_a_status_line_is_written_over_without_escape_codes(monkeypatch: pytest.
     off = io.StringIO()
     StatusLine(off).show("nothing")
     assert off.getvalue() == ""
+
+
+class Narrow(io.StringIO):
+    """A terminal of 40 columns."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("short", "short"),
+        (
+            "what failed and why it did, then the remedy in words",
+            "what failed and why it did, then the\nremedy in words",
+        ),
+        ("  CANNOT START: a file is missing in that folder", "  CANNOT START: a file is missing in\n    that folder"),
+        (
+            "/load FILE     go on with a conversation of then",
+            "/load FILE     go on with a conversation\n               of then",
+        ),
+        ("see /a/path/that/is/longer/than/the/terminal.gguf", "see\n/a/path/that/is/longer/than/the/terminal.gguf"),
+    ],
+)
+def test_lines_are_broken_between_words(line: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal alone: what is read by programs keeps its lines."""
+    monkeypatch.setattr("app.terminal.columns", lambda _: 40)
+    assert wrapped(line, Narrow()) == shown
+    assert wrapped(line, io.StringIO()) == line
