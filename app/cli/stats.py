@@ -20,12 +20,13 @@ from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Ledger, Measurement
 from app.speculation.aggregate import LEVEL_NAMES, LEVELS, Figures, Stats, ratio, stats_of
-from app.terminal import console, table
+from app.terminal import console, say, table
 
 _LEGEND = (
     "TPOT: ms per token after the first. tok/s: goodput, the tokens per second of decoding, all requests together, by\n"
-    "how many were in flight. x: in units of plain decoding; for TPOT less is better, for goodput more."
+    "how many were in flight."
 )
+_OF_PLAIN = "x: in units of plain decoding; for TPOT less is better, for goodput more."
 _NOTHING_YET = (
     "Nothing has been measured yet. `llama-tandem serve` records what every completion of two tokens or more takes; "
     "for a comparison send requests to a model and to its variant MODEL:plain."
@@ -89,7 +90,8 @@ def tables(reports: Sequence[StatsReport], loaded: Mapping[str, str] = MappingPr
             out.print(f"Left out: {stats.older} {requests} of older setups.", soft_wrap=True)
         out.print()
     if any(report.stats.modes for report in reports):
-        out.print(_LEGEND, soft_wrap=True)
+        compared = any(report.stats.plain is not None and len(report.stats.modes) > 1 for report in reports)
+        say(f"{_LEGEND}\n{_OF_PLAIN}" if compared else _LEGEND)
     elif not reports:
         out.print(_NOTHING_YET, soft_wrap=True)
 
