@@ -69,6 +69,8 @@ export function answerView() {
   const element = h("div", { class: "answer" }, thoughts, text, tools, problem, figures);
   let due = 0;
   let latest = null;
+  // Until the first token: a load takes its time
+  element.wait = (words) => setText(figures, words);
 
   function paint() {
     clearTimeout(due);

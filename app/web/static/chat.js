@@ -118,6 +118,7 @@ export function show(main, query) {
     const names = second ? [chosen, second] : [chosen];
     drawTalk();
     const views = names.map(() => answerView());
+    views.forEach((view) => view.wait("Waiting for the first token …"));
     const section = h("section", { class: "message assistant", "aria-busy": "true" },
       h("div", { class: names.length > 1 ? "sides" : "" }, names.map((name, i) => h("div", { class: "side" }, h("h3", {}, name), views[i]))));
     talk.append(section);

@@ -19,7 +19,7 @@ export function show(main) {
     const shown = `${chosen} ${need}`;
     if (places.shown === shown) return;
     places.shown = shown;
-    fill(hint, need ? ["Replace ", h("code", {}, KEY), " by a key: ", h("code", {}, "llama-tandem keys create NAME"), " makes one."] : "This gateway takes no key; clients that want one may send anything.");
+    fill(hint, need ? ["Replace ", h("code", {}, KEY), " by a key: ", h("code", {}, "llama-tandem keys create --name NAME"), " makes one."] : "This gateway takes no key; clients that want one may send anything.");
     const root = location.origin;
     fill(places, snippets(root, chosen || "MODEL", need ? KEY : "none").map(([name, text]) => h("section", { class: "code", "aria-label": name },
       h("div", { class: "codehead" }, h("h3", {}, name), button("Copy", () => copy(text, `Copied for ${name}.`), { "aria-label": `Copy for ${name}` })), h("pre", { tabindex: 0 }, h("code", {}, text)))));
