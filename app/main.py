@@ -20,14 +20,14 @@ from app.api.responses.relay import ResponsesRelay, response_paths
 from app.auth.guard import Guard
 from app.auth.key_cache import Keyring
 from app.auth.key_store import KeyStore
-from app.auth.keys import from_setting
+from app.auth.keys import Key, from_setting
 from app.auth.local_admin_key import local_key, make_local_secret
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
 from app.auth.sessions import Sessions
 from app.config.exposure import hosts_for
 from app.config.model_entry import LocalEntry
-from app.config.settings import Settings
+from app.config.settings import Settings, root_url
 from app.config.speculation import AUTO
 from app.engine.environment import what_is_held_back
 from app.engine.launch import LaunchPlan
@@ -126,6 +126,7 @@ class Gateway:
         self._keeper = Keeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
         self.sessions = Sessions(self.keys.valid)
+        self._own_key: Key | None = None
         hosts = hosts_for(settings, origins)
         self._guard = Guard(self.keys, hosts=hosts, admin_port=settings.admin_port, sessions=self.sessions)
         messages = MessagesRelay(self.relay, self._calls)
@@ -259,9 +260,15 @@ class Gateway:
 
     def _let_in_our_own_user(self) -> None:
         try:
-            self.keys.add_local(local_key(make_local_secret(self.settings.state_dir)))
+            self._own_key = local_key(make_local_secret(self.settings.state_dir))
+            self.keys.add_local(self._own_key)
         except OSError as error:
             log.warning("no admin key for the command line of this machine", error=str(error))
+
+    def page_link(self, url: str) -> str:
+        """The page's address, which signs one browser in within a minute; `url` is where clients come in."""
+        root = root_url("127.0.0.1", self.settings.admin_port) if self.settings.admin_port else url
+        return f"{root}/ui#link={self.sessions.link(self._own_key)}" if self._own_key else f"{root}/ui"
 
     def _residency(self, ref: ModelRef) -> Residency:
         with suppress(UnknownAliasError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,16 @@ def _greeting(gateway: Gateway, url: str) -> str:
     return (
         f"llama-tandem is ready at {paint(f'{url}/v1', 'bold')}\n"
         f"models: {visible(', '.join(shown + more))}\n"
-        f"chat: llama-tandem chat {visible(first)}    endpoints: {url}/docs    stop: Ctrl-C"
+        f"chat: llama-tandem chat {visible(first)}    endpoints: {url}/docs    stop: Ctrl-C\n"
+        f"{_page(gateway, url)}"
     )
+
+
+def _page(gateway: Gateway, url: str) -> str:
+    """A secret is for a person at a terminal, not for a file that keeps what is printed."""
+    if not sys.stdout.isatty():
+        return f"page: {url}    sign in: llama-tandem open"
+    return f"page: {gateway.page_link(url)} (once, within a minute; later: llama-tandem open)"
 
 
 _MISSING = "files missing"

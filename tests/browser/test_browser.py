@@ -17,7 +17,7 @@ from tests.support.gateway import Gateway, eventually, header_only
 Make = Callable[..., Gateway]
 SignIn = Callable[[Gateway], Page]
 Picture = Callable[[Page, str], None]
-VIEWS = ("models", "activity", "chat", "connect", "api")
+VIEWS = ("models", "activity", "chat", "get", "connect", "api")
 # In words that a model may write
 HOSTILE = (
     "<script>window.hit = 1</script><img src=x onerror='window.hit = 2'>\n\n"

@@ -9,6 +9,7 @@ const VIEWS = [
   ["models", "Models", () => import("./models.js")],
   ["activity", "Activity", () => import("./activity.js")],
   ["chat", "Chat", () => import("./chat.js")],
+  ["get", "Get models", () => import("./get.js")],
   ["connect", "Connect", () => import("./connect.js")],
   ["api", "API", () => import("./reference.js")],
 ];

@@ -96,7 +96,9 @@ def test_a_model_that_does_not_load_is_told_in_the_greetings_place(capsys: pytes
 def test_the_greeting_is_short_and_its_command_works(capsys: pytest.CaptureFixture[str]) -> None:
     """Address, models with states, what to do next; a model whose files are missing is no example."""
     before, _ = greeted(gateway("gone", "org/m", "b", *(f"more-{number}" for number in range(20))), capsys)
-    first, models, rest = before.splitlines()
+    first, models, rest, page = before.splitlines()
+    # No secret goes into a file that keeps what is printed
+    assert page == f"page: {URL}    sign in: llama-tandem open"
     assert first == f"llama-tandem is ready at {URL}/v1"
     assert models.startswith("models: gone (files missing), org/m (ready), b (loads when asked for), more-0")
     assert models.endswith("and 11 more")
