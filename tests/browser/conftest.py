@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.gateway import Gateway
 
+# A busy machine may take its time
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 # Kept as an artefact where CI names a folder
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "")) if os.environ.get("SCREENSHOTS") else None
 # What a browser writes of an answer that is no success; which ones come is the test's business
@@ -35,7 +38,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """Asks nobody but the gateway, and has no error of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_MS)
     problems: list[str] = []
     made = context.new_page()
     made.on("pageerror", lambda error: problems.append(str(error)))

@@ -42,7 +42,7 @@ export function show(main) {
 }
 
 function makePull(pull) {
-  return h("article", { class: "model", role: "listitem", "aria-label": pull.name }, h("div", { class: "pull" },
+  return h("div", { class: "model", role: "listitem", "aria-label": pull.name }, h("div", { class: "pull" },
     h("b", {}, pull.name), h("span", { class: "state" }), h("progress", { max: 100, "aria-label": `Progress of ${pull.name}` }), h("span", { class: "quiet" }),
     h("div", { class: "acts" }, button("Cancel", () => cancel(pull.id), { "aria-label": `Cancel ${pull.name}` }), button("Copy the entry", () => copy(entry(pull.name), "Copied the entry for tandem.yaml.")))),
     h("p", { class: "problem" }));

@@ -54,7 +54,7 @@ export function families(models) {
 function makeRow({ model }) {
   const name = h("button", { type: "button", class: "name", "aria-expanded": "false", onclick: toggle }, model.id);
   const detail = h("div", { class: "detail", hidden: true });
-  const element = h("article", { class: "model", role: "listitem", "aria-label": model.id },
+  const element = h("div", { class: "model", role: "listitem", "aria-label": model.id },
     h("div", { class: "line" }, h("div", { class: "who" }, name, h("div", { class: "tags" })),
       h("span", { class: "state" }), h("div", { class: "verdict" }), h("div", { class: "speed" }), h("div", { class: "use quiet" }), h("div", { class: "acts" })), h("p", { class: "problem" }), detail);
   element.detail = detail;
