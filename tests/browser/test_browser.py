@@ -204,6 +204,7 @@ def test_without_keys_a_visitor_has_models_chat_and_connect(make_gateway: Make, 
     expect(page.locator("main")).to_contain_text("administrators only")
     page.goto(f"{gateway.url}/ui#connect")
     expect(page.locator(".code").first).to_contain_text(f"{gateway.url}/v1/chat/completions")
+    expect(page.locator(".code").first).to_contain_text('"model":"m"')
 
 
 def test_a_plain_key_is_asked_for_and_not_kept(make_gateway: Make, page: Page) -> None:

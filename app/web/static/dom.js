@@ -104,7 +104,7 @@ export function options(select, names, chosen, first) {
   if (!same) {
     const before = select.value;
     fill(select, wanted.map((name) => h("option", { value: name }, name || first)));
-    select.value = wanted.includes(before) ? before : chosen ?? wanted[0] ?? "";
+    select.value = [before, chosen, wanted[0]].find((name) => wanted.includes(name)) ?? "";
   }
 }
 
