@@ -162,6 +162,7 @@ class Gateway:
         from app.api.admin_engine import engine_view_routes
         from app.api.admin_events import event_routes
         from app.api.admin_feed import AdminFeed, look_at
+        from app.api.admin_history import history_routes
         from app.api.admin_reload import reload_routes
         from app.api.admin_requests import request_routes
         from app.api.engines import engine_routes
@@ -195,7 +196,13 @@ class Gateway:
         watched = partial(look_at, self.scheduler, self.pulls, self.traffic, self._facts)
         events = event_routes(AdminFeed(watched, self.traffic), closing=lambda: self._leaving)
         views = engine_view_routes(self.catalog, self.scheduler, self.planner, lambda: self._leaving)
-        page = (events, views, request_routes(self.traffic), session_routes(self.keys, self.sessions, self._guard))
+        page = (
+            events,
+            views,
+            history_routes(self.catalog, self._database),
+            request_routes(self.traffic),
+            session_routes(self.keys, self.sessions, self._guard),
+        )
         more = (engines, held, logs_of, admin, *changes, pulls, ollama, kept, *page)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 

@@ -210,3 +210,21 @@ def test_a_log_and_a_command_line_of_each_engine(make_gateway: Make, tmp_path: P
     assert plan["running"] and "--alias m" in plan["command"] and key not in json.dumps([plan, lines])
     for path in ("/admin/engines/nobody/log", "/admin/engines/nobody/plan"):
         assert gateway.client.get(path, headers=gateway.admin).status_code == 404
+
+
+def test_each_minute_is_in_the_history(make_gateway: Make) -> None:
+    """Of the models that were asked, the newest first; nothing before the time that is asked for."""
+    gateway = make_gateway(args=["--tps", "200"])
+    for _ in range(3):
+        assert gateway.chat(max_tokens=5).status_code == 200
+
+    def rows(query: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = gateway.client.get(f"/admin/history{query}", headers=gateway.admin).json()["data"]
+        return found
+
+    eventually(lambda: sum(row["requests"] for row in rows()) == 3)
+    assert {(row["model"], row["mode"], row["at"] % 60) for row in rows("?alias=m")} == {("m", "none", 0)}
+    assert sum(row["tokens"] for row in rows()) == 15 and all(row["tokens_per_second"] > 0 for row in rows())
+    assert rows("?since=99999999999") == []
+    assert gateway.client.get("/admin/history?alias=nobody", headers=gateway.admin).status_code == 404
+    assert gateway.client.get("/admin/history?since=x", headers=gateway.admin).status_code == 400

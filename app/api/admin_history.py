@@ -1,0 +1,33 @@
+"""`GET /admin/history`: what each minute of the last thirty days has brought."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app.api.openapi_errors import ADMIN, refused
+from app.models.catalog import Catalog
+from app.records.database import Database
+from app.records.history import MOST_ROWS, minutes
+
+Alias = Annotated[str | None, Query(description="A model; every model without it.")]
+Since = Annotated[float, Query(ge=0, le=1e11, description="Seconds since the epoch.", examples=[1764235080])]
+
+
+def history_routes(catalog: Catalog, database: Database) -> APIRouter:
+    """From the database, in a thread."""
+    routes = APIRouter(prefix="/admin")
+
+    @routes.get(
+        "/history",
+        summary="What each minute has brought, the newest first",
+        description=f"Of answers that engines of this gateway have given; at most {MOST_ROWS} rows, of thirty days.",
+        responses={404: refused("No such model"), **ADMIN},
+    )
+    async def history(alias: Alias = None, since: Since = 0.0) -> dict[str, Any]:
+        key = catalog.resolve(alias).engine_key if alias is not None else ""
+        return {"object": "list", "data": await asyncio.to_thread(minutes, database, key, since)}
+
+    return routes

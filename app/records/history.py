@@ -1,0 +1,39 @@
+"""What each minute has brought, by model and mode, from the measurements that are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.records.database import Database
+
+# Rows: a day of one model and mode, minute by minute, and more
+MOST_ROWS = 2000
+
+_BY_MINUTE = """
+    SELECT CAST(at / 60 AS INTEGER) * 60 AS minute, alias, mode, count(*), sum(tokens), sum(drafted), sum(accepted),
+        avg(ttft), sum(CASE WHEN tpot > 0 THEN tokens - 1 END) / sum(CASE WHEN tpot > 0 THEN tpot * (tokens - 1) END)
+    FROM measurement WHERE at >= ? AND (? = '' OR alias = ?)
+    GROUP BY minute, alias, mode ORDER BY minute DESC, alias, mode LIMIT ?
+"""
+
+
+def minutes(database: Database, alias: str, since: float) -> list[dict[str, Any]]:
+    """The newest first, of one model or, with an empty `alias`, of all. Blocks; raises RecordsError.
+
+    `at` is the minute's beginning, `ttft` a mean in seconds; None where nothing was measured.
+    """
+    rows = database.read("measurement", _BY_MINUTE, since, alias, alias, MOST_ROWS)
+    return [
+        {
+            "at": at,
+            "model": model,
+            "mode": mode,
+            "requests": requests,
+            "tokens": tokens,
+            "drafted": drafted,
+            "accepted": accepted,
+            "ttft": None if ttft is None else round(ttft, 4),
+            "tokens_per_second": None if rate is None else round(rate, 2),
+        }
+        for at, model, mode, requests, tokens, drafted, accepted, ttft, rate in rows
+    ]
