@@ -40,6 +40,7 @@ TandemError
 │   ├── ModelExistsError          its name is taken
 │   ├── ResponseNotFoundError
 │   ├── PreviousResponseError     a response that cannot be gone on from
+│   ├── SlotActionRefusedError    the engine's saved slots are the gateway's own
 │   ├── LogprobsRefusedError      speculation is on, and would make them wrong
 │   ├── RemoteMediaRefusedError   an image of a host that nobody has allowed
 │   └── RemoteMediaFailedError    it is allowed, and cannot be had
@@ -276,6 +277,10 @@ class ResponseNotFoundError(RequestError):
 
 class PreviousResponseError(RequestError):
     """The conversation that a request goes on from is not kept here."""
+
+
+class SlotActionRefusedError(RequestError):
+    """The engine saves its slots for the gateway alone."""
 
 
 class LogprobsRefusedError(RequestError):

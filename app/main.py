@@ -59,6 +59,8 @@ from app.scheduler.memory_book import MemoryBook
 from app.scheduler.memory_sight import MemorySight
 from app.scheduler.residency import Residency, residency_of
 from app.scheduler.room import UNCAPPED
+from app.supervisor.conversation_files import ConversationFiles
+from app.supervisor.conversations import Conversations
 from app.supervisor.orphans import sweep
 from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
@@ -97,6 +99,7 @@ class Gateway:
             prepare=self._fetched,
         )
         self._ports = Ports(settings.engine_port)
+        self._conversations = Conversations(ConversationFiles(settings.state_dir), settings.conversations, self.metrics)
         self._recorder = Recorder(self._database)
         self._usage = UsageRecorder(self._database)
         self._recent = RecentAnswers()
@@ -184,6 +187,7 @@ class Gateway:
             elsewhere,
             list_aliases=lambda: self.settings.list_aliases,
             warning=self._router.tool_check.warning,
+            why_unsaved=self._conversations.why_not,
         )
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=lambda: self.relay.max_body)
@@ -235,6 +239,7 @@ class Gateway:
         self._let_in_our_own_user()
         self.keys.watch()
         self._keeper.watch()
+        self._conversations.watch(self._engine_keys())
         self._opened = True
         for ref in self.local:
             self.scheduler.use(ref)
@@ -312,10 +317,15 @@ class Gateway:
         configured = from_setting(settings.api_keys.get_secret_value())
         self.keys.configure(configured, open_to_all=settings.no_auth)
         self._keeper.seconds = settings.responses_keep
+        self._conversations.use(settings.conversations, self._engine_keys())
         self.app.origins = origins_of(settings.cors_origins)
         self._guard.called_by(hosts_for(settings, self.app.origins))
         for follow in self.followers:
             follow(settings)
+
+    def _engine_keys(self) -> list[str]:
+        """Of every engine that the catalog may start, each variant's among them."""
+        return [ref.engine_key for ref in self.catalog.refs(variants=True)]
 
     def _as_it_is_now(self, ref: ModelRef) -> ModelRef:
         """The ref with the entry of now; raises UnknownAliasError for one that a reload has removed."""
@@ -336,6 +346,7 @@ class Gateway:
             ledger=self._ledger,
             on_change=partial(self._changed, ref),
             on_proven=self._proven,
+            conversations=self._conversations,
         )
 
     def _changed(self, ref: ModelRef, engine: Engine) -> None:
@@ -399,6 +410,7 @@ class Gateway:
         await asyncio.gather(*self._learning)
         await self._recorder.close()
         await self._keeper.close()
+        await self._conversations.close()
         await self.keys.close()
         await asyncio.to_thread(self._database.close)
 

@@ -133,7 +133,12 @@ class Planner:
         )
         check_template(plan, engine)
         left_out = tuple(shards(settled.left_out)) if settled.left_out is not None else ()
-        return replace(plan, notes=(*plan.notes, *self._from_defaults(spec.ref)), left_out=left_out)
+        notes = (*plan.notes, *self._conversations(plan), *self._from_defaults(spec.ref))
+        return replace(plan, notes=notes, left_out=left_out)
+
+    def _conversations(self, plan: LaunchPlan) -> Iterator[Note]:
+        if plan.why_unsaved and self._settings.conversations.on:
+            yield Note("conversations", f"not kept over a swap: {plan.why_unsaved}")
 
     def _from_defaults(self, ref: ModelRef) -> Iterator[Note]:
         for key, where in self._settings.inherited(ref.alias).items():

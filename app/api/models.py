@@ -32,6 +32,7 @@ class ModelRows:
     While its files are pulled, by whomever, `state` is `downloading`, and `download` says how far that is. Where a file
     was replaced or deleted under a running engine, the row is of what runs, and `file_changed` says so in words.
     `list_aliases` says whether aliases have rows of their own now, `warning` what has to be known of a model.
+    `conversations_off` says why a model's conversations do not survive a swap, where no setting turns that off.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ModelRows:
         elsewhere: Elsewhere,
         list_aliases: Callable[[], bool] = lambda: False,
         warning: Callable[[str], str | None] = lambda _: None,
+        why_unsaved: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
@@ -49,6 +51,7 @@ class ModelRows:
         self._elsewhere = elsewhere
         self._list_aliases = list_aliases
         self._warning = warning
+        self._why_unsaved = why_unsaved
         self._headers: dict[tuple[Path, int], Header] = {}
         self._parameters: dict[tuple[Path, int], int] = {}
 
@@ -82,6 +85,8 @@ class ModelRows:
         if engine.loading is not None:
             row |= {"loading": engine.loading.fields()}
         row |= {"warning": warning} if (warning := self._warning(ref.name)) is not None else {}
+        if why_unsaved := self._why_unsaved(ref.engine_key):
+            row |= {"conversations_off": why_unsaved}
         status = engine.speculation or Status(ref.requested_mode)
         return row | {"speculation": status.fields()} | self._facts(ref, entry)
 

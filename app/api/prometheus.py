@@ -29,6 +29,7 @@ class _Values(Collector):
         yield from self._tokens()
         yield from self._times()
         yield from self._engines()
+        yield from self._conversations()
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(PREFIX + "requests", "Requests by status.", labels=["alias", "status"])
@@ -89,6 +90,20 @@ class _Values(Collector):
             if status is not None and status.requested_mode != NONE:
                 active.add_metric([engine.alias, status.requested_mode, status.mode], float(bool(status.active)))
         yield from (states, starts, exits, active)
+
+    def _conversations(self) -> Iterator[Metric]:
+        text = "Slots saved at a swap, restored at a start, and failed at either."
+        slots = CounterMetricFamily(PREFIX + "conversations", text, labels=["alias", "outcome"])
+        for (alias, outcome), count in self._metrics.conversations.items():
+            slots.add_metric([alias, outcome], count)
+        size = GaugeMetricFamily(PREFIX + "conversation_bytes", "Bytes of saved slots on disk.")
+        if self._metrics.conversation_bytes or self._metrics.conversations:
+            size.add_metric([], self._metrics.conversation_bytes)
+        text = "Seconds of reading that restored slots have spared, less what restoring took."
+        won = GaugeMetricFamily(PREFIX + "conversation_seconds_won", text, labels=["alias"])
+        for alias, seconds in self._metrics.conversation_seconds.items():
+            won.add_metric([alias], seconds)
+        yield from (slots, size, won)
 
 
 def exposition(metrics: Metrics, scheduler: Scheduler) -> bytes:

@@ -34,6 +34,7 @@ IN_PLACE = frozenset(
         "max_body_mb",
         "body_timeout",
         "responses_keep",
+        "conversations",
         "log_format",
         "log_level",
         "watch",

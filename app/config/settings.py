@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from app.auth.keys import from_setting
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
+from app.config.conversations import ConversationLimits
 from app.config.defaults import absolute
 from app.config.document import Problem
 from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv
@@ -153,6 +154,11 @@ class Settings(BaseSettings):
         86400,
         description="Keep responses of /v1/responses for this time, for `previous_response_id` (0: keep none).",
         examples=["7d"],
+    )
+    conversations: ConversationLimits = Field(
+        ConversationLimits(),
+        description="Keep what an unloaded engine has read for its next load: limits of disk and age, or off.",
+        examples=[{"disk": "20GiB", "keep": "7d"}],
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log format. auto means console on a terminal, else json.", examples=["json"]

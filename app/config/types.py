@@ -24,7 +24,7 @@ _ADDRESS = re.compile(r"(https?|ftp|file|hf|s3):/", re.IGNORECASE)
 MOST = 2**31 - 1
 
 
-def _no_bool(value: Any) -> Any:
+def no_bool(value: Any) -> Any:
     # YAML reads a bare `on` as true, and pydantic would read true as 1.
     if isinstance(value, bool):
         raise ValueError("must be a number, not on/off")
@@ -188,16 +188,16 @@ _SIZE = _forms("size", {"type": "number", "exclusiveMinimum": 0}, {"type": "stri
 _TEXTS = _forms("text or list of texts", {"type": "string"}, {"type": "array", "items": {"type": "string"}})
 _ARGUMENT = _forms("text or number", {"type": "string"}, {"type": "number"})
 
-Int = Annotated[int, BeforeValidator(_no_bool)]
-Float = Annotated[float, BeforeValidator(_no_bool)]
+Int = Annotated[int, BeforeValidator(no_bool)]
+Float = Annotated[float, BeforeValidator(no_bool)]
 Seconds = Annotated[
-    float, BeforeValidator(_duration), BeforeValidator(_no_bool, json_schema_input_type=_DURATION), Field(ge=0)
+    float, BeforeValidator(_duration), BeforeValidator(no_bool, json_schema_input_type=_DURATION), Field(ge=0)
 ]
 SomeSeconds = Annotated[Seconds, Field(gt=0)]
 Mebibytes = Annotated[
-    float, BeforeValidator(_mebibytes), BeforeValidator(_no_bool, json_schema_input_type=_SIZE), Field(gt=0)
+    float, BeforeValidator(_mebibytes), BeforeValidator(no_bool, json_schema_input_type=_SIZE), Field(gt=0)
 ]
-Bytes = Annotated[float, BeforeValidator(_bytes), BeforeValidator(_no_bool, json_schema_input_type=_SIZE), Field(ge=0)]
+Bytes = Annotated[float, BeforeValidator(_bytes), BeforeValidator(no_bool, json_schema_input_type=_SIZE), Field(ge=0)]
 _BUDGETS = _forms(
     "auto or sizes by device",
     {"const": "auto"},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.config.conversations import own_slot_folder
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
 from app.engine.dialect import Dialect
 from app.engine.environment import child_environment
@@ -14,9 +15,12 @@ from app.engine.locate import EngineBinary
 from app.engine.translate import Note, translate
 from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
+from app.models.purpose import Purpose
 
 # llama-server reads it whatever its environment says (b11434). The command line wins over it.
 SYSTEM_CONFIG = Path("/etc/llama.cpp/config.ini")
+
+SLOT_FOLDER = "--slot-save-path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,18 @@ class LaunchPlan:
     engine: tuple[Path, ...] = ()
     named: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
+    # Whether the gateway may save what slots have read, and why not where a user could wonder
+    saves_slots: bool = False
+    why_unsaved: str = ""
 
     def with_port(self, port: int) -> LaunchPlan:
         """The same plan on another port."""
         at = self.argv.index("--port") + 1
         return replace(self, argv=(*self.argv[:at], str(port), *self.argv[at + 1 :]))
+
+    def saving_slots_in(self, folder: Path) -> LaunchPlan:
+        """The same plan, whose engine saves its slots in this folder."""
+        return replace(self, argv=(*self.argv, SLOT_FOLDER, f"{folder}/"))
 
     def shell_line(self) -> str:
         """The command line on one line, quoted for a shell."""
@@ -85,6 +96,7 @@ def build_plan(
         )
         fallback = replace(fallback, chosen=named(spec.chain))
     firsts = (spec.target, spec.draft, spec.mmproj)
+    why_unsaved = _why_unsaved(spec, dialect)
     return LaunchPlan(
         alias=spec.ref.engine_key,
         argv=(*engine.command, *translation.argv),
@@ -99,4 +111,14 @@ def build_plan(
         fallback=fallback,
         engine=engine.files,
         named=named_files,
+        saves_slots=spec.purpose is Purpose.COMPLETION and not why_unsaved,
+        why_unsaved=why_unsaved,
     )
+
+
+def _why_unsaved(spec: ModelSpec, dialect: Dialect) -> str:
+    if own := own_slot_folder(spec.options.args):
+        return f"{own} in args gives saved slots a folder of its own, which the gateway leaves alone"
+    if SLOT_FOLDER not in dialect.flags:
+        return f"this llama-server has no {SLOT_FOLDER}"
+    return ""

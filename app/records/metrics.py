@@ -37,6 +37,8 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     key: str = ""
     cached: int | None = None
     entry: str = ""
+    # The engine's own time for the prompt tokens that it had not
+    reading: float | None = None
 
     @property
     def tpot(self) -> float | None:
@@ -101,6 +103,13 @@ class Metrics:
         self.in_flight: Counter[str] = Counter()
         self.starts: Counter[str] = Counter()
         self.exits: Counter[tuple[str, str]] = Counter()
+        # Slots saved, restored, and failed at either; bytes of all files now; seconds that requests did not read anew
+        self.conversations: Counter[tuple[str, str]] = Counter()
+        self.conversation_bytes = 0
+        self.conversation_seconds: defaultdict[str, float] = defaultdict(float)
+        # Tokens restored that no request has made use of yet; what reading has taken
+        self._restored: Counter[str] = Counter()
+        self._read: dict[str, tuple[int, float]] = {}
 
     def finished(self, request: Finished) -> None:
         alias = request.alias
@@ -115,3 +124,24 @@ class Metrics:
             self.ttft[decoded].observe(request.ttft)
         if (tpot := request.tpot) is not None:
             self.tpot[decoded].observe(tpot)
+        self._reused(request)
+
+    def restored(self, alias: str, tokens: int, seconds: float) -> None:
+        """A slot was restored: what that took is won back by requests that need not read these tokens."""
+        self.conversations[alias, "restored"] += 1
+        self.conversation_seconds[alias] -= seconds
+        self._restored[alias] += tokens
+
+    def _reused(self, request: Finished) -> None:
+        """Values what a restore has spared this request at what reading has taken this alias a token."""
+        if request.reading is None or request.prompt_tokens is None:
+            return
+        # Presets share the engine of their entry
+        alias = request.alias if request.alias in self._restored else request.entry or request.alias
+        cached, before = request.cached or 0, self._read.get(alias, (0, 0.0))
+        tokens, seconds = before[0] + max(0, request.prompt_tokens - cached), before[1] + request.reading
+        self._read[alias] = tokens, seconds
+        spared = min(cached, self._restored.get(alias, 0))
+        if spared > 0 and tokens > 0:
+            self._restored[alias] -= spared
+            self.conversation_seconds[alias] += spared * seconds / tokens

@@ -61,5 +61,6 @@ class OpenRequest:
             key=self.key,
             cached=usage.cached,
             entry=self.call.ref.alias if self.call else "",
+            reading=usage.reading,
         )
         return RequestRecord(self.line, self.writer.request_id, finished, self.writer.failure)

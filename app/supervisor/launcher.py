@@ -18,6 +18,8 @@ from app.records.ledger import Ledger
 from app.speculation.status import Status, judge
 from app.supervisor.activity import Activity
 from app.supervisor.child import Child
+from app.supervisor.conversation_files import KeptSlots
+from app.supervisor.conversations import Conversations
 from app.supervisor.endings import says_goodbye
 from app.supervisor.engine_facts import EngineFacts, LoadedFiles, facts_of
 from app.supervisor.load_progress import LoadProgress
@@ -41,6 +43,8 @@ class Running:
     speculation: Status
     # None until it is ready
     facts: EngineFacts | None = None
+    # What of its slots outlives it
+    kept: KeptSlots | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,13 @@ class Launcher:
     """One alias's starts, one at a time. `running` is set as soon as there is a child to end."""
 
     def __init__(
-        self, alias: str, plan: Callable[[], Awaitable[LaunchPlan]], ports: Ports, limits: StartLimits, ledger: Ledger
+        self,
+        alias: str,
+        plan: Callable[[], Awaitable[LaunchPlan]],
+        ports: Ports,
+        limits: StartLimits,
+        ledger: Ledger,
+        conversations: Conversations | None = None,
     ) -> None:
         self.alias = alias
         self.running: Running | None = None
@@ -84,6 +94,8 @@ class Launcher:
         self._ports = ports
         # Knows plans whose speculation is certain to fail again
         self._ledger = ledger
+        # Without them an engine begins each time with nothing read
+        self._conversations = conversations
 
     async def preflight(self) -> CheckedPlan:
         """A plan of now; raises what the plan raises."""
@@ -149,6 +161,9 @@ class Launcher:
         files = await asyncio.to_thread(LoadedFiles.of, plan.files)
         key = secrets.token_urlsafe(32)
         env = {**plan.env, "LLAMA_API_KEY": key, MARKER: marker()}
+        kept = await self._conversations.prepare(plan) if self._conversations else None
+        if kept is not None and kept.folder is not None:
+            plan = plan.saving_slots_in(kept.folder.path)
         argv = plan.with_port(port).argv
         try:
             child = Child.spawn(argv, env, self._log_line)
@@ -159,11 +174,11 @@ class Launcher:
         clock = asyncio.get_running_loop().time
         status = Status(plan.requested_mode, reason=plan.fallback_reason)
         self.goodbye.clear()
-        running = self.running = Running(child, port, address, clock(), status)
+        running = self.running = Running(child, port, address, clock(), status, kept=kept)
         size = _size(plan)
         self.loading = LoadProgress(size, clock)
         diagnosis = await until_ready(child, address, self.limits, size, argv=argv, saw=self._saw)
-        diagnosis = diagnosis or await self._proven(running, plan)
+        diagnosis = diagnosis or await self._proven(running, plan) or await self._restored(running)
         if diagnosis is not None:
             await self.end()
         else:
@@ -214,11 +229,31 @@ class Launcher:
             return Diagnosis("speculation_inert", cause, advice, permanent=True, log_tail=last_lines(child.log))
         return None
 
+    async def _restored(self, running: Running) -> Diagnosis | None:
+        """Gives the engine back what it had read; a diagnosis where it has died of that."""
+        if self._conversations is None or running.kept is None:
+            return None
+        await self._conversations.restore(running.kept, running.address)
+        if (returncode := running.child.returncode) is not None:
+            return diagnose(returncode, tuple(running.child.log))
+        return None
+
+    async def save_conversations(self) -> None:
+        """Of a running engine that has nothing to do and is about to be ended; in two seconds, or not."""
+        running = self.running
+        if self._conversations is None or running is None or running.kept is None:
+            return
+        if not await self._conversations.save(running.kept, running.address):
+            # It still writes, and would take its grace for that
+            self.hurry.set()
+
     async def end(self) -> None:
         """SIGTERM, grace, SIGKILL; returns when the child is reaped. Harmless without one."""
-        if self.running is not None:
-            await self.running.child.terminate(self.limits.grace, self.hurry)
+        if (running := self.running) is not None:
+            await running.child.terminate(self.limits.grace, self.hurry)
             self.forget()
+            if self._conversations is not None and running.kept is not None:
+                await self._conversations.ended(running.kept)
 
     def forget(self) -> None:
         """Gives the port of a child that is gone back."""

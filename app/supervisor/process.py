@@ -23,6 +23,7 @@ from app.errors import Diagnosis
 from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor import endings
+from app.supervisor.conversations import Conversations
 from app.supervisor.endings import Ending
 from app.supervisor.engine_facts import EngineFacts
 from app.supervisor.launcher import Launcher, Running
@@ -53,6 +54,7 @@ class Engine:
         ledger: Ledger,
         on_change: Callable[[Engine], None],
         on_proven: Callable[[Engine], None],
+        conversations: Conversations | None = None,
     ) -> None:
         self.alias = alias
         # What is true now
@@ -64,7 +66,8 @@ class Engine:
         self._on_change = on_change
         self._on_proven = on_proven
         # The owning task's own
-        self._launcher = Launcher(alias, plan, ports, limits, ledger)
+        self._launcher = Launcher(alias, plan, ports, limits, ledger, conversations)
+        self._keeps_conversations = conversations is not None
         # In a row; see `_failed`
         self._failures = 0
         self._ending: Ending | None = None
@@ -326,11 +329,27 @@ class Engine:
 
     async def _draining(self) -> EngineEvent:
         event = await self._verb_or_end(EngineEvent.DRAINED, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
+        if event is EngineEvent.DRAINED and self._keeps_conversations:
+            event = await self._saving()
         assert self._running is not None
         self._note_the_end(self._running, event)
         if event is EngineEvent.EXITED:
             self._launcher.forget()
         return event
+
+    async def _saving(self) -> EngineEvent:
+        """DRAINED once its conversations are saved, unless it is stopped or ends before."""
+        saving = asyncio.ensure_future(self._launcher.save_conversations())
+        cut_off = asyncio.ensure_future(self._verb_or_end(EngineEvent.STOP, EngineEvent.UNRESPONSIVE))
+        try:
+            await asyncio.wait({saving, cut_off}, return_when=asyncio.FIRST_COMPLETED)
+            return cut_off.result() if cut_off.done() else EngineEvent.DRAINED
+        finally:
+            for task in (saving, cut_off):
+                task.cancel()
+            await asyncio.wait({saving, cut_off})
+            if not saving.cancelled() and (error := saving.exception()) is not None:
+                log.warning("conversations were not saved", alias=self.alias, error=repr(error))
 
     def _note_the_end(self, running: Running, event: EngineEvent) -> None:
         """For those whose answers it breaks off; an end of our own making needs no reason."""

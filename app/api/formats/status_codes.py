@@ -35,6 +35,7 @@ from app.errors import (
     RequestCancelledError,
     ResponseNotFoundError,
     ShuttingDownError,
+    SlotActionRefusedError,
     StartFailedError,
     StoreError,
     TandemError,
@@ -86,6 +87,7 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
         400, "invalid_request_error", "previous_response_not_found", param="previous_response_id"
     ),
     ReloadRefusedError: HttpError(400, "invalid_request_error", "invalid_settings"),
+    SlotActionRefusedError: HttpError(400, "invalid_request_error", "not_supported"),
     LogprobsRefusedError: HttpError(400, "invalid_request_error", "logprobs_under_speculation", param="logprobs"),
     RemoteMediaRefusedError: HttpError(400, "invalid_request_error", "remote_media_refused", param="messages"),
     RemoteMediaFailedError: HttpError(400, "invalid_request_error", "remote_media_failed", param="messages"),

@@ -42,7 +42,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     `decode` is the seconds from the first token to the last by llama-server's clock (`timings.predicted_ms`, which
     begins when the prompt is done, so that `predicted_n` tokens took `predicted_n - 1` steps of it); None as well where
-    the timings are those of one choice among several.
+    the timings are those of one choice among several. `reading` is the seconds for the prompt, without what was cached.
     """
 
     prompt_tokens: int | None = None
@@ -51,6 +51,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     accepted: int | None = None
     decode: float | None = None
     cached: int | None = None
+    reading: float | None = None
 
 
 class AllChoices(Protocol):
@@ -137,6 +138,7 @@ class UsageTap:
             accepted=_count(timings, "draft_n_accepted"),
             cached=_first(_count(timings, "cache_n"), _cached(usage)),
             decode=_seconds(timings, "predicted_ms") if tokens == decoded else None,
+            reading=_seconds(timings, "prompt_ms"),
         )
 
     def _reported(self) -> tuple[dict[str, Any], dict[str, Any]]:

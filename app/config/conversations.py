@@ -1,0 +1,80 @@
+"""`conversations`: how much of what engines have read is kept on disk while they are not loaded, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from app.config.types import SomeSeconds, no_bool
+from app.units import SIZE_UNITS, bytes_of
+
+_GIB = 2**30
+# As YAML reads a bare `off` or `on`, and as people write them into the environment
+_OFF, _ON = (False, "off", "false", "no", "0"), (True, "on", "true", "yes", "1")
+_FORMS = "must be on, off, or {disk: 8GiB, keep: 24h}"
+_FLAG = "--slot-save-path"
+
+
+def _bytes(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return bytes_of(value)
+    except ValueError:
+        raise ValueError(f"must be bytes, or {SIZE_UNITS}; not {value!r}") from None
+
+
+Bytes = Annotated[float, BeforeValidator(_bytes), BeforeValidator(no_bool), Field(gt=0)]
+
+
+class ConversationLimits(BaseModel):
+    """`disk` is in bytes and `keep` in seconds; without `on` nothing is kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    on: bool = Field(True, exclude=True)
+    disk: Bytes = 8 * _GIB
+    keep: SomeSeconds = 24 * 3600
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            if "on" in value:
+                raise ValueError("has no key on; write conversations: off, or conversations: {disk: 8GiB, keep: 24h}")
+            return value
+        word = value.strip().lower() if isinstance(value, str) else value
+        if isinstance(word, str) and word.startswith("{"):
+            return _mapping(word)
+        if isinstance(word, bool | str) and word in _OFF:
+            return {"on": False}
+        if isinstance(word, bool | str) and word in _ON:
+            return {}
+        if isinstance(value, cls):
+            return value
+        raise ValueError(f"{_FORMS}; not {value!r}")
+
+    def __str__(self) -> str:
+        return f"{{disk: {self.disk / _GIB:g}GiB, keep: {self.keep / 3600:g}h}}" if self.on else "off"
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """As it stands in the environment: `{disk: 4GiB, keep: 2h}`, or JSON."""
+    words: dict[str, Any] = {}
+    for part in text.strip("{} ").split(","):
+        key, colon, value = part.partition(":")
+        if not colon:
+            raise ValueError(f"{_FORMS}; not {text!r}")
+        words[key.strip(" \"'")] = value.strip(" \"'")
+    return words
+
+
+def own_slot_folder(args: Sequence[str]) -> str:
+    """Which of an entry's flags gives its engines a folder of its own for saved slots; empty where nothing does."""
+    for arg in args:
+        # llama.cpp reads `--slot_save_path` as `--slot-save-path`
+        if arg.partition("=")[0].replace("_", "-") == _FLAG:
+            return arg.partition("=")[0]
+    return ""

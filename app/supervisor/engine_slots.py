@@ -1,0 +1,131 @@
+"""The slots of an engine that is up, asked by HTTP: what they hold, to save and to restore them, what that is worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import httpx2
+
+from app.supervisor.readiness import EngineAddress
+
+
+class SlotsRefusedError(Exception):
+    """The engine does not do it, and says why in its words; `lasting` where it never will."""
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+class SlotHeld(NamedTuple):
+    """`tokens` is None where the build does not tell; `task` grows with each request, None for an unused slot."""
+
+    number: int
+    tokens: int | None
+    task: int | None
+
+
+class EngineSlots:
+    """Raises httpx2.HTTPError where the engine does not answer, SlotsRefusedError where it refuses."""
+
+    def __init__(self, address: EngineAddress) -> None:
+        headers = {"Authorization": f"Bearer {address.key}"}
+        # Loopback has no certificates, and to read those of the world would take a fifth of a second of each swap
+        self._client = httpx2.AsyncClient(
+            base_url=address.base_url, headers=headers, timeout=None, trust_env=False, verify=False
+        )
+
+    async def __aenter__(self) -> EngineSlots:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def held(self) -> list[SlotHeld]:
+        """Empty where the build does not list them."""
+        response = await self._client.get("/slots")
+        rows = _json(response) if response.status_code == 200 else []
+        fields = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return [
+            SlotHeld(row["id"], _whole(row.get("n_prompt_tokens")), _whole(row.get("id_task")))
+            for row in fields
+            if _whole(row.get("id")) is not None
+        ]
+
+    async def save(self, number: int, name: str) -> tuple[int, int | None]:
+        """How many tokens were saved, and in how many bytes, None where the build does not tell."""
+        said = await self._act(number, "save", name)
+        return _whole(said.get("n_saved")) or 0, _whole(said.get("n_written"))
+
+    async def restore(self, number: int, name: str) -> int:
+        """How many tokens the engine says that it has restored."""
+        said = await self._act(number, "restore", name)
+        return _whole(said.get("n_restored")) or 0
+
+    async def erase(self, number: int) -> None:
+        """Forgets what the slot has read, in a draft too, which a restore leaves as it is.
+
+        Where the draft has read something else, such as the warm-up, the next request would be a 500 (b11434: `failed
+        to process speculative batch`).
+        """
+        await self._act(number, "erase")
+
+    async def _act(self, number: int, action: str, name: str = "") -> dict[str, Any]:
+        body = {"filename": name} if name else {}
+        response = await self._client.post(f"/slots/{number}?action={action}", json=body)
+        said = _object(_json(response))
+        if response.status_code == 200:
+            return said
+        error = _object(said.get("error"))
+        words = str(error.get("message") or f"status {response.status_code}")
+        raise SlotsRefusedError(words, lasting=response.status_code in (404, 501))
+
+    async def reused(self, number: int, tokens: Sequence[int]) -> int | None:
+        """How many of these tokens the slot need not read again; None where the engine does not tell.
+
+        What it has to read is told before it is read, so that a restore without effect costs one batch at the most.
+        """
+        body = {
+            # One more: a whole prompt that is there already would be read in part for its last token
+            "prompt": [*tokens, tokens[-1]],
+            "id_slot": number,
+            "n_predict": 1,
+            "stream": True,
+            "return_progress": True,
+            "cache_prompt": True,
+        }
+        async with self._client.stream("POST", "/completion", json=body) as response:
+            async for line in response.aiter_lines():
+                if not line.startswith("data: "):
+                    continue
+                event = _object(_decoded(line.removeprefix("data: ")))
+                progress, timings = _object(event.get("prompt_progress")), _object(event.get("timings"))
+                if (cached := _whole(progress.get("cache"))) is not None:
+                    return cached
+                if (read := _whole(timings.get("prompt_n"))) is not None:
+                    return max(0, len(tokens) + 1 - read)
+        return None
+
+
+def _json(response: httpx2.Response) -> Any:
+    return _decoded(response.text)
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

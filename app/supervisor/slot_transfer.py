@@ -1,0 +1,164 @@
+"""One save or one restore of an engine's slots, from its first question to its last file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from app import logs
+from app.records.metrics import Metrics
+from app.supervisor.conversation_files import PART, KeptSlots, PlanFolder, RestoreVerdict, SavedSlot, slot_name
+from app.supervisor.engine_slots import EngineSlots, SlotHeld, SlotsRefusedError
+from app.supervisor.readiness import EngineAddress
+from app.terminal import size_in_words
+
+log = logs.get_logger("engine")
+
+# Of the saved tokens that a restored slot need not read again: the last ones may be
+_PROOF_SHARE = 0.9
+_PROOF_WITHIN_S = 10.0
+
+
+class SlotTransfer:
+    """Raises httpx2.HTTPError where the engine stops answering, and OSError."""
+
+    def __init__(self, kept: KeptSlots, address: EngineAddress, metrics: Metrics) -> None:
+        assert kept.folder is not None
+        self._kept = kept
+        self._folder: PlanFolder = kept.folder
+        self._metrics = metrics
+        self._slots = EngineSlots(address)
+
+    async def __aenter__(self) -> SlotTransfer:
+        await self._slots.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._slots.__aexit__(kind, error, trace)
+
+    # -- saving --------------------------------------------------------------------------------------------------
+
+    async def save(self, least: int, when: int, room: float) -> None:
+        """Every used slot with more than `least` tokens, the latest used first, while it fits into `room` bytes.
+
+        A slot that nothing has used since it was restored keeps the file that it has.
+        """
+        held = await self._slots.held()
+        used = [slot for slot in held if slot.task is not None and (slot.tokens is None or slot.tokens > least)]
+        if not used:
+            return
+        await asyncio.to_thread(self._folder.make)
+        for rank, slot in enumerate(sorted(used, key=lambda slot: slot.task or 0, reverse=True)):
+            try:
+                room -= await self._save_one(slot, rank, least, when, room)
+            except SlotsRefusedError as error:
+                self._failed("saved", str(error))
+                if error.lasting:
+                    await self._give_up(f"llama-server does not save its slots: {error}")
+                    return
+        await asyncio.to_thread(self._folder.keep_only, len(held))
+
+    async def _save_one(self, slot: SlotHeld, rank: int, least: int, when: int, room: float) -> int:
+        """How many bytes it has taken."""
+        if slot.tokens is not None and (needed := slot.tokens * await self._bytes_a_token()) > room:
+            self._failed("saved", f"{slot.tokens} tokens take {size_in_words(int(needed))}, and there is less room")
+            return 0
+        began = time.monotonic()
+        part = self._folder.path / f"{when:013d}-{rank:04d}{PART}"
+        tokens, written = await self._slots.save(slot.number, part.name)
+        size = (await asyncio.to_thread(part.stat)).st_size
+        if tokens <= least:
+            await asyncio.to_thread(part.unlink)
+            return 0
+        if size > room or size != (size if written is None else written):
+            await asyncio.to_thread(part.unlink)
+            why = "there is less room" if size > room else "the disk took less than that"
+            self._failed("saved", f"{tokens} tokens take {size_in_words(written or size)}, and {why}")
+            return 0
+        await asyncio.to_thread(part.rename, self._folder.path / slot_name(when, rank, tokens, size))
+        self._metrics.conversations[self._kept.alias, "saved"] += 1
+        seconds = round(time.monotonic() - began, 3)
+        log.info("conversation saved", alias=self._kept.alias, tokens=tokens, bytes=size, seconds=seconds)
+        return size
+
+    async def _bytes_a_token(self) -> float:
+        """As the plan's files tell; 0 where there are none."""
+        saved = await asyncio.to_thread(self._folder.slots)
+        return max((slot.size / slot.tokens for slot in saved if slot.tokens), default=0.0)
+
+    # -- restoring -----------------------------------------------------------------------------------------------
+
+    async def restore(self, saved: Sequence[SavedSlot]) -> None:
+        """As many as the engine has slots, in this order; the plan's first restore is proved before."""
+        held = await self._slots.held()
+        whole = [slot for slot in saved[: len(held)] if await self._is_whole(slot)]
+        if not whole:
+            return
+        if await asyncio.to_thread(lambda: self._folder.verdict) is None:
+            smallest = min(whole, key=lambda slot: slot.size)
+            if not await self._prove(smallest, held[0].number):
+                return
+        for slot, place in zip(whole, held, strict=False):
+            await self._restore_one(slot, place.number)
+
+    async def _is_whole(self, slot: SavedSlot) -> bool:
+        if await asyncio.to_thread(lambda: slot.whole):
+            return True
+        await self._ignore(slot, "the file has another size than it was saved with")
+        return False
+
+    async def _restore_one(self, slot: SavedSlot, number: int, *, counts: bool = True) -> bool:
+        began = time.monotonic()
+        try:
+            await self._slots.erase(number)
+            tokens = await self._slots.restore(number, slot.path.name)
+        except SlotsRefusedError as error:
+            await self._ignore(slot, f"llama-server says: {error}")
+            return False
+        if tokens != slot.tokens:
+            await self._ignore(slot, f"llama-server has restored {tokens} of {slot.tokens} tokens")
+            return False
+        if counts:
+            seconds = time.monotonic() - began
+            self._metrics.restored(self._kept.alias, tokens, seconds)
+            log.info("conversation restored", alias=self._kept.alias, tokens=tokens, seconds=round(seconds, 3))
+        return True
+
+    async def _prove(self, slot: SavedSlot, number: int) -> bool:
+        """Whether the engine makes use of what it restores; only what is certain is remembered."""
+        tokens = await asyncio.to_thread(slot.read_tokens)
+        if not tokens:
+            await self._give_up("this llama-server's files do not tell which tokens they hold, so nothing proves them")
+            return False
+        if not await self._restore_one(slot, number, counts=False):
+            return False
+        try:
+            async with asyncio.timeout(_PROOF_WITHIN_S):
+                reused = await self._slots.reused(number, tokens)
+        except TimeoutError:
+            self._failed("restored", f"no proof within {_PROOF_WITHIN_S:g} s")
+            return False
+        if reused is None or reused < _PROOF_SHARE * len(tokens):
+            said = "it does not tell" if reused is None else f"it reuses {reused} of {len(tokens)} tokens"
+            await self._give_up(f"this llama-server makes no use of what it restores: {said}")
+            return False
+        await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=True))
+        return True
+
+    async def _ignore(self, slot: SavedSlot, why: str) -> None:
+        await asyncio.to_thread(slot.path.unlink, missing_ok=True)
+        self._failed("restored", why)
+
+    async def _give_up(self, reason: str) -> None:
+        """Of this plan nothing is saved any more."""
+        await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=False, reason=reason))
+        self._failed("restored", reason)
+        self._kept.folder, self._kept.why_not = None, reason
+
+    def _failed(self, what: str, why: str) -> None:
+        self._metrics.conversations[self._kept.alias, "failed"] += 1
+        log.warning(f"a conversation was not {what}: {why}", alias=self._kept.alias)
