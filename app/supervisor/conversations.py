@@ -125,7 +125,7 @@ class Conversations:
 
     async def save(self, kept: KeptSlots, address: EngineAddress) -> bool:
         """Before an engine that has nothing to do is ended; whether the engine is free again."""
-        if kept.folder is None or not self.limits.on:
+        if (folder := kept.folder) is None or not self.limits.on:
             return True
         import httpx2
 
@@ -141,10 +141,10 @@ class Conversations:
         except (httpx2.HTTPError, OSError) as error:
             self._failed(kept, "saved", f"{type(error).__name__}: {error}")
         finally:
-            await asyncio.shield(asyncio.to_thread(self._tidy, kept.folder, kept.alias))
+            await asyncio.shield(asyncio.to_thread(self._tidy, folder))
         return True
 
-    def _tidy(self, folder: PlanFolder, alias: str) -> None:
+    def _tidy(self, folder: PlanFolder) -> None:
         folder.remove_parts()
         self._files.expire(self.limits, self._now())
         self._metrics.conversation_bytes = self._files.size()

@@ -56,10 +56,10 @@ class SlotTransfer:
             try:
                 room -= await self._save_one(slot, rank, least, when, room)
             except SlotsRefusedError as error:
-                self._failed("saved", str(error))
                 if error.lasting:
-                    await self._give_up(f"llama-server does not save its slots: {error}")
+                    await self._give_up(f"llama-server does not save its slots: {error}", "saved")
                     return
+                self._failed("saved", f"llama-server says: {error}")
         await asyncio.to_thread(self._folder.keep_only, len(held))
 
     async def _save_one(self, slot: SlotHeld, rank: int, least: int, when: int, room: float) -> int:
@@ -153,10 +153,10 @@ class SlotTransfer:
         await asyncio.to_thread(slot.path.unlink, missing_ok=True)
         self._failed("restored", why)
 
-    async def _give_up(self, reason: str) -> None:
+    async def _give_up(self, reason: str, what: str = "restored") -> None:
         """Of this plan nothing is saved any more."""
         await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=False, reason=reason))
-        self._failed("restored", reason)
+        self._failed(what, reason)
         self._kept.folder, self._kept.why_not = None, reason
 
     def _failed(self, what: str, why: str) -> None:
