@@ -41,6 +41,8 @@ class Conversations:
         self._metrics = metrics
         self._now = now
         self._expiring: asyncio.Task[None] | None = None
+        # None for as long as nobody has told
+        self._aliases: frozenset[str] | None = None
         # Of each alias's last start
         self._kept: dict[str, KeptSlots] = {}
 
@@ -52,6 +54,7 @@ class Conversations:
 
     def watch(self, aliases: Collection[str]) -> None:
         """Ends files of models that are not among these, and from now on what is too old."""
+        self._aliases = frozenset(aliases)
         self._expiring = asyncio.create_task(self._expire_for_ever(list(aliases)), name="conversations")
 
     async def _expire_for_ever(self, aliases: list[str]) -> None:
@@ -67,7 +70,7 @@ class Conversations:
 
     def use(self, limits: ConversationLimits, aliases: Collection[str]) -> None:
         """Changed settings: of models that are gone nothing stays."""
-        changed, self.limits = limits != self.limits, limits
+        changed, self.limits, self._aliases = limits != self.limits, limits, frozenset(aliases)
         self._files.forget_all_but(list(aliases))
         if changed:
             self._files.expire(limits, self._now())
@@ -127,6 +130,8 @@ class Conversations:
         """Before an engine that has nothing to do is ended; whether the engine is free again."""
         if (folder := kept.folder) is None or not self.limits.on:
             return True
+        if self._aliases is not None and kept.alias not in self._aliases:
+            return True  # removed while its engine still answered
         import httpx2
 
         from app.supervisor.slot_transfer import SlotTransfer

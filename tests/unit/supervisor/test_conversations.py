@@ -149,6 +149,18 @@ def test_a_restore_without_effect_ends_saving(world: Kept) -> None:
     run(story)
 
 
+def test_a_model_that_was_removed_is_not_saved(world: Kept) -> None:
+    """Its engine may have had answers to finish."""
+
+    async def story() -> None:
+        kept = await world.start()
+        use(world.slots)
+        world.all.use(ConversationLimits(), ["other"])
+        assert await world.all.save(kept, ADDRESS) and world.files() == []
+
+    run(story)
+
+
 def test_a_build_that_saves_nothing_is_asked_once(world: Kept) -> None:
     """As beside a projector."""
 
