@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from app.api.formats import status_codes
+from app.cli import cli
 from app.config.model_entry import AttachedEntry, DraftFiles, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import MODES
@@ -29,6 +35,13 @@ def _links(page: Path) -> list[str]:
     """Targets of links that stay in the project; code is not read."""
     text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Each `llama-tandem ...` of the console blocks, as a shell splits it."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in re.findall(r"(?:\$ |\| )(llama-tandem .*)", block)]
+    return [shlex.split(re.split(r" [>|] ", line)[0], comments=True)[1:] for line in lines]
 
 
 def _anchors(page: Path) -> set[str]:
@@ -75,3 +88,44 @@ def test_readme_leads_to_every_page() -> None:
 @pytest.mark.parametrize(("page", "most"), [("README.md", 150), ("docs/design.md", 200)])
 def test_pages_that_are_read_first_are_short(page: str, most: int) -> None:
     assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) < most
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_are_those_that_there_are(page: Path) -> None:
+    """With their options; `import` reads another program's."""
+    for words in _commands(page):
+        group: Any = typer.main.get_command(cli)
+        if words[0] == "import":
+            continue
+        command = group.commands[words[0]]
+        if hasattr(command, "commands"):
+            command, words = command.commands[words[1]], words[1:]
+        known = {option for param in command.params for option in (*param.opts, "--help")}
+        assert [word for word in words[1:] if word.startswith("-") and word not in known] == [], words
+
+
+def test_pages_hold_commands() -> None:
+    """Else the test above looks at nothing."""
+    assert sum(len(_commands(page)) for page in PAGES) > 25
+
+
+def test_every_503_is_explained() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    codes = {error.code for error in status_codes._BY_CLASS.values() if error.status == 503}
+    assert len(codes) > 5
+    assert {code for code in codes if f"| `{code}` |" not in page} == set()
+
+
+def _sentences(page: Path) -> list[int]:
+    """Words of each sentence in paragraphs and lists."""
+    text = re.sub(
+        r"^```.*?^```|^[|#].*?$|<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    return [len(part.split()) for part in re.split(r"(?<=[.:;!?])\s|\n\s*[-\d*]|\n\n", text) if part and part.strip()]
+
+
+@pytest.mark.parametrize(
+    "page", [README, *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_sentences_are_short(page: Path) -> None:
+    assert statistics.median(_sentences(page)) < 18
