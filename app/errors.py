@@ -168,7 +168,7 @@ class RateLimitedError(TandemError):
     def __init__(self, key: str, limit: str, words: str, retry_after: int) -> None:
         self.limit = limit
         self.retry_after = retry_after
-        super().__init__(f"The key '{key}' may have {words} ({limit}); try again in {retry_after} s.")
+        super().__init__(f"Rate limit exceeded for key '{key}': {words} ({limit}). Retry in {retry_after} s.")
 
 
 class RecordsError(TandemError):
@@ -248,7 +248,7 @@ class UnknownAliasError(RequestError):
         self.alias = alias
         self.known = tuple(known)
         names = ", ".join(f"'{name}'" for name in known) or "none"
-        super().__init__(f"The model '{alias}' does not exist here. Models that do: {names}.")
+        super().__init__(f"Model '{alias}' not found. Available models: {names}.")
 
 
 class UnknownPullError(RequestError):

@@ -104,7 +104,7 @@ class Guard:
         if not secrets and (key := self._sessions.key_of(scope)) is not None:
             return key
         if secrets:
-            raise UnauthorizedError("This API key is not known here: it is wrong, revoked or expired.")
+            raise UnauthorizedError("Invalid API key (unknown, revoked or expired).")
         raise UnauthorizedError(needed)
 
 

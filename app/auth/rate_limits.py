@@ -63,9 +63,9 @@ class KeyTraffic:
                 key.name, "concurrency", _count(key.concurrency, "request") + " at once", _WHEN_BUSY_S
             )
         if key.rpm is not None and (wait := self._requests.room_in(now, key.rpm)):
-            raise RateLimitedError(key.name, "rpm", _count(key.rpm, "request") + " a minute", wait)
+            raise RateLimitedError(key.name, "rpm", _count(key.rpm, "request") + " per minute", wait)
         if key.tpm is not None and (wait := self._tokens.room_in(now, key.tpm)):
-            raise RateLimitedError(key.name, "tpm", _count(key.tpm, "token") + " a minute", wait)
+            raise RateLimitedError(key.name, "tpm", _count(key.tpm, "token") + " per minute", wait)
         self.in_flight += 1
         if key.rpm is not None:
             self._requests.add(now, 1)

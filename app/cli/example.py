@@ -13,7 +13,7 @@ from app.errors import ConfigError
 
 _EXAMPLE = """\
 # yaml-language-server: $schema={schema}
-# llama-tandem: the models that clients can ask for. `llama-tandem check` says whether each can start.
+# Models that clients of llama-tandem can use. `llama-tandem check` tests whether each can start.
 
 host: 127.0.0.1            # 0.0.0.0 lets the network in, with keys: llama-tandem keys
 port: 8000

@@ -17,12 +17,12 @@ def refuse_open_door(settings: Settings, *, key_required: bool) -> None:
     if not settings.no_auth:
         raise ConfigError(
             [
-                f"host: whoever reaches {settings.host}:{settings.port} could use the models: there is no API key. "
-                "Make one with `llama-tandem keys create --name NAME`, or set TANDEM_API_KEYS; "
-                "or listen on 127.0.0.1; or say --no-auth (no_auth: on) if everybody may."
+                f"host: refusing to listen on {settings.host}:{settings.port} without an API key. "
+                "Run `llama-tandem keys create --name NAME`, set TANDEM_API_KEYS, listen on 127.0.0.1, "
+                "or pass --no-auth (no_auth: on)."
             ]
         )
-    log.warning("no key is asked for: whoever reaches this port can use the models", host=settings.host)
+    log.warning("authentication is disabled: any client that reaches this port can use the models", host=settings.host)
 
 
 def hosts_for(settings: Settings, origins: frozenset[bytes]) -> Hosts | None:

@@ -49,7 +49,7 @@ class Filters(BaseModel):
             if name in LIMITS and name != LIMIT:
                 raise ValueError(f"{where}: write {LIMIT} for {name}; each API gets it by its own name")
             if (other := seen.setdefault(name, where)) != where:
-                raise ValueError(f"{name} stands in {other} and in {where}; one of them would do nothing")
+                raise ValueError(f"{name} is set in both `{other}` and `{where}`; remove one of them")
         return self
 
     @model_validator(mode="after")

@@ -217,7 +217,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keys_or_none(self) -> Settings:
         if self.no_auth and self.api_keys.get_secret_value():
-            raise ValueError("no_auth lets everybody in, and api_keys does not; leave one of them out")
+            raise ValueError("no_auth disables authentication, and api_keys requires it; leave one of them out")
         return self
 
     @field_validator("api_keys")

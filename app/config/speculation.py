@@ -143,6 +143,11 @@ def wants_draft_model(chain: Chain) -> bool:
     return any(MODES[step.mode].draft_model for step in chain)
 
 
+def unknown_mode(name: str, known: Sequence[str]) -> str:
+    """In words, the mode that may be meant first."""
+    return f"unknown mode {name!r}{did_you_mean(name, known) or ';'} Modes: {', '.join(known)}"
+
+
 def parse_step(value: Any) -> Step:
     """A mode's name, or a mapping with `mode` and its options; raises ValueError in words."""
     name = value.get("mode") if isinstance(value, Mapping) else value
@@ -157,7 +162,7 @@ def parse_step(value: Any) -> Step:
     if mode is None:
         there = (*MODES, AUTO, NONE)
         where: Keys = ("mode",) if value else ()
-        text = f"there is no mode {name!r}; there are: {', '.join(there)}{did_you_mean(name, there)}"
+        text = unknown_mode(name, there)
         raise PlacedError([(where, text)])
     options = {key: option for key, option in value.items() if key != "mode"}
     if problems := list(_wrong_options(mode, options)):

@@ -160,7 +160,7 @@ RULES = (
         "assertion",
         r"(\S+:\d+: GGML_ASSERT\(.+\) failed.*)",
         "llama.cpp stopped at an assertion: {0}.",
-        "Another build or other options may do; the line above is what to search for.",
+        "Try another llama.cpp build or other options. Search for the assertion above in llama.cpp's issues.",
     ),
     log_rule(
         "draft_vocabulary",

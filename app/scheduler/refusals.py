@@ -69,11 +69,10 @@ def too_late(use: EngineUse, timeout: float) -> EngineUnavailableError:
         return EngineLoadingError(use.alias, words, fields, retry_after=retry_after)
     if use.state is EngineState.BACKOFF:
         return refusal_of(use.engine)
-    message = f"No engine came free for '{use.alias}' within {timeout:g} s."
+    message = f"Timed out after {timeout:g} s waiting for a free engine for '{use.alias}'."
     if use.state is EngineState.READY:
-        slots = "The slot of" if use.residency.slots == 1 else f"None of the {use.residency.slots} slots of"
-        verb = "did not come" if use.residency.slots == 1 else "came"
-        message = f"{slots} '{use.alias}' {verb} free within {timeout:g} s."
+        slots = "the slot" if use.residency.slots == 1 else f"one of the {use.residency.slots} slots"
+        message = f"Timed out after {timeout:g} s waiting for {slots} of '{use.alias}'."
     return QueueTimeoutError(message, retry_after=_soon(use.seconds_until_served(len(use.queue))))
 
 

@@ -99,8 +99,8 @@ def refuse_strangers(settings: Settings, keys: Keyring) -> None:
     """Raises ConfigError where everybody on a network could use the models and nobody has said that they may."""
     if keys.required and not keys.usable:
         log.warning(
-            "no key is valid: every client is refused. `llama-tandem keys create --name NAME` makes one, and "
-            "`serve --no-auth` lets everybody in"
+            "no key is valid: every client is refused. Run `llama-tandem keys create --name NAME`, "
+            "or `serve --no-auth` to disable authentication"
         )
     refuse_open_door(settings, key_required=keys.required)
 

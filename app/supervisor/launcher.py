@@ -224,7 +224,7 @@ class Launcher:
         status = replace(status, reason=" ".join(filter(None, (plan.fallback_reason, status.reason))))
         running.speculation = status
         if not status.active and plan.fallback is None:
-            advice = "on_inert is fail; with plain it would be served without speculation."
+            advice = "Set `on_inert: plain` to serve this model without speculation."
             cause = f"Speculation is not on: {status.reason}."
             return Diagnosis("speculation_inert", cause, advice, permanent=True, log_tail=last_lines(child.log))
         return None

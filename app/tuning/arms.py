@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.config.model_entry import LocalEntry
-from app.config.speculation import MODES, NONE, PLAIN, Chain, Step, drafts
+from app.config.speculation import MODES, NONE, PLAIN, Chain, Step, drafts, unknown_mode
 from app.errors import ConfigError
 
 # llama-server's default has been 16, and is 3 as of b11434: the best one depends on the pair and on the text.
@@ -53,7 +53,7 @@ def candidates(
     """
     unknown = [mode for mode in only or () if mode not in MODES and mode != NONE]
     if unknown:
-        raise ConfigError([f"--modes: there is no mode '{unknown[0]}'; there are: {', '.join((NONE, *MODES))}"])
+        raise ConfigError([f"--modes: {unknown_mode(unknown[0], (NONE, *MODES))}"])
     arms, left_out = {PLAIN_ARM.name: PLAIN_ARM}, []
     for mode in _modes(entry, mtp_layers, only):
         why = _impossible(mode, entry, build, mtp_layers)

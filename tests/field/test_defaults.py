@@ -109,7 +109,7 @@ def test_null_is_a_key_left_out(folder: Path) -> None:
         ("args: [--port, 1]", "tandem.yaml:1:19: defaults.args: --port is the gateway's to choose"),
         ("draft: {divice: CUDA0}", "defaults.draft.divice: no such key; did you mean device?"),
         ("request: {defualts: {}}", "defaults.request.defualts: no such key; did you mean defaults?"),
-        ("speculation: ngram", "defaults.speculation: there is no mode 'ngram'"),
+        ("speculation: ngram", "defaults.speculation: unknown mode 'ngram'"),
         ("aliases: [x]", "defaults.aliases: belongs to each entry: an alias means one model"),
         ("url: http://x", "defaults.url: belongs to each entry: it makes an entry an attached server"),
         ("port: 1", "defaults.port: no such key here; port stands at the top of the file"),

@@ -54,7 +54,7 @@ def test_a_place_that_does_not_come_free_is_a_queue_timeout(make: Make) -> None:
         error = refused(gateway.chat("b"))
         assert parsed
     assert error["code"] == "queue_timeout"
-    assert f"No engine came free for 'b' within {QUEUE_S} s" in error["message"]
+    assert f"Timed out after {QUEUE_S} s waiting for a free engine for 'b'" in error["message"]
 
 
 def test_the_wait_for_a_place_and_the_load_are_counted_apart(make: Make) -> None:

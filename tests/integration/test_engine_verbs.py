@@ -49,7 +49,7 @@ def test_each_verb_answers_with_the_engine(make_gateway: Make, tmp_path: Path, s
     assert act(gateway, name, "reset").json()["state"] == "stopped"
     refused = {
         (name, "start"): (404, "not_found", "There is no verb 'start' for a model: use load, unload, pin"),
-        ("nope", "load"): (404, "model_not_found", "The model 'nope' does not exist here"),
+        ("nope", "load"): (404, "model_not_found", "Model 'nope' not found"),
         ("far", "unload"): (400, "attached_model", "'far' is attached at http://127.0.0.1:9"),
     }
     for (model, verb), (status, code, words) in refused.items():
@@ -199,7 +199,7 @@ def test_commands_say_why_they_cannot(make_gateway: Make, tmp_path: Path) -> Non
         assert (run.returncode, run.stdout) == (1, "")
         return run.stderr
 
-    assert "The model 'nope' does not exist here" in refused("pin", "nope")
+    assert "Model 'nope' not found" in refused("pin", "nope")
     assert "no.gguf" in refused("load", "gone")
     assert gateway.command("stop").returncode == gateway.command("stop", "m", "--all").returncode == 2
     gateway.terminate()

@@ -291,7 +291,7 @@ def test_a_page_of_another_host_is_asked_for_without_the_token(here: Here) -> No
     """Where the Hub sends a question on, too."""
     page = f"{here.hub.bytes_url}/{REPO}/{here.repo.head}/README.md"
     here.hub.page_faults.append(Fault(status=302, location=page))
-    with pytest.raises(HubError, match="does not answer as the Hub does"):
+    with pytest.raises(HubError, match="Unexpected response from"):
         here.pull(token="hf_secret")
     assert [asked.token for asked in here.hub.fetched] == [None]
 
@@ -345,7 +345,7 @@ def test_a_hub_that_is_not_there_is_said(here: Here) -> None:
 def test_a_listing_of_what_no_hub_has_is_refused(here: Here, listed: dict[str, Any]) -> None:
     """A checksum becomes a path in the Hub's own cache, so that it has to be one."""
     here.hub.add("org/odd", {"m.gguf": File(model(), listed=listed)})
-    with pytest.raises(HubError, match=r"does not answer as the Hub does \(ValueError: 'm.gguf' has no") as error:
+    with pytest.raises(HubError, match=r"Unexpected response from \S+ \(ValueError: 'm.gguf' has no") as error:
         here.pull(PullItem("org/odd"))
     assert str(error.value).isprintable() and not here.hub.fetched
 
@@ -361,7 +361,7 @@ def test_a_commit_that_is_none_is_refused(here: Here) -> None:
 def test_what_is_no_hub_is_said(here: Here, page: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as the page of a network that wants a login first."""
     monkeypatch.setattr(Pages, "_serve", lambda handler: handler.answer(200, page))
-    with pytest.raises(HubError, match=r"does not answer as the Hub does .* is HF_ENDPOINT right"):
+    with pytest.raises(HubError, match=r"Unexpected response from .* Check HF_ENDPOINT"):
         here.pull()
 
 
@@ -381,7 +381,7 @@ def test_what_the_hub_would_not_have_as_a_name_is_said(here: Here, repo: str) ->
 def test_a_hostile_name_leads_nowhere(here: Here, name: str) -> None:
     """The Hub's listing is untrusted."""
     here.hub.add("org/evil", {name: model()})
-    with pytest.raises(StoreError, match="no safe path"):
+    with pytest.raises(StoreError, match="unsafe file name"):
         here.pull(PullItem("org/evil"))
     assert not list(here.folder.rglob("evil*")) and not here.hub.fetched
 

@@ -61,7 +61,7 @@ def test_what_is_in_the_file_already_is_said(hub: FakeHub, tmp_path: Path) -> No
 def test_an_unknown_alias_is_no_repo(hub: FakeHub, tmp_path: Path) -> None:
     """Nothing is asked of the Hub for it."""
     done = run_command(tmp_path, hub, "pull", "tiny")
-    assert done.returncode == 1 and "The model 'tiny' does not exist here" in done.stderr and not hub.asked
+    assert done.returncode == 1 and "Model 'tiny' not found" in done.stderr and not hub.asked
 
 
 def test_programs_get_the_entry_as_an_event(hub: FakeHub, tmp_path: Path) -> None:

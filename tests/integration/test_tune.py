@@ -218,7 +218,7 @@ def test_own_prompts_are_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--modes", "ngram"], "there is no mode 'ngram'"),
+        (["--modes", "ngram"], "unknown mode 'ngram'"),
         (["--modes", "none"], "There is nothing to compare plain decoding with."),
         (["--modes", "draft-mtp"], "draft-mtp: the target has no layers for multi-token prediction."),
         (["--minutes", "0"], "--minutes: must be above 0"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.cli.importer.flags import DRAFT, NGRAM, known
 from app.cli.importer.parse import Argument
-from app.config.speculation import MODES, NONE, Option, parse_chain, wants_draft_model
+from app.config.speculation import MODES, NONE, Option, parse_chain, unknown_mode, wants_draft_model
 from app.engine.translate import Note
 from app.errors import NotImportableError
 
@@ -75,9 +75,7 @@ def _modes(arguments: list[Argument], steps: Steps, notes: list[Note]) -> list[A
             if mode == NONE:
                 continue
             if mode not in MODES:
-                raise NotImportableError(
-                    f"{argument.shown}: there is no mode {name!r}; there are: {', '.join((*MODES, NONE))}"
-                )
+                raise NotImportableError(f"{argument.shown}: {unknown_mode(name, (*MODES, NONE))}")
             if mode != name:
                 notes.append(Note(argument.shown, f"{name} is called {mode} now"))
             steps.setdefault(mode, {})

@@ -75,7 +75,7 @@ def is_repo(name: str) -> bool:
 def check_path(path: str) -> str:
     """A file's path in a repo that is also safe below a folder of ours; raises StoreError."""
     if not is_safe(path):
-        raise StoreError(f"The Hub names a file {path[:100]!r}, which is no safe path; it is not downloaded.")
+        raise StoreError(f"Refusing to download {path[:100]!r}: unsafe file name in the repository.")
     return path
 
 

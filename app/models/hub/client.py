@@ -192,8 +192,8 @@ class Hub:
                 raise NotOnHubError(f"{repo} cannot be the name of a repo: {error}") from None
             except _ODD as error:
                 raise HubError(
-                    f"{self.endpoint} does not answer as the Hub does ({type(error).__name__}: {error}); is "
-                    "HF_ENDPOINT right, or does the network want a login first?"
+                    f"Unexpected response from {self.endpoint} ({type(error).__name__}: {error}). "
+                    "Check HF_ENDPOINT, or whether your network requires a login."
                 ) from None
 
     def _wait(self, why: str, attempt: int, wish: float | None, rest: Callable[[float], None]) -> None:

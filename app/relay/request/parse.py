@@ -130,7 +130,7 @@ class Calls:
         if len(shown) == 1:
             return shown[0]
         names = ", ".join(f"'{name}'" for name in shown) or "none"
-        raise ModelRequiredError(f"'model' is missing, and there is not exactly one to mean. Models: {names}.")
+        raise ModelRequiredError(f"Missing 'model'. Available models: {names}.")
 
     def _filtered(self, ref: ModelRef, target: str, body: bytes, fields: Routing) -> tuple[bytes, Routing]:
         """As the entry or the preset wants it to be, whichever of its variants is asked."""

@@ -82,7 +82,7 @@ def test_a_limit_is_told_in_numbers_that_fit(concurrency: int, words: str) -> No
     key, limits = replace(KEY, concurrency=concurrency), RateLimits(Clock())
     for _ in range(concurrency):
         limits.reserve(key)
-    with pytest.raises(RateLimitedError, match=f"may have {words} "):
+    with pytest.raises(RateLimitedError, match=f"Rate limit exceeded for key '.*': {words} "):
         limits.reserve(key)
 
 

@@ -210,9 +210,9 @@ def test_an_address_needs_no_scheme(given: str, root: str) -> None:
 def test_a_model_that_the_gateway_does_not_know_ends_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is typed, in the gateway's words."""
     real = httpx2.Client
-    transport = httpx2.MockTransport(lambda _: failed(404, "The model 'x' does not exist here.")())
+    transport = httpx2.MockTransport(lambda _: failed(404, "Model 'x' not found.")())
     monkeypatch.setattr(httpx2, "Client", lambda **more: real(transport=transport, **more))
-    with pytest.raises(UpstreamError, match="does not exist here"):
+    with pytest.raises(UpstreamError, match="not found"):
         chat("http://gateway", "x", None)
 
 

@@ -67,7 +67,7 @@ def test_auto_leaves_the_choice_open() -> None:
         ({"mode": "auto", "n_max": 3}, "auto chooses its own options; leave out n_max"),
         ({"mode": ["ngram-mod"], "n_max": 3}, "options go with their mode"),
         ({"n_max": 3}, "n_max without a mode"),
-        ("draft", "there is no mode 'draft'; there are: draft-simple"),
+        ("draft", "unknown mode 'draft'; did you mean draft-"),
         (["ngram-mod", "ngram-mod"], "names a mode twice"),
         (["draft-simple", "draft-mtp"], "one draft mode at a time"),
         ([], "empty list"),

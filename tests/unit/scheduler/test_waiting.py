@@ -129,7 +129,7 @@ def test_a_wait_for_a_slot_ends_with_the_queues_timeout() -> None:
 
     async def main() -> None:
         scheduler, _ = lively({"a": ONE_SLOT, "b": Residency(slots=3)}, max_loaded=2, queue_timeout=20.0)
-        for alias, slots, words in (("a", 1, "The slot of 'a' did not"), ("b", 3, "None of the 3 slots of 'b'")):
+        for alias, slots, words in (("a", 1, "for the slot of 'a'"), ("b", 3, "for one of the 3 slots of 'b'")):
             held = [await scheduler.lease(ref_to(alias)) for _ in range(slots)]
             began = now()
             with pytest.raises(QueueTimeoutError, match=words):

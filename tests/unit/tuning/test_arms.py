@@ -70,7 +70,9 @@ def test_modes_restrict_and_plain_stays() -> None:
         "draft-simple": "it needs a draft model, and the entry names none",
         "draft-mtp": "the target has no layers for multi-token prediction",
     }
-    with pytest.raises(ConfigError, match="--modes: there is no mode 'ngram'; there are: none, draft-simple"):
+    with pytest.raises(
+        ConfigError, match=r"--modes: unknown mode 'ngram'; did you mean ngram-\S+\? Modes: none, draft-simple"
+    ):
         candidates(entry(), BUILD, 0, ["ngram"])
 
 

@@ -290,7 +290,7 @@ def test_a_flag_that_got_a_value_over_the_years(line: str, dialect: Dialect | No
         ("--fit maybe", "must be on or off"),
         ("--prio 7", "--prio 7: "),
         ("--alias 'My Model'", "--alias My Model: a model's name must be"),
-        ("--spec-type nothing", "there is no mode 'nothing'; there are: draft-simple"),
+        ("--spec-type nothing", "unknown mode 'nothing'"),
         ("--spec-type draft-simple", "--model-draft is missing"),
         ("-md d --spec-type draft-simple,draft-mtp", "one draft mode at a time"),
         ("-md d --draft-max 2 --draft-min 5", "--draft-max 2, --draft-min 5: n_min 5 of draft-simple is above n_max 2"),

@@ -56,7 +56,7 @@ def test_what_is_no_repo_is_refused(text: str) -> None:
     ],
 )
 def test_a_hostile_path_is_refused(path: str) -> None:
-    with pytest.raises(StoreError, match="no safe path"):
+    with pytest.raises(StoreError, match="unsafe file name"):
         check_path(path)
 
 

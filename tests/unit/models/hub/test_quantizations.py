@@ -36,5 +36,5 @@ def test_names_that_are_none_or_not_of_one_model_become_paths() -> None:
 
 def test_a_hostile_name_is_not_even_shown() -> None:
     """A terminal obeys what is printed on it."""
-    with pytest.raises(StoreError, match="no safe path"):
+    with pytest.raises(StoreError, match="unsafe file name"):
         quantizations({"x\x1b]0;owned\x07-Q4_K_M.gguf": 1})
