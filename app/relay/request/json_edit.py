@@ -45,11 +45,6 @@ def fields_of(body: bytes) -> list[Field]:
 def _read(body: bytes) -> list[tuple[str, msgspec.Raw]]:
     try:
         return _pairs(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:
-        # Half a surrogate pair in a key hinders nothing: it is read as another character of the same length.
-        return _pairs(body.replace(rb"\ud", rb"\ue").replace(rb"\uD", rb"\ue"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBodyError(f"The body cannot be read: {error}.") from None
 

@@ -57,9 +57,5 @@ def _instructed(conversation: bytes) -> bool:
     try:
         messages = _CONVERSATION.decode(conversation)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # As in `json_edit`: half a surrogate pair is no reason not to look
-        try:
-            messages = _CONVERSATION.decode(conversation.replace(rb"\ud", rb"\ue").replace(rb"\uD", rb"\ue"))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return True
+        return True
     return any(message.role in _ROLES for message in messages)

@@ -69,11 +69,6 @@ def test_a_field_goes_with_one_comma(body: bytes, expected: bytes) -> None:
     assert edited(body, {}, ("b",)) == expected
 
 
-def test_a_name_that_is_no_text_is_nobodys() -> None:
-    """Half a surrogate pair in a key hinders nothing."""
-    assert with_model(b'{"\\ud800": 1, "model": "x"}', "new") == b'{"\\ud800": 1, "model": "new"}'
-
-
 @pytest.mark.parametrize("value", [b"1,", b"[],", b'"",', b'{"a":[1]},', b"[[[[]]]],"])
 def test_a_body_of_nothing_but_small_values_is_read_at_once(value: bytes) -> None:
     """A loop over them all would stop everybody else's streams for a minute; and it is read right."""

@@ -66,6 +66,8 @@ def test_an_entrys_filters_are_at_work_before_anything_is_decided() -> None:
     assert read(reader, b'{"model": "a:plain", "logprobs": true}').body == b'{"max_tokens":9,"model": "a:plain"}'
     assert not read(reader, b'{"model": "a", "logprobs": true}').fields.wants_logprobs
     assert read(reader, b'{"model": "b", "logprobs": true}').body == b'{"model": "b", "logprobs": true}'
+    # Half a surrogate pair in a key hinders nothing
+    assert read(reader, b'{"model": "a", "\\ud800": 1}').body == b'{"max_tokens":9,"model": "a", "\\ufffd": 1}'
 
 
 def test_forms_have_no_fields_to_filter() -> None:
