@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.config.types import SomeSeconds, no_bool
-from app.units import SIZE_UNITS, bytes_of
+from app.units import DURATION_PATTERN, SIZE_PATTERN, SIZE_UNITS, bytes_of
 
 _GIB = 2**30
 # As YAML reads a bare `off` or `on`, and as people write them into the environment
@@ -55,6 +55,14 @@ class ConversationLimits(BaseModel):
         if isinstance(value, cls):
             return value
         raise ValueError(f"{_FORMS}; not {value!r}")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """What an editor is told: the forms that `_as_written` takes."""
+        size = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": SIZE_PATTERN}]}
+        time = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": DURATION_PATTERN}]}
+        limits = {"type": "object", "additionalProperties": False, "properties": {"disk": size, "keep": time}}
+        return {"anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}, limits]}
 
     def __str__(self) -> str:
         return f"{{disk: {self.disk / _GIB:g}GiB, keep: {self.keep / 3600:g}h}}" if self.on else "off"
