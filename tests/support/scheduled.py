@@ -77,7 +77,8 @@ class LivelyEngine(ObedientEngine):
     def __init__(self, alias: str, scheduler: Scheduler, fails: Callable[[], bool] = lambda: False) -> None:
         super().__init__(alias, scheduler, EngineState.STOPPED)
         self.fails = fails
-        self.loads = 0
+        self.loads = self.failures = 0
+        self.has_been_up = False
 
     def __getattr__(self, verb: str) -> Any:
         if verb not in _VERBS:
@@ -96,7 +97,7 @@ class LivelyEngine(ObedientEngine):
                 self._end()
             case (("stop" | "hurry"), (EngineState.READY | EngineState.DRAINING | EngineState.STARTING)):
                 self._end()
-            case ("retry", EngineState.BACKOFF) | ("reset", EngineState.FATAL):
+            case (("retry" | "stop"), EngineState.BACKOFF) | ("reset", EngineState.FATAL):
                 self.become(EngineState.STOPPED)
 
     def _end(self) -> None:
@@ -107,12 +108,16 @@ class LivelyEngine(ObedientEngine):
         if self.state is not EngineState.STARTING:
             return
         if not self.fails():
+            self.failures, self.has_been_up = 0, True
             self.become(EngineState.READY)
             return
+        # As a real one: a wait for it ends, since one that goes on failing is soon no short wait
+        self.failures += 1
+        delay = 2.0**self.failures
         self.diagnosis = Diagnosis("killed", "It was killed.", "Look.", permanent=False)
-        self.retry_at, self.retry_after = now() + 2.0, 2.0
+        self.retry_at, self.retry_after = now() + delay, delay
         self.become(EngineState.BACKOFF)
-        self._later(2.0, lambda: self._if(EngineState.BACKOFF, EngineState.STOPPED))
+        self._later(delay, lambda: self._if(EngineState.BACKOFF, EngineState.STOPPED))
 
     def _if(self, before: EngineState, after: EngineState) -> None:
         if self.state is before:
