@@ -49,7 +49,9 @@ def test_whole_answer_that_is_left_frees_its_slot_in_company(make_gateway: Make,
         running = events(other)
         next(running)
         with pytest.raises(httpx2.ReadTimeout):
-            gateway.client.post(path, json={"messages": [], "prompt": "a"}, timeout=0.5)
+            gateway.client.post(
+                path, json={"messages": [{"role": "user", "content": "Hi"}], "prompt": "a"}, timeout=0.5
+            )
         left = time.monotonic()
         eventually(lambda: len(working(gateway)) == 1)
         print(f"slot free {time.monotonic() - left:.3f} s after the client left")
@@ -80,7 +82,7 @@ def test_what_a_whole_answer_has_cost_is_counted_when_its_client_leaves(make_gat
     assert gateway.chat(max_tokens=1).status_code == 200
     before = used(gateway)[1]
     with pytest.raises(httpx2.ReadTimeout):
-        gateway.client.post("/v1/chat/completions", json={"messages": []}, timeout=0.5)
+        gateway.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]}, timeout=0.5)
     eventually(lambda: used(gateway)[1] - before >= 5)
 
 
@@ -106,7 +108,7 @@ def test_request_that_is_left_in_the_queue_takes_no_place(make_gateway: Make) ->
     """A client that leaves while the model loads leaves no lease behind; the start goes on."""
     gateway = make_gateway(args=["--load-seconds", "1"])
     with contextlib.suppress(httpx2.ReadTimeout):
-        gateway.client.post("/v1/chat/completions", json={"messages": []}, timeout=0.3)
+        gateway.client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]}, timeout=0.3)
     eventually(lambda: gateway.state() == "ready")
     assert gateway.metric('in_flight{alias="m"}') == 0
     assert gateway.chat().status_code == 200

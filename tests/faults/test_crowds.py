@@ -45,7 +45,7 @@ def test_ten_thousand_idle_connections(make_gateway: Make, descriptors: int) -> 
                 idle.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-half: ")
         for _ in range(3):
             # On a connection of its own: the client's may be idle for so long by now that it is being closed
-            asked = {"model": "m", "messages": []}
+            asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
             assert httpx2.post(f"{gateway.url}/v1/chat/completions", json=asked, timeout=60).status_code == 200
         grown = process.memory_info().rss - before
         print(f"{descriptors} connections, {process.num_fds()} open in the gateway, {grown / 2**20:.0f} MiB more")
@@ -59,7 +59,7 @@ def test_a_client_that_reads_nothing_fills_no_memory(make_gateway: Make) -> None
     assert gateway.chat(max_tokens=1).status_code == 200
     process = psutil.Process(gateway.process.pid)
     before = process.memory_info().rss
-    body = json.dumps({"model": "m", "messages": [], "stream": True}).encode()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True}).encode()
     with socket.create_connection(address(gateway), timeout=30) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body)

@@ -82,7 +82,9 @@ def test_clients_credentials_stay_here(make_gateway: Make, upstream: Callable[..
     server = upstream()
     gateway = make_gateway(models={"a": server.entry()}, env=KEY)
     headers = {"authorization": "Bearer client", "x-api-key": "client", "cookie": "c=1", "x-conversation-id": "z"}
-    answer = gateway.client.post("/v1/chat/completions", json={"messages": []}, headers=headers)
+    answer = gateway.client.post(
+        "/v1/chat/completions", json={"messages": [{"role": "user", "content": "Hi"}]}, headers=headers
+    )
     assert answer.status_code == 200
     seen = {name.lower(): value for name, value in dict(server.last_request()["headers"]).items()}
     assert seen["authorization"] == "Bearer their-key"
@@ -265,7 +267,11 @@ def test_concurrent_requests_do_not_mix(make_gateway: Make, upstream: Callable[.
     def ask(number: int) -> None:
         for turn in range(5):
             name = f"r{number}-{turn}"
-            answer = gateway.client.post("/v1/chat/completions", json={"messages": []}, headers={"x-request-id": name})
+            answer = gateway.client.post(
+                "/v1/chat/completions",
+                json={"messages": [{"role": "user", "content": "Hi"}]},
+                headers={"x-request-id": name},
+            )
             if answer.status_code != 200 or answer.headers["x-request-id"] != name:
                 wrong.append(answer.text)
 

@@ -52,7 +52,7 @@ def test_requests_join_one_start(make_gateway: Make, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(gateway.chat, "a") for _ in range(7)]
         with socket.create_connection(("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))) as leaver:
-            body = b'{"model": "a", "messages": []}'
+            body = b'{"model": "a", "messages": [{"role": "user", "content": "Hi"}]}'
             leaver.sendall(
                 b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body)
                 + body

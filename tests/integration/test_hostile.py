@@ -81,7 +81,7 @@ VALUE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_ch
 @given(st.lists(st.tuples(TOKEN | KNOWN, VALUE), max_size=8))
 def test_headers(stage: Stage, given: list[tuple[str, str]]) -> None:
     """Any name, any value, names that mean something among them."""
-    body = b'{"model":"m","messages":[]}'
+    body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
     lines = [f"{name}: {value}".encode("latin-1") for name, value in given if name not in ("content-length", "upgrade")]
     head = [b"POST /v1/chat/completions HTTP/1.1", *lines, b"content-length: %d" % len(body)]
     answer = raw(stage.gateway, b"\r\n".join([*head, b"", b""]) + body)
@@ -99,7 +99,7 @@ def test_a_body_as_large_as_it_may_be(stage: Stage) -> None:
     """64 MiB of content, and of ones: both pass, in memory a few times over and no more."""
     before = highest(stage.gateway)
     for value in ('"' + "x" * (2**26 - 100) + '"', "[" + "1," * (2**25 - 100) + "1]"):
-        body = f'{{"model":"m","messages":[],"prompt":{value}}}'
+        body = f'{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],"prompt":{value}}}'
         assert stage.gateway.client.post("/v1/completions", content=body).status_code == 200
         assert stage.gateway.chat().status_code == 200
     grown = highest(stage.gateway) - before

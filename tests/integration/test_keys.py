@@ -24,7 +24,7 @@ def keys(gateway: Gateway, *args: str) -> str:
 
 def ask(gateway: Gateway, key: str | None = None, model: str = "m") -> httpx2.Response:
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
-    body: dict[str, Any] = {"model": model, "messages": []}
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
     return gateway.client.post("/v1/chat/completions", json=body, headers=headers)
 
 
@@ -101,7 +101,12 @@ def test_tokens_of_answers_count(make_gateway: Make) -> None:
     gateway = make_gateway()
     secret = limited(gateway, "--tpm", "5")
     headers = {"authorization": f"Bearer {secret}"}
-    body = {"model": "m", "messages": [], "stream": True, "stream_options": {"include_usage": True}}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     with gateway.client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as stream:
         stream.read()
     assert refusal(ask(gateway, secret)) == (429, "rate_limit_exceeded", "tpm")
@@ -112,7 +117,7 @@ def test_a_client_that_leaves_makes_room(make_gateway: Make) -> None:
     gateway = make_gateway(args=["--tps", "20"])
     secret = limited(gateway, "--concurrency", "1")
     headers = {"authorization": f"Bearer {secret}"}
-    body = {"model": "m", "messages": [], "stream": True, "max_tokens": 1000}
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 1000}
     with gateway.client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as stream:
         chunks = stream.iter_raw()  # to let go of it would close the stream
         next(chunks)

@@ -183,7 +183,7 @@ def test_clients_that_leave_do_not_abort_it(here: Here) -> None:
     """Though it was theirs alone."""
     gateway = here.gateway()
     here.slow_down()
-    body = json.dumps({"model": "glm", "stream": True, "messages": []}).encode()
+    body = json.dumps({"model": "glm", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
     with socket.create_connection(("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))) as leaver:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
         leaver.sendall(head % len(body) + body)
