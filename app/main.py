@@ -405,6 +405,7 @@ class Gateway:
         await asyncio.sleep(0)
         self._client.close()
         self.planner.close()
+        self._sight.close()
         await self.scheduler.close()
         await self.pulls.close()
         await asyncio.gather(*self._learning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -25,12 +26,14 @@ class Device:
     free: int
 
 
-def devices(engine: EngineBinary, own: Mapping[str, str] | None = None) -> tuple[Device, ...]:
+def devices(
+    engine: EngineBinary, own: Mapping[str, str] | None = None, running: set[subprocess.Popen[bytes]] | None = None
+) -> tuple[Device, ...]:
     """None at all for a build for the processor alone. Raises ProbeError.
 
-    `own` is an entry's environment, which can hide some.
+    `own` is an entry's environment, which can hide some; `running` holds the process for as long as it runs.
     """
-    page = ask(engine, "--list-devices", own=own)
+    page = ask(engine, "--list-devices", running, own)
     if _HEAD not in page:
         raise ProbeError(f"{engine.origin}: --list-devices lists nothing")
     return parse(page)

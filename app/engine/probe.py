@@ -46,7 +46,7 @@ class Prober:
     def close(self) -> None:
         """Ends a `--help` that still runs, in another thread; its caller gets ProbeError."""
         for process in tuple(self._running):
-            _kill(process)
+            kill_group(process)
 
     def _path(self, identity: str) -> Path:
         return self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.txt"
@@ -124,14 +124,14 @@ def run_to_its_end(
         try:
             stdout, stderr = process.communicate(timeout=patience)
         except BaseException:
-            _kill(process)
+            kill_group(process)
             raise
         finally:
             running.discard(process)
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
     """The whole group: a wrapper script may wait for a child of its own."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

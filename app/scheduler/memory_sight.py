@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ import psutil
 from app.engine.devices import Device, devices
 from app.engine.locate import locate
 from app.engine.memory import host_memory, host_used
+from app.engine.probe import kill_group
 from app.errors import TandemError
 from app.scheduler.memory_book import SeenMemory
 
@@ -26,10 +28,16 @@ class MemorySight:
         self._devices: tuple[Device, ...] | None = None
         self._identity = ""
         self._until = 0.0
+        self._running: set[subprocess.Popen[bytes]] = set()
 
     def see(self) -> SeenMemory:
         """Blocks for as long as the engine takes to list its devices."""
         return SeenMemory(self._list(), host_memory(), max(host_used() - _of_our_children(), 0))
+
+    def close(self) -> None:
+        """Ends a list of devices that is still being made, in another thread: it would hold up the end."""
+        for process in tuple(self._running):
+            kill_group(process)
 
     def _list(self) -> tuple[Device, ...] | None:
         """None where there is no engine, or it does not tell."""
@@ -38,7 +46,7 @@ class MemorySight:
             # One that sees no device will see none later
             if engine.identity != self._identity or (self._devices != () and time.monotonic() > self._until):
                 self._identity, self._devices = "", None
-                self._devices = devices(engine)
+                self._devices = devices(engine, running=self._running)
                 self._identity, self._until = engine.identity, time.monotonic() + _REMEMBERED_S
             return self._devices
         return None

@@ -69,7 +69,7 @@ def test_only_the_models_name_is_exchanged(make_gateway: Make, upstream: Callabl
     """Every other byte of the body arrives as the client wrote it; the answer keeps the server's own name."""
     server = upstream()
     gateway = make_gateway(models={"a/b": server.entry(model="up/stream")}, env=KEY)
-    body = b'{ "messages" : [],  "model" :"a/b", "x": {"model": "a/b"} }'
+    body = b'{ "messages" : [{"role": "user", "content": "Hi"}],  "model" :"a/b", "x": {"model": "a/b"} }'
     answer = gateway.client.post("/v1/chat/completions?a=1", content=body, headers={"content-type": "application/json"})
     assert answer.json()["model"] == "theirs"
     seen = server.last_request()

@@ -175,8 +175,8 @@ def test_a_cancelled_request_tells_its_client(make_gateway: Make, streamed: bool
         asked = pool.submit(gateway.chat, **body)
 
         def running() -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = gateway.client.get("/admin/requests", headers=gateway.admin).json()["running"]
-            return [row for row in found if row["state"] == "answering"]
+            found: list[dict[str, Any]] = gateway.client.get("/admin/requests", headers=gateway.admin).json()["data"]
+            return [row for row in found if row["state"] != "waiting"]
 
         [row] = eventually(running)
         assert (row["model"], row["request"]) == ("m", "POST /v1/chat/completions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from app.errors import InvalidBodyError
@@ -10,10 +11,14 @@ from app.relay.amendments.draft import Draft
 from app.relay.amendments.formats import as_native, nested, refuse_ignored
 from app.relay.amendments.infill import PATH
 
+# A list of texts or of lists; one of tokens is one prompt, and may be as long as a body
+_SEVERAL = re.compile(rb"\[\s*[\[\"]")
+_LOOKED_AT = 1000
+
 
 def amended_completion(draft: Draft) -> None:
     """Raises InvalidBodyError. Other people's servers have `echo` and its like, or refuse them."""
-    if draft.there("prompt") and bytes(memoryview(draft.fields.prompt)[:1]) == b"[":
+    if draft.there("prompt") and _SEVERAL.match(bytes(memoryview(draft.fields.prompt)[:_LOOKED_AT])):
         draft.prompts = _lengths(draft.value("prompt"))
     if not draft.ours:
         return
