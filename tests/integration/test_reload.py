@@ -443,7 +443,7 @@ def test_an_open_door_is_refused_as_at_the_start(make_gateway: Make, model: str)
     gateway.rewrite(api_keys=None)
     refused = gateway.client.post("/admin/reload", headers=gateway.admin)
     assert refused.status_code == 400
-    assert "there is no API key" in refused.json()["error"]["message"]
+    assert "without an API key" in refused.json()["error"]["message"]
     assert gateway.chat("a").status_code == 200
     del gateway.client.headers["authorization"]
     assert gateway.chat("a").status_code == 401

@@ -60,6 +60,8 @@ class ScreenFolder:
     def __init__(self, folder: Path, hub: FakeHub) -> None:
         self.folder, self.hub = folder, hub
         self.settings: dict[str, Any] = {"llama_server": str(fake_llama_server(folder)), "stop_grace": 2}
+        # The same on every machine
+        self.settings |= {"memory": {"host": "4GiB"}}
         self.settings |= {"port": free_port(), "engine_port": free_port()}
 
     def write(self, **models: Any) -> None:
