@@ -162,7 +162,9 @@ def test_plan_is_a_command_line_that_runs(serve: Serve, models: Models) -> None:
     running = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
     import shlex
 
-    assert shlex.split(done.stdout) == running
+    # Where the gateway keeps conversations is its own affair
+    at = running.index("--slot-save-path")
+    assert shlex.split(done.stdout) == running[:at] + running[at + 2 :]
 
 
 def test_streamed_bytes_are_the_engines(loaded: Gateway) -> None:

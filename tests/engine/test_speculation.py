@@ -76,7 +76,7 @@ def test_on_inert_fail_refuses_to_start(serve: Serve, models: Models) -> None:
         m=entry(models, "text", {"on_inert": "fail"}),
         forced=entry(models, "text", {"on_inert": "fail", "force": True}),
     )
-    for name, words in (("m", "Token 300"), ("forced", "on_inert is fail")):
+    for name, words in (("m", "Token 300"), ("forced", "Speculation is not on: ")):
         answer = gateway.chat(name, max_tokens=2)
         assert answer.status_code == 503
         assert words in answer.json()["error"]["message"]

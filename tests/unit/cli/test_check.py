@@ -180,7 +180,7 @@ def test_a_model_of_an_architecture_that_the_engine_does_not_know_cannot_start(m
 def test_a_device_that_is_not_there_cannot_start(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the engine's own list, which an entry's environment may change; remote devices come with a start only."""
     pages = {"0": "Available devices:\n  CUDA0: GPU (8 MiB, 8 MiB free)\n", "": "Available devices:\n"}
-    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: pages[own.get("CUDA_VISIBLE_DEVICES", "")])
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: pages[own.get("CUDA_VISIBLE_DEVICES", "")])
     model = entry(machine / "m.gguf", device="CUDA0")
     report = reports(settings(machine, m=model))[1]
     assert not report.fine
@@ -191,7 +191,7 @@ def test_a_device_that_is_not_there_cannot_start(machine: Path, monkeypatch: pyt
 
 def test_an_engine_that_does_not_list_its_devices_may_have_any(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is refused on no evidence."""
-    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "usage: ...")
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: "usage: ...")
     assert reports(settings(machine, m=entry(machine / "m.gguf", device="CUDA0")))[1].fine
 
 
@@ -392,7 +392,7 @@ def test_headers_are_read_once_for_all_entries_of_a_file(machine: Path, monkeypa
 def test_check_says_what_a_start_takes_and_whether_it_fits(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The host is the machine's own; a device is the engine's word. What the gateway would refuse cannot start."""
     page = "Available devices:\n  CUDA0: GPU (8192 MiB, 8000 MiB free)\n"
-    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: page)
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: page)
     target = write_target(machine / "t.gguf")
     config = settings(machine, m=entry(target, ctx_size=2048), host=entry(target, ctx_size=2048, device="none"))
     on_device, on_host = reports(config)[1:]
@@ -403,7 +403,7 @@ def test_check_says_what_a_start_takes_and_whether_it_fits(machine: Path, monkey
 
 
 def test_check_refuses_what_cannot_fit_and_says_what_would(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "Available devices:\n  (none)\n")
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: "Available devices:\n  (none)\n")
     wanted = entry(write_target(machine / "t.gguf"), ctx_size=65536, parallel=2)
     tight = settings(machine, m=wanted).model_copy(update={"memory": {"host": 30 << 20}})
     (report,) = reports(tight, "m")[1:]
@@ -417,6 +417,6 @@ def test_check_refuses_what_cannot_fit_and_says_what_would(machine: Path, monkey
 
 
 def test_where_devices_are_unknown_nothing_is_said_of_memory(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "usage: ...")
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: "usage: ...")
     (report,) = reports(settings(machine, m=entry(write_target(machine / "t.gguf"))), "m")[1:]
     assert report.fine and not any("memory" in line for line in report.lines)

@@ -16,12 +16,12 @@ def test_devices_are_asked_of_the_engine_of_the_settings(tmp_path: Path, monkeyp
     binary.write_bytes(b"")
     binary.chmod(0o755)
     page = "Available devices:\n  CUDA0: A GPU (1000 MiB, 900 MiB free)\n"
-    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: page)
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: page)
     gpus = this_machine(str(binary)).devices
     assert gpus is not None and [(device.name, device.total, device.free) for device in gpus] == [
         ("CUDA0", 1000 << 20, 900 << 20)
     ]
-    monkeypatch.setattr(devices, "ask", lambda engine, flag, own: "")
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: "")
     silent = this_machine(str(binary))
     assert silent.devices is None and "--list-devices lists nothing" in silent.origin
     absent = this_machine(str(tmp_path / "none"))

@@ -46,7 +46,7 @@ def test_only_good_whole_answers_of_engines_of_ours_tell_what_was_drafted(
             sent.append(message)
 
         response: Any = SimpleNamespace(status=status, content_type=kind.encode(), raw_headers=(), chunks=chunks)
-        call, destination = SimpleNamespace(headers=[]), SimpleNamespace(speculation=speculation)
+        call, destination = SimpleNamespace(headers=[], answer=None), SimpleNamespace(speculation=speculation)
         writer = ResponseWriter(send, OpenAIFormat(), "r-1")
         usage = await forward(
             call,  # type: ignore[arg-type]
