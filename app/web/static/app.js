@@ -110,12 +110,11 @@ function drawGauges() {
     });
 }
 
-/** Of whatever `GET /admin/memory` lists as places with a total. */
+/** Of the places that `GET /admin/memory` lists. */
 function gauges(memory) {
   if (!memory) return [];
-  const places = [memory.host && { name: "host", ...memory.host }, ...(memory.devices ?? memory.data ?? [])].filter(Boolean);
-  return places.filter((place) => place.total).map((place, i) => ({
-    name: String(place.name ?? place.id ?? `device ${i}`), total: place.total, free: place.free ?? 0, ours: place.ours ?? place.used_by_us, budget: place.budget,
+  return memory.data.filter((place) => place.total).map((place) => ({
+    name: place.name, total: place.total, free: place.free, ours: Object.values(place.engines ?? {}).reduce((sum, bytes) => sum + bytes, 0), budget: place.budget,
   }));
 }
 
