@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.config.types import SomeSeconds, no_bool
-from app.units import DURATION_PATTERN, SIZE_PATTERN, SIZE_UNITS, bytes_of
+from app.config.types import Bytes, SomeSeconds
+from app.units import DURATION_PATTERN, SIZE_PATTERN
 
 _GIB = 2**30
 # As YAML reads a bare `off` or `on`, and as people write them into the environment
@@ -17,25 +17,13 @@ _FORMS = "must be on, off, or {disk: 8GiB, keep: 24h}"
 _FLAG = "--slot-save-path"
 
 
-def _bytes(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return bytes_of(value)
-    except ValueError:
-        raise ValueError(f"must be bytes, or {SIZE_UNITS}; not {value!r}") from None
-
-
-Bytes = Annotated[float, BeforeValidator(_bytes), BeforeValidator(no_bool), Field(gt=0)]
-
-
 class ConversationLimits(BaseModel):
     """`disk` is in bytes and `keep` in seconds; without `on` nothing is kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     on: bool = Field(True, exclude=True)
-    disk: Bytes = 8 * _GIB
+    disk: Annotated[Bytes, Field(gt=0)] = 8 * _GIB
     keep: SomeSeconds = 24 * 3600
 
     @model_validator(mode="before")

@@ -1,26 +1,28 @@
-"""Slots saved to files and restored: in a folder that the entry names, and in no other. Pure."""
+"""Slots saved, restored and erased: in a folder that the entry names, and in no other. Pure."""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
+import re
+from urllib.parse import unquote
 
+from app.config.conversations import own_slot_folder
 from app.config.model_entry import LocalEntry
-from app.errors import InvalidBodyError
+from app.errors import SlotActionRefusedError
 from app.models.ref import ModelRef
 
-_FLAG = "--slot-save-path"
-_ACTIONS = ("save", "restore")
+_SLOT_ACTION = re.compile(r"(?:/v1)?/+slots/.*")
 
 
 def refuse_other_folders(ref: ModelRef, target: str) -> None:
-    """Raises InvalidBodyError; `target` is path and query. An attached server has a folder of its own, or none."""
-    path, _, query = target.partition("?")
-    action = parse_qs(query).get("action", [""])[0]
-    if "/slots/" not in path or action not in _ACTIONS or not isinstance(ref.entry, LocalEntry):
+    """Raises SlotActionRefusedError; `target` is path and query of a POST.
+
+    Without a folder of the entry's own, the files are conversations that the gateway keeps between two loads. An
+    attached server has a folder of its own, or none.
+    """
+    if not isinstance(ref.entry, LocalEntry) or not _SLOT_ACTION.fullmatch(unquote(target.partition("?")[0])):
         return
-    if _FLAG not in (arg.replace("_", "-") for arg in ref.entry.args):
-        raise InvalidBodyError(
-            f"'action={action}' needs a folder of the model's own: put {_FLAG} and the folder into args of "
-            f"'{ref.alias}' in tandem.yaml.",
-            param="action",
+    if not own_slot_folder(ref.entry.args):
+        raise SlotActionRefusedError(
+            "This model's slots cannot be saved, restored or erased: put --slot-save-path and a folder into args in "
+            "the entry of tandem.yaml. The gateway then saves none of its conversations itself."
         )

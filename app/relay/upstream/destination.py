@@ -55,11 +55,11 @@ class Destination:
 
     async def died(self, error: Exception) -> UpstreamDiedError:
         """What to tell of a server that did not end its answer; `error` says what it did."""
-        raise NotImplementedError
+        return UpstreamDiedError(f"{self} {error}.")
 
     async def unreachable(self, reason: str) -> UpstreamError:
         """What to tell of a server that takes no connection."""
-        raise NotImplementedError
+        return UpstreamUnreachableError(f"{self} cannot be reached: {reason}", None)
 
 
 class AttachedServer(Destination):
@@ -92,12 +92,6 @@ class AttachedServer(Destination):
         if status != 401:
             return None
         return UpstreamKeyRefusedError(self.name, self._host, key_sent=self.key is not None)
-
-    async def died(self, error: Exception) -> UpstreamDiedError:
-        return UpstreamDiedError(f"{self} {error}.")
-
-    async def unreachable(self, reason: str) -> UpstreamError:
-        return UpstreamUnreachableError(f"{self} cannot be reached: {reason}", None)
 
 
 class LeasedEngine(Destination):

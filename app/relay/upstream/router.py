@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import unquote
-
-from app.config.conversations import own_slot_folder
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.speculation import NONE
-from app.errors import InvalidBodyError, LogprobsRefusedError, SlotActionRefusedError
+from app.errors import InvalidBodyError, LogprobsRefusedError
 from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
@@ -21,9 +17,6 @@ from app.supervisor.states import EngineState
 
 # What an engine answers beside its slots
 _SLOTLESS = ("/tokenize", "/detokenize", "/apply-template", "/input_tokens", "/count_tokens")
-
-
-_SLOT_ACTION = re.compile(r"(?:/v1)?/+slots/.*")
 
 
 class Router:
@@ -45,8 +38,6 @@ class Router:
         ref, entry = call.ref, call.ref.entry
         if isinstance(entry, AttachedEntry):
             return AttachedServer(ref, entry)
-        if call.method == "POST" and _SLOT_ACTION.fullmatch(unquote(call.target.partition("?")[0])):
-            _refuse_slots_of_ours(entry)
         if entry.speculation.auto:
             ref = self._by_load(ref)
         if entry.pull == "on_demand" and not self._scheduler.status(ref).up:
@@ -98,15 +89,6 @@ class Router:
         return LogprobsRefusedError(
             f"Log probabilities would be wrong: '{engine.name}' decodes with {status.mode}, and llama-server reports "
             f"0.0 for drafted tokens. {ways}."
-        )
-
-
-def _refuse_slots_of_ours(entry: LocalEntry) -> None:
-    """Without a folder of the entry's own, the files are conversations that the gateway keeps between two loads."""
-    if not own_slot_folder(entry.args):
-        raise SlotActionRefusedError(
-            "This model's slots cannot be saved, restored or erased: put --slot-save-path and a folder into args in "
-            "the entry of tandem.yaml. The gateway then saves none of its conversations itself."
         )
 
 
