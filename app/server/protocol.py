@@ -15,9 +15,10 @@ from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.coalesce import HeadWithBody
+from app.server.direct_send import DirectSend
 
 _NOT_HTTP = "This is not valid HTTP/1.1."
 # The headers of an offer to speak another protocol on this connection (RFC 9110, section 7.8).
@@ -228,6 +229,9 @@ class LimitedProtocol(HttpToolsProtocol):
             # It knows no chunks: a body of unknown length ends with the connection.
             self.cycle.chunked_encoding, self.cycle.expected_content_length = False, _UNTIL_CLOSE
         self._head_with_body.expect()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, DirectSend(cycle)))
 
     def on_message_complete(self) -> None:
         if self._phase is _Phase.HEAD:

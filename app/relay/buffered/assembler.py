@@ -91,7 +91,7 @@ class Assembly:
         """The answer, or the error that the stream carried; None where it was broken off before either."""
         if self._error is not None:
             return self._error
-        if not self._done or self._broken:
+        if not self._done or self._broken or not self._choices:
             return None
         fields: dict[str, Any] = {
             **self._fields,

@@ -12,6 +12,7 @@ from app.relay.amendments.answer import AmendedAnswer
 from app.relay.headers import for_client, for_client_of_error, of_length
 from app.relay.record import AnswerMeter
 from app.relay.request.parse import Call
+from app.relay.response.direct_path import direct_path
 from app.relay.response.keepalive import StreamKeepalive
 from app.relay.response.speculation_info import asks_for_metrics, gather, with_speculation
 from app.relay.response.stream_errors import ErrorEventFilter, suspicious
@@ -65,7 +66,7 @@ async def forward(
         else:
             await writer.start(response.status, headers)
     if streamed:
-        await _events(chunks, usage_tap, writer, meter, comment_every)
+        await _events(chunks, None if call.answer else response, usage_tap, writer, meter, comment_every)
     else:
         await _text(usage_tap, chunks, writer)
     await writer.end()
@@ -90,15 +91,25 @@ async def _in_one_piece(body: bytes) -> AsyncIterator[bytes]:
 
 
 async def _events(
-    chunks: AsyncIterator[bytes], usage_tap: UsageTap, writer: ResponseWriter, meter: AnswerMeter, every: float
+    chunks: AsyncIterator[bytes],
+    unchanged: UpstreamResponse | None,
+    usage_tap: UsageTap,
+    writer: ResponseWriter,
+    meter: AnswerMeter,
+    every: float,
 ) -> None:
-    """Chunk by chunk as they come, with comments in the pauses; raises StreamAborted."""
+    """Chunk by chunk as they come, with comments in the pauses; raises StreamAborted.
+
+    `unchanged` is where the chunks come from, if they pass as they are.
+    """
     error_filter, api_format = ErrorEventFilter(), writer.api_format
     event, failure = b"", None
     comment = api_format.comment("waiting for the engine")
     keepalive = StreamKeepalive(
         writer.write, comment, lambda: usage_tap.between_events, last=writer.spoken, every=every
     )
+    write_now = writer.direct()
+    take = None if write_now is None else direct_path(write_now, keepalive, usage_tap)
     try:
         async for chunk in chunks:
             if error_filter.held_back or suspicious(chunk):
@@ -111,6 +122,8 @@ async def _events(
             if error_filter.held_back and (error := error_filter.error) is not None:
                 event = api_format.upstream_error_event(500, error)
                 break
+            if unchanged is not None and take is not None and usage_tap.first_token_seen and not error_filter.held_back:
+                await unchanged.hand_over(take)
         else:
             if error_filter.held_back:  # a stream that ends within an event
                 await keepalive.send(error_filter.held_back)

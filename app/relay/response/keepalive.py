@@ -34,35 +34,37 @@ class StreamKeepalive:
         self._may_speak = may_speak
         self._every = every
         self._loop = asyncio.get_running_loop()
-        # When the client last got something; not yet, while it is being sent
-        self._last = last
-        self._speaking: asyncio.Task[None] | None = None
+        self.clock = self._loop.time
+        # When the client last got something, by `clock`; not yet, while it is being sent
+        self.last = last
+        # A comment on its way
+        self.speaking: asyncio.Task[None] | None = None
         self._timer = self._loop.call_at(last + every, self._look)
 
     async def send(self, chunk: bytes) -> None:
         """Not before a comment that is on its way."""
-        if self._speaking is not None:
-            await self._speaking
-            self._speaking = None
-        self._last = _NOT_YET
+        if self.speaking is not None:
+            await self.speaking
+            self.speaking = None
+        self.last = _NOT_YET
         await self._write(chunk)
-        self._last = self._loop.time()
+        self.last = self._loop.time()
 
     def close(self) -> None:
         self._timer.cancel()
-        if self._speaking is not None:
-            self._speaking.cancel()
+        if self.speaking is not None:
+            self.speaking.cancel()
 
     def _look(self) -> None:
         now = self._loop.time()
-        due = self._last + self._every
+        due = self.last + self._every
         if due <= now:
             due = now + _AGAIN_S
             if self._may_speak():
-                self._last = _NOT_YET
-                self._speaking = asyncio.ensure_future(self._speak())
+                self.last = _NOT_YET
+                self.speaking = asyncio.ensure_future(self._speak())
         self._timer = self._loop.call_at(min(due, now + self._every), self._look)
 
     async def _speak(self) -> None:
         await self._write(self._comment)
-        self._last = self._loop.time()
+        self.last = self._loop.time()

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
 
 TAIL_BYTES = 16384
+# A chunk is counted together with those behind it, unless it is larger than this or the last of so many
+_SMALL_BYTES, _UNCOUNTED = 4096, 64
 
 # A non-empty content or reasoning delta: chat, completions and native /completion, messages, responses.
 _TEXT = re.compile(rb'"(?:content|reasoning_content|text|delta|thinking|arguments)"\s*:\s*"[^"]')
@@ -68,36 +69,64 @@ class UsageTap:
     knows more than the tail where there are several choices.
     """
 
-    __slots__ = ("_chunks", "_events", "_head", "_held_bytes", "first_token_seen", "size", "streamed", "tally")
+    __slots__ = ("_events", "_head", "_size", "_tail", "_uncounted", "first_token_seen", "streamed", "tally")
 
     def __init__(self, *, streamed: bool = True) -> None:
         self.streamed = streamed
         self.first_token_seen = not streamed
-        self.size = 0
         self.tally: AllChoices | None = None
         # From the one with the first text on
         self._events = 0
         self._head = b""
-        self._chunks: deque[bytes] = deque()
-        self._held_bytes = 0
+        # The last bytes; and what has come behind them, which is in no count yet
+        self._tail = b""
+        self._uncounted: list[bytes] = []
+        self._size = 0
 
     def feed(self, chunk: bytes) -> None:
         if not self.first_token_seen:
             self._head += chunk[: TAIL_BYTES - len(self._head)]
             self.first_token_seen = _TEXT.search(chunk) is not None
+            self._count()
             self._events = len(_TEXT.findall(chunk))
-        elif self.streamed:
-            self._events += chunk.count(b"data:")
-        self.size += len(chunk)
-        self._chunks.append(chunk)
-        self._held_bytes += len(chunk)
-        while self._held_bytes - len(self._chunks[0]) >= TAIL_BYTES:
-            self._held_bytes -= len(self._chunks.popleft())
+            self._keep(chunk)
+            return
+        self._uncounted.append(chunk)
+        if len(chunk) > _SMALL_BYTES or len(self._uncounted) >= _UNCOUNTED:
+            self._count()
+
+    def _count(self) -> None:
+        if self._uncounted:
+            chunks = b"".join(self._uncounted)
+            self._uncounted.clear()
+            if self.streamed:
+                self._events += chunks.count(b"data:")
+            self._keep(chunks)
+
+    def _keep(self, chunks: bytes) -> None:
+        self._size += len(chunks)
+        # One that is larger than the tail is kept as it is: a whole answer in one piece is to be read whole
+        spare = len(self._tail) + len(chunks) - TAIL_BYTES
+        if spare >= len(self._tail):
+            self._tail = chunks
+        elif spare <= 0:
+            self._tail += chunks
+        else:
+            # From the beginning of an event, so that what is counted in the tail is counted whole
+            event_end = self._tail.rfind(b"\n\n", 0, spare)
+            self._tail = self._tail[event_end + 2 if event_end >= 0 else spare :] + chunks
+
+    @property
+    def size(self) -> int:
+        """Bytes that have passed."""
+        self._count()
+        return self._size
 
     @property
     def tail(self) -> bytes:
         """At least the last TAIL_BYTES, or all there is."""
-        return b"".join(self._chunks)
+        self._count()
+        return self._tail
 
     @property
     def between_events(self) -> bool:

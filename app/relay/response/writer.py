@@ -11,6 +11,8 @@ from app.relay.headers import Headers
 from app.relay.request.body import Message
 
 Send = Callable[[Message], Awaitable[None]]
+# Writes a chunk of a stream at once; False where that cannot be, and then nothing is written
+WriteNow = Callable[[bytes], bool]
 
 # nginx's number for a client that left; nobody is left to read it.
 CLIENT_LEFT = 499
@@ -49,6 +51,11 @@ class ResponseWriter:
 
     def write(self, chunk: bytes) -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    def direct(self) -> WriteNow | None:
+        """Once the answer has begun; None where something between here and the client changes what is sent."""
+        direct: Callable[[], WriteNow | None] | None = getattr(self._send, "direct", None)
+        return None if direct is None else direct()
 
     async def comment(self, text: str) -> None:
         """Bytes that the client ignores, while it waits for the answer's own."""

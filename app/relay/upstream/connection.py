@@ -45,6 +45,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._received: list[bytes] = []
         self._size = 0
+        # Gets the body's bytes before they are kept for `read`
+        self._take: Callable[[bytes], bool] | None = None
         self._paused = False
         # Everything has been received; `ended` is that it has been read as well
         self._complete = False
@@ -86,6 +88,19 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return data
+
+    async def hand_over(self, take: Callable[[bytes], bool]) -> None:
+        """Calls `take` with what arrives, on its arrival; returns when it gives False, or at the body's end.
+
+        `take` may not raise. What it has declined, and how the body has ended, is for `read` to tell.
+        """
+        if self._received or self._complete or self._fault is not None:
+            return
+        self._take = take
+        try:
+            await self._wait()
+        finally:
+            self._take = None
 
     @property
     def reusable(self) -> bool:
@@ -135,6 +150,14 @@ class Connection(asyncio.Protocol):
             if not self._complete:
                 self._fail(_NOT_HTTP)
             self._transport.abort()
+        if self._take is not None:
+            received = self._received
+            if not received or self._take(received[0] if len(received) == 1 else b"".join(received)):
+                received.clear()
+                self._size = 0
+                if not self._complete and self._fault is None:
+                    return
+            self._take = None
         if not self._headed and self._head_bytes > HEAD_BYTES:
             self._fail(_HUGE_HEAD)
             self._transport.abort()

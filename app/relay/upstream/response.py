@@ -46,6 +46,14 @@ class UpstreamResponse:
         """The body as it arrives; raises UpstreamDiedError where it ends too early."""
         return _Chunks(self)
 
+    async def hand_over(self, take: Callable[[bytes], bool]) -> None:
+        """Gives `take` the body's bytes as they arrive; returns at its end, or when `take` declines some.
+
+        `chunk` has those that were declined.
+        """
+        if self._connection is not None and self._whole is None:
+            await self._connection.hand_over(take)
+
     async def assemble(self, listen: Callable[[], UsageTap], per_prompt: int = 1) -> bool:
         """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
 

@@ -80,3 +80,17 @@ def test_a_connection_that_is_closed_has_written_its_head() -> None:
         assert out.is_closing()
 
     assert written(script) == [b"head", b"closed"]
+
+
+def test_a_head_that_is_still_held_is_not_lost_to_the_next_request() -> None:
+    """Clients may send a second request before they have the first answer."""
+
+    async def script(out: HeadWithBody) -> None:
+        out.expect()
+        out.write(b"head")
+        out.expect()
+        for part in (b"body", b"head2", b"body2"):
+            out.write(part)
+        await asyncio.sleep(0)
+
+    assert b"".join(written(script)) == b"headbodyhead2body2"

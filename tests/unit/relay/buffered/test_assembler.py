@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.relay.buffered.assembler import Assembly, Whole
@@ -79,6 +79,7 @@ def test_a_stream_that_ends_early_is_no_answer(data: st.DataObject) -> None:
     assert assembled(CHAT[: data.draw(st.integers(0, len(CHAT) - 1))]) is None
 
 
+@example([b"data:[DONE]\n\n"])
 @given(st.lists(st.binary(max_size=40)))
 def test_no_bytes_make_it_raise(chunks: list[bytes]) -> None:
     """Whatever comes is an answer or is none."""

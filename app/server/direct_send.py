@@ -1,0 +1,41 @@
+"""ASGI's `send` of one request, with a way more: bytes of a body that need not wait for a turn of the loop.
+
+A wrapper around `send` (a translation, a HEAD) has no such way, so it sees every message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+class DirectSend:
+    """`await send(message)` as ASGI has it; `send.direct()` once the head has been sent."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def __call__(self, message: Any) -> Awaitable[None]:
+        return self._cycle.send(message)
+
+    def direct(self) -> Callable[[bytes], bool] | None:
+        """Writes a chunk at once, of a byte at least; it gives False, and writes nothing, where `send` would wait.
+
+        None where a body cannot be written so: one without chunks, or whose head has not been sent.
+        """
+        cycle = self._cycle
+        if not (cycle.response_started and cycle.chunked_encoding):
+            return None
+        flow, transport = cycle.flow, cycle.transport
+
+        def write_now(data: bytes) -> bool:
+            if flow.write_paused or cycle.disconnected:
+                return False
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            return True
+
+        return write_now
