@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -239,6 +240,28 @@ class Settings(BaseSettings):
         return allow_remote_media
 
 
+# Not passed to __init__, where a key that begins with an underscore would be an option of pydantic-settings
+_READ: ContextVar[dict[str, Any]] = ContextVar("what Sources has read")
+
+
+class _LoadedSettings(Settings):
+    """From what `Sources` has read; one class for all loads, since to make one takes 15 ms."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (InitSettingsSource(settings_cls, _READ.get()),)
+
+
+def _loaded(raw: dict[str, Any]) -> Settings:
+    token = _READ.set(raw)
+    try:
+        return _LoadedSettings()
+    finally:
+        _READ.reset(token)
+
+
 def settings_file(config: Path | None = None) -> Path:
     """The file that the settings are read from, or would be if it were there; raises ConfigError."""
     return find_file(config, {**read_dotenv(Path(".env")), **os.environ}) or Path.cwd() / FILE_NAME
@@ -249,17 +272,9 @@ def _validate(sources: Sources) -> Settings:
     raw = dict(sources.settings)
     if isinstance(raw.get("models"), dict):
         raw["models"] = {**raw["models"], **{name: entry for name, (entry, _) in entries.items()}}
-
-    class LoadedSettings(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (InitSettingsSource(settings_cls, raw),)
-
     problems = [*sources.problems, *_across_entries(sources, {name: entry for name, (entry, _) in entries.items()})]
     try:
-        settings = LoadedSettings()
+        settings = _loaded(raw)
     except ValidationError as error:
         errors = [item for item in error.errors() if (item["loc"], item["type"]) != _CLASH]
         problems += [problem for item in errors for problem in sources.wrong(item)]

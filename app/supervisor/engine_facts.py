@@ -80,12 +80,11 @@ async def facts_of(address: EngineAddress, files: LoadedFiles) -> EngineFacts:
     """Asks `/props` and `/v1/models` of an engine that is ready; one that does not answer tells nothing."""
     import httpx2  # late: it takes 80 ms to import
 
-    headers = {"Authorization": f"Bearer {address.key}"}
+    from app.supervisor.engine_client import engine_client
+
     props: dict[str, Any] = {}
     listed: dict[str, Any] = {}
-    async with httpx2.AsyncClient(
-        base_url=address.base_url, headers=headers, timeout=_ANSWER_S, trust_env=False
-    ) as client:
+    async with engine_client(address.base_url, address.key, _ANSWER_S) as client:
         with suppress(httpx2.HTTPError, ValueError):
             props = _object((await client.get("/props")).json())
             listed = _object((await client.get("/v1/models")).json())

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
+from app.supervisor.engine_client import engine_client
 from app.supervisor.readiness import EngineAddress
 
 
@@ -32,11 +33,7 @@ class EngineSlots:
     """Raises httpx2.HTTPError where the engine does not answer, SlotsRefusedError where it refuses."""
 
     def __init__(self, address: EngineAddress) -> None:
-        headers = {"Authorization": f"Bearer {address.key}"}
-        # Loopback has no certificates, and to read those of the world would take a fifth of a second of each swap
-        self._client = httpx2.AsyncClient(
-            base_url=address.base_url, headers=headers, timeout=None, trust_env=False, verify=False
-        )
+        self._client = engine_client(address.base_url, address.key, None)
 
     async def __aenter__(self) -> EngineSlots:
         return self

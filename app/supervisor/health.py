@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 
+from app.supervisor.engine_client import engine_client
+
 # Ready has to be noticed within 25 ms of the first 200; a poll takes about a millisecond.
 POLL_S = 0.015
 ANSWER_S = 2.0
@@ -28,7 +30,7 @@ async def wait_until_healthy(base_url: str, key: str) -> None:
     `/health` is public on every build and proves nothing: any server could answer there. `/props` answers 200
     with the key and 401 without. Raises ForeignServerError otherwise.
     """
-    async with httpx2.AsyncClient(base_url=base_url, timeout=ANSWER_S, trust_env=False) as client:
+    async with engine_client(base_url, None, ANSWER_S) as client:
         while not await _healthy(client):  # noqa: ASYNC110 - there is nothing but asking
             await asyncio.sleep(POLL_S)
         try:

@@ -10,6 +10,7 @@ import httpx2
 
 from app.config.speculation import Chain, drafts
 from app.speculation.status import Evidence
+from app.supervisor.engine_client import engine_client
 from app.supervisor.readiness import EngineAddress
 
 # Short first, since most drafts show at once. A request for one or two tokens never drafts (b11434).
@@ -25,9 +26,8 @@ _LOG_HEAD = re.compile(r"^(?:[\d.]+ )?[A-Z] +\S+ +\S+: ")
 
 async def gather(address: EngineAddress, chain: Chain, log: Iterable[str]) -> Evidence:
     """Raises httpx2.HTTPError where the engine stops answering: then it has died of it."""
-    headers = {"Authorization": f"Bearer {address.key}"}
     # No limit on a read: large models on slow machines take minutes for it, and a death closes the connection.
-    async with httpx2.AsyncClient(base_url=address.base_url, headers=headers, timeout=None, trust_env=False) as client:
+    async with engine_client(address.base_url, address.key, None) as client:
         drafted = await _warm_up(client) if drafts(chain) else None
         slots = await _slots(client)
     given_up = [line for line in log if _GIVEN_UP.search(line)]

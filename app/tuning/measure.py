@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from app.errors import UpstreamDiedError, UpstreamError
+from app.supervisor.engine_client import engine_client
 from app.supervisor.readiness import EngineAddress
 from app.tuning.design import Cell
 from app.tuning.prompts import Prompt, chat
@@ -37,12 +38,11 @@ def connect(address: EngineAddress) -> httpx2.AsyncClient:
 
     No connection is kept: llama-server closes idle ones after 5 s, and a block must not begin with a broken one.
     """
-    return httpx2.AsyncClient(
-        base_url=address.base_url,
-        headers={"Authorization": f"Bearer {address.key}"},
-        timeout=httpx2.Timeout(None, connect=10),
+    return engine_client(
+        address.base_url,
+        address.key,
+        httpx2.Timeout(None, connect=10),
         limits=httpx2.Limits(max_keepalive_connections=0),
-        trust_env=False,
     )
 
 
