@@ -1,41 +1,57 @@
 """`python -P fork_server.py SOCKET_FD`: the project is imported once, and each order gets a fork.
 
-A gateway spends four fifths of its start on imports, and the tests start hundreds. What is imported here is what
-`serve` and its first requests import anyway. huggingface_hub is not: it reads the environment when it is imported.
+A gateway spends four fifths of its start on imports, and the tests start hundreds. huggingface_hub is left out:
+it reads the environment when it is imported.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import random
 import selectors
 import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 # An order is JSON of `words`, `env` and `cwd`, with three file descriptors: stdin, stdout and stderr.
 ORDER_BYTES = 1 << 18
 DESCRIPTORS = 3
+# They import huggingface_hub, or end the interpreter, or are the terminal's
+_UNTOUCHED = ("app.__main__", "app.cli.", "app.models.download.preview", "app.models.hub.client")
 
 
 def preload() -> None:
+    """Imports what a gateway and `check` import, soon or late, and builds once what each gateway builds."""
+    import anyio._backends._asyncio  # noqa: F401 - starlette's, at the first request
+    import prometheus_client  # noqa: F401
     import uvloop  # noqa: F401
 
-    import app.api.admin
-    import app.api.fastapi_app
-    import app.api.ollama.models
-    import app.api.pulls
+    import app
     import app.cli.check
     import app.cli.greeting
-    import app.main
-    import app.server.protocol
-    import app.server.serve
-    import app.supervisor.health
-    import app.supervisor.speculation_check  # noqa: F401
+
+    for module in pkgutil.walk_packages(app.__path__, "app."):
+        if not module.name.startswith(_UNTOUCHED):
+            importlib.import_module(module.name)
+    asyncio.run(_build())
+
+
+async def _build() -> None:
+    """FastAPI's routes: pydantic keeps two thirds of what the first ones cost."""
+    from app.config.settings import Settings
+    from app.main import Gateway
+
+    with TemporaryDirectory() as folder:
+        Gateway(Settings(models={}, state_dir=Path(folder), cache_dir=Path(folder)))._build_api()
 
 
 def wait_for_orders(orders: socket.socket) -> dict[str, Any] | None:
