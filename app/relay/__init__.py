@@ -1,5 +1,5 @@
-"""The way of one request: read, a lease, the upstream, and its bytes back to the client.
+"""Relays one request: reads it, takes a lease on an engine, asks the upstream and passes the bytes back.
 
-It may import `scheduler` and everything below, and no web framework: it is plain ASGI. Begin with `relay.py`; the
-folders follow in reading order: `request`, `upstream`, `response`, `buffered`.
+It may import `scheduler` and everything below. It is plain ASGI and imports no web framework. Begin with `relay.py`,
+then read the folders in this order: `request`, `upstream`, `response`, `buffered`.
 """

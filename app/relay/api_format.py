@@ -1,4 +1,4 @@
-"""What the relay needs to know of a client's dialect; `api` passes one in."""
+"""The interface of an API format: errors and comments as one API's clients expect them. `api.formats` implements it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.relay.headers import Headers
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """A whole answer."""
+    """An error response in one piece: status, headers and body."""
 
     status: int
     body: bytes
@@ -18,22 +18,22 @@ class ErrorResponse:
 
 
 class ApiFormat(Protocol):
-    """Errors and comments in the words of one API."""
+    """Writes errors and comments in the format of one API."""
 
-    # The headers in which this API's clients look for the request's id.
+    # The headers in which this API's clients look for the request id.
     id_names: tuple[bytes, ...]
 
     def error(self, error: Exception, *, request_id: str) -> ErrorResponse:
-        """The answer to a request that failed before its answer began."""
+        """Returns the response to a request that failed before its answer began."""
 
     def error_event(self, error: Exception) -> bytes:
-        """A server-sent event, blank line included, for a stream that fails after its start."""
+        """Returns a server-sent event, blank line included, for a stream that fails after its start."""
 
     def upstream_error(self, status: int, body: bytes, request: bytes | None = None) -> tuple[int, bytes]:
-        """Status and JSON body for an upstream's whole answer of 400 or more to `request`."""
+        """Returns status and JSON body for an upstream's complete error response (400 or above) to `request`."""
 
     def upstream_error_event(self, status: int, body: bytes, request: bytes | None = None) -> bytes:
-        """The event for an error that the upstream answered, or sent, after our headers had gone out."""
+        """Returns the event for an error that the upstream reported after our headers went out."""
 
     def comment(self, text: str) -> bytes:
-        """Bytes that every client of this API format ignores."""
+        """Returns bytes that every client of this API format ignores."""

@@ -1,4 +1,4 @@
-"""What happens when the client leaves in the middle of its answer."""
+"""Cancels work when the client disconnects before its answer is complete."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 
 from app.relay.request.body import ClientDisconnectedError, Receive
 
-# Seconds. An answer that is there sooner would have been sent to a client that left in between: it needs no task that
-# watches.
+# Seconds. An answer that arrives sooner needs no watching task: it is sent whether the client has left or not.
 WATCH_AFTER_S = 0.01
 
 
 class _DisconnectWatch:
-    """A context manager; see `cancel_on_disconnect`."""
+    """A context manager. See `cancel_on_disconnect`."""
 
     __slots__ = ("_answered", "_gone", "_receive", "_task", "_timer", "_watcher")
 
@@ -36,7 +35,8 @@ class _DisconnectWatch:
     ) -> None:
         task, timer, watcher = self._task, self._timer, self._watcher
         assert task is not None and timer is not None
-        # A watcher that was cancelled holds its watch: held by it in turn, both would wait for the garbage collector.
+        # A cancelled task refers to its watch. If the watch referred to the task too, only the garbage collector could
+        # free them.
         self._task = self._timer = self._watcher = None
         timer.cancel()
         if watcher is not None:
@@ -49,7 +49,7 @@ class _DisconnectWatch:
         self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        # uvicorn's send() says nothing when the client is gone; receive() does.
+        # uvicorn's send() does not report a disconnect, but receive() does.
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if self._task is not None and not self._answered():
@@ -58,8 +58,8 @@ class _DisconnectWatch:
 
 
 def cancel_on_disconnect(receive: Receive, *, answered: Callable[[], bool] = lambda: False) -> _DisconnectWatch:
-    """`with` it: when the client leaves, what stands within is cancelled, and ClientDisconnectedError raised.
+    """Returns a context manager that cancels its body when the client leaves, and then raises ClientDisconnectedError.
 
-    Nothing is cancelled once `answered` says so: servers report the end of an answer as a client that leaves.
+    It cancels nothing once `answered()` is true, since ASGI servers also report the end of an answer as a disconnect.
     """
     return _DisconnectWatch(receive, answered)

@@ -1,4 +1,4 @@
-"""Which headers cross the gateway."""
+"""Selects the headers that cross the gateway, in both directions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from app.models.download.backoff import retry_after
 
 Headers = list[tuple[bytes, bytes]]
 
-# openai-python does not retry at all when it is asked to wait for longer.
+# openai-python does not retry at all if the server asks it to wait longer.
 LONGEST_RETRY_AFTER_S = 120
-# OpenAI's SDKs look at the one in milliseconds first.
+# OpenAI's SDKs read the header in milliseconds first.
 _LONGEST_WAIT = {b"retry-after": LONGEST_RETRY_AFTER_S, b"retry-after-ms": LONGEST_RETRY_AFTER_S * 1000}
 
-# RFC 9110, section 7.6.1: they speak of one connection only.
+# RFC 9110, section 7.6.1: these headers concern one connection only.
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -28,8 +28,8 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# The client's own, never an upstream's business: credentials, what the HTTP client sets anew, and
-# X-Conversation-Id, which makes llama-server go on generating after the client has left. X-Tandem-Metrics is ours.
+# Never sent to an upstream: credentials, headers that the HTTP client sets itself, X-Tandem-Metrics (ours), and
+# X-Conversation-Id, which makes llama-server continue to generate after its client has left.
 KEPT_FROM_UPSTREAM = HOP_BY_HOP | {
     b"accept-encoding",
     b"api-key",
@@ -46,7 +46,7 @@ KEPT_FROM_UPSTREAM = HOP_BY_HOP | {
     b"x-tandem-metrics",
 }
 _KEPT_OF_JSON = KEPT_FROM_UPSTREAM | {b"content-type"}
-# An upstream's own: the gateway sets its date and its id, and says itself which web pages may read an answer.
+# Never passed on from an upstream: the gateway sets its own date, request id and CORS headers.
 KEPT_FROM_CLIENT = HOP_BY_HOP | {
     b"access-control-allow-credentials",
     b"access-control-allow-headers",
@@ -67,9 +67,12 @@ _OF_LENGTH = frozenset((b"content-length", b"transfer-encoding", b"etag"))
 
 
 def for_upstream(headers: Headers, *, key: str | None, request_id: str, json: bool) -> Headers:
-    """ASGI request headers, names in lower case -> what the upstream gets: its own key, not the client's.
+    """Returns the headers for the upstream, with the upstream's key in place of the client's.
 
-    `json` says that the body is one, whatever the client calls it (`curl -d`: a form, of which less is taken).
+    `headers` are ASGI's, in lower case.
+
+    `json` tells that the body is JSON. Its content type then says so, since `curl -d` declares a form and llama-server
+    accepts smaller forms only.
     """
     named = _named_by_connection(headers)
     withheld = _KEPT_OF_JSON if json else KEPT_FROM_UPSTREAM
@@ -83,7 +86,10 @@ def for_upstream(headers: Headers, *, key: str | None, request_id: str, json: bo
 
 
 def request_head(method: str, target: str, host: str, headers: Headers, *, length: int | None, close: bool) -> bytes:
-    """All of an HTTP/1.1 request before its body of `length` bytes, None where it has none."""
+    """Returns an HTTP/1.1 request up to its body.
+
+    `length` is the size of the body in bytes, or None if there is none.
+    """
     parts = [f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode("latin-1")]
     for name, value in headers:
         parts += (name, b": ", value, b"\r\n")
@@ -96,7 +102,7 @@ def request_head(method: str, target: str, host: str, headers: Headers, *, lengt
 
 
 def for_client(headers: Iterable[tuple[bytes, bytes]], ids: Headers) -> Headers:
-    """The upstream's raw response headers -> ASGI response headers, with the request's id."""
+    """Returns the ASGI headers of a response from the upstream's raw headers, and adds the request id."""
     lowered = [(name.lower(), value) for name, value in headers]
     named = _named_by_connection(lowered)
     passed = [(name, value) for name, value in lowered if name not in KEPT_FROM_CLIENT and name not in named]
@@ -105,18 +111,18 @@ def for_client(headers: Iterable[tuple[bytes, bytes]], ids: Headers) -> Headers:
 
 
 def for_client_of_error(headers: Iterable[tuple[bytes, bytes]], ids: Headers, length: int) -> Headers:
-    """The same for an error in other words than the upstream's: JSON of `length` bytes."""
+    """Returns the headers of a rewritten error: JSON of `length` bytes."""
     passed = [(n, patient(n, v)) for n, v in for_client(headers, ids) if n not in _OF_BODY]
     return [(b"content-type", b"application/json"), (b"content-length", str(length).encode()), *passed]
 
 
 def of_length(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
-    """An upstream's headers for a body of `length` bytes that is another than its own."""
+    """Returns an upstream's headers for a changed body of `length` bytes."""
     return [(n, v) for n, v in headers if n.lower() not in _OF_LENGTH] + [(b"content-length", str(length).encode())]
 
 
 def of_stream(ids: Headers) -> Headers:
-    """Of an event stream that begins before the upstream's does."""
+    """Returns the headers of an event stream that begins before the upstream's."""
     return [
         (b"content-type", b"text/event-stream"),
         (b"cache-control", b"no-cache"),
@@ -126,7 +132,7 @@ def of_stream(ids: Headers) -> Headers:
 
 
 def _named_by_connection(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """`Connection: close, X-Foo` makes X-Foo hop-by-hop as well."""
+    """Returns the headers that `Connection` names: `Connection: close, X-Foo` makes X-Foo hop-by-hop too."""
     for name, value in headers:
         if name == b"connection":
             return frozenset(part.strip().lower() for part in value.split(b","))
@@ -134,7 +140,10 @@ def _named_by_connection(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]
 
 
 def patient(name: bytes, value: bytes) -> bytes:
-    """The value of an upstream's header; Retry-After and its like are shortened to what clients have patience for."""
+    """Returns the value of an upstream's header.
+
+    Shortens Retry-After and its variants to a time that clients accept.
+    """
     longest = _LONGEST_WAIT.get(name)
     if longest is None:
         return value

@@ -1,4 +1,4 @@
-"""A request on its way through the relay, and what it holds."""
+"""State of one request on its way through the relay."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from app.scheduler.queue import Ticket
 
 @dataclass(slots=True)
 class OpenRequest:
-    """One request on its way; `line` is its method and path."""
+    """One request on its way. `line` is its method and path."""
 
     line: str
     writer: ResponseWriter
     meter: AnswerMeter
-    # What the scheduler gives it an engine by
+    # The scheduler queues the request under this ticket
     ticket: Ticket
-    # The name of the key that asked; and what counts its limits, if it has any
+    # The name of the API key, and its limits, if any
     key: str = ""
     reservation: Reservation | None = None
-    # There once the request is read
+    # Set once the request has been parsed
     call: Call | None = None
-    # Where it goes, once there is a place; and the answer, once its headers are here
+    # Set once the request has a place; the answer once its headers are here
     destination: Destination | None = None
     response: UpstreamResponse | None = None
-    # Whether an administrator has ended it
+    # Whether an administrator has cancelled it
     cancelled: bool = False
 
     def close(self) -> None:
-        """Gives back what it holds behind the gateway."""
+        """Releases the upstream connection and the lease."""
         if self.response is not None:
             self.response.close()
         if self.destination is not None:
             self.destination.release()
 
     def record(self) -> RequestRecord:
-        """To be made at its end."""
+        """Returns the record of the request. Call it once, at the end."""
         usage, destination = self.meter.usage(), self.destination if self.response is not None else None
         speculation = destination.speculation if destination else None
         finished = Finished(

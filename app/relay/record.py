@@ -1,4 +1,4 @@
-"""What is known of a request: measured while its answer passes, and written down once, at its end."""
+"""Measures an answer while it passes, and holds the record that is written at its end."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from app.records.metrics import Finished
 from app.relay.response.usage import Usage, UsageTap
 
 _NOTHING = Usage()
-# Of a prompt that no engine has counted: English text and JSON. What is longer than this counts as no more.
+# Estimates the tokens of a prompt that no engine has counted (English text and JSON): bytes per token, and the number
+# of bytes examined.
 _BYTES_A_TOKEN = 4
-_LOOKED_AT = 1 << 20
-# Images and audio as base64 are no text.
+_EXAMINED_BYTES = 1 << 20
+# Base64 of images and audio, which is not counted as text.
 _MEDIA = re.compile(rb"[A-Za-z0-9+/=]{512,}")
 
 
 class AnswerMeter:
-    """What an answer takes and uses, however far it comes; times are in seconds."""
+    """Measures an answer and its usage, even if it ends early. Times are in seconds."""
 
     __slots__ = ("_tap", "_usage", "began", "body", "ttft")
 
     def __init__(self) -> None:
-        # By the performance counter
+        # Times of the performance counter
         self.began = time.perf_counter()
         self.ttft: float | None = None
-        # As it goes upstream, unless it is a form
+        # The body that is sent upstream, unless it is a form
         self.body: bytes | None = None
-        # There once an engine has begun to answer; before that it has not begun to work either
+        # Set once an engine has begun to answer. Before that nothing counts as used.
         self._tap: UsageTap | None = None
         self._usage: Usage | None = None
 
     def listen(self, *, streamed: bool = True) -> UsageTap:
-        """A new tap, which is to get the answer's bytes; `streamed` as there."""
+        """Returns a new tap for the answer's bytes. `streamed` is as in UsageTap."""
         self._tap = UsageTap(streamed=streamed)
         return self._tap
 
@@ -44,18 +45,18 @@ class AnswerMeter:
 
     @property
     def last_event_passed(self) -> bool:
-        """Whether a stream has said all, though its connection may still be open."""
+        """Tells whether a stream has sent its last event, although its connection may still be open."""
         return self._tap is not None and self._tap.streamed and self._tap.finished
 
     @property
     def tokens(self) -> int | None:
-        """Of a stream, as far as it has come; None for a whole answer, which shows none before its end."""
+        """Returns the tokens of a stream so far. Returns None for a whole answer, which has none before its end."""
         return self._tap.tokens if self._tap is not None and self._tap.streamed else None
 
     def usage(self) -> Usage:
-        """What the tail says, or what a stream that does not say it has brought.
+        """Returns the usage in the tail, or an estimate from the events if the stream reports none.
 
-        Read once, so ask only when the answer is complete or given up.
+        Read it once, when the answer is complete or has been given up.
         """
         if self._usage is None:
             self._usage = self._known(self._tap) if self._tap is not None else _NOTHING
@@ -70,7 +71,7 @@ class AnswerMeter:
 
 
 class RequestRecord(msgspec.Struct, frozen=True, gc=False):
-    """One request, when it is over: `line` is method and path, `failure` why it failed."""
+    """One finished request. `line` is its method and path, `failure` the reason if it failed."""
 
     line: str
     request_id: str
@@ -79,9 +80,9 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 def estimated_tokens(body: bytes | None) -> int:
-    """Of the prompt in a body."""
-    return len(_MEDIA.sub(b"", (body or b"")[:_LOOKED_AT])) // _BYTES_A_TOKEN
+    """Estimates the tokens of the prompt in a body."""
+    return len(_MEDIA.sub(b"", (body or b"")[:_EXAMINED_BYTES])) // _BYTES_A_TOKEN
 
 
-# What the relay tells the world of a finished request.
+# Receives the record of each finished request.
 Report = Callable[[RequestRecord], None]

@@ -1,7 +1,7 @@
-"""Bytes through: one request in, one lease, one upstream request, the same bytes out.
+"""Relays requests: one request in, one lease, one upstream request, the same bytes out.
 
-A raw ASGI callable, dispatched before FastAPI's routing (inside it a request costs about 120 us more). Every way out
-closes the upstream connection and releases the lease: the client's disconnect, the engine's death and success alike.
+A raw ASGI callable, dispatched before FastAPI's routing, which would cost about 120 us more per request. Every exit
+closes the upstream connection and releases the lease: a disconnect, an engine's death and success alike.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from app.scheduler.queue import Ticket
 
 log = logs.get_logger("relay")
 
-# A cold stream: how long its headers may wait (what fails by then keeps its status), then the pace of comments.
+# Cold streams: the time that headers may wait (a failure within it keeps its status), then the interval of comments.
 HEADERS_WAIT_S = 5.0
 COMMENT_EVERY_S = 10.0
-# So many engines may be gone, one after another, before a request is given up
+# The relay gives up a request after this many dead engines in a row
 _ENGINES = 3
 
 
 class Relay:
-    """Relays POSTs chosen by `model` in the body; GETs, and POSTs that change an engine, by `?model=`."""
+    """Relays POSTs by the `model` in their body. Relays GETs, and POSTs that change an engine, by `?model=`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Relay:
 
     @property
     def max_body(self) -> int:
-        """The largest body that a request may have, in bytes."""
+        """The size limit of a request body, in bytes."""
         return self._calls.max_body
 
     async def __call__(
@@ -98,7 +98,7 @@ class Relay:
                 request.reservation = self._limits.reserve(key)
             await self._read_and_serve(request, scope, receive)
         except ClientDisconnectedError:
-            # A client that has a stream's last event need not wait for the end of the connection.
+            # A client that has the last event of a stream need not wait for the end of the connection.
             if not (writer.started and request.meter.last_event_passed):
                 writer.status = CLIENT_LEFT
         except StreamAbortedError:
@@ -106,7 +106,7 @@ class Relay:
         except TandemError as error:
             await writer.refuse(error)
         except Exception as error:
-            # A fault of ours: the client is told so in its own dialect, the server writes the traceback.
+            # A fault of ours: the client gets an error in its API format, and the server logs the traceback.
             writer.failure = error
             if not writer.started:
                 await writer.refuse(error)
@@ -115,7 +115,7 @@ class Relay:
             self._finish(request)
 
     def _finish(self, request: OpenRequest) -> None:
-        """The only place where a request is written down."""
+        """Ends a request. This is the only place that records one."""
         if request.call is not None:
             self._metrics.in_flight[request.call.ref.name] -= 1
         if request.reservation is not None:
@@ -145,12 +145,12 @@ class Relay:
             self._traffic.ends(number)
 
     def unload_unless_used(self, model: str | None, scope: Scope) -> bool:
-        """For a client that needs a model no longer; whether it is unloaded. Raises UnknownAliasError."""
+        """Unloads the model if no other client needs it. Returns whether it was unloaded. Raises UnknownAliasError."""
         ref = self._calls.named(model, may_use(scope))
         return self._router.unload_unless_used(ref, client_of(scope))
 
     def cut(self) -> None:
-        """Ends every answer now, with an error where one has begun: the gateway has to go."""
+        """Ends every running answer, with an error event if it has begun. The gateway is about to exit."""
         self._cut = True
         for serving in list(self._serving):
             serving.cancel()
@@ -183,9 +183,9 @@ class Relay:
             request.close()
 
     async def _open(self, request: OpenRequest, call: Call) -> tuple[Destination, UpstreamResponse]:
-        """The answer's headers; the request holds what it takes. What the request names elsewhere is fetched first.
+        """Returns the answer's headers, after fetching remote media. `request` owns the lease and the connection.
 
-        An engine that takes no connection was not asked anything, so the request goes to the next one.
+        An engine that accepts no connection has not received the request, so the next engine gets it.
         """
         if call.remote is not None and call.body is not None:
             body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
@@ -211,7 +211,7 @@ class Relay:
     async def _in_company(
         self, opening: Coroutine[Any, Any, tuple[Destination, UpstreamResponse]], request: OpenRequest, call: Call
     ) -> tuple[Destination, UpstreamResponse]:
-        """A stream's headers wait a little; then 200 and comments, since clients and proxies give up on silence."""
+        """Sends 200 and comments if a stream's headers take long, since clients and proxies give up on silence."""
         task, writer = asyncio.ensure_future(opening), request.writer
         try:
             await asyncio.wait({task}, timeout=self.headers_wait)

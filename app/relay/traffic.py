@@ -1,4 +1,4 @@
-"""Which requests are being answered and which were, for an administrator: in memory, the last thousand."""
+"""Lists running requests and the last thousand finished ones for administrators, in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class RunningRequest:
-    """One that has found its model; `at` is when it came, in seconds since the epoch."""
+    """A running request whose model is known. `at` is its arrival, in seconds since the epoch."""
 
     number: int
     at: float
@@ -26,7 +26,7 @@ class RunningRequest:
     task: asyncio.Task[Any]
 
     def fields(self) -> dict[str, Any]:
-        """As the API shows it: times in seconds. A whole (not streamed) answer shows no tokens before its end."""
+        """Returns the fields of the admin API. Times are in seconds. A whole answer has no tokens before its end."""
         request, meter = self.open, self.open.meter
         seconds, tokens = time.perf_counter() - meter.began, meter.tokens
         speed = None
@@ -57,7 +57,7 @@ def _state(request: OpenRequest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRequest:
-    """One that has ended; `number` grows by one a request in the order of their ends."""
+    """A finished request. `number` grows by one per request, in the order in which they ended."""
 
     number: int
     at: float
@@ -67,7 +67,7 @@ class FinishedRequest:
     figures: Finished
 
     def fields(self) -> dict[str, Any]:
-        """As the API shows it: times in seconds, None where there is nothing to say."""
+        """Returns the fields of the admin API. Times are in seconds. Unknown values are None."""
         figures = self.figures
         tokens, decode = figures.completion_tokens, figures.decode
         return {
@@ -92,7 +92,7 @@ class FinishedRequest:
 
 
 class Traffic:
-    """The relay tells it of each request; whoever asks gets values."""
+    """The relay reports each request here. Readers get immutable values."""
 
     def __init__(self) -> None:
         self._running: dict[int, RunningRequest] = {}
@@ -100,17 +100,17 @@ class Traffic:
         self._began = self._ended = 0
 
     def begins(self, request: OpenRequest, task: asyncio.Task[Any]) -> int:
-        """`task` answers it; the number is for `ends`."""
+        """Adds a request that `task` answers. Returns its number, for `ends`."""
         self._began += 1
         self._running[self._began] = RunningRequest(self._began, time.time(), request, task)
         return self._began
 
     def ends(self, number: int) -> None:
-        """It runs no longer."""
+        """Removes a request that has ended."""
         self._running.pop(number, None)
 
     def finished(self, record: RequestRecord) -> None:
-        """What it has come to, of one that was refused before it had a model, too."""
+        """Adds the result of a request, also of one that was refused before its model was known."""
         self._ended += 1
         error = str(record.failure) if record.failure is not None else ""
         self._finished.append(
@@ -118,23 +118,23 @@ class Traffic:
         )
 
     def running(self) -> list[RunningRequest]:
-        """The oldest first."""
+        """Returns the running requests, the oldest first."""
         return list(self._running.values())
 
     def last(self, count: int = KEPT) -> list[FinishedRequest]:
-        """The newest first."""
+        """Returns the last finished requests, the newest first."""
         newest = reversed(self._finished)
         return [request for request, _ in zip(newest, range(count), strict=False)]
 
     @property
     def ended(self) -> int:
-        """The number of the one that has ended last."""
+        """The number of the last finished request."""
         return self._ended
 
     def cancel(self, name: str) -> list[RunningRequest]:
-        """Those of this number, or else of this request id, are told that they were cancelled.
+        """Cancels the requests with this number, or else with this request id.
 
-        Raises UnknownRequestError where none of them runs.
+        Raises UnknownRequestError if none of them runs.
         """
         by_number = self._running.get(int(name)) if name.isascii() and name.isdecimal() and len(name) < 19 else None
         cancelled = [by_number] if by_number else [one for one in self.running() if one.open.writer.request_id == name]

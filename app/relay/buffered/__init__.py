@@ -1,4 +1,4 @@
-"""Whole answers that are requested from the engine as streams, so that a client that leaves frees its slot.
+"""Requests whole answers from the engine as streams, so that an engine notices when the client leaves.
 
 It is pure and may import `relay.request`, `relay.amendments` and `relay.response.usage`. Begin with `eligibility.py`.
 """

@@ -1,7 +1,7 @@
-"""A whole answer put together from the stream of it, as llama-server would have given it in one piece.
+"""Puts a whole answer together from its stream, equal to llama-server's own answer in one piece.
 
-Sans-io and pure. The shapes are those of `/v1/chat/completions` and `/v1/completions`, read in llama-server's
-`server-task.cpp` and compared with runs of b11434, field by field. Numbers pass as the bytes that they came as.
+Sans-io and pure. The shapes are those of `/v1/chat/completions` and `/v1/completions`. Source: llama-server's
+`server-task.cpp`, compared field by field with runs of b11434. Numbers keep the bytes in which they arrived.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.relay.response.usage import Usage
 from app.relay.sse_lines import LineSplitter, data_of
 
 _Fields = dict[str, msgspec.Raw]
-# The order of a direct answer; what else a chunk may carry one day goes behind it.
+# The order of fields in a direct answer. Unknown fields of a chunk follow after them.
 _ORDER = ("choices", "created", "model", "system_fingerprint", "object", "usage", "id", "timings")
 _OF_STREAMS_ONLY = frozenset(("choices", "object", "prompt_progress"))
 
@@ -41,7 +41,7 @@ _TIMINGS = msgspec.json.Decoder(_Timings | None)
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Status and JSON body of an answer in one piece; `in_full` is False where the stream may not have told all."""
+    """Status and JSON body of an answer in one piece. `in_full` is False if the stream may lack a part of it."""
 
     status: int
     body: bytes
@@ -49,9 +49,9 @@ class Whole:
 
 
 class Assembly:
-    """Feed it the stream, cut anywhere; ask for `whole` when it has ended.
+    """Collects the bytes of a stream, in chunks of any size. `whole` returns the answer once the stream has ended.
 
-    `per_prompt` is the number of choices that a prompt has.
+    `per_prompt` is the number of choices per prompt.
     """
 
     __slots__ = (
@@ -60,35 +60,38 @@ class Assembly:
     )
 
     def __init__(self, per_prompt: int = 1) -> None:
-        # Framing: the lines, and the data of the event that has not
+        # Framing: complete lines, and the data of the unfinished event
         self._lines = LineSplitter()
         self._data: list[bytes] = []
-        # What has been said
+        # The text and fields collected so far
         self._choices: dict[int, AnswerChoice] = {}
         self._fields: _Fields = {}
         self._kind = ""
         self._last = 0
-        # By choice, what its last events tell of its tokens
+        # By choice: the token counts of its last events
         self._ends: dict[int, tuple[msgspec.Raw, msgspec.Raw]] = {}
         self._per_prompt = per_prompt
-        # How it ended
+        # The end of the stream
         self._done = False
         self._broken = False
         self._error: Whole | None = None
 
     def feed(self, chunk: bytes) -> None:
-        """Never raises; what cannot be understood makes an answer that is not whole."""
+        """Takes a chunk and never raises. An event that cannot be parsed makes `whole` return None."""
         for line in self._lines.feed(chunk):
             if not line:
                 self._dispatch()
             elif (data := data_of(line)) is not None:
                 self._data.append(data)
             elif line.startswith(b"error:"):
-                # builds of 2025 name the field of a failure so, without the object around it
+                # Builds of 2025 name the field of a failure `error`, without an object around it
                 self._data.append(b'{"error":' + line[6:] + b"}")
 
     def whole(self) -> Whole | None:
-        """The answer, or the error that the stream carried; None where it was broken off before either."""
+        """Returns the answer, or the error that the stream carried.
+
+        Returns None if the stream was cut before either.
+        """
         if self._error is not None:
             return self._error
         if not self._done or self._broken or not self._choices:
@@ -105,7 +108,7 @@ class Assembly:
         return Whole(200, msgspec.json.encode(ordered | fields), in_full)
 
     def counts(self) -> Usage | None:
-        """Of all choices together, as far as they have told; None where one alone has."""
+        """Returns the counts of all choices together so far, or None if there is only one choice."""
         return self._tally().counts() if len(self._ends) > 1 else None
 
     def _tally(self) -> ChoiceCounts:
@@ -123,7 +126,7 @@ class Assembly:
             self._done = True
             return
         try:
-            # `null` is what an engine writes for a beginning that has nothing to say
+            # An engine writes `null` for an empty beginning
             fields = _EVENT.decode(data)
             if fields and "error" in fields:
                 self._fail(data, fields["error"])
@@ -133,14 +136,14 @@ class Assembly:
             self._broken = True
 
     def _fail(self, data: bytes, error: msgspec.Raw) -> None:
-        """In one piece the same words come with their code as the status."""
+        """Keeps the error. A direct answer has the same text, with its code as the status."""
         code = _ERROR.decode(error).code
         self._error = Whole(code if isinstance(code, int) and 400 <= code <= 599 else 500, data)
 
     def _take(self, fields: _Fields) -> None:
         tokens = _tokens(fields)
         if "prompt_progress" in fields:
-            tokens = None  # what it says of a token is of none
+            tokens = None  # An event without text describes no token
         pieces = _PIECES.decode(fields.get("choices", b"[]"))
         for piece in pieces:
             self._last = piece.index
@@ -155,13 +158,13 @@ class Assembly:
             self._ends[self._last] = (fields.get("usage", known[0]), fields.get("timings", known[1]))
         if "object" in fields:
             self._kind = _TEXT.decode(fields["object"])
-        # Each of several choices ends with usage and timings of its own, in chat on a chunk without a choice right
-        # behind its last one; a direct answer has those of the first.
+        # With several choices, each one ends with its own usage and timings. In chat these come in a chunk without a
+        # choice, directly after the last chunk of their choice. A direct answer has those of the first choice.
         if self._last == 0:
             self._fields.update((name, raw) for name, raw in fields.items() if name not in _OF_STREAMS_ONLY)
 
 
 def _tokens(fields: _Fields) -> int | None:
-    """How many have been generated when an event was sent, where it says so."""
+    """Returns the number of tokens generated by the time of this event, or None if the event has no such field."""
     timings = _TIMINGS.decode(fields["timings"]) if "timings" in fields else None
     return timings.predicted_n if timings else None

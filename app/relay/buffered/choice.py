@@ -1,6 +1,6 @@
-"""One choice of a whole answer, as it grows out of the pieces of a stream. Sans-io and pure.
+"""Collects one choice of a whole answer from the chunks of a stream. Sans-io and pure.
 
-Read in llama-server's `server-task.cpp` and `server-context.cpp`, and compared with runs of b11434.
+Source: llama-server's `server-task.cpp` and `server-context.cpp`, compared with runs of b11434.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Logprobs(msgspec.Struct):
 
 
 class Piece(msgspec.Struct):
-    """One choice of one chunk: `delta` in chat, `text` in completions."""
+    """One choice in one chunk: `delta` in chat, `text` in completions."""
 
     index: int = 0
     finish_reason: str | None = None
@@ -43,7 +43,7 @@ class Piece(msgspec.Struct):
 
 
 class AnswerChoice:
-    """Feed it the pieces in their order."""
+    """Takes the pieces of one choice in order."""
 
     __slots__ = ("_calls", "_chat", "_content", "_end", "_finish", "_logprobs", "_reasoning", "_role", "_shown")
 
@@ -55,35 +55,36 @@ class AnswerChoice:
         self._calls: dict[int, _Call] = {}
         self._logprobs: list[msgspec.Raw] = []
         self._finish: str | None = None
-        # Tokens: up to which the pieces go, and all of them
+        # Token counts: covered by the pieces so far, and reported at the end
         self._shown: int | None = None
         self._end: int | None = None
 
     @property
     def in_full(self) -> bool:
-        """Whether a direct answer would say no more than this.
+        """Tells whether the collected answer equals a direct one.
 
-        It has as plain text what cannot be read as a message, such as the mere beginning of a tool call. A limit cuts
-        off what is held back because it may become a stop word, or is half a character; at any other end it is sent.
+        A direct answer has as plain text what cannot be parsed as a message, such as the beginning of a tool call. When
+        the token limit ends an answer, llama-server drops held-back text (half a character, or the beginning of a stop
+        word). At any other end it sends that text.
         """
         if self._chat and not (self._content or self._reasoning or self._calls) and self._end != 1:
             return False
         return self._finish != "length" or (self._end is not None and self._shown == self._end)
 
     def ends_at(self, tokens: int | None) -> None:
-        """How many there are, told on a chunk without a choice."""
+        """Sets the total number of tokens, which a chunk without a choice reports."""
         self._end = tokens
 
     def add(self, piece: Piece, tokens: int | None) -> None:
-        """`tokens` is how many this piece goes up to, if it is known."""
+        """Adds a piece. `tokens` is the number of tokens generated up to and including it, if known."""
         delta = piece.delta or _Delta(content=piece.text)
         if piece.finish_reason:
             self._finish, self._end = piece.finish_reason, tokens
-        # The first piece of a chat may only tell whose turn it is
+        # The first chunk of a chat may contain only the role
         elif (delta.content or delta.reasoning_content or delta.tool_calls) and tokens is not None:
             self._shown = tokens
         if piece.logprobs is not None:
-            # Without the rest of the event that they came in, which may be many times as long
+            # A copy, since a slice would keep the much larger event in memory
             self._logprobs += [entry.copy() for entry in piece.logprobs.content]
         self._role = delta.role or self._role
         if delta.content:
@@ -94,7 +95,7 @@ class AnswerChoice:
             self._calls.setdefault(call.index, _Call()).add(call)
 
     def whole(self, index: int) -> dict[str, Any]:
-        """As a direct answer has it."""
+        """Returns the choice as a direct answer has it."""
         text = "".join(self._content)
         logprobs = {"content": self._logprobs} if self._logprobs else None
         if not self._chat:
@@ -109,7 +110,10 @@ class AnswerChoice:
 
 
 class _Call:
-    """One tool call: its arguments come in pieces; its name and id whole, and again where they were corrected."""
+    """One tool call. Its arguments come in pieces.
+
+    Its name and id come whole, and a later one replaces an earlier one.
+    """
 
     __slots__ = ("_arguments", "_id", "_name")
 

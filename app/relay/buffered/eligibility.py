@@ -1,10 +1,9 @@
-"""Which whole answers are asked for as streams.
+"""Decides whether a whole answer is requested from the engine as a stream.
 
-llama-server notices at its next write that a stream's client has left; whoever waits for a whole answer may leave
-unnoticed as long as anything else runs (b11434: `recv_with_timeout` begins its second anew at every result).
+llama-server notices at its next write that the client of a stream has left. With a whole answer it may never notice
+while other requests run (b11434: `recv_with_timeout` restarts its timeout of a second at every result).
 
-A stream does not tell all that a whole answer does. Where that depends on rare fields of the request, the request is
-relayed as it is (ADR 4).
+A stream lacks some fields of a whole answer. A request that asks for one of these is relayed unchanged (ADR 4).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from app.relay.request.json_edit import edited
 
 _CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
 _COMPLETIONS = frozenset(("/v1/completions",))
-# With `timings_per_token` each piece tells how many tokens it goes up to: so the end shows whether all of it was told.
+# With `timings_per_token` each piece has its token count, so the end shows whether a token is missing.
 _ADDED = {"stream": b"true", "stream_options": b'{"include_usage":true}', "timings_per_token": b"true"}
 
 
@@ -27,41 +26,42 @@ class _ChatMessage(msgspec.Struct, gc=False):
     role: Any = None
 
 
-# Of each token; OpenAI's clients may ask for 20.
+# Per token. OpenAI's clients may ask for 20.
 MOST_PROBABILITIES = 100
 
 _MESSAGES = msgspec.json.Decoder(list[_ChatMessage])
 
 
 def as_stream(target: str, body: bytes | None, fields: Routing, *, drafts: bool) -> bytes | None:
-    """The body that asks for the same as a stream; None for what has to be asked for as it is.
+    """Returns the body that requests the same answer as a stream, or None if the request must be relayed unchanged.
 
-    `target` is path and query, `fields` are those of the body; `drafts` says that the engine speculates.
+    `target` is path and query. `fields` are the fields of the body. `drafts` tells whether the engine speculates.
     """
     path = target.partition("?")[0]
     if body is None or path not in _CHAT | _COMPLETIONS or crowded(body):
-        return None  # a crowd takes too much memory to be looked at
+        return None  # So many values would take too much memory to decode
     try:
         told = _told_in_full(fields, chat=path in _CHAT, drafts=drafts)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # the engine has its own words for it
+        return None  # The engine's own error is better
     return edited(body, _ADDED) if told else None
 
 
 def _told_in_full(fields: Routing, *, chat: bool, drafts: bool) -> bool:
-    """Whether a stream tells all that a direct answer does; raises what decoding raises."""
-    # (1) A malformed option of streams is refused by the engine only where the client's own arrives.
+    """Tells whether a stream has everything that a direct answer has. Raises the errors of decoding."""
+    # (1) The engine rejects malformed `stream_options` only if it gets the client's own.
     if not _well_formed(_value(fields.stream_options)) or not isinstance(_value(fields.timings_per_token), bool | None):
         return False
-    # (2) `__verbose` repeats the settings, `stream` among them; `n_indent` takes back what a stream has sent.
+    # (2) `__verbose` repeats the settings, `stream` included. `n_indent` removes text that a stream has already sent.
     if _value(fields.verbose) or _value(fields.n_indent):
         return False
-    # (3) A prefilled answer comes back with its beginning, which a stream leaves out.
+    # (3) A direct answer repeats the prefilled beginning. A stream does not.
     messages = [] if fields.messages is NULL else _MESSAGES.decode(fields.messages)
     if _value(fields.continue_final_message) or (chat and messages and messages[-1].role == "assistant"):
         return False
-    # (4) Chat tells no probability of a token that shows no text, such as the last one. Completions do; but those of a
-    #     stop word are taken off whole answers only, and those of drafted tokens are left out of streams.
+    # (4) Chat omits the probability of a token without text, such as the last one. Completions have it. But only whole
+    # answers drop the probabilities of a stop word, and streams omit those of drafted tokens. Requests for the
+    # probabilities of a whole vocabulary are relayed unchanged, since they would take gigabytes here.
     logprobs = _value(fields.logprobs)
     if _value(fields.top_logprobs) or _value(fields.n_probs):
         return False

@@ -1,4 +1,4 @@
-"""A request's body: read once, within a limit, decoded only as far as routing needs."""
+"""Reads a request body once, within a limit, and decodes only the fields that routing needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Receive = Callable[[], Awaitable[Message]]
 
 
 class ClientDisconnectedError(Exception):
-    """The client closed its connection: nobody is left to answer."""
+    """The client closed its connection, so no answer can reach it."""
 
 
 NULL = msgspec.Raw(b"null")
@@ -22,30 +22,30 @@ _NOT_ASKED_FOR = frozenset((b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"
 
 
 class Routing(msgspec.Struct, frozen=True, gc=False):
-    """The fields that the relay reads, in one pass over the body; everything else in it is the engine's business.
+    """The fields that the relay reads, in one pass over the body. All other fields concern the engine only.
 
-    What is kept as bytes is decoded by those who need it, and only then.
+    Fields of type `Raw` stay bytes until a reader decodes them.
     """
 
     model: str | None = None
     stream: bool | None = None
-    # Of the engine's types and limits, whatever they are: only whether they are asked for matters here.
+    # The relay only needs to know whether these are set, so their types and limits are left to the engine.
     logprobs: msgspec.Raw = NULL
     top_logprobs: msgspec.Raw = NULL
     n_probs: msgspec.Raw = NULL
-    # Where media may be named; kept as bytes, so that a long conversation costs nothing here.
+    # Fields that may name media. They stay bytes, so a long conversation costs nothing here.
     messages: msgspec.Raw = NULL
     input: msgspec.Raw = NULL
     query: msgspec.Raw = NULL
     documents: msgspec.Raw = NULL
-    # What decides whether a stream tells all of an answer (see `buffered.eligibility`)
+    # Fields that decide whether a stream has all of an answer (see `buffered.eligibility`)
     stop: msgspec.Raw = NULL
     stream_options: msgspec.Raw = NULL
     continue_final_message: msgspec.Raw = NULL
     verbose: msgspec.Raw = NULL
     n_indent: msgspec.Raw = NULL
     timings_per_token: msgspec.Raw = NULL
-    # What may have to be amended (`relay/amendments`)
+    # Fields that may need an amendment (`relay/amendments`)
     n: msgspec.Raw = NULL
     prompt: msgspec.Raw = NULL
     tools: msgspec.Raw = NULL
@@ -61,11 +61,12 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def wants_logprobs(self) -> bool:
-        """Log probabilities of generated tokens, in OpenAI's words or in llama-server's."""
+        """Whether the request wants log probabilities of generated tokens, by OpenAI's or llama-server's fields."""
         return _asked_for(self.logprobs) or _asked_for(self.top_logprobs) or _asked_for(self.n_probs)
 
     def edited(self, values: Mapping[str, bytes], drop: Container[str]) -> Routing:
-        """Of the same body after `json_edit.edited`, which leaves `model` and `stream` alone."""
+        """Returns the routing of the same body after `json_edit.edited`, which leaves `model` and `stream`
+        unchanged."""
         changes = {name: msgspec.Raw(values[name]) for name in _KEPT_AS_BYTES if name in values}
         changes |= {name: NULL for name in _KEPT_AS_BYTES if name in drop and name not in values}
         return msgspec.structs.replace(self, **changes) if changes else self
@@ -80,7 +81,7 @@ _KEPT_AS_BYTES = tuple(field.name for field in msgspec.structs.fields(Routing) i
 
 
 async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
-    """The whole body; raises BodyTooLargeError before it is read whole, or ClientDisconnectedError."""
+    """Returns the whole body. Raises BodyTooLargeError as soon as it exceeds the limit, or ClientDisconnectedError."""
     if declared is not None and declared > limit:
         raise BodyTooLargeError(_too_large(limit))
     chunks: list[bytes] = []
@@ -103,7 +104,7 @@ def _too_large(limit: int) -> str:
 
 
 def routing(body: bytes) -> Routing:
-    """Raises InvalidBodyError in words for a client."""
+    """Decodes the routing fields of a body. Raises InvalidBodyError, whose text is for the client."""
     if not body.strip():
         raise InvalidBodyError("The body is empty; it must be a JSON object.")
     try:

@@ -1,7 +1,7 @@
-"""Bodies that a client has compressed (Codex sends zstd), decoded as they arrive.
+"""Decodes compressed request bodies as they arrive (Codex sends zstd).
 
-A body of a few KiB can be gigabytes decoded. So each message holds at most `_SLICE` decoded bytes, and whoever reads
-the body ends it at its own limit: never more than one slice is in memory beyond that.
+A body of a few KiB can decode to gigabytes. So each message holds at most `_SLICE` decoded bytes, and the reader of the
+body enforces its own limit. Memory beyond that limit never exceeds one slice.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# Bytes; about a millisecond of the loop
+# Bytes. A slice takes about a millisecond of the event loop.
 _SLICE = 256 * 1024
 _OF_ENCODED = frozenset((b"content-encoding", b"content-length"))
-_LARGEST_WINDOW_LOG = 27  # 128 MiB, what `zstd` itself takes unless told otherwise
+_LARGEST_WINDOW_LOG = 27  # 128 MiB, the default limit of the `zstd` command
 
 
 class _Decoder(Protocol):
-    """One compressed body: bz2's interface, which zlib alone does not have."""
+    """Decodes one compressed body. The interface is that of bz2, which zlib lacks."""
 
     @property
     def eof(self) -> bool: ...
@@ -44,7 +44,7 @@ class _Decoder(Protocol):
 
 
 class _Zlib:
-    """gzip, zlib and bare deflate."""
+    """Decodes gzip, zlib and raw deflate."""
 
     def __init__(self, window_bits: int) -> None:
         self._decoder = zlib.decompressobj(window_bits)
@@ -60,13 +60,13 @@ class _Zlib:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         output = self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
-        # zlib may have taken all of its input and still hold output
+        # zlib may hold more output although its input is used up
         self.needs_input = len(output) < max_length and not self._decoder.unconsumed_tail
         return output
 
 
 class _Deflate(_Zlib):
-    """RFC 9110's deflate is zlib's format; many clients send the bare one under that name."""
+    """Decodes deflate. RFC 9110 means zlib's format by that name, but many clients send raw deflate."""
 
     def __init__(self) -> None:
         super().__init__(zlib.MAX_WBITS)
@@ -75,7 +75,7 @@ class _Deflate(_Zlib):
     def decompress(self, data: bytes, max_length: int) -> bytes:
         if not self._begun and data:
             self._begun = True
-            # zlib's mark of its method and window; bare data would have to begin with a stored block of odd bits
+            # The header of zlib. Raw deflate with these bytes would begin with an invalid stored block.
             if data[0] & 0x8F != 8:
                 self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
         return super().decompress(data, max_length)
@@ -99,9 +99,9 @@ TAKEN = "gzip, deflate, zstd"
 
 
 def decoded(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-    """The request as if its body had been sent plainly; raises UnsupportedEncodingError.
+    """Returns the request as if its client had sent the body uncompressed. Raises UnsupportedEncodingError.
 
-    What is returned as `receive` raises InvalidBodyError where the body is not what its header says.
+    The returned `receive` raises InvalidBodyError if the body does not match its Content-Encoding.
     """
     name = header(scope["headers"], b"content-encoding").decode("latin-1").strip().lower()
     if name in ("", "identity"):
@@ -130,12 +130,12 @@ class _Body:
                 return message
             data, self._more = message.get("body", b""), message.get("more_body", False)
         else:
-            await asyncio.sleep(0)  # a turn for the others: no wait for the network interrupts these slices
+            await asyncio.sleep(0)  # Lets other tasks run, since no network wait separates these slices
         return {"type": "http.request", "body": self._decode(data), "more_body": self._unfinished()}
 
     @property
     def _pending(self) -> bool:
-        """Whether there is output for which no further input is needed."""
+        """Tells whether there is output that needs no further input."""
         return self._begun and not self._decoder.needs_input and not self._decoder.eof
 
     def _decode(self, data: bytes) -> bytes:
@@ -152,7 +152,7 @@ class _Body:
         return output
 
     def _unfinished(self) -> bool:
-        """Whether anything is to come; raises InvalidBodyError for a body that was cut."""
+        """Tells whether more data must come. Raises InvalidBodyError for a truncated body."""
         if self._more or self._pending:
             return True
         if self._begun and not self._decoder.eof:

@@ -1,4 +1,4 @@
-"""An entry's `request:` at work: fields left out, fixed, filled in and capped in the bytes of a body. Pure."""
+"""Applies an entry's `request:` to the bytes of a body: drop, fix, default and cap fields. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.relay.request.body import Routing
 from app.relay.request.json_edit import edited, fields_of
 from app.relay.request.system_prompt import SystemPrompt
 
-# Where text is generated: the names by which the limit of tokens counts there (b11434), the usual one first.
+# By path that generates text: the fields that limit tokens there (b11434), the usual one first.
 _OPENAI, _NATIVE = (LIMIT, "max_completion_tokens", "n_predict"), ("n_predict", LIMIT)
 _LIMIT_AT = {
     "/v1/chat/completions": _OPENAI,
@@ -25,7 +25,7 @@ _NULL = b"null"
 
 
 class Filter:
-    """Filters made ready, `system` is a preset's. In their order: drop, fixed, defaults, system, cap."""
+    """Compiled filters, applied in this order: drop, fixed, defaults, system (of a preset), cap."""
 
     def __init__(self, written: Filters, system: str | None = None) -> None:
         self._system = SystemPrompt(system) if system is not None else None
@@ -37,13 +37,10 @@ class Filter:
         self._drop = frozenset(written.drop) | (frozenset(LIMITS) if LIMIT in written.drop else frozenset())
 
     def apply(self, path: str, body: bytes, routing: Routing) -> tuple[bytes, Routing]:
-        """The body as it goes on, and what the relay reads of it; `path` is that of the upstream.
-
-        A field that is null counts as left out.
-        """
+        """Returns the edited body and its routing. `path` is the upstream's path. A null field counts as missing."""
         fields = fields_of(body)
         texts = [(field.name, body[field.value : field.end]) for field in fields if field.name not in self._drop]
-        # A key may be written twice; whichever counts upstream, it is looked at.
+        # A body may contain a key twice. Both are changed, since parsers differ on which one counts.
         non_null = [(name, text) for name, text in texts if text != _NULL]
         there = {name for name, _ in non_null}
         values = {name: value for name, value in self._defaults.items() if name not in there}
@@ -53,7 +50,7 @@ class Filter:
         return edited(body, values, self._drop, fields), routing.edited(values, self._drop)
 
     def _limits(self, names: tuple[str, ...], non_null: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
-        """Whoever names no limit gets the default's, and without one the cap itself: else it would cap nothing."""
+        """Returns the token limits to set. A request without a limit gets the default, or else the cap itself."""
         if not names:
             return {}
         there = [(name, text) for name, text in non_null if name in LIMITS]
@@ -69,12 +66,12 @@ class Filter:
 
 
 def _encoded(fields: Mapping[str, object]) -> dict[str, bytes]:
-    """The limit has names of its own everywhere, so it is no field like others."""
+    """Encodes fields except the token limit, whose name depends on the path."""
     return {name: msgspec.json.encode(value) for name, value in fields.items() if name != LIMIT}
 
 
 def _within(text: bytes, most: int) -> bool:
-    """Whether it is a number up to `most`; llama-server reads one below 0, or no number at all, as no limit."""
+    """Tells whether a limit is a number up to `most`. llama-server treats a negative or invalid limit as unlimited."""
     try:
         return 0 <= float(text) <= most
     except ValueError:

@@ -1,6 +1,6 @@
-"""JSON as Python objects, where there is no way around it, in memory of known size. Pure.
+"""Decodes JSON to Python objects within a known amount of memory, where the relay has to. Pure.
 
-An empty object takes three bytes of a body and seventy of memory: 64 MiB of them would be gigabytes here.
+An empty object takes three bytes of a body and seventy of memory, so 64 MiB of them would take gigabytes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import msgspec
 
 from app.errors import InvalidBodyError
 
-# Far more than any model's context holds; at most half a gigabyte of objects.
+# Far more than the context of any model holds. Limits the objects to half a gigabyte.
 MOST_VALUES = 2_000_000
 _MARKS = (b",", b"[", b"{")
 
 
 def crowded(text: bytes | msgspec.Raw, marks: tuple[bytes, ...] = _MARKS) -> bool:
-    """Whether it may hold more than MOST_VALUES of what begins with one of `marks`; those in texts count too."""
+    """Tells whether the body may hold more than MOST_VALUES values that begin with one of `marks`.
+
+    Marks in texts count too.
+    """
     if len(memoryview(text)) <= MOST_VALUES:
         return False
     content = bytes(text)
@@ -25,13 +28,13 @@ def crowded(text: bytes | msgspec.Raw, marks: tuple[bytes, ...] = _MARKS) -> boo
 
 
 def refuse_crowded(text: bytes | msgspec.Raw, marks: tuple[bytes, ...] = _MARKS) -> None:
-    """Raises InvalidBodyError."""
+    """Raises InvalidBodyError if the body has too many values."""
     if crowded(text, marks):
         raise InvalidBodyError(f"The body has more than {MOST_VALUES} values; no model reads so many.")
 
 
 def decoded(text: bytes | msgspec.Raw) -> Any:
-    """Raises InvalidBodyError for what is no JSON, or too many values."""
+    """Decodes a body. Raises InvalidBodyError for invalid JSON or too many values."""
     refuse_crowded(text)
     try:
         return msgspec.json.decode(text)

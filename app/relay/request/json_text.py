@@ -1,7 +1,7 @@
-"""A JSON body's text, made readable for every parser behind: BOM, UTF-8, halves of surrogate pairs. Pure.
+"""Repairs a JSON body's text for every parser behind the gateway: BOM, UTF-8, unpaired surrogates. Pure.
 
-llama-server's parser refuses all three with words of its library and a piece of the request. Each is cheap to look
-for: a body without any of them is searched twice and left as it is.
+llama-server's parser rejects all three, with its library's message and a part of the request. The check is cheap: a
+body without any of them is searched twice and returned unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _STEP = 64 * 1024
 _REPLACEMENT = rb"\ufffd"
-# Half of a surrogate pair: a high one that no low one follows, or a low one that no high one stands before.
+# An unpaired surrogate: a high one without a low one after it, or a low one without a high one before it.
 _HALF = re.compile(
     rb"\\u(?:[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|[dD][c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB]..\\u....))",
     re.DOTALL,
@@ -23,9 +23,9 @@ _HALF = re.compile(
 
 
 def readable(body: bytes) -> bytes:
-    """The body without a BOM, and with U+FFFD for each half of a surrogate pair.
+    """Returns the body without a BOM, and with U+FFFD for each unpaired surrogate.
 
-    Raises InvalidBodyError, with the place, where it is not UTF-8.
+    Raises InvalidBodyError with the offset if the body is not UTF-8.
     """
     if body.startswith(_BOM):
         body = body[len(_BOM) :]
@@ -59,7 +59,7 @@ def _with_whole_characters(body: bytes) -> bytes:
 
 
 def _escaped(body: bytes, backslash: int) -> bool:
-    """Whether the backslash is itself what one before it stands for."""
+    """Tells whether another backslash escapes this one."""
     before = backslash
     while before and body[before - 1] == 0x5C:
         before -= 1

@@ -1,8 +1,8 @@
-"""Images, audio and files that a request names by an address: found in its messages, and put in as data. Pure.
+"""Finds images, audio and files that a request names by URL, and replaces each URL with data. Pure.
 
-llama-server (b11434) fetches `image_url` and `video_url`, newer builds also what stands for the data of `input_audio`
-and `input_video`; other servers fetch the rest. It reads what is to be ranked (`query`, `documents`) as text alone;
-vLLM takes parts there as in messages. Text that mentions an address is no such thing.
+llama-server (b11434) fetches `image_url` and `video_url`. Newer builds also fetch a URL in place of the data of
+`input_audio` and `input_video`. Other servers fetch the rest. llama-server reads texts to rank (`query`, `documents`)
+as text only; vLLM accepts parts there as in messages. A URL inside plain text is not fetched.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from app.errors import InvalidBodyError
 from app.relay.request.json_decode import decoded, refuse_crowded
 from app.relay.request.json_edit import edited
 
-# Of a part: the text itself, or an object that holds it.
+# Keys of a part: the value is the text itself, or an object that holds it.
 _CARRIERS = (
     *("image_url", "audio_url", "video_url", "file_url", "input_image", "input_audio", "input_video"),
     *("image", "audio", "video", "file"),
 )
-# Where other parts are: those of messages and tool results, and what tools have put out.
+# Keys that hold more parts: of messages, tool results and tool output.
 _NESTED = ("content", "output")
 
 
@@ -36,7 +36,7 @@ _MESSAGES = msgspec.json.Decoder(list[_MessageParts] | None)
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What an address held; `kind` such as `image/png`."""
+    """Downloaded media. `kind` is a media type such as `image/png`."""
 
     kind: str
     content: bytes
@@ -44,7 +44,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """`holder[key]` is an address; `source` marks Anthropic's objects, which have data elsewhere than an address."""
+    """`holder[key]` is a URL. `source` marks Anthropic's objects, which have different keys for data and for a URL."""
 
     holder: dict[str, Any]
     key: str
@@ -61,12 +61,12 @@ class _Place:
             del self.holder[self.key]
             self.holder.update(type="base64", media_type=media.kind, data=data)
         else:
-            # `data` of audio is base64 alone in every build.
+            # For every build, the `data` of audio is base64 without a prefix.
             self.holder[self.key] = data if self.key == "data" else f"data:{media.kind};base64,{data}"
 
 
 class Remote:
-    """A request's remote media: `urls`, each once."""
+    """The remote media of a request. `urls` has each URL once."""
 
     def __init__(self, fields: Mapping[str, Any], places: list[_Place]) -> None:
         self._fields = fields
@@ -74,16 +74,16 @@ class Remote:
         self.urls = tuple(dict.fromkeys(place.url for place in places))
 
     def filled(self, body: bytes, media: Mapping[str, Media]) -> bytes:
-        """The body with data in place of addresses; only the fields that held them are written anew."""
+        """Returns the body with data in place of URLs. Rewrites only the fields that held them."""
         for place in self._places:
             place.fill(media[place.url])
         return edited(body, {name: msgspec.json.encode(value) for name, value in self._fields.items()})
 
 
 def find(messages: msgspec.Raw, **others: msgspec.Raw) -> Remote | None:
-    """Of a body's `messages` and other fields, JSON each; None where all is there already, as it is nearly always.
+    """Returns the remote media in a body's `messages` and other fields (JSON each), or None if there are none.
 
-    Raises InvalidBodyError where it cannot be told: then it does not go on either.
+    Raises InvalidBodyError if a field cannot be decoded. Such a request is not sent on.
     """
     fields = {name: decoded(value) for name, value in others.items() if _has_items(value)}
     if _has_parts(messages):
@@ -96,7 +96,7 @@ def find(messages: msgspec.Raw, **others: msgspec.Raw) -> Remote | None:
 
 
 def _has_parts(messages: msgspec.Raw) -> bool:
-    """Whether a message is more than text; what is no list of messages is looked at in any case."""
+    """Tells whether a message is more than text. A value that is not a list of messages is always searched."""
     refuse_crowded(messages, (b"{",))
     try:
         return any(_first(m.content) not in b'"n' for m in _MESSAGES.decode(messages) or ())
@@ -107,7 +107,7 @@ def _has_parts(messages: msgspec.Raw) -> bool:
 
 
 def _has_items(value: msgspec.Raw) -> bool:
-    """A text, or texts and numbers to be embedded, need no look."""
+    """Tells whether a value is more than texts and numbers. Those need no search."""
     return _first(value) in (b"[", b"{") and b"{" in bytes(value)
 
 

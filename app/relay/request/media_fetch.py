@@ -1,8 +1,8 @@
-"""Remote media, fetched by the gateway: from listed hosts, at public addresses, within limits of size and time.
+"""Fetches remote media for a request: from listed hosts, at public addresses, within limits of size and time.
 
-A name is resolved once, and the connection goes to an address that was looked at: a name that points elsewhere a moment
-later (DNS rebinding) leads nowhere. Every redirect begins anew. httpx2 is imported by the first request that names an
-address.
+A name is resolved once, and the connection goes to an address that was checked. So a name that resolves differently a
+moment later (DNS rebinding) has no effect. Every redirect is checked again. The first request with remote media imports
+httpx2.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from app.relay.request.media import Media, Remote
 if TYPE_CHECKING:
     from httpx2 import URL, AsyncClient, Response
 
-# In bytes: of one address; and how many of them a request may name.
+# Limits: bytes per URL, and URLs per request.
 LARGEST = 20 << 20
 MOST = 16
 MOST_REDIRECTS = 3
-# Seconds: for one address, and for all of a request.
+# Seconds: per URL, and for all media of a request.
 EACH_S = 10.0
 ALL_S = 30.0
 _KINDS = ("image/", "audio/")
@@ -32,7 +32,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def address(text: str, hosts: tuple[str, ...]) -> URL:
-    """The URL, if its host is one of `hosts`; raises RemoteMediaRefusedError."""
+    """Returns the parsed URL if its host is one of `hosts`. Raises RemoteMediaRefusedError."""
     import httpx2
 
     try:
@@ -53,14 +53,14 @@ def address(text: str, hosts: tuple[str, ...]) -> URL:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """A name's addresses, or the address that it is in whatever notation; raises OSError."""
+    """Returns the addresses of a name, or the address that the text spells in any notation. Raises OSError."""
     loop = asyncio.get_running_loop()
     infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(where[0]) for *_, where in infos]
 
 
 class MediaFetcher:
-    """`may` tells which addresses may be connected to, `resolve` what a name stands for."""
+    """Fetches media. `may` tells which IP addresses it may connect to. `resolve` resolves host names."""
 
     def __init__(
         self,
@@ -74,7 +74,10 @@ class MediaFetcher:
         self._resolve = resolve
 
     async def fill(self, remote: Remote, body: bytes, *, largest: int) -> bytes:
-        """The body with its media; raises RemoteMediaRefusedError, RemoteMediaFailedError or BodyTooLargeError."""
+        """Returns the body with its media.
+
+        Raises RemoteMediaRefusedError, RemoteMediaFailedError or BodyTooLargeError.
+        """
         if len(remote.urls) > MOST:
             raise RemoteMediaRefusedError(
                 f"The request names {len(remote.urls)} addresses of media; {MOST} are the most."
@@ -106,7 +109,7 @@ class MediaFetcher:
         raise RemoteMediaFailedError(f"{_shown(url)} redirects more than {MOST_REDIRECTS} times.")
 
     async def _ask(self, client: AsyncClient, url: URL, room: int) -> Media | str:
-        """The media, or where they are instead."""
+        """Returns the media, or the URL of a redirect."""
         response = await self._answer(client, url)
         try:
             if response.status_code in _REDIRECTS and (elsewhere := response.headers.get("location")):
@@ -123,11 +126,11 @@ class MediaFetcher:
             await response.aclose()
 
     async def _answer(self, client: AsyncClient, url: URL) -> Response:
-        """From the first of its addresses that takes a connection; the name still stands in Host and certificate."""
+        """Connects to the first address that accepts. The Host header and the certificate check keep the name."""
         import httpx2
 
         addresses = await self._resolve(url.raw_host.decode(), url.port or _PORTS[url.scheme])
-        # One that is not public among others that are is a trap as well.
+        # A name with a private address among public ones is an attack too.
         if not all(self._may(ip) for ip in addresses):
             raise RemoteMediaRefusedError(f"{_shown(url)} is within a private network; nothing is fetched from there.")
         failure: Exception = OSError("it has no address")
@@ -167,10 +170,10 @@ async def _read(url: URL, response: Response, room: int) -> bytes:
 
 
 def _room(media: dict[str, Media], left: int) -> int:
-    """How many bytes of media still fit: as base64 they are a third longer."""
+    """Returns how many bytes of media still fit. Base64 makes them a third longer."""
     return left * 3 // 4 - sum(len(item.content) for item in media.values())
 
 
 def _shown(url: URL) -> str:
-    """Without what may be secret in it."""
+    """Returns the URL without credentials, query and fragment, which may be secret."""
     return f"{url.scheme}://{url.host}{url.path}"[:200]

@@ -1,4 +1,4 @@
-"""A multipart form (RFC 7578), read only as far as routing needs: two small fields beside a large file. Pure."""
+"""Reads the fields that routing needs from a multipart form (RFC 7578): two small ones beside a large file. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from app.relay.request.body import Routing
 
 _BOUNDARY = re.compile(rb'multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _NAME = re.compile(rb'content-disposition:[^\r\n]*;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
-# Of a part's headers, and of a field's value; what is larger is none of ours.
+# Limits of a part's headers and of a field's value. A larger field is not for the relay.
 _LARGEST_HEAD = 8192
 _LARGEST_VALUE = 1024
 
 
 def boundary_of(content_type: bytes) -> bytes | None:
-    """None where it is no form."""
+    """Returns the boundary, or None if the content type is not a form."""
     match = _BOUNDARY.match(content_type)
     return (match[1] or match[2]) if match else None
 
 
 def routing(body: bytes, boundary: bytes) -> Routing:
-    """Raises InvalidBodyError in words for a client."""
+    """Returns the routing of a form. Raises InvalidBodyError, whose text is for the client."""
     fields = {name: body[start:end] for name, start, end in _fields(body, boundary)}
     if not fields:
         raise InvalidBodyError("The form is empty, or its parts do not begin with its boundary.")
@@ -34,7 +34,7 @@ def routing(body: bytes, boundary: bytes) -> Routing:
 
 
 def with_model(body: bytes, boundary: bytes, name: str) -> bytes:
-    """The same bytes with the value of `model` exchanged, or added where there is none."""
+    """Returns the form with another value of `model`, added if there is none."""
     spans = [(start, end) for field, start, end in _fields(body, boundary) if field == b"model"]
     if not spans:
         head = b'--%s\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n' % (boundary, name.encode())
@@ -45,7 +45,7 @@ def with_model(body: bytes, boundary: bytes, name: str) -> bytes:
 
 
 def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, begin and end of the value of each part; of one that is large, an empty span."""
+    """Yields name, start and end of each part's value. A large value gives an empty span."""
     delimiter = b"--" + boundary
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
     while at >= 0 and body.startswith(delimiter, at):

@@ -1,4 +1,4 @@
-"""A request, read: what is asked of whom. Its body is in memory then, and nothing was promised yet."""
+"""Parses a request: model, target path, streaming and body. The whole body is in memory afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from app.relay.request.slot_files import refuse_other_folders
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """One request as it goes upstream; `target` is path and query, `headers` are the client's, names in lower case."""
+    """One request as it goes upstream. `target` is path and query. `headers` are the client's, names in lower case."""
 
     ref: ModelRef
     method: str
@@ -36,29 +36,29 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     body: bytes | None
     streaming: bool
     request_id: str
-    # What was read of the body; of media that were fetched since, it has the addresses still
+    # The decoded routing fields. They keep the URLs of media that have been fetched since.
     fields: Routing = Routing()
-    # Of a body that is a form
+    # Set if the body is a form
     boundary: bytes | None = None
-    # Media in it that are to be fetched first
+    # Media to fetch before the request goes upstream
     remote: Remote | None = None
-    # Whether the query names the model: the body, if there is one, is no request for a completion
+    # Whether the query names the model. A body is then no request for a completion.
     by_query: bool = False
-    # What the answer is to be turned into
+    # How to change the answer for this API
     answer: AmendedAnswer | None = None
-    # Whether one of its tools has to be called; None without tools
+    # Whether the model must call a tool. None without tools.
     must_call: bool | None = None
 
 
 class Calls:
-    """Reads requests; `max_body` is in bytes, `media_hosts` are those that remote media may come from."""
+    """Parses requests. `max_body` is in bytes. `media_hosts` are the hosts that remote media may come from."""
 
     def __init__(self, catalog: Catalog, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
         self._catalog = catalog
         self.configure(max_body=max_body, media_hosts=media_hosts)
 
     def configure(self, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
-        """From the next request on; the filters are those of the catalog as it is now."""
+        """Applies new settings from the next request on. `filters` are those of the current catalog."""
         self.max_body = max_body
         self._media_hosts = media_hosts
         self._filters: dict[tuple[str, str], Filter] = {}
@@ -68,7 +68,7 @@ class Calls:
                 self._filters[ref.alias, ref.preset] = Filter(filters, preset.system if preset else None)
 
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
-        """Raises a RequestError, or ClientGone."""
+        """Parses a request. Raises a RequestError, or ClientDisconnectedError."""
         body, boundary, fields = None, None, Routing()
         by_query = scope["method"] == "GET" or changes_engine(scope["path"])
         if by_query:
@@ -82,7 +82,7 @@ class Calls:
                 body = readable(body)
             fields = routing(body) if boundary is None else form.routing(body, boundary)
         elif body and fields.model is None:
-            with suppress(InvalidBodyError):  # an array, say: llama-server's own affair
+            with suppress(InvalidBodyError):  # An array, for example, concerns llama-server only
                 fields = Routing(model=routing(body).model)
         ref, where = self.named(fields.model, may_use(scope)), target(scope)
         if by_query and body is not None:
@@ -113,7 +113,7 @@ class Calls:
         )
 
     def remote(self, fields: Routing) -> Remote | None:
-        """The media that a body names by address; raises RemoteMediaRefusedError for a host that is not listed."""
+        """Returns the remote media of a body. Raises RemoteMediaRefusedError if a host is not listed."""
         remote = find(fields.messages, input=fields.input, query=fields.query, documents=fields.documents)
         if remote is not None:
             for url in remote.urls:
@@ -121,11 +121,11 @@ class Calls:
         return remote
 
     def named(self, model: str | None, may: ModelFilter = None) -> ModelRef:
-        """Who is meant; raises UnknownAlias or ModelRequiredError."""
+        """Returns the model's ref. Raises UnknownAliasError or ModelRequiredError."""
         if model is not None:
             return self._catalog.resolve(model, may)
         refs = self._catalog.refs(may, presets=True)
-        # Who may use a preset alone means that
+        # A key that may use only a preset means that preset
         shown = [ref for ref in refs if not ref.preset] or refs
         if len(shown) == 1:
             return shown[0]
@@ -133,12 +133,12 @@ class Calls:
         raise ModelRequiredError(f"Missing 'model'. Available models: {names}.")
 
     def _filtered(self, ref: ModelRef, target: str, body: bytes, fields: Routing) -> tuple[bytes, Routing]:
-        """As the entry or the preset wants it to be, whichever of its variants is asked."""
+        """Applies the filters of the entry or the preset, for each of its variants."""
         filters = self._filters.get((ref.alias, ref.preset))
         return (body, fields) if filters is None else filters.apply(target.partition("?")[0], body, fields)
 
     def _decoding(self, ref: ModelRef, *, logprobs: bool) -> ModelRef:
-        """The model, or its plain variant where log probabilities need it."""
+        """Returns the model, or its plain variant if log probabilities need it."""
         if logprobs and isinstance(ref.entry, LocalEntry) and ref.entry.speculation.on_logprobs == "plain":
             return self._catalog.plain(ref)
         return ref

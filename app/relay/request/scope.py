@@ -1,4 +1,4 @@
-"""What the relay reads off an ASGI scope."""
+"""Reads a request's target, headers and state from an ASGI scope."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def query_model(query: bytes) -> str | None:
 
 
 def target(scope: Scope) -> str:
-    """Path and query as the client wrote them."""
+    """Returns path and query as the client wrote them."""
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     return (path + b"?" + query if query else path).decode("latin-1")

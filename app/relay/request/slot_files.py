@@ -1,4 +1,4 @@
-"""Slots saved, restored and erased: in a folder that the entry names, and in no other. Pure."""
+"""Allows a client to save, restore and erase slots only in a folder that the entry names. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SLOT_ACTION = re.compile(r"(?:/v1)?/+slots/.*")
 
 
 def refuse_other_folders(ref: ModelRef, target: str) -> None:
-    """Raises SlotActionRefusedError; `target` is path and query of a POST.
+    """Raises SlotActionRefusedError if the entry names no folder. `target` is path and query of a POST.
 
-    Without a folder of the entry's own, the files are conversations that the gateway keeps between two loads. An
-    attached server has a folder of its own, or none.
+    Without a folder of the entry's own, the slot files are conversations that the gateway keeps between two loads. An
+    attached server manages its own folder.
     """
     if not isinstance(ref.entry, LocalEntry) or not _SLOT_ACTION.fullmatch(unquote(target.partition("?")[0])):
         return

@@ -1,4 +1,4 @@
-"""A preset's system message, put before a conversation that has none. Pure."""
+"""Adds a preset's system message to a conversation that has none. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-# Where it is a message; these take a chat's body
+# Paths whose body is a chat: the prompt is a message
 _MESSAGES = frozenset({"/v1/chat/completions", "/v1/chat/completions/input_tokens", "/apply-template"})
-# Where it is a field beside the conversation
+# Paths where the prompt is a field beside the conversation
 _FIELD_AT = {
     "/v1/messages": "system",
     "/v1/messages/count_tokens": "system",
     "/v1/responses": "instructions",
     "/v1/responses/input_tokens": "instructions",
 }
-# OpenAI's newer models have the latter
+# The role for OpenAI's newer models is the latter
 _ROLES = frozenset({"system", "developer"})
 
 
@@ -27,14 +27,14 @@ _CONVERSATION = msgspec.json.Decoder(list[_Message])
 
 
 class SystemPrompt:
-    """By path upstream. A prompt that is a mere text (`/v1/completions`) has no place for it."""
+    """Adds the prompt by path upstream. A plain-text prompt (`/v1/completions`) has no place for a system message."""
 
     def __init__(self, text: str) -> None:
         self._text = msgspec.json.encode(text)
         self._message = msgspec.json.encode({"role": "system", "content": text})
 
     def fields(self, path: str, there: Mapping[str, bytes]) -> dict[str, bytes]:
-        """The fields to set, as JSON; `there` are those of the body that are not null."""
+        """Returns the fields to set, as JSON. `there` are the body's fields that are not null."""
         if path in _MESSAGES:
             messages = there.get("messages", b"").strip()
             if not messages.startswith(b"[") or _instructed(messages):
@@ -48,9 +48,10 @@ class SystemPrompt:
 
 
 def _instructed(conversation: bytes) -> bool:
-    """Whether it has a system message; also where it cannot be read, so that the engine's error is about the client's.
+    """Tells whether a conversation has a system message.
 
-    Responses' items have no role where they are no messages.
+    A conversation that cannot be decoded counts as one that has, so that the engine's error is about the client's own
+    text. Items of Responses that are not messages have no role.
     """
     if not conversation.lstrip().startswith(b"["):
         return False

@@ -1,6 +1,6 @@
-"""An upstream's answer on its way to the client: a stream with comments in its pauses, a whole text, or a refusal.
+"""Forwards an upstream's answer to the client: a stream with comments in its pauses, a whole answer, or an error.
 
-A stream's chunks are never parsed on the way.
+It never parses the chunks of a stream on the way.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ async def forward(
     *,
     comment_every: float,
 ) -> Usage:
-    """All of it, to the end, and what it has used; `comment_every` is in seconds.
+    """Forwards the whole answer and returns its usage. `comment_every` is in seconds.
 
-    Raises StreamAborted where an answer that has begun cannot be ended well, UpstreamDiedError before it has, or
-    InvalidBodyError where the answer shows that what was asked for cannot be had.
+    Raises StreamAbortedError if an answer that has begun cannot end well, and UpstreamDiedError if it has not begun.
+    Raises InvalidBodyError if the answer shows that the request cannot be served as asked.
     """
     streamed = response.content_type.startswith(EVENT_STREAM)
     if writer.started and not (response.status == 200 and streamed):
         event = writer.api_format.upstream_error_event(response.status, await response.read(), meter.body)
         await writer.break_off(event, None, response.status if response.status >= 400 else 502)
-    # A whole text at once has no time to first token, so nobody needs to look for one in it.
+    # A whole answer has no time to first token
     usage_tap = meter.listen(streamed=streamed and response.status < 400)
     if response.status >= 400:
         await _refusal(response, usage_tap, writer, meter.body)
@@ -74,7 +74,7 @@ async def forward(
 
 
 def _ends_with_counts(response: UpstreamResponse) -> bool:
-    """A good answer in one piece: what an engine drafted stands at its end."""
+    """Tells whether the answer is a success in one piece: the counts of drafted tokens are at its end."""
     return response.status == 200 and response.content_type.startswith(JSON)
 
 
@@ -98,9 +98,9 @@ async def _events(
     meter: AnswerMeter,
     every: float,
 ) -> None:
-    """Chunk by chunk as they come, with comments in the pauses; raises StreamAborted.
+    """Forwards an event stream, with comments in its pauses. Raises StreamAbortedError.
 
-    `unchanged` is where the chunks come from, if they pass as they are.
+    `unchanged` is the response that the chunks come from, if the gateway changes none of them.
     """
     error_filter, api_format = ErrorEventFilter(), writer.api_format
     event, failure = b"", None
@@ -125,13 +125,13 @@ async def _events(
             if unchanged is not None and take is not None and usage_tap.first_token_seen and not error_filter.held_back:
                 await unchanged.hand_over(take)
         else:
-            if error_filter.held_back:  # a stream that ends within an event
+            if error_filter.held_back:  # The stream ended within an event
                 await keepalive.send(error_filter.held_back)
                 usage_tap.feed(error_filter.held_back)
             return
     except UpstreamDiedError as error:
         failure = error
-        # A half event cannot be taken back; ended, it does not swallow the error.
+        # A partial event has been sent already. A blank line ends it, so that the error is a separate event.
         event = (b"" if usage_tap.between_events else b"\n\n") + api_format.error_event(error)
     finally:
         keepalive.close()
@@ -139,7 +139,7 @@ async def _events(
 
 
 async def _text(usage_tap: UsageTap, chunks: AsyncIterator[bytes], writer: ResponseWriter) -> None:
-    """In one piece, as it comes; raises StreamAborted."""
+    """Forwards a whole answer chunk by chunk. Raises StreamAbortedError."""
     try:
         async for chunk in chunks:
             await writer.write(chunk)
@@ -151,15 +151,15 @@ async def _text(usage_tap: UsageTap, chunks: AsyncIterator[bytes], writer: Respo
 async def _refusal(
     response: UpstreamResponse, usage_tap: UsageTap, writer: ResponseWriter, asked: bytes | None
 ) -> None:
-    """An upstream's whole error in the client's dialect, a 500 for a bad request turned into a 400.
+    """Sends an upstream's error in the client's API format. A 500 that reports a bad request becomes a 400.
 
-    `asked` is the request's body, in which the error may have a place.
+    `asked` is the request's body, in which the error may name a place.
 
-    Raises UpstreamDiedError before anything is promised.
+    Raises UpstreamDiedError before anything is sent.
     """
     body, complete = await gather(response.chunks(), usage_tap)
     status, body = writer.api_format.upstream_error(response.status, body if complete else b"", asked)
     headers = for_client_of_error(response.raw_headers, writer.ids, len(body))
-    # What a server cannot do it cannot do the next time either, and SDKs retry every 500 and above
+    # A missing feature stays missing, but SDKs retry every status of 500 and above
     await writer.start(status, [*headers, *(_NEVER_AGAIN if status == 501 else ())])
     await writer.end(body)

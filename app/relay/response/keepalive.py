@@ -1,6 +1,6 @@
-"""Comments in the pauses of an event stream: clients and proxies give up on one that is silent.
+"""Writes comments in the pauses of an event stream, since clients and proxies give up on a silent one.
 
-A chunk costs a look at the clock; one timer a stream looks how long ago the last one was.
+A chunk costs two looks at the clock. One timer per stream checks how long ago the last chunk was.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-# How soon a pause within an event, where a comment would break it, is looked at again.
+# Seconds until the next check if a pause is within an event, where a comment would break the event.
 _AGAIN_S = 1.0
 _NOT_YET = float("inf")
 
 
 class StreamKeepalive:
-    """Writes a stream's bytes, and `comment` where none have come for `every` seconds, from `last` (loop's clock) on.
+    """Writes a stream's bytes, and `comment` after every `every` seconds without any, counted from `last` (loop time).
 
-    `may_speak` says whether the stream stands between two events. To be closed when the bytes have ended, before
-    anything else is written.
+    `may_speak()` tells whether the stream is between two events. Close it when the bytes have ended, before anything
+    else is written.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class StreamKeepalive:
         self._every = every
         self._loop = asyncio.get_running_loop()
         self.clock = self._loop.time
-        # When the client last got something, by `clock`; not yet, while it is being sent
+        # Time of the last byte to the client, by `clock`; not yet, while a write is in progress
         self.last = last
-        # A comment on its way
+        # The task that writes a comment
         self.speaking: asyncio.Task[None] | None = None
         self._timer = self._loop.call_at(last + every, self._look)
 
     async def send(self, chunk: bytes) -> None:
-        """Not before a comment that is on its way."""
+        """Sends a chunk, after any comment that is being written."""
         if self.speaking is not None:
             await self.speaking
             self.speaking = None

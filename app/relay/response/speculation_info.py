@@ -1,6 +1,6 @@
-"""Answers in one piece from engines that speculate: what their end tells goes into their headers, or beside it.
+"""Adds speculation counts to answers in one piece: to the headers, or to the body on request.
 
-Pure but for `gather`. Errors, streams and servers of others pass untouched.
+Pure but for `gather`. Errors, streams and answers of attached servers pass unchanged.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import msgspec
 from app.relay.headers import Headers
 from app.relay.response.usage import Usage, UsageTap
 
-# A longer answer is not kept in memory for the sake of a header.
+# A longer answer is not held in memory for a header.
 LARGEST_BYTES = 8 << 20
 SPECULATION = b"x-tandem-speculation"
-# `x-tandem-metrics: body`. vLLM has no such request field: there a flag of the server decides (docs/design.md).
+# `x-tandem-metrics: body`. vLLM has no request field for it; a flag of its server decides.
 ASKED_BY = b"x-tandem-metrics"
 
 
 async def gather(chunks: AsyncIterator[bytes], usage_tap: UsageTap, limit: int = LARGEST_BYTES) -> tuple[bytes, bool]:
-    """What has come and whether it is all; with more than `limit` bytes the rest is still in `chunks`."""
+    """Returns the bytes read, and whether they are complete. Beyond `limit` bytes the rest is still in `chunks`."""
     received: list[bytes] = []
     async for chunk in chunks:
         usage_tap.feed(chunk)
@@ -31,7 +31,7 @@ async def gather(chunks: AsyncIterator[bytes], usage_tap: UsageTap, limit: int =
 
 
 def with_speculation(headers: Headers, body: bytes, *, mode: str, usage: Usage, metrics: bool) -> tuple[Headers, bytes]:
-    """Headers and body for the client of a whole answer; what is no completion stays as it is."""
+    """Returns headers and body of a whole answer with its counts. A body that is no completion stays unchanged."""
     if usage.completion_tokens is None:
         return headers, body
     counts = _counts(usage)
@@ -45,17 +45,20 @@ def with_speculation(headers: Headers, body: bytes, *, mode: str, usage: Usage, 
 
 
 def _counts(usage: Usage) -> tuple[int, int] | None:
-    """Drafted and accepted: llama-server leaves them out of the timings where nothing was drafted, and the timings
-    out of answers in Anthropic's dialect and of Responses that are not streamed."""
+    """Returns the counts of drafted and accepted tokens.
+
+    llama-server omits them from the timings if it drafted nothing. It omits the timings from answers of the Messages
+    API and from Responses that are not streamed.
+    """
     if usage.drafted is None and usage.decode is None:
         return None
     return usage.drafted or 0, usage.accepted or 0
 
 
 def with_metrics(body: bytes, drafted: int, accepted: int) -> bytes:
-    """The same object with vLLM's `metrics.speculative_decoding` at its end; anything but an object stays as it is.
+    """Adds vLLM's `metrics.speculative_decoding` to the end of a JSON object. Returns other bodies unchanged.
 
-    Of vLLM's fields those that llama-server counts: it does not tell the number of steps.
+    It has the fields of vLLM that llama-server counts. llama-server does not report the number of steps.
     """
     end = body.rstrip()
     if not end.endswith(b"}") or not end.startswith(b"{") or not end[1:-1].strip():
@@ -70,5 +73,5 @@ def with_metrics(body: bytes, drafted: int, accepted: int) -> bytes:
 
 
 def asks_for_metrics(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Of a client's ASGI headers, names in lower case."""
+    """Tells whether a client's ASGI headers (names in lower case) ask for metrics in the body."""
     return any(name == ASKED_BY and value.strip().lower() == b"body" for name, value in headers)

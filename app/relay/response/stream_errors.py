@@ -1,8 +1,8 @@
-"""llama-server's error in the middle of a stream, found without parsing what passes.
+"""Finds llama-server's error event in a stream without parsing the stream.
 
-It sends one event and ends (b11434): `data: {"error":{...}}`, in Anthropic's dialect `event: error` and the inner
-object; builds of 2025 name the field so, `error: {...}`. Generated text cannot look like it: there quotes and line
-ends are escaped.
+llama-server sends one event and ends (b11434): `data: {"error":{...}}`, or `event: error` and the inner object in the
+Messages API. Builds of 2025 write `error: {...}`. Generated text cannot look like it, since JSON escapes quotes and
+line ends.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ LARGEST_BYTES = 1 << 16
 
 
 def suspicious(chunk: bytes) -> bool:
-    """Worth a closer look: it may hold an error, or end in the first bytes of one.
+    """Tells whether a chunk may hold an error, or ends in the first bytes of one.
 
-    One search for what all marks have: text with that word in it is looked at in vain, and costs less than two more
-    searches of every chunk.
+    All marks of an error have one word in common, so one search is enough. Text with that word costs a closer look.
     """
     return b"error" in chunk or not chunk.endswith(_END)
 
 
 class ErrorEventFilter:
-    """Takes chunks, gives what may pass; keeps an error event, and what may yet become one."""
+    """Takes chunks and returns the bytes that may pass. Holds back an error event, and bytes that may become one."""
 
     def __init__(self) -> None:
         self.held_back = b""
 
     def pass_on(self, chunk: bytes, *, before: bytes) -> bytes:
-        """`before` is what was passed last, two bytes of it at least: whether an event may begin depends on it."""
+        """Returns the bytes to send.
+
+        `before` are the last bytes sent, two at least: they decide whether an event may begin.
+        """
         data = self.held_back + chunk
         if self.held_back or not before or before.endswith(_END):
             start = 0
@@ -47,7 +49,7 @@ class ErrorEventFilter:
 
     @property
     def error(self) -> bytes | None:
-        """The `data` of an error event that has come whole, or that is too long to be waited for: then nothing."""
+        """Returns the `data` of a complete error event. Returns nothing if it is too long to wait for."""
         if not self.held_back.startswith(_MARKS):
             return None
         if _END not in self.held_back:
@@ -57,10 +59,12 @@ class ErrorEventFilter:
 
 
 def _error_start(data: bytes, start: int) -> int:
-    """Where the first error event begins, or what may become one; the length of `data` if there is neither.
+    """Returns where the first error event, or the possible beginning of one, starts.
 
-    An event begins at `start` or behind an empty line. The search costs a constant number of passes over `data`: one
-    server that sends many small events must not hold up the others.
+    Returns the length of `data` if none.
+
+    An event begins at `start` or after an empty line. The search takes a constant number of passes over `data`, so a
+    server that sends many small events cannot delay other requests.
     """
     if data.startswith(_MARKS, start):
         return start

@@ -1,9 +1,9 @@
-"""A tap on an answer's bytes: sees everything, changes nothing, parses only the tail.
+"""Reads usage from the bytes of an answer without changing them. Parses only the tail.
 
-Sans-io. `feed` is called once a chunk on the hot path, so it does next to nothing: until the first token has
-passed it looks for one, afterwards it counts events (0.2 us) and keeps the last few KB. `usage` and `timings` are
-read off those at the end; they ride on the last chunks of a stream and near the end of a JSON body. Anthropic's
-streams tell the prompt's tokens in their first event only, so what comes before the first token is kept as well.
+Sans-io. The relay calls `feed` once per chunk, so it does very little. It searches for the first token until that has
+passed. Afterwards it counts events (0.2 us) and keeps the last few KB. `usage` and `timings` are in the last chunks of
+a stream, and near the end of a JSON body. Anthropic's streams report the prompt's tokens in their first event only, so
+the tap also keeps the bytes before the first token.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ TAIL_BYTES = 16384
 # A chunk is counted together with those behind it, unless it is larger than this or the last of so many
 _SMALL_BYTES, _UNCOUNTED = 4096, 64
 
-# A non-empty content or reasoning delta: chat, completions and native /completion, messages, responses.
+# A content or reasoning delta with text: chat, completions and native /completion, messages, responses.
 _TEXT = re.compile(rb'"(?:content|reasoning_content|text|delta|thinking|arguments)"\s*:\s*"[^"]')
-# What a client may take for the end: Anthropic's last event, Responses', and that of the others.
+# The last event of a stream: Anthropic's, that of Responses, and that of all others.
 _LAST_EVENT = re.compile(rb"^(?:data: ?\[DONE\]|event: ?(?:message_stop|response\.(?:completed|incomplete)))\r?$", re.M)
-# Of a long answer the last event of Responses begins before the tail; nothing else there has these three.
+# The last event of a long Responses stream begins before the tail. No other event has these three fields.
 _OF_RESPONSES = frozenset(("input_tokens", "output_tokens", "total_tokens"))
 _DECODER = json.JSONDecoder()
 
 
 class _Whole(msgspec.Struct, gc=False):
-    """Of an answer in one piece."""
+    """The usage and timings of an answer in one piece."""
 
     usage: dict[str, Any] | None = None
     timings: dict[str, Any] | None = None
@@ -39,11 +39,11 @@ _WHOLE = msgspec.json.Decoder(_Whole)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts of one answer; None where the upstream does not say.
+    """Token counts of one answer. None means that the upstream does not report it.
 
-    `decode` is the seconds from the first token to the last by llama-server's clock (`timings.predicted_ms`, which
-    begins when the prompt is done, so that `predicted_n` tokens took `predicted_n - 1` steps of it); None as well where
-    the timings are those of one choice among several. `reading` is the seconds for the prompt, without what was cached.
+    `decode` is the seconds from the first token to the last by llama-server's clock. `timings.predicted_ms` begins when
+    the prompt is done, so `predicted_n` tokens take `predicted_n - 1` steps of it. `decode` is also None if the timings
+    are those of one choice among several. `reading` is the seconds for the prompt without its cached part.
     """
 
     prompt_tokens: int | None = None
@@ -59,14 +59,14 @@ class AllChoices(Protocol):
     """Counts the choices of one answer."""
 
     def counts(self) -> Usage | None:
-        """Of all choices together; None where there are not several."""
+        """Returns the counts of all choices together, or None if there is only one."""
 
 
 class UsageTap:
-    """Feed it every chunk; `first_token_seen` turns true with the first generated text.
+    """Takes every chunk. `first_token_seen` becomes true with the first generated text.
 
-    `streamed` is False for an answer in one piece, in which nobody looks for a first token or counts events. `tally`
-    knows more than the tail where there are several choices.
+    `streamed` is False for an answer in one piece, which needs no first token and no event count. `tally` knows more
+    than the tail if there are several choices.
     """
 
     __slots__ = ("_events", "_head", "_size", "_tail", "_uncounted", "first_token_seen", "streamed", "tally")
@@ -75,7 +75,7 @@ class UsageTap:
         self.streamed = streamed
         self.first_token_seen = not streamed
         self.tally: AllChoices | None = None
-        # From the one with the first text on
+        # Counted from the first event with text
         self._events = 0
         self._head = b""
         # The last bytes; and what has come behind them, which is in no count yet
@@ -124,32 +124,32 @@ class UsageTap:
 
     @property
     def tail(self) -> bytes:
-        """At least the last TAIL_BYTES, or all there is."""
+        """The last TAIL_BYTES at least, or the whole answer if it is shorter."""
         self._count()
         return self._tail
 
     @property
     def between_events(self) -> bool:
-        """Whether the stream stands at the end of an event, so that another one may follow."""
+        """Tells whether the stream is at the end of an event, so that another event may follow."""
         return self.size == 0 or self.tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
 
     @property
     def tokens(self) -> int:
-        """How many a stream has brought as far as events show it: one each, but for those at its end without text."""
+        """Returns the tokens so far by the count of events: one per event, except events without text at the end."""
         tail = self.tail
         last = len(_TEXT.findall(tail))
         return last if len(tail) == self.size else max(last, self._events - tail.count(b"data:") + last)
 
     @property
     def finished(self) -> bool:
-        """Whether a stream has said all, though its connection may still be open."""
+        """Tells whether the stream has sent its last event, although its connection may still be open."""
         tail = self.tail
         if not self.between_events:
             return False
         return _LAST_EVENT.search(tail) is not None or self._reported_usage(_text(tail)).keys() >= _OF_RESPONSES
 
     def usage(self) -> Usage:
-        """What the tail says of tokens; an answer that says nothing gives an empty Usage."""
+        """Returns the usage that the tail reports. Returns an empty Usage if it reports none."""
         if self.tally is not None and (counted := self.tally.counts()) is not None:
             return counted
         usage, timings = self._reported()
@@ -171,7 +171,7 @@ class UsageTap:
         )
 
     def _reported(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """`usage` and `timings`: of a whole text as they are, else as far as the tail has them."""
+        """Returns `usage` and `timings`, from the whole text if it is complete, else from the tail."""
         tail = self.tail
         if not self.streamed and len(tail) == self.size:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -182,11 +182,14 @@ class UsageTap:
         return self._reported_usage(text), _last_object(text, '"timings":')
 
     def _reported_usage(self, tail: str) -> dict[str, Any]:
-        """The last event's word, and of the prompt the first one's, in which what has come out is no count yet."""
+        """Returns the usage of the last event.
+
+        The first event has the prompt's tokens, and no final count of output.
+        """
         last = _last_object(tail, '"usage":')
         if b'"message_start"' not in self._head:
             return last
-        # All of a stream that came in one chunk is its head as well.
+        # For a stream in one chunk, that chunk is its head as well.
         head = _text(self._head).partition("\n\n")[0]
         first = _last_object(head, '"usage":')
         prompt = {name: value for name, value in first.items() if name != "output_tokens"}
@@ -198,7 +201,7 @@ def _text(content: bytes) -> str:
 
 
 def _last_object(text: str, key: str) -> dict[str, Any]:
-    # In generated text the quote before the colon is escaped, so this finds the field and not a mention of it.
+    # JSON escapes quotes in generated text, so this matches the field and no mention of it.
     at = len(text)
     while (at := text.rfind(key, 0, at)) >= 0:
         try:
@@ -219,13 +222,13 @@ def _count(fields: dict[str, Any], *names: str) -> int | None:
 
 
 def _prompt(usage: dict[str, Any]) -> int | None:
-    """Anthropic counts apart what came out of the cache."""
+    """Returns the prompt's tokens. Anthropic's API counts the cached ones separately."""
     fresh = _count(usage, "prompt_tokens", "input_tokens")
     return None if fresh is None else fresh + (_count(usage, "cache_read_input_tokens") or 0)
 
 
 def _cached(usage: dict[str, Any]) -> int | None:
-    """In Anthropic's words, or in those of OpenAI's two APIs."""
+    """Returns the cached tokens, by Anthropic's field or by those of OpenAI's two APIs."""
     for name in ("prompt_tokens_details", "input_tokens_details"):
         details = usage.get(name)
         if isinstance(details, dict):
@@ -234,7 +237,7 @@ def _cached(usage: dict[str, Any]) -> int | None:
 
 
 def _seconds(fields: dict[str, Any], name: str) -> float | None:
-    """Of a field in milliseconds; JSON as Python reads it may say NaN or Infinity."""
+    """Returns a field in milliseconds as seconds. Python's JSON parser may produce NaN or Infinity."""
     value = fields.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e12:
         return value / 1000

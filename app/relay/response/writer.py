@@ -1,4 +1,4 @@
-"""What a client gets: a status once, bytes, and an end that is never a lie."""
+"""Writes a response to the client over ASGI: one status, the bytes, and an honest end."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ Send = Callable[[Message], Awaitable[None]]
 # Writes a chunk of a stream at once; False where that cannot be, and then nothing is written
 WriteNow = Callable[[bytes], bool]
 
-# nginx's number for a client that left; nobody is left to read it.
+# nginx's status for a client that has left. It only appears in logs and metrics.
 CLIENT_LEFT = 499
 
 
 class StreamAbortedError(Exception):
-    """Raised on purpose once an answer has begun: uvicorn then breaks the connection, never a clean end."""
+    """Raised on purpose after an answer has begun, so that uvicorn aborts the connection instead of ending it
+    cleanly."""
 
 
 class ResponseWriter:
-    """A request's way out, over ASGI's `send`, in the client's `api_format`; it knows what the client was told."""
+    """Writes one response over ASGI's `send` in the client's `api_format`, and remembers what it has sent."""
 
     __slots__ = ("_send", "api_format", "ended", "failure", "request_id", "spoken", "started", "status")
 
@@ -35,12 +36,12 @@ class ResponseWriter:
         self.started = False
         self.ended = False
         self.failure: Exception | None = None
-        # When the client last got a byte before the answer's own, by the loop's clock
+        # Loop time of the last byte sent before the answer's own
         self.spoken = 0.0
 
     @property
     def ids(self) -> Headers:
-        """The request's id in the headers in which the client looks for it."""
+        """The request id, in the headers where the client looks for it."""
         encoded = self.request_id.encode("latin-1")
         return [(name, encoded) for name in self.api_format.id_names]
 
@@ -58,7 +59,7 @@ class ResponseWriter:
         return None if direct is None else direct()
 
     async def comment(self, text: str) -> None:
-        """Bytes that the client ignores, while it waits for the answer's own."""
+        """Sends a comment, which the client ignores, while the answer has not begun."""
         await self.write(self.api_format.comment(text))
         self.spoken = asyncio.get_running_loop().time()
 
@@ -67,14 +68,17 @@ class ResponseWriter:
         return self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def break_off(self, event: bytes, error: Exception | None, status: int = 502) -> NoReturn:
-        """The last words, then an aborted connection: a clean end would be a lie. `status` is what is recorded."""
+        """Sends an error event and aborts the connection: a clean end would look like a complete answer.
+
+        Records `status`.
+        """
         self.status, self.failure, self.ended = status, error, True
         if event:
             await self.write(event)
         raise StreamAbortedError(str(error or "the upstream refused"))
 
     async def refuse(self, error: Exception) -> None:
-        """An error instead of an answer."""
+        """Sends an error response."""
         self.failure, self.ended = error, True
         response = self.api_format.error(error, request_id=self.request_id)
         await self.start(response.status, response.headers)

@@ -1,4 +1,4 @@
-"""One HTTP request to a destination, on a connection of the pool: an answer that gives the connection back."""
+"""Sends one HTTP request to a destination over a pooled connection, and returns the response."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from app.relay.upstream.response import UpstreamResponse
 
 
 class UpstreamClient:
-    """Close it before the engines stop: llama-server ends once its connections do."""
+    """Close the client before the engines stop: llama-server exits only after its connections are closed."""
 
     def __init__(self) -> None:
         self._origins: dict[str, Origin] = {}
         self._pool = Pool()
 
     def close(self) -> None:
-        """Cuts what is still connected."""
+        """Cuts all open connections."""
         self._pool.close()
 
     async def ask(
         self, destination: Destination, call: Call, listen: Callable[[], UsageTap] = UsageTap
     ) -> UpstreamResponse:
-        """The answer's headers, or of our own engines the whole of an answer that is not streamed.
+        """Returns the response once its headers are here. For our own engines it reads a whole answer to its end.
 
-        What `listen` gives then gets what that is put together from: all that is known if the client leaves first.
-        Raises UpstreamError, and then holds nothing.
+        Calls `listen` for a tap on the bytes: if the client leaves first, the tap has all that is known. Raises
+        UpstreamError, and then holds no connection.
         """
         body, streamed = destination.body_of(call), None
         if destination.streams_well and not call.streaming:
@@ -52,7 +52,7 @@ class UpstreamClient:
     async def _request(
         self, destination: Destination, call: Call, body: bytes | None, *, once: bool
     ) -> UpstreamResponse:
-        """An answer whose headers have come; raises UpstreamError."""
+        """Returns a response whose headers have come. Raises UpstreamError."""
         origin = self._origin(destination.base_url)
         head = request_head(
             call.method,
@@ -65,8 +65,9 @@ class UpstreamClient:
                 json=bool(body and not call.boundary),
             ),
             length=None if body is None else len(body),
-            # llama-server closes behind a stream without having said so (b11434): the next request on that connection
-            # may go out before the end is seen, and is lost. Elsewhere a new one would cost a TLS handshake.
+            # llama-server closes the connection after a stream without announcing it (b11434). The next request on that
+            # connection may go out before the close is seen, and is lost. To other servers a new connection would cost
+            # a TLS handshake.
             close=once and not origin.tls,
         )
         connection = await self._connection(destination, origin)
@@ -90,7 +91,7 @@ class UpstreamClient:
             raise await destination.died(late) from error
 
     def _origin(self, url: str) -> Origin:
-        """Engines get new ports now and then, so that not all of them are kept for ever."""
+        """Returns the origin of a URL. The cache is bounded, since engines get new ports."""
         origin = self._origins.get(url)
         if origin is None:
             if len(self._origins) >= 1024:

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection to a server behind us: requests go out as bytes, of answers only the framing is read.
+"""One HTTP/1.1 connection to an upstream. Requests go out as bytes; only the framing of responses is parsed.
 
-llhttp reads it (httptools, which uvicorn reads our clients with). The relay wants no more of an HTTP client than this,
-and one that does more was measured at twice the CPU a request (docs/adr/0002-upstream-connections.md).
+llhttp parses them (httptools, which uvicorn uses for our clients). The relay needs no more of an HTTP client. A
+complete client took twice the CPU per request (docs/adr/0002-upstream-connections.md).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import httptools
 
 from app.relay.headers import Headers
 
-# Of an answer: its status line and headers, 1xx ones before it included.
+# Limit for a response's status line and headers, including 1xx responses before it.
 HEAD_BYTES = 65536
-# How much of an answer may wait here for a client that reads slowly; then the server has to wait.
+# Bytes of a response that may wait here for a slow client. After that the server has to wait.
 HIGH_WATER = 262144
 _WITHOUT_A_WORD = "closed the connection before it answered"
 _CUT_SHORT = "broke off its answer"
@@ -26,11 +26,11 @@ _HUGE_HEAD = f"answered with headers of more than {HEAD_BYTES} bytes"
 
 
 class IncompleteResponseError(Exception):
-    """The server did not end what it had to: its words are what it did, to be read after its name."""
+    """The server did not complete its response. The text says what it did, and follows the server's name."""
 
 
 class Connection(asyncio.Protocol):
-    """Made by a pool; `on_lost` is told of its end. One request at a time: `ask`, then `read` until nothing comes."""
+    """Made by a pool, which gets its end through `on_lost`. One request at a time: `ask`, then `read` to the end."""
 
     def __init__(self, on_lost: Callable[[Connection], None]) -> None:
         self._on_lost = on_lost
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
-        # Of the answer that is awaited: its head, what of its body nobody has read yet, and how it went on
+        # The current response: its head, the part of its body that is unread, and how it ended
         self.status = 0
         self.headers: Headers = []
         self._request_sent = self._headed = self._informational = False
@@ -48,32 +48,35 @@ class Connection(asyncio.Protocol):
         # Gets the body's bytes before they are kept for `read`
         self._take: Callable[[bytes], bool] | None = None
         self._paused = False
-        # Everything has been received; `ended` is that it has been read as well
+        # Whether all bytes have arrived. `ended` tells whether they have been read too.
         self._complete = False
         self._to_the_end = False
         self._keeps_alive = False
         self._fault: str | None = None
-        # When it was last of use, by the loop's clock
+        # Loop time of the last use
         self.idle_since = 0.0
         self.lost = False
 
-    # -- For whoever asks --------------------------------------------------------------------------------------
+    # -- For callers -------------------------------------------------------------------------------------------
 
     async def ask(self, head: bytes, body: bytes | None) -> None:
-        """Sends a request and returns when `status` and `headers` are its answer's; raises IncompleteResponseError."""
+        """Sends a request and returns once `status` and `headers` have come. Raises IncompleteResponseError."""
         self._request_sent, self._headed, self._complete, self._to_the_end = True, False, False, False
         self._head_bytes = 0
         if body is None or len(body) < HEAD_BYTES:
             self._transport.write(head + body if body else head)
         else:
-            self._transport.writelines((head, body))  # one of 64 MB is not copied
+            self._transport.writelines((head, body))  # Two writes, so that a body of 64 MB is not copied
         while not self._headed:
             if self._fault is not None:
                 raise IncompleteResponseError(self._fault)
             await self._wait()
 
     async def read(self) -> bytes:
-        """At least one byte of the body, or b"" at its end; raises IncompleteResponseError where it ends too early."""
+        """Returns at least one byte of the body, or b"" at its end.
+
+        Raises IncompleteResponseError if the body is cut.
+        """
         while not self._received:
             if self._complete:
                 return b""
@@ -104,7 +107,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether the answer has been read whole, and another request may follow."""
+        """Tells whether the response has been read to its end and another request may follow."""
         return (
             self._complete
             and not self._received
@@ -118,7 +121,7 @@ class Connection(asyncio.Protocol):
         return not self._transport.is_closing()
 
     def abort(self) -> None:
-        """Cut, at any time: it is how llama-server learns that nobody wants its answer."""
+        """Cuts the connection at any time. llama-server stops generating when it notices."""
         self._to_the_end = False
         self._transport.abort()
 
@@ -136,11 +139,11 @@ class Connection(asyncio.Protocol):
     # -- For the transport -------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport = cast(asyncio.Transport, transport)  # The transport of uvloop is no subclass
 
     def data_received(self, data: bytes) -> None:
         if not self._request_sent or self._complete:
-            self._transport.abort()  # words that nobody asked for would be taken for the next answer
+            self._transport.abort()  # Bytes without a request would be taken for the next response
             return
         if not self._headed:
             self._head_bytes += len(data)
@@ -187,7 +190,7 @@ class Connection(asyncio.Protocol):
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._headed:  # a trailer's time is past
+        if not self._headed:  # The time for trailers is over
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -207,7 +210,7 @@ class Connection(asyncio.Protocol):
 
 
 def _is_framed(status: int, headers: Headers) -> bool:
-    """Whether the end of the body will be told; else it is that of the connection (RFC 9112, section 6.3)."""
+    """Tells whether the end of the body is marked. If not, the connection ends it (RFC 9112, section 6.3)."""
     if status in (204, 304):
         return True
     for name, value in headers:

@@ -1,8 +1,7 @@
-"""Where a request goes: an engine of ours, on a lease, or a server that others run.
+"""The destination of a request: an engine of ours, held by a lease, or an attached server.
 
-destination.release()           gives back what is held of it
-destination.base_url, .key      how it is asked
-await destination.died(error)   what to tell of an answer that ended too early
+`base_url` and `key` say how to send the request. `release()` gives the lease back. `await died(error)` returns the
+error for an answer that ended too early.
 """
 
 from __future__ import annotations
@@ -19,57 +18,58 @@ from app.speculation.status import Status
 
 
 class Destination:
-    """`name` is the model's, `base_url` a root without a slash, `key` what the server wants; nothing is held of it."""
+    """`name` is the model's. `base_url` is a root URL without a final slash. `key` is the server's API key."""
 
     __slots__ = ("base_url", "in_flight", "key", "name", "speculation")
 
-    # Whether it is better asked for a stream where the client wants a whole answer (see `buffered.eligibility`)
+    # Whether a whole answer is better requested as a stream (see `buffered.eligibility`)
     streams_well = False
-    # Whether another one takes its place where it takes no connection
+    # Whether the scheduler replaces it if it accepts no connection
     restartable = False
 
     def __init__(self, name: str, base_url: str, key: str | None) -> None:
         self.name = name
         self.base_url = base_url
         self.key = key
-        # Of our own engines: what decodes, and how many requests were with it when this one was sent
+        # For our own engines: the speculation mode, and the requests in flight when this one was sent
         self.speculation: Status | None = None
         self.in_flight: int | None = None
 
     def release(self) -> None:
-        """Idempotent."""
+        """Releases the lease. Idempotent."""
 
     def body_of(self, call: Call) -> bytes | None:
-        """The request's body in the server's words."""
+        """Returns the request's body for this server."""
         return call.body
 
     def refusal(self, status: int) -> UpstreamError | None:
-        """What to tell instead of an answer with this status, where it is none for the client."""
+        """Returns an error to raise in place of a response with this status, or None if the client gets the
+        response."""
         return None
 
     def answered(self) -> None:
-        """To be called for an answer that came whole."""
+        """Reports a complete answer."""
 
     def drafted(self) -> None:
-        """To be called for an answer that had drafted tokens: they prove what no warm-up can."""
+        """Reports an answer with drafted tokens, which proves that speculation is on."""
 
     async def died(self, error: Exception) -> UpstreamDiedError:
-        """What to tell of a server that did not end its answer; `error` says what it did."""
+        """Returns the error for an answer that the server did not complete. `error` says what the server did."""
         return UpstreamDiedError(f"{self} {error}.")
 
     async def unreachable(self, reason: str) -> UpstreamError:
-        """What to tell of a server that takes no connection."""
+        """Returns the error for a server that accepts no connection."""
         return UpstreamUnreachableError(f"{self} cannot be reached: {reason}", None)
 
 
 class AttachedServer(Destination):
-    """Others look after it: any number of requests may go there."""
+    """A server that the gateway does not manage. It takes any number of requests."""
 
     __slots__ = ("_model",)
 
     def __init__(self, ref: ModelRef, entry: AttachedEntry) -> None:
         super().__init__(ref.name, entry.url, entry.api_key.get_secret_value() if entry.api_key else None)
-        # A preset is ours: without a name of its own the server knows that of the entry alone
+        # Presets exist in the gateway only: without a `model` of its own the server gets the entry's name
         self._model = entry.model or (ref.alias if ref.preset else None)
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class AttachedServer(Destination):
         return Origin.of(self.base_url).authority
 
     def body_of(self, call: Call) -> bytes | None:
-        """Under the server's own name for the model, if it has one."""
+        """Sets the server's own name of the model, if the entry has one."""
         if not call.body or not self._model or call.by_query:
             return call.body
         if call.boundary is None:
@@ -88,14 +88,14 @@ class AttachedServer(Destination):
         return form.with_model(call.body, call.boundary, self._model)
 
     def refusal(self, status: int) -> UpstreamError | None:
-        """It is about the key of the entry, since no client's ever gets there."""
+        """A 401 concerns the entry's key, since a client's key is never sent there."""
         if status != 401:
             return None
         return UpstreamKeyRefusedError(self.name, self._host, key_sent=self.key is not None)
 
 
 class LeasedEngine(Destination):
-    """An engine of ours, until the lease is released."""
+    """An engine of ours, until its lease is released."""
 
     __slots__ = ("_engine", "_lease")
 
@@ -129,7 +129,7 @@ class LeasedEngine(Destination):
         return UpstreamDiedError(f"{self} broke off its answer.")
 
     async def unreachable(self, reason: str) -> UpstreamError:
-        """One that lives and takes no connection is reported to its supervisor."""
+        """Reports an engine that runs but accepts no connection to its supervisor."""
         if (diagnosis := await self._diagnosis()) is None:
             await self._engine.unresponsive(self.key)
         return UpstreamUnreachableError(f"{self} cannot be reached: {diagnosis or reason}", diagnosis)

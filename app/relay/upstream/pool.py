@@ -1,4 +1,4 @@
-"""Connections to the servers behind us: made when there is none to take, kept for a moment when they are done with."""
+"""Pools connections to upstreams: opens one if none is free, and keeps it for a moment after its use."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import ssl
 
 CONNECT_S = 5.0
-# llama-server closes an idle connection after 5 s; below that by enough, no request meets a closed one.
+# llama-server closes an idle connection after 5 s. Well below that, no request meets a closed connection.
 KEEP_ALIVE_S = 2.0
 _PORTS = {"http": 80, "https": 443}
 
 
 class ConnectFailedError(Exception):
-    """Nobody takes the connection: its words are the reason."""
+    """No connection could be opened. The text is the reason."""
 
 
 class Origin(NamedTuple):
-    """Where a server listens, and what it is called there; `prefix` is the path below which its endpoints are."""
+    """The address of a server and its Host header. `prefix` is the path below which its endpoints are."""
 
     host: str
     port: int
@@ -33,7 +33,7 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Of a root URL; raises ValueError where it names no host, or a port that is none."""
+        """Parses a root URL. Raises ValueError if it has no host or an invalid port."""
         parts = urlsplit(url)
         if not parts.hostname:
             raise ValueError("it names no host")
@@ -55,7 +55,7 @@ class Pool:
         self._tls: ssl.SSLContext | None = None
 
     async def connection(self, origin: Origin) -> Connection:
-        """One that nobody else has; raises ConnectFailedError, or TimeoutError after CONNECT_S."""
+        """Returns a connection for one caller. Raises ConnectFailedError, or TimeoutError after CONNECT_S."""
         idle, now = self._idle.get(origin), asyncio.get_running_loop().time()
         while idle:
             connection = idle.pop()
@@ -65,7 +65,10 @@ class Pool:
         return await self._connect(origin)
 
     def give_back(self, connection: Connection) -> None:
-        """To be called once for each: for the next request if its answer was read whole, else it is cut."""
+        """Takes a connection back, once.
+
+        Keeps it for the next request if its response was read to the end, else cuts it.
+        """
         origin = self._open.get(connection)
         if origin is None or not connection.reusable:
             connection.abort()
@@ -77,7 +80,7 @@ class Pool:
             self._sweep = loop.call_later(KEEP_ALIVE_S, self._close_idle)
 
     def close(self) -> None:
-        """Cuts all of them, whoever has them."""
+        """Cuts all connections, in use or not."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -92,7 +95,7 @@ class Pool:
                     lambda: Connection(self._lost), origin.host, origin.port, ssl=context
                 )
         except TimeoutError:
-            raise  # an OSError as well
+            raise  # Also an OSError
         except OSError as error:
             raise ConnectFailedError(_reason(error)) from error
         if not connection.lost:
@@ -113,11 +116,14 @@ class Pool:
                 idle.remove(connection)
                 connection.abort()
             if not idle:
-                del self._idle[origin]  # engines come back on other ports
+                del self._idle[origin]  # Engines come back on other ports
         self._sweep = loop.call_later(KEEP_ALIVE_S, self._close_idle) if self._idle else None
 
     def _context(self) -> ssl.SSLContext:
-        """Made for the first server that needs it: reading this machine's certificates takes some 20 ms."""
+        """Returns the TLS context.
+
+        It is made on first use, since reading the machine's certificates takes some 20 ms.
+        """
         if self._tls is None:
             import ssl
 
@@ -126,7 +132,10 @@ class Pool:
 
 
 def _reason(error: OSError) -> str:
-    """The operating system's words, without asyncio's "Connect call failed"; the resolver's numbers are negative."""
+    """Returns the operating system's text without asyncio's "Connect call failed".
+
+    The resolver's codes are negative.
+    """
     untrusted = getattr(error, "verify_message", None)
     if untrusted:
         return f"its certificate is not trusted ({untrusted})"

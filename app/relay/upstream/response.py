@@ -1,4 +1,4 @@
-"""An upstream's answer: its headers, its bytes as they come, or all of them put together."""
+"""An upstream's response: headers, and its body as it arrives or assembled to one piece."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.relay.upstream.pool import Pool
 
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
-# Of a stream's headers, what a whole answer has differently or not at all
+# Headers of a stream that a whole answer replaces or lacks
 _OF_STREAMS = frozenset((b"content-type", b"transfer-encoding", b"cache-control", b"x-accel-buffering"))
 
 
 class UpstreamResponse:
-    """An upstream's answer whose headers are here; `close` gives the connection back, at any time."""
+    """A response whose headers are here. `close` gives the connection back, at any time."""
 
     __slots__ = ("_connection", "_destination", "_pool", "_whole", "content_type", "raw_headers", "status")
 
@@ -31,7 +31,7 @@ class UpstreamResponse:
         self.content_type = next((v for name, v in connection.headers if name.lower() == b"content-type"), b"")
 
     async def chunk(self) -> bytes:
-        """The next bytes of the body, b"" at its end; raises UpstreamDiedError where that comes too early."""
+        """Returns the next bytes of the body, or b"" at its end. Raises UpstreamDiedError if it ends too early."""
         if self._whole is not None:
             whole, self._whole = self._whole, b""
             return whole
@@ -43,7 +43,7 @@ class UpstreamResponse:
             raise await self._destination.died(error) from error
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises UpstreamDiedError where it ends too early."""
+        """Iterates over the body as it arrives. Raises UpstreamDiedError if it ends too early."""
         return _Chunks(self)
 
     async def hand_over(self, take: Callable[[bytes], bool]) -> None:
@@ -55,10 +55,10 @@ class UpstreamResponse:
             await self._connection.hand_over(take)
 
     async def assemble(self, listen: Callable[[], UsageTap], per_prompt: int = 1) -> bool:
-        """Waits for the end of a stream, and is then the answer in one piece, or the error that the stream carried.
+        """Reads a stream to its end and turns the response into an answer in one piece, or the error in the stream.
 
-        `per_prompt` is the number of choices that a prompt has. What `listen` gives gets the stream. False where the
-        stream has not told all of it. What is no stream (an error that came first) stays as it is. Raises
+        `per_prompt` is the number of choices per prompt. The tap from `listen` gets the stream. Returns False if the
+        stream may lack a part of the answer. A response that is no stream (an early error) stays unchanged. Raises
         UpstreamDiedError.
         """
         if self.status != 200 or not self.content_type.startswith(EVENT_STREAM):
@@ -73,7 +73,7 @@ class UpstreamResponse:
             if whole is None:
                 raise await self._destination.died(IncompleteResponseError("broke off its answer"))
         except BaseException:
-            self.close()  # the engine learns from it at its next write
+            self.close()  # The engine notices at its next write
             raise
         self.status, self._whole, self.content_type = whole.status, whole.body, JSON
         headers = [(name, value) for name, value in self.raw_headers if name.lower() not in _OF_STREAMS]
@@ -85,18 +85,18 @@ class UpstreamResponse:
         return whole.in_full
 
     async def read(self) -> bytes:
-        """The whole body, of an error that is to be told in other words."""
+        """Returns the whole body of an error response, which is then rewritten."""
         return b"".join([chunk async for chunk in self.chunks()])
 
     def close(self) -> None:
-        """An unfinished answer is cut, which is how llama-server learns to stop."""
+        """Gives the connection back. Cuts an unfinished response, which makes llama-server stop generating."""
         if self._connection is not None:
             self._pool.give_back(self._connection)
             self._connection = None
 
 
 class _Chunks:
-    """An answer's `chunk` as an iterator: a generator would cost another frame for every event."""
+    """Iterates over `chunk`. A generator would add a frame for every event."""
 
     __slots__ = ("_response",)
 

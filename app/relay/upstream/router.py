@@ -1,4 +1,4 @@
-"""From a request to the destination that answers it: by load, once the files are here, with a lease of an engine."""
+"""Finds the destination of a request: checks the load, pulls missing files, and leases an engine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from app.scheduler.loop import Scheduler
 from app.scheduler.queue import Ticket
 from app.supervisor.states import EngineState
 
-# What an engine answers beside its slots
+# Endpoints that an engine answers without a slot
 _SLOTLESS = ("/tokenize", "/detokenize", "/apply-template", "/input_tokens", "/count_tokens")
 
 
 class Router:
-    """Waits for as long as a request has to wait before it can be sent."""
+    """Waits until a request can be sent."""
 
     def __init__(self, catalog: Catalog, scheduler: Scheduler, on_demand: OnDemand) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
         self._on_demand = on_demand
-        # Requests in flight from which an `auto` alias is better served plainly, as far as traffic has measured it
+        # The number of requests in flight from which plain decoding of an `auto` alias is faster, as measured in
+        # traffic
         self.crossings: dict[str, int | None] = {}
         self.tool_check = ToolCheck()
 
     async def destination(self, call: Call, ticket: Ticket) -> Destination:
-        """To be released; `ticket` says whose turn it is.
+        """Returns a destination, which the caller releases. `ticket` is the request's place in the queue.
 
-        Raises EngineUnavailable, LogprobsRefusedError or InvalidBodyError, and then nothing is held.
+        Raises EngineUnavailableError, LogprobsRefusedError or InvalidBodyError, and then holds no lease.
         """
         ref, entry = call.ref, call.ref.entry
         if isinstance(entry, AttachedEntry):
@@ -56,11 +57,11 @@ class Router:
         return engine
 
     def unload_unless_used(self, ref: ModelRef, client: str) -> bool:
-        """Unloads the model's engine unless others need it; whether it is unloaded, or about to be."""
+        """Unloads the model's engine if no other client needs it. Returns whether it is unloaded, or about to be."""
         return isinstance(ref.entry, LocalEntry) and self._scheduler.verbs.unload_unless_used(ref, client)
 
     def waiting_for(self, ref: ModelRef, ticket: Ticket | None = None) -> str:
-        """What a request waits for that has no answer yet, in words."""
+        """Says what a request without an answer waits for."""
         engine = self._scheduler.status(ref)
         if (loading := engine.loading) is not None:
             return f"waiting for the engine, which is loading: {loading.words()}"
@@ -69,7 +70,8 @@ class Router:
         return self._on_demand.waiting_for(ref)
 
     def _by_load(self, ref: ModelRef) -> ModelRef:
-        """Where the drafted and the plain engine of an `auto` alias are both up: the one that is faster in company."""
+        """Chooses the engine of an `auto` alias that is faster at this load, if both its drafted and its plain one are
+        up."""
         crossing, beside = self.crossings.get(ref.engine_key), self._catalog.plain(ref)
         if crossing is None or beside == ref:
             return ref
@@ -78,13 +80,13 @@ class Router:
         return beside if both_up and drafted.in_flight + plain.in_flight + 1 >= crossing else ref
 
     def _refused_logprobs(self, ref: ModelRef, entry: LocalEntry, engine: LeasedEngine) -> LogprobsRefusedError | None:
-        """llama-server reports 0.0 for every drafted token (b11434): wrong numbers are worse than none."""
+        """Refuses log probabilities with speculation: llama-server reports 0.0 for every drafted token (b11434)."""
         status = engine.speculation
-        # Whether it was proven to be on or not: the first token that it drafts would be the first wrong one.
+        # Applies to unproven speculation too: the first drafted token would already have a wrong value.
         if entry.speculation.on_logprobs == "pass" or status is None or status.mode == NONE:
             return None
         plain = self._catalog.plain(ref)
-        # Another model may have the name of the plain variant.
+        # Another model may have the plain variant's name.
         ways = f"Ask for '{plain}', or set on_logprobs to plain or pass" if plain != ref else "Set on_logprobs to pass"
         return LogprobsRefusedError(
             f"Log probabilities would be wrong: '{engine.name}' decodes with {status.mode}, and llama-server reports "
@@ -93,5 +95,5 @@ class Router:
 
 
 def takes_slot(call: Call) -> bool:
-    """Whether the engine decodes or embeds for it."""
+    """Tells whether the request needs a slot to decode or embed."""
     return not call.by_query and not call.target.partition("?")[0].endswith(_SLOTLESS)

@@ -1,4 +1,4 @@
-"""Tools asked of a model whose chat template does not know them: llama-server drops them without a word (b11434)."""
+"""Detects tools for a model whose chat template ignores them: llama-server drops them silently (b11434)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ log = logs.get_logger("relay")
 
 
 class ToolCheck:
-    """Looks at what an engine that is up tells of its template; builds that tell nothing write tools into any."""
+    """Reads the template's abilities from a running engine. Builds that report none add tools to any template."""
 
     def __init__(self) -> None:
-        # Names of the models that were asked for tools in vain
+        # Names of the models that got tools in vain
         self._told: set[str] = set()
 
     def look(self, ref: ModelRef, facts: EngineFacts | None, *, must: bool) -> None:
-        """Raises InvalidBodyError where a tool has to be called; otherwise tells the log, once a model."""
+        """Raises InvalidBodyError if the model must call a tool.
+
+        Otherwise writes a warning to the log, once per model.
+        """
         if facts is None or facts.tools is not False:
             self._told.discard(ref.name)
             return
@@ -33,7 +36,7 @@ class ToolCheck:
             log.warning(f"{self.warning(ref.name)} Its entry may name another (--chat-template-file in args).")
 
     def warning(self, name: str) -> str | None:
-        """What /v1/models says of a model; None where nobody asked for tools in vain."""
+        """Returns the warning for /v1/models, or None if the model has had no tools in vain."""
         if name not in self._told:
             return None
         return f"'{name}' was asked for tools, which its chat template has no place for: it does not see them."
