@@ -1,4 +1,4 @@
-"""The last lines of the log, of the gateway and of each engine, for whoever asks while it runs."""
+"""Keeps the last log lines of the gateway and of each engine in memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Of the gateway, and of each engine; a line is some 200 bytes
+# Lines of the gateway, and of each engine. A line has some 200 bytes
 _LINES_KEPT = 2000
-# Engines whose lines are kept: the oldest's go first
+# Engines whose lines are kept. The oldest are dropped first
 _ENGINES_KEPT = 32
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One line; `number` grows by one a line over all of them, `at` is in seconds since the epoch."""
+    """One line. `number` grows by one per line over all logs. `at` is in seconds since the epoch."""
 
     number: int
     at: float
@@ -25,7 +25,7 @@ class LogEntry:
 
 
 class LogMemory:
-    """Of the gateway's own lines and of its engines', by the alias; any thread may write and read."""
+    """The lines of the gateway and, by alias, of its engines. Any thread may write and read."""
 
     def __init__(self, kept: int = _LINES_KEPT) -> None:
         self._kept = kept
@@ -35,13 +35,13 @@ class LogMemory:
         self._engines: dict[str, deque[LogEntry]] = {}
 
     def add(self, at: float, level: str, event: Mapping[str, Any]) -> None:
-        """A line of the gateway."""
+        """Adds a line of the gateway."""
         with self._lock:
             self._count += 1
             self._own.append(LogEntry(self._count, at, level, dict(event)))
 
     def add_engine_line(self, alias: str, at: float, line: str) -> None:
-        """A line that an engine has written."""
+        """Adds a line of an engine."""
         with self._lock:
             self._count += 1
             lines = self._engines.get(alias)
@@ -53,13 +53,13 @@ class LogMemory:
 
     @property
     def newest(self) -> int:
-        """The number of the last line, of whomever."""
+        """The number of the latest line."""
         return self._count
 
     def last(self, count: int, alias: str | None = None, behind: int = 0) -> list[LogEntry]:
-        """The last `count` lines numbered above `behind`, oldest first: of the gateway, or of a model.
+        """Returns the last `count` lines numbered above `behind`, oldest first: of the gateway, or of a model.
 
-        A model's are its engine's own and the gateway's that name it.
+        The lines of a model are its engine's, and those of the gateway that name it.
         """
         with self._lock:
             entries = list(self._own) if alias is None else self._of(alias)
@@ -67,6 +67,6 @@ class LogMemory:
 
     def _of(self, alias: str) -> list[LogEntry]:
         told = [entry for entry in self._own if entry.event.get("alias") == alias]
-        # At debug the gateway logs each line of its engines, too
+        # At debug level the gateway's log repeats each line of its engines
         own = [entry for entry in told if entry.level != "debug"]
         return sorted([*own, *self._engines.get(alias, ())], key=lambda entry: entry.number)

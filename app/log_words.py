@@ -1,4 +1,4 @@
-"""A line of the log as a person reads it: a request's figures first, in the order in which they are looked for.
+"""Formats a log line as text: a request's figures first, in a fixed order.
 
 `22:10:20  200 chat  glm  58 -> 1500 tok  300 tok/s  ttft 0.65 s  5.0 s`
 """
@@ -13,7 +13,7 @@ from typing import Any
 from app.terminal import visible
 
 _REQUEST = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)\Z")
-# What a path is called for short: the last words that name what was asked for
+# Short names of paths, by their last segments
 _NAMES = {
     "/chat/completions": "chat",
     "/api/chat": "chat",
@@ -37,7 +37,10 @@ _SGR = {"warning": "33", "error": "31", "critical": "31", "debug": "2"}
 def line_for_people(
     at: float, level: str, event: Mapping[str, Any], *, coloured: bool = False, debug: bool = False
 ) -> str:
-    """`event` holds the text as `event` and the fields; `at` is in seconds since the epoch. Controls are shown."""
+    """Formats a line. `event` holds the text as `event`, and the fields.
+
+    `at` is in seconds since the epoch. Controls are shown.
+    """
     fields = {name: value for name, value in event.items() if value is not None and name != "event"}
     text, trace = str(event.get("event", "")), fields.pop("exception", None)
     request = _REQUEST.match(text)
@@ -77,7 +80,7 @@ def _called(method: str, path: str) -> str:
 
 
 def _tokens(fields: dict[str, Any], ms: float | None) -> list[str]:
-    """`58 -> 1500 tok`, `300 tok/s`, and how many of the drafted tokens were right."""
+    """Formats `58 -> 1500 tok`, `300 tok/s`, and the number of accepted draft tokens."""
     read, written = fields.pop("prompt_tokens", None), fields.pop("completion_tokens", None)
     drafted, accepted, speed = fields.pop("drafted", None), fields.pop("accepted", None), fields.pop("tok_s", None)
     parts = []

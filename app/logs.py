@@ -1,6 +1,6 @@
-"""One way to log: structlog, to stderr; for people on a terminal, as JSON otherwise.
+"""Configures logging: structlog, to stderr, as text on a terminal and as JSON otherwise.
 
-Libraries that use the standard `logging` come out the same way, from WARNING up. The last lines stay in memory, for
+Libraries that use the standard `logging` appear in the same format, from WARNING up. The last lines stay in memory for
 `llama-tandem logs`.
 """
 
@@ -20,7 +20,7 @@ from app.terminal import in_colour, is_terminal
 
 
 def _without_rich() -> Any:
-    """structlog imports rich where it can: 50 ms and 5 MB, for tracebacks that we print plainly."""
+    """structlog imports rich if it can: 50 ms and 5 MB, for tracebacks that we print without it."""
     hidden = "rich" not in sys.modules
     if hidden:
         sys.modules["rich"] = None  # type: ignore[assignment]
@@ -35,15 +35,15 @@ def _without_rich() -> Any:
 structlog = _without_rich()
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-# All that were made: each keeps the level and format of its first line (`cache_logger_on_first_use`)
+# All loggers so far. Each keeps the level and format of its first line (`cache_logger_on_first_use`)
 _loggers: list[Any] = []
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-# What this process has logged lately, and what its engines have written
+# The last lines of this process and of its engines
 memory = LogMemory()
 
 
 class _PeoplesLine:
-    """A line for a person; request ids only beside errors, unless `debug`."""
+    """Formats a line as text. Shows request ids only with errors, unless `debug`."""
 
     def __init__(self, *, coloured: bool, debug: bool) -> None:
         self._coloured, self._debug = coloured, debug
@@ -61,9 +61,9 @@ def _remember(_logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any
 
 
 class _JsonLine:
-    """A whole line in one step: structlog's own processors, one after the other, cost three times as much.
+    """Formats a line as JSON in one step. structlog's own chain of processors costs three times as much.
 
-    There is a line a request, and they were a third of what the gateway itself spends on one.
+    There is a line per request, and these took a third of the gateway's own time for a request.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class _JsonLine:
 
 
 class _Unbreakable:
-    """A stream whose reader may leave: a log nobody reads must not keep anyone from working, or from shutting down."""
+    """A stream whose reader may close it. A lost log must neither stop the work nor the shutdown."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -102,14 +102,14 @@ class _Unbreakable:
 
 
 def get_logger(name: str) -> Any:
-    """A structlog logger; `name` says which part of the gateway speaks."""
+    """Returns a structlog logger. `name` is the part of the gateway."""
     logger = structlog.get_logger(name)
     _loggers.append(logger)
     return logger
 
 
 def configure(log_format: Literal["auto", "console", "json"], level: str) -> None:
-    """To be called before the first line, and again for another format or level."""
+    """Call it before the first line, and again for another format or level."""
     people = log_format == "console" or (log_format == "auto" and is_terminal(sys.stderr))
     stream: Any = _Unbreakable(sys.stderr)
     written = _PeoplesLine(coloured=in_colour(sys.stderr), debug=level == "debug") if people else _JsonLine()
@@ -132,7 +132,7 @@ def configure(log_format: Literal["auto", "console", "json"], level: str) -> Non
 
 
 class Quiet(logging.Filter):
-    """Drops records about exceptions that are raised on purpose, such as the abort of a stream."""
+    """Drops records about exceptions that are raised on purpose, such as an aborted stream."""
 
     def __init__(self, *kinds: type[BaseException]) -> None:
         super().__init__()

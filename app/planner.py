@@ -1,4 +1,4 @@
-"""Ref -> chain -> files -> verdict -> launch plan, from the files and the binary as they are now."""
+"""Plans a launch: ref -> chain -> files -> verdict -> launch plan, from the current files and binary."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from app.speculation.tuned import recommended
 
 @dataclass(frozen=True, slots=True)
 class ChosenChain:
-    """The modes to start a model with; `auto_reason` says why where `requested_mode` leaves the choice open."""
+    """The modes for a start. `auto_reason` explains the choice if `requested_mode` is `auto`."""
 
     ref: ModelRef
     chain: Chain
@@ -41,7 +41,7 @@ class ChosenChain:
 
 
 class Planner:
-    """Blocking calls of milliseconds; the first one of a build runs its `--help`."""
+    """Blocking calls of milliseconds. The first call for a build runs its `--help`."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Planner:
         ledger: Ledger,
         find: Callable[[str], EngineBinary] = locate,
     ) -> None:
-        """`find` looks for the engine; one that remembers is for commands that end soon."""
+        """`find` locates the engine. A caching one is for commands that end soon."""
         self._find = find
         self._settings = settings
         self._catalog = catalog
@@ -58,37 +58,37 @@ class Planner:
         self._prober = Prober(settings.cache_dir)
 
     def use(self, settings: Settings) -> None:
-        """Plans by these from now on, but for the folder of its cache."""
+        """Applies new settings, except for the cache folder."""
         self._settings = settings
 
     def sibling(self, settings: Settings) -> Planner:
-        """One by other settings, and their catalog; what is known of builds is shared."""
+        """Returns a planner for other settings and their catalog. It shares the knowledge about builds."""
         planner = Planner(settings, Catalog(settings), self._ledger, self._find)
         planner._prober = self._prober
         return planner
 
     def binary(self) -> EngineBinary:
-        """Raises EngineNotFound."""
+        """Returns the engine's path. Raises EngineNotFoundError."""
         return self._find(self._settings.llama_server)
 
     def dialect(self) -> Dialect:
-        """Raises EngineNotFound or ProbeFailed."""
+        """Returns the build's dialect. Raises EngineNotFoundError or ProbeError."""
         return self._prober.dialect_now(self.binary())
 
     def close(self) -> None:
-        """Ends a probe that still runs: it would hold up the end of the process."""
+        """Ends a running probe, which would delay the end of the process."""
         self._prober.close()
 
     # -- the steps: a ref, the chain to start it with, the files for it, what they allow, the command line -------
 
     def plan_now(self, ref: ModelRef, chain: Chain | None = None) -> LaunchPlan:
-        """As `settled`; raises FilesMissing, GgufError, EngineNotFound, ProbeFailed or LaunchRefused."""
+        """As `settled`. Raises FilesMissingError, GgufError, EngineNotFoundError, ProbeError or LaunchRefusedError."""
         return self._planned(self.settled(ref, chain))
 
     def settled(self, ref: ModelRef, chain: Chain | None = None) -> Settled:
-        """The files and the speculation that a start of `ref` would use; raises what `plan` raises.
+        """Returns the files and the speculation of a start of `ref`. Raises the errors of `plan`.
 
-        `chain` replaces the modes of the entry or the variant, and what `auto` would choose.
+        `chain` replaces the modes of the entry or the variant, and the choice of `auto`.
         """
         return self._judged(self._found(self._chosen(ref, chain)))
 
@@ -101,11 +101,11 @@ class Planner:
         return ChosenChain(ref, choice.chain, AUTO, choice.auto_reason)
 
     def _found(self, chosen: ChosenChain) -> ModelSpec:
-        """With the purpose that the target's header tells. A draft is `settle`'s to judge."""
+        """Returns the files, with the purpose in the target's header. `settle` judges the draft."""
         spec = self._catalog.spec(chosen.ref, chosen.chain)
         for path in (spec.target, spec.mmproj):
             if path is not None:
-                check_magic(path)  # a foreign file is named before anything is started for it
+                check_magic(path)  # Reports a wrong file before any start
         return replace(
             spec,
             purpose=purpose(spec.options, header_of(spec.target)),
@@ -119,7 +119,7 @@ class Planner:
     def _planned(self, settled: Settled) -> LaunchPlan:
         spec, engine = settled.spec, self.binary()
         check_files(spec, engine)
-        if spec.requested_mode != AUTO:  # which may always choose plain decoding
+        if spec.requested_mode != AUTO:  # It may always choose plain decoding
             check_draft(spec, engine)
         plan = build_plan(
             spec,
@@ -151,7 +151,7 @@ class Planner:
     # -- what `auto` goes by ---------------------------------------------------------------------------------
 
     def choice(self, ref: ModelRef) -> ModeChoice:
-        """The modes of the next cold start, and why; raises what `settled` raises."""
+        """Returns the modes of the next cold start, and the reason. Raises the errors of `settled`."""
         if ref.requested_mode != AUTO:
             who = "name" if ref.variant else "entry"
             return ModeChoice(self._catalog.spec(ref).chain, f"{ref.requested_mode}: the {who} says so.")
@@ -160,15 +160,18 @@ class Planner:
         return recommended(self._ledger.tuned(self.key(ref))) or choose(arms, by_rule, self._trials(ref))
 
     def crossing(self, ref: ModelRef, mode: str) -> int | None:
-        """Requests in flight from which plain decoding has been faster than `mode`; raises what `key` raises."""
+        """Returns the number of requests in flight from which plain decoding was faster than `mode`.
+
+        Raises the errors of `key`.
+        """
         return crossing(self._trials(ref), mode) if mode != NONE else None
 
     def _trials(self, ref: ModelRef) -> Trials:
-        """Under the key of today."""
+        """Returns the trials under the current measurement key."""
         key = self.key(ref)
         return Trials(self._ledger.starts(key), (row for row in self._ledger.measurements(ref.alias) if row.key == key))
 
     def key(self, ref: ModelRef) -> str:
-        """What measurements of an entry and its variants are kept under; raises what `plan` raises."""
+        """Returns the measurement key of an entry and its variants. Raises the errors of `plan`."""
         target, draft = self._catalog.files(ref)
         return key_of(ref.local_entry, target, draft, self.binary())

@@ -1,6 +1,6 @@
-"""What reaches a person's terminal: tables, colours, one line of progress, and no control sequence of others.
+"""Prints to a terminal: tables, colours, a progress line. Neutralizes control sequences in foreign text.
 
-Text that a model, a server or a file has written goes through `visible` on its way there.
+Any text from a model, a server or a file passes `visible` first.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# Without a terminal there is no width to keep to.
+# The width for output that is no terminal.
 _WIDTH = 1000
 Style = Literal["bold", "dim", "red", "green", "yellow", "cyan"]
 _SGR: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-# C0 but tab and newline, DEL, C1; the marks that reorder text; halves of characters, which no terminal can encode
+# C0 except tab and newline, DEL, C1, marks that reorder text, and lone surrogates, which no terminal can encode
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """The text with its control characters shown instead of obeyed: ESC as `␛`, U+202E as `<U+202E>`.
+    """Returns the text with visible control characters: ESC as `␛`, U+202E as `<U+202E>`.
 
-    Newlines and tabs stay; an end of line in DOS's manner becomes a newline.
+    Newlines and tabs stay. CR LF becomes a newline.
     """
     return _CONTROLS.sub(_shown, text.replace("\r\n", "\n"))
 
 
 def one_line(text: str) -> str:
-    """As `visible`, for a place that holds one line: newlines and tabs become blanks."""
+    """As `visible`, for a single line: newlines and tabs become blanks."""
     return visible(re.sub(r"\s*\n\s*|\t", " ", text.strip()))
 
 
@@ -48,35 +48,35 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person looks at this stream; a standard stream may be missing or closed."""
+    """Tells whether a stream is a terminal. A standard stream may be missing or closed."""
     with suppress(ValueError):
         return stream is not None and stream.isatty()
     return False
 
 
 def in_colour(stream: TextIO | None) -> bool:
-    """Whether escape codes are welcome there: a terminal that knows them, and no NO_COLOR."""
+    """Tells whether a stream takes escape codes: a terminal that supports them, and no NO_COLOR."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "")
 
 
 def paint(text: str, *styles: Style, stream: TextIO | None = None) -> str:
-    """The text in these styles where `stream` (stdout) takes escape codes, else as it is."""
+    """Adds styles to the text if `stream` (stdout by default) takes escape codes."""
     if not text or not styles or not in_colour(stream or sys.stdout):
         return text
     return f"\033[{';'.join(_SGR[style] for style in styles)}m{text}\033[0m"
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints lines that may hold words of others, on stdout or `stream`, broken between words on a terminal."""
+    """Prints lines that may hold foreign text, on stdout or `stream`. Wraps at words on a terminal."""
     print(wrapped(visible(text), stream), file=stream or sys.stdout, flush=True)
 
 
-# What stands before the second column of a line, such as a command before what it does
+# The text before the second column of a line, such as a command before its summary
 _FIRST_COLUMN = re.compile(r"( *\S+(?: \S+)* {2,})\S")
 
 
 def wrapped(text: str, stream: TextIO | None = None) -> str:
-    """Lines that a terminal would break within words are broken between them; elsewhere they stay as they are."""
+    """Wraps lines at words for a terminal. Returns them unchanged elsewhere."""
     target = stream or sys.stdout
     if not is_terminal(target):
         return text
@@ -85,7 +85,7 @@ def wrapped(text: str, stream: TextIO | None = None) -> str:
 
 
 def _broken(line: str, room: int) -> str:
-    """What goes on in the next line is indented like a second column, or deeper than an indented line."""
+    """Wraps a line. Continuation lines are indented like the second column, or deeper than an indented line."""
     if len(line) <= room:
         return line
     depth = len(line) - len(line.lstrip(" "))
@@ -99,16 +99,16 @@ def _broken(line: str, room: int) -> str:
 
 
 def columns(stream: TextIO | None = None) -> int:
-    """How wide the terminal is now; it may have been resized."""
+    """Returns the current width of the terminal, which may have been resized."""
     with suppress(OSError, ValueError, AttributeError):
         return os.get_terminal_size((stream or sys.stdout).fileno()).columns or 80
     return shutil.get_terminal_size().columns
 
 
 class StatusLine:
-    """One line that is written over: needs no escape code, so that it goes with NO_COLOR and TERM=dumb too.
+    """A line that is overwritten in place. It needs no escape code, so it works with NO_COLOR and TERM=dumb.
 
-    Nothing is written where `stream` is no terminal. Any thread may call it.
+    It writes nothing if `stream` is no terminal. Any thread may call it.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -118,7 +118,7 @@ class StatusLine:
         self.active = is_terminal(self._stream)
 
     def show(self, text: str) -> None:
-        """In the place of what stood there before, cut to the width of the terminal."""
+        """Replaces the line, cut to the width of the terminal."""
         if not self.active:
             return
         from rich.cells import cell_len, set_cell_size
@@ -128,13 +128,13 @@ class StatusLine:
         line = set_cell_size(line, room).rstrip() if cell_len(line) > room else line
         width = cell_len(line)
         with self._lock:
-            # A terminal that has become narrower has folded the old line: no more blanks than fit in one
+            # A narrower terminal has wrapped the old line. Write at most one line of blanks
             blanks = " " * (min(self._shown, room) - width)
             self._write(f"\r{line}{blanks}\r{line}" if blanks else f"\r{line}")
             self._shown = width
 
     def clear(self) -> None:
-        """Leaves an empty line with the cursor at its beginning; harmless where nothing is shown."""
+        """Clears the line and moves the cursor to its beginning. Harmless if the line is empty."""
         with self._lock:
             if self._shown:
                 blanks = " " * min(self._shown, max(1, columns(self._stream) - 1))
@@ -148,21 +148,22 @@ class StatusLine:
 
 
 def bar(share: float, width: int = 24) -> str:
-    """A share of 1 as a bar of signs that every terminal has: `[######..........]`."""
+    """Draws a share of 1 in ASCII: `[######..........]`."""
     full = round(max(0.0, min(1.0, share)) * width)
     return f"[{'#' * full}{'.' * (width - full)}]"
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """Prints names as they are, controls shown: no markup, and no escape codes where none are welcome."""
-    from rich.console import Console  # late: a gateway prints no table
+    """Returns a console that prints text without markup, with visible controls, and without escape codes if not
+    supported."""
+    from rich.console import Console  # Imported late, since a gateway prints no table
 
     stream = stream or sys.stdout
     plain = not in_colour(stream)
     width = columns(stream) if is_terminal(stream) else _WIDTH
 
     class SafeConsole(Console):
-        """What it prints as text has its controls shown."""
+        """Prints text with visible controls."""
 
         def print(self, *objects: Any, **options: Any) -> None:
             super().print(*(visible(part) if isinstance(part, str) else part for part in objects), **options)
@@ -178,11 +179,11 @@ def console(stream: TextIO | None = None) -> Console:
 
 
 def table(*columns: str, left: Collection[str]) -> Table:
-    """An empty one; the columns that are not `left` are figures. What is added has its controls shown."""
+    """Returns an empty table. Columns outside `left` are figures. Added text gets visible controls."""
     from rich.table import Table
 
     class SafeTable(Table):
-        """Cells of text have their controls shown."""
+        """Shows control characters in cells."""
 
         def add_row(self, *cells: Any, **options: Any) -> None:
             super().add_row(*(one_line(cell) if isinstance(cell, str) else cell for cell in cells), **options)
@@ -194,7 +195,7 @@ def table(*columns: str, left: Collection[str]) -> Table:
 
 
 def size_in_words(size: int, digits: int = 2) -> str:
-    """Of bytes, in thousands of thousands as disks are sold; `digits` stand behind the point."""
+    """Formats bytes in decimal units, as disks are sold. `digits` follow the point."""
     if size >= 1e9 or not size:
         return f"{size / 1e9:.{digits}f} GB"
     return f"{max(size / 1e6, 10.0**-digits):.{digits}f} MB"

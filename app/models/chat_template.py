@@ -1,4 +1,4 @@
-"""The chat template that an entry's engine uses: the entry's own, else the file's."""
+"""Reads the chat template that an entry's engine uses: the entry's own, else the file's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from app.models.gguf.header import Header
 KEY = "tokenizer.chat_template"
 _TEXT, _FILE = "--chat-template", "--chat-template-file"
 _VARIABLES = {"LLAMA_ARG_CHAT_TEMPLATE": _TEXT, "LLAMA_ARG_CHAT_TEMPLATE_FILE": _FILE}
-# No template is longer by far; a file that is no template must not be read whole.
+# No template is nearly as long. A wrong file must not be read whole.
 _LONGEST = 1 << 20
 
 
 def template_of(entry: LocalEntry, header: Header | None) -> str:
-    """The template's text, or the name of one that llama.cpp has built in; empty where there is none to be read.
+    """Returns the template's text, or the name of a template built into llama.cpp. Returns "" if it cannot be read.
 
-    The last flag of the entry wins, and any over its `env`, as in llama-server.
+    As in llama-server, the last flag of the entry wins, and any flag wins over `env`.
     """
     said = [(_VARIABLES[name], value) for name, value in entry.env.items() if name in _VARIABLES]
     said += [
@@ -40,10 +40,10 @@ def _read(path: Path) -> str:
 
 
 def takes_tools(template: str) -> bool:
-    """By the word, as long as no engine has looked closer."""
+    """Tells whether the template mentions tools. A running engine knows better."""
     return "tools" in template
 
 
 def thinks(template: str) -> bool:
-    """Whether the model may think before it answers, as far as its template tells."""
+    """Tells whether the template mentions thinking before the answer."""
     return "<think>" in template or "enable_thinking" in template

@@ -1,4 +1,4 @@
-"""GGUF files of an entry on disk: which of a folder's are meant, and what is nearly there where none is."""
+"""Finds an entry's GGUF files on disk, and near matches if a file is missing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.config.suggestions import FILES, did_you_mean, nearest
 from app.errors import FilesMissingError
 from app.models.gguf.filenames import is_gguf, is_projector, matching, quantization_of, shard_of, shards
 
-# Names of a folder that are compared with one that is not there
+# Limit of names in a folder that are compared with a missing one
 _LOOKED_AT = 1000
 
 
 def ggufs(folder: Path, *, follow: bool = True) -> list[Path]:
-    """GGUF files below a folder, but for what a download left half-way (hidden).
+    """Yields GGUF files below a folder, without partial downloads (hidden).
 
-    `follow`: through links to folders as well, which may lead to another disk. The folder itself may always be one.
+    `follow` includes links to folders, which may lead to another disk. The folder itself may always be a link.
     """
     return sorted(_walk(folder, follow, frozenset()))
 
@@ -34,7 +34,7 @@ def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iter
     except OSError:
         return
     here = (status.st_dev, status.st_ino)
-    if here in above:  # a link to a folder around it
+    if here in above:  # A link to a parent folder
         return
     for entry in there:
         if _is_folder(entry, follow):
@@ -44,13 +44,13 @@ def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iter
 
 
 def _is_folder(entry: os.DirEntry[str], follow: bool) -> bool:
-    with suppress(OSError):  # links that go round in a circle
+    with suppress(OSError):  # A cycle of links
         return entry.is_dir(follow_symlinks=follow)
     return False
 
 
 def path_itself(path: Path, files: Files, key: str) -> Path:
-    """An entry's `path`, all shards of it there; raises FilesMissingError."""
+    """Returns an entry's `path`. Raises FilesMissingError if a shard is missing."""
     shard = shard_of(path.name)
     if shard is not None and shard[0] != 1:
         raise FilesMissingError(
@@ -64,12 +64,12 @@ def path_itself(path: Path, files: Files, key: str) -> Path:
 
 
 def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterable[Files] = ()) -> Path:
-    """The first shard of the one model that is meant of a repo or a package; raises FilesMissingError.
+    """Returns the first shard of the one model of a repo or a package that matches. Raises FilesMissingError.
 
-    `others` are of the same repo and have patterns of their own: what they mean, an entry without one does not mean.
+    `others` are models of the same repo that other entries name by a pattern. An entry without a pattern excludes them.
     """
     projectors = key.endswith(".mmproj")
-    # As snapshot_download reads a pattern: the whole path in the repo, `*` crossing slashes
+    # As in snapshot_download: the pattern matches the whole path, and `*` crosses slashes
     there = {path.relative_to(folder).as_posix(): path for path in ggufs(folder)}
     there = {name: path for name, path in there.items() if is_projector(path.name) == projectors}
     meant = matching(there, files.include, files.quantization)
@@ -92,7 +92,10 @@ def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterabl
 
 
 def _models(paths: Iterable[Path]) -> list[Path]:
-    """One path a model: the first shard's, whether or not that shard is there; of names for one file the real one."""
+    """Returns one path per model: its first shard, present or not.
+
+    For two names of one file it returns the real one.
+    """
     by_file: dict[str, set[Path]] = defaultdict(set)
     for first in {shards(path)[0] for path in paths}:
         by_file[os.path.realpath(first)].add(first)
@@ -114,7 +117,7 @@ def _complete(first: Path, key: str, files: Files) -> Path:
 
 
 def _advice(files: Files, key: str) -> str:
-    """What brings missing files, by the kind of their source."""
+    """Returns the command that fetches missing files, by the kind of their source."""
     if files.repo is not None:
         alias = key.removeprefix("models.").rpartition(".")[0]
         return f"`llama-tandem pull {alias}` fetches what the Hub has; else correct the model's entry."
@@ -124,7 +127,7 @@ def _advice(files: Files, key: str) -> str:
 
 
 def _nearly(path: Path) -> Path | None:
-    """A path of this machine that differs from a missing one by slips of the pen."""
+    """Returns a similar path on this machine, if a missing one is misspelt."""
     slashes = Path(str(path).replace("\\", "/"))
     if slashes != path and slashes.exists():
         return slashes

@@ -1,4 +1,4 @@
-"""What a model is served for: completions, embeddings or reranking, by its entry and by its file's header."""
+"""Determines a model's purpose (completions, embeddings or reranking) from its entry and its header."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.models.gguf.header import Header, read_header
 _EMBEDDING = frozenset({"--embedding", "--embeddings"})
 _RERANK = frozenset({"--rerank", "--reranking"})
 _POOLING = "--pooling"
-# llama-server's variables for them, which an entry's `env` may hold; what turns them on is its `is_truthy` (b11434).
+# llama-server's variables, which an entry's `env` may set. Its `is_truthy` decides which values enable them (b11434).
 _VARIABLES = {"LLAMA_ARG_EMBEDDINGS": "--embedding", "LLAMA_ARG_RERANKING": "--reranking"}
 _POOLING_VARIABLE = "LLAMA_ARG_POOLING"
 _TRUE = frozenset({"on", "enabled", "true", "1"})
 # llama.cpp's enum llama_pooling_type
 _POOLINGS = ("none", "mean", "cls", "last", "rank")
-# Encoders, which cannot complete anything: llama.cpp's architectures without causal attention and an output layer.
+# Encoders, which cannot complete a text: llama.cpp's architectures without causal attention and an output layer.
 _ENCODERS = frozenset(
     {
         *("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3"),
@@ -30,7 +30,7 @@ _ENCODERS = frozenset(
 
 
 class Purpose(StrEnum):
-    """In the words of `capabilities`."""
+    """The values of `capabilities`."""
 
     COMPLETION = "completion"
     EMBEDDING = "embedding"
@@ -38,7 +38,8 @@ class Purpose(StrEnum):
 
 
 def purpose(entry: LocalEntry, header: Header | None) -> Purpose:
-    """What the entry says, else what the header says; llama-server alone would serve any file for completions."""
+    """Returns the purpose by the entry, else by the header. llama-server itself would serve any file for
+    completions."""
     words = set(_flags(entry))
     pooling = _pooling(entry)
     if words & _RERANK or (words & _EMBEDDING and pooling == "rank"):
@@ -48,17 +49,17 @@ def purpose(entry: LocalEntry, header: Header | None) -> Purpose:
     meant = of_header(header) if header is not None else Purpose.COMPLETION
     if meant is Purpose.COMPLETION or pooling is None:
         return meant
-    # A pooling of one's own without --embedding: none is the way to have such a file complete texts.
+    # `--pooling` without `--embedding`: the value none lets such a file complete texts.
     return {"none": Purpose.COMPLETION, "rank": Purpose.RERANK}.get(pooling, Purpose.EMBEDDING)
 
 
 def is_said(entry: LocalEntry) -> bool:
-    """Whether the entry itself turns embeddings or reranking on."""
+    """Tells whether the entry itself enables embeddings or reranking."""
     return not _EMBEDDING.isdisjoint(words := set(_flags(entry))) or not _RERANK.isdisjoint(words)
 
 
 def of_header(header: Header) -> Purpose:
-    """By the pooling that a file names for its vectors, which models for completions have none of."""
+    """Returns the purpose by the header's pooling type, which completion models lack."""
     pooling = pooling_of(header)
     if pooling == "rank":
         return Purpose.RERANK
@@ -68,15 +69,15 @@ def of_header(header: Header) -> Purpose:
 
 
 def pooling_of(header: Header) -> str | None:
-    """The pooling type in llama-server's words; None where the header names none, or one of a later llama.cpp."""
+    """Returns llama-server's name of the pooling type. None if the header has none, or an unknown one."""
     number = header.number("{arch}.pooling_type")
     return _POOLINGS[number] if number is not None and 0 <= number < len(_POOLINGS) else None
 
 
 def header_of(path: Path) -> Header | None:
-    """The header of a file, remembered while the file stays the same; None where it cannot be read.
+    """Returns the header of a file, cached while the file stays the same. Returns None if it cannot be read.
 
-    Whoever starts an engine says better what is wrong with its file.
+    The start of the engine reports such a file better.
     """
     try:
         stat = path.stat()
@@ -87,13 +88,13 @@ def header_of(path: Path) -> Header | None:
 
 @lru_cache(maxsize=256)
 def _read(path: Path, _size: int, _mtime: int) -> Header:
-    """Raises GgufError."""
+    """Reads the header. Raises GgufError."""
     return read_header(path)
 
 
 def _flags(entry: LocalEntry) -> Iterator[str]:
     for arg in entry.args:
-        # llama.cpp's own parser takes --no_x for --no-x
+        # llama.cpp's own parser accepts --no_x for --no-x
         yield arg.replace("_", "-") if arg.startswith("--") else arg
     for name, flag in _VARIABLES.items():
         if entry.env.get(name, "").lower() in _TRUE:
@@ -101,6 +102,6 @@ def _flags(entry: LocalEntry) -> Iterator[str]:
 
 
 def _pooling(entry: LocalEntry) -> str | None:
-    """The last one that is said: args win over the environment."""
+    """Returns the last pooling type set. args win over the environment."""
     said = [value for flag, value in zip(entry.args, entry.args[1:], strict=False) if flag == _POOLING]
     return said[-1] if said else entry.env.get(_POOLING_VARIABLE)

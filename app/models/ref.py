@@ -1,6 +1,6 @@
-"""A model as it was asked for, resolved: whatever is below the door takes a `ModelRef`, and splits no name.
+"""A resolved model name. Below the API every function takes a `ModelRef` and parses no name.
 
-`Catalog.resolve` makes them. A name is `ALIAS`, `ALIAS:PRESET`, or one of these with `:VARIANT`.
+`Catalog.resolve` creates refs. A name is `ALIAS` or `ALIAS:PRESET`, optionally followed by `:VARIANT`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, Step, named
 from app.errors import FilesMissingError
 
-# Pins of an alias to one way of decoding: `unsloth/GLM-4.7:plain`.
+# Variants, which fix an alias to one speculation mode: `unsloth/GLM-4.7:plain`.
 VARIANTS = ("plain", "draft", "ngram")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """`alias` is the entry's own name, `variant` the way of decoding that it is pinned to, empty where it is not.
+    """`alias` is the entry's own name. `variant` is the fixed speculation mode, or empty.
 
-    `preset` changes requests alone: its name, empty for the entry itself.
+    `preset` is the name of a preset, which changes requests only, or empty.
     """
 
     alias: str
@@ -32,21 +32,21 @@ class ModelRef:
 
     @property
     def name(self) -> str:
-        """What clients call it: unique in the catalog, and what answers, metrics and logs show."""
+        """The unique name that clients send, and that responses, metrics and logs show."""
         name = f"{self.alias}:{self.preset}" if self.preset else self.alias
         return f"{name}:{self.variant}" if self.variant else name
 
     @property
     def engine_key(self) -> str:
-        """Refs with one key share an engine, so it has all that changes a launch and nothing else.
+        """Refs with the same key share an engine. The key has everything that changes a launch.
 
-        What changes requests alone belongs into `name`, and not here.
+        Anything that changes requests only belongs in `name`.
         """
         return f"{self.alias}:{self.variant}" if self.variant else self.alias
 
     @property
     def local_entry(self) -> LocalEntry:
-        """Raises FilesMissingError for an attached server, which has no files and no launch plan."""
+        """Returns the entry. Raises FilesMissingError for an attached server, which has no files and no launch plan."""
         if isinstance(self.entry, AttachedEntry):
             raise FilesMissingError(
                 f"'{self.alias}' is attached at {self.entry.url}: it has no files and no launch plan here."
@@ -55,30 +55,33 @@ class ModelRef:
 
     @property
     def chain(self) -> Chain | None:
-        """How to speculate; None where the entry leaves it to `auto`."""
+        """The speculation modes, or None if `auto` chooses them."""
         if isinstance(self.entry, AttachedEntry):
             return PLAIN
         return pinned(self.entry, self.variant) if self.variant else self.entry.chain
 
     @property
     def requested_mode(self) -> str:
-        """The chain by its name: `auto`, `none`, or modes."""
+        """The configured chain's name: `auto`, `none`, or modes."""
         if isinstance(self.entry, AttachedEntry):
             return NONE
         chain = self.chain
         return AUTO if chain is None else named(chain)
 
     def pinned_to(self, variant: str) -> ModelRef:
-        """The same entry and preset, decoded in one way; an empty `variant` leaves the way to the entry."""
+        """Returns the ref of the same entry and preset with one variant.
+
+        An empty `variant` means the entry's own modes.
+        """
         return replace(self, variant=variant)
 
     def with_preset(self, preset: str) -> ModelRef:
-        """The same engine, asked with the defaults of a preset."""
+        """Returns the ref of a preset on the same engine."""
         return replace(self, preset=preset)
 
 
 def pinned(entry: LocalEntry, variant: str) -> Chain:
-    """A variant's modes: the entry's own of that family with their options, else the family's usual one."""
+    """Returns a variant's modes: the entry's own of that family with their options, else the family's default."""
     if variant == "plain":
         return PLAIN
     own = tuple(step for step in entry.chain or PLAIN if step.family == variant)

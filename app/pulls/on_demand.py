@@ -1,7 +1,7 @@
-"""`pull: on_demand`: the files of an alias are here, or are being pulled, or could not be.
+"""Pulls missing files for entries with `pull: on_demand`.
 
-A pull that failed is not tried again by each request: the first that comes after a wait of 10 s, doubling to ten
-minutes, tries. Only the outcome of the last pull decides, so a client that leaves changes nothing.
+A failed pull is not repeated by each request. The first request after a wait repeats it; the wait begins at 10 s and
+doubles up to ten minutes. Only the result of the last pull counts, so a client that leaves changes nothing.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from app.pulls.pull import Pull, PullState
 from app.pulls.registry import Pulls
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 10.0, 600.0
-# Where nobody knows yet how long a pull will take
+# Retry-After in seconds while the duration of a pull is unknown
 _ASK_AGAIN_S = 5.0
 
 
 @dataclass(slots=True)
 class _Try:
-    """The last pull of an alias that a request asked for; `failed` counts those before it, since the last success."""
+    """The last pull for an alias. `failed` counts the failures before it, since the last success."""
 
     pull: Pull
     failed: int
 
 
 class OnDemand:
-    """One pull an entry, whichever of its variants is asked for. `clock` is that of `Pull`'s times."""
+    """Runs one pull per entry, whichever variant is requested. `clock` is that of `Pull`'s times."""
 
     def __init__(self, catalog: Catalog, pulls: Pulls, clock: Callable[[], float] = time.time) -> None:
         self._catalog = catalog
@@ -42,11 +42,11 @@ class OnDemand:
         self._tries: dict[str, _Try] = {}
 
     def forget(self, alias: str) -> None:
-        """What has become of pulls for an entry that is another now."""
+        """Forgets the results for a changed entry."""
         self._tries.pop(alias, None)
 
     def missing(self, ref: ModelRef) -> str | None:
-        """What is not here, in words, where a request for `ref` has to pull it first. Reads folders."""
+        """Describes the missing files that a request for `ref` must pull first. Returns "" if none. Reads folders."""
         if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "on_demand":
             try:
                 self._catalog.files(ref)
@@ -55,9 +55,9 @@ class OnDemand:
         return None
 
     async def ensure(self, ref: ModelRef, *, patient: bool) -> None:
-        """Returns when the files of `ref` are here, at once if they are, or if they are for others to bring.
+        """Returns when the files of `ref` are here. Returns at once if the entry has no `pull: on_demand`.
 
-        Who is not patient does not wait for a pull. Raises DownloadingError, PullFailedError or ShuttingDownError.
+        Without `patient` it does not wait for a pull. Raises DownloadingError, PullFailedError or ShuttingDownError.
         """
         missing = await asyncio.to_thread(self.missing, ref)
         if missing is None:
@@ -74,14 +74,14 @@ class OnDemand:
             raise PullFailedError(alias, pull.reason, retry_after=self._wait(alias))
 
     def _begin(self, ref: ModelRef, missing: str) -> Pull:
-        """The pull that runs, or a new one; raises PullFailedError before its time has come, or ShuttingDownError."""
+        """Returns the running pull, or a new one. Raises PullFailedError during the wait, or ShuttingDownError."""
         alias, items = ref.alias, _items(ref)
         if (running := self._pulls.running(items)) is not None:
             return running
         failed, last = 0, self._tries.get(alias)
         if last is not None:
             if (wait := self._wait(alias)) > 0:
-                # A pull that brought all that it was to bring, and yet not these files, is no help either
+                # A pull that succeeded without bringing these files counts as failed
                 raise PullFailedError(alias, last.pull.reason or missing, retry_after=wait)
             failed = 0 if last.pull.state is PullState.DONE else last.failed + 1
         pull = self._pulls.start(alias, items)
@@ -89,10 +89,10 @@ class OnDemand:
         return pull
 
     def _wait(self, alias: str) -> float:
-        """Seconds until the next pull may be tried."""
+        """Returns the seconds until the next pull may start."""
         last = self._tries.get(alias)
         if last is None or last.pull.ended is None:
-            return FIRST_BACKOFF_S  # somebody else's pull has failed
+            return FIRST_BACKOFF_S  # Another pull has failed
         backoff = min(FIRST_BACKOFF_S * 2.0**last.failed, LONGEST_BACKOFF_S)
         return max(0.0, last.pull.ended + backoff - self._clock())
 
@@ -101,21 +101,21 @@ class OnDemand:
         return _ASK_AGAIN_S if left is None else max(1.0, left)
 
     def pull_of(self, ref: ModelRef) -> Pull | None:
-        """The pull of what `ref` needs, if one runs."""
+        """Returns the running pull for `ref`, if any."""
         if not self._pulls.busy:
             return None
         try:
             return self._pulls.running(_items(ref))
-        except StoreError:  # nothing of the Hub's
+        except StoreError:  # The entry has no files from the Hub
             return None
 
     def waiting_for(self, ref: ModelRef) -> str:
-        """What a request for `ref` waits for, in words."""
+        """Describes the download that a request for `ref` waits for."""
         pull = self.pull_of(ref)
         return "waiting for the engine" if pull is None else pull.progress.words(pull.name)
 
     def failure(self, ref: ModelRef) -> str | None:
-        """Why the last pull that a request asked for came to nothing, if its files are missing still."""
+        """Returns the reason why the last pull for a request failed, if files are still missing."""
         last = self._tries.get(ref.alias)
         if last is None or last.pull.state is not PullState.FAILED or self.missing(ref) is None:
             return None
@@ -123,5 +123,5 @@ class OnDemand:
 
 
 def _items(ref: ModelRef) -> tuple[PullItem, ...]:
-    """Raises StoreError where nothing of it is the Hub's."""
+    """Returns the entry's items. Raises StoreError if none is on the Hub."""
     return tuple(dict.fromkeys(items_of(ref.alias, ref.entry)))

@@ -1,4 +1,4 @@
-"""Pulls by other processes, such as `llama-tandem pull` in a terminal, as the disk tells of them."""
+"""Detects downloads of other processes, such as `llama-tandem pull` in a terminal, from their journals on disk."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.models.gguf.filenames import ANY_GGUF
 from app.models.ref import ModelRef
 from app.pulls.progress import PullSnapshot
 
-# How long what was seen is good for: a large journal takes a while to read, and clients ask often.
+# Seconds for which a result is reused. A large journal takes a while to read, and clients poll often.
 _GOOD_S = 1.0
 
 
 class Elsewhere:
-    """Looks by entry, whichever of its variants is asked for."""
+    """Looks up downloads by entry, whichever variant is requested."""
 
     def __init__(self, models_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._models_dir = models_dir
@@ -26,7 +26,10 @@ class Elsewhere:
         self._seen: dict[str, tuple[float, PullSnapshot | None]] = {}
 
     def progress(self, ref: ModelRef) -> PullSnapshot | None:
-        """Of the files of `ref` that somebody fetches now, if any; without a rate. Reads folders and journals."""
+        """Returns the progress of a download for `ref` in another process, if any.
+
+        It has no rate. Reads folders and journals.
+        """
         alias, now = ref.alias, self._clock()
         at, seen = self._seen.get(alias, (-_GOOD_S, None))
         if now - at >= _GOOD_S:
@@ -40,7 +43,7 @@ class Elsewhere:
         hidden = [self._models_dir / part.repo / HIDDEN for part in parts if part is not None and part.repo is not None]
         if not any(next(folder.rglob(f"{ANY_GGUF}.part"), None) for folder in hidden):
             return None
-        from app.models.disk.inventory import being_pulled  # late: most gateways never see a pull
+        from app.models.disk.inventory import being_pulled  # Imported late, since most gateways never see a pull
 
         items = dict.fromkeys(items_of(ref.alias, entry))
         pulled = [model for item in items for model in being_pulled(self._models_dir, item.repo, item.chosen)]

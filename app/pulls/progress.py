@@ -1,4 +1,4 @@
-"""How far a pull has got, worked out from the events that it tells. Pure."""
+"""Computes a pull's progress from its events. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from app.models.download.events import RECEIVED, DownloadEvent, Tally
 from app.terminal import size_in_words
 
-# `asking`: the Hub has not yet said what there is. `waiting`: another process pulls the file, and has got so far.
+# `asking`: the Hub's answer is pending. `waiting`: another process downloads the file, with its progress.
 Phase = Literal["asking", "downloading", "waiting", "checking"]
 
 _PHASES: dict[str, Phase] = {
@@ -18,17 +18,17 @@ _PHASES: dict[str, Phase] = {
     "waiting": "waiting",
     "checking": "checking",
 }
-# The rate is that of so many seconds, looked at so often, and none before there is one second to judge by.
+# The rate covers so many seconds, sampled at this interval. There is none in the first second.
 _WINDOW_S, _EVERY_S, _LEAST_S = 20.0, 0.5, 1.0
-# A Hub that is busy for hours is worth no more
+# Limit of Retry-After for a Hub that is busy for hours
 _NOTES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class PullSnapshot:
-    """`received` and `size` are bytes of all files, `rate` is bytes a second; None is what is not known yet.
+    """`received` and `size` are bytes of all files. `rate` is in bytes per second. None means unknown.
 
-    `notes` are for a person, the last ones.
+    `notes` are the last messages.
     """
 
     phase: Phase = "asking"
@@ -39,7 +39,7 @@ class PullSnapshot:
 
     @property
     def percent(self) -> float | None:
-        """To one digit, rounded down: 100 is said of what is all there."""
+        """The share to one digit, rounded down: 100 means complete."""
         return None if self.size is None else int(1000 * self.received / self.size) / 10 if self.size else 100.0
 
     @property
@@ -49,7 +49,7 @@ class PullSnapshot:
         return (self.size - self.received) / self.rate
 
     def fields(self) -> dict[str, Any]:
-        """For a program: how far it is."""
+        """Returns the progress as JSON fields."""
         left = self.seconds_left
         return {
             "phase": self.phase,
@@ -61,7 +61,7 @@ class PullSnapshot:
         }
 
     def words(self, name: str) -> str:
-        """For a person: `downloading m: 37.1 % of 135.02 GB, 112.0 MB/s, 13 min left`."""
+        """Returns the progress as text: `downloading m: 37.1 % of 135.02 GB, 112.0 MB/s, 13 min left`."""
         if self.size is None:
             return f"asking the Hub for {name}"
         if self.phase == "checking":
@@ -83,7 +83,7 @@ def _time(seconds: float) -> str:
 
 
 class PullProgress:
-    """Takes events in their order. `now` is replaced whole, so that other threads may read it at any time."""
+    """Takes events in order. `now` is replaced as a whole, so other threads may read it at any time."""
 
     def __init__(self) -> None:
         self.now = PullSnapshot()
@@ -91,7 +91,7 @@ class PullProgress:
         self._samples: deque[tuple[float, int]] = deque()
 
     def take(self, event: DownloadEvent, at: float) -> None:
-        """`at` is in seconds on any clock that does not go back."""
+        """Takes an event. `at` is in seconds of a clock that never goes back."""
         self._tally.take(event)
         if event.kind == "plan":
             received = min(event.received, event.size)
@@ -99,7 +99,7 @@ class PullProgress:
         elif event.kind == "note":
             self.now = replace(self.now, notes=(*self.now.notes, event.text)[-_NOTES:])
         elif event.kind == "checking":
-            # Bytes that count as here already
+            # Bytes that were here before
             self.now = replace(self.now, phase="checking", rate=None)
             self._samples.clear()
         elif event.kind in RECEIVED and event.kind != "file":

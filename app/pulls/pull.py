@@ -1,4 +1,4 @@
-"""One pull in a thread of its own, as the event loop sees it."""
+"""Runs one pull in its own thread, on behalf of the event loop."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from app.pulls.progress import PullProgress, PullSnapshot
 
 log = logs.get_logger("pull")
 
-# What is done in the thread; it tells what it does through the first argument, several times a second, and sleeps
-# with the second. Either raises when the pull is to end.
+# The work of the thread. It reports progress through the first argument, several times per second, and sleeps by the
+# second. Either raises an exception to end the pull.
 Work = Callable[[Emit, Callable[[float], None]], object]
 
 
@@ -30,29 +30,28 @@ class PullState(StrEnum):
 
 
 class _CancelledError(Exception):
-    """Raised within the work, from what it tells."""
+    """Raised inside the work, from its progress callback."""
 
 
 class Pull:
-    """Begins when it is made, inside the running loop, which alone writes `state`.
+    """Starts on creation, inside the running loop. Only the loop writes `state`.
 
-    The thread is a daemon: a gateway that has to go does not wait for a Hub that has fallen silent, and what a pull
-    leaves behind at any moment is what the next one goes on from.
+    The thread is a daemon: a gateway that exits does not wait for a silent Hub. The next pull resumes from any point.
     """
 
     def __init__(self, name: str, work: Work, on_end: Callable[[Pull], None]) -> None:
         self.id = secrets.token_hex(6)
         self.name = name
-        # What is true now; times are those of the wall's clock
+        # The current state. Times are wall-clock times.
         self.state = PullState.RUNNING
         self.reason = ""
         self.began = time.time()
         self.ended: float | None = None
-        # The thread's
+        # Used by the thread
         self._progress = PullProgress()
-        self._telling = threading.Lock()  # it has helpers, who tell as well
+        self._telling = threading.Lock()  # Helper threads report too
         self._stop = threading.Event()
-        # The loop's
+        # Used by the loop
         self._loop = asyncio.get_running_loop()
         self._on_end = on_end
         self._over = asyncio.Event()
@@ -67,11 +66,11 @@ class Pull:
         return self._progress.now
 
     async def over(self) -> None:
-        """Returns once it has ended, however."""
+        """Returns once the pull has ended, whatever the result."""
         await self._over.wait()
 
     def cancel(self) -> None:
-        """Ends it soon, within a second unless it waits for an answer of the Hub; harmless after its end."""
+        """Ends the pull within a second, unless it waits for the Hub. Harmless after its end."""
         self._stop.set()
 
     def _settle(self, state: PullState, reason: str) -> None:
@@ -95,7 +94,7 @@ class Pull:
         except Exception:
             log.exception("pull failed by a fault of ours", name=self.name, pull=self.id)
             state, reason = PullState.FAILED, "The gateway failed; its log says why."
-        # A loop that is closed has nobody left who waits
+        # A closed loop has no waiters left
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle, state, reason)
 

@@ -1,4 +1,4 @@
-"""All pulls of a gateway: each thing at most once at a time, and the last ones remembered."""
+"""Holds all pulls of a gateway: at most one per set of files, and the last finished ones."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from app.errors import ShuttingDownError, UnknownPullError
 from app.models.download.pull_item import PullItem
 from app.pulls.pull import Pull, Work
 
-# Of pulls that have ended
+# Finished pulls to remember
 REMEMBERED = 50
-# How long those that run may take to stop; one that waits for the Hub may be cut off, harmlessly.
+# Seconds that running pulls may take to stop. A pull that waits for the Hub may be cut off harmlessly.
 _STOP_S = 5.0
 
 
 class Pulls:
-    """`work` makes what a pull does out of what is wanted, and whether a newer version is to replace what is here."""
+    """`work` makes the work of a pull from its items, and from whether a newer version replaces the files here."""
 
     def __init__(self, work: Callable[[tuple[PullItem, ...], bool], Work]) -> None:
         self._work = work
@@ -27,7 +27,7 @@ class Pulls:
         self.closing = False
 
     def start(self, name: str, items: tuple[PullItem, ...], *, update: bool = False) -> Pull:
-        """A new pull, or the one of the same files that runs already; raises ShuttingDownError."""
+        """Returns a new pull, or the running one for the same files. Raises ShuttingDownError."""
         if self.closing:
             raise ShuttingDownError("The gateway is shutting down.", retry_after=5)
         if (running := self._running.get(items)) is not None:
@@ -42,32 +42,32 @@ class Pulls:
 
     @property
     def busy(self) -> bool:
-        """Whether any pull runs."""
+        """Whether any pull is running."""
         return bool(self._running)
 
     def running(self, items: tuple[PullItem, ...]) -> Pull | None:
-        """The pull of just these files, if one runs."""
+        """Returns the running pull for exactly these files, if any."""
         return self._running.get(items)
 
     def all(self) -> list[Pull]:
-        """Those that run, and those that have ended, the latest first."""
+        """Returns running and finished pulls, the latest first."""
         return sorted((*self._running.values(), *self._ended), key=lambda pull: pull.began, reverse=True)
 
     def get(self, pull_id: str) -> Pull:
-        """Raises UnknownPullError."""
+        """Returns a pull by id. Raises UnknownPullError."""
         for pull in self.all():
             if pull.id == pull_id:
                 return pull
         raise UnknownPullError(f"There is no pull '{pull_id}' here; GET /admin/pulls lists those that there are.")
 
     def refuse_new(self) -> None:
-        """No new ones, and those that run stop in order: the next pull goes on from where they are."""
+        """Refuses new pulls and stops the running ones in order. The next pull resumes them."""
         self.closing = True
         for pull in self._running.values():
             pull.cancel()
 
     async def close(self) -> None:
-        """Returns when all have stopped, or could not within some seconds."""
+        """Returns when all pulls have stopped, or after some seconds."""
         self.refuse_new()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):

@@ -1,4 +1,4 @@
-"""What a pull of the gateway does in its thread."""
+"""The work of a pull in a gateway, which runs in the pull's thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.pulls.pull import Work
 
 
 def pull_work(current: Callable[[], Settings]) -> Callable[[tuple[PullItem, ...], bool], Work]:
-    """Makes the work of a pull, for `Pulls`; `current` gives the settings that hold now."""
+    """Makes the work of a pull, for `Pulls`. `current` returns the current settings."""
 
     def make(items: tuple[PullItem, ...], update: bool) -> Work:
         def work(emit: Emit, sleep: Callable[[float], None]) -> None:
-            # Late, and here rather than on the event loop: huggingface_hub takes 200 ms to import
+            # Imported late and in the thread: huggingface_hub takes 200 ms to import
             from app.models.download.plan import Puller
             from app.models.hub.client import Hub
 
@@ -31,6 +31,6 @@ def pull_work(current: Callable[[], Settings]) -> Callable[[tuple[PullItem, ...]
 
 
 def warn(settings: Settings, files: Iterable[Path], emit: Emit) -> None:
-    """Tells of what was pulled and yet cannot be loaded by the engine at hand; it is kept, a newer one may."""
+    """Warns about pulled files that the current engine cannot load. They are kept for a newer engine."""
     for text in doubts(settings.llama_server, files):
         emit(DownloadEvent("note", "", text=f"warning: {text}"))

@@ -1,4 +1,4 @@
-"""Whole-file checksums, as the Hub has them."""
+"""Computes whole-file checksums of the kinds that the Hub uses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _PIECE = 4 << 20
 
 
 class Hash(Protocol):
-    """The part of hashlib's objects that is used."""
+    """The methods of hashlib's objects that are used here."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
 
 
 def new_hash(digest: str, size: int) -> Hash:
-    """For `sha256:...`, or git's own of a small file, `git:...`, which begins with the size in bytes."""
+    """Returns a hash for `sha256:...` or for git's blob hash of a small file, `git:...`, which begins with the size in
+    bytes."""
     kind = digest.partition(":")[0]
     if kind == "sha256":
         return hashlib.sha256()
@@ -31,7 +32,10 @@ def new_hash(digest: str, size: int) -> Hash:
 
 
 def digest_of(path: Path, like: str, done: Callable[[int], None]) -> str:
-    """The checksum of a file, of the kind of `like`; `done` gets the bytes hashed so far. Raises StoreError."""
+    """Returns the checksum of a file, of the same kind as `like`.
+
+    Calls `done` with the bytes hashed so far. Raises StoreError.
+    """
     with in_words(path), path.open("rb", buffering=0) as file:
         size = path.stat().st_size
         own, buffer, at = new_hash(like, size), bytearray(_PIECE), 0

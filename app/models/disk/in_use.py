@@ -1,4 +1,4 @@
-"""Who uses a model's files now, in any process that we may look into: an engine above all, ours or anybody's."""
+"""Finds processes that use a model's files, such as engines of this or another program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.models.gguf.filenames import is_gguf
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process: its number and name."""
+    """A process: its id and name."""
 
     pid: int
     name: str
@@ -25,9 +25,10 @@ class Holder:
 
 
 def holders(paths: Collection[Path]) -> list[Holder]:
-    """Those that have one of the files open or mapped, or were started with it: an engine may have read it whole.
+    """Returns the processes that have a file open or mapped, or have it in their command line (they may have read it
+    whole).
 
-    Compared is what the files are, not what they are called: a link to one has another name.
+    It compares inodes, not names, since a link has another name.
     """
     identities = {identity for path in paths if (identity := _identity(path)) is not None}
     processes = []
@@ -56,8 +57,8 @@ def _names(process: psutil.Process) -> Iterator[str | Path]:
 
 
 def _mapped(pid: int) -> Iterator[str]:
-    # Not psutil's memory_maps: it reads smaps, for which the kernel walks the page tables of 200 GB. Other systems
-    # than Linux have neither, and an engine there is known by what it was started with.
+    # psutil's memory_maps reads smaps, for which the kernel walks the page tables of 200 GB. Systems other than Linux
+    # have neither; there the command line identifies an engine.
     with suppress(OSError), Path(f"/proc/{pid}/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:
             name = line.rstrip("\n").split(None, 5)[5:]

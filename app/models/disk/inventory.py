@@ -1,4 +1,4 @@
-"""What is on disk: below `models_dir`, half-way downloads among it, and what entries name elsewhere."""
+"""Lists the models on disk: below `models_dir`, partial downloads included, and files that entries name elsewhere."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from app.models.download.partial import received_of
 from app.models.find_files import ggufs
 from app.models.gguf.filenames import ANY_GGUF, choose, model_of, projectors, quantization_of, shards
 
-# Who needs which files, and the folder that their pattern is read in.
+# An entry's needed files, and the folder to which their pattern applies.
 _EntryFiles = tuple[Use, Path | None, Files]
 
 
 def inventory(settings: Settings, catalog: Catalog) -> list[LocalModel]:
-    """Everything that is here, by repo and name; then what entries name and is not here."""
+    """Returns all models on disk, by repo and name, then the missing models that entries name."""
     entry_files = list(_entry_files(catalog))
     paths = [*_below(settings.models_dir), *_elsewhere(settings.models_dir, entry_files)]
     firsts = dict.fromkeys(shards(path)[0] for path in paths)
@@ -40,7 +40,7 @@ def inventory(settings: Settings, catalog: Catalog) -> list[LocalModel]:
 
 
 def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list[str]]) -> list[LocalModel]:
-    """What somebody fetches now of those files of a repo that `chosen` picks out of their paths; mostly nothing."""
+    """Returns the files of a repo, filtered by `chosen`, that a process is fetching now. Usually empty."""
     hidden = models_dir / repo / HIDDEN
     paths = [part.relative_to(hidden).with_suffix("").as_posix() for part in hidden.rglob(f"{ANY_GGUF}.part")]
     firsts = dict.fromkeys(shards(models_dir / repo / path)[0] for path in (chosen(paths) if paths else ()))
@@ -48,7 +48,7 @@ def being_pulled(models_dir: Path, repo: str, chosen: Callable[[list[str]], list
 
 
 def _entry_files(catalog: Catalog) -> Iterator[_EntryFiles]:
-    """The folder need not be there."""
+    """Yields what an entry needs. The folder may be missing."""
     for alias, entry in catalog.entries.items():
         for key in FILE_KEYS if isinstance(entry, LocalEntry) else ():
             if (files := getattr(entry, key)) is not None:
@@ -60,13 +60,13 @@ def _folder(catalog: Catalog, files: Files) -> Path | None:
         return None
     try:
         return catalog.folder(files, "")[0]
-    except FilesMissingError:  # a package that is not installed
+    except FilesMissingError:  # A package that is not installed
         return None
 
 
 def _below(models_dir: Path) -> Iterator[Path]:
-    """Where files lie, or are to lie when they are whole."""
-    # Not through links, which may lead anywhere; what entries mean behind them is added
+    """Returns the final locations of complete and partial files."""
+    # Does not follow links, which may lead anywhere. Files of entries behind links are added later.
     yield from ggufs(models_dir, follow=False)
     for hidden in sorted(models_dir.glob(f"*/*/{HIDDEN}")):
         for part in sorted(hidden.rglob(f"{ANY_GGUF}.part")):
@@ -74,7 +74,7 @@ def _below(models_dir: Path) -> Iterator[Path]:
 
 
 def _elsewhere(models_dir: Path, entry_files: Iterable[_EntryFiles]) -> Iterator[Path]:
-    """Files that entries name and that are not below `models_dir`, or only by a link."""
+    """Returns files of entries that are outside `models_dir`, or inside it only through a link."""
     for _, folder, files in entry_files:
         if files.path is not None and any(path.is_file() for path in shards(files.path)):
             yield files.path
@@ -89,7 +89,7 @@ def _local_model(models_dir: Path, first: Path) -> LocalModel:
 
 
 def _named(models_dir: Path, path: Path) -> tuple[str | None, str]:
-    """The repo and the path in it; None and the whole path where it is in none."""
+    """Returns the repo and the path in it. Returns None and the whole path for a file outside any repo."""
     if not path.is_relative_to(models_dir):
         return None, str(path)
     parts = path.relative_to(models_dir).parts
@@ -101,21 +101,21 @@ def _part(models_dir: Path, repo: str | None, path: Path) -> Part:
     if repo is not None:
         try:
             place = FileLocation(models_dir, repo, path.relative_to(models_dir / repo).as_posix())
-        except StoreError:  # by a name that no pull gives
+        except StoreError:  # A name that no pull creates
             place = None
     busy = place is not None and is_locked(place.lock)
     if path.is_file():
         size = path.stat().st_size
         return Part(path, place, size, size, busy)
     if place is not None and (known := received_of(place)) is not None:
-        # All bytes without the rename: hashing has not ended
+        # All bytes are here, but hashing and renaming are still to come
         received = min(known.bytes_received, known.identity.size - 1)
         return Part(path, place, received, known.identity.size, busy)
     return Part(path, place, 0, None, busy)
 
 
 def _is_meant(model: LocalModel, use: Use, folder: Path | None, files: Files) -> bool:
-    """Whether an entry's files are these, as the catalog reads it; they need not be whole."""
+    """Tells whether an entry's files are these, by the catalog's rules. They may be incomplete."""
     if files.path is not None:
         return files.path in (part.path for part in model.parts)
     if folder is None or not model.parts[0].path.is_relative_to(folder):

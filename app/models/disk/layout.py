@@ -1,7 +1,7 @@
-"""Where a file of a repo lies on disk, finished or not, and what is written down about it.
+"""Defines where files of a repo are on disk, complete or partial, and what is recorded about them.
 
-`<models_dir>/<repo>/<path>` is complete whenever it is there: it is renamed into place. What is under way lies in
-`<models_dir>/<repo>/.tandem`, which the catalog does not look into.
+A file at `<models_dir>/<repo>/<path>` is complete, since it is renamed into place. Partial files are in
+`<models_dir>/<repo>/.tandem`, which the catalog ignores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HIDDEN = ".tandem"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a complete file was found to be. `mtime_ns` and `size` tell whether it is still that file."""
+    """The checksum of a complete file. `mtime_ns` and `size` tell whether the file is still the same."""
 
     revision: str
     digest: str
@@ -31,7 +31,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class FileLocation:
-    """One file of one repo; raises StoreError for names that are no safe path, and for what the file system refuses."""
+    """The location of one file of a repo. Raises StoreError for unsafe names and for errors of the file system."""
 
     models_dir: Path
     repo: str
@@ -65,9 +65,9 @@ class FileLocation:
         return self._hidden(".json")
 
     def prepare(self) -> None:
-        """Makes the folders; raises StoreError where a link would lead out of `models_dir`."""
+        """Creates the folders. Raises StoreError if a link leads out of `models_dir`."""
         for folder in (self.final.parent, self.part.parent):
-            # Before anything is made: mkdir would follow a link as gladly as we would write through it
+            # Before any folder is made, since mkdir follows links too
             self._check_inside(folder)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -76,14 +76,14 @@ class FileLocation:
             self._check_inside(folder)
 
     def _check_inside(self, folder: Path) -> None:
-        # Not resolve, which has no words for links that go round in a circle: mkdir has
+        # mkdir reports a cycle of links, resolve does not
         if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.models_dir)):
             raise StoreError(
                 f"{folder} leads out of {self.models_dir} by a symbolic link; point models_dir there instead."
             )
 
     def record(self) -> Record | None:
-        """What is known of the complete file; None where there is none or it has changed since."""
+        """Returns the record of the complete file, or None if the file is missing or has changed."""
         known = self.last_record()
         try:
             status = self.final.stat()
@@ -92,14 +92,14 @@ class FileLocation:
         return known if known and (status.st_size, status.st_mtime_ns) == (known.size, known.mtime_ns) else None
 
     def last_record(self) -> Record | None:
-        """What the complete file was found to be, whatever it is now."""
+        """Returns the last record of the complete file, whether it has changed since or not."""
         try:
             return Record(**json.loads(self._record.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def write_record(self, revision: str, digest: str) -> None:
-        """The file in place has this digest."""
+        """Records the digest of the file in place."""
         with in_words(self._record):
             status = self.final.stat()
             record = Record(revision, digest, status.st_size, status.st_mtime_ns)
@@ -114,20 +114,20 @@ class FileLocation:
             self._record.unlink(missing_ok=True)
 
     def drop_partial(self) -> None:
-        """Removes what a download left half-way."""
+        """Removes the partial download."""
         with in_words(self.part):
             self.journal.unlink(missing_ok=True)
             self.part.unlink(missing_ok=True)
 
     def link(self, target: Path) -> None:
-        """A link to the same bytes elsewhere becomes the file, and what was half-way goes."""
+        """Puts a link to the same bytes elsewhere in the file's place, and removes the partial download."""
         self.drop_partial()
         with in_words(self.part):
             self.part.symlink_to(target)
         self.finish()
 
     def finish(self) -> None:
-        """The partial file, synced by the caller, becomes the file; survives power loss from here on."""
+        """Renames the partial file into place. The caller has synced it, so the file then survives power loss."""
         with in_words(self.final):
             self.part.replace(self.final)
             sync_folder(self.final.parent)
@@ -135,7 +135,7 @@ class FileLocation:
 
 
 def room_below(folder: Path) -> int:
-    """Bytes that the file system of a folder, which need not be there yet, has left for us."""
+    """Returns the free bytes of a folder's file system. The folder may be missing."""
     while not folder.exists():
         folder = folder.parent
     status = os.statvfs(folder)
@@ -144,7 +144,7 @@ def room_below(folder: Path) -> int:
 
 def sync_folder(folder: Path) -> None:
     """Makes a rename durable."""
-    # Some file systems take no fsync of a folder; the rename is as durable there as they make it
+    # Some file systems do not support fsync of a folder
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Models on disk as values: one of them, its files, and the entries that need it."""
+"""Values for models on disk: a model, its files, and the entries that need it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ State = Literal["complete", "pulling", "partial", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file, there or not. `size` is what it has or is to have, None where nobody knows; `received` what is there.
+    """One file, present or missing. `size` is its complete size (None if unknown), `received` the bytes present.
 
-    `place` is None outside of the repos below `models_dir`; `busy`: somebody fetches or checks it now.
+    `place` is None outside of the repos below `models_dir`. `busy` means that a process fetches or checks the file now.
     """
 
     path: Path
@@ -31,13 +31,13 @@ class Part:
 
     @property
     def linked(self) -> bool:
-        """Used in place from elsewhere: the Hub's cache."""
+        """Whether the file is a link into the Hub's cache."""
         return self.path.is_symlink()
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """An entry needs a model, as the value of this key of it."""
+    """An entry that needs a model, and the key of the entry that names it."""
 
     alias: str
     key: str
@@ -48,7 +48,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """One model or projector with all of its shards. `name` is for a person: the path without `.gguf`, or a pattern."""
+    """One model or projector with all its shards. `name` is for people: the path without `.gguf`, or a pattern."""
 
     repo: str | None
     name: str
@@ -58,12 +58,12 @@ class LocalModel:
 
     @property
     def received(self) -> int:
-        """Bytes that are here."""
+        """Bytes that are present."""
         return sum(part.received for part in self.parts)
 
     @property
     def size(self) -> int | None:
-        """Bytes of the whole, None where shards are missing of which nobody knows."""
+        """Bytes of the complete model, or None if the size of a missing shard is unknown."""
         sizes = [part.size for part in self.parts if part.size is not None]
         return sum(sizes) if sizes and len(sizes) == len(self.parts) else None
 
@@ -77,7 +77,7 @@ class LocalModel:
 
     @property
     def label(self) -> str:
-        """What it is asked for by, in its repo: the quantization, which of a projector's name means nothing."""
+        """The name within its repo: the quantization. A projector's quantization does not count."""
         return self.name if is_projector(self.name) or not self.quantization else self.quantization
 
     @property
@@ -85,5 +85,5 @@ class LocalModel:
         return f"{self.repo}/{self.name}" if self.repo else self.name
 
     def with_use(self, use: Use) -> LocalModel:
-        """The same, needed by one entry more."""
+        """Returns the model with one more use."""
         return replace(self, uses=(*self.uses, use))

@@ -1,4 +1,4 @@
-"""One puller a file, across processes: a lock of the kernel's, which ends with its process however that ends."""
+"""Allows one downloader per file across processes, by a kernel lock that ends with its process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _POLL_S = 0.2
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Holds the lock; the value says whether somebody else had it. `waiting` is called while they do.
+    """Holds the lock. The value tells whether another process held it before. Calls `waiting` meanwhile.
 
-    The file is never removed: whoever waits holds it open, and a new one would be another lock. Raises StoreError.
+    The file is never removed: waiting processes have it open, and a new file would be another lock. Raises StoreError.
     """
     descriptor = _open(path)
     try:
@@ -34,7 +34,7 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Holds the lock where nobody has it; the value says whether. Raises StoreError."""
+    """Holds the lock if it is free. The value tells whether it was. Raises StoreError."""
     descriptor = _open(path)
     try:
         yield _try(descriptor)
@@ -43,7 +43,7 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody pulls this file now."""
+    """Tells whether a process downloads this file now."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

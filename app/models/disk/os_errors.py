@@ -1,4 +1,4 @@
-"""What the file system says, in words."""
+"""Translates errors of the file system into messages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class in_words:
-    """Maps what the file system says, of `path` where it names none itself; raises DiskFullError or StoreError.
+    """Converts an OSError, about `path` if it names none, to DiskFullError or StoreError.
 
-    What somebody who reads what we print says by going away passes.
+    A BrokenPipeError of the output passes.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Deleting models, but none that somebody needs."""
+"""Deletes models that are not in use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.models.download.pull_item import is_of_hub
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """One model that is gone; `freed` in bytes. Of links only the links went: `linked` is where they led."""
+    """One deleted model. `freed` is in bytes. Deleting a link frees nothing: `linked` is its destination."""
 
     model: LocalModel
     freed: int
@@ -30,9 +30,9 @@ class Removed:
 def removable(
     models: Sequence[LocalModel], catalog: Catalog, names: Collection[str], *, shared: bool
 ) -> list[LocalModel]:
-    """Those of them that are here, and may be deleted as `names` ask for it; raises StoreError that says why not.
+    """Returns the models that `names` select and that may be deleted. Raises StoreError with the reason if one may not.
 
-    `shared`: what other aliases need is meant, too.
+    `shared` includes models that other aliases need.
     """
     here = [model for model in models if model.parts]
     if not here:
@@ -54,9 +54,9 @@ def removable(
 
 
 def remove(model: LocalModel) -> Removed:
-    """Deletes what is here of it, half-way downloads too; raises StoreError where it is in use after all.
+    """Deletes a model's files, partial downloads included. Raises StoreError if the model is in use.
 
-    Folders and locks stay: a pull that waits has them open.
+    Folders and locks stay, since a waiting download has them open.
     """
     linked = tuple(part.path.resolve() for part in model.parts if part.linked)
     places = [part.place for part in model.parts if part.place is not None]
@@ -70,7 +70,7 @@ def remove(model: LocalModel) -> Removed:
 
 
 def _remove(place: FileLocation) -> int:
-    """Bytes of disk that are free now: a partial file has holes, and what a link leads to stays."""
+    """Returns the bytes freed. A partial file has holes, and the destination of a link stays."""
     with in_words(place.final):
         freed = sum(path.lstat().st_blocks * 512 for path in (place.final, place.part) if os.path.lexists(path))
         place.final.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which models on disk a person means by aliases and names of the Hub. Pure."""
+"""Selects models on disk by aliases and Hub names. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.models.gguf.filenames import parse_hub_name
 
 
 def selected(models: Sequence[LocalModel], catalog: Catalog, names: Iterable[str]) -> list[LocalModel]:
-    """Those that the names stand for, each once, those that are not here among them.
+    """Returns the models that the names select, each once, missing models included.
 
-    Raises UnknownAlias, and StoreError for a name of the Hub of which nothing is here.
+    Raises UnknownAliasError, or StoreError for a Hub name without any file on disk.
     """
     meant = [model for name in names for model in _of(models, catalog, name)]
     return [model for model in models if any(model is other for other in meant)]

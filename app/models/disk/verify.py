@@ -1,4 +1,4 @@
-"""Every byte again: files on disk against the checksum that they were pulled with, else against the Hub's of today."""
+"""Verifies files on disk against their recorded checksum, else against the Hub's current one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of one file; `why` is for a person, empty where there is nothing to say."""
+    """The verdict on one file. `why` is a message, or empty."""
 
     path: str
     verdict: Verdict
@@ -34,17 +34,17 @@ class Checked:
 
 
 class Verifier:
-    """`hub` makes the door to the Hub when it is needed: what was pulled by us is checked without a network."""
+    """Verifies files. `hub` connects to the Hub when needed: recorded files are checked without a network."""
 
     def __init__(self, hub: Callable[[], Hub], emit: Emit, *, repair: bool = True) -> None:
         self._hub = cache(hub)
-        # By repo; words where it could not be had, so that nobody waits for that twice
+        # By repo: the listing, or the reason if it could not be read, so that the wait happens once
         self._listings: dict[str, Listing | str] = {}
         self._emit = emit
         self._repair = repair
 
     def verify(self, models: Iterable[LocalModel]) -> list[Checked]:
-        """One after the other, each verdict told as it is known. A file that cannot be read or repaired is bad."""
+        """Verifies one file after another and reports each verdict. A file that cannot be read or repaired is bad."""
         parts = [(model, part) for model in models for part in model.parts]
         self._emit(DownloadEvent("plan", "", 0, sum(part.received for _, part in parts if part.whole)))
         checked = []
@@ -91,7 +91,7 @@ class Verifier:
         return self._bad(place, identity, f"its checksum is {digest}, and should be {identity.digest}", emit)
 
     def _unrecorded(self, place: FileLocation, emit: Emit) -> tuple[Verdict, str]:
-        """Somebody else put it there: what differs from the Hub's may be damaged, or an older version."""
+        """Checks a file that another program stored. A difference from the Hub means damage or an older version."""
         today = self._of_today(place)
         if not isinstance(today, Identity):
             return "unknown", f"no checksum of it is recorded. {today}"
@@ -105,7 +105,7 @@ class Verifier:
         return digest_of(place.final, like, lambda at: emit(DownloadEvent("checking", place.path, at, size)))
 
     def _of_today(self, place: FileLocation) -> Identity | str:
-        """The file as the Hub has it now, or why that is not known."""
+        """Returns the file as the Hub has it now, or the reason why that is unknown."""
         if place.repo not in self._listings:
             try:
                 self._listings[place.repo] = self._hub().listing(place.repo)

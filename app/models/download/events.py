@@ -1,4 +1,4 @@
-"""What a pull tells while it runs."""
+"""Events that a pull reports while it runs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-# What `verify` finds of a file: well; damaged; damaged, and fetched again; nothing to compare it with; not whole.
+# The verdicts of `verify` on a file: good, damaged, repaired, no checksum known, incomplete.
 Verdict = Literal["fine", "bad", "repaired", "unknown", "incomplete"]
 Kind = Literal["plan", "file", "start", "progress", "waiting", "checking", "done", "note"] | Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadEvent:
-    """`received` and `size` are bytes of the file `path`, in a `plan` of all files; `text` is for a person.
+    """`received` and `size` are bytes of the file `path`, or of all files in a `plan`. `text` is a message.
 
-    `file`: one of the plan's, and what is here of it. `waiting`: somebody else pulls this file, and has got so far.
-    `checking`: bytes hashed so far, of a file that nothing is fetched of.
+    `file`: a file of the plan, and its bytes present. `waiting`: another process downloads this file, with its
+    progress. `checking`: bytes hashed so far, of a file that needs no download.
     """
 
     kind: Kind
@@ -26,20 +26,20 @@ class DownloadEvent:
     text: str = ""
 
 
-# What counts as received in a pull, and as done where files are only checked.
+# The events that count as received in a pull, and as done in a check.
 RECEIVED: frozenset[Kind] = frozenset(("file", "start", "progress", "waiting", "done"))
 CHECKED: frozenset[Kind] = frozenset(("checking",))
 
 
 class Tally:
-    """Bytes of all files together, by the events of some kinds."""
+    """Sums the bytes of all files, by events of some kinds."""
 
     def __init__(self, counted: frozenset[Kind] = RECEIVED) -> None:
         self._counted = counted
         self._files: dict[str, int] = {}
 
     def take(self, event: DownloadEvent) -> None:
-        """In their order."""
+        """Takes the events in order."""
         if event.kind in self._counted:
             self._files[event.path] = event.received
 
@@ -48,5 +48,5 @@ class Tally:
         return sum(self._files.values())
 
 
-# What runs tells something several times a second; an exception out of it ends the pull in order.
+# Receives events several times per second. An exception that it raises ends the pull in order.
 Emit = Callable[[DownloadEvent], None]

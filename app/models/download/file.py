@@ -1,10 +1,10 @@
-"""One file from the Hub onto the disk: several ranges in flight, hashed in order while they arrive.
+"""Downloads one file: several ranges at once, hashed in order while they arrive.
 
-Threads, because the work is done outside Python: receiving, writing and hashing let go of the interpreter's lock. The
-caller's thread only waits and tells, so that Ctrl-C reaches it at once.
+Threads do the work, since receiving, writing and hashing release the interpreter's lock. The caller's thread only waits
+and reports, so Ctrl-C takes effect at once.
 
-Blocks reach the hash through memory: what has to be read back from the disk makes hashing the slowest part. So nothing
-is asked for that memory has no room for, unless waiting for room would cost more.
+Blocks stay in memory until they are hashed, since reading them back from disk would make hashing the slowest part. So a
+thread requests only blocks that fit into memory, unless waiting for memory would cost more.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from app.models.download.request_size import Pace
 # Ranges in flight.
 WORKERS = 4
 _TELL_EVERY_S = 0.1
-# A request waits for memory half as long as the one before it took, and no longer than this.
+# A request waits for memory for at most half the time of the previous request, and no longer than this.
 _PATIENCE_S = 0.25
 
 
@@ -42,10 +42,10 @@ def download(
     block: int = BLOCK,
     workers: int = WORKERS,
 ) -> None:
-    """Fetches what is missing, checks the whole and renames it into place; the caller holds the lock.
+    """Fetches the missing parts, checks the whole file and renames it into place. The caller holds the lock.
 
-    Raises HubError, DiskFull, StoreError: what was received stays for the next try. Raises ChecksumMismatchError when
-    the whole file is not what the Hub announced, twice: nothing tells which bytes are wrong, so nothing is kept.
+    Raises HubError, DiskFullError or StoreError; the next attempt resumes. Raises ChecksumMismatchError if the whole
+    file has the wrong checksum twice. The wrong bytes are then unknown, so all are discarded.
     """
     for last in (False, True):
         with Partial(place, identity, block) as partial:
@@ -85,7 +85,7 @@ class _Transfer:
         self._fetcher = RangeFetcher(wire, source, identity, self._stop, self._notes.append)
 
     def run(self, workers: int) -> str:
-        """The checksum of the whole file, once all of it is there."""
+        """Returns the checksum of the whole file, once it is complete."""
         works = [self._fetch_all] * workers + [self._hash_all]
         threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
         for thread in threads:
@@ -96,11 +96,11 @@ class _Transfer:
                 self._tell("progress")
         finally:
             self._end(None)
-            # A thread may sit in a read from a server that has fallen silent
+            # A thread may be blocked in a read from a silent server
             self._fetcher.abort()
             for thread in threads:
                 thread.join()
-        # What of them is not on the disk is lost
+        # Blocks that are not on disk yet are lost
         self._fillings.clear()
         self._tell("progress")
         if self._failure is not None:
@@ -144,10 +144,13 @@ class _Transfer:
             pace.note(len(run), waited, took)
 
     def _next_run(self, length: int, took: float) -> range | None:
-        """Waits while there is nothing to do: the hashing may yet find a block that the disk has lost."""
+        """Returns the next blocks to fetch.
+
+        Waits if there are none: hashing may find a block that the disk has lost.
+        """
         with self._changed:
             self._changed.wait_for(lambda: not self._crowded(length), min(took / 2, _PATIENCE_S))
-            # The hash is sure to make room; a slow connection, whose block it waits for, is not
+            # Hashing will free memory, unless it waits for a block of a slow connection
             self._changed.wait_for(lambda: not (self._crowded(length) and self._front in self._partial.ranges.received))
             self._changed.wait_for(lambda: self._ended or self._queue)
             if self._ended:
@@ -164,12 +167,15 @@ class _Transfer:
         return self._stop.is_set() or self._digest is not None
 
     def _crowded(self, length: int) -> bool:
-        """Not while the hash goes through what an earlier run left: that takes longer than anybody should wait."""
+        """Tells whether memory is full.
+
+        Never while hashing reads an earlier run's blocks, which takes too long to wait for.
+        """
         old = self._front in self._partial.inherited
         return self._memory.crowded(length) and not old and not self._ended
 
     def _fetch(self, run: range) -> tuple[float, float]:
-        """Seconds until its first bytes were there, and in all."""
+        """Returns the seconds until the first bytes, and in all."""
         began, waited = time.monotonic(), 0.0
         size, filling = self._partial.ranges.block, Filling(run, self._memory.blank)
         with self._changed:
@@ -191,7 +197,7 @@ class _Transfer:
             self._changed.notify_all()
 
     def _hash_all(self) -> None:
-        """Follows the front of what is there."""
+        """Hashes blocks in order as they become available."""
         own = new_hash(self._identity.digest, self._identity.size)
         for number in range(self._partial.ranges.count):
             self._hash(own, number)
@@ -207,7 +213,7 @@ class _Transfer:
         self._memory.give_back(block)
 
     def _when_received(self, number: int) -> Block | None:
-        """Waits for a block; None where it is on the disk alone."""
+        """Waits for a block. Returns None if it is only on disk."""
         with self._changed:
             self._front = number
             self._changed.notify_all()
@@ -217,7 +223,7 @@ class _Transfer:
             return self._memory.take(number)
 
     def _read_back(self, number: int) -> Block | None:
-        """From the disk; None where that has lost it, and it is to be fetched again."""
+        """Reads a block from disk. Returns None if the disk has lost it; it is then fetched again."""
         block = self._memory.blank(number)
         if self._partial.read(number, block.data):
             return block
@@ -228,5 +234,5 @@ class _Transfer:
 
 
 def free_bytes(place: FileLocation) -> int:
-    """What the file system of a place has left for us."""
+    """Returns the free bytes of a path's file system."""
     return room_below(place.models_dir)

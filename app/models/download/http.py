@@ -1,8 +1,8 @@
-"""HTTP connections for bytes in bulk: the standard library's, which receives into a buffer of ours.
+"""HTTP connections for bulk data, from the standard library, which receives into a caller's buffer.
 
-Receiving a gigabyte from loopback in four threads takes 0.45 s of CPU this way, and 1.6 s through httpx2, which hands
-every 64 KiB through Python, under the interpreter's lock. Connections are kept alive, shared by threads, and led
-through the proxy that the environment names.
+A gigabyte over loopback in four threads takes 0.45 s of CPU this way. httpx2 takes 1.6 s, since it passes every 64 KiB
+through Python under the interpreter's lock. Connections stay open, are shared by threads, and use the proxy of the
+environment.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 CONNECT_S, READ_S = 10.0, 30.0
-# What goes wrong on the way, or is no address at all (ValueError, from taking it apart).
+# Errors of the network, and of an invalid URL (ValueError).
 Failures = (OSError, http.client.HTTPException, ValueError)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host, port: what a token is for, and what a connection leads to."""
+    """Returns scheme, host and port of a URL: the scope of a token and of a connection."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 class Wire:
-    """Connections to any number of hosts; `close` it when no thread uses it any more."""
+    """Connections to any number of hosts. Close it when no thread uses it any more."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,9 +53,9 @@ class Wire:
 
     @contextmanager
     def get(self, url: str, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
-        """The answer to a GET, its headers read; raises one of `Failures`.
+        """Returns the response to a GET, its headers read. Raises one of `Failures`.
 
-        A connection whose answer was not read to its end is given up.
+        A connection whose response was not read to its end is closed.
         """
         connection, target, more = self._connection(url)
         response = None
@@ -65,7 +65,7 @@ class Wire:
                 response = connection.getresponse()
                 yield response
         finally:
-            # Of an answer that ends with its connection, the connection has no socket any more
+            # If the response ends with its connection, the connection has no socket any more
             if response is not None and response.isclosed() and connection.sock is not None:
                 with self._lock:
                     self._idle[origin(url)].append(connection)
@@ -85,15 +85,15 @@ class Wire:
                 self._busy.discard(sock)
 
     def abort(self) -> None:
-        """Ends reads that wait for a server, in whatever thread they are."""
+        """Ends reads that wait for a server, in any thread."""
         with self._lock:
             for sock in self._busy:
-                # Closed meanwhile: then nobody reads from it
+                # Closed already, so no thread reads from it
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
     def _connection(self, url: str) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-        """One that is open already, or a new one; what to ask of it, and the headers that its proxy wants."""
+        """Returns an open or a new connection, the target of the request, and the headers for its proxy."""
         parts = urlsplit(url)
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         proxy = _proxy(parts)
@@ -125,14 +125,14 @@ class Wire:
     def _trusted(self) -> ssl.SSLContext:
         with self._lock:
             if self._trust is None:
-                import httpx2  # late; its certificates are those that the Hub itself is asked with
+                import httpx2  # Imported late. The Hub uses the same certificates.
 
                 self._trust = httpx2.create_ssl_context()
             return self._trust
 
 
 class _Connection(http.client.HTTPConnection):
-    """Waits less for a connection than for an answer."""
+    """Has a shorter timeout for connecting than for reading."""
 
     def connect(self) -> None:
         self.timeout = CONNECT_S
@@ -148,7 +148,7 @@ class _SecureConnection(http.client.HTTPSConnection):
 
 
 def _stale(connection: http.client.HTTPConnection) -> bool:
-    """Whether the server has closed it since: an idle connection has nothing to read."""
+    """Tells whether the server has closed it: an idle connection is readable only then."""
     if connection.sock is None:
         return True
     poll = select.poll()
@@ -157,7 +157,7 @@ def _stale(connection: http.client.HTTPConnection) -> bool:
 
 
 def _proxy(parts: SplitResult) -> SplitResult | None:
-    """As HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say."""
+    """Returns the proxy of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
     known = getproxies()

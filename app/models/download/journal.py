@@ -1,8 +1,8 @@
-"""The journal of a partial file: which blocks of it have been received, each with a checksum of ours. Pure.
+"""The journal of a partial file: its received blocks, each with a checksum. Pure.
 
-One text line of JSON names the file, then one line a block. A block is written to the partial file first and to the
-journal after it, without a sync between: what power loss leaves of either is found out by the checksums. A line that
-was torn is no line.
+The first line names the file, in JSON. Each further line is a block. A block is written to the partial file first and
+to the journal afterwards, without a sync between them: the checksums reveal what power loss has damaged. An incomplete
+line does not count.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
-# Bytes a block: what a kill may cost each range in flight.
+# Bytes per block: a kill may lose as many for each range in flight.
 BLOCK = 4 << 20
-# Bytes that are received at once: they are still in a processor's cache when their checksum is taken.
+# Bytes per read: their checksum is computed while they are in the processor's cache.
 PIECE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One version of one file of a repo. `size` is in bytes, `digest` `sha256:...` or, of small files, `git:...`."""
+    """One version of one file of a repo.
+
+    `size` is in bytes. `digest` is `sha256:...` or, for small files, `git:...`.
+    """
 
     repo: str
     path: str
@@ -31,7 +34,7 @@ class Identity:
 
 @dataclass(slots=True)
 class Ranges:
-    """`received`: block number -> CRC-32. The last block may be short."""
+    """`received` maps block numbers to their CRC-32. The last block may be short."""
 
     identity: Identity
     block: int = BLOCK
@@ -39,7 +42,7 @@ class Ranges:
 
     @property
     def count(self) -> int:
-        """How many blocks the file has."""
+        """The number of blocks of the file."""
         return -(-self.identity.size // self.block)
 
     @property
@@ -47,11 +50,11 @@ class Ranges:
         return sum(self.length(number) for number in self.received)
 
     def length(self, number: int) -> int:
-        """Bytes of a block."""
+        """Returns the bytes of a block."""
         return min(self.block, self.identity.size - number * self.block)
 
     def missing(self) -> Iterator[range]:
-        """Runs of blocks to fetch, in the file's order."""
+        """Returns the runs of blocks to fetch, in file order."""
         start: int | None = None
         for number in range(self.count + 1):
             is_missing = number < self.count and number not in self.received
@@ -62,18 +65,18 @@ class Ranges:
                 start = number
 
     def head(self) -> bytes:
-        """The journal's first line."""
+        """Returns the journal's first line."""
         return json.dumps(asdict(self.identity) | {"block": self.block}).encode() + b"\n"
 
 
 def line(number: int, checksum: int) -> bytes:
-    """A block's line in the journal."""
+    """Returns a block's line."""
     text = b"%08x %08x" % (number, checksum)
     return b"%s %08x\n" % (text, zlib.crc32(text))
 
 
 def parse(journal: bytes) -> Ranges | None:
-    """What a journal says; None where its first line is not whole. The last line of a block counts."""
+    """Parses a journal. Returns None if its first line is incomplete. Of several lines for a block the last counts."""
     first, _, rest = journal.partition(b"\n")
     try:
         head = json.loads(first)

@@ -17,7 +17,7 @@ from app.models.download.journal import BLOCK, Identity, Ranges, line, parse
 
 
 def received_of(place: FileLocation) -> Ranges | None:
-    """What the journal of a partial file says, for those who look on from outside."""
+    """Returns what the journal of a partial file records, for readers other than its writer."""
     try:
         ranges = parse(place.journal.read_bytes())
     except OSError:
@@ -28,7 +28,7 @@ def received_of(place: FileLocation) -> Ranges | None:
 
 
 def announce(place: FileLocation, identity: Identity) -> None:
-    """Leaves word of a file that is to come, so that they know its size; harmless beside whoever fetches it now."""
+    """Announces a file that is to come, so that readers know its size. Does nothing to a running download."""
     with in_words(place.journal), suppress(FileExistsError):
         journal = os.open(place.journal, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
@@ -38,15 +38,15 @@ def announce(place: FileLocation, identity: Identity) -> None:
 
 
 class Partial:
-    """Open for its one writer, who holds the lock. `inherited` are blocks that an earlier run wrote, not yet checked;
-    `replaced` says that what lay there was another version.
+    """A partial file, open for its one writer, who holds the lock.
 
-    Several threads may write, each to blocks of its own.
+    `inherited` are blocks of an earlier run, not yet checked. `replaced` tells that an older version of the file was
+    dropped. Several threads may write, each to its own blocks.
     """
 
     def __init__(self, place: FileLocation, identity: Identity, block: int = BLOCK) -> None:
         known = received_of(place)
-        # The revision may be another as long as the bytes are the same
+        # The revision may differ if the bytes are the same
         same = known is not None and (known.identity.digest, known.identity.size) == (identity.digest, identity.size)
         begun = known is not None and bool(known.received)
         self.replaced = begun and not same
@@ -65,7 +65,7 @@ class Partial:
             if known is None:
                 os.write(self._journal, self.ranges.head())
             else:
-                # Ends a line that was torn
+                # Ends an incomplete line
                 os.write(self._journal, b"\n")
 
     def __enter__(self) -> Partial:
@@ -77,12 +77,12 @@ class Partial:
         os.close(self._journal)
 
     def write(self, number: int, data: memoryview) -> None:
-        """All bytes of a block. Raises DiskFull or StoreError, as all that follow."""
+        """Writes a whole block. Raises DiskFullError or StoreError, as do all methods below."""
         with in_words(self._path):
             self._bulk.write(number * self.ranges.block, data)
 
     def complete(self, number: int, checksum: int) -> None:
-        """A block is written: the line that says so."""
+        """Adds the line of a block that has been written."""
         text = line(number, checksum)
         with in_words(self._path):
             if os.write(self._journal, text) != len(text):
@@ -92,7 +92,7 @@ class Partial:
             self.bytes_received += self.ranges.length(number)
 
     def read(self, number: int, into: memoryview) -> bool:
-        """A received block from the disk; False, and it is missing again, where that holds something else."""
+        """Reads a received block from disk. Returns False if its checksum is wrong; the block is then missing again."""
         with in_words(self._path):
             count = self._bulk.read(number * self.ranges.block, into)
         self.inherited.discard(number)
@@ -104,7 +104,7 @@ class Partial:
         return False
 
     def sync(self) -> None:
-        """Everything is on the disk when this returns."""
+        """Flushes everything to disk."""
         with in_words(self._path):
             os.ftruncate(self._file, self.ranges.identity.size)
             os.fsync(self._file)
@@ -112,5 +112,5 @@ class Partial:
 
 def _open(path: Path, more: int = 0) -> int:
     with in_words(path):
-        # A link in the place of a file of ours is not followed
+        # Does not follow a link in place of the file
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | more, 0o644)

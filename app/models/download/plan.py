@@ -1,4 +1,4 @@
-"""Pulling: what an alias or `hf:repo` needs, at one revision, onto the disk."""
+"""Pulls the files that an alias or `hf:repo` needs, at one revision."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ from app.terminal import size_in_words
 if TYPE_CHECKING:
     from app.models.hub.client import Hub
 
-MARGIN = 512 << 20  # left free: a full disk breaks more than a pull
+MARGIN = 512 << 20  # Kept free, since a full disk breaks more than a pull
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of one model at one revision; `notes` are for the person, `projectors` and `heads` the repo's."""
+    """The files of one model at one revision.
+
+    `notes` are messages. `projectors` and `heads` are all those of the repo.
+    """
 
     item: PullItem
     revision: str
@@ -55,12 +58,12 @@ class Plan:
 
     @property
     def projector(self) -> str | None:
-        """The projector that goes with the model; None where there is none, or names do not tell which."""
+        """The projector that fits the model, or None if there is none or the names are ambiguous."""
         return projector_for((identity.path for identity in self.files), self.projectors)
 
 
 class Puller:
-    """Plans, then fetches; every method raises StoreError or one of its kinds."""
+    """Plans, then fetches. Every method raises StoreError or a subclass."""
 
     def __init__(
         self, settings: Settings, hub: Hub, emit: Emit, *, free: Callable[[FileLocation], int] = free_bytes
@@ -71,9 +74,9 @@ class Puller:
         self._free = free
 
     def plan(self, item: PullItem, *, update: bool = False) -> Plan:
-        """Which files, of which revision: that of what is here already, as long as the Hub has it, unless `update`.
+        """Chooses files and revision. Without `update` it keeps the revision of the files here, while the Hub has it.
 
-        Raises OfflineError where the Hub may not be asked and not all is on this machine.
+        Raises OfflineError if the Hub may not be asked and a file is missing here.
         """
         try:
             listing = self._hub.listing(item.repo)
@@ -99,7 +102,7 @@ class Puller:
         return self._planned(item, old, _one_model(old, item), note)
 
     def _other_versions(self, listing: Listing, paths: Iterable[str]) -> dict[str, str]:
-        """Path -> revision, of files here, whole or not, whose bytes are others than the Hub's now."""
+        """Maps path to revision for files here, complete or not, whose bytes differ from the Hub's now."""
         revisions = {}
         for path in paths:
             place = FileLocation(self._models_dir, listing.repo, path)
@@ -119,18 +122,18 @@ class Puller:
         return Plan(item, listing.revision, files, notes, tuple(projectors(safe)), heads)
 
     def _offline(self, item: PullItem) -> Plan | None:
-        """What is on this machine: recorded as complete, or else in the Hub's own cache."""
+        """Plans with the files of this machine: recorded ones, else the Hub's own cache."""
         recorded = self._recorded(item)
         complete = {path: HubFile(record.size, record.digest) for path, record in recorded.items()}
         revision = next((record.revision for record in recorded.values()), "")
         sources = [("complete here", Listing(item.repo, revision, complete))]
         for cached in self._hub.cached_listings(item.repo):
-            # What is here already goes with it only at the same revision: shards of another may be others
+            # Files here belong to the model only at the same revision
             same = {path: complete[path] for path, record in recorded.items() if record.revision == cached.revision}
             where = f"in the Hub's cache at revision {cached.revision[:12]}"
             sources.append((where, replace(cached, files=cached.files | same)))
         for where, listing in sources:
-            with suppress(StoreError):  # not all of it, or more than one model
+            with suppress(StoreError):  # Incomplete, or more than one model
                 note = f"{item.repo}: {where}; not compared with the Hub (HF_HUB_OFFLINE)"
                 plan = self._planned(item, listing, _one_model(listing, item), note)
                 beside = self._recorded(PullItem(item.repo, projector=True))
@@ -138,22 +141,22 @@ class Puller:
         return None
 
     def _recorded(self, item: PullItem) -> dict[str, Record]:
-        """Complete files of ours that may be meant, by their path in the repo."""
+        """Returns recorded complete files that match, by their path in the repo."""
         folder = self._models_dir / item.repo
         records = {}
         for path in item.chosen(path.relative_to(folder).as_posix() for path in folder.rglob(ANY_GGUF)):
-            with suppress(StoreError):  # somebody else's, under a name that the Hub may not have
+            with suppress(StoreError):  # Another program's file, whose name may not exist on the Hub
                 if (record := FileLocation(self._models_dir, item.repo, path).record()) is not None:
                     records[path] = record
         return records
 
     def pull(self, items: Iterable[PullItem], *, update: bool = False) -> list[Path]:
-        """Everything that is wanted, whole and checked; returns the files, shards in order."""
+        """Pulls everything an item needs, and checks it. Returns the files, shards in order."""
         with in_words(self._models_dir):
             return self.fetch([self.plan(item, update=update) for item in items], update=update)
 
     def fetch(self, plans: list[Plan], *, update: bool = False) -> list[Path]:
-        """As `pull`, of what was planned before."""
+        """Fetches what `plan` chose, and returns as `pull` does."""
         with in_words(self._models_dir):
             self.check_disk(plans)
             self._prepare(plans)
@@ -181,7 +184,7 @@ class Puller:
         self._emit(DownloadEvent("note", path, text=text))
 
     def here(self, identity: Identity) -> int:
-        """Bytes of a file that need not be fetched: a version of it that is to be replaced is no help."""
+        """Returns the bytes of a file that need no download. An outdated version counts 0."""
         place = FileLocation(self._models_dir, identity.repo, identity.path)
         record = place.record()
         if place.final.exists() and (record is None or record.digest == identity.digest):
@@ -192,8 +195,8 @@ class Puller:
         return partial.bytes_received if partial is not None and partial.identity.digest == identity.digest else 0
 
     def check_disk(self, plans: list[Plan]) -> None:
-        """Tells how much is to come; raises DiskFullError where that does not fit."""
-        # A file may be wanted twice
+        """Reports how many bytes are to come. Raises DiskFullError if they do not fit."""
+        # A file may be needed twice
         files = {identity: self.here(identity) for plan in plans for identity in plan.files}
         if not files:
             return
@@ -222,7 +225,7 @@ class Puller:
         self._emit(DownloadEvent("done", identity.path, identity.size, identity.size))
 
     def _is_here(self, place: FileLocation, identity: Identity, update: bool) -> bool:
-        """A file without a record, which others put there, is hashed once."""
+        """Tells whether a file is complete here. A file without a record, from another program, is hashed once."""
         record = place.record()
         if record is None:
             if not place.final.exists():
@@ -231,7 +234,8 @@ class Puller:
         else:
             digest, revision = record.digest, record.revision
         if digest == identity.digest:
-            # A commit that left these bytes alone is theirs too: all shards of a pull are of one. Offline nobody knows
+            # A commit that keeps these bytes has them too. A pull has all shards from one commit. Offline that cannot
+            # be checked
             if revision != identity.revision and not (record and self._hub.offline):
                 place.write_record(identity.revision, digest)
             return True
@@ -249,11 +253,11 @@ class Puller:
         return digest_of(path, identity.digest, done)
 
     def _use_cached(self, place: FileLocation, identity: Identity) -> bool:
-        """A link to the file in the Hub's own cache, if that has the right bytes."""
+        """Links to the file in the Hub's own cache if that has the right bytes."""
         cached = self._hub.cached(identity)
         if cached is None or cached.stat().st_size != identity.size:
             return False
-        # First, since what is here, whole or half-way, may be better than what is there
+        # First, since the file here may be the better one, complete or not
         if self._hashed(cached, identity) != identity.digest:
             self._note(identity.path, f"{cached} in the Hub's cache has wrong bytes: not used")
             return False
@@ -264,7 +268,7 @@ class Puller:
 
 
 def _one_model(listing: Listing, item: PullItem) -> list[str]:
-    """The paths of the one model that is asked for, shards in order; raises StoreError."""
+    """Returns the paths of the one requested model, shards in order. Raises StoreError."""
     paths = [check_path(path) for path in item.chosen(listing.files)]
     models = by_model(paths)
     if len(models) == 1:
@@ -285,7 +289,7 @@ def _one_model(listing: Listing, item: PullItem) -> list[str]:
 
 
 def check_headers(paths: list[Path]) -> None:
-    """Shards know their number and count; raises GgufError or StoreError for files that are not of one model."""
+    """Checks the shards' numbers and counts. Raises GgufError, or StoreError for files of different models."""
     for path in paths:
         header, shard = read_header(path), shard_of(path.name)
         if shard is None:

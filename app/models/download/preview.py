@@ -1,4 +1,4 @@
-"""What a pull would bring, without fetching any of it."""
+"""Shows the files that a pull would download, without downloading any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.terminal import size_in_words
 
 
 def preview(settings: Settings, items: Iterable[PullItem]) -> list[str]:
-    """One line a model; raises what a pull of them would raise before it began: StoreError or one of its kinds."""
+    """Returns one line per model. Raises StoreError or a subclass, as a pull would before its start."""
     puller = Puller(settings, Hub(), lambda _: None)
     plans = [puller.plan(item) for item in items]
     puller.check_disk(plans)

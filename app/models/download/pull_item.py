@@ -1,4 +1,4 @@
-"""Which files of which repo a person or an entry asks for. Pure."""
+"""Selects files of a Hub repo for an entry or a name. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.models.gguf.filenames import choose, model_of, names_a_repo, parse_hub_
 
 @dataclass(frozen=True, slots=True)
 class PullItem:
-    """One model of one repo, by pattern or by quantization; with `projector` a multimodal projector."""
+    """One model of one repo, by pattern or by quantization. `projector` adds a multimodal projector."""
 
     repo: str
     include: str | None = None
@@ -24,18 +24,18 @@ class PullItem:
 
     @property
     def pattern(self) -> str:
-        """What names them, for a person."""
+        """The pattern or quantization, for messages."""
         return self.quantization or self.include or "*.gguf"
 
     def chosen(self, paths: Iterable[str]) -> list[str]:
-        """Those of a repo's files that are asked for, sorted."""
+        """Returns the matching files of a repo, sorted."""
         if self.projector:
             return projectors(paths, self.include, self.quantization)
         return choose(paths, self.include, self.quantization)
 
 
 def items_of(alias: str, entry: Entry) -> list[PullItem]:
-    """What an entry needs of the Hub, target first; raises StoreError where that is nothing."""
+    """Returns what an entry needs from the Hub, target first. Raises StoreError if it needs nothing from there."""
     if isinstance(entry, AttachedEntry):
         raise StoreError(f"'{alias}' is attached at {entry.url}: there is nothing to pull.")
     parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None}
@@ -53,9 +53,9 @@ def items_of(alias: str, entry: Entry) -> list[PullItem]:
 
 
 def items_by(settings: Settings, names: Iterable[str], include: str | None) -> list[PullItem]:
-    """What aliases and names of the Hub stand for; raises UnknownAlias or StoreError.
+    """Returns what aliases and Hub names refer to. Raises UnknownAliasError or StoreError.
 
-    A name that is an alias and a repo's too is the alias; `hf:` before it makes it the repo.
+    A name that is an alias and a repo means the alias. The prefix `hf:` means the repo.
     """
     catalog, items = Catalog(settings), []
     for name in names:
@@ -75,7 +75,7 @@ def items_by(settings: Settings, names: Iterable[str], include: str | None) -> l
 
 
 def is_of_hub(catalog: Catalog, name: str) -> bool:
-    """Whether a name means a repo of the Hub rather than an alias."""
+    """Tells whether a name means a Hub repo rather than an alias."""
     try:
         catalog.resolve(name)
     except UnknownAliasError:
@@ -84,6 +84,6 @@ def is_of_hub(catalog: Catalog, name: str) -> bool:
 
 
 def _all_shards(path: str) -> str:
-    """A pattern for a file, and where that is a shard for all of its model."""
+    """Returns a pattern for a file. For a shard the pattern matches all shards of its model."""
     stem = glob.escape(model_of(path))
     return f"{stem}-*-of-*.gguf" if shard_of(path) is not None else glob.escape(path)

@@ -1,4 +1,4 @@
-"""Bytes of one run of blocks over HTTP: ranges, redirects, retries. Knows no file."""
+"""Downloads the bytes of one run of blocks over HTTP: ranges, redirects, retries. Does not write files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from app.models.download.journal import Identity
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
-# What a signed address answers once it has expired, by its host.
+# A host's status for an expired signed URL.
 _EXPIRED = frozenset({401, 403, 404, 410})
-# Refused so often in a row, each time at an address that the Hub has just given out, nothing has expired.
+# After as many refusals in a row of fresh URLs, expiry is not the reason.
 _DENIED = frozenset({401, 403})
 _DENIED_TRIES = 4
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
@@ -29,7 +29,7 @@ _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
 
 @dataclass(frozen=True, slots=True)
 class FileAddress:
-    """Where a file's bytes are; `headers` (a token among them) are for the host `home` alone."""
+    """The URL of a file's bytes. `headers`, which may hold a token, are sent to the host `home` only."""
 
     url: str
     home: str
@@ -37,18 +37,18 @@ class FileAddress:
 
 
 class ByteSource(Protocol):
-    """Tells where bytes are."""
+    """Provides the URL of a file."""
 
     def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
-        """Raises HubError. Waits by `rest`, in seconds, and lets its exception through."""
+        """Returns the address. Raises HubError. Waits by `rest`, in seconds, and passes on its exception."""
 
 
 class DownloadStoppedError(Exception):
-    """Somebody else has failed, or the person has had enough."""
+    """Another thread has failed, or the user has cancelled."""
 
 
 class _RetryError(Exception):
-    """Worth another try; `wish` is the server's Retry-After in seconds."""
+    """The request may be tried again. `wish` is the server's Retry-After in seconds."""
 
     def __init__(
         self, why: str, wish: float | None = None, *, expired: bool = False, denied_by: str | None = None
@@ -56,12 +56,12 @@ class _RetryError(Exception):
         super().__init__(why)
         self.wish = wish
         self.expired = expired
-        # The host that says that we may not
+        # The host that refused
         self.denied_by = denied_by
 
 
 class RangeFetcher:
-    """Shared by the workers of one file. `say` is told of every wait."""
+    """Shared by the threads of one file. Calls `say` for every wait."""
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class RangeFetcher:
         self._address: FileAddress | None = None
 
     def abort(self) -> None:
-        """Ends reads that wait for a server; `stop` is set."""
+        """Ends reads that wait for a server. `stop` is set before."""
         self._wire.abort()
 
     def pieces(self, start: int, stop: int, room: Callable[[], memoryview]) -> Iterator[int]:
-        """Receives bytes [start, stop) of the file, a piece at a time into what `room` gives then; yields their sizes.
+        """Receives bytes [start, stop) of the file into the buffers of `room`, and yields the size of each piece.
 
-        Through any number of connections. Raises HubError when `TRIES` requests in a row brought nothing,
-        ChecksumMismatchError for a server that has another size than announced, DownloadStoppedError.
+        Opens as many connections as needed. Raises HubError after `TRIES` requests in a row without data. Raises
+        ChecksumMismatchError if the server reports another size than announced. Raises DownloadStoppedError.
         """
         attempt = denied = 0
         while start < stop:
@@ -105,7 +105,8 @@ class RangeFetcher:
                 self._wait(attempt, again)
 
     def _denied(self, again: _RetryError) -> AccessDeniedError:
-        """The Hub lets us in, and who has the bytes does not: a token that lost its rights, or somebody in between."""
+        """Returns the error if the Hub grants access but the storage host refuses: a token that lost its rights, or a
+        proxy."""
         return AccessDeniedError(
             f"{self._identity.path}: {again.denied_by}, which has the bytes, refuses them ({again}, {_DENIED_TRIES} "
             f"times in a row). If {self._identity.repo} is gated or private, set HF_TOKEN to a token whose account may "
@@ -133,14 +134,14 @@ class RangeFetcher:
 
     def _where(self) -> FileAddress:
         with self._lock:
-            self._rest(0)  # those who waited for the lock have nothing to ask any more
+            self._rest(0)  # Threads that waited for the lock need no new address
             if self._address is None:
                 self._address = self._source.address(self._identity, self._rest)
             return self._address
 
     @contextmanager
     def _response(self, start: int, stop: int) -> Iterator[HTTPResponse]:
-        """The answer to a range, at the end of all redirects and looked at."""
+        """Returns the checked response to a range, after all redirects."""
         address = self._where()
         url = address.url
         for _ in range(_HOPS):
@@ -155,7 +156,7 @@ class RangeFetcher:
         raise HubError(f"{self._identity.path}: more than {_HOPS} redirects.")
 
     def _remember(self, address: FileAddress, url: str) -> None:
-        """Where a redirect has led to is asked at once from now on, until that has expired."""
+        """Sends later requests to the target of a redirect directly, until that URL expires."""
         with self._lock:
             if self._address is address:
                 self._address = replace(address, url=url)

@@ -1,7 +1,7 @@
-"""How many blocks one request asks for. Pure.
+"""Chooses how many blocks one request asks for. Pure.
 
-Short requests bring a file almost in its order, so that the hash takes its bytes from memory; but each begins with a
-wait for its first byte, and over a long way only long ones are worth that.
+Short requests arrive nearly in file order, so the hash finds its bytes in memory. But each request waits for its first
+byte, so on a slow route only long requests are worthwhile.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 import math
 from collections import deque
 
-# In blocks. The longest are 64 MiB, so that a dropped connection or an expired address is soon met again.
+# In blocks. The limit of 64 MiB bounds the cost of a dropped connection or an expired URL.
 SHORTEST, LONGEST = 2, 16
-# Of a request's time, what may be waiting.
+# The share of a request's time that may be waiting.
 _WAITING = 0.1
-# Requests whose shortest wait is taken for the way's: a busy machine makes single ones longer.
+# Requests whose shortest wait counts as the route's. A busy machine prolongs single waits.
 _REMEMBERED = 16
 
 
 class Pace:
-    """Of one connection; `length` is for its next request."""
+    """Measures one connection. `length` is the size of its next request."""
 
     def __init__(self) -> None:
         self.length = SHORTEST
         self._waits: deque[float] = deque(maxlen=_REMEMBERED)
 
     def note(self, length: int, waited: float, took: float) -> None:
-        """A request of so many blocks waited so many seconds for its first bytes, and took so many in all."""
+        """Records a request of so many blocks: seconds until its first bytes, and in all."""
         self._waits.append(waited)
         receiving, wait = max(took - waited, 1e-6), min(self._waits)
         enough = math.ceil(length * wait / receiving * (1 - _WAITING) / _WAITING)

@@ -1,4 +1,4 @@
-"""Names from the Hub are untrusted: what may become a path, and what a person may ask for. Pure."""
+"""Parses and checks names from the Hub, which are untrusted, and names that people type. Pure."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from app.errors import StoreError
 
 _REPO = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _SHARD = re.compile(r"^(?P<stem>.+)-(?P<no>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)$", re.IGNORECASE)
-# `Q4_K_M`, `UD-IQ2_XXS`, `MXFP4_MOE`, `BF16`: what stands last in a file's name.
+# `Q4_K_M`, `UD-IQ2_XXS`, `MXFP4_MOE`, `BF16`: the last part of a file name.
 _QUANTIZATION = re.compile(
     r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP4\w*|NVFP4\w*|BF16|F16|F32|FP16|FP32))$", re.IGNORECASE
 )
-# As a glob: some tools write the ending in capitals.
+# As a glob, since some tools write the extension in capitals.
 ANY_GGUF = "*.[gG][gG][uU][fF]"
-# The longest name that common file systems take, less what a partial file's name adds.
+# The longest name of common file systems, minus the suffix of a partial file.
 _LONGEST = 240
 
 
 @dataclass(frozen=True, slots=True)
 class HubName:
-    """A repo, with a quantization, the path of a file, or neither."""
+    """A repo, optionally with a quantization or the path of a file."""
 
     repo: str
     quantization: str | None = None
     path: str | None = None
 
 
-# What people copy from the Hub's pages and from other programs, before `org/name`
+# Prefixes of `org/name` as copied from the Hub's pages and other programs
 _HUB_PREFIX = re.compile(r"(?:hf:|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)(?:models/)?", re.IGNORECASE)
-# Behind it: a page of the repo, or one of its files
+# Suffixes: a page of the repo, or a file
 _PAGE = re.compile(r"(?:tree|blob|resolve|raw)/[^/]+(?:/(?P<path>.+))?|discussions.*|commits.*")
 
 
 def parse_hub_name(text: str) -> HubName:
-    """`hf:org/name`, `org/name:Q4_K_M`, `hf.co/org/name` or an address of huggingface.co; raises StoreError."""
+    """Parses `hf:org/name`, `org/name:Q4_K_M`, `hf.co/org/name` or a URL of huggingface.co. Raises StoreError."""
     prefix = _HUB_PREFIX.match(text)
     rest = text[prefix.end() :].partition("?")[0].partition("#")[0].rstrip("/") if prefix else text
     page = "/".join(rest.split("/")[2:])
@@ -54,33 +54,33 @@ def parse_hub_name(text: str) -> HubName:
 
 
 def names_a_repo(text: str) -> bool:
-    """Whether a text that is no alias is meant for the Hub: it says so, or looks like `org/name`."""
+    """Tells whether a text that is no alias means a Hub repo: it has a Hub prefix, or looks like `org/name`."""
     if _HUB_PREFIX.match(text):
         return True
     return not is_gguf(text) and is_repo(text.partition(":")[0])
 
 
 def check_repo(repo: str) -> str:
-    """Raises StoreError for what cannot be a repo's name."""
+    """Raises StoreError for an invalid repo name."""
     if not is_repo(repo):
         raise StoreError(f"{repo!r} is not the name of a repo; it must look like unsloth/GLM-4.7-GGUF.")
     return repo
 
 
 def is_repo(name: str) -> bool:
-    """Whether it can be a repo's name, and is safe as two folders of ours."""
+    """Tells whether a text is a valid repo name, and safe as two folder names."""
     return _REPO.fullmatch(name) is not None and ".." not in name
 
 
 def check_path(path: str) -> str:
-    """A file's path in a repo that is also safe below a folder of ours; raises StoreError."""
+    """Checks a file's path in a repo, which must be safe below our folder. Raises StoreError."""
     if not is_safe(path):
         raise StoreError(f"Refusing to download {path[:100]!r}: unsafe file name in the repository.")
     return path
 
 
 def is_safe(path: str) -> bool:
-    """Whether it may be a path below a folder of ours, and be shown. Hidden names may not: ours are hidden."""
+    """Tells whether a path is safe below our folder and on a terminal. Hidden names are not, since ours are hidden."""
     parts = path.split("/")
     return not (
         not path.isprintable()
@@ -92,7 +92,7 @@ def is_safe(path: str) -> bool:
 
 
 def is_model(path: str) -> bool:
-    """A GGUF file that is neither a multimodal projector nor an importance matrix."""
+    """Tells whether a file is a GGUF model, and no multimodal projector or importance matrix."""
     name = path.rpartition("/")[2]
     return is_gguf(path) and not is_projector(name) and not name.startswith("imatrix")
 
@@ -102,15 +102,15 @@ def is_gguf(path: str) -> bool:
 
 
 def projectors(paths: Iterable[str], include: str | None = None, quantization: str | None = None) -> list[str]:
-    """The multimodal projectors that a pattern or a quantization asks for, sorted."""
+    """Returns the multimodal projectors that match a pattern or a quantization, sorted."""
     ggufs = [path for path in sorted(paths) if is_gguf(path) and is_projector(path.rpartition("/")[2])]
     return matching(ggufs, include, quantization)
 
 
 def matching(paths: Iterable[str], include: str | None, quantization: str | None = None) -> list[str]:
-    """Paths in a repo that a pattern or a quantization means, in their order; all of them for neither.
+    """Returns the paths that match a pattern or a quantization, in their order. Returns all paths for neither.
 
-    A pattern counts as it is written, and in any case only where nothing is spelt so: `*f16*` is not BF16.
+    Case counts, unless nothing matches exactly: `*f16*` does not match BF16.
     """
     paths = list(paths)
     if quantization is not None:
@@ -120,14 +120,14 @@ def matching(paths: Iterable[str], include: str | None, quantization: str | None
     return exact or [path for path in paths if fnmatchcase(path.lower(), pattern.lower())]
 
 
-# llama.cpp's own order for a projector (PR 12402 and later): what it was trained in, then the nearest to it.
+# llama.cpp's order for a projector (PR 12402 and later): the precision of its training, then the closest one.
 _PRECISIONS = ("bf16", "f16", "fp16", "f32", "fp32", "q8_0")
 
 
 def projector_for(models: Iterable[str], paths: Iterable[str]) -> str | None:
-    """The projector of a repo that goes with these of its files: BF16 before F16 before F32.
+    """Returns the repo's projector for these files: BF16 before F16 before F32.
 
-    None where there is none, or where names do not tell which of several is meant.
+    Returns None if there is none, or if several may be meant.
     """
     firsts, there = list(models), projectors(paths)
     folder = firsts[0].rpartition("/")[0] if firsts else ""
@@ -144,7 +144,7 @@ def projector_for(models: Iterable[str], paths: Iterable[str]) -> str | None:
 
 
 def _subject(path: str) -> str:
-    """The model that a projector's name tells: of `mmproj-Gemma-3-4B-F16.gguf` `gemma-3-4b`, often nothing."""
+    """Returns the model in a projector's name: `gemma-3-4b` for `mmproj-Gemma-3-4B-F16.gguf`. Often empty."""
     stem = re.sub("mmproj", "", model_of(path).rpartition("/")[2], flags=re.IGNORECASE).strip("-._")
     quantization = quantization_of(path)
     stem = stem.removesuffix(quantization) if quantization else stem
@@ -152,19 +152,19 @@ def _subject(path: str) -> str:
 
 
 def model_of(path: str) -> str:
-    """The path without `.gguf` and a shard's number: what the shards of one model have in common."""
+    """Returns the path without `.gguf` and shard number, which all shards of a model share."""
     match = _SHARD.match(path)
     return match["stem"] if match else (path[:-5] if is_gguf(path) else path)
 
 
 def shard_of(path: str) -> tuple[int, int] | None:
-    """(number from 1, count), None for a file that is no shard."""
+    """Returns (number from 1, count), or None for a file that is no shard."""
     match = _SHARD.match(path)
     return (int(match["no"]), int(match["count"])) if match else None
 
 
 def shards(first: Path) -> list[Path]:
-    """All files that a first shard stands for, in order; the file itself when it is not a shard."""
+    """Returns all files of a first shard, in order, or the file itself if it is no shard."""
     match = _SHARD.match(first.name)
     if match is None:
         return [first]
@@ -173,7 +173,7 @@ def shards(first: Path) -> list[Path]:
 
 
 def is_projector(name: str) -> bool:
-    """Whether a GGUF file's name says that it is a multimodal projector, such as `mmproj-BF16.gguf`."""
+    """Tells whether a file name is that of a multimodal projector, such as `mmproj-BF16.gguf`."""
     return "mmproj" in name.lower()
 
 
@@ -181,24 +181,24 @@ _HEAD = re.compile(r"(?:^|[-_.])mtp(?:[-_.]|$)", re.IGNORECASE)
 
 
 def is_prediction_head(path: str) -> bool:
-    """Whether a file's name says that it is a head for multi-token prediction, such as `mtp-Q8_0.gguf`."""
+    """Tells whether a file name is that of a multi-token prediction head, such as `mtp-Q8_0.gguf`."""
     return is_gguf(path) and _HEAD.search(path.rpartition("/")[2]) is not None
 
 
 def quantization_of(path: str) -> str:
-    """The quantization that a file's name tells, as it is written there; empty where it tells none."""
+    """Returns the quantization in a file's name, as written there. Returns "" if there is none."""
     stem = model_of(path).rpartition("/")[2]
     match = _QUANTIZATION.search(stem)
     return match[1] if match else ""
 
 
 def choose(paths: Iterable[str], include: str | None, quantization: str | None) -> list[str]:
-    """The model files that a pattern (as catalog entries have it) or a quantization asks for, sorted."""
+    """Returns the model files that match a pattern (of an entry) or a quantization, sorted."""
     return matching(filter(is_model, sorted(paths)), include, quantization)
 
 
 def by_model(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Shards gathered by the model that they are part of, in order."""
+    """Groups shards by model, in order."""
     models: dict[str, list[str]] = {}
     for path in sorted(paths):
         models.setdefault(model_of(path), []).append(path)
@@ -206,7 +206,7 @@ def by_model(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def check_shards(stem: str, files: Iterable[str]) -> None:
-    """Raises StoreError where one of a model's is not there."""
+    """Raises StoreError if a shard is missing."""
     numbered = [shard for path in files if (shard := shard_of(path)) is not None]
     if numbered:
         count = numbered[0][1]

@@ -1,8 +1,8 @@
-"""GGUF headers: what a model file says of itself, without its tensors.
+"""Reads GGUF headers: the metadata of a model file, without its tensors.
 
-Our own reader because `gguf.GGUFReader` decodes every array: it took 9.65 s on a header with 152k tokens and 300k
-merges. This one maps the file and steps over arrays; only what is asked for is decoded.
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
+We use our own reader, since `gguf.GGUFReader` decodes every array: it took 9.65 s on a header with 152k tokens and 300k
+merges. This one maps the file and skips arrays. It decodes only what is asked for. Format:
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _SCALARS = {
     12: struct.Struct("<d"),
 }
 U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
-# No header has more keys than this by far; a file that says so is not one.
+# No header has nearly as many keys. A file that claims more is damaged.
 _KEYS_LIMIT = 65536
 _DEPTH_LIMIT = 4
-# Far above any vocabulary or chat template; a damaged length must not make us allocate or loop for minutes.
+# Far above any vocabulary or chat template. A damaged length must not cause minutes of allocation or loops.
 _ITEMS_LIMIT = 1 << 24
 _STRING_LIMIT = 1 << 26
 
@@ -44,7 +44,7 @@ Scalar = int | float | bool | str
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array in the header, not decoded: where it lies, what it holds; `size` is in bytes."""
+    """An array in the header, not decoded. `size` is in bytes."""
 
     path: Path
     item_type: int
@@ -60,16 +60,16 @@ class Array:
         return self.item_type == _STRING
 
     def __iter__(self) -> Iterator[Any]:
-        """Decodes the items, which are scalars or strings; raises GgufError."""
+        """Decodes the items, which are scalars or strings. Raises GgufError."""
         with mapped(self.path) as data:
             reader = HeaderReader(self.path, data, self.offset)
             for _ in range(self.count):
                 yield reader.scalar(self.item_type)
 
     def raw(self, start: int = 0) -> bytes:
-        """Items from number `start` as the file has them, each text behind its length; raises GgufError.
+        """Returns the bytes of the items from number `start` on, each string with its length. Raises GgufError.
 
-        Two arrays of one type hold equal items where these bytes are equal: a vocabulary is compared in a millisecond.
+        Arrays of one type are equal if these bytes are equal, so comparing two vocabularies takes a millisecond.
         """
         with mapped(self.path) as data:
             reader = HeaderReader(self.path, data, self.offset)
@@ -78,7 +78,7 @@ class Array:
             return data[at : reader.at]
 
     def texts(self) -> Iterator[bytes]:
-        """The items of an array of texts, undecoded: they need not be UTF-8. Raises GgufError."""
+        """Yields strings as bytes, which need not be UTF-8. Raises GgufError."""
         if not self.holds_texts:
             raise GgufError(self.path, "holds numbers where texts belong")
         data, at, unpack = self.raw(), 0, U64.unpack_from
@@ -93,7 +93,10 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`metadata` holds scalars and strings, `arrays` what was stepped over; `file_size` is in bytes, of this file."""
+    """`metadata` holds scalars and strings, `arrays` the skipped arrays.
+
+    `file_size` is in bytes, of this file alone.
+    """
 
     path: Path
     version: int
@@ -101,15 +104,18 @@ class Header:
     file_size: int
     metadata: dict[str, Scalar] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
-    tensors_at: int = 0  # the offset of their list
+    tensors_at: int = 0  # The offset of the tensor list
 
     def number(self, key: str) -> int | None:
-        """A whole number, None where the key is absent or something else; `{arch}` is the architecture."""
+        """Returns a whole number, or None if the key is absent or has another type.
+
+        `{arch}` stands for the architecture.
+        """
         value = self.metadata.get(key.replace("{arch}", self.architecture or ""))
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def flag(self, key: str) -> bool | None:
-        """A truth value, None where the key is absent or something else: absent is not false."""
+        """Returns a boolean, or None if the key is absent or has another type. Absent is not false."""
         value = self.metadata.get(key)
         return value if isinstance(value, bool) else None
 
@@ -127,7 +133,7 @@ class Header:
 
     @property
     def context_length(self) -> int | None:
-        """Tokens that the model was trained for (llama.cpp's n_ctx_train)."""
+        """The context in tokens of the model's training (llama.cpp's n_ctx_train)."""
         return self.number("{arch}.context_length")
 
     @property
@@ -136,7 +142,7 @@ class Header:
 
     @property
     def tokenizer(self) -> str | None:
-        """llama.cpp's tokenizer kind: `llama` (SPM), `gpt2` (BPE), `bert` (WPM), ..."""
+        """llama.cpp's name of the tokenizer: `llama` (SPM), `gpt2` (BPE), `bert` (WPM), ..."""
         return self.text("tokenizer.ggml.model")
 
     @property
@@ -146,12 +152,12 @@ class Header:
 
     @property
     def split_count(self) -> int:
-        """How many shards the model has; 1 for a single file."""
+        """The number of shards of the model, 1 for a single file."""
         return self.number("split.count") or 1
 
 
 class HeaderReader:
-    """A cursor over the mapped file; every read is checked against its end."""
+    """A cursor over the mapped file. Checks every read against the end of the file."""
 
     def __init__(self, path: Path, data: bytes | mmap.mmap, at: int = 0) -> None:
         self.path = path
@@ -162,7 +168,7 @@ class HeaderReader:
         return GgufError(self.path, reason, code=code)
 
     def step(self, size: int) -> int:
-        """Moves past `size` bytes and returns where they began."""
+        """Skips `size` bytes and returns their offset."""
         start, end = self.at, self.at + size
         if end > len(self.data):
             raise self.fail("the header is cut off: the file is incomplete, download it again", code="truncated")
@@ -198,7 +204,7 @@ class HeaderReader:
         if kind in _SCALARS:
             self.step(_SCALARS[kind].size * count)
         elif count * 8 > len(self.data) - self.at:
-            # each item has a length of eight bytes at least: this also bounds the loops below
+            # Each item has a length of eight bytes at least, which also bounds the loops below
             raise self.fail("the header is cut off: an array is longer than the file")
         elif count > _ITEMS_LIMIT:
             raise self.fail(f"is damaged: its header claims an array of {count} items")
@@ -211,7 +217,7 @@ class HeaderReader:
             raise self.fail(f"the header holds an array of an unknown type ({kind})")
 
     def _skip_strings(self, count: int) -> None:
-        # The hot loop: a vocabulary and its merges are some hundred thousand strings.
+        # The hot loop: a vocabulary and its merges have some hundred thousand strings.
         data, at, end, unpack = self.data, self.at, len(self.data), U64.unpack_from
         try:
             for _ in range(count):
@@ -223,7 +229,7 @@ class HeaderReader:
 
 
 class mapped:
-    """The file's bytes, mapped; an empty file cannot be, and is just empty."""
+    """Maps the file. An empty file cannot be mapped and gives empty bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -244,7 +250,7 @@ class mapped:
 
 
 def read_header(path: Path) -> Header:
-    """Reads the header of one file; of a sharded model the first shard holds the metadata. Raises GgufError."""
+    """Reads the header of one file. The first shard of a model holds its metadata. Raises GgufError."""
     with mapped(path) as data:
         reader = HeaderReader(path, data)
         version = _version(reader)
@@ -262,7 +268,7 @@ def read_header(path: Path) -> Header:
 
 
 def check_magic(path: Path) -> None:
-    """Raises GgufError for a file that is not GGUF at all; reads eight bytes, so it is fit for every cold start."""
+    """Raises GgufError if a file is not GGUF. Reads eight bytes only, so every cold start can call it."""
     with mapped(path) as data:
         _version(HeaderReader(path, data))
 

@@ -1,11 +1,11 @@
-"""A model's size and quantization as Ollama's clients show them: `1.2B`, `Q4_K_M`. Pure."""
+"""Formats a model's size and quantization as Ollama's clients show them: `1.2B`, `Q4_K_M`. Pure."""
 
 from __future__ import annotations
 
 from app.models.gguf.filenames import quantization_of
 from app.models.gguf.header import Header
 
-# `general.file_type`: llama.cpp's llama_ftype, less what it has removed
+# `general.file_type`: llama.cpp's llama_ftype, without removed values
 _FILE_TYPES = dict(
     zip(
         (0, 1, 2, 3, *range(7, 33), 36, 37, 38),
@@ -21,7 +21,7 @@ _STEPS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
 def quantization_in_words(header: Header | None) -> str:
-    """By the file's name, else by what the file says of itself; empty where neither tells."""
+    """Returns the quantization in the file's name, else in its header. Returns "" if neither has one."""
     if header is None:
         return ""
     return quantization_of(header.path.name) or _FILE_TYPES.get(_file_type(header), "")
@@ -33,7 +33,7 @@ def _file_type(header: Header) -> int:
 
 
 def parameters_in_words(count: int | None) -> str:
-    """`134.52M` of 134515328, `8.0B` of 8030261248, as Ollama rounds; empty where nobody knows it."""
+    """Returns `134.52M` for 134515328 and `8.0B` for 8030261248, rounded as Ollama does. Returns "" if unknown."""
     if not count:
         return ""
     for size, letter in _STEPS:

@@ -1,6 +1,6 @@
-"""Whether a GGUF file is what its place in an entry wants, and whether shards are the parts of one model, by headers.
+"""Checks by their headers that GGUF files fit their key of an entry, and that shards belong to one model.
 
-llama.cpp looks at the same keys (llama-model-loader.cpp, llama-adapter.cpp, clip.cpp as of b11434), once it loads.
+llama.cpp checks the same keys while it loads (llama-model-loader.cpp, llama-adapter.cpp, clip.cpp as of b11434).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from app.models.gguf.header import Header
 from app.models.gguf.remembered import header_of
 
 _PROJECTOR = "clip"
-# `general.type` of files that are no model by themselves
+# Values of `general.type` for files that are no model by themselves
 _KINDS = {"adapter": "a LoRA adapter", "mmproj": "a multimodal projector", "imatrix": "an importance matrix"}
-# Of encoders, which cannot go on from a token
+# Encoders, which cannot continue a text
 _ENCODERS = (
     "bert",
     "nomic-bert",
@@ -30,7 +30,7 @@ _ENCODERS = (
 
 
 def kind_of(header: Header) -> str:
-    """What a file is instead of a model, in words; empty for a model."""
+    """Returns the kind of a file that is no model. Returns "" for a model."""
     if header.architecture == _PROJECTOR:
         return _KINDS["mmproj"]
     if header.architecture in ("imatrix", "controlvector"):
@@ -39,7 +39,7 @@ def kind_of(header: Header) -> str:
 
 
 def misplaced_target(header: Header) -> str:
-    """A sentence; empty where the file is a model."""
+    """Returns a sentence if the file is not a model. Returns "" if it is."""
     kind = kind_of(header)
     if not kind:
         return ""
@@ -62,7 +62,7 @@ def misplaced_projector(header: Header) -> str:
 
 
 def misplaced_draft(header: Header) -> str:
-    """As `misplaced_target`, for `draft`: an embedding model proposes no tokens either."""
+    """As `misplaced_target`, for `draft`. An embedding model cannot propose tokens either."""
     if kind := kind_of(header):
         return f"{header.path} is {kind}, not a model."
     if header.number("{arch}.pooling_type") or header.architecture in _ENCODERS:
@@ -71,7 +71,7 @@ def misplaced_draft(header: Header) -> str:
 
 
 def misplaced_adapter(header: Header, target: Header) -> str:
-    """As `misplaced_target`, for what --lora names."""
+    """As `misplaced_target`, for the file of --lora."""
     if header.text("general.type") != "adapter":
         what = kind_of(header) or f"a model ({header.architecture})"
         return f"{header.path} is {what}, not a LoRA adapter (general.type adapter)."
@@ -81,7 +81,7 @@ def misplaced_adapter(header: Header, target: Header) -> str:
 
 
 def mixed_shards(paths: Sequence[Path]) -> str:
-    """A sentence where the files are not the parts of one model in their order; empty otherwise. Raises GgufError."""
+    """Returns a sentence if the files are not the shards of one model in order, else "". Raises GgufError."""
     first = header_of(paths[0])
     count, name = first.split_count, paths[0].name
     if count > 1 and (shard_of(name) is None or len(paths) != count):
@@ -112,7 +112,7 @@ def _tensors_in_all(first: Header, paths: Sequence[Path]) -> str:
 
 
 def head_sizes(header: Header) -> tuple[int, int] | None:
-    """Numbers in a head's key and in its value; None where layers differ or the header does not say."""
+    """Returns the dimensions of a head's key and value. None means that layers differ or the header has none."""
     width, heads = header.number("{arch}.embedding_length"), header.number("{arch}.attention.head_count")
     usual = width // heads if width and heads else None
     key = header.number("{arch}.attention.key_length") or usual
@@ -122,7 +122,7 @@ def head_sizes(header: Header) -> tuple[int, int] | None:
 
 
 def readable(path: Path) -> str:
-    """Why a GGUF file cannot be read, empty where it can."""
+    """Returns the reason why a GGUF file cannot be read, or ""."""
     try:
         header_of(path)
     except GgufError as error:

@@ -1,6 +1,6 @@
-"""Headers, remembered for as long as their files stay the same as far as stat tells.
+"""Caches headers while stat reports that their files are unchanged.
 
-Six hundred entries may name one file, and a start looks at its files more than once.
+Six hundred entries may name one file, and a start reads its headers more than once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Changes when the file does; raises GgufError."""
+    """Returns a value that changes with the file. Raises GgufError."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -25,17 +25,17 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def header_of(path: Path) -> Header:
-    """As `read_header`; nobody may change what it returns. Raises GgufError."""
+    """As `read_header`. Do not modify the result. Raises GgufError."""
     return _header(path, stamp_of(path))
 
 
 def check_whole_of(path: Path) -> None:
-    """As `check_whole`; raises GgufError."""
+    """As `check_whole`. Raises GgufError."""
     _whole(path, stamp_of(path))
 
 
 def tensors_in(path: Path) -> tuple[Tensor, ...]:
-    """As `tensors_of`; raises GgufError."""
+    """As `tensors_of`. Raises GgufError."""
     return _tensors(path, stamp_of(path))
 
 

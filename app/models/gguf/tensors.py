@@ -1,4 +1,4 @@
-"""The list of tensors in a GGUF file: names, shapes and sizes, without their data."""
+"""Reads the tensor list of a GGUF file: names, shapes and sizes, without their data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALIGNMENT = 32
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """`shape` is in ggml's order (the shortest stride first), `kind` ggml's number of the type, `size` in bytes."""
+    """`shape` is in ggml's order (shortest stride first). `kind` is ggml's type number. `size` is in bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -23,9 +23,9 @@ class Tensor:
 
 
 def tensors_of(header: Header) -> tuple[Tensor, ...]:
-    """Of one file, in the order of the list; a sharded model is the sum of its shards'. Raises GgufError.
+    """Returns the tensors of one file, in list order. A sharded model is the sum of its shards. Raises GgufError.
 
-    A size is the distance to the next tensor, so that types that do not exist yet are counted right, too.
+    The size is the distance to the next tensor, which is also right for unknown types.
     """
     with mapped(header.path) as data:
         reader = HeaderReader(header.path, data, header.tensors_at)
@@ -37,14 +37,14 @@ def tensors_of(header: Header) -> tuple[Tensor, ...]:
 
 
 def parameter_count(header: Header) -> int:
-    """Of the tensors in this file; a sharded model is the sum of its shards'. Raises GgufError."""
+    """Counts the parameters in this file. A sharded model is the sum of its shards. Raises GgufError."""
     with mapped(header.path) as data:
         reader = HeaderReader(header.path, data, header.tensors_at)
         return sum(math.prod(shape) for _, shape, _, _ in _listed(reader, header))
 
 
 def check_whole(header: Header) -> None:
-    """Raises GgufError for a file that ends before its last tensor begins: a download that was cut off."""
+    """Raises GgufError if a file ends before its last tensor begins, as after an interrupted download."""
     with mapped(header.path) as data:
         reader = HeaderReader(header.path, data, header.tensors_at)
         last = max((offset for *_, offset in _listed(reader, header)), default=None)
@@ -53,13 +53,13 @@ def check_whole(header: Header) -> None:
 
 
 def _data_start(reader: HeaderReader, header: Header) -> int:
-    """Where the first tensor's data are, once `reader` stands behind the list."""
+    """Returns the offset of the first tensor's data. `reader` is at the end of the list."""
     alignment = header.number("general.alignment") or _ALIGNMENT
     return -(-reader.at // alignment) * alignment
 
 
 def _listed(reader: HeaderReader, header: Header) -> Iterator[tuple[str, tuple[int, ...], int, int]]:
-    """Of each tensor its name, shape, type, and where its data are in bytes behind the list's end."""
+    """Yields each tensor's name, shape, type and data offset in bytes after the list."""
     if header.tensor_count > _TENSORS_LIMIT:
         raise reader.fail(f"is damaged: its header claims {header.tensor_count} tensors")
     for _ in range(header.tensor_count):

@@ -1,4 +1,4 @@
-"""The Hub and its cache; the only room that knows huggingface_hub.
+"""Talks to the Hub and reads its cache. The only folder that imports huggingface_hub.
 
 It may import `models.gguf` and what lies below `models`. Begin with `client.py`.
 """

@@ -1,7 +1,7 @@
-"""The Hub's own cache (HF_HOME), one repo's folder of it, as huggingface_hub lays it out.
+"""Reads one repo in the Hub's own cache (HF_HOME), in the layout of huggingface_hub.
 
-`blobs/` holds the bytes under the Hub's checksum of them, `snapshots/COMMIT/PATH` are links to these, and `refs/main`
-holds the commit that `main` was. Not `scan_cache_dir`: it knows nothing of a repo in which one link leads nowhere.
+`blobs/` holds bytes by their checksum. `snapshots/COMMIT/PATH` are links to blobs. `refs/main` holds the last known
+commit of `main`. `scan_cache_dir` is not used, since it skips a repo with one broken link.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import Path
 from app.models.gguf.filenames import ANY_GGUF
 from app.models.hub.listing import HubFile, Listing
 
-# By their length in hexadecimal digits: sha256 of files that the Hub keeps apart from git (LFS), or git's own
+# By the number of hexadecimal digits: sha256 for LFS files, or git's blob hash
 _CHECKSUMS = {64: "sha256", 40: "git"}
 
 
 def blob(folder: Path, digest: str) -> Path | None:
-    """The bytes that have this digest, if they are here."""
+    """Returns the path of the bytes with this digest, if present."""
     path = folder / "blobs" / digest.partition(":")[2]
     return path if path.is_file() else None
 
 
 def listings(folder: Path, repo: str) -> list[Listing]:
-    """The GGUF files that are here, by commit: that of `main` first, then the latest."""
+    """Returns the GGUF files here by commit: first that of `main`, then the latest."""
     main = ""
     with suppress(OSError):
         main = (folder / "refs" / "main").read_text().strip()
@@ -35,7 +35,7 @@ def listings(folder: Path, repo: str) -> list[Listing]:
 def _files(snapshot: Path) -> dict[str, HubFile]:
     files = {}
     for path in sorted(snapshot.rglob(ANY_GGUF)):
-        with suppress(OSError):  # no link, or one that leads nowhere
+        with suppress(OSError):  # No link, or a broken one
             checksum, size = path.readlink().name, path.stat().st_size
             if kind := _CHECKSUMS.get(len(checksum)):
                 files[path.relative_to(snapshot).as_posix()] = HubFile(size, f"{kind}:{checksum}")

@@ -1,6 +1,6 @@
-"""The Hub through huggingface_hub: listings, addresses, search; its errors in words. The only importer of it.
+"""Calls the Hub through huggingface_hub: listings, URLs, search. Translates its errors. The only importer of it.
 
-HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are read by huggingface_hub itself, when it is imported.
+huggingface_hub itself reads HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE at import.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ try:
     )
     from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
     from huggingface_hub.hf_api import RepoFile
-except ValueError as error:  # it takes HF_ENDPOINT apart as soon as it is imported
+except ValueError as error:  # It parses HF_ENDPOINT at import
     raise HubError(f"HF_ENDPOINT is no address ({error}); it must look like https://huggingface.co.") from None
 
 T = TypeVar("T")
-# What taking apart an answer raises where it is none of a Hub's: huggingface_hub lets these through.
+# Errors of parsing a response that is not from a Hub. huggingface_hub lets these through.
 _ODD = (ValueError, TypeError, KeyError, AttributeError, httpx2.RequestError, httpx2.InvalidURL)
 _COMMIT, _CHECKSUM = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
-# Nobody at the other end, or no network: a person finds out soon.
+# Connection timeouts, so that a missing network is reported soon.
 _CONNECT_TRIES = 3
 _NEAR = 5
 _PATIENCE_S = 30.0
-# What a list of repos says of each only when it is asked for.
+# Fields that a list of repos contains only on request.
 _REPO_FIELDS = ("downloads", "likes", "gated")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A repo that a search found."""
+    """A repo in the results of a search."""
 
     repo: str
     downloads: int
@@ -74,7 +74,7 @@ class Found:
 
 
 class Hub:
-    """Every method raises HubError or one of its kinds, making it StoreError. `say` is told of waits."""
+    """Every method raises HubError or a subclass. The constructor raises StoreError. Reports waits to `say`."""
 
     def __init__(
         self,
@@ -86,24 +86,27 @@ class Hub:
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         with in_words(Path(constants.HF_TOKEN_PATH)):
             self._token = token or get_token()
-        # Where a person finds it: HF_TOKEN comes first, then what `hf auth login` has left
+        # The source of the token: HF_TOKEN first, then the file of `hf auth login`
         self._kept_in = "HF_TOKEN" if token or os.environ.get("HF_TOKEN") else constants.HF_TOKEN_PATH
         if self._token and not (self._token.isascii() and self._token.isprintable()):
             raise AccessDeniedError(
                 f"What is in {self._kept_in} is no token: those of {self.endpoint}/settings/tokens are plain ASCII."
             )
-        # False: huggingface_hub would otherwise look for a token of its own
+        # False: huggingface_hub would otherwise search for a token of its own
         self._api = HfApi(endpoint=self.endpoint, token=self._token or False)
         self._say = say
         self._sleep = sleep
 
     @property
     def offline(self) -> bool:
-        """Whether HF_HUB_OFFLINE keeps everything from being asked."""
+        """Whether HF_HUB_OFFLINE forbids requests."""
         return constants.is_offline_mode()
 
     def listing(self, repo: str, revision: str | None = None) -> Listing:
-        """The files of a branch or commit, main by default; the commit is settled first, so that the list is of one."""
+        """Returns the files of a branch or commit, by default main.
+
+        Resolves the commit first, so the list is consistent.
+        """
         check_repo(repo)
         commit = self._ask(repo, lambda: _commit(self._api.model_info(repo, revision=revision).sha))
 
@@ -114,9 +117,9 @@ class Hub:
         return Listing(repo, commit, self._ask(repo, files))
 
     def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
-        """Where the bytes of a file are; `rest` is how to wait for a Hub that is busy.
+        """Returns the URL of a file's bytes. `rest` waits if the Hub is busy.
 
-        Raises ChecksumMismatchError where the Hub contradicts its own listing.
+        Raises ChecksumMismatchError if the Hub contradicts its own listing.
         """
         url = hf_hub_url(identity.repo, identity.path, revision=identity.revision, endpoint=self.endpoint)
 
@@ -128,17 +131,18 @@ class Hub:
             raise ChecksumMismatchError(
                 f"{identity.path}: the Hub lists {identity.size} bytes and announces {metadata.size} where they lie."
             )
-        # Of a xet-backed file what HEAD is sent on to need not serve bytes: there the GETs are sent on (see ADR 0001)
+        # For a xet-backed file, the redirect of HEAD may lead to a URL that serves no bytes. GET requests are
+        # redirected correctly (see ADR 0001)
         return FileAddress(
             metadata.location if metadata.xet_file_data is None else url, self.endpoint, self._credentials
         )
 
     def search(self, text: str, limit: int) -> list[Found]:
-        """Repos with GGUF files, most downloaded first; those whose name could not be asked for are left out."""
+        """Returns repos with GGUF files, most downloaded first. Skips repos with invalid names."""
         return self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_REPO_FIELDS))
 
     def _repos(self, **query: Any) -> list[Found]:
-        # Not list_models: it tries again for itself, half a minute before anybody hears of it
+        # list_models retries by itself for half a minute without a report
         url, params = f"{self.endpoint}/api/models", {"filter": "gguf", **query}
         response = get_session().get(url, params=params, headers=dict(self._credentials), timeout=_PATIENCE_S)
         hf_raise_for_status(response)
@@ -149,14 +153,14 @@ class Hub:
         ]
 
     def cached(self, identity: Identity) -> Path | None:
-        """The file in the Hub's own cache (HF_HOME), of this revision or of another that had the same bytes."""
+        """Returns the file in the Hub's own cache (HF_HOME), at this revision or another with the same bytes."""
         path = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
         if isinstance(path, str) and Path(path).is_file():
             return Path(path).resolve()
         return hub_cache.blob(_cache_of(identity.repo), identity.digest)
 
     def cached_listings(self, repo: str) -> list[Listing]:
-        """What the Hub's own cache has of a repo, GGUF files alone, the likeliest commit first; asks nobody."""
+        """Returns the GGUF files of a repo in the Hub's own cache, the likeliest commit first. Sends no request."""
         return hub_cache.listings(_cache_of(check_repo(repo)), repo)
 
     @property
@@ -238,11 +242,11 @@ class Hub:
         return HubError(f"{repo}: the Hub answers {status}; try again {when}.")
 
     def _near(self, repo: str) -> str:
-        """A sentence with repos of a similar name; empty where there is none or the search fails too."""
+        """Returns a sentence with repos of similar names. Returns "" if there are none or the search fails."""
         name = repo.partition("/")[2]
         known: dict[str, None] = {}
         with suppress(HfHubHTTPError, *_ODD):
-            # A misspelt name finds nothing, its first word or its owner may
+            # A misspelt name finds nothing, but its first word or its owner may
             for query in ({"search": name}, {"search": name.split("-")[0]}, {"author": repo.partition("/")[0]}):
                 known |= dict.fromkeys(row.repo for row in self._repos(**query, limit=50))
         near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
@@ -254,7 +258,7 @@ def _cache_of(repo: str) -> Path:
 
 
 def _commit(sha: str | None) -> str:
-    """Raises ValueError, as `_file`, for what the Hub may not say: both become paths in its cache, and are shown."""
+    """Checks a commit and raises ValueError, as `_file` does: both become paths in the cache and are printed."""
     if not isinstance(sha, str) or not _COMMIT.fullmatch(sha):
         raise ValueError(f"{sha!r} is no commit")
     return sha

@@ -1,4 +1,4 @@
-"""What the Hub says of a repo, or its cache does: the files of one commit. Pure."""
+"""The files of one commit of a repo, as listed by the Hub or its cache. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """`size` in bytes as the Hub says; `digest` as `ranges.Identity` has it."""
+    """`size` is in bytes, from the Hub. `digest` is as in `ranges.Identity`."""
 
     size: int
     digest: str
@@ -15,7 +15,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All files of one commit of a repo, as far as who lists them knows."""
+    """All known files of one commit of a repo."""
 
     repo: str
     revision: str

@@ -1,4 +1,4 @@
-"""The models of one repo of the Hub, by quantization. Pure."""
+"""Groups the models of one Hub repo by quantization. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.models.gguf.filenames import check_path, choose, model_of, quantization
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """One model: `paths` are its shards in order, `size` their bytes; `complete` says whether the Hub has all of them.
+    """One model. `paths` are its shards in order, `size` their bytes. `complete` is False if the Hub lacks a shard.
 
-    `name` is the quantization, or the path without `.gguf` where that is none or not of one model only.
+    `name` is the quantization, or the path without `.gguf` if that has none or shares it with another model.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Quantization:
 
 
 def quantizations(sizes: Mapping[str, int]) -> list[Quantization]:
-    """From the smallest to the largest; raises StoreError for a name that is no safe path."""
+    """Returns the quantizations, smallest first. Raises StoreError for an unsafe path."""
     models: dict[str, list[str]] = {}
     for path in choose(sizes, None, None):
         models.setdefault(model_of(check_path(path)), []).append(path)
