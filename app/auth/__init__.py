@@ -1,4 +1,4 @@
-"""API keys, host names, web origins and rate limits: which request may come in.
+"""Checks API keys, host names, web origins and rate limits: the access control of the gateway.
 
 It may import `records` and `errors`. Begin with `guard.py`.
 """

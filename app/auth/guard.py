@@ -1,4 +1,4 @@
-"""Who may come in: one check of a request's headers before anything else is done for it."""
+"""Checks the access rights of a request by its headers, before any other work."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from app.auth.sessions import Sessions
 from app.errors import ForbiddenError, PathNotFoundError, UnauthorizedError
 
 Headers = list[tuple[bytes, bytes]]
-# Where in an ASGI scope the key of a request stands; nothing there means that nobody asks for one.
+# The place of the request's key in an ASGI scope. Without it the gateway needs no keys.
 KEY = "tandem.key"
-# What probes ask before anybody has told them a key, and what tells nothing.
+# Health checks, and paths that reveal nothing: these need no key.
 _FOR_ALL = frozenset(
     (
         *((method, path) for method in ("GET", "HEAD") for path in ("/health", "/v1/health")),
         *(("HEAD", "/"), ("HEAD", "/api/hello")),
     )
 )
-# Where the page is; its files need no key, nor does what begins a session.
+# The path of the page. Its files need no key, and neither does the start of a session.
 PAGE = "/ui"
-# These show every model's name.
+# These list every model's name.
 _FOR_UNRESTRICTED = frozenset(("/metrics",))
-# POSTs that change an engine for all who use it: whose conversation a slot holds, what is written to its disk, and how
-# much of an adapter there is in every answer.
+# POSTs that change an engine for all its users: the conversation in a slot, files on its disk, and the scale of an
+# adapter.
 _LOADS = frozenset(f"{prefix}/models/{verb}" for prefix in ("", "/v1") for verb in ("load", "unload"))
 _CHANGES_ENGINES = re.compile(r"(?:/v1)?/(?:slots/\d{1,4}|lora-adapters)")
 
 
 class Guard:
-    """Raises what the caller is to be told.
+    """Checks requests and raises the error for the client.
 
-    `hosts` are the names to be called by, None to take any: a gateway that is open to a network is protected by its
-    keys. On `admin_port`, which is on loopback always, they are checked at any rate; 0 is for no such port. A session
-    counts as its key where a request brings no key of its own.
+    `hosts` are the allowed host names, or None for any: a gateway on a network relies on its keys. On `admin_port`,
+    always on loopback, hosts are checked in any case; 0 means no such port. A session counts as its key if a request
+    has no key of its own.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Guard:
         self.called_by(hosts)
 
     def called_by(self, hosts: Hosts | None) -> None:
-        """The names to be called by are these from now on."""
+        """Sets the allowed host names."""
         self._hosts = hosts
         self._admin_hosts = hosts or Hosts()
 
     def check(self, scope: dict[str, Any]) -> None:
-        """Leaves the request's key in the scope.
+        """Stores the request's key in the scope.
 
         Raises MisdirectedError, UnauthorizedError, ForbiddenError or PathNotFoundError.
         """
@@ -73,7 +73,7 @@ class Guard:
             self._identify(scope)
 
     def reaches_admin(self, scope: Mapping[str, Any]) -> bool:
-        """Whether a request came in where `/admin` is: with an admin port, only there."""
+        """Tells whether the request's port serves `/admin`. With an admin port only that port does."""
         return self._admin_port == 0 or bool(scope["server"][1] == self._admin_port)
 
     def _administrates(self, scope: dict[str, Any]) -> None:
@@ -109,12 +109,12 @@ class Guard:
 
 
 def changes_engine(path: str) -> bool:
-    """Whether a POST there changes an engine: `/slots/0?action=erase`, `/lora-adapters`."""
+    """Tells whether a POST to this path changes an engine: `/slots/0?action=erase`, `/lora-adapters`."""
     return _CHANGES_ENGINES.fullmatch(path) is not None
 
 
 def asks_for_page(scope: Mapping[str, Any]) -> bool:
-    """Whether a request is for the page, its files or its session; a program that asks for `/` gets JSON."""
+    """Tells whether a request is for the page, its files or its session. A program that asks for `/` gets JSON."""
     path: str = scope["path"]
     if path in ("/", "/docs"):
         return scope["method"] in ("GET", "HEAD") and _takes_html(scope["headers"])
@@ -126,7 +126,7 @@ def _takes_html(headers: Headers) -> bool:
 
 
 def presented(headers: Headers) -> list[bytes]:
-    """What a client sends as its key. Some send one in each place, and only one of them is ours."""
+    """Returns the keys that a client sends. Some clients send one per header, and only one of them is ours."""
     secrets = []
     for name, value in headers:
         if name == b"authorization":
@@ -139,7 +139,7 @@ def presented(headers: Headers) -> list[bytes]:
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
-    """Whom a request is from, as far as that is known: the name of its key, else its address."""
+    """Returns the client's identity: the name of its key, else its address."""
     if (key := scope.get(KEY)) is not None:
         return f"key {key.name}"
     address = scope.get("client")
@@ -147,6 +147,6 @@ def client_of(scope: Mapping[str, Any]) -> str:
 
 
 def may_use(scope: Mapping[str, Any]) -> Callable[[str], bool] | None:
-    """Which names of models this request may know of: a function, or None for all of them."""
+    """Returns a function that tells which model names the request may use, or None for all."""
     key = scope.get(KEY)
     return None if key is None or key.unrestricted else key.may

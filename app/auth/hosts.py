@@ -1,7 +1,7 @@
-"""By which names this gateway is called: what keeps web pages in a browser on this machine away from it.
+"""Checks host names and origins, which keeps web pages in a local browser away from the gateway.
 
-A page can point its own name at 127.0.0.1 (DNS rebinding) and then reads every answer; the name stands in `Host`. Any
-page can also send a POST that it cannot read the answer of; the page stands in `Origin`.
+A page can point its own name at 127.0.0.1 (DNS rebinding) and read every answer; `Host` has that name. Any page can
+also send a POST, although it cannot read the answer; `Origin` names the page.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from ipaddress import ip_address
 
 from app.errors import ForbiddenError, MisdirectedError
 
-# A client sends the same few again and again; whoever sends others may not fill the memory.
+# Clients send the same few names. The limit keeps a client from filling the memory with others.
 _REMEMBERED = 64
 
 
 def is_loopback(name: str) -> bool:
-    """An address or a name that never leaves the machine (RFC 6761)."""
+    """Tells whether an address or a name never leaves the machine (RFC 6761)."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -26,7 +26,7 @@ def is_loopback(name: str) -> bool:
 
 
 def host_name(value: str) -> str:
-    """`[::1]:8000` -> `::1`: without port, brackets, case, and the root's dot."""
+    """Normalizes `[::1]:8000` to `::1`: removes port, brackets and the final dot, and lowers the case."""
     name = value.strip().lower()
     if name.startswith("["):
         return name[1:].partition("]")[0]
@@ -35,7 +35,7 @@ def host_name(value: str) -> str:
 
 
 class Hosts:
-    """Loopback, and the names that were configured; `origins` are pages of elsewhere that are welcome."""
+    """Loopback and the configured names. `origins` are the allowed pages of other origins."""
 
     def __init__(self, names: Iterable[str] = (), origins: frozenset[bytes] = frozenset()) -> None:
         self._names = frozenset(map(host_name, names))
@@ -43,7 +43,7 @@ class Hosts:
         self._good: set[bytes] = set()
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raises MisdirectedError or ForbiddenError. Who sends no `Host` is no browser."""
+        """Raises MisdirectedError or ForbiddenError. A request without `Host` is not from a browser."""
         for name, value in headers:
             if name == b"host" and value not in self._good:
                 self._check_host(value)
@@ -66,7 +66,7 @@ class Hosts:
         scheme, _, rest = origin.partition("://")
         if scheme.lower() in ("http", "https"):
             return self._knows(host_name(rest))
-        # An application's or an extension's own page; `null` is a page that hides where it came from.
+        # The page of an application or an extension. `null` is a page that hides its origin.
         return bool(rest)
 
     def _knows(self, name: str) -> bool:

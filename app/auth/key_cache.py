@@ -1,4 +1,4 @@
-"""The keys that a running gateway goes by: those of the settings and those of the database, as of half a second ago."""
+"""Keys in use by a running gateway: those of the settings and those of the database, refreshed every 0.5 s."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from app.errors import UnreadableKeysError
 
 log = logs.get_logger("access")
 
-# A key that was made or revoked counts within this.
+# Seconds until a created or revoked key takes effect.
 LOOK_EVERY_S = 0.5
 
 
 class Keyring:
-    """`required` is all that a request costs where there are no keys.
+    """`required` is the only cost of a request while there are no keys.
 
-    Raises ConfigError at once where the database is there and cannot be read: without it nobody knows who may come in.
-    Later it goes by what it read last, and tries again until it can read. While it runs nothing opens it: once a key is
-    needed, one is.
+    Raises ConfigError at the start if the database exists and cannot be read, since its keys are then unknown. Later it
+    keeps the last known keys and tries again. Once a key is required it stays so while the gateway runs.
     """
 
     def __init__(
@@ -34,29 +33,29 @@ class Keyring:
         self._clock = clock
         self._local: tuple[Key, ...] = ()
         self._watching: asyncio.Task[None] | None = None
-        # Whether what was read last may be older than the database, and the log has said so
+        # Whether the database may be newer than the last read, which the log has reported
         self._stale = False
         self._rows = 0
-        # Whether a later version has written it, which may have made a first key
+        # Whether a later version has written the database, maybe with a first key
         self._newer = False
         self.required = False
         self._take(store.all())
 
     def configure(self, configured: tuple[Key, ...], *, open_to_all: bool) -> None:
-        """The keys of the settings are these from now on; those of the database stay, and what they require."""
+        """Applies the keys of new settings. The keys of the database stay, and the requirement too."""
         self.required = self.would_require(configured, open_to_all=open_to_all)
         self._configured, self._open_to_all = configured, open_to_all
         self.known = configured + self._stored
 
     def would_require(self, configured: tuple[Key, ...], *, open_to_all: bool) -> bool:
-        """Whether a request would need a key with these in the settings."""
+        """Tells whether requests would need a key with these keys in the settings."""
         return not open_to_all and bool(configured or self._rows or self._newer)
 
     def _take(self, rows: tuple[Key, ...]) -> None:
         self._stored = tuple(key for key in rows if key.revoked is None)
         self._rows = len(rows)
         self.known = self._configured + self._stored
-        # Revoked and expired ones count: the last key's end must not open the door.
+        # Revoked and expired keys count: the gateway must not open when its last key ends.
         self._require(bool(self._configured or rows))
 
     def _require(self, needed: bool) -> None:
@@ -64,21 +63,21 @@ class Keyring:
 
     @property
     def usable(self) -> bool:
-        """Whether anybody holds a key that is valid now."""
+        """Whether any key is valid now."""
         now = self._clock()
         return any(key.valid(now) for key in self.known)
 
     def valid(self) -> tuple[Key, ...]:
-        """All that let somebody in now."""
+        """Returns all valid keys."""
         now = self._clock()
         return tuple(key for key in (*self.known, *self._local) if key.valid(now))
 
     def add_local(self, key: Key) -> None:
-        """The key of this machine's own command line; it makes nobody else need one."""
+        """Adds the key of the local command line. It does not make keys required."""
         self._local = (key,)
 
     def is_local(self, key: Key) -> bool:
-        """Whether it is that of this machine's own command line."""
+        """Tells whether a key is that of the local command line."""
         return key in self._local
 
     def find(self, secret: bytes) -> Key | None:
@@ -87,7 +86,7 @@ class Keyring:
     # -- changes -----------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Inside the running loop."""
+        """Starts the refresh. Call it inside the running loop."""
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
@@ -96,26 +95,26 @@ class Keyring:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def refresh(self) -> None:
-        """Blocks; for a thread."""
+        """Reads the database. Blocks, so call it in a thread."""
         if not (self._store.changed() or self._stale):
             return
         try:
             rows = self._store.all()
         except UnreadableKeysError as error:
-            # A later version may have made the first key, which this build cannot know.
+            # A later version may have created a first key, in a table that this build does not know.
             self._newer = self._newer or error.newer
             self._require(error.newer)
             self._keep(str(error))
             return
         if self._rows and not rows:
-            # Rows are never deleted: this is a file that went, or another one.
+            # Rows are never deleted, so the file was removed or replaced.
             self._keep("The database has no keys any more. Bring it back, or restart the gateway to begin anew.")
             return
         self._stale = self._newer = False
         self._take(rows)
 
     def _keep(self, why: str) -> None:
-        """Goes by what was read last; said once, tried again at every look."""
+        """Keeps the last known keys. Logs it once and tries again at every refresh."""
         if not self._stale:
             log.error("keys could not be read; the last ones known hold", error=why)
         self._stale = True

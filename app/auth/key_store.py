@@ -1,4 +1,4 @@
-"""API keys in the database. Unlike figures, a key that cannot be read or written is an error."""
+"""Stores API keys in the database. Unlike figures, a key that cannot be read or written is an error."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _COLUMNS = tuple(field.name for field in fields(Key))
 
 
 class KeyStore:
-    """Every method but `changed` and `close` blocks, and raises ConfigError where the database does not do its part."""
+    """Every method except `changed` and `close` blocks, and raises ConfigError if the database fails."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._watch = ChangeWatch(database.path)
 
     def add(self, key: Key) -> None:
-        """A revoked key's name may be used again; a valid one's is refused."""
+        """Adds a key. Refuses the name of a valid key, but not of a revoked one."""
         values: dict[str, Any] = {name: getattr(key, name) for name in _COLUMNS} | {"models": ",".join(key.models)}
 
         def work(connection: sqlite3.Connection) -> None:
@@ -41,7 +41,7 @@ class KeyStore:
             raise ConfigError([f"The key is not made: {error}"]) from None
 
     def revoke(self, name: str, at: float) -> None:
-        """The row stays: who had keys once is not open to everybody because the last one went.
+        """Revokes a key. Its row stays, so a gateway that had keys never opens without one.
 
         `at` is in seconds since the epoch.
         """
@@ -54,9 +54,9 @@ class KeyStore:
             raise ConfigError([f"There is no key named {name}; `llama-tandem keys list` shows those that there are."])
 
     def all(self) -> tuple[Key, ...]:
-        """Revoked ones too, oldest first. Raises UnreadableKeysError, never gives none after a failure.
+        """Returns all keys, oldest first, revoked ones included. Raises UnreadableKeysError on any failure.
 
-        A file of a later version counts as one without keys only if its table is there, and has no rows.
+        A later version's file counts as one without keys only if its key table exists and has no rows.
         """
         try:
             rows = self._database.read(
@@ -71,7 +71,10 @@ class KeyStore:
         return tuple(_key(dict(zip(_COLUMNS, row, strict=True))) for row in rows)
 
     def changed(self) -> bool:
-        """Whether anybody wrote to the database since the last call; true at the first one that finds it. Blocks."""
+        """Tells whether the database was written since the last call.
+
+        True at the first call that finds the file. Blocks.
+        """
         return self._watch.changed()
 
     def close(self) -> None:

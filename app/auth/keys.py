@@ -1,6 +1,6 @@
-"""API keys as values: made, hashed, compared, and what each may use.
+"""API keys as values: creation, hash, comparison, and the models that a key may use.
 
-A key is 256 random bits, so one round of SHA-256 hides it: there is nothing to guess that a slow hash would protect.
+A key is 256 random bits, so one round of SHA-256 protects it. A slow hash protects only what can be guessed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from app.units import seconds_of
 
 PREFIX = "lt-"
 EVERYTHING = ("*",)
-# Shorter ones can be guessed; those that we make have 46 characters.
+# Shorter keys can be guessed. Created keys have 46 characters.
 FEWEST_CHARACTERS = 8
-# Whole, and never a bare number: somebody who writes 90 means days.
+# A unit is required, since a user who writes 90 means days.
 _LIFETIME = re.compile(r"(\d{1,6}\s*[smhdwy]\s*)+\Z")
 _NAME = re.compile(r"[\w.@-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key: never the key itself. Times in seconds since the epoch; a limit of None is none."""
+    """The properties of a key, without the key itself.
+
+    Times are in seconds since the epoch. A limit of None is no limit.
+    """
 
     name: str
     digest: bytes
@@ -46,11 +49,11 @@ class Key:
 
     @property
     def unrestricted(self) -> bool:
-        """May use whatever there is, now and later."""
+        """Whether the key may use every model, present and future."""
         return "*" in self.models
 
     def may(self, name: str) -> bool:
-        """Whether a name of a model is among those that this key may use; `*` crosses slashes."""
+        """Tells whether the key may use a model name. `*` in its patterns crosses slashes."""
         return any(fnmatchcase(name, pattern) for pattern in self.models)
 
 
@@ -63,7 +66,7 @@ def digest(secret: bytes | str) -> bytes:
 
 
 def find(keys: Iterable[Key], secret: bytes, now: float) -> Key | None:
-    """The valid key that was presented. Every one is compared: the time says nothing of which, or whether."""
+    """Returns the valid key that matches. Compares all keys, so the time reveals nothing."""
     presented, match = digest(secret), None
     for key in keys:
         if hmac.compare_digest(key.digest, presented) and key.valid(now):
@@ -72,14 +75,14 @@ def find(keys: Iterable[Key], secret: bytes, now: float) -> Key | None:
 
 
 def check_name(name: str) -> str:
-    """Raises ConfigError."""
+    """Checks a key's name. Raises ConfigError."""
     if not _NAME.match(name):
         raise ConfigError([f"--name: {name!r} must be up to 64 letters, digits, or one of . _ - @"])
     return name
 
 
 def patterns(text: str) -> tuple[str, ...]:
-    """`a/*, b` -> its patterns; raises ConfigError where there is none."""
+    """Parses `a/*, b` to its patterns. Raises ConfigError if there are none."""
     patterns = tuple(part for part in (part.strip() for part in text.split(",")) if part)
     if not patterns:
         raise ConfigError(['--models: name at least one, such as "unsloth/*"; "*" is all of them'])
@@ -87,7 +90,7 @@ def patterns(text: str) -> tuple[str, ...]:
 
 
 def lifetime(text: str) -> float | None:
-    """`90d` -> seconds, `never` -> None; raises ConfigError."""
+    """Parses `90d` to seconds and `never` to None. Raises ConfigError."""
     if text == "never":
         return None
     with suppress(ValueError):
@@ -97,7 +100,7 @@ def lifetime(text: str) -> float | None:
 
 
 def from_setting(text: str) -> tuple[Key, ...]:
-    """The keys of `api_keys`, named `env-1`, `env-2` ...; raises ValueError without showing any of them."""
+    """Returns the keys of `api_keys`, named `env-1`, `env-2` ... Raises ValueError without revealing a key."""
     secrets = [part.strip() for part in text.split(",")] if text.strip() else []
     for number, secret in enumerate(secrets, 1):
         if len(secret) < FEWEST_CHARACTERS or not secret.isascii() or any(c.isspace() for c in secret):

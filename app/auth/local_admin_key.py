@@ -1,4 +1,4 @@
-"""The admin key of this machine: a file that only the gateway's own user can read, for that user's command line."""
+"""Keeps this machine's admin key in a file that only the gateway's user can read, for that user's commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE_NAME = "admin.key"
 
 
 def local_secret(state_dir: Path) -> str | None:
-    """None where there is no such file, or where others could have read or written it."""
+    """Returns the key, or None if there is no file or other users could have accessed it."""
     try:
         file = os.open(state_dir / FILE_NAME, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -26,19 +26,22 @@ def local_secret(state_dir: Path) -> str | None:
 
 
 def make_local_secret(state_dir: Path) -> str:
-    """That of an earlier start, or of another gateway with the same folder, else a new one; raises OSError."""
+    """Returns the existing key, of an earlier start or another gateway of this folder, or creates one.
+
+    Raises OSError.
+    """
     if (secret := local_secret(state_dir)) is not None:
         return secret
     state_dir.mkdir(parents=True, exist_ok=True)
     path = state_dir / FILE_NAME
     whole = state_dir / f".{FILE_NAME}-{os.getpid()}"
-    for stale in (path, whole):  # left behind half-written, or readable for others
+    for stale in (path, whole):  # Incomplete, or readable for others
         stale.unlink(missing_ok=True)
     secret = new_secret()
     with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as content:
         content.write(secret + "\n")
     try:
-        # Unlike a rename it leaves the file of a gateway that was faster.
+        # Unlike a rename, a link keeps the file of a faster gateway.
         with suppress(FileExistsError):
             os.link(whole, path)
     finally:

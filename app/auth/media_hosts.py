@@ -1,4 +1,4 @@
-"""Which other machines may be asked for the media that a request names (`allow_remote_media`). Pure."""
+"""Decides from which hosts the gateway may fetch media for a request (`allow_remote_media`). Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from app.auth.hosts import host_name
 
 _HOST = re.compile(r"(\*|(\*\.)?[\w-]+(\.[\w-]+)*)\Z")
-# Where networks without IPv4 put it (RFC 6052).
+# The prefix of IPv4 addresses in networks without IPv4 (RFC 6052).
 _NAT64 = ip_network("64:ff9b::/96")
 
 
 def hosts_of(text: str) -> tuple[str, ...]:
-    """The hosts of the setting: names, `*.example.com` for all below one, `*` for all; raises ValueError in words."""
+    """Parses the setting: host names, `*.example.com` for all names below one, `*` for all.
+
+    Raises ValueError with a message.
+    """
     hosts = tuple(part.lower().removesuffix(".") for part in (part.strip() for part in text.split(",")) if part)
     for host in hosts:
         if not _HOST.match(host):
@@ -23,13 +26,13 @@ def hosts_of(text: str) -> tuple[str, ...]:
 
 
 def is_listed(host: str, hosts: tuple[str, ...]) -> bool:
-    """Whether a host's name, as it stands in a URL, is one of the setting's."""
+    """Tells whether the host of a URL is in the setting."""
     name = host_name(host)
     return any(fnmatchcase(name, pattern) for pattern in hosts)
 
 
 def is_public(address: str) -> bool:
-    """Whether it is a machine on the internet: not this one, nor one of a network that only this one may be in."""
+    """Tells whether an address is on the internet, and neither this machine nor in a private network."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,16 +1,16 @@
-"""Web pages by the origin that browsers name them by (RFC 6454): as written in the settings, and as sent. Pure."""
+"""Parses the origins of web pages (RFC 6454), as in the settings and as browsers send them. Pure."""
 
 from __future__ import annotations
 
 import re
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/:?#@\[\]*,]+)(?::(\d{1,5}))?\Z")
-# A browser leaves it out.
+# Browsers omit the default port.
 _PORTS = {"http": "80", "https": "443"}
 
 
 def origins_of(text: str) -> frozenset[bytes]:
-    """The origins of `cors_origins` as browsers send them; raises ValueError in words."""
+    """Returns the origins of `cors_origins` as browsers send them. Raises ValueError with a message."""
     return frozenset(_origin(part) for part in (part.strip() for part in text.split(",")) if part)
 
 

@@ -1,4 +1,4 @@
-"""Whether a request is from the gateway's own user, at this machine's command line: nobody else runs what it likes."""
+"""Tells whether a request is from the gateway's own user on this machine. Other users may not start any model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from app.auth.guard import KEY
 from app.auth.key_cache import Keyring
 
-# Browsers send these with what a page does, and no page can leave them out
+# Browsers send these with requests of a page, and no page can remove them
 _OF_BROWSERS = (b"origin", b"sec-fetch-")
-# A proxy's: what comes from its address is from elsewhere
+# Headers of proxies, whose requests come from elsewhere
 _OF_PROXIES = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 
 
 def why_not_own_user(scope: Mapping[str, Any], keys: Keyring) -> str:
-    """What speaks against it, in words; empty where nothing does."""
+    """Returns why a request is not from the own user, or ""."""
     names = [name for name, _ in scope["headers"]]
     if any(name.startswith(_OF_BROWSERS) for name in names):
         return "it comes from a browser"

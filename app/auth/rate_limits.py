@@ -1,4 +1,4 @@
-"""How much a key may ask for: requests and tokens a minute, requests at once. Pure; the clock is given."""
+"""Limits requests per minute, tokens per minute and concurrent requests of a key. Pure; the caller passes the time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from app.auth.keys import Key
 from app.errors import RateLimitedError
 
 WINDOW_S = 60
-# When one of a key's own requests ends nobody knows.
+# Retry-After in seconds for the concurrency limit, since the end of a running request is unknown.
 _WHEN_BUSY_S = 1
 
 
 class Window:
-    """The sum of what happened within the last minute, to the second: at most 61 numbers, whatever the traffic."""
+    """The sum over the last minute, by second: at most 61 numbers at any traffic."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -31,12 +31,12 @@ class Window:
         self.total += amount
 
     def forget(self, now: float) -> None:
-        """Drops what is older than a minute."""
+        """Drops seconds older than a minute."""
         while self._seconds and self._seconds[0][0] + WINDOW_S <= math.floor(now):
             self.total -= self._seconds.popleft()[1]
 
     def room_in(self, now: float, limit: int) -> int:
-        """Whole seconds until less than `limit` has happened in a minute; 0 where that is so now."""
+        """Returns the whole seconds until the last minute's sum is below `limit`, 0 if it is."""
         self.forget(now)
         left = self.total
         if left < limit:
@@ -49,7 +49,7 @@ class Window:
 
 
 class KeyTraffic:
-    """One key's traffic. Tokens are known when an answer ends: the request that goes over is the last for a while."""
+    """One key's traffic. Tokens count at the end of an answer, so one request may exceed the limit."""
 
     def __init__(self) -> None:
         self._requests = Window()
@@ -57,7 +57,7 @@ class KeyTraffic:
         self.in_flight = 0
 
     def enter(self, key: Key, now: float) -> None:
-        """Counts a request in; raises RateLimitedError, and then counts nothing."""
+        """Counts a request that begins. Raises RateLimitedError, and then counts nothing."""
         if key.concurrency is not None and self.in_flight >= key.concurrency:
             raise RateLimitedError(
                 key.name, "concurrency", _count(key.concurrency, "request") + " at once", _WHEN_BUSY_S
@@ -71,7 +71,7 @@ class KeyTraffic:
             self._requests.add(now, 1)
 
     def leave(self, key: Key, now: float, tokens: int) -> None:
-        """Counts it out, with the tokens that went in and out."""
+        """Counts a request's end, with its input and output tokens."""
         self.in_flight -= 1
         if key.tpm is not None and tokens:
             self._tokens.forget(now)
@@ -83,7 +83,7 @@ def _count(number: int, what: str) -> str:
 
 
 class Reservation:
-    """One request of a key that has limits; `leave` may be called once."""
+    """One request of a key with limits. Call `leave` once."""
 
     __slots__ = ("_clock", "_key", "_traffic")
 
@@ -96,14 +96,14 @@ class Reservation:
 
 
 class RateLimits:
-    """The traffic of every key, by name: a change of the database's other rows forgets nothing."""
+    """The traffic of every key, by name. A change of the key's row keeps its traffic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._traffic: dict[str, KeyTraffic] = {}
 
     def reserve(self, key: Key | None) -> Reservation | None:
-        """None for who has no limits; raises RateLimitedError."""
+        """Returns a reservation, or None for a key without limits. Raises RateLimitedError."""
         if key is None or (key.rpm is None and key.tpm is None and key.concurrency is None):
             return None
         traffic = self._traffic.setdefault(key.name, KeyTraffic())

@@ -1,7 +1,7 @@
-"""Sessions of the page: a cookie that stands for a key, given for a one-time link or for the key itself.
+"""Sessions of the page: a cookie in place of a key, created from a one-time link or from the key itself.
 
-A browser sends a cookie for every page that asks, those of other ports among them. So it counts only where the browser
-says that our own page asks, and its name holds the port.
+A browser sends a cookie with every page's requests, even for other ports. So the cookie counts only if the browser says
+that our own page sends the request, and the cookie's name contains the port.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ Headers = Iterable[tuple[bytes, bytes]]
 # Seconds
 LINK_LIVES = 60.0
 SESSION_LIVES = 12 * 3600.0
-# Whoever has more than these begins anew with the oldest
+# Above this number the oldest session ends
 _LINKS, _SESSIONS = 64, 1024
 _PORT = re.compile(r":(\d{1,5})\Z")
 
 
 class Sessions:
-    """Links and sessions, in memory: they end with the process.
+    """Links and sessions, in memory. They end with the process.
 
-    `valid` gives the keys that let somebody in now; a session ends with its key. `clock` is in seconds.
+    `valid` returns the valid keys. A session ends with its key. `clock` is in seconds.
     """
 
     def __init__(self, valid: Callable[[], tuple[Key, ...]], clock: Callable[[], float] = time.monotonic) -> None:
         self._valid = valid
         self._clock = clock
-        # By the digest of the secret: the end, and the digest of the key
+        # By the secret's digest: the time of its end, and the digest of the key
         self._links: dict[bytes, tuple[float, bytes]] = {}
         self._sessions: dict[bytes, tuple[float, bytes]] = {}
 
     def link(self, key: Key) -> str:
-        """A secret that opens one session of `key`, within LINK_LIVES."""
+        """Returns a secret that opens one session of `key` within LINK_LIVES."""
         return self._new(self._links, LINK_LIVES, _LINKS, key)
 
     def exchange(self, link: str) -> tuple[str, Key]:
-        """The secret of a new session, and its key; raises UnauthorizedError. The link is used up."""
+        """Exchanges a link for the secret of a new session, and returns it with its key. Raises UnauthorizedError."""
         ends, holder = self._links.pop(digest(link), (0.0, b""))
         key = self._holder(holder) if self._clock() < ends else None
         if key is None:
@@ -50,16 +50,16 @@ class Sessions:
         return self.begin(key), key
 
     def begin(self, key: Key) -> str:
-        """The secret of a new session of `key`."""
+        """Returns the secret of a new session of `key`."""
         return self._new(self._sessions, SESSION_LIVES, _SESSIONS, key)
 
     def end(self, headers: Headers) -> None:
-        """Of the session that a request belongs to, if it does to one."""
+        """Ends the request's session, if it has one."""
         if (secret := _cookie(headers)) is not None:
             self._sessions.pop(digest(secret), None)
 
     def key_of(self, scope: Mapping[str, Any]) -> Key | None:
-        """The key of the session that a request belongs to, where our own page has sent it."""
+        """Returns the key of the request's session if our own page sent the request."""
         secret = _cookie(scope["headers"])
         if secret is None or not from_our_page(scope):
             return None
@@ -81,7 +81,7 @@ class Sessions:
 
 
 def from_our_page(scope: Mapping[str, Any]) -> bool:
-    """Whether the browser says so: by Sec-Fetch-Site, or by an Origin that is ours where it sends none."""
+    """Tells whether our own page sent the request: by Sec-Fetch-Site, or else by Origin."""
     headers = scope["headers"]
     if (site := _header(headers, b"sec-fetch-site")) is not None:
         return site == b"same-origin"
@@ -90,12 +90,12 @@ def from_our_page(scope: Mapping[str, Any]) -> bool:
 
 
 def _origins(host: bytes) -> tuple[bytes, bytes]:
-    # A proxy in front may speak TLS for us
+    # A proxy in front may terminate TLS
     return b"http://" + host, b"https://" + host
 
 
 def set_cookie(scope: Mapping[str, Any], secret: str) -> bytes:
-    """The `Set-Cookie` that begins a session; with an empty secret the one that ends it."""
+    """Returns the `Set-Cookie` that begins a session. An empty secret ends it."""
     secure = "; Secure" if (_header(scope["headers"], b"origin") or b"").startswith(b"https:") else ""
     lives = int(SESSION_LIVES) if secret else 0
     name = _cookie_name(scope["headers"])
@@ -103,7 +103,7 @@ def set_cookie(scope: Mapping[str, Any], secret: str) -> bytes:
 
 
 def _cookie_name(headers: Headers) -> str:
-    """By the port that the browser has: it may be another than ours, behind a proxy or a tunnel."""
+    """Returns the cookie's name. It has the browser's port, which differs from ours behind a proxy or a tunnel."""
     port = _PORT.search((_header(headers, b"host") or b"").decode("latin-1"))
     return f"tandem_session_{port[1] if port else 'default'}"
 

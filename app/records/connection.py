@@ -1,4 +1,4 @@
-"""Connections to the file of the records, which is for its own user only, and its copy."""
+"""Opens the database file, which only its user can read, and copies it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ _PRIVATE = 0o600
 
 
 def create(path: Path) -> None:
-    """An empty file, and its folder, where there is none; raises OSError.
+    """Creates an empty file and its folder if missing. Raises OSError.
 
-    sqlite gives its own files, -wal and -shm, the mode of this one.
+    sqlite gives its own files, -wal and -shm, the same mode.
     """
     if exists(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Never open and close the file itself: that would end the locks of all connections that this process has to it, and
-    # another process would then delete the -wal under them.
+    # Never open and close the file directly. That would release the locks of all connections of this process, and
+    # another process could delete the -wal in use.
     blank = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         os.close(os.open(blank, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
         try:
             os.link(blank, path)
-        except FileExistsError:  # another process was faster
+        except FileExistsError:  # Another process was faster
             pass
-        except OSError:  # a file system without links
+        except OSError:  # A file system without links
             blank.rename(path)
     finally:
         blank.unlink(missing_ok=True)
 
 
 def exists(path: Path) -> bool:
-    """Raises OSError where that cannot be known: what may not be looked at is not missing."""
+    """Tells whether the file exists. Raises OSError if that cannot be known: an inaccessible file is not missing."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -45,20 +45,20 @@ def exists(path: Path) -> bool:
 
 
 def connect(path: Path, patience_s: float, *, any_thread: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode to a file that is there; raises sqlite3.Error or OSError.
+    """Returns a connection in autocommit mode to an existing file. Raises sqlite3.Error or OSError.
 
-    `patience_s` is for how long a statement waits for another process's lock.
+    `patience_s` is the time that a statement waits for another process's lock.
     """
     _tighten(path)
-    # Without `rw` sqlite would make a file that has gone meanwhile, with a mode of its own.
+    # Without `rw` sqlite would create a missing file, with a mode of its own.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     return sqlite3.connect(uri, patience_s, isolation_level=None, uri=True, check_same_thread=not any_thread)
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, and no other writer meanwhile; raises sqlite3.Error."""
-    # IMMEDIATE lets no other writer in. EXCLUSIVE would, without WAL, also lock out the reader that makes a copy.
+    """Runs a transaction that excludes other writers. Raises sqlite3.Error."""
+    # IMMEDIATE excludes other writers. Without WAL, EXCLUSIVE would also exclude the reader that makes a copy.
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -70,23 +70,23 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def private(path: Path) -> bool:
-    """Whether only the file's user can read and write it; raises OSError."""
+    """Tells whether only its user can read and write the file. Raises OSError."""
     return not path.stat().st_mode & 0o077
 
 
 def _tighten(path: Path) -> None:
-    """Files that an earlier version made for others to read."""
+    """Restricts files that an earlier version made readable for others."""
     for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        # Of another user, or gone: who writes tells of it, see `private`.
+        # Another user's file, or a missing one: the writer reports it, see `private`.
         with suppress(OSError):
             if not private(name):
                 name.chmod(_PRIVATE)
 
 
 def back_up(path: Path) -> Path:
-    """Copies the file, as its last commit left it, to `.bak` beside it; raises sqlite3.Error or OSError.
+    """Copies the file's last commit to `.bak` beside it. Raises sqlite3.Error or OSError.
 
-    The copy appears whole or not at all. Another connection may hold the write lock.
+    The copy appears complete or not at all. Another connection may hold the write lock.
     """
     whole = path.with_name(f"{path.name}.bak")
     part = path.with_name(f".{path.name}.bak-{os.getpid()}")

@@ -1,7 +1,7 @@
-"""The one embedded database, in `state_dir`: what must outlive a restart. Ledger, keys and usage are thin over it.
+"""The embedded database in `state_dir`, for data that must outlive a restart. Ledger, keys and usage use it.
 
-Writes go through one thread (`writer.py`); reads are made where they are asked for, and in an event loop by a thread.
-Another process may read, write and migrate the file at the same time.
+One thread writes (`writer.py`). Callers read by themselves, in an event loop through a thread. Another process may
+read, write and migrate the file at the same time.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from app.records.trouble import Warnings, concerns_all, in_words
 from app.records.writer import NOT_RECORDED, FigureSource, Opened, Work, Writer
 
 FILE_NAME = "ledger.sqlite3"
-# How long a reader, one who waits for a write, and the end of the process wait for another process's lock. Seconds.
+# Seconds that a reader, a blocking writer, and the end of the process wait for another process's lock.
 READ_PATIENCE_S, WRITE_PATIENCE_S, CLOSE_WITHIN_S = 1.0, 5.0, 3.0
-# The thread may wait as it likes, but the end of the process waits for it.
+# The thread has time, but the end of the process waits for it.
 _LOCK_PATIENCE_S = 1.0
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ Row = tuple[Any, ...]
 
 
 class Database:
-    """Makes no file and starts no thread before the first write. `tell` gets lines for a person; the log if None."""
+    """Creates no file and starts no thread before the first write. `tell` gets messages, by default the log."""
 
     def __init__(
         self,
@@ -53,30 +53,30 @@ class Database:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def record(self, table: str, work: Work) -> None:
-        """Never waits, and raises nothing: what cannot be written now is written later, or its loss is told."""
+        """Queues a write. Never waits or raises: it retries later, or reports the loss."""
         self.writer.put(table, work)
 
     def write(self, table: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Blocks until it is written. Raises RecordsError, or what `work` raises: nothing was written then."""
+        """Blocks until `work` is written. Raises RecordsError or the error of `work`; nothing is written then."""
         result: T = self.writer.submit(table, work, WRITE_PATIENCE_S).result()
         return result
 
     def add_source(self, source: FigureSource) -> None:
-        """Figures that are taken once a second while `due` says that there are some."""
+        """Adds a source of figures, which the writer takes once a second after `due`."""
         self.writer.add_source(source)
 
     def due(self) -> None:
-        """A source has something. Never waits."""
+        """Tells the writer that a source has figures. Never waits."""
         self.writer.due()
 
     def close(self) -> None:
-        """Blocks until all is written, CLOSE_WITHIN_S at the most."""
+        """Blocks until everything is written, at most CLOSE_WITHIN_S."""
         self.writer.close(CLOSE_WITHIN_S)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def read(self, table: str, query: str, *values: Any) -> list[Row]:
-        """The rows of a query on `table`. Blocks; none where the file, or its first version's table, is not there.
+        """Returns the rows of a query on `table`. Blocks. Returns none if the file, or an old file's table, is missing.
 
         Raises NewerRecordsError, TableMismatchError, or another RecordsError.
         """
@@ -84,7 +84,7 @@ class Database:
             if not exists(self.path):
                 return []
             with closing(connect(self.path, READ_PATIENCE_S)) as connection:
-                # In later versions all tables are there, or something is wrong.
+                # In later versions all tables exist, or the file is damaged.
                 if self._prepared(connection) == 0 and not has_table(connection, table):
                     return []
                 return self._rows(connection, table, query, values)
@@ -92,14 +92,14 @@ class Database:
             raise in_words("read", self.path, error) from None
 
     def is_empty(self, table: str) -> bool:
-        """Whether the table is there and has no rows, whatever version the file has. False where that is not sure."""
+        """Tells whether the table exists and has no rows, in a file of any version. Returns False if unsure."""
         with suppress(sqlite3.Error, OSError), closing(connect(self.path, READ_PATIENCE_S)) as connection:
             [rows] = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             return bool(rows == 0)
         return False
 
     def warn(self, error: RecordsError) -> None:
-        """For those who go on without what cannot be read."""
+        """Reports a failed read, for callers that continue without the data."""
         if isinstance(error, NewerRecordsError):
             self.warnings.once(f"{error} {NOT_RECORDED}")
         elif isinstance(error, TableMismatchError):
@@ -108,9 +108,9 @@ class Database:
             self.warnings.say(str(error))
 
     def _prepared(self, connection: sqlite3.Connection) -> int:
-        """The version, this build's if possible; raises NewerRecordsError or sqlite3.Error."""
+        """Returns the file's version, after a migration if possible. Raises NewerRecordsError or sqlite3.Error."""
         if check_version(connection, self.path) < VERSION and has_table(connection):
-            # What cannot be written now is read as it is.
+            # A file that cannot be migrated now is read as it is.
             with suppress(sqlite3.Error, OSError):
                 migrate(connection, self.path)
         return version_of(connection)
@@ -126,9 +126,9 @@ class Database:
     # -- the writer's connection -----------------------------------------------------------------------------
 
     def _open_to_write(self) -> Opened:
-        """Migrated; raises NewerRecordsError, sqlite3.Error or OSError."""
+        """Opens and migrates the file. Raises NewerRecordsError, sqlite3.Error or OSError."""
         create(self.path)
-        # The thread is not the same where a test takes its turns.
+        # A test may call the writer from several threads.
         connection = connect(self.path, _LOCK_PATIENCE_S, any_thread=True)
         try:
             file = self.path.stat()
@@ -158,6 +158,6 @@ def _leads_to(path: Path, file: os.stat_result) -> bool:
 
 
 def _log(text: str) -> None:
-    from app import logs  # not for commands that only read
+    from app import logs  # Imported late: commands that only read do not need it
 
     logs.get_logger("ledger").warning(text)

@@ -1,4 +1,4 @@
-"""What each minute has brought, by model and mode, from the measurements that are kept."""
+"""Sums measurements by minute, model and mode."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from app.records.database import Database
 
-# Rows: a day of one model and mode, minute by minute, and more
+# Rows: more than a day of one model and mode
 MOST_ROWS = 2000
 
 _BY_MINUTE = """
@@ -18,9 +18,9 @@ _BY_MINUTE = """
 
 
 def minutes(database: Database, alias: str, since: float) -> list[dict[str, Any]]:
-    """The newest first, of one model or, with an empty `alias`, of all. Blocks; raises RecordsError.
+    """Returns the newest minutes first, of one model or, with an empty `alias`, of all. Blocks. Raises RecordsError.
 
-    `at` is the minute's beginning, `ttft` a mean in seconds; None where nothing was measured.
+    `at` is the minute's beginning. `ttft` is a mean in seconds. None means not measured.
     """
     rows = database.read("measurement", _BY_MINUTE, since, alias, alias, MOST_ROWS)
     return [

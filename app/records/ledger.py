@@ -1,6 +1,6 @@
-"""What must outlive a restart of each alias: its last failure, what became of its speculation, what requests took.
+"""Keeps data of each alias over restarts: its last failure, the state of its speculation, and measurements.
 
-`llama-tandem check` and `llama-tandem stats` read it from another process. See `database.py` for how it is written.
+`llama-tandem check` and `llama-tandem stats` read it from another process. `database.py` describes the writes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from app.errors import Diagnosis, RecordsError
 from app.records.database import Database, Row
 from app.records.writer import Work
 
-# Measurements older than this, or beyond this many of an alias, are dropped.
+# Older measurements, and those beyond this number per alias, are dropped.
 KEPT_DAYS, KEPT_ROWS = 30, 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """When (seconds since the epoch) and why an alias's engine last failed."""
+    """An alias's last engine failure: its time (seconds since the epoch) and cause."""
 
     at: float
     diagnosis: Diagnosis
@@ -31,7 +31,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Speculated:
-    """When an alias's engine last came up, and what became of the speculation that was asked for."""
+    """The last start of an alias's engine, and the result of its requested speculation."""
 
     at: float
     requested: str
@@ -42,7 +42,7 @@ class Speculated:
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """When an engine came up for which `auto` had chosen `mode`."""
+    """The time of an engine's start with `mode`, which `auto` chose."""
 
     at: float
     mode: str
@@ -50,10 +50,10 @@ class ColdStart:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One answered request. Times are in seconds; `key` says on what files, build and hardware it ran.
+    """One answered request. Times are in seconds. `key` identifies files, build and hardware.
 
-    `ttft` and `tpot` are None where the answer came in one piece and the engine told no timings; `drafted` is None
-    where nothing was drafted. `in_flight` counts this request and those beside it when it was sent.
+    `ttft` and `tpot` are None if the answer came in one piece without timings. `drafted` is None if nothing was
+    drafted. `in_flight` counts the requests in flight when this one was sent, itself included.
     """
 
     alias: str
@@ -71,10 +71,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What `llama-tandem tune` found for a key, which says on what files, build and hardware.
+    """The result of `llama-tandem tune` for a key, which identifies files, build and hardware.
 
-    `recommended` is a chain of modes as `app.config.speculation.parse_chain` reads it, `arms` one JSON object for each
-    that was compared, plain decoding first. `partial`: too little for a recommendation.
+    `recommended` is a chain of modes as for `app.config.speculation.parse_chain`. `arms` has one JSON object per
+    compared mode, plain decoding first. `partial` means too little data for a recommendation.
     """
 
     key: str
@@ -86,8 +86,8 @@ class Tuned:
 
     @property
     def blocks(self) -> int:
-        """How much was measured of plain decoding."""
-        # Another version of ours may have written it
+        """The number of blocks measured with plain decoding."""
+        # Another version may have written it
         first = self.arms[0] if isinstance(self.arms, list) and self.arms else None
         blocks = first.get("blocks") if isinstance(first, dict) else None
         return blocks if isinstance(blocks, int) else 0
@@ -97,7 +97,7 @@ _MEASURED = tuple(field.name for field in fields(Measurement))
 
 
 def insert_measurements(connection: sqlite3.Connection, rows: Sequence[Measurement]) -> None:
-    """Also drops what is too old or too much; raises sqlite3.Error."""
+    """Inserts measurements, and drops old and surplus ones. Raises sqlite3.Error."""
     connection.executemany(_insert("measurement", _MEASURED), [astuple(row) for row in rows])
     connection.execute("DELETE FROM measurement WHERE at < ?", (time.time() - KEPT_DAYS * 86400,))
     newest = "SELECT rowid FROM measurement WHERE alias = ? ORDER BY at DESC LIMIT -1 OFFSET ?"
@@ -108,9 +108,9 @@ def insert_measurements(connection: sqlite3.Connection, rows: Sequence[Measureme
 
 
 class Ledger:
-    """Recording never waits: the database's thread writes. A database in trouble is no reason to refuse service.
+    """Recording never waits: the database's thread writes. A failing database does not stop the service.
 
-    Reading blocks, and gives nothing where nothing is known. What cannot be read is told to the database's `warn`.
+    Reading blocks and returns nothing if nothing is known. Read errors go to the database's `warn`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -126,7 +126,7 @@ class Ledger:
 
     def last_failure(self, alias: str) -> Failure | None:
         query = "SELECT at, code, cause, advice, permanent, log FROM last_failure WHERE alias = ?"
-        with suppress(ValueError, TypeError):  # a row that somebody else wrote
+        with suppress(ValueError, TypeError):  # A row of a foreign program
             for at, code, cause, advice, permanent, log in self._read("last_failure", query, alias):
                 return Failure(at, Diagnosis(code, cause, advice, bool(permanent), tuple(json.loads(log))))
         return None
@@ -139,7 +139,7 @@ class Ledger:
         self._record("last_speculation", (_insert("last_speculation", columns, "OR REPLACE"), row))
 
     def prove_speculation(self, alias: str, reason: str) -> None:
-        """Traffic has shown that the alias's last start does speculate; `reason` is what is left to explain."""
+        """Records that traffic has proved the speculation of the last start. `reason` explains the rest."""
         statement = "UPDATE last_speculation SET active = 1, reason = ? WHERE alias = ?"
         self._record("last_speculation", (statement, (reason, alias)))
 
@@ -150,7 +150,7 @@ class Ledger:
         return None
 
     def record_inert(self, plan: str, reason: str) -> None:
-        """`plan` is the fingerprint of one whose speculation fails at every start; another file or build changes it."""
+        """Records that a plan's speculation fails at every start. A changed file or build has another fingerprint."""
         now = time.time()
         self._record(
             "inert",
@@ -159,12 +159,12 @@ class Ledger:
         )
 
     def inert(self, plan: str) -> str | None:
-        """Why its speculation is not tried again; None where nothing speaks against it."""
+        """Returns why the plan's speculation is not tried again, or None."""
         rows = self._read("inert", "SELECT reason FROM inert WHERE plan = ?", plan)
         return str(rows[0][0]) if rows else None
 
     def record_start(self, key: str, start: ColdStart) -> None:
-        """Whether the engine then speculated or not."""
+        """Records a start, and whether the engine speculated."""
         self._record(
             "cold_start",
             (_insert("cold_start", ("key", "at", "mode")), (key, start.at, start.mode)),
@@ -172,24 +172,24 @@ class Ledger:
         )
 
     def starts(self, key: str) -> list[ColdStart]:
-        """Oldest first."""
+        """Returns the cold starts of `auto`, oldest first."""
         rows = self._read("cold_start", "SELECT at, mode FROM cold_start WHERE key = ? ORDER BY at", key)
         return [ColdStart(at, mode) for at, mode in rows]
 
     # -- measurements ----------------------------------------------------------------------------------------
 
     def record_measurements(self, rows: Sequence[Measurement]) -> None:
-        """Also drops what is too old or too much."""
+        """Inserts measurements, and drops old and surplus ones."""
         self._database.record("measurement", lambda connection: insert_measurements(connection, rows))
 
     def measurements(self, alias: str | None = None) -> list[Measurement]:
-        """Of one alias or of all, oldest first."""
+        """Returns measurements of one alias or of all, oldest first."""
         where, values = ("WHERE alias = ?", (alias,)) if alias is not None else ("", ())
         query = f"SELECT {', '.join(_MEASURED)} FROM measurement {where} ORDER BY at"
         return [Measurement(*row) for row in self._read("measurement", query, *values)]
 
     def last_uses(self) -> dict[str, float]:
-        """Alias or variant -> when its engine last came up or answered, in seconds since the epoch."""
+        """Maps alias or variant to the time when its engine last started or answered, in seconds since the epoch."""
         uses: dict[str, float] = {}
         for table in ("measurement", "last_speculation"):
             for alias, at in self._read(table, f"SELECT alias, max(at) FROM {table} GROUP BY alias"):
@@ -199,9 +199,9 @@ class Ledger:
     # -- tuning ----------------------------------------------------------------------------------------------
 
     def record_tuned(self, result: Tuned) -> None:
-        """Takes the place of what the key had; a partial run does not replace a whole one.
+        """Replaces the key's result, except a complete one by a partial one.
 
-        Blocks, and raises RecordsError: a run of hours is not to be lost without a word.
+        Blocks. Raises RecordsError, so that hours of measurement are not lost silently.
         """
         columns = ("key", "alias", "at", "partial", "recommended", "arms")
         row = (
@@ -214,7 +214,7 @@ class Ledger:
 
     def tuned(self, key: str) -> Tuned | None:
         query = "SELECT alias, at, partial, recommended, arms FROM tuned WHERE key = ?"
-        with suppress(ValueError, TypeError):  # a row that somebody else wrote
+        with suppress(ValueError, TypeError):  # A row of a foreign program
             for alias, at, partial, recommended, arms in self._read("tuned", query, key):
                 return Tuned(key, alias, at, bool(partial), json.loads(recommended), json.loads(arms))
         return None

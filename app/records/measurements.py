@@ -1,6 +1,6 @@
-"""What finished requests took, on its way to the ledger: kept in memory until the database's thread takes it.
+"""Collects measurements of finished requests in memory until the database's thread writes them.
 
-A request costs an append. The last second is lost with a gateway that is killed, nothing with one that is stopped.
+A request costs an append. A killed gateway loses the last second, a stopped one nothing.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from app.records.writer import Work
 
 log = logs.get_logger("ledger")
 
-# More than a second of traffic ever holds; beyond it a slow disk costs the oldest figures and not memory.
+# More than a second of traffic. Beyond it a slow disk costs the oldest figures instead of memory.
 KEPT_REQUESTS = 10_000
-# With one token there is no time between tokens.
+# One token has no time between tokens.
 FEWEST_TOKENS = 2
 
-# Of one start of an engine; None where it cannot be known
+# The key of one start of an engine, or None if unknown
 _Key = Future[str | None]
 _Waiting = tuple[_Key, Finished, float]
 
 
 class Recorder:
-    """Measurements of the engines that we start: good answers of at least two tokens.
+    """Records successful answers of at least two tokens, from our own engines.
 
-    They are comparable under a key (see `speculation.measurement_key`), which each start of an engine brings.
+    They are comparable under a key (see `speculation.measurement_key`), which each start of an engine provides.
     """
 
     table = "measurement"
@@ -50,7 +50,7 @@ class Recorder:
         database.add_source(self)
 
     def starting(self, alias: str, key_of: Callable[[], str]) -> None:
-        """The engine of an alias or a variant starts: its key is worked out while it loads.
+        """Notes the start of an engine. Computes its key while it loads.
 
         `key_of` blocks and may raise TandemError or OSError.
         """
@@ -71,7 +71,7 @@ class Recorder:
         self._database.due()
 
     def take(self) -> Work | None:
-        """The rows of all whose key is known; the others stay."""
+        """Takes the rows whose key is known. The others stay."""
         early: list[_Waiting] = []
         known: list[tuple[str | None, Finished, float]] = []
         with self._lock:
@@ -88,7 +88,7 @@ class Recorder:
         return (lambda connection: insert_measurements(connection, rows)) if rows else None
 
     async def close(self) -> None:
-        """Finds the keys that requests wait for; the database's end writes these."""
+        """Computes the missing keys. The database writes their rows when it closes."""
         await asyncio.gather(*self._finding)
 
     async def _find_key(self, alias: str, key_of: Callable[[], str], key: _Key) -> None:
@@ -96,7 +96,7 @@ class Recorder:
         try:
             measurement_key = await asyncio.to_thread(key_of)
         except (TandemError, OSError) as error:
-            # The start fails by the same cause and tells it; here it only means that nothing is recorded.
+            # The start fails with the same error and reports it. Here nothing is recorded.
             log.debug("no key for measurements", alias=alias, error=str(error))
         finally:
             key.set_result(measurement_key)

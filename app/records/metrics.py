@@ -1,4 +1,4 @@
-"""Measures of finished requests as plain values; how they are shown is the business of others."""
+"""Measures of finished requests as plain values, without an output format."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-# Seconds. TTFT spans a warm 50 ms to a cold start of minutes; TPOT a laptop's 500 ms to a GPU's 2 ms.
+# Seconds. TTFT ranges from 50 ms (warm) to minutes (cold start), TPOT from 2 ms (GPU) to 500 ms (laptop).
 TTFT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 TPOT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """One request from its first byte to its last; times in seconds, None where there is nothing to say.
+    """One request from its first byte to its last. Times are in seconds. None means unknown.
 
-    `alias` is what was asked for, a variant's name among them; `entry` is the own name of the entry behind it.
+    `alias` is the requested name, which may be a variant. `entry` is the name of its entry.
 
-    `decode` is the engine's own time from the first token to the last. `mode` is what decoded, `none` for plain; it
-    and `in_flight` (this request and those beside it when it was sent upstream) are None for servers of others.
+    `decode` is the engine's own time from the first token to the last. `mode` is the speculation mode, `none` for plain
+    decoding. `in_flight` counts the requests in flight when this one was sent, itself included. Both are None for
+    attached servers.
     """
 
     alias: str
@@ -33,16 +34,19 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     decode: float | None = None
     mode: str | None = None
     in_flight: int | None = None
-    # The name of the key that asked, empty where nobody needs one; and prompt tokens that the engine had already
+    # The name of the key, or empty; and the prompt tokens in the engine's cache
     key: str = ""
     cached: int | None = None
     entry: str = ""
-    # The engine's own time for the prompt tokens that it had not
+    # The engine's time for prompt tokens outside its cache
     reading: float | None = None
 
     @property
     def tpot(self) -> float | None:
-        """Time per output token: (end-to-end - TTFT) / (tokens - 1); by the engine's clock where no TTFT was seen."""
+        """Time per output token: (end-to-end - TTFT) / (tokens - 1).
+
+        Uses the engine's clock if no TTFT was measured.
+        """
         decode = self.decode if self.ttft is None else self.duration - self.ttft
         if decode is None or self.completion_tokens is None or self.completion_tokens < 2:
             return None
@@ -50,20 +54,20 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def first_token(self) -> float | None:
-        """TTFT as seen; of an answer in one piece what is left of its time without the engine's decoding."""
+        """The measured TTFT. For an answer in one piece, its time without the engine's decoding."""
         if self.ttft is not None or self.decode is None:
             return self.ttft
         return max(0.0, self.duration - self.decode)
 
     @property
     def acceptance(self) -> float | None:
-        """Accepted / drafted tokens; absent, not 0, where nothing was drafted."""
+        """Accepted / drafted tokens. None, not 0, if nothing was drafted."""
         return self.accepted / self.drafted if self.drafted and self.accepted is not None else None
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Counts by upper bound; the last counter is for everything above the last bound."""
+    """Counts by upper bound. The last counter is for values above the last bound."""
 
     bounds: tuple[float, ...]
     total: float = 0.0
@@ -77,7 +81,7 @@ class Histogram:
         self.total += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """(upper bound, how many at or below it), the last one `+Inf`."""
+        """Returns pairs of an upper bound and the count at or below it. The last bound is `+Inf`."""
         labels = [f"{bound:g}" for bound in self.bounds] + ["+Inf"]
         running, rows = 0, []
         for label, count in zip(labels, self.counts, strict=True):
@@ -89,7 +93,7 @@ class Histogram:
 class Metrics:
     """Totals since the start of the process, by alias.
 
-    What speculation bears on is by alias and mode; the mode of a server of others is not known, and is empty.
+    Figures that speculation affects are by alias and mode. The mode of an attached server is unknown, and empty.
     """
 
     def __init__(self) -> None:
@@ -103,11 +107,12 @@ class Metrics:
         self.in_flight: Counter[str] = Counter()
         self.starts: Counter[str] = Counter()
         self.exits: Counter[tuple[str, str]] = Counter()
-        # Slots saved, restored, and failed at either; bytes of all files now; seconds that requests did not read anew
+        # Counts of saved slots, restored slots and failures; bytes of all slot files; seconds of prompt processing
+        # saved
         self.conversations: Counter[tuple[str, str]] = Counter()
         self.conversation_bytes = 0
         self.conversation_seconds: defaultdict[str, float] = defaultdict(float)
-        # Tokens restored that no request has made use of yet; what reading has taken
+        # Restored tokens not yet reused by a request; tokens and seconds of prompt processing
         self._restored: Counter[str] = Counter()
         self._read: dict[str, tuple[int, float]] = {}
 
@@ -127,13 +132,13 @@ class Metrics:
         self._reused(request)
 
     def restored(self, alias: str, tokens: int, seconds: float) -> None:
-        """A slot was restored: what that took is won back by requests that need not read these tokens."""
+        """Counts a restored slot. Its time is recovered by requests that reuse its tokens."""
         self.conversations[alias, "restored"] += 1
         self.conversation_seconds[alias] -= seconds
         self._restored[alias] += tokens
 
     def _reused(self, request: Finished) -> None:
-        """Values what a restore has spared this request at what reading has taken this alias a token."""
+        """Adds the seconds that reused tokens saved, at the alias's own time per prompt token."""
         if request.reading is None or request.prompt_tokens is None:
             return
         # Presets share the engine of their entry

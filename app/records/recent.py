@@ -1,4 +1,4 @@
-"""How fast the last answers of each engine were, and how much of what was drafted for them was accepted. In memory."""
+"""Keeps speed and acceptance of each engine's last answers, in memory."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from app.records.metrics import Finished
 
-# Answers that are looked back at, of each name that clients use
+# Answers per name that clients use
 _ANSWERS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class RecentFigures:
-    """Of the last answers: the share of drafted tokens that was accepted, tokens per second of one answer.
+    """Of the last answers: the share of accepted draft tokens, and the tokens per second of one answer.
 
-    None where nothing was drafted, or nothing answered.
+    None means that nothing was drafted, or that there were no answers.
     """
 
     acceptance: float | None = None
@@ -24,7 +24,7 @@ class RecentFigures:
 
 @dataclass(slots=True)
 class RecentAnswers:
-    """By the names that were asked for: variants and presets among them."""
+    """The last answers by requested name, which may be a variant or a preset."""
 
     _answers: defaultdict[str, deque[Finished]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=_ANSWERS))
@@ -35,7 +35,7 @@ class RecentAnswers:
             self._answers[answer.alias].append(answer)
 
     def figures(self, *names: str) -> RecentFigures:
-        """Of an engine that answers to all of these names."""
+        """Returns the figures of an engine that answers to all of these names."""
         answers = [answer for name in names for answer in self._answers.get(name, ())]
         drafted = sum(answer.drafted or 0 for answer in answers)
         accepted = sum(answer.accepted or 0 for answer in answers if answer.drafted)

@@ -1,7 +1,7 @@
-"""Responses that clients may go on from, in a file of their own: what was said is worth more care than figures.
+"""Stores responses that clients may continue, in a file of their own, since they hold what was said.
 
-Only the file's user can read it. It holds `LIMIT_BYTES` at most, the oldest go first, and what is deleted is
-overwritten. Writes go through a thread of its own; a response can be read as soon as it has been put.
+Only the file's user can read it. It holds at most `LIMIT_BYTES`; the oldest rows are deleted first. Deleted rows are
+overwritten. A thread writes, but a response can be read as soon as it was put.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.records.writer import Opened, Writer
 
 FILE_NAME = "responses.sqlite3"
 LIMIT_BYTES = 1 << 30
-# Of the limit, what rows may take: pages and the index take the rest.
+# The share of the limit for rows. Pages and the index take the rest.
 _SHARE_OF_ROWS = 0.9
 _PAGE_BYTES = 4096
 _TABLE = """CREATE TABLE IF NOT EXISTS response (
@@ -35,7 +35,10 @@ _CHAIN = """WITH RECURSIVE chain(id) AS (
 
 
 class KeptResponse(msgspec.Struct, frozen=True):
-    """`items` are the input items of its request alone, `body` the response, JSON each; `expires` since the epoch."""
+    """`items` are the input items of this request only, `body` is the response, JSON each.
+
+    `expires` is since the epoch.
+    """
 
     response_id: str
     owner: str
@@ -50,7 +53,7 @@ class KeptResponse(msgspec.Struct, frozen=True):
 
 
 class ResponseStore:
-    """Makes no file and starts no thread before the first response. Raises RecordsError where it cannot read."""
+    """Creates no file and starts no thread before the first response. Raises RecordsError if it cannot read."""
 
     def __init__(
         self,
@@ -65,13 +68,13 @@ class ResponseStore:
         self._clock = clock
         self._warnings = Warnings(tell, time.monotonic)
         self._writer = Writer(self._open, lambda error: in_words("write", self.path, error), self._warnings)
-        # Put, and not written yet
+        # Put, but not written yet
         self._pending: dict[str, KeptResponse] = {}
 
-    # -- never waits -------------------------------------------------------------------------------------------
+    # -- without waiting ---------------------------------------------------------------------------------------
 
     def put(self, response: KeptResponse) -> None:
-        """Those that it goes on from live as long as it does."""
+        """Stores a response, and prolongs the life of those that it continues."""
         self._pending[response.response_id] = response
 
         def write(connection: sqlite3.Connection) -> None:
@@ -91,7 +94,7 @@ class ResponseStore:
         future.add_done_callback(lambda done: self._lost(done.exception()))
 
     def forget(self, owners: Iterable[str]) -> None:
-        """All that has expired, and all of other owners than these and those without a key."""
+        """Deletes expired responses, and those of owners other than these and requests without a key."""
         known = ("", *owners)
 
         def write(connection: sqlite3.Connection) -> None:
@@ -104,10 +107,10 @@ class ResponseStore:
                 self._pending.pop(response.response_id, None)
         self._writer.put("response", write)
 
-    # -- for a thread ------------------------------------------------------------------------------------------
+    # -- in a thread -------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Whether anything was ever kept."""
+        """Tells whether a response was ever stored."""
         return exists(self.path)
 
     def get(self, response_id: str, owner: str) -> KeptResponse | None:
@@ -125,7 +128,7 @@ class ResponseStore:
         return None if row is None else KeptResponse(*row)
 
     def chain(self, response_id: str, owner: str) -> list[KeptResponse] | str:
-        """A response and those before it, the first one first; the id of one that is not there any more."""
+        """Returns a response and its predecessors, oldest first, or the id of a missing one."""
         found: list[KeptResponse] = []
         wanted: str | None = response_id
         while wanted is not None:
@@ -137,7 +140,7 @@ class ResponseStore:
         return found[::-1]
 
     def delete(self, response_id: str, owner: str) -> bool:
-        """Whether there was one. Raises RecordsError."""
+        """Deletes a response. Returns whether it existed. Raises RecordsError."""
 
         def write(connection: sqlite3.Connection) -> bool:
             query = "DELETE FROM response WHERE id = ? AND owner = ? AND expires >= ?"
@@ -149,7 +152,7 @@ class ResponseStore:
         return deleted
 
     def close(self) -> None:
-        """Writes what is left, a few seconds at most."""
+        """Writes the rest, within a few seconds."""
         self._writer.close(CLOSE_WITHIN_S)
 
     def _lost(self, error: BaseException | None) -> None:
@@ -183,7 +186,7 @@ def _is(path: Path, inode: int) -> bool:
 
 
 def _make_room(connection: sqlite3.Connection, size: int, limit: int, now: float) -> None:
-    """Deletes what has expired, then the oldest, until `size` more bytes fit."""
+    """Deletes expired rows, then the oldest, until `size` more bytes fit."""
     connection.execute("DELETE FROM response WHERE expires < ?", (now,))
     [held] = connection.execute("SELECT ifnull(sum(size), 0) FROM response").fetchone()
     excess = held + size - limit

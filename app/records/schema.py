@@ -1,7 +1,7 @@
-"""The tables of the records, the migrations that lead to them, and what is off in a file.
+"""The tables of the database, their migrations, and a check of a file's tables.
 
-`PRAGMA user_version` counts the migrations that a file has seen. Version 0 is an empty file, or one from before there
-were versions: each of its tables was made by its first user, so any of them may be missing.
+`PRAGMA user_version` counts a file's migrations. Version 0 is an empty file, or one from before versions existed: its
+first user created each table, so any table may be missing.
 """
 
 from __future__ import annotations
@@ -49,28 +49,27 @@ _INDEX_OF_VERSION_1 = "CREATE INDEX IF NOT EXISTS measurement_by_alias ON measur
 
 
 def _to_version_1(connection: sqlite3.Connection) -> None:
-    """Adds the tables that are missing; those that are there have the same columns since their first day."""
+    """Adds missing tables. Existing ones have had the same columns since their first version."""
     for statement in _TABLES_OF_VERSION_1:
         connection.execute(statement)
-    # A table with other columns is `mismatches`'s to name, and must not keep the others from being made.
+    # `mismatches` reports a table with other columns. It must not prevent the others.
     with suppress(sqlite3.OperationalError):
         connection.execute(_INDEX_OF_VERSION_1)
 
 
-# Only ever appended to. A later version keeps the keys in `access_key`: by its rows an older build sees that there are
-# keys, which it must not take for none.
+# Append only. Later versions must keep the keys in `access_key`: an older build then sees by its rows that keys exist.
 _MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_1,)
 VERSION = len(_MIGRATIONS)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """How many migrations the file has seen; raises sqlite3.Error."""
+    """Returns the number of the file's migrations. Raises sqlite3.Error."""
     [version] = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The version, where this build knows it; raises NewerRecordsError or sqlite3.Error."""
+    """Returns the version if this build knows it. Raises NewerRecordsError or sqlite3.Error."""
     version = version_of(connection)
     if version > VERSION:
         raise NewerRecordsError(path, version, VERSION)
@@ -78,17 +77,17 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def has_table(connection: sqlite3.Connection, name: str | None = None) -> bool:
-    """Whether there is a table of this name, or any table at all; raises sqlite3.Error."""
+    """Tells whether a table of this name, or any table, exists. Raises sqlite3.Error."""
     query = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ifnull(?, name)"
     [count] = connection.execute(query, (name,)).fetchone()
     return bool(count)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Brings the file at `path` to VERSION; several processes may do so at once. `connection` is in no transaction.
+    """Migrates the file at `path` to VERSION. Several processes may do so at once. `connection` is in no transaction.
 
-    A file with tables is copied to `.bak` first. Raises NewerRecordsError, sqlite3.Error or OSError; each migration is
-    whole or not there then.
+    A file with tables is copied to `.bak` first. Raises NewerRecordsError, sqlite3.Error or OSError. Each migration is
+    then complete or undone.
     """
     if check_version(connection, path) == VERSION:
         return
@@ -96,7 +95,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     backed_up = False
     while check_version(connection, path) < VERSION:
         with transaction(connection):
-            # Again: another process may have been faster while this one waited for the lock.
+            # Checked again: another process may have migrated it while this one waited for the lock.
             version = check_version(connection, path)
             if version < VERSION:
                 if not backed_up and has_table(connection):
@@ -107,9 +106,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def mend(connection: sqlite3.Connection) -> None:
-    """Makes anew the tables of figures that were dropped; raises sqlite3.Error.
+    """Recreates dropped tables of figures. Raises sqlite3.Error.
 
-    Never that of the keys: made anew it would be empty, and without keys the gateway asks nobody for one.
+    It never recreates the table of keys: that would be empty, and without keys the gateway is open.
     """
     with closing(_as_it_should_be()) as model:
         tables = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name != ?"
@@ -120,14 +119,14 @@ def mend(connection: sqlite3.Connection) -> None:
         return
     with transaction(connection):
         for name, statement in missing.items():
-            # Again: another process may have been faster.
+            # Checked again: another process may have been faster.
             if not has_table(connection, name):
                 for each in (statement, *indexes[name]):
                     connection.execute(each)
 
 
 def mismatches(connection: sqlite3.Connection, path: Path) -> Mapping[str, str]:
-    """Table -> what is off and what to do, for those that this build cannot use; raises sqlite3.Error."""
+    """Maps each unusable table to its problem and the remedy. Raises sqlite3.Error."""
     with closing(_as_it_should_be()) as model:
         names = [name for (name,) in model.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         differences = {name: _difference(_columns(model, name), _columns(connection, name)) for name in names}
@@ -142,7 +141,7 @@ def _advice(path: Path, table: str, difference: str) -> str:
     return f"cannot use the table {table} of {path}: {difference}. {fix}"
 
 
-# Name -> type, whether it must have a value, place in the primary key, and whether it has a default.
+# By column name: type, NOT NULL, position in the primary key, and default.
 _Columns = dict[str, tuple[str, bool, int, bool]]
 
 
@@ -152,7 +151,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> _Columns:
 
 
 def _difference(expected: _Columns, actual: _Columns) -> str:
-    """In words; empty where every statement of this build works on the actual ones."""
+    """Describes the difference. Returns "" if every statement of this build works on the actual columns."""
     if not actual:
         return "it is missing"
     for name, column in expected.items():
@@ -168,7 +167,7 @@ def _difference(expected: _Columns, actual: _Columns) -> str:
 
 
 def _as_it_should_be() -> sqlite3.Connection:
-    """An empty database of VERSION in memory."""
+    """Returns an empty database of VERSION in memory."""
     model = sqlite3.connect(":memory:", isolation_level=None)
     for migration in _MIGRATIONS:
         migration(model)

@@ -1,4 +1,4 @@
-"""What is wrong with the database, in words, and told without flooding the log."""
+"""Explains database errors, and reports them without flooding the log."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from app.errors import RecordsError
 
-# One line at the most in this time, whatever goes wrong.
+# At most one line in so many seconds.
 SAY_EVERY_S = 60.0
 
 _BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL))
-# What sqlite calls it -> why, and what to do
+# sqlite's error name -> reason, and remedy
 _WORDS = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space."),
     sqlite3.SQLITE_READONLY: ("it is read-only", "Let this user write the file and its folder."),
@@ -28,17 +28,17 @@ _WORDS = {
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether another process is in the way, so that trying again helps."""
+    """Tells whether another process holds a lock, so that a retry helps."""
     return _code(error) in _BUSY
 
 
 def concerns_all(error: BaseException) -> bool:
-    """Whether the database failed. Otherwise the statement did, and others may well work."""
+    """Tells whether the database failed, rather than one statement."""
     return is_busy(error) or _code(error) in _WORDS
 
 
 def in_words(action: str, path: Path, error: Exception) -> RecordsError:
-    """`action` is such as `read keys`; what is a RecordsError already stays as it is."""
+    """Converts an error to a RecordsError. `action` is such as `read keys`. A RecordsError stays as it is."""
     if isinstance(error, RecordsError):
         return error
     if is_busy(error):
@@ -51,13 +51,13 @@ def in_words(action: str, path: Path, error: Exception) -> RecordsError:
 
 
 def _code(error: BaseException) -> int:
-    """The primary result code, without what extends it; -1 for what does not come from sqlite itself."""
+    """Returns sqlite's primary result code, or -1 for other errors."""
     code = getattr(error, "sqlite_errorcode", None) if isinstance(error, sqlite3.Error) else None
     return -1 if code is None else code & 0xFF
 
 
 class Warnings:
-    """Lines for a person. `tell` takes one; any thread may call."""
+    """Reports messages through `tell`. Any thread may call it."""
 
     def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
@@ -68,7 +68,7 @@ class Warnings:
         self._said: set[str] = set()
 
     def say(self, text: str, *, lost: int = 0) -> None:
-        """Now, or not at all within a minute of another; `lost` records are counted until a line is due."""
+        """Reports now, unless it has within the last minute. Counts `lost` records until the next report."""
         with self._lock:
             self._lost += lost
             now = self._clock()
@@ -79,7 +79,7 @@ class Warnings:
         self._tell(f"{text} {lost} {'record is' if lost == 1 else 'records are'} lost." if lost else text)
 
     def once(self, text: str) -> None:
-        """What stays as it is until somebody mends it."""
+        """Reports a lasting problem once."""
         with self._lock:
             if text in self._said:
                 return

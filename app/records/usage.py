@@ -1,7 +1,7 @@
-"""Who used what: requests and tokens by key, alias and day, in the ledger's database.
+"""Records requests and tokens by key, alias and day, in the ledger's database.
 
-A request costs an addition. The database's thread writes once a second, so that a gateway that is killed loses a second
-at most, and one that is stopped nothing. While the database is in trouble the sums go on in memory.
+A request costs an addition. The database's thread writes once a second: a killed gateway loses at most a second, a
+stopped one nothing. While the database fails, the sums continue in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.records.database import Database
 from app.records.metrics import Finished
 from app.records.writer import Work
 
-# A year and a month, so that a month can be compared with the one a year ago.
+# A year and a month, so that a month can be compared with the same month a year before.
 KEPT_DAYS = 400
 COLUMNS = ("key", "alias", "day")
 _SUMS = ("requests", "tokens_in", "tokens_out", "cached", "drafted", "seconds")
@@ -26,7 +26,10 @@ _Row = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Used:
-    """Sums; `cached` is the part of `tokens_in` that the engine had already, `seconds` are the requests' own."""
+    """Sums. `cached` is the part of `tokens_in` that was in the engine's cache.
+
+    `seconds` sums the requests' durations.
+    """
 
     requests: int = 0
     tokens_in: int = 0
@@ -45,12 +48,12 @@ class Used:
 
 
 def day(at: float) -> str:
-    """In UTC: one machine's midnight is no other's."""
+    """Returns the day in UTC, which is the same for all machines."""
     return time.strftime("%Y-%m-%d", time.gmtime(at))
 
 
 def add_usage(connection: sqlite3.Connection, sums: Mapping[_Row, Used], now: float) -> None:
-    """Adds to the rows, and drops what is too old by `now`, seconds since the epoch; raises sqlite3.Error."""
+    """Adds to the rows, and drops rows too old at `now` (seconds since the epoch). Raises sqlite3.Error."""
     columns = (*COLUMNS, *_SUMS)
     added = ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
     connection.executemany(
@@ -62,15 +65,15 @@ def add_usage(connection: sqlite3.Connection, sums: Mapping[_Row, Used], now: fl
 
 
 class UsageStore:
-    """The rows as they are summed up for a person."""
+    """Reads the usage rows as sums."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def read(self, by: Sequence[str]) -> list[dict[str, Any]]:
-        """Sums by some of `COLUMNS`, in their order; a key of `""` is a request without one.
+        """Returns sums by some of `COLUMNS`, in their order. The key `""` stands for requests without a key.
 
-        Blocks; raises RecordsError.
+        Blocks. Raises RecordsError.
         """
         assert set(by) <= set(COLUMNS), by
         columns = ", ".join(by)
@@ -80,7 +83,7 @@ class UsageStore:
 
 
 class UsageRecorder:
-    """What came since the last write is in memory: a row a key, alias and day."""
+    """Holds the sums since the last write in memory, one per key, alias and day."""
 
     table = "usage"
 
@@ -93,7 +96,7 @@ class UsageRecorder:
         database.add_source(self)
 
     def add(self, request: Finished) -> None:
-        """Of a request that asked for a model that exists, whatever became of it."""
+        """Adds a request for an existing model, whatever its result."""
         if not request.alias:
             return
         row = (request.key, request.entry, day(self._clock()))

@@ -1,4 +1,4 @@
-"""Whether another connection has written to the database, for those who look often."""
+"""Detects writes of other connections to the database, at low cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.records.connection import connect, exists
 
 
 class ChangeWatch:
-    """Of the file at `path`, which may come, go, and be another one. Blocks; any thread may call."""
+    """Watches the file at `path`, which may appear, disappear and be replaced. Blocks. Any thread may call it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -20,12 +20,12 @@ class ChangeWatch:
         self._lock = threading.Lock()
 
     def changed(self) -> bool:
-        """Whether anything was written since the last call; true at the first one that finds the file."""
+        """Tells whether the file was written since the last call. True at the first call that finds it."""
         with self._lock:
             try:
                 return self._look()
             except (sqlite3.Error, OSError):
-                # In the way of a writer, or gone: the next look tells.
+                # Locked by a writer, or gone: the next call tries again.
                 self._forget()
                 return False
 

@@ -1,6 +1,6 @@
-"""One thread that writes: it takes what waits, in one transaction, and tries again until it is written.
+"""The one thread that writes to the database. It writes all queued items in one transaction, and retries on failure.
 
-Nobody waits for it, unless by `submit`. It starts with the first thing to write.
+Only `submit` waits for it. It starts with the first item.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from app.errors import NewerRecordsError, RecordsError, TableMismatchError
 from app.records.connection import transaction
 from app.records.trouble import Warnings, concerns_all, is_busy
 
-# Figures are written this often at the most: a `kill -9` loses so much of them.
+# Figures are written at most this often. `kill -9` loses as much.
 EVERY_S = 1.0
 # After a failure, doubling
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 30.0
-# Failures, starts and the like that wait for a database in trouble; the oldest go first.
+# Limit of queued items (failures, starts and the like) while the database fails. The oldest are dropped.
 MOST_WAITING = 1000
 
 Work = Callable[[sqlite3.Connection], Any]
@@ -34,20 +34,20 @@ _ENDING = "cannot write records: this process is ending. Try again."
 
 
 class FigureSource(Protocol):
-    """Figures that add up in memory until the writer takes them."""
+    """Sums figures in memory until the writer takes them."""
 
     table: str
 
     def take(self) -> Work | None:
-        """On the writer's thread: what to write of all that came since the last call, None where nothing did.
+        """Returns the work that writes all figures since the last call, or None. Called on the writer's thread.
 
-        The work may run several times, until it is written. A source bounds its own memory meanwhile.
+        The work may run several times, until it succeeds. A source limits its own memory meanwhile.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A connection that is migrated, and its tables that cannot be used: name -> why."""
+    """A migrated connection, and its unusable tables: name -> reason."""
 
     connection: sqlite3.Connection
     unusable: dict[str, str]
@@ -59,7 +59,7 @@ class Opened:
 class _Item:
     table: str
     work: Work
-    # Set where somebody waits, until `deadline` by the clock of the writer
+    # Set if a caller waits, until `deadline` by the writer's clock
     future: Future[Any] | None = None
     deadline: float = inf
 
@@ -78,9 +78,9 @@ _Outcome = tuple[Any, Exception | None]
 
 
 class Writer:
-    """`open_file` gives a connection for the writer's thread; it raises RecordsError, sqlite3.Error or OSError.
+    """`open_file` returns a connection for the writer's thread. It raises RecordsError, sqlite3.Error or OSError.
 
-    `explain` puts an error into words. `turn` is what the thread does; a test may do it instead.
+    `explain` converts an error to a RecordsError. `turn` is one step of the thread, which a test may call instead.
     """
 
     def __init__(
@@ -103,19 +103,19 @@ class Writer:
         self._due_at: float | None = None
         self._retry_at = -inf
         self._ends_at: float | None = None
-        # The thread's own
+        # Used by the thread only
         self._opened: Opened | None = None
         self._failures = 0
 
     # -- for any thread --------------------------------------------------------------------------------------
 
     def add_source(self, source: FigureSource) -> None:
-        """Before anything is due."""
+        """Adds a source, before the first `due`."""
         self._sources.append(source)
 
     def due(self) -> None:
-        """A source has something: it is written within `EVERY_S`."""
-        # Without the lock for all but the first of a second. The thread forgets it before it takes, so none is missed.
+        """Tells that a source has figures. They are written within `EVERY_S`."""
+        # Takes the lock once a second only. The thread resets the flag before it takes the figures, so none is missed.
         if self._due_at is None:
             with self._wake:
                 if self._due_at is None:
@@ -123,7 +123,7 @@ class Writer:
                     self._start()
 
     def put(self, table: str, work: Work) -> None:
-        """Written at once if the database lets it, else later; lost where too much waits."""
+        """Queues work, written at once if possible, else later. Drops the oldest if the queue is full."""
         with self._wake:
             self._queue.append(_Item(table, work))
             dropped = self._queue.popleft() if len(self._queue) > MOST_WAITING else None
@@ -133,12 +133,12 @@ class Writer:
             self._warnings.say(_TOO_MANY, lost=1)
 
     def submit(self, table: str, work: Work, patience_s: float) -> Future[Any]:
-        """What `work` returns or raises, or the RecordsError that kept it from being written.
+        """Returns or raises the result of `work`. Raises RecordsError if it could not be written.
 
-        Another process's lock is waited for, `patience_s` long; anything else is told at once.
+        It waits `patience_s` for another process's lock. Other errors are raised at once.
         """
         future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()  # nobody may cancel what may be half-written
+        future.set_running_or_notify_cancel()  # A partly written item cannot be cancelled
         item = _Item(table, work, future, self._clock() + patience_s)
         with self._wake:
             self._queue.append(item)
@@ -149,14 +149,14 @@ class Writer:
         return future
 
     def close(self, within_s: float) -> None:
-        """Writes what is left, for so long at the most; what is not written then is lost, and told."""
+        """Writes the rest within the time limit. Reports what is lost."""
         with self._wake:
             self._ends_at = self._clock() + within_s
             self._retry_at = -inf
             self._wake.notify()
             thread = self._thread
         if thread is not None:
-            # A statement that waits for a lock at the end of the time may take a moment longer.
+            # A statement that waits for a lock at the deadline may take a moment longer.
             thread.join(within_s + 2 * FIRST_RETRY_S)
         with self._wake:
             lost = [*self._batch, *self._queue]
@@ -183,7 +183,7 @@ class Writer:
             self._forget()
 
     def _next(self) -> bool:
-        """Waits until there is something to do; false when this is the end."""
+        """Waits until there is work. Returns False at the end."""
         with self._wake:
             while True:
                 at, now = self._due(), self._clock()
@@ -195,13 +195,13 @@ class Writer:
                 self._wake.wait(None if until is None else until - now)
 
     def _due(self) -> float | None:
-        """When the next turn is; None while nothing waits."""
+        """Returns the time of the next turn, or None while nothing waits."""
         if self._batch or self._queue:
             return min(self._retry_at, *(item.deadline for item in (*self._batch, *self._queue)))
         return self._due_at if self._ends_at is None or self._due_at is None else -inf
 
     def turn(self) -> None:
-        """One try to write what waits. Raises nothing."""
+        """Tries once to write all queued work. Never raises."""
         batch = self._gather()
         if not batch:
             return
@@ -213,7 +213,7 @@ class Writer:
             self._written(batch, outcomes)
 
     def _gather(self) -> list[_Item]:
-        """What the last turn could not write comes first, and alone: its sources go on adding up meanwhile."""
+        """Returns work that failed in the last turn first, and alone. Sources continue to sum meanwhile."""
         with self._wake:
             if self._batch:
                 return self._batch
@@ -228,13 +228,13 @@ class Writer:
     def _take(self, source: FigureSource) -> Work | None:
         try:
             return source.take()
-        except Exception as error:  # whatever it is, this thread is the only one that writes
+        except Exception as error:  # Any error, since this thread is the only writer
             self._warnings.say(f"cannot record in the table {source.table}: {error!r}.")
             return None
 
     def _write(self, batch: list[_Item]) -> list[_Outcome]:
         if self._opened is not None and not self._opened.in_place():
-            # What goes on in a file that was moved away nobody will ever read.
+            # A file that was moved away is never read again.
             self._forget()
         if self._opened is None:
             self._opened = self._open_file()
@@ -243,14 +243,14 @@ class Writer:
             return [self._write_item(opened, item) for item in batch]
 
     def _write_item(self, opened: Opened, item: _Item) -> _Outcome:
-        """One that cannot be written must not keep the others from it."""
+        """Writes one item alone, so that a failing item does not block the others."""
         if item.table in opened.unusable:
             return None, TableMismatchError(opened.unusable[item.table])
         connection = opened.connection
         connection.execute("SAVEPOINT item")
         try:
             outcome: _Outcome = item.work(connection), None
-        except Exception as error:  # whatever it is, this thread is the only one that writes
+        except Exception as error:  # Any error, since this thread is the only writer
             if concerns_all(error):
                 raise
             connection.execute("ROLLBACK TO item")
@@ -264,12 +264,12 @@ class Writer:
         self._failures = 0
         for item, (result, error) in zip(batch, outcomes, strict=True):
             item.tell(result, error)
-            # A table that cannot be used was told by name.
+            # An unusable table was reported by name.
             if item.future is None and error is not None and not isinstance(error, TableMismatchError):
                 self._warnings.say(f"cannot record in the table {item.table}: {error}.", lost=1)
 
     def _failed(self, error: Exception) -> None:
-        """Another try later, and with a new connection: the file may be another one by then."""
+        """Schedules a retry with a new connection, since the file may have been replaced."""
         self._forget()
         self._failures += 1
         reason = self._explain(error)
@@ -282,7 +282,7 @@ class Writer:
             self._batch = [item for item in self._batch if item not in hopeless and item not in late]
             self._queue = deque(item for item in self._queue if item not in late)
             if isinstance(reason, NewerRecordsError):
-                # Nothing will be written before somebody acts, and no stop should wait for it.
+                # A user has to act first, so a shutdown should not wait.
                 self._batch = []
             waiting = any(item.future is None for item in self._batch)
         for item in {id(item): item for item in (*hopeless, *late)}.values():

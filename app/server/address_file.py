@@ -1,7 +1,7 @@
-"""Where the gateways of a `state_dir` answer, for the commands of the same user.
+"""Records the URLs of running gateways in `state_dir`, for commands of the same user.
 
-The settings do not tell: a port may have been given on the command line, chosen by the system, or changed in the file
-since the start. Each gateway has a file of its own; one that was killed leaves it behind, and it counts for nothing.
+The settings are not enough: the port may come from the command line or the system, or the file may have changed since
+the start. Each gateway has its own file. The file of a killed gateway stays and is ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ FOLDER = "gateways"
 
 
 class RunningGateway(msgspec.Struct, frozen=True):
-    """`url` is where `/admin` answers, `config` the settings file, `started` the process's start (epoch seconds)."""
+    """`url` is where `/admin` answers.
+
+    `config` is the settings file. `started` is the process's start (epoch seconds).
+    """
 
     url: str
     config: str
@@ -40,7 +43,7 @@ class RunningGateway(msgspec.Struct, frozen=True):
 
 @contextmanager
 def listed(state_dir: Path, url: str, config: Path) -> Iterator[None]:
-    """This process answers at `url` as long as the context lasts; without the file where none can be written."""
+    """Lists this process at `url` while the context lasts. Does without the file if it cannot be written."""
     process = psutil.Process()
     gateway = RunningGateway(url, str(config), process.pid, process.create_time())
     path = state_dir / FOLDER / f"{process.pid}.json"
@@ -58,18 +61,18 @@ def listed(state_dir: Path, url: str, config: Path) -> Iterator[None]:
 
 
 def running(state_dir: Path) -> list[RunningGateway]:
-    """Those whose process is alive."""
+    """Returns the gateways whose process is alive."""
     gateways = []
     for path in sorted((state_dir / FOLDER).glob("*.json")):
         try:
             gateways.append(msgspec.json.decode(path.read_bytes(), type=RunningGateway))
-        except (OSError, msgspec.DecodeError):  # it has just ended, or is no file of ours
+        except (OSError, msgspec.DecodeError):  # It has just ended, or the file is foreign
             continue
     return [gateway for gateway in gateways if gateway.alive]
 
 
 def admin_url(settings: Settings, config: Path) -> str:
-    """Where the gateway of the settings in `config` takes `/admin`, as far as anybody can tell; raises ConfigError."""
+    """Returns the admin URL of the gateway for the settings in `config`. Raises ConfigError."""
     gateways = running(settings.state_dir)
     ours = [gateway for gateway in gateways if gateway.config == str(config)] or gateways
     if len(ours) == 1:

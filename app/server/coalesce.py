@@ -1,7 +1,7 @@
-"""An answer's head goes out with the first bytes of its body: one system call and one packet instead of two.
+"""Sends a response's head together with the first bytes of its body: one system call and packet instead of two.
 
-uvicorn writes a head as soon as it is known, and uvloop hands every write to the kernel at once; the second one was
-measured at 6 % of what a relayed request costs.
+uvicorn writes the head as soon as it is complete, and uvloop passes every write to the kernel at once. The second write
+took 6 % of the cost of a relayed request.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 
 class HeadWithBody:
-    """A connection's transport, as uvicorn uses it; the write that follows `expect` waits for the next one.
+    """A transport as uvicorn uses it. The write after `expect` waits for the next one.
 
-    It waits for one turn of the loop at most: what comes later than that was not there to be joined.
+    It waits for one turn of the loop at most.
     """
 
     __slots__ = ("_held", "_loop", "_transport", "write")
@@ -27,8 +27,8 @@ class HeadWithBody:
         self.write: Callable[[bytes], None] = transport.write
 
     def expect(self) -> None:
-        """A request has begun to be answered: the next write is a head."""
-        self._flush()  # of the request before, whose head may have come in this turn
+        """Announces that the next write is the head of a response."""
+        self._flush()  # The head of the request before may have come in this turn
         self.write = self._hold
 
     def _hold(self, head: bytes) -> None:

@@ -1,4 +1,4 @@
-"""SIGHUP: the terminal of this process has gone, or somebody sent the signal by hand."""
+"""Handles SIGHUP, which means a closed terminal or a reload."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 
 def watch_hangup(loop: AbstractEventLoop, shut_down: Callable[[str], None], reload: Callable[[str], None]) -> None:
-    """A gateway whose terminal has gone drains and ends; any other SIGHUP reads the settings again.
+    """Drains and ends a gateway whose terminal has closed. Any other SIGHUP reads the settings again.
 
-    A SIGHUP that is ignored already (`nohup`) stays ignored.
+    An ignored SIGHUP (`nohup`) stays ignored.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return
@@ -27,7 +27,7 @@ def watch_hangup(loop: AbstractEventLoop, shut_down: Callable[[str], None], relo
 
 
 def has_terminal() -> bool:
-    """Whether this process has a controlling terminal (tty(4): open fails with ENXIO or EIO otherwise)."""
+    """Tells whether the process has a controlling terminal (tty(4): open fails with ENXIO or EIO otherwise)."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

@@ -1,4 +1,4 @@
-"""Who holds a port that is taken, as far as this user may know."""
+"""Finds the process that holds a port, as far as the user may see it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 
 
 def holder_of(port: int) -> str:
-    """` by NAME (process PID)` for a message, with what stops it; empty where nobody tells."""
+    """Returns ` by NAME (process PID)` and the command that stops it, for a message. Returns "" if unknown."""
     with suppress(psutil.Error, OSError, RuntimeError):
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
@@ -18,7 +18,7 @@ def holder_of(port: int) -> str:
 
 
 def _name(process: psutil.Process) -> str:
-    """A gateway of ours is named as such: the interpreter's name says little."""
+    """Returns a process's name. A gateway has the name of its program instead of the interpreter's."""
     words = process.cmdline()
     ours = "serve" in words and any("llama-tandem" in word or word == "app" for word in words)
     return "another llama-tandem serve" if ours else process.name()

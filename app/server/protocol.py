@@ -1,6 +1,6 @@
-"""What one connection may take of the gateway: uvicorn's HTTP protocol with limits that uvicorn does not have.
+"""Limits what one connection may take: uvicorn's HTTP protocol with limits that uvicorn lacks.
 
-Below every API: whoever is refused here has not said which one it speaks, and gets OpenAI's shape.
+It is below every API. A request refused here has not named its API yet, so the error has OpenAI's shape.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from app.server.coalesce import HeadWithBody
 from app.server.direct_send import DirectSend
 
 _NOT_HTTP = "This is not valid HTTP/1.1."
-# The headers of an offer to speak another protocol on this connection (RFC 9110, section 7.8).
+# Headers that offer another protocol on this connection (RFC 9110, section 7.8).
 _OFFER = frozenset((b"connection", b"upgrade", b"http2-settings"))
-# Descriptors for what is no client: engines' pipes, the ledger, the log.
+# Descriptors for other purposes: engines' pipes, the ledger, the log.
 RESERVED = 256
 
 
@@ -31,33 +31,37 @@ RESERVED = 256
 class ConnectionLimits:
     """Bytes and seconds."""
 
-    # Request line and headers; agents' cookies and tokens stay well below.
+    # Request line and headers. The cookies and tokens of agents are well below.
     head_bytes: int = 65536
-    # From a connection's beginning, or from a request's first byte, to its last header.
+    # From the start of a connection, or a request's first byte, to its last header.
     head_s: float = 20
     # From the last header to the last byte of the body.
     body_s: float = 300
-    # How long a client may take nothing of an answer that waits for it; an engine's slot waits with it.
+    # The time for which a client may read nothing of a waiting answer. An engine's slot waits with it.
     unread_s: float = 60
-    # For an answer that came before the whole body: what still comes is thrown away, so that the answer is seen.
+    # After an answer that came before the whole body: the time in which the rest is discarded, so that the client sees
+    # it.
     linger_s: float = 2
     connections: int = 10_000
 
 
 def affordable(connections: int) -> int:
-    """How many of these there are descriptors for, two a relayed request; raises the soft limit as far as it goes."""
+    """Returns the number of connections that the descriptors allow, two per relayed request.
+
+    Raises the soft limit if possible.
+    """
     needed = 2 * connections + RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with suppress(OSError, ValueError):  # macOS has one more limit, which it does not tell
+        with suppress(OSError, ValueError):  # macOS has another limit, which it does not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
     return max(1, min(connections, (soft - RESERVED) // 2))
 
 
 class Connections:
-    """All that are open, those between requests in the order in which they began to wait."""
+    """All open connections. Idle ones are in the order in which they became idle."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
@@ -68,7 +72,7 @@ class Connections:
         return f"<Connections {self._open} open, {len(self._idle)} idle>"
 
     def opened(self, connection: LimitedProtocol) -> bool:
-        """Whether there is room, for which the one that has waited longest may have to leave."""
+        """Adds a connection and returns whether there is room. The longest idle connection may be closed for it."""
         self._open += 1
         if self._open > self.limits.connections:
             longest = next(iter(self._idle), None)
@@ -91,7 +95,7 @@ class Connections:
 
 
 class _UntilClose(int):
-    """A length that every body has, for uvicorn's count of what is left of one."""
+    """A length longer than any body, for uvicorn's count of the remaining bytes."""
 
     def __lt__(self, other: object) -> bool:
         return False
@@ -109,7 +113,7 @@ _UNTIL_CLOSE = _UntilClose()
 
 
 class _Phase(Enum):
-    """What of a request is to come."""
+    """The part of a request that is expected next."""
 
     NOTHING = auto()
     HEAD = auto()
@@ -117,24 +121,24 @@ class _Phase(Enum):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection; `connections` are all of the server's."""
+    """One connection. `connections` are all of the server's."""
 
     def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections = connections
-        # Of the request that is being read
+        # State of the current request
         self._phase = _Phase.NOTHING
         self._head_bytes = 0
         self._line = b""
         self._too_large = False
-        # When patience ends: with what is read, and with who does not read
+        # Deadlines for the current request, and for a client that does not read
         self._deadline: asyncio.TimerHandle | None = None
         self._timed = _Phase.NOTHING
         self._unread: asyncio.TimerHandle | None = None
 
     @property
     def _limits(self) -> ConnectionLimits:
-        """Those of now: a reload may change them."""
+        """The current limits, which a reload may change."""
         return self._connections.limits
 
     # -- The connection ----------------------------------------------------------------------------------------
@@ -177,7 +181,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._phase is _Phase.HEAD:
-            # A header that has not ended is in none of the sums below.
+            # The sums below miss a header that has not ended.
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.head_bytes:
                 self._refuse_head()
@@ -188,19 +192,19 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._answering:
             self._stop_waiting()
         else:
-            self._await(_Phase.HEAD, self._limits.head_s)  # an empty line between requests
+            self._await(_Phase.HEAD, self._limits.head_s)  # An empty line between requests
 
     def _decline(self, rest: bytes) -> None:
-        """Reads a request that offers another protocol (curl --http2 does, Java's client always) without the offer.
+        """Parses a request without its offer of another protocol (curl --http2 and Java's client send one).
 
-        The parser would take its body for that protocol's: an empty body here, and its bytes the next request.
+        Otherwise the parser would take the body for that protocol: an empty body, and its bytes as the next request.
         """
         headers = [(name, value) for name, value in self.headers if name not in _OFFER]
         lines = [self._line, *(name + b": " + value for name, value in headers), b"", b""]
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join(lines) + rest)
 
-    # -- The request, as the parser finds it -------------------------------------------------------------------
+    # -- The request, as it is parsed --------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self._phase, self._head_bytes = _Phase.HEAD, 0
@@ -208,14 +212,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase is _Phase.BODY:
-            return  # a trailer: what comes after the body was there when nobody looked
+            return  # A trailer, which arrives after the body has been read
         self._head_bytes += len(name) + len(value) + 4
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._head_bytes + len(self.url) > self._limits.head_bytes:
             self._too_large = True
-            raise ValueError("too large a head")  # ends the parser; data_received tells it
+            raise ValueError("too large a head")  # Stops the parser; data_received handles it
         if sum(name == b"host" for name, _ in self.headers) > 1:
             raise ValueError("two hosts")
         method: bytes = self.parser.get_method()
@@ -226,7 +230,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._connections.busy(self)
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
-            # It knows no chunks: a body of unknown length ends with the connection.
+            # HTTP/1.0 has no chunks: a body of unknown length ends with the connection.
             self.cycle.chunked_encoding, self.cycle.expected_content_length = False, _UNTIL_CLOSE
         self._head_with_body.expect()
 
@@ -235,11 +239,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self._phase is _Phase.HEAD:
-            return  # it is read again, see _decline
+            return  # It is parsed again, see _decline
         self._phase = _Phase.NOTHING
         super().on_message_complete()
         if not self._answering and not self.transport.is_closing():
-            # The answer came first (see below), and this is the end of the body: the connection goes on.
+            # The answer came first (see below). The body has now ended, and the connection stays open.
             self._stop_waiting()
             self._connections.idle(self)
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -260,10 +264,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    # -- Patience and its end ----------------------------------------------------------------------------------
+    # -- Deadlines ---------------------------------------------------------------------------------------------
 
     def _await(self, phase: _Phase, seconds: float) -> None:
-        """Once a phase: what trickles in does not buy more time."""
+        """Sets the deadline of a phase once. Slow data does not extend it."""
         if self._deadline is not None and self._timed is phase:
             return
         self._stop_waiting()
@@ -277,7 +281,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _too_late(self, seconds: float) -> None:
         if self._phase is _Phase.NOTHING:
-            self.transport.close()  # never said a word
+            self.transport.close()  # The client never sent a byte
             return
         part = "headers" if self._phase is _Phase.HEAD else "body"
         self._refuse(408, "request_timeout", f"The request's {part} did not arrive within {seconds:g} s.")
@@ -287,12 +291,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refuse(431, "headers_too_large", f"The request's line and headers are larger than {most} bytes.")
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        """Tells it and closes; an answer that has begun, or one to an earlier request, is cut instead."""
+        """Sends an error and closes. Cuts the connection if an answer has begun or an earlier request is unanswered."""
         if self._answering:
             if self.cycle.response_started or self._phase is not _Phase.BODY:
                 self.transport.abort()
                 return
-            self.cycle.disconnected = True  # what the application says now comes too late
+            self.cycle.disconnected = True  # Drops the application's later output
             self.cycle.message_event.set()
         self.transport.write(_answer(status, code, message))
         self.transport.close()

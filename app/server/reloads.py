@@ -1,4 +1,4 @@
-"""Reloads that nobody waits for: by SIGHUP, and by changes of the files."""
+"""Runs reloads in the background: after SIGHUP, or after changes of the files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.server.watch import FileWatch
 
 
 class Reloads:
-    """Begun here, inside the running loop, and told in the log; `source` has the files that may be watched."""
+    """Starts reloads inside the running loop and logs them. `source` knows the files to watch."""
 
     def __init__(self, gateway: Gateway, source: SettingsSource | None) -> None:
         self._reloader = gateway.reloader
@@ -24,17 +24,17 @@ class Reloads:
         self._running: set[asyncio.Task[None]] = set()
 
     def begin(self, cause: str) -> None:
-        """`cause` is what the log is told."""
+        """Starts a reload. `cause` goes to the log."""
         reload = asyncio.create_task(self._reload(cause))
         self._running.add(reload)
         reload.add_done_callback(self._running.discard)
 
     async def _reload(self, cause: str) -> None:
-        with suppress(ReloadRefusedError):  # the log has it
+        with suppress(ReloadRefusedError):  # The reload has logged it
             await self._reloader.reload(cause)
 
     async def close(self) -> None:
-        """Ends those that are under way."""
+        """Cancels running reloads."""
         if self._watch is not None:
             await self._watch.close()
         for reload in self._running:

@@ -1,7 +1,8 @@
 """`llama-tandem serve`: uvicorn with our own signals.
 
-First SIGTERM or SIGINT: no new requests, answers get `drain_timeout`, then all engines stop. A second one: at once.
-uvicorn's own handlers are off: they would swallow a second SIGTERM and leave the exit code at -15.
+The first SIGTERM or SIGINT refuses new requests, gives running answers `drain_timeout`, then stops all engines. The
+second one stops at once. uvicorn's own handlers are off: they would swallow a second SIGTERM and leave the exit code at
+-15.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from app.server.reloads import Reloads
 
 log = logs.get_logger("gateway")
 
-# Told of the gateway and its root URL once it listens.
+# Called with the gateway and its root URL once it listens.
 OnReady = Callable[[Gateway, str], Awaitable[None]]
-# For clients that do not even read the error that ends their stream.
+# For clients that do not read the error that ends their stream.
 LAST_WORDS_S = 1.0
 
 
@@ -48,7 +49,7 @@ class _Server(uvicorn.Server):
         yield
 
     def abort(self) -> None:
-        """Cuts what is still connected."""
+        """Cuts all open connections."""
         self.force_exit = True
         for connection in list(self.server_state.connections):
             transport = getattr(connection, "transport", None)
@@ -57,7 +58,7 @@ class _Server(uvicorn.Server):
 
 
 class _Shutdown:
-    """The three steps of leaving: drain, cut the answers, abort the connections."""
+    """The three steps of a shutdown: drain, end the answers, abort the connections."""
 
     def __init__(self, gateway: Gateway, server: _Server) -> None:
         self._gateway = gateway
@@ -84,7 +85,7 @@ class _Shutdown:
 
 
 def limited(gateway: Gateway) -> Any:
-    """What uvicorn makes a connection's protocol with."""
+    """Returns the factory of uvicorn's connection protocols."""
     limits = ConnectionLimits(body_s=gateway.settings.body_timeout)
     connections = Connections(replace(limits, connections=affordable(limits.connections)))
 
@@ -96,7 +97,7 @@ def limited(gateway: Gateway) -> Any:
 
 
 def refuse_strangers(settings: Settings, keys: Keyring) -> None:
-    """Raises ConfigError where everybody on a network could use the models and nobody has said that they may."""
+    """Raises ConfigError for a network address without a key, unless the user has disabled authentication."""
     if keys.required and not keys.usable:
         log.warning(
             "no key is valid: every client is refused. Run `llama-tandem keys create --name NAME`, "
@@ -106,7 +107,7 @@ def refuse_strangers(settings: Settings, keys: Keyring) -> None:
 
 
 def listen(host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socket.socket:
-    """A listening socket; raises ConfigError that says who to blame."""
+    """Returns a listening socket. Raises ConfigError with the process that holds the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:
@@ -128,14 +129,14 @@ async def _serve(
     gateway: Gateway, listeners: list[socket.socket], on_ready: OnReady, source: SettingsSource | None
 ) -> None:
     if gateway.local:
-        gateway.planner.binary()  # no engine is a message, not a failed start-up
+        gateway.planner.binary()  # A missing engine gives a message, not a failed start-up
     config = uvicorn.Config(
         gateway.app,
         http=limited(gateway),
         ws="none",
         lifespan="on",
         access_log=False,
-        proxy_headers=False,  # nothing here asks who the client is
+        proxy_headers=False,  # The gateway does not use the client's forwarded address
         log_config=None,
         server_header=False,
     )
@@ -161,21 +162,21 @@ async def _announce(gateway: Gateway, server: _Server, url: str, on_ready: OnRea
         await asyncio.sleep(0.005)
     greeting = asyncio.ensure_future(on_ready(gateway, url))
     await asyncio.sleep(0)
-    # What was made so far stays: out of the collector's sight it costs no request a pause.
+    # Excludes all objects so far from garbage collection, which would pause requests.
     gc.collect()
     gc.freeze()
-    # Requests leave next to no cycles; looking for some after every 700 objects takes 3 % of what one costs.
+    # Requests leave few cycles. A collection after every 700 objects would take 3 % of a request's cost.
     gc.set_threshold(10_000, 10, 10)
     if gateway.local:
-        # 80 ms of imports that the first start would otherwise pay for
+        # 80 ms of imports that the first start would otherwise take
         import app.supervisor.health  # noqa: F401
     await greeting
 
 
 def serve(settings: Settings, on_ready: OnReady, source: SettingsSource | None = None) -> None:
-    """Runs until a signal; `source` is where the settings can be read again, for a reload.
+    """Runs until a signal. `source` reads the settings again for a reload.
 
-    Raises ConfigError or EngineNotFound before anything is started.
+    Raises ConfigError or EngineNotFoundError before anything starts.
     """
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(logs.Quiet(StreamAbortedError, asyncio.CancelledError))

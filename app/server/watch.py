@@ -1,7 +1,7 @@
-"""`watch: on`: a change of what stands in the settings' files is a reload.
+"""`watch: on`: reloads when the content of a settings file changes.
 
-Folders are watched, not files: editors and Kubernetes put another file in the place of the old one. What decides is the
-files' contents, read once they stay the same for a moment, so that nobody reads half a file.
+It watches folders, since editors and Kubernetes replace files. It compares contents once they have been stable for a
+moment, so it never reads half a file.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from app.errors import ConfigError
 
 log = logs.get_logger("reload")
 
-# Seconds that contents have to stay the same.
+# Seconds for which contents must be stable.
 SETTLED_AFTER_S = 0.3
-# Where a file system tells of no changes (a network's, some containers'), they are looked for this often.
+# Interval of checks for file systems without change events (networks, some containers).
 LOOK_EVERY_MS = 5000
 
 Contents = tuple[bytes | None, ...]
 
 
 class FileWatch:
-    """`files` names the files of now, `changed` is called in the event loop with a cause in words."""
+    """`files` returns the current files. `changed` is called in the event loop with a cause."""
 
     def __init__(self, files: Callable[[], tuple[Path, ...]], changed: Callable[[str], None]) -> None:
         self._files = files
@@ -33,7 +33,7 @@ class FileWatch:
         self._watching: asyncio.Task[None] | None = None
 
     def follow(self, settings: Settings) -> None:
-        """Watches from now on, or no longer, as the settings say."""
+        """Starts or stops watching, as the settings say."""
         if settings.watch and self._watching is None:
             self._watching = asyncio.create_task(self._watch())
         elif not settings.watch and self._watching is not None:
@@ -46,7 +46,7 @@ class FileWatch:
             await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _watch(self) -> None:
-        from watchfiles import awatch  # for those who want it: 30 ms of imports, and a thread
+        from watchfiles import awatch  # Imported on use: 30 ms, and a thread
 
         seen = await asyncio.to_thread(self._contents)
         while True:
@@ -77,14 +77,14 @@ class FileWatch:
     def _paths(self) -> tuple[Path, ...]:
         try:
             return self._files()
-        except ConfigError:  # the file that is named is not there, for now
+        except ConfigError:  # The file does not exist at the moment
             return ()
 
     def _contents(self) -> Contents:
         return tuple(map(_content, self._paths()))
 
     def _folders(self) -> frozenset[Path]:
-        """Of the files, and of what links stand for."""
+        """Returns the folders of the files and of the targets of their links."""
         paths = self._paths()
         folders = {path.parent.absolute() for path in paths} | {path.resolve().parent for path in paths}
         return frozenset(folder for folder in folders if folder.is_dir()) or frozenset({Path.cwd()})
