@@ -1,6 +1,6 @@
-"""The outermost ASGI callable: a request id, then the relay or FastAPI, then one line in the access log.
+"""The outermost ASGI callable: sets a request id, calls the relay or FastAPI, writes the access log.
 
-Pure ASGI on purpose: `@app.middleware("http")` would turn an aborted stream into a clean end.
+It is pure ASGI, since `@app.middleware("http")` would turn an aborted stream into a clean end.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from app.relay.traffic import Traffic
 log = logs.get_logger("access")
 
 _GIVEN_ID = re.compile(rb"[\w.:+/=-]{1,128}\Z")
-# Asked for every few seconds by machines: of no interest to people.
+# Polled by machines every few seconds, and of no interest in a log.
 _QUIET = frozenset(("/health", "/metrics"))
 _HEALTHY = b'{"status":"ok"}'
 
 
 class ApiTranslation(Protocol):
-    """An API around the relay: requests and answers are translated on their way."""
+    """An API around the relay, which translates requests and answers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
-        """One request of a path's, with its body yet to be read."""
+        """Answers one request, whose body is unread."""
 
 
 class Front:
-    """What uvicorn calls; `translations` are by path.
+    """The callable for uvicorn. `translations` are by path.
 
-    `build_api` makes the FastAPI part. It takes a quarter of a second of imports and 13 MB, and neither completions
-    nor health checks need it, so it is made at the first request for it, in a thread: streams go on meanwhile.
+    `build_api` makes the FastAPI part. That takes a quarter of a second of imports and 13 MB, and neither completions
+    nor health checks need it. So the first request for it builds it, in a thread, while streams continue.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Front:
             log.debug(f"{method} {path}", status=status, request_id=request_id)
             return
         if method == "HEAD" and path not in HEALTHS:
-            # Whatever answers a GET answers a HEAD; uvicorn, which knows what was asked, sends no body.
+            # Every GET endpoint answers HEAD. uvicorn drops the body.
             method, scope, send = "GET", scope | {"method": "GET"}, _head_of(send)
         if method == "POST" and (translation := self._translations.get(path)) is not None:
             await translation(scope, receive, send, request_id=request_id)
@@ -113,7 +113,7 @@ class Front:
             await self._served(scope, receive, send, request_id)
 
     async def _refuse(self, scope: Scope, send: Send, error: TandemError, request_id: str) -> None:
-        """In the words of the API format, before a byte of the body was read."""
+        """Refuses a request in its API format, before reading its body."""
         api_format = self._api_formats.of(scope["path"], scope["headers"])
         writer = api_format.error(error, request_id=request_id)
         await send({"type": "http.response.start", "status": writer.status, "headers": writer.headers})
@@ -158,7 +158,7 @@ class Front:
 
 
 def _head_of(send: Send) -> Send:
-    """Sends the head of an answer as the whole of it, so that one without an end (a followed log) has one."""
+    """Ends the response after its head, since some responses never end (a followed log)."""
     ended = False
 
     async def send_head(message: Message) -> None:
@@ -183,7 +183,7 @@ async def _not_allowed(scope: Scope, send: Send, api_format: OpenAIFormat, takes
 
 
 async def _no_websocket(scope: Scope, send: Send, api_format: OpenAIFormat, request_id: str) -> None:
-    """Codex tries one first, and goes on by POST at once when it is told so."""
+    """Codex tries a websocket first, and uses POST once it gets this response."""
     message = f"{scope['path']} speaks no WebSocket; POST the request, with 'stream': true for events."
     body = api_format.body(message, HttpError(426, "invalid_request_error", "websocket_not_supported"))
     await _answer(send, 426, body, request_id, (b"upgrade", b"HTTP/1.1"), bodiless=False)
@@ -207,11 +207,12 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _GIVEN_ID.match(value):
             return value.decode("latin-1")
-    return f"{getrandbits(128):032x}"  # a name, no secret: uuid4 asks the kernel every time
+    return f"{getrandbits(128):032x}"  # The id is no secret; uuid4 would ask the kernel every time
 
 
 def reporter(metrics: Metrics, keep: Callable[[Finished], None], traffic: Traffic | None = None) -> Report:
-    """What the relay calls at the end of every request: one line in the log, one count in the metrics, one record."""
+    """Returns the relay's callback for finished requests: it writes one log line, one count in the metrics,
+    one record."""
 
     def report(record: RequestRecord) -> None:
         finished = record.finished

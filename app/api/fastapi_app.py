@@ -1,4 +1,4 @@
-"""What FastAPI serves: models, health, metrics, and the OpenAPI page, which also names what is relayed."""
+"""The FastAPI part: models, health, metrics, and the OpenAPI page, which also lists relayed endpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.web.files import INDEX, page_files
 def create_api(
     *, rows: ModelRows, scheduler: Scheduler, metrics: Metrics, version: str, more: tuple[APIRouter, ...]
 ) -> FastAPI:
-    """The FastAPI part of the gateway; relayed paths are dispatched before it."""
+    """Creates the FastAPI app. Relayed paths are dispatched before it."""
     api = FastAPI(title="llama-tandem", version=version, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
 
     @api.get("/", summary="What this is")
@@ -36,12 +36,12 @@ def create_api(
     @api.get("/redoc", include_in_schema=False)
     @api.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        # A browser gets it before it comes here, with the headers of the page
+        # Browsers get the page from `dispatch`, with its headers
         return Response(page_files()[INDEX].content, media_type="text/html")
 
     @api.get("/metrics", summary="Prometheus metrics")
     async def prometheus() -> Response:
-        from app.api.prometheus import exposition  # 67 ms of imports, for those who scrape
+        from app.api.prometheus import exposition  # 67 ms of imports, only for scrapers
 
         return Response(exposition(metrics, scheduler), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -67,7 +67,7 @@ def create_api(
 
 
 def _errors_in_shape(api: FastAPI) -> None:
-    """That of the path's clients."""
+    """Formats errors in the API format of their path."""
     api_formats = ApiFormats()
 
     def answer(request: Request, message: str, known: HttpError, headers: Any = None) -> Response:
@@ -75,17 +75,17 @@ def _errors_in_shape(api: FastAPI) -> None:
         return Response(body, known.status, dict(headers or {}), media_type="application/json")
 
     @api.exception_handler(TandemError)
-    @api.exception_handler(Exception)  # Starlette raises it again after the answer, so that it is logged
+    @api.exception_handler(Exception)  # Starlette raises it again after the response, so that it is logged
     async def failed(request: Request, error: Exception) -> Response:
         return answer(request, text(error), http_error(error))
 
     @api.exception_handler(ClientDisconnectedError)
     async def gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=499)  # nobody is left to read it
+        return Response(status_code=499)  # The client has left, so no one reads the response
 
     @api.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 400:  # FastAPI's, for a body that is not even text
+        if error.status_code == 400:  # FastAPI's own error, for a body that is not text
             return await failed(request, InvalidBodyError(f"{error.detail}."))
         known, message = no_such_route(request.method, request.url.path, error.status_code, error.headers)
         return answer(request, message, known, error.headers)
@@ -103,7 +103,7 @@ def _errors_in_shape(api: FastAPI) -> None:
 
 
 def _describe_what_comes_before(api: FastAPI, version: str) -> None:
-    """What is answered before FastAPI has no endpoint here: its lines in the OpenAPI page are written by hand."""
+    """Adds operations to the OpenAPI page that are answered before FastAPI, and so have no endpoint here."""
 
     def schema() -> dict[str, Any]:
         if api.openapi_schema is None:

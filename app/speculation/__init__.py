@@ -1,4 +1,4 @@
-"""Decisions about speculative decoding: compatibility, the mode to launch, and what `auto` learns.
+"""Decides about speculative decoding: compatibility, the mode to launch, and what `auto` learns.
 
 It is pure and may import `engine`, `models` and everything below. Begin with `resolve.py`.
 """

@@ -1,14 +1,13 @@
-"""Measurements to figures by mode: acceptance, time per token, and goodput by how many were in flight. Pure.
+"""Aggregates measurements to figures by mode: acceptance, time per token, and goodput by requests in flight. Pure.
 
-Goodput is tokens delivered per second of decoding, all requests together. Requests overlap in part and run at speeds
-of their own, so neither the speed of one times their number nor the mean over requests is it. Instead the requests
-are laid out in time: each is in flight from its arrival to its end, and decodes from its first token on, at an even
-pace. Every moment in which at least one decodes belongs to the level of how many are in flight then, waiting and
-prefill included, since that is the load that the mode was under. A level's goodput is what was delivered in its
-moments, divided by their length.
+Goodput is tokens delivered per second of decoding, all requests together. Requests overlap in part and have different
+speeds, so it is neither one request's speed times their number nor a mean over requests. Instead the requests are
+placed on a time line: each is in flight from its arrival to its end, and decodes evenly from its first token on. Each
+moment with a decoding request belongs to the level of its requests in flight. These include waiting requests and
+prefill, since they load the engine too. A level's goodput is the tokens of its moments, divided by their length.
 
-The first token of a request counts as prefill, as it does in time per output token. A neighbour that was not measured
-(it failed, or left) is not seen.
+The first token of a request counts as prefill, as in time per output token. Unmeasured requests (failed or cancelled
+ones) are missing.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from dataclasses import dataclass
 from app.config.speculation import NONE
 from app.records.ledger import Measurement
 
-# In flight at once: 1, 2 or 3, and 4 or more.
+# Requests in flight: 1, 2 or 3, and 4 or more.
 LEVELS = (1, 2, 4)
 LEVEL_NAMES = {1: "1", 2: "2-3", 4: "4+"}
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What was delivered at one level: tokens, and the seconds in which at least one request decoded."""
+    """The output at one level: tokens, and the seconds in which at least one request decoded."""
 
     tokens: float
     seconds: float
@@ -42,9 +41,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One alias in one mode. Times per output token are in seconds, goodput is in tokens per second by level.
+    """The figures of one alias in one mode.
 
-    What was not measured is None, or missing from `goodput`; `acceptance` is None where nothing was drafted.
+    Times per output token are in seconds, goodput in tokens per second by level.
+
+    None, or a missing level in `goodput`, means not measured. `acceptance` is None if nothing was drafted.
     """
 
     mode: str
@@ -58,7 +59,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """An alias's figures by mode, plain first; `older` counts requests that were measured on another setup."""
+    """An alias's figures by mode, plain first. `older` counts requests measured on another setup."""
 
     alias: str
     modes: tuple[Figures, ...]
@@ -70,7 +71,7 @@ class Stats:
 
 
 def stats_of(alias: str, measurements: Iterable[Measurement], key: str) -> Stats:
-    """`measurements` are the alias's; those under another key are only counted."""
+    """Aggregates an alias's `measurements`. Those under another key are only counted."""
     by_mode: dict[str, list[Measurement]] = defaultdict(list)
     older = 0
     for row in measurements:
@@ -97,21 +98,21 @@ def figures_of(mode: str, rows: Sequence[Measurement]) -> Figures:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least `share` of `ordered` do not exceed; None of nothing."""
+    """Returns the smallest value that at least `share` of `ordered` do not exceed. Returns None for no values."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def goodput(rows: Iterable[Measurement]) -> dict[int, float]:
-    """Tokens per second by level, levels without a moment left out; see the module's text."""
+    """Returns tokens per second by level, without levels that never occurred. The module's docstring defines it."""
     return {level: delivery.goodput for level, delivery in deliveries(rows).items()}
 
 
 def deliveries(rows: Iterable[Measurement]) -> dict[int, Delivery]:
-    """What `goodput` is made of."""
+    """Returns tokens and seconds by level, from which `goodput` is computed."""
     changes: list[tuple[float, int, int, float]] = []
     for row in rows:
         changes += [(row.at - row.seconds, 1, 0, 0.0), (row.at, -1, 0, 0.0)]
-        # Seconds since the epoch hold a quarter of a microsecond: what decodes in less has no length.
+        # Seconds since the epoch have a precision of a quarter of a microsecond. A shorter decode has no length.
         if row.tpot is not None and (began := row.at - row.tpot * (row.tokens - 1)) < row.at:
             pace = (row.tokens - 1) / (row.at - began)
             changes += [(began, 0, 1, pace), (row.at, 0, -1, -pace)]
@@ -125,16 +126,16 @@ def deliveries(rows: Iterable[Measurement]) -> dict[int, Delivery]:
             lasted[level] += at - before
         before = at
         in_flight, decoding_now = in_flight + flights, decoding_now + decodings
-        # Paces that were added do not quite cancel out when they are taken off again.
+        # Added paces do not exactly cancel out when subtracted again.
         pace_now = pace_now + pace if decoding_now else 0.0
     return {level: Delivery(delivered[level], lasted[level]) for level in LEVELS if lasted[level] > 0}
 
 
 def level_of(in_flight: int) -> int:
-    """The highest of LEVELS that `in_flight` reaches, the lowest if it reaches none."""
+    """Returns the highest of LEVELS up to `in_flight`, or the lowest."""
     return LEVELS[max(0, bisect_right(LEVELS, in_flight) - 1)]
 
 
 def ratio(value: float | None, plain: float | None) -> float | None:
-    """`value` in units of plain decoding's; None where either was not measured."""
+    """Returns `value` relative to plain decoding, or None if either is unknown."""
     return value / plain if value is not None and plain else None

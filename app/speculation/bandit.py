@@ -1,12 +1,13 @@
-"""`speculation: auto`: which mode an engine starts with, decided anew at each cold start and never in between. Pure.
+"""Chooses the mode of each cold start for `speculation: auto`, and never changes it in between. Pure.
 
-By the files alone while nothing was measured; then by what traffic has measured, in two phases:
+Without measurements the files decide. With measurements there are two phases:
 
-1. Exploring, for ten cold starts at most. Every mode gets two; then the best one and those that may yet be better take
-   turns. It ends early where no mode is left that may.
-2. The best one. Plain decoding is left for a mode that gains 2 % or more and is sure not to lose as much. What may yet
-   be better is tried again, at so few cold starts that it cannot cost 2 % even at the lower end of its interval.
-   So a loss is bounded whatever is true, and a gain that one noisy day has hidden is found on another.
+1. Exploring, for ten cold starts at most. Every mode gets two. Then the best mode and its possible rivals take turns.
+The phase ends early if no rival remains.
+
+2. The best mode. A mode replaces plain decoding if it gains 2 % or more and surely does not lose as much. Rivals are
+tried again, at so few cold starts that this costs 2 % at most, even at the lower end of their intervals. So the loss is
+bounded in any case, and a gain hidden by one noisy day is found on another.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ from app.config.speculation import NONE, PLAIN, Chain, named
 from app.speculation.aggregate import LEVEL_NAMES, LEVELS
 from app.speculation.trials import Gain, Trials
 
-# Each mode is tried at so many cold starts, undecided ones at more, and all at no more than so many.
+# Cold starts per mode, more for an undecided one, and the limit for all modes together.
 STARTS_PER_MODE, EXPLORING_STARTS = 2, 10
-# Below this the memory and the wrong logprobs of a draft are not worth it.
+# A smaller gain is not worth the memory and the wrong logprobs of a draft.
 LEAST_GAIN = 0.02
-# What exploring may cost in the long run, and a mode at the most for which plain decoding is left.
+# The limit of what exploring may cost in the long run, and of the loss of a mode that replaces plain decoding.
 MOST_LOSS = 0.02
-# How often a mode is tried of which nothing is known (any more).
+# The interval of starts with a mode without (current) measurements.
 _UNKNOWN_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ModeChoice:
-    """The modes to start with, the sentence that explains them, and the figures behind it, by mode."""
+    """The modes to start with, a sentence that explains them, and the figures by mode."""
 
     chain: Chain
     auto_reason: str
     figures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def fields(self) -> dict[str, Any]:
-        """As the admin API shows it."""
+        """Returns the fields of the admin API."""
         return {"mode": named(self.chain), "why": self.auto_reason, "figures": self.figures}
 
 
 def choose(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeChoice:
-    """`arms` are all chains that this build and these files allow, plain among them."""
+    """Chooses a mode. `arms` are all chains that build and files allow, plain included."""
     if not trials.modes:
         return by_rule
     best = _best(arms, by_rule, trials)
@@ -54,7 +55,7 @@ def choose(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeCh
 
 
 def _best(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeChoice:
-    """By what is certain so far."""
+    """Returns the best mode by what is certain so far."""
     if not trials.goodput(NONE):
         return ModeChoice(by_rule.chain, f"{by_rule.auto_reason} Traffic has not measured plain decoding yet.")
     gains = {arm: gain for arm in arms if arm and (gain := trials.gain(named(arm), NONE)) is not None}
@@ -68,9 +69,9 @@ def _best(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeCho
 
 
 def _rivals(arms: Sequence[Chain], best: Chain, trials: Trials) -> dict[Chain, Gain | None]:
-    """Who may be better than the best by a gain that is worth it; None for those that nothing is known of.
+    """Maps modes that may beat the best by a relevant gain to that gain, None if unmeasured.
 
-    Plain decoding is always among them: texts and machines change, and it is what a gain is measured by.
+    Plain decoding is always among them: texts and machines change, and gains are relative to it.
     """
     others = {arm: trials.gain(named(arm), named(best)) for arm in arms if arm != best}
     return {arm: gain for arm, gain in others.items() if arm == PLAIN or gain is None or _promising(gain)}
@@ -83,7 +84,7 @@ def _promising(gain: Gain) -> bool:
 def _to_explore(
     arms: Sequence[Chain], by_rule: ModeChoice, best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials
 ) -> ModeChoice | None:
-    """The mode with the fewest cold starts, of those that lack their first ones, else of those that may be the best."""
+    """Returns the least tried mode: of those that lack their first starts, else of the possible rivals."""
     if trials.served() >= EXPLORING_STARTS:
         return None
     new = [arm for arm in arms if trials.served(named(arm)) < STARTS_PER_MODE]
@@ -93,7 +94,7 @@ def _to_explore(
         return None
 
     def turn(arm: Chain) -> tuple[int, int, bool, bool]:
-        # A start that nobody asked anything of counts last: it has shown nothing.
+        # A start without requests counts least, since it measured nothing.
         return trials.served(named(arm)), trials.started(named(arm)), arm != by_rule.chain, arm != PLAIN
 
     arm = min(candidates, key=turn)
@@ -101,7 +102,7 @@ def _to_explore(
 
 
 def _due(best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials) -> ModeChoice | None:
-    """The rival that has waited for longest, of those whose turn has come."""
+    """Returns the rival that has waited longest, of those that are due."""
     every = {arm: _spacing(gain) * len(rivals) for arm, gain in rivals.items()}
     due = [arm for arm in rivals if trials.since(named(arm)) + 1 >= every[arm]]
     if not due:
@@ -112,7 +113,8 @@ def _due(best: ModeChoice, rivals: Mapping[Chain, Gain | None], trials: Trials) 
 
 
 def _spacing(gain: Gain | None) -> int:
-    """One of how many cold starts may be a rival's, for it to cost `MOST_LOSS` at the lower end of its interval."""
+    """Returns the number of cold starts per start of a rival, so that it costs `MOST_LOSS` at the lower end of its
+    interval."""
     return _UNKNOWN_EVERY if gain is None else max(2, math.ceil(-gain.low / MOST_LOSS))
 
 
@@ -124,7 +126,7 @@ def _known(arm: Chain, best: Chain, trials: Trials) -> str:
 
 
 def _figures(trials: Trials) -> dict[str, dict[str, Any]]:
-    """By mode; goodput is what `stats` calls so: tokens per second by level, all requests together."""
+    """Returns the figures by mode. Goodput is as in `stats`: tokens per second by level, all requests together."""
     return {mode: _figures_of(mode, trials) for mode in trials.modes}
 
 
@@ -139,9 +141,9 @@ def _figures_of(mode: str, trials: Trials) -> dict[str, Any]:
 
 
 def crossing(trials: Trials, mode: str) -> int | None:
-    """Requests in flight from which plain decoding is the faster; None where it never was, or nobody knows.
+    """Returns the number of requests in flight from which plain decoding is faster. None means never, or unknown.
 
-    Drafting makes batches larger: what it gains alone it can lose in company.
+    Drafting enlarges batches: its gain for one request can become a loss for several.
     """
     drafted, plain = trials.goodput(mode), trials.goodput(NONE)
     return next((level for level in LEVELS if level in drafted and plain.get(level, 0.0) > drafted[level]), None)

@@ -1,4 +1,4 @@
-"""What `auto` has to choose from: the modes that these files and this build allow, and the one to begin with."""
+"""Lists the modes that `auto` can choose from, given files and build, and its first choice."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _DRAFT, _MTP, _NGRAM = (Step("draft-simple"),), (Step("draft-mtp"),), (Step("ngr
 def candidates(
     target: Sequence[Path], draft: Sequence[Path], dialect: Dialect, fits: Callable[[Chain], bool]
 ) -> tuple[list[Chain], ModeChoice]:
-    """All chains worth trying, plain first, and the choice by rule; models are given by all of their shards.
+    """Returns all chains worth trying, plain first, and the choice by rule. Models are given by all their shards.
 
-    `fits` says whether the entry has room for a chain's drafts.
+    `fits` tells whether the memory holds a chain's drafts.
 
-    The rule: a compatible draft that is small enough, else the target's own layers for multi-token prediction, else
-    n-grams, which cost next to nothing, else plain decoding. Raises GgufError for a target that cannot be read.
+    The rule: a small compatible draft, else the target's own layers for multi-token prediction, else n-grams, which
+    cost very little, else plain decoding. Raises GgufError if the target cannot be read.
     """
     arms, rules = [PLAIN], []
     if draft and not damage(draft) and ("draft-simple" in dialect.speculation_modes or not dialect.speculation_modes):

@@ -1,17 +1,21 @@
-"""Whether a draft model can propose tokens for a target model, by what their GGUF headers say.
+"""Decides from GGUF headers whether a draft model can propose tokens for a target model.
 
-The rules are those of llama.cpp's `common_speculative_are_compatible` as of b11434, which `draft-simple` asks at load:
-a build answers a failed one with a line in its log and un-drafted service, so it is worth knowing beforehand.
-They are in the order in which llama.cpp tries them:
+The rules are those of llama.cpp's `common_speculative_are_compatible` (b11434), which `draft-simple` checks at load. On
+a failure a build writes a log line and serves without drafts, so the gateway checks beforehand. The rules are in
+llama.cpp's order:
 
-1. both tokenizers are of one kind (SPM, BPE, ...);
-2. both add BOS or neither does, and where they do it is the same token;
-3. the same for EOS;
-4. the vocabularies differ by 128 tokens at most;
-5. tokens from id 5 up have the same text, as far as both vocabularies go.
+1. Both tokenizers are of one kind (SPM, BPE, ...).
 
-Pre-tokenizers, merges and token types are not compared. What a header leaves out, llama.cpp fills in; that is followed
-here where all builds fill in the same, and told as missing where they do not.
+2. Both add BOS, the same token, or neither does.
+
+3. The same for EOS.
+
+4. The vocabularies differ by 128 tokens at most.
+
+5. Tokens from id 5 up have the same text, as far as both vocabularies go.
+
+Pre-tokenizers, merges and token types are not compared. llama.cpp has defaults for missing keys. The rules follow a
+default that all builds share, and report the key as missing otherwise.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from app.terminal import size_in_words
 # llama.cpp's SPEC_VOCAB_MAX_SIZE_DIFFERENCE and SPEC_VOCAB_CHECK_START_TOKEN_ID.
 _SIZE_DIFFERENCE = 128
 _FIRST_COMPARED = 5
-# Above this share of the target's bytes, proposing costs more than most acceptance rates win back.
+# A draft with more than this share of the target's bytes costs more than most acceptance rates gain.
 _LARGEST_SHARE = 0.2
 
 _PRE = "tokenizer.ggml.pre"
@@ -45,7 +49,7 @@ _KINDS = {
     "rwkv": "RWKV",
     "plamo2": "PLaMo2",
 }
-# Whether BOS and EOS are added where the header does not say so. With BPE, BOS depends on the pre-tokenizer.
+# llama.cpp's default for adding BOS and EOS if the header is silent. With BPE, BOS depends on the pre-tokenizer.
 _ADDED = {"SPM": (True, False), "WPM": (True, False), "UGM": (False, True), "RWKV": (False, False)}
 _PRE_ADDS_BOS = frozenset(
     ["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon"]
@@ -68,7 +72,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason` and `warnings` are sentences for a person; `mtp_layers` counts the target's own drafting layers."""
+    """`reason` and `warnings` are sentences. `mtp_layers` counts the target's own drafting layers."""
 
     outcome: Outcome
     reason: str
@@ -78,18 +82,18 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """What a rule found; not `certain` where a header does not say enough for it."""
+    """The finding of a rule. It is not `certain` if a header lacks the keys for it."""
 
     text: str
     certain: bool = True
 
 
 def verdict(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> Verdict:
-    """Each model is given by its files, the first shard first; raises GgufError for one that cannot be read.
+    """Judges a pair. Each model is given by its files, first shard first. Raises GgufError if one cannot be read.
 
-    `translates`: the build carries tokens between vocabularies as text, as those of August 2025 to early 2026 do
-    (llama.cpp PR 12635); then no vocabulary is incompatible. No flag alone says so: builds that had renamed
-    `--spec-replace` kept the old name as an alias. It takes `--spec-replace` and no `draft-simple` in `--spec-type`.
+    `translates` means that the build converts tokens between vocabularies through text, as builds from August 2025 to
+    early 2026 do (llama.cpp PR 12635). Then no vocabulary is incompatible. Such a build has `--spec-replace`, and no
+    `draft-simple` in `--spec-type`. One flag alone is no proof, since later builds kept `--spec-replace` as an alias.
     """
     headers = header_of(target[0]), header_of(draft[0])
     outcome, reason, risks = _vocabularies(*headers, translates)
@@ -98,12 +102,12 @@ def verdict(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) 
 
 
 def mtp_layers(header: Header) -> int:
-    """Multi-token prediction layers of a model, which `draft-mtp` drafts with; 0 for none."""
+    """Returns the number of layers for multi-token prediction, which `draft-mtp` uses."""
     return max(0, header.number("{arch}.nextn_predict_layers") or 0)
 
 
 def small_enough(target: Sequence[Path], draft: Sequence[Path]) -> bool:
-    """Whether the draft's bytes are at most about a fifth of the target's, all shards; raises GgufError."""
+    """Tells whether the draft has at most about a fifth of the target's bytes, all shards. Raises GgufError."""
     return _total_bytes(draft) <= _total_bytes(target) * _LARGEST_SHARE
 
 
@@ -122,7 +126,7 @@ def _vocabularies(target: Header, draft: Header, translates: bool) -> tuple[Outc
 
 
 def _beyond(target: int, draft: int) -> tuple[str, list[str]]:
-    """Reason and warnings for a pair that passes every rule, by its numbers of tokens."""
+    """Returns reason and warnings for a pair that passes every rule, by its numbers of tokens."""
     if target == draft:
         return "Target and draft have the same tokens.", []
     longer, shorter = ("target", "draft") if target > draft else ("draft", "target")
@@ -135,7 +139,7 @@ def _beyond(target: int, draft: int) -> tuple[str, list[str]]:
 
 
 def _problems(target: Header, draft: Header, *, ids_always: bool) -> Iterator[_Problem]:
-    """Every rule, in llama.cpp's order; `ids_always` as before its PR 22358 (April 2026)."""
+    """Applies every rule in llama.cpp's order. `ids_always` is the rule before its PR 22358 (April 2026)."""
     yield from _tokenizers(target, draft)
     yield from _special("bos", target, draft, ids_always)
     yield from _special("eos", target, draft, ids_always)
@@ -148,7 +152,7 @@ def _tokenizers(target: Header, draft: Header) -> Iterator[_Problem]:
     if None in kinds:
         yield _missing("tokenizer.ggml.model", kinds)
     elif kinds[0] != kinds[1]:
-        # A name that the table lacks may be another name of the same kind.
+        # A name missing in the table may be a new name of the same kind.
         certain = all(header.tokenizer in _KINDS for header in (target, draft))
         yield _Problem(
             f"The tokenizers {'are' if certain else 'may be'} of different kinds: "
@@ -158,10 +162,10 @@ def _tokenizers(target: Header, draft: Header) -> Iterator[_Problem]:
 
 
 def _special(name: str, target: Header, draft: Header, ids_always: bool) -> Iterator[_Problem]:
-    """Rules 2 and 3: `name` is `bos` or `eos`."""
+    """Rules 2 and 3. `name` is `bos` or `eos`."""
     added = _added(name, target), _added(name, draft)
     ids = _special_id(name, target), _special_id(name, draft)
-    # What both leave out llama.cpp fills in from these two, so it is the same for both.
+    # llama.cpp derives missing values from these two, so the result is the same for both models.
     alike = (target.tokenizer, target.text(_PRE)) == (draft.tokenizer, draft.text(_PRE))
     same_id = ids[0] == ids[1] and (ids[0] is not None or alike)
     if None in added:
@@ -193,7 +197,7 @@ def _tokens(target: Array | None, draft: Array | None) -> Iterator[_Problem]:
 
 
 def _first_difference(target: Array, draft: Array) -> tuple[int, str, str] | None:
-    """The id of the first token that differs, and the two texts as `repr`."""
+    """Returns the id of the first differing token, and the two texts as `repr`."""
     shorter, longer = sorted((target, draft), key=len)
     if longer.raw(_FIRST_COMPARED).startswith(shorter.raw(_FIRST_COMPARED)):
         return None
@@ -206,7 +210,7 @@ def _first_difference(target: Array, draft: Array) -> tuple[int, str, str] | Non
 
 
 def _as_loaded(token: int, text: bytes) -> bytes:
-    """What llama.cpp makes of a token's text: it ends at a NUL, and none is empty."""
+    """Returns a token's text as llama.cpp loads it: it ends at a NUL, and is never empty."""
     return text.split(b"\0", 1)[0] or f"[EMPTY_{token}]".encode()
 
 
@@ -219,7 +223,10 @@ def _kind(header: Header) -> str | None:
 
 
 def _added(name: str, header: Header) -> bool | None:
-    """Whether the model's texts get this token; None where neither the header nor a rule of llama.cpp's says so."""
+    """Tells whether the model's texts get this token.
+
+    None means that neither the header nor llama.cpp's rules say so.
+    """
     kind, pre = _kind(header), header.text(_PRE)
     if name == "bos" and "gemma4" in (header.tokenizer, pre):
         # llama.cpp overrides Gemma 4's header, which says no (PR 21500)
@@ -234,7 +241,7 @@ def _added(name: str, header: Header) -> bool | None:
 
 
 def _special_id(name: str, header: Header) -> int | None:
-    """llama.cpp falls back to a default of the tokenizer's for an id outside of the vocabulary."""
+    """Returns a special token's id. For an id outside of the vocabulary llama.cpp uses the tokenizer's default."""
     value = header.number(f"tokenizer.ggml.{name}_token_id")
     return value if value is not None and 0 <= value < (header.vocabulary_size or 0) else None
 

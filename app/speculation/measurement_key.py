@@ -1,4 +1,4 @@
-"""What a measurement holds for: these files, this build, this hardware, these options. Modes compare within one key."""
+"""Computes the key of measurements: files, build, hardware and options. Modes are compared within one key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from app.engine.locate import EngineBinary
 from app.errors import GgufError
 
 _HEAD, _TAIL = 1 << 20, 1 << 16
-# What of an entry changes how fast it decodes; speculation is what is compared.
+# The fields of an entry that change its decoding speed, except speculation, which is compared.
 _OPTIONS = ("device", "ctx_size", "parallel", "threads", "fit", "prio", "args", "env")
 
 
 def key_of(entry: LocalEntry, target: Sequence[Path], draft: Sequence[Path], binary: EngineBinary) -> str:
-    """32 hex digits; `target` and `draft` are all shards, `draft` empty where the entry has none.
+    """Returns 32 hex digits. `target` and `draft` are all shards; `draft` is empty for an entry without one.
 
-    Reads a megabyte of each file once; raises GgufError for one that cannot be read.
+    Reads a megabyte of each file once. Raises GgufError if one cannot be read.
     """
     parts = [
         *(digest(path) for path in target),
@@ -31,17 +31,19 @@ def key_of(entry: LocalEntry, target: Sequence[Path], draft: Sequence[Path], bin
         binary.identity,
         hardware(),
         repr([(name, getattr(entry, name)) for name in _OPTIONS]),
-        # Only where there is one: entries without it keep their key
+        # Only if set, so that entries without it keep their key
         *([f"mmproj {entry.mmproj!r}"] if entry.mmproj is not None else []),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def digest(path: Path) -> str:
-    """A fingerprint of a model file: its size, its header's megabyte and its end. Not a proof that bytes are right.
+    """Fingerprints a model file by its size, its first megabyte and its end.
 
-    All of a 45 GB shard would take a minute; two quantizations of one model differ in the header's tensor types,
-    two fine-tunes in the last tensor. Raises GgufError.
+    It does not prove that all bytes are right.
+
+    Reading a 45 GB shard would take a minute. Two quantizations of a model differ in the header's tensor types, two
+    fine-tunes in the last tensor. Raises GgufError.
     """
     try:
         stat = path.stat()
@@ -62,7 +64,7 @@ def _digest(path: Path, size: int, _mtime: int) -> str:
 
 @cache
 def hardware() -> str:
-    """Processor, cores and GPUs by name, as far as the system tells without a library of theirs."""
+    """Names processor, cores and GPUs, as far as the system reports them without vendor libraries."""
     return "; ".join((_processor(), f"{os.cpu_count()} cores", *_gpus()))
 
 

@@ -1,4 +1,4 @@
-"""From the speculation that was asked for to the one that is launched, on this build and with these files."""
+"""Resolves the requested speculation to the launched one, for this build and these files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """`spec` is what to launch; `fallback_reason` says why its chain is not what was requested, empty where it is.
+    """`spec` is what to launch. `fallback_reason` says why its chain differs from the request, or is empty.
 
-    `verdict` is None where no draft of `draft-simple` was to be judged. `left_out` is the draft that is not launched.
+    `verdict` is None without a draft for `draft-simple`. `left_out` is a draft that is not launched.
     """
 
     spec: ModelSpec
@@ -31,20 +31,20 @@ class Settled:
 
 
 def settle(spec: ModelSpec, dialect: Dialect) -> Settled:
-    """`spec` without what cannot work.
+    """Returns `spec` without speculation that cannot work.
 
-    Reads headers: some 100 ms for large vocabularies, at the first call.
+    The first call reads headers, which takes some 100 ms for large vocabularies.
 
-    Raises GgufError for a target that cannot be read, and LaunchRefusedError where speculation cannot work and
-    `on_inert` is `fail`.
+    Raises GgufError if the target cannot be read. Raises LaunchRefusedError if speculation cannot work and `on_inert`
+    is `fail`.
     """
     options = spec.options.speculation
-    # What an entry itself writes was refused at load: this is a choice of `auto` or `tune`, or a variant's.
+    # The settings have refused such a chain in an entry. This is a choice of `auto` or `tune`, or a variant.
     too_long = spec.options.too_long(spec.chain)
     verdict, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
     if not against or (options.force and not too_long):
         return Settled(spec, verdict=verdict)
-    if options.on_inert == "fail" and spec.requested_mode != AUTO:  # which may choose plain decoding itself
+    if options.on_inert == "fail" and spec.requested_mode != AUTO:  # Here the choice may be plain decoding
         tries = "" if too_long else "; force: true would try"
         raise LaunchRefusedError(f"speculation: {against} on_inert: plain would start without it{tries}.")
     rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
@@ -52,7 +52,7 @@ def settle(spec: ModelSpec, dialect: Dialect) -> Settled:
 
 
 def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
-    """The verdict, and what speaks against the chain; empty where nothing does."""
+    """Returns the verdict, and the reason against the chain or ""."""
     modes = {step.mode for step in spec.chain}
     if spec.draft is not None and (damaged := damage(shards(spec.draft))):
         return None, damaged
@@ -65,12 +65,12 @@ def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
 
 
 def judged(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> Verdict:
-    """`compat.verdict`, remembered for as long as the files stay the same; raises GgufError."""
+    """Returns `compat.verdict`, cached while the files stay the same. Raises GgufError."""
     return _remembered(tuple(target), tuple(draft), translates, _stamps((*target, *draft)))
 
 
 def damage(draft: Sequence[Path]) -> str:
-    """What makes the files of a draft unfit to be loaded, in a sentence; empty where nothing does."""
+    """Returns why a draft's files cannot be loaded, in a sentence, or ""."""
     try:
         return _damage(tuple(draft), _stamps(draft))
     except GgufError as error:
@@ -79,7 +79,7 @@ def damage(draft: Sequence[Path]) -> str:
 
 @lru_cache(maxsize=256)
 def _damage(draft: tuple[Path, ...], _stamps: object) -> str:
-    """Raises GgufError."""
+    """Checks the files. Raises GgufError."""
     for path in draft:
         check_whole_of(path)
     wrong = mixed_shards(draft) or misplaced_draft(header_of(draft[0]))

@@ -1,4 +1,4 @@
-"""What became of the speculation that was asked for: on, off and why, or not known before the engine is loaded."""
+"""The result of requested speculation: on, off with a reason, or unknown before the engine is loaded."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from app.config.speculation import NONE
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`requested_mode` and `mode` are chains by name; `active` is None while no engine is loaded.
+    """`requested_mode` and `mode` are names of chains. `active` is None while no engine is loaded.
 
-    `mode` is what decodes now, `none` where speculation is off. `reason` says in words why it is not what was
-    requested, or what its proof still lacks; empty where there is nothing to explain.
+    `mode` is the current mode, `none` if speculation is off. `reason` says why it differs from the request, or what its
+    proof lacks. It may be empty.
     """
 
     requested_mode: str = NONE
@@ -22,13 +22,14 @@ class Status:
     reason: str = ""
 
     def fields(self) -> dict[str, Any]:
-        """As the APIs show it."""
+        """Returns the fields of the APIs."""
         return {"requested": self.requested_mode, "active": self.active, "mode": self.mode, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an engine showed: tokens drafted in the warm-up, and `/slots`' word, None where the build has none."""
+    """The evidence of an engine: tokens drafted in the warm-up, and the field in `/slots`, None if the build
+    has none."""
 
     drafted: int | None = None
     slots: bool | None = None
@@ -36,10 +37,10 @@ class Evidence:
 
 
 def judge(requested_mode: str, chain: str, *, draft_mode: bool, evidence: Evidence) -> Status:
-    """The status of a loaded engine that was launched with `chain`.
+    """Returns the status of an engine launched with `chain`.
 
-    Drafted tokens are proof whatever else is said. Without them `/slots` is only believed where no warm-up could draft:
-    it says yes as well to a draft whose `n_min` or `p_min` throws every token away (b11434). Its no cannot be wrong.
+    Drafted tokens are proof in any case. Without them a yes in `/slots` counts only if no warm-up could draft: it also
+    says yes if `n_min` or `p_min` discards every drafted token (b11434). Its no is reliable.
     """
     if evidence.drafted or (evidence.slots and not draft_mode):
         return Status(requested_mode, True, chain)

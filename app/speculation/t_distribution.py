@@ -1,4 +1,4 @@
-"""Student's t: how far a mean of few values may be from the truth. Pure."""
+"""Student's t-distribution, for confidence intervals of few values. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 @lru_cache(maxsize=1024)
 def t_quantile(probability: float, freedom: int) -> float:
-    """Student's t for a probability of 0.5 or more, by bisection."""
+    """Returns the quantile for a probability of 0.5 or more, by bisection."""
     low, high = 0.0, 1.0
     while _t_below(high, freedom) < probability:
         high *= 2

@@ -1,11 +1,11 @@
-"""What cold starts have shown of the modes: each start is a trial, compared with its neighbours. Pure.
+"""Compares modes by cold starts: each start is a trial, compared with neighbouring ones. Pure.
 
-A trial is what one mode delivered between two cold starts. A thousand requests of one minute tell of that minute only,
-and machines drift, so a gain is not made of totals: trials of the two modes are paired that follow each other within a
-few starts, each in one pair only, and a pair's figure is the logarithm of the ratio of their goodputs at the same
-number in flight. The spread from pair to pair is what the interval is made of, pooled over the modes, since each has
-few; Student's t makes it exact for normal noise. Where modes take turns this is as sharp as comparing means, and a
-drift cancels out of it.
+A trial is the output of one mode between two cold starts. A thousand requests of one minute describe that minute only,
+and machines drift, so gains are not computed from totals. Instead, trials of two modes that follow each other within a
+few starts form a pair. Each trial is in one pair only. A pair's figure is the logarithm of the ratio of their goodputs
+at the same number in flight. The spread between pairs gives the interval. It is pooled over the modes, since each has
+few pairs; Student's t makes it exact for normal noise. If modes take turns this is as precise as comparing means, and a
+drift cancels out.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from app.speculation.t_distribution import t_quantile
 
 # A bound holds in 19 of 20 cases, both bounds of an interval in 18.
 _CONFIDENCE, INTERVAL = 0.95, "90 % interval"
-# The most starts between two trials of a pair: where four modes take turns, all of them are neighbours.
+# The most starts between two trials of a pair. If four modes take turns, all are neighbours.
 _REACH = 4
-# A pair of so many tokens weighs half as much as one without end: in short ones the texts differ, not the modes.
+# A pair with so many tokens has half of the maximum weight: in short ones the texts differ more than the modes.
 _HALF_TOKENS = 256
-# What a trial delivers at one level at least: less is an overlap of two requests, not a load.
+# The least output of a trial at one level. Less is an overlap of two requests rather than a load.
 _LEAST_TOKENS = 16
-# The largest number that has an exponential.
+# The largest number with a finite exponential.
 _MOST = 700.0
 
 # Levels to deliveries
@@ -38,7 +38,8 @@ _Trial = Mapping[int, Delivery]
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Goodput over another mode's, less one, and the bounds of its 90 % interval: -1 and infinity without one."""
+    """Goodput relative to another mode's, minus 1, and the bounds of its 90 % interval (-1 and infinity
+    without one)."""
 
     mean: float
     low: float
@@ -49,7 +50,7 @@ class Gain:
         return not math.isinf(self.high)
 
     def fields(self) -> dict[str, float | None]:
-        """As the admin API shows it: 0.12 is 12 %."""
+        """Returns the fields of the admin API: 0.12 is 12 %."""
         low, high = (round(self.low, 4), round(self.high, 4)) if self.bounded else (None, None)
         return {"mean": round(self.mean, 4), "low": low, "high": high}
 
@@ -61,14 +62,14 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """`value` is the logarithm of the ratio of goodputs, `weight` says how exact it is, of 1 at the most."""
+    """`value` is the logarithm of the ratio of goodputs. `weight`, at most 1, is its precision."""
 
     value: float
     weight: float
 
 
 class Trials:
-    """`starts` in the order of time, `measured` in any; both of one alias under one key."""
+    """`starts` are in order of time, `measured` in any order. Both are of one alias under one key."""
 
     def __init__(self, starts: Sequence[ColdStart] = (), measured: Iterable[Measurement] = ()) -> None:
         times = [start.at for start in starts]
@@ -77,7 +78,7 @@ class Trials:
         for row in measured:
             rows[row.mode, bisect_right(times, row.at)].append(row)
         self._requests = Counter({key: len(some) for key, some in rows.items()})
-        # By mode and the number of the start before them: 1 is the first, 0 what came before all.
+        # By mode and the number of starts before them: 1 is the first start, 0 is before all starts.
         self._trials: dict[str, dict[int, _Trial]] = defaultdict(dict)
         for mode, number in sorted(rows):
             levels = deliveries(rows[mode, number])
@@ -90,7 +91,7 @@ class Trials:
 
     @property
     def modes(self) -> list[str]:
-        """All that were started or measured."""
+        """All modes that were started or measured."""
         return sorted({*(start.mode for start in self._starts), *(mode for mode, _ in self._requests)})
 
     def requests(self, mode: str) -> int:
@@ -100,25 +101,25 @@ class Trials:
         return sum(start.mode == mode for start in self._starts)
 
     def served(self, mode: str | None = None) -> int:
-        """Cold starts, of one mode or of all, after which requests were answered, in whatever mode."""
+        """Counts the cold starts of one mode or of all that answered requests, in any mode."""
         busy = {number for _, number in self._requests}
         return sum(mode in (None, start.mode) for number, start in enumerate(self._starts, 1) if number in busy)
 
     def since(self, mode: str) -> int:
-        """Cold starts after the last one of this mode; all where there was none."""
+        """Counts the cold starts after this mode's last one, or all if it had none."""
         own = [number for number, start in enumerate(self._starts, 1) if start.mode == mode]
         return len(self._starts) - (own[-1] if own else 0)
 
     # -- figures ---------------------------------------------------------------------------------------------
 
     def goodput(self, mode: str) -> dict[int, float]:
-        """Tokens per second by level, over all trials."""
+        """Returns tokens per second by level, over all trials."""
         trials = self._trials.get(mode, {}).values()
         at = {level: [trial[level] for trial in trials if level in trial] for level in LEVELS}
         return {level: sum(o.tokens for o in some) / sum(o.seconds for o in some) for level, some in at.items() if some}
 
     def gain(self, mode: str, other: str) -> Gain | None:
-        """`mode` against `other`; None where they were never neighbours at the same level."""
+        """Returns the gain of `mode` over `other`, or None if they were never neighbours at the same level."""
         pairs = list(self._pairs(mode, other))
         if not pairs:
             return None
@@ -130,14 +131,14 @@ class Trials:
         return Gain(_less_one(mean), _less_one(mean - reach), _less_one(mean + reach))
 
     def _noise(self) -> tuple[float, int]:
-        """Variance of a pair that weighs 1, and its degrees of freedom."""
+        """Returns the variance of a pair with weight 1, and its degrees of freedom."""
         groups = [list(self._pairs(mode, NONE)) for mode in self._trials if mode != NONE]
         freedom = sum(max(0, len(pairs) - 1) for pairs in groups)
         squares = sum(pair.weight * (pair.value - _mean(pairs)) ** 2 for pairs in groups for pair in pairs)
         return (squares / freedom if freedom else 0.0), freedom
 
     def _pairs(self, mode: str, other: str) -> Iterator[_Pair]:
-        """In the order of time; a trial that has found no neighbour is given up for a later one."""
+        """Yields pairs in order of time. A trial without a neighbour gives way to a later one."""
         ours, theirs = self._trials.get(mode, {}), self._trials.get(other, {})
         left: dict[bool, tuple[int, _Trial]] = {}
         for number in sorted({*ours, *theirs}):
@@ -151,7 +152,7 @@ class Trials:
 
 
 def _compared(ours: _Trial, theirs: _Trial) -> _Pair | None:
-    """Level by level, by the tokens that both have there; None where they have no level in common."""
+    """Compares two trials by level, weighted by tokens. Returns None without a common level."""
     tokens = {level: min(ours[level].tokens, theirs[level].tokens) for level in ours.keys() & theirs.keys()}
     if not tokens:
         return None

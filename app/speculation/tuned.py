@@ -1,4 +1,4 @@
-"""What `tune` found, as a choice for `auto`: the chain, a sentence, and the figures behind it."""
+"""Turns the result of `tune` into a choice for `auto`: the chain, a sentence, and the figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.speculation.bandit import ModeChoice
 
 
 def recommended(result: Tuned | None) -> ModeChoice | None:
-    """None where there is no whole result, or one of another version of ours that nobody understands any more."""
+    """Returns None without a complete result, or for the result of another version that cannot be parsed."""
     if result is None or result.partial:
         return None
     try:
@@ -28,6 +28,6 @@ def recommended(result: Tuned | None) -> ModeChoice | None:
 
 
 def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    """Of one arm, as measured traffic has them; levels are how many were in flight."""
+    """Returns an arm's figures in the form of measured traffic. Levels are requests in flight."""
     gain = {"mean": row["gain"], "low": row["low"], "high": row["high"]}
     return {"goodput": row["goodput_in_flight"], "gain": None if row["gain"] is None else gain, "blocks": row["blocks"]}

@@ -1,5 +1,5 @@
-"""`llama-tandem tune`: speculation modes are compared by paired, interleaved measurements.
+"""`llama-tandem tune`: compares speculation modes by paired, interleaved measurements.
 
-It may import `supervisor` and everything below, and not the relay: its engines answer it directly. Begin with
+It may import `supervisor` and everything below, but not the relay, since its engines answer directly. Begin with
 `command.py`, then `run.py`.
 """

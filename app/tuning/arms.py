@@ -1,4 +1,4 @@
-"""The arms of a comparison: which ways of decoding are worth a measurement for this entry, build and model."""
+"""Lists the arms of a comparison: the modes worth measuring for this entry, build and model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from app.config.model_entry import LocalEntry
 from app.config.speculation import MODES, NONE, PLAIN, Chain, Step, drafts, unknown_mode
 from app.errors import ConfigError
 
-# llama-server's default has been 16, and is 3 as of b11434: the best one depends on the pair and on the text.
+# llama-server's default was 16, and is 3 as of b11434. The best value depends on models and text.
 DRAFT_LENGTHS = (2, 4, 8, 16)
 # A model's own layers were trained for one to three tokens ahead.
 MTP_LENGTHS = (1, 3)
-# Those that are known to help; the others are measured when they are asked for by name.
+# Modes that are known to help. Others are measured only if named.
 NGRAM_MODES = ("ngram-simple", "ngram-mod", "ngram-map-k")
 _IMPLIED = "draft-simple"
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way of decoding; `name` is for people and tells arms apart."""
+    """One speculation mode with its options. `name` identifies it in tables."""
 
     name: str
     chain: Chain
@@ -31,25 +31,25 @@ PLAIN_ARM = Arm(NONE, PLAIN)
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """`arms` begins with plain decoding; `left_out` are modes that were not tried, each with the reason."""
+    """`arms` begins with plain decoding. `left_out` maps modes that are not tried to the reason."""
 
     arms: tuple[Arm, ...]
     left_out: tuple[tuple[str, str], ...] = ()
 
 
 def label(chain: Chain) -> str:
-    """`draft-simple n_max 8, ngram-mod`; `none` for plain decoding."""
+    """Returns `draft-simple n_max 8, ngram-mod`, or `none` for plain decoding."""
     return ", ".join(" ".join((step.mode, *(f"{k} {v}" for k, v in step.options.items()))) for step in chain) or NONE
 
 
 def candidates(
     entry: LocalEntry, build: Collection[str], mtp_layers: int, only: Sequence[str] | None = None
 ) -> Candidates:
-    """The arms for `entry`, plain decoding always first.
+    """Returns the arms for `entry`, plain decoding first.
 
-    `build` are the modes that the llama-server has, empty for one that drafts by `--model-draft` alone. `mtp_layers`
-    is how many layers for multi-token prediction the target has. `only` names the modes to compare; without it those
-    that are known to help. Raises ConfigError for a mode that does not exist.
+    `build` are the modes of the llama-server, empty for a build that drafts by `--model-draft` alone. `mtp_layers` is
+    the target's number of layers for multi-token prediction. `only` names the modes to compare, by default those known
+    to help. Raises ConfigError for an unknown mode.
     """
     unknown = [mode for mode in only or () if mode not in MODES and mode != NONE]
     if unknown:
@@ -84,12 +84,12 @@ def _modes(entry: LocalEntry, mtp_layers: int, only: Sequence[str] | None) -> It
 
 
 def _own_draft_mode(entry: LocalEntry) -> str | None:
-    """What the entry's draft files are for, where it says so."""
+    """Returns the mode for the entry's draft files, if the entry says it."""
     return next((step.mode for step in entry.chain or PLAIN if step.family == "draft"), None)
 
 
 def _impossible(mode: str, entry: LocalEntry, build: Collection[str], mtp_layers: int) -> str:
-    """Why an arm of this mode need not be started; empty where it may work."""
+    """Returns why an arm of this mode cannot work, or ""."""
     if mode not in build and not (mode == _IMPLIED and entry.draft is not None):
         return "this llama-server does not have it"
     if MODES[mode].draft_model and entry.draft is None:
@@ -100,7 +100,7 @@ def _impossible(mode: str, entry: LocalEntry, build: Collection[str], mtp_layers
 
 
 def _chains(mode: str, entry: LocalEntry) -> Iterator[Chain]:
-    """The mode in several lengths, with the entry's other options for it."""
+    """Returns the mode in several lengths, with the entry's other options for it."""
     own = next((dict(step.options) for step in entry.chain or PLAIN if step.mode == mode), {})
     if not drafts((Step(mode),)):
         yield (Step(mode, own),)

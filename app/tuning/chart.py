@@ -1,7 +1,7 @@
-"""The chart: one bar an arm, its goodput, with the interval as a whisker. SVG, written by hand.
+"""Draws the chart: one bar per arm for its goodput, with the interval as a whisker. Writes SVG directly.
 
-Colours follow the viewer's light or dark scheme; a viewer that knows no schemes shows the light one. The background is
-the chart's own, so it is legible on any page.
+Colours follow the viewer's light or dark scheme, light by default. The chart has its own background, so it is legible
+on any page.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STYLE = """
 
 
 def draw(result: Result) -> str:
-    """A whole SVG file as text; of a run without any block a card that says so."""
+    """Returns an SVG file as text. A run without any block gives a card that says so."""
     rows = [row for row in result.arms if row.goodput is not None]
     height = _TOP + _ROW * max(1, len(rows)) + _BOTTOM
     title = f"Goodput of {result.alias}, by way of decoding"
@@ -61,7 +61,7 @@ def _body(result: Result, rows: Sequence[ArmResult], height: int) -> Iterator[st
     left = _PAD + 12 + max(len(_short(row.name)) for row in rows) * _LETTER
     ends = [_interval(row)[1] for row in rows]
     step = _step(max(ends))
-    # One far whisker of a short run must not squeeze all bars.
+    # One long whisker of a short run must not shrink all bars.
     top = min(math.ceil(max(ends) / step) * step, 2.5 * max(row.goodput or 0 for row in rows))
     scale = (_WIDTH - _RIGHT - left) / top
     bottom = _TOP + _ROW * len(rows)
@@ -99,12 +99,12 @@ def _bar(row: ArmResult, kind: str, left: float, y: float, scale: float, top: fl
 
 
 def _short(name: str) -> str:
-    """Chains with many options; the whole name is the bar's tooltip."""
+    """Shortens chains with many options. The bar's tooltip has the whole name."""
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _interval(row: ArmResult) -> tuple[float, float]:
-    """In tokens per second, from 0 up; the bar's own end where there is no interval."""
+    """Returns the interval in tokens per second, from 0 up, or the bar's end without an interval."""
     goodput, estimate = row.goodput or 0.0, row.estimate
     if estimate is None or estimate.low is None or estimate.high is None:
         return goodput, goodput
@@ -113,13 +113,13 @@ def _interval(row: ArmResult) -> tuple[float, float]:
 
 
 def _step(end: float) -> float:
-    """A round distance between grid lines: about six of them."""
+    """Returns a round distance for about six grid lines."""
     rough = max(end, 1e-9) / 6
     power: float = 10 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= rough)
 
 
 def _text(value: str, *, quote: bool = False) -> str:
-    """Escaped, and without the control characters that XML 1.0 forbids."""
+    """Escapes text, and drops control characters that XML 1.0 forbids."""
     clean = "".join(char if char >= " " and char not in "\ufffe\uffff" else " " for char in value)
     return escape(clean, {'"': "&quot;"} if quote else {})

@@ -1,4 +1,4 @@
-"""`llama-tandem tune`: what is compared, the race with its signals, and what is left of it: table, chart, ledger."""
+"""`llama-tandem tune`: chooses the arms, runs the race until its end or a signal, writes table, chart and ledger."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LONGEST_MIN = 7 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As the command line has them; `minutes` is the budget of the whole run."""
+    """The options of the command line. `minutes` is the budget of the whole run."""
 
     modes: tuple[str, ...] | None = None
     prompts: Path | None = None
@@ -52,7 +52,10 @@ class Options:
 
 
 def tune(settings: Settings, name: str, options: Options) -> int:
-    """The exit code: 0, or 128 and the signal that ended it. Raises TandemError before anything is measured."""
+    """Returns the exit code: 0, or 128 plus the signal that ended the run.
+
+    Raises TandemError before any measurement.
+    """
     logs.configure(settings.log_format, "debug" if settings.log_level == "debug" else "error")
     tuning = _Tuning(settings, name, options)
     try:
@@ -68,7 +71,7 @@ def _minutes(count: float) -> str:
 class _Tuning:
     def __init__(self, settings: Settings, name: str, options: Options) -> None:
         catalog = Catalog(settings)
-        # A variant is a pin to one way of decoding; here all are compared.
+        # A variant fixes one mode, and all modes are compared here.
         self._ref = catalog.resolve(name).pinned_to("")
         self._alias, entry = self._ref.alias, self._ref.entry
         if not isinstance(entry, LocalEntry):
@@ -87,7 +90,10 @@ class _Tuning:
         self._signal = 0
 
     def _choose(self) -> Candidates:
-        """Raises what the planning raises, and LaunchRefusedError where plain decoding is all there is."""
+        """Chooses the arms.
+
+        Raises the errors of planning, and LaunchRefusedError if only plain decoding is possible.
+        """
         layers = mtp_layers(read_header(self._catalog.spec(self._ref, ()).target))
         possible = candidates(self._entry, self._planner.dialect().speculation_modes, layers, self._options.modes)
         arms, left_out = [], dict(possible.left_out)
@@ -105,7 +111,7 @@ class _Tuning:
         return Candidates(tuple(arms), tuple(left_out.items()))
 
     def _refused(self, arm: Arm) -> str:
-        """Why files or build rule an arm out, known without a start; empty where they do not."""
+        """Returns why files or build exclude an arm, known without a start, or ""."""
         try:
             settled = self._planner.settled(self._ref, arm.chain)
         except TandemError as error:
@@ -130,11 +136,11 @@ class _Tuning:
         return 128 + self._signal if self._signal else 0
 
     def close(self) -> None:
-        """Writes what is left for the ledger."""
+        """Writes the rest for the ledger."""
         self._database.close()
 
     async def _watched(self, race: Race, engines: Engines, seconds: float) -> str:
-        """Why it ended before its time, empty where it did not. No child is left when this returns."""
+        """Runs the race and returns why it ended early, or "". All children have ended when it returns."""
         running = asyncio.ensure_future(race.run(seconds))
 
         def signalled(number: signal.Signals) -> None:
@@ -157,7 +163,7 @@ class _Tuning:
         return ""
 
     def _sizes(self) -> list[int]:
-        """Bytes of the files of each arm."""
+        """Returns the bytes of each arm's files."""
         target, draft = (sum(path.stat().st_size for path in files) for files in self._catalog.files(self._ref))
         return [target + (draft if drafts(arm.chain) else 0) for arm in self._candidates.arms]
 
@@ -165,7 +171,7 @@ class _Tuning:
         return memory.room_for_all(self._sizes())
 
     def _notices(self) -> Sequence[str]:
-        """What a person should know before it begins."""
+        """Prints warnings before the run begins."""
         arms = [arm.name for arm in self._candidates.arms]
         notices = [f"Comparing {', '.join(arms[:-1])} and {arms[-1]} for {_minutes(self._options.minutes)}."]
         notices += [f"{mode} is not tried: {sentence(why)}" for mode, why in self._candidates.left_out]
@@ -183,7 +189,7 @@ class _Tuning:
         return notices
 
     def _tell(self, race: Race, ended: str) -> None:
-        """Saves first: a broken pipe must not cost the measurements."""
+        """Saves, then prints, so that a broken pipe cannot lose the measurements."""
         result = Result(
             alias=self._alias,
             key=self._key,
@@ -197,12 +203,12 @@ class _Tuning:
             ended=ended,
         )
         fields, not_saved = result.fields(), self._keep(result)
-        # An empty one would take the place of one that took hours.
+        # An empty result would replace one that took hours.
         chart = self._draw(result) if any(row.blocks for row in result.arms) else None
         if self._options.as_json:
             print(json.dumps(fields | {"chart": chart, "not_saved": not_saved or None}, indent=2))
             return
-        # Piped into a file, lines need not end at column 80.
+        # In a file, lines may be longer than 80 columns.
         show(result, Console(width=None if sys.stdout.isatty() else 120))
         if not_saved:
             print(f"Not saved: {not_saved}")
@@ -210,8 +216,8 @@ class _Tuning:
             print(f"Chart: {chart}")
 
     def _keep(self, result: Result) -> str:
-        """Saves it, or says why not; empty also where there is nothing to save."""
-        # Where nothing was compared with plain decoding, that it is the best would be no finding for `auto` to follow.
+        """Saves the result. Returns why it could not, or "" also if there is nothing to save."""
+        # A run without a comparison does not show that plain decoding is best, so `auto` must not use it.
         if not any(row.blocks and (row.arm.chain or result.partial) for row in result.arms):
             return ""
         earlier = self._ledger.tuned(self._key)
@@ -229,7 +235,7 @@ class _Tuning:
         return ""
 
     def _draw(self, result: Result) -> str | None:
-        """The chart's path, None where it cannot be written."""
+        """Writes the chart. Returns its path, or None if it cannot be written."""
         try:
             self._chart.write_text(draw(result), encoding="utf-8")
         except OSError as error:

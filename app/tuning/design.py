@@ -1,8 +1,8 @@
-"""The design of the experiment: what is asked when, for how long, and who goes on. Pure.
+"""Designs the experiment: prompts, their order, answer lengths, and which arms continue. Pure.
 
-A *block* is one arm answering `in_flight` requests of one kind of text at once. A *round* gives every arm that is
-still in the race the same blocks with the same prompts, in an order that changes: a machine that slows down slows all
-arms down alike. Arms are compared block by block with plain decoding, never by their totals.
+A *block* is one arm answering `in_flight` requests of one kind of text at once. A *round* gives every remaining arm the
+same blocks with the same prompts, in a changing order: a machine that slows down slows all arms equally. Arms are
+compared with plain decoding block by block, never by their totals.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 LEVELS = (1, 2, 4)
-# Fewer rounds leave the interval too wide to say anything.
+# With fewer rounds the interval is too wide to be useful.
 WANTED_ROUNDS = 4
-# With fewer nothing can be said at all.
+# With fewer rounds there is no interval.
 LEAST_ROUNDS = 3
-# A shorter answer is over before drafting has found its pace; a longer one tells nothing more.
+# A shorter answer ends before drafting reaches its speed. A longer one adds no information.
 ANSWER_TOKENS = (24, 128)
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One block of a round: what text, and how many requests at once."""
+    """One block of a round: the kind of text, and the number of concurrent requests."""
 
     round: int
     kind: str
@@ -33,8 +33,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An arm against plain decoding: `gain` 0.12 is 12 % more tokens per second; the interval is None while the
-    blocks are too few for one."""
+    """An arm against plain decoding: `gain` 0.12 is 12 % more tokens per second.
+
+    The interval is None if there are too few blocks for one.
+    """
 
     gain: float
     low: float | None = None
@@ -43,9 +45,9 @@ class Estimate:
 
 
 def cells(number: int, kinds: Sequence[str]) -> list[Cell]:
-    """The blocks of round `number`, from 0. Three rounds show every kind at every level once.
+    """Returns the blocks of round `number`, from 0. Three rounds show every kind at every level once.
 
-    With fewer kinds than levels a round shows all of them, since it would be too short otherwise.
+    With fewer kinds than levels, every round shows all kinds, since it would be too short otherwise.
     """
     if len(kinds) < len(LEVELS):
         return [Cell(number, kind, level) for kind in kinds for level in LEVELS]
@@ -57,45 +59,51 @@ def requests(plan: Sequence[Cell]) -> int:
 
 
 def order(arms: Sequence[T], turn: int) -> list[T]:
-    """Everyone gets every place as the turns go on, and every second turn goes backwards: a steady drift cancels."""
+    """Returns the arms in the order of a turn.
+
+    Each arm gets each place, and every second turn is reversed, so a steady drift cancels out.
+    """
     at = (turn // 2) % len(arms) if arms else 0
     turned = [*arms[at:], *arms[:at]]
     return turned[::-1] if turn % 2 else turned
 
 
 def prompt_numbers(cell: Cell, per_kind: int, *, before: int = 0) -> list[int]:
-    """Which of a kind's prompts a block sends, the same for every arm; `before`: sent of this kind in this round.
+    """Returns the prompt numbers of a block, the same for every arm. `before` counts those of this kind in this round.
 
-    Consecutive ones, so that a round repeats none as long as there are enough: n-gram modes remember earlier
-    answers, and would be flattered by seeing them again.
+    They are consecutive, so a round repeats none while there are enough. n-gram modes remember earlier answers, so a
+    repeated prompt would favour them.
     """
     start = cell.round * sum(LEVELS) + before
     return [(start + at) % per_kind for at in range(cell.in_flight)]
 
 
 def answer_tokens(tokens_per_second: float, seconds: float, requests_per_round: int) -> int:
-    """How long answers may be so that the wanted rounds fit into the budget; `seconds` are those left.
+    """Returns the answer length that fits the rounds into the budget. `seconds` are those left.
 
-    A slow machine gets shorter answers. Prefill and starts take up to half of the time on processors without a GPU.
+    A slow machine gets shorter answers. Prefill and starts take up to half of the time without a GPU.
     """
     fitting = tokens_per_second * seconds / 2 / max(1, requests_per_round * WANTED_ROUNDS)
     return round(min(max(fitting, ANSWER_TOKENS[0]), ANSWER_TOKENS[1]))
 
 
 def beaten(estimates: Mapping[str, Estimate]) -> list[str]:
-    """Arms whose interval lies below the best one's, worst first. Plain decoding is in the race with a gain of 0."""
+    """Returns the arms whose interval is below the best one's, worst first.
+
+    Plain decoding takes part with a gain of 0.
+    """
     floor = max([0.0, *(estimate.low for estimate in estimates.values() if estimate.low is not None)])
     lost = [name for name, estimate in estimates.items() if estimate.high is not None and estimate.high < floor]
     return sorted(lost, key=lambda name: estimates[name].gain)
 
 
 def worse_half(estimates: Mapping[str, Estimate]) -> list[str]:
-    """Whom successive halving drops, worst first: half of the arms, rounded up, and never the last one."""
+    """Returns the arms that successive halving drops, worst first: half of them, rounded up, and never the last one."""
     ranked = sorted(estimates, key=lambda name: estimates[name].gain)
     return ranked[: min((len(ranked) + 1) // 2, len(ranked) - 1)] if len(ranked) > 1 else []
 
 
 def too_slow(rounds_done: int, seconds_left: float, seconds_per_round: float) -> bool:
-    """Whether the budget demands halving: at this pace the arms would not get the rounds that they need."""
+    """Tells whether the budget requires halving: at this pace the arms cannot complete their rounds."""
     missing = WANTED_ROUNDS - rounds_done
     return missing > 0 and seconds_left < missing * seconds_per_round

@@ -1,4 +1,4 @@
-"""The arms' engines: each a start of its own on a port of its own, and none that survives."""
+"""Starts and stops the arms' engines, each on its own port. No engine outlives the run."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from app.tuning import memory
 from app.tuning.arms import Arm
 from app.tuning.measure import connect
 
-# A crash closes the connections before the process is gone.
+# After a crash the connections close before the process ends.
 _LAST_BREATH_S = 2.0
 
 
 @dataclass(slots=True)
 class LoadedEngine:
-    """An engine that answers, and the way to it."""
+    """A loaded engine and its HTTP client."""
 
     arm: Arm
     launcher: Launcher
@@ -40,11 +40,11 @@ class LoadedEngine:
         return self.launcher.running.child.pid
 
     async def memory(self) -> tuple[int | None, int | None]:
-        """Main memory and that of GPUs, in bytes; None where unknown."""
+        """Returns the used main memory and GPU memory in bytes, None if unknown."""
         return memory.resident(self.pid), await memory.on_gpus(self.pid)
 
     async def cause(self, error: UpstreamError) -> str:
-        """Why an answer failed: the diagnosis if the engine is gone, else what it said."""
+        """Returns why an answer failed: the diagnosis if the engine has ended, else its error."""
         assert self.launcher.running is not None
         child = self.launcher.running.child
         try:
@@ -54,11 +54,11 @@ class LoadedEngine:
 
 
 class CannotStartError(Exception):
-    """An arm has no engine; the text says why."""
+    """An arm's engine does not start. The text says why."""
 
 
 class Engines:
-    """Starts and ends them. `close` ends what is left, whatever was cancelled before."""
+    """Starts and stops engines. `close` stops the rest, even after a cancellation."""
 
     def __init__(self, settings: Settings, planner: Planner, ref: ModelRef, ledger: Ledger) -> None:
         self._planner = planner
@@ -72,12 +72,12 @@ class Engines:
         self._clients: list[httpx2.AsyncClient] = []
 
     async def start(self, arm: Arm) -> LoadedEngine:
-        """Raises CannotStartError, also where it would decode in another way than the arm's."""
+        """Starts an arm's engine. Raises CannotStartError, also if it would use another mode."""
         launcher = Launcher(self._ref.engine_key, lambda: self._plan(arm), self._ports, self._limits, self._ledger)
         self._launchers.append(launcher)
         diagnosis = await launcher.start()
         if diagnosis is not None:
-            # Its advice is for entries that say on_inert: fail, which an arm does without being asked.
+            # Its advice is about on_inert: fail in an entry, which arms use by default.
             raise CannotStartError(diagnosis.cause if diagnosis.code == "speculation_inert" else str(diagnosis))
         assert launcher.running is not None
         status = launcher.running.speculation
@@ -92,17 +92,17 @@ class Engines:
         plan = await self._planner.plan(self._ref, arm.chain)
         if plan.chain != arm.chain:
             raise LaunchRefusedError(plan.fallback_reason)
-        # Plain decoding has an arm of its own. N-gram modes keep the fallback: without one, a build whose /slots does
-        # not tell whether they are on would be taken for one where they are not.
+        # Plain decoding has its own arm. N-gram modes keep the fallback: without it, a build whose /slots does not
+        # report speculation would count as failed.
         return replace(plan, fallback=None) if drafts(arm.chain) else plan
 
     async def stop(self, loaded: LoadedEngine) -> None:
-        """First our connections: an engine with an open one does not exit."""
+        """Closes our connections first, since an engine with an open connection does not exit."""
         await loaded.client.aclose()
         await loaded.launcher.end()
 
     def hurry(self) -> None:
-        """Stops without grace."""
+        """Stops engines without a grace period."""
         for launcher in self._launchers:
             launcher.hurry.set()
 

@@ -1,4 +1,4 @@
-"""One block: requests sent to an engine at once, and what its own timings say of them."""
+"""Measures one block: sends concurrent requests to an engine and reads the timings in its answers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ _WARM_UP = chat("Count from one to thirty in words, separated by commas.")
 
 @dataclass(frozen=True, slots=True)
 class MeasuredAnswer:
-    """`begin` and `end` bracket its decoding, in seconds on the loop's clock; `tokens` is without the first one,
-    which prefill brings (b11434 counts `predicted_per_second` so)."""
+    """`begin` and `end` enclose the decoding, in seconds of the loop's clock.
+
+    `tokens` excludes the first token, which prefill produces (b11434 computes `predicted_per_second` likewise).
+    """
 
     text: str
     tokens: int
@@ -34,9 +36,10 @@ class MeasuredAnswer:
 
 
 def connect(address: EngineAddress) -> httpx2.AsyncClient:
-    """No limit on a read: slow machines take minutes for an answer, and a death closes the connection.
+    """Returns a client without a read timeout: slow machines take minutes for an answer, and a crash closes the
+    connection.
 
-    No connection is kept: llama-server closes idle ones after 5 s, and a block must not begin with a broken one.
+    It keeps no connections: llama-server closes idle ones after 5 s, and a block must not begin with a closed one.
     """
     return engine_client(
         address.base_url,
@@ -47,7 +50,10 @@ def connect(address: EngineAddress) -> httpx2.AsyncClient:
 
 
 async def warm_up(client: httpx2.AsyncClient) -> float | None:
-    """The first answer pages weights in: it is not counted. Tokens per second; raises as `ask`."""
+    """Returns tokens per second of a first answer, which loads weights into memory and is not counted.
+
+    Raises the errors of `ask`.
+    """
     answer = await ask(client, _WARM_UP, WARM_UP_TOKENS)
     return answer.tokens / (answer.end - answer.begin) if answer.tokens and answer.end > answer.begin else None
 
@@ -55,7 +61,7 @@ async def warm_up(client: httpx2.AsyncClient) -> float | None:
 async def block(
     client: httpx2.AsyncClient, cell: Cell, prompts: Sequence[Prompt], tokens: int
 ) -> tuple[Sample | None, list[str]]:
-    """The block's sample, None where nothing was decoded, and the answers' texts; raises as `ask`."""
+    """Returns the block's sample, None if nothing was decoded, and the answers' texts. Raises the errors of `ask`."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_errors_as_values(client, prompt, tokens)) for prompt in prompts]
     answers = [task.result() for task in tasks]
@@ -72,7 +78,7 @@ async def block(
 
 
 async def _errors_as_values(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> MeasuredAnswer | UpstreamError:
-    # A group would wrap them, and cancel the block's other requests.
+    # A task group would wrap the error and cancel the block's other requests.
     try:
         return await ask(client, prompt, tokens)
     except UpstreamError as error:
@@ -80,9 +86,9 @@ async def _errors_as_values(client: httpx2.AsyncClient, prompt: Prompt, tokens: 
 
 
 async def ask(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> MeasuredAnswer:
-    """A greedy completion without the prompt cache.
+    """Requests a greedy completion without the prompt cache.
 
-    Raises UpstreamDiedError where the connection ends, UpstreamError where the engine refuses.
+    Raises UpstreamDiedError if the connection ends, and UpstreamError if the engine refuses.
     """
     body = {**prompt.body, "temperature": 0, "cache_prompt": False, "max_tokens": tokens, "stream": False}
     try:

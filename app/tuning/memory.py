@@ -1,4 +1,4 @@
-"""What an engine takes and what is there, in bytes."""
+"""Measures an engine's memory and the free memory, in bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMI_LIMIT_S = 10.0
 
 
 def resident(pid: int) -> int | None:
-    """Of the process and its children; weights that are mapped from a file count as far as they are in memory."""
+    """Returns the resident memory of a process and its children. Mapped weights count as far as they are in memory."""
     total = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
@@ -27,13 +27,13 @@ def resident(pid: int) -> int | None:
 
 
 async def on_gpus(pid: int) -> int | None:
-    """On NVIDIA's, by nvidia-smi; None where there is none, or where it does not know the process."""
+    """Returns the memory on NVIDIA GPUs by nvidia-smi, or None if it is missing or does not list the process."""
     lines = await asyncio.to_thread(_smi, "--query-compute-apps=pid,used_memory")
     return sum_of(lines, pid)
 
 
 def sum_of(lines: Iterable[str], pid: int) -> int | None:
-    """From nvidia-smi's lines of `pid, MiB`, one for each GPU that the process uses."""
+    """Sums nvidia-smi's lines of `pid, MiB`, one for each GPU that the process uses."""
     sizes = []
     for line in lines:
         owner, _, used = line.partition(",")
@@ -43,14 +43,14 @@ def sum_of(lines: Iterable[str], pid: int) -> int | None:
 
 
 def free() -> int:
-    """What processes can still take without swapping."""
+    """Returns the memory that processes can use without swapping."""
     return int(psutil.virtual_memory().available)
 
 
 def room_for_all(sizes: Sequence[int]) -> bool:
-    """Whether engines with files of these sizes may be loaded at once: they take under half of what is free.
+    """Tells whether engines with files of these sizes fit at once: they take less than half of the free memory.
 
-    Where there is a GPU whose memory nobody tells, no.
+    Returns False for a GPU of unknown memory.
     """
     if sum(sizes) * 2 >= free():
         return False

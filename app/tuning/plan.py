@@ -1,4 +1,4 @@
-"""What fits into the time that there is: how long the arms need, by the first start, and which of them go. Pure."""
+"""Plans a run within its time: the duration per arm, by the first start, and which arms take part. Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from app.config.speculation import Chain
 from app.tuning.arms import PLAIN_ARM, Arm
 from app.tuning.design import ANSWER_TOKENS, LEAST_ROUNDS
 
-# Reading the prompts, and requests that slow each other down, beside decoding
+# Time for prefill, and for requests that slow each other down, relative to decoding
 _BESIDE_DECODING = 1.5
-# Those that tell most, first: the middle of the lengths, then what is cheap, then the rest
+# The most informative arms first: medium lengths, then cheap modes, then the rest
 _PROMISE = (("n_max", 4), "draft-mtp", "ngram-mod", ("n_max", 8), "ngram-simple", ("n_max", 2), "ngram-map-k")
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """`arms` go, `left_out` do not; `seconds` is what so many rounds of all of them take that something can be said."""
+    """`arms` take part, `left_out` do not. `seconds` is the time of the least number of rounds for all of them."""
 
     arms: tuple[Arm, ...]
     left_out: tuple[Arm, ...]
@@ -28,9 +28,9 @@ class RunPlan:
 def plan_run(
     arms: Sequence[Arm], own: Chain, *, start: float, tokens_per_second: float, requests_per_round: int, left: float
 ) -> RunPlan:
-    """By what the first arm's `start` has taken, and the speed of its answers; `left` are the seconds that remain.
+    """Plans by the duration of the first arm's `start` and its speed. `left` are the remaining seconds.
 
-    `own` are the modes that the entry has today. Two arms go at any rate.
+    `own` are the entry's current modes. At least two arms take part.
     """
     each = start + _BESIDE_DECODING * requests_per_round * ANSWER_TOKENS[0] / tokens_per_second
     needed = LEAST_ROUNDS * each
@@ -62,7 +62,7 @@ def _words(arms: Sequence[Arm], go: Sequence[Arm], needed: float, left: float) -
 
 
 def in_minutes(seconds: float) -> str:
-    """`40 s`, `1 minute`, `14 minutes`"""
+    """Formats `40 s`, `1 minute`, `14 minutes`"""
     if seconds < 55:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

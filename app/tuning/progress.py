@@ -1,4 +1,4 @@
-"""What a person sees while it runs: a table that renews itself on a terminal, a line for each block elsewhere."""
+"""Shows a run's progress: a live table on a terminal, one line per block elsewhere."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Screen(Lines):
 
 
 def _gain(gain: Estimate | None) -> Text:
-    """Grey for as long as its interval does not tell its sign."""
+    """Formats a gain. It is grey while its interval includes zero."""
     if gain is None:
         return Text("")
     certain = gain.low is not None and gain.high is not None and (gain.low > 0 or gain.high < 0)

@@ -1,6 +1,6 @@
-"""What the arms are asked: texts of our own in four kinds, or the user's from a file.
+"""The prompts of a run: built-in texts of four kinds, or the user's own file.
 
-How much drafting gains depends on the text: what repeats its prompt is easy to guess, a conversation is not.
+The gain of drafting depends on the text: an answer that repeats its prompt is easy to predict, a conversation is not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OWN = "own"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`path` is llama-server's endpoint, `body` the request without sampling and length."""
+    """`path` is llama-server's endpoint. `body` is the request without sampling and length."""
 
     path: str
     body: Mapping[str, Any]
@@ -28,15 +28,15 @@ Prompts = Mapping[str, tuple[Prompt, ...]]
 
 
 def chat(text: str) -> Prompt:
-    """A user's message, through the model's chat template."""
+    """Returns a prompt with a user's message, through the model's chat template."""
     return Prompt("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]})
 
 
 def read_prompts(path: Path) -> Prompts:
-    """The user's own, as one kind. Raises ConfigError that names the line.
+    """Reads the user's prompts as one kind. Raises ConfigError with the line.
 
-    JSON lines with `{"prompt": "..."}`, which is completed as it is, or `{"messages": [...]}`; or plain text, where
-    blank lines stand between one user's message and the next. A file that begins with `{` is JSON lines.
+    The file has JSON lines, with `{"prompt": "..."}` for a completion or `{"messages": [...]}`. Or it is plain text,
+    with blank lines between user messages. A file that begins with `{` is JSON lines.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -53,7 +53,7 @@ def read_prompts(path: Path) -> Prompts:
 
 def _json_lines(path: Path, text: str) -> tuple[Prompt, ...]:
     prompts, problems = [], []
-    # Not splitlines(), which would also split at characters that JSON allows inside a text.
+    # splitlines() would also split at characters that JSON allows inside a text.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -66,7 +66,7 @@ def _json_lines(path: Path, text: str) -> tuple[Prompt, ...]:
 
 
 def _prompt(line: str) -> Prompt:
-    """Raises ValueError in words."""
+    """Parses a line. Raises ValueError with a message."""
     try:
         item = json.loads(line)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The end of a run for people: a table, the gains in detail, and the recommendation in words."""
+"""Prints a run's result: a table, the gains in detail, and the recommendation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.tuning.result import ArmResult, Result
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints all of it."""
+    """Prints the report."""
     console.print(_main(result))
     if any(row.by for row in result.arms):
         console.print(_details(result))
@@ -25,7 +25,7 @@ def show(result: Result, console: Console) -> None:
 
 
 def words(result: Result) -> Iterator[str]:
-    """What stands below the tables, a line each."""
+    """Returns the lines below the tables."""
     for row in result.arms:
         if row.failed:
             yield f"{row.name} was left out: {sentence(row.failed)}"
@@ -39,12 +39,12 @@ def words(result: Result) -> Iterator[str]:
 
 
 def sentence(text: str) -> str:
-    """Ends in a full stop, and in one only: reasons come from many places."""
+    """Ends a text with exactly one full stop."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def recommendation(result: Result) -> Iterator[str]:
-    """What to do, and why."""
+    """Returns the recommendation and its reason."""
     if result.partial:
         yield f"No recommendation: {result.lacking}. Give it more time with --minutes, or fewer --modes."
         return
@@ -83,7 +83,7 @@ def _why_none(result: Result) -> str:
 
 
 def as_entry(chain: Chain) -> str:
-    """The value of `speculation` in an entry, as one line of YAML."""
+    """Returns the value of `speculation` in an entry, as one line of YAML."""
     steps = [_step(step) for step in chain]
     if not steps:
         return "none"
@@ -96,7 +96,7 @@ def _step(step: Step) -> str:
 
 
 def _texts(result: Result) -> Iterator[str]:
-    """The greedy answers: speculation promises the same ones, and rounding can break the promise."""
+    """Compares the greedy answers. Speculation promises equal ones, but rounding can change them."""
     for row in result.arms:
         if row.difference is not None:
             kind, plain, other = row.difference
@@ -134,7 +134,7 @@ def _details(result: Result) -> Table:
     table = _table("Gain by text, and by requests in flight")
     parts: list[str | int] = [*result.kinds, *result.levels]
     for part in parts:
-        # Two short lines: eight columns are to fit into a terminal of 80.
+        # Two short lines, so that eight columns fit into a terminal of 80.
         table.add_column(f"{part} in\nflight" if isinstance(part, int) else part.replace(" ", "\n"), justify="right")
     for row in result.arms:
         if row.by:
@@ -150,7 +150,7 @@ def _table(title: str) -> Table:
 
 
 def _percent(share: float) -> str:
-    """As exact as a measurement is."""
+    """Formats a share with the precision of a measurement."""
     return f"{share:+.1%}" if abs(share) < 0.1 else f"{share:+.0%}"
 
 

@@ -1,4 +1,4 @@
-"""What a run has found, as plain values: for the table, the chart, the ledger and `--json`."""
+"""The result of a run as plain values: for the table, the chart, the ledger and `--json`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app.tuning.statistics import Sample, acceptance, estimate, log_ratios, mean
 
 @dataclass(slots=True)
 class Track:
-    """One arm's record while the race runs. Memory in bytes, the most that was seen; None where unknown.
+    """One arm's record during the race. Memory is the maximum in bytes, or None if unknown.
 
     `texts` are its greedy answers to prompts that were sent alone, by (kind, number). `dropped` is the round, from 1,
-    after which it left the race, 0 for never; `failed` says why it is out for good.
+    after which it left the race, or 0. `failed` says why it failed for good.
     """
 
     arm: Arm
@@ -34,14 +34,14 @@ class Track:
         return not self.dropped and not self.failed
 
     def weighed(self, memory: int | None, gpu: int | None) -> None:
-        """Keeps the larger of what was seen and what is."""
+        """Keeps the maximum of old and new memory."""
         self.memory = max(filter(None, (self.memory, memory)), default=None)
         self.gpu_memory = max(filter(None, (self.gpu_memory, gpu)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """One line of the table. `goodput` is in tokens per second, `by` holds gains by kind and by requests in flight."""
+    """One line of the table. `goodput` is in tokens per second. `by` holds gains by kind and by requests in flight."""
 
     arm: Arm
     goodput: float | None
@@ -63,7 +63,7 @@ class ArmResult:
         return self.arm.name
 
     def fields(self) -> dict[str, Any]:
-        """As JSON keeps it: gains are shares (0.12 is 12 %), memory is in bytes."""
+        """Returns the JSON fields. Gains are shares (0.12 is 12 %), memory is in bytes."""
         estimate = self.estimate
         return {
             "name": self.name,
@@ -87,9 +87,9 @@ class ArmResult:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`arms` begin with plain decoding; `left_out` were never started.
+    """`arms` begin with plain decoding. `left_out` were never started.
 
-    `ended` says why the run ended before its time, empty where it did not.
+    `ended` says why the run ended early, or is empty.
     """
 
     alias: str
@@ -105,7 +105,7 @@ class Result:
 
     @property
     def lacking(self) -> str:
-        """What the evidence lacks for a recommendation, in words; empty where it lacks nothing."""
+        """Returns what the data lack for a recommendation, or ""."""
         if self.rounds == 0:
             return "not one round was whole"
         if self.ended and self.rounds < WANTED_ROUNDS:
@@ -121,18 +121,19 @@ class Result:
 
     @property
     def blocks(self) -> int:
-        """Of plain decoding, which all others are compared with."""
+        """The number of blocks with plain decoding, the reference of all others."""
         return self.arms[0].blocks if self.arms else 0
 
     def yields_to(self, earlier: Tuned | None) -> bool:
-        """Whether what the ledger has under this key is better evidence: whole, or of a run that was not cut short."""
+        """Tells whether the ledger's result under this key is better: complete, or from a run that was not
+        cut short."""
         if earlier is None or earlier.partial != self.partial:
             return earlier is not None and self.partial
         return bool(self.ended) and self.blocks < earlier.blocks
 
     @property
     def best(self) -> ArmResult | None:
-        """What to leave plain decoding for; None where nothing earns it."""
+        """The arm that should replace plain decoding, or None."""
         if self.partial:
             return None
         name = recommended({row.name: row.estimate for row in self.arms if row.estimate and not row.failed})
@@ -140,7 +141,7 @@ class Result:
 
     @property
     def chain(self) -> Chain:
-        """What is recommended."""
+        """The recommended chain."""
         return self.best.arm.chain if self.best else PLAIN
 
     def fields(self) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _rounds(count: int) -> str:
 
 
 def estimates(tracks: Mapping[str, Track]) -> dict[str, Estimate]:
-    """The gains so far of all arms beside plain decoding that have blocks to compare."""
+    """Returns the current gains of all arms with blocks to compare, plain decoding excluded."""
     plain = tracks[NONE].samples
     others = [track for track in tracks.values() if track.arm != PLAIN_ARM and not track.failed]
     compared = {track.arm.name: log_ratios(track.samples, plain) for track in others}
@@ -173,7 +174,7 @@ def estimates(tracks: Mapping[str, Track]) -> dict[str, Estimate]:
 
 
 def arm_results(tracks: Mapping[str, Track]) -> tuple[ArmResult, ...]:
-    """Plain decoding first, then the best, those that failed last."""
+    """Returns plain decoding, then the others, best first and failed ones last."""
     gains = estimates(tracks)
     rows = [_row(track, tracks[NONE], gains.get(track.arm.name)) for track in tracks.values()]
     return tuple(
@@ -216,7 +217,7 @@ def _row(track: Track, plain: Track, estimate: Estimate | None) -> ArmResult:
 
 
 def _apart(kind: str, plain: str, other: str) -> tuple[str, str, str]:
-    """The kind of text, and both answers from shortly before they part."""
+    """Returns the kind of text, and both answers from shortly before they differ."""
     at = next((i for i, (a, b) in enumerate(zip(plain, other, strict=False)) if a != b), min(len(plain), len(other)))
     start = max(0, at - 20)
     return kind, plain[start : at + 30], other[start : at + 30]

@@ -1,4 +1,4 @@
-"""The race: rounds of blocks until the budget is over or nobody is left to compare."""
+"""Runs the race: rounds of blocks until the budget is used or one arm remains."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from app.tuning.statistics import Sample
 
 
 class RaceProgress(Protocol):
-    """What a person sees meanwhile."""
+    """Receives the progress of a race."""
 
     def say(self, text: str) -> None:
-        """Something worth a line that stays."""
+        """Prints a lasting line."""
 
     def doing(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
-        """Now; it is soon over."""
+        """Shows the current step."""
 
     def measured(self, arm: Arm, sample: Sample) -> None:
-        """A block is done."""
+        """Shows a finished block."""
 
 
 class PlainFailedError(Exception):
-    """Nothing to compare with; the text says why."""
+    """Plain decoding failed, so nothing can be compared. The text says why."""
 
 
 class Race:
-    """`tracks` and `rounds` are what is known at any time; cancelling `run` leaves them as they are."""
+    """`tracks` and `rounds` are current at any time. Cancelling `run` leaves them as they are."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Race:
         together: bool,
         own: Chain = PLAIN,
     ) -> None:
-        """`own` are the modes that the entry has today."""
+        """`own` are the entry's current modes."""
         self.tracks = {arm.name: Track(arm) for arm in arms}
         self.rounds = 0
         self._engines = engines
@@ -67,14 +67,14 @@ class Race:
         self._progress = progress
         self._together = together
         self._own = own
-        # Arms that the time is too short for, the most promising first
+        # Arms that do not fit into the time, the most promising first
         self._reserve: list[Arm] = []
         self._tokens = 0
         self._turn = 0
         self._deadline = 0.0
 
     async def run(self, seconds: float) -> None:
-        """Returns when the budget is over or plain decoding is alone; raises PlainFailedError."""
+        """Returns when the budget is used or only plain decoding remains. Raises PlainFailedError."""
         self._deadline = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout_at(self._deadline):
@@ -95,7 +95,7 @@ class Race:
         return self._deadline - asyncio.get_running_loop().time()
 
     async def _round(self) -> None:
-        """Every arm's engine is new in every round: none may remember the answers of the last one."""
+        """Runs a round. Each arm gets a new engine, so that none remembers answers of the last round."""
         plan = cells(self.rounds, list(self._prompts))
         turn = order(self._racing, self.rounds)
         for group in [turn] if self._together else [[arm] for arm in turn]:
@@ -136,7 +136,7 @@ class Race:
         return engine
 
     def _plan(self, start: float, speed: float, requests_per_round: int) -> None:
-        """Leaves out what the budget is too short for; `start` is what the first arm's took."""
+        """Drops arms that do not fit into the budget. `start` is the duration of the first arm's start."""
         plan = plan_run(
             self._racing,
             self._own,
@@ -160,7 +160,7 @@ class Race:
             self._fail(arm, await engine.cause(error))
             return
         if cell.in_flight == 1:
-            # Beside others an answer may differ by rounding alone: batches of other sizes add up in another order.
+            # In a batch an answer may differ by rounding, since other batch sizes add up in another order.
             track.texts.setdefault((cell.kind, numbers[0]), texts[0])
         track.weighed(*await engine.memory())
         if sample is not None:
@@ -178,7 +178,7 @@ class Race:
             self._progress.say(f"{instead.name} is tried in its place.")
 
     def _drop(self, seconds: float) -> None:
-        """`seconds` is what the last round took."""
+        """Drops arms. `seconds` is the duration of the last round."""
         racing = {arm.name for arm in self._racing}
         gains = {name: value for name, value in estimates(self.tracks).items() if name in racing}
         for name in beaten(gains):

@@ -1,9 +1,9 @@
-"""From blocks to a gain with its interval. Pure Python: the problems are of seven unknowns at most.
+"""Computes gains and their intervals from blocks. Pure Python, since the systems have seven unknowns at most.
 
-The logarithm of goodput(arm) / goodput(plain) is taken block by block, where both answered the same prompts within
-minutes of each other. It is fitted by least squares as the sum of an effect of the kind of text, one of the number in
-flight, and noise; the gain weighs all kinds and all levels alike. The interval is Student's, at 95 % for all arms of a
-run together (Bonferroni): the best of eight arms looks better than it is.
+For each block it takes the logarithm of goodput(arm) / goodput(plain); both answered the same prompts within minutes. A
+least-squares fit splits it into effects of the kind of text and of the number in flight, and noise. The gain weighs all
+kinds and levels equally. The interval is Student's, at 95 % for all arms of a run together (Bonferroni), since the best
+of eight arms looks better than it is.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from app.speculation.bandit import LEAST_GAIN
 from app.speculation.t_distribution import t_quantile
 from app.tuning.design import Cell, Estimate
 
-# Fewer rounds tell nothing of the spread between them
+# Fewer rounds do not show their spread
 LEAST_ROUNDS = 3
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One block as measured: `tokens` came in `seconds` in which the engine decoded for at least one request."""
+    """One measured block: `tokens` in the `seconds` in which at least one request decoded."""
 
     cell: Cell
     tokens: int
@@ -38,7 +38,7 @@ class Sample:
 
 
 def union(intervals: Iterable[tuple[float, float]]) -> float:
-    """Seconds covered by at least one (begin, end): where requests share the engine their times overlap."""
+    """Returns the seconds covered by at least one (begin, end). Requests that share an engine overlap."""
     covered, reached = 0.0, -math.inf
     for begin, end in sorted(intervals):
         covered += max(0.0, end - max(begin, reached))
@@ -47,7 +47,7 @@ def union(intervals: Iterable[tuple[float, float]]) -> float:
 
 
 def mean_goodput(samples: Sequence[Sample]) -> float | None:
-    """Geometric mean over blocks, all cells weighing alike; None without a block."""
+    """Returns the geometric mean over blocks, all cells weighted equally. Returns None without a block."""
     by_cell: dict[tuple[str, int], list[float]] = {}
     for sample in samples:
         by_cell.setdefault((sample.cell.kind, sample.cell.in_flight), []).append(math.log(sample.goodput))
@@ -56,32 +56,32 @@ def mean_goodput(samples: Sequence[Sample]) -> float | None:
 
 
 def acceptance(samples: Iterable[Sample]) -> float | None:
-    """Accepted / drafted tokens; absent, not 0, where nothing was drafted."""
+    """Accepted / drafted tokens. None, not 0, if nothing was drafted."""
     drafts = list(samples)
     drafted = sum(sample.drafted for sample in drafts)
     return sum(sample.accepted for sample in drafts) / drafted if drafted else None
 
 
 def log_ratios(arm: Iterable[Sample], plain: Iterable[Sample]) -> dict[Cell, float]:
-    """The arm's blocks that plain decoding had as well."""
+    """Returns the ratios of the blocks that arm and plain decoding share."""
     base = {sample.cell: sample.goodput for sample in plain}
     return {sample.cell: math.log(sample.goodput / base[sample.cell]) for sample in arm if sample.cell in base}
 
 
 def mean_gain(ratios: Mapping[Cell, float]) -> float | None:
-    """Without an interval: for a single kind of text or level. None without a block."""
+    """Returns a gain without an interval, for one kind of text or level. Returns None without a block."""
     return math.exp(sum(ratios.values()) / len(ratios)) - 1 if ratios else None
 
 
 def estimate(ratios: Mapping[Cell, float], comparisons: int = 1) -> Estimate | None:
-    """The gain and its interval, which takes three rounds; None without a block.
+    """Returns the gain, and its interval from three rounds on. Returns None without a block.
 
-    `comparisons` is the number of arms beside plain decoding.
+    `comparisons` is the number of arms without plain decoding.
     """
     if not ratios:
         return None
     fitted = _fit(ratios, levels=True) or _fit(ratios, levels=False)
-    assert fitted is not None  # every kind that is there has a block
+    assert fitted is not None  # Every kind has a block
     centre, spread, freedom = fitted
     gain = math.exp(centre) - 1
     if freedom < 1 or len({cell.round for cell in ratios}) < LEAST_ROUNDS:
@@ -91,10 +91,10 @@ def estimate(ratios: Mapping[Cell, float], comparisons: int = 1) -> Estimate | N
 
 
 def recommended(estimates: Mapping[str, Estimate]) -> str | None:
-    """The arm to leave plain decoding for; None where none earns it.
+    """Returns the arm that should replace plain decoding, or None.
 
-    Its interval excludes zero and its gain is `LEAST_GAIN` or more. Among several the one that is certain of most:
-    the largest gain may be a lucky one.
+    Its interval excludes zero, and its gain is `LEAST_GAIN` or more. Of several it takes the highest lower bound, since
+    the largest gain may be chance.
     """
     earned = {
         name: estimate.low
@@ -105,7 +105,10 @@ def recommended(estimates: Mapping[str, Estimate]) -> str | None:
 
 
 def _fit(ratios: Mapping[Cell, float], *, levels: bool) -> tuple[float, float, int] | None:
-    """Estimate, standard error and degrees of freedom; None where the blocks cannot tell the effects apart."""
+    """Returns estimate, standard error and degrees of freedom.
+
+    Returns None if the blocks cannot separate the effects.
+    """
     kinds = sorted({cell.kind for cell in ratios})
     steps = sorted({cell.in_flight for cell in ratios}) if levels else [0]
     rows = [
@@ -131,7 +134,7 @@ def _fit(ratios: Mapping[Cell, float], *, levels: bool) -> tuple[float, float, i
 
 
 def _solve(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float] | None:
-    """Gauss-Jordan with pivots; None for a singular matrix."""
+    """Solves by Gauss-Jordan elimination with pivots. Returns None for a singular matrix."""
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     for at in range(len(rows)):
         pivot = max(range(at, len(rows)), key=lambda row: abs(rows[row][at]))

@@ -1,7 +1,7 @@
-"""The built-in prompts: four kinds, eight of each, all written for this purpose. Pure data.
+"""The built-in prompts: four kinds of eight, all written for this purpose. Pure data.
 
-Neighbours share no text, since the prompts of one block are neighbours: each kind's first four texts come with the
-first task, then again with the second.
+The prompts of one block are neighbours and share no text: each kind has its first four texts with the first task, then
+the same texts with the second.
 """
 
 from __future__ import annotations

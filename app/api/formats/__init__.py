@@ -1,4 +1,4 @@
-"""Error shapes by API format (OpenAI, Anthropic, Ollama), and the status codes of the core's exceptions.
+"""Formats errors for each API (OpenAI, Anthropic, Ollama), and maps the core's exceptions to status codes.
 
-It is pure and may import `relay.api_format` and `errors`. Begin with `select.py`, which gives the format of a path.
+It is pure and may import `relay.api_format` and `errors`. Begin with `select.py`, which returns the format of a path.
 """

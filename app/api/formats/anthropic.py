@@ -1,4 +1,5 @@
-"""Errors in Anthropic's shape: `{"type": "error", "error": {type, message}}`, a `request-id`, `event: error`."""
+"""Formats errors for Anthropic's clients: `{"type": "error", "error": {type, message}}`, `request-id`,
+`event: error`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from app.api.formats.status_codes import HttpError
 from app.api.formats.upstream_errors import Refusal
 from app.relay.api_format import ErrorResponse
 
-# Anthropic's own status for what others answer 503 to.
+# Anthropic's own status, in place of 503.
 OVERLOADED = 529
 _BY_STATUS = {
     400: "invalid_request_error",
@@ -29,12 +30,12 @@ _KINDS = frozenset((*_BY_STATUS.values(), "api_error", "billing_error", "timeout
 
 
 def kind_of(status: int) -> str:
-    """Anthropic's `type` for a status."""
+    """Returns Anthropic's error `type` for a status."""
     return _BY_STATUS.get(status, "invalid_request_error" if status < 500 else "api_error")
 
 
 class AnthropicFormat(OpenAIFormat):
-    """The dialect of Anthropic's clients; llama-server answers them with errors in its own."""
+    """The API format of Anthropic's clients. llama-server reports errors to them in its own."""
 
     id_names = (b"x-request-id", b"request-id")
 
@@ -48,14 +49,14 @@ class AnthropicFormat(OpenAIFormat):
         return (OVERLOADED if status == 503 else status), body
 
     def body(self, message: str, error: HttpError, **more: Any) -> bytes:
-        # A 503 that waiting will not help is no overload.
+        # A permanent 503 is no overload.
         broken = error.status == 503 and error.retry_after is None
         return _body("api_error" if broken else kind_of(error.status), message, more)
 
     def refused(self, refusal: Refusal, body: bytes) -> bytes:
         message = refusal.message
         if overflow := refusal.overflow:
-            # The words of Anthropic's own API: its clients shorten the conversation when they read them.
+            # The text of Anthropic's own API. Clients that find it shorten the conversation.
             message = f"prompt is too long: {overflow[0]} tokens > {overflow[1]} maximum"
         kind = refusal.kind if refusal.kind in _KINDS and refusal.status < 500 else kind_of(refusal.status)
         return _body(kind, message, refusal.more)

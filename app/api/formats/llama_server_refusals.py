@@ -1,7 +1,7 @@
-"""llama-server's refusals whose status or words would lead a client astray. Pure.
+"""Corrects llama-server's errors whose status or text would mislead a client. Pure.
 
-Seen on b11434, by sending it every kind of bad request: what its readers of bodies throw is a 500, what an engine was
-not started for is a 501. SDKs send either again and again, and both end the same way each time.
+Source: every kind of bad request, sent to b11434. An exception in parsing a body gives a 500. A feature that the engine
+was not started for gives a 501. SDKs retry both, although neither can succeed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 from app.api.formats.request_places import place_of
 
-# 500s for bad requests, by how they begin (`throw std::runtime_error`).
+# Errors with status 500 for bad requests, by their beginnings (`throw std::runtime_error`).
 _BAD_REQUEST = (
     "Failed to parse messages:",
     "Failed to parse tool call arguments as JSON:",
@@ -31,11 +31,11 @@ _BAD_REQUEST = (
     # A token number beyond the vocabulary, to /detokenize
     "vector::_M_range_check",
 )
-# Of a template that raises an exception at a request's messages; builds of 2025 say it the second way.
+# A template that raises an exception for a request's messages. Builds of 2025 use the second text.
 _TEMPLATE = re.compile(r"While executing \w+ at line \d+, column \d+| at row \d+, column \d+:")
-# A person at an attached server says it there, as flags.
+# For an attached server, its administrator sets these as flags.
 _WHERE = "in the entry of tandem.yaml (or where its llama-server is started)"
-# Where llama-server names a flag of its own, a client is told whose entry lacks it. Groups fill the words.
+# If llama-server names a flag, the message names the entry that lacks it. Groups fill the text.
 _IN_OUR_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(tools|tool_choice) param requires --jinja"),
@@ -79,14 +79,14 @@ _IN_OUR_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def bad_request(message: str) -> str | None:
-    """The words for a client whose request ends so each time; None for whatever may pass by itself."""
+    """Returns the message for a request that can never succeed, or None if the error may be temporary."""
     for pattern, words in _IN_OUR_WORDS:
         if match := pattern.match(message):
             return words.format(*match.groups())
     return message if message.startswith(_BAD_REQUEST) or _TEMPLATE.search(message) else None
 
 
-# Its JSON library names itself, and quotes what it has read last.
+# Its JSON library adds its own name and quotes the last bytes read.
 _LIBRARY = re.compile(r"\[json\.exception\.\w+\.\d+\] ")
 _LAST_READ = re.compile(r"; last read: '.*?'(?=; expected|$)", re.DOTALL)
 _FIELD = re.compile(r"Field '([\w.]+)': (.*)", re.DOTALL)
@@ -94,14 +94,14 @@ _KIND = re.compile(r"(?:parse error.*?: )?type must be (\w+), but is (\w+)$")
 _RANGE = re.compile(r"Value must be between (\S+) <= value <= (\S+), but got (\S+)$")
 _MISSING = re.compile(r"key '([\w.]+)' not found$")
 _REQUIRED = re.compile(r"[\"']([\w.]+)[\"'] (?:is required|must not be empty)|Expected '([\w.]+)' to be")
-# The whole of the tools behind what is wrong with one of them
+# It repeats the whole of the tools after the error in one of them
 _DUMP = re.compile(r"; tools = .*", re.DOTALL)
-# OpenAI's codes, by what is wrong
+# OpenAI's codes, by error
 _WRONG_KIND, _OUT_OF_RANGE, _LEFT_OUT = "invalid_type", "invalid_value", "missing_required_parameter"
 
 
 def explained(message: str, request: bytes | None) -> tuple[str, str | None, str | None]:
-    """A bad request's words without those of a library, its place in the request, and OpenAI's code; None for none."""
+    """Returns a bad request's message without library names, its place in the request, and OpenAI's code or None."""
     if (found := place_of(message, request)) is not None:
         place, words = found
         return f"'{place}' {words}.", place, _LEFT_OUT if words == "is missing" else _OUT_OF_RANGE

@@ -1,4 +1,4 @@
-"""Errors in Ollama's shape: `{"error": "words"}`; within a stream the same on a line of its own."""
+"""Formats errors for Ollama's clients: `{"error": "text"}`, in a stream the same on its own line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.api.formats.upstream_errors import Refusal
 
 
 class OllamaFormat(OpenAIFormat):
-    """Its events are server-sent ones still: `Pieces` makes lines of them, as of the engine's own."""
+    """Its events are server-sent events; `Pieces` converts them to lines, as it does with the engine's."""
 
     def body(self, message: str, error: HttpError, **more: Any) -> bytes:
         return msgspec.json.encode({"error": message} | more)

@@ -1,4 +1,7 @@
-"""Errors in OpenAI's shape: `{"error": {message, type, param, code}}`, `code` a string, `param` always there."""
+"""Formats errors for OpenAI's clients: `{"error": {message, type, param, code}}`.
+
+`code` is a string, `param` always present.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ JSON = b"application/json"
 
 
 def error_body(message: str, error: HttpError, **more: Any) -> bytes:
-    """More than OpenAI's four fields goes beside them, where SDKs keep it."""
+    """Returns the JSON body. Additional fields follow OpenAI's four, where SDKs keep them."""
     fields = {"message": message, "type": error.kind, "param": error.param, "code": error.code}
     return msgspec.json.encode({"error": fields | more})
 
 
 def error_headers(error: HttpError, request_id: str, length: int, names: tuple[bytes, ...] = ()) -> Headers:
-    """Of a whole error; `names` are those of the request id's headers, `x-request-id` where none is given."""
+    """Returns the headers of an error response. `names` are those of the request id, by default `x-request-id`."""
     encoded_id = request_id.encode("latin-1")
     headers = [
         (b"content-type", JSON),
@@ -46,13 +49,13 @@ def error_headers(error: HttpError, request_id: str, length: int, names: tuple[b
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     elif error.status == 503 or error.lasting:
-        # OpenAI's SDKs retry every 500 and above; this one would end the same way.
+        # OpenAI's SDKs retry every 500 and above, but this error is permanent.
         headers.append((b"x-should-retry", b"false"))
     return headers
 
 
 def no_such_route(method: str, path: str, status: int, headers: Any = None) -> tuple[HttpError, str]:
-    """A 404 or 405, and what it says in words."""
+    """Returns the error for an unknown path (404) or method (405)."""
     if status == 405:
         allowed = (headers or {}).get("Allow") or (headers or {}).get("allow", "")
         message, code = f"{path} does not take {method}; it takes {allowed}.", "method_not_allowed"
@@ -65,7 +68,7 @@ _FAILED = (StartFailedError, DeadlyRequestError, UpstreamError)
 
 
 def more_of(error: Exception) -> dict[str, Any]:
-    """What a failed engine, a limit that was hit or a download that runs tells beside its message."""
+    """Returns the additional fields of an error: of a failed engine, a limit, or a running download."""
     if isinstance(error, RateLimitedError):
         return {"limit": error.limit}
     if isinstance(error, DownloadingError):
@@ -81,7 +84,7 @@ def more_of(error: Exception) -> dict[str, Any]:
 
 
 class OpenAIFormat:
-    """The dialect of OpenAI's clients, and of llama-server's own endpoints, whose error shape is close to it."""
+    """The format for OpenAI's clients and for llama-server's own endpoints, whose errors are similar."""
 
     id_names: tuple[bytes, ...] = (b"x-request-id",)
 
@@ -94,7 +97,8 @@ class OpenAIFormat:
         return self.event(self.body(text(error), http_error(error), **more_of(error)))
 
     def upstream_error(self, status: int, body: bytes, request: bytes | None = None) -> tuple[int, bytes]:
-        """llama-server's own words as far as they are a client's, its numeric `code` as a word of OpenAI's."""
+        """Returns llama-server's error with its own text, where it concerns the client, and OpenAI's code for its
+        number."""
         refusal = read(status, body, request)
         return refusal.status, self.refused(refusal, body)
 
@@ -105,23 +109,23 @@ class OpenAIFormat:
         return b": " + text.encode() + b"\n\n"
 
     def body(self, message: str, error: HttpError, **more: Any) -> bytes:
-        """An error of ours."""
+        """Returns the body of our own error."""
         return error_body(message, error, **more)
 
     def refused(self, refusal: Refusal, body: bytes) -> bytes:
-        """The upstream's; `body` is what it sent, none where it cannot pass as it is."""
+        """Returns the body of the upstream's error. `body` is what it sent, or None if it cannot pass unchanged."""
         if refusal.well_formed and body:
             return body
         fields = {"message": refusal.message, "type": refusal.kind, "param": refusal.param, "code": refusal.code}
         return msgspec.json.encode({"error": fields | refusal.more})
 
     def event(self, body: bytes) -> bytes:
-        """One server-sent event around it."""
+        """Returns a server-sent event."""
         return b"data: " + body + b"\n\n"
 
 
 class ResponsesFormat(OpenAIFormat):
-    """`/v1/responses`: events have names and every `data` a `type`; the nested error is what SDKs look for."""
+    """For `/v1/responses`: events have names, and `data` has a `type`. SDKs look for the nested error."""
 
     def event(self, body: bytes) -> bytes:
         error = msgspec.json.decode(body)["error"]

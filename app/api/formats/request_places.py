@@ -1,6 +1,7 @@
-"""Where in a request lies what llama-server refuses: it tells what is wrong, and not where. Pure.
+"""Finds the place in a request that llama-server refuses, which it does not report. Pure.
 
-The request is looked into only then; one in another API's words, or one that cannot be read, has no such places.
+It reads the request only after a refusal. A request in another API's format, or one that cannot be parsed, has no
+places.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Found = Iterator[tuple[str, str]]
 
 
 def place_of(message: str, request: bytes | None) -> tuple[str, str] | None:
-    """The place, and what is wrong there in words; None where it cannot be told."""
+    """Returns the place and the error there, or None if it cannot be found."""
     find = next((find for pattern, find in _FINDERS if pattern.search(message)), None)
     if find is None or request is None:
         return None
@@ -93,7 +94,7 @@ def _media(kind: str) -> Callable[[dict[str, Any]], Found]:
 
 
 def _field_of_message(body: dict[str, Any]) -> Found:
-    """A text that is none, or that is missing."""
+    """Explains a message text of the wrong type, or a missing one."""
     for place, message in _messages(body):
         for name in _TEXTS:
             if name in message and not isinstance(message[name], str):

@@ -1,4 +1,4 @@
-"""Which dialect a path's clients speak, whether there is anything at that path or not."""
+"""Selects the API format of a path, whether the path exists or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.relay.headers import Headers
 
 
 class ApiFormats:
-    """One of each; an API format knows nothing of a request."""
+    """One instance per format. An API format holds no state of a request."""
 
     def __init__(self) -> None:
         self._openai = OpenAIFormat()
@@ -18,9 +18,9 @@ class ApiFormats:
         self._others = {"/messages": self._anthropic, "/responses": ResponsesFormat()}
 
     def of(self, path: str, headers: Headers | None = None) -> OpenAIFormat:
-        """By the path as the client asks for it, with `/v1` or without.
+        """Returns the format of a requested path, with or without `/v1`.
 
-        Models are listed for two APIs: `headers` tell which one's client asks.
+        Two APIs list models at one path: `headers` tell them apart.
         """
         if path.startswith("/api/"):
             return self._ollama

@@ -1,4 +1,4 @@
-"""Exceptions -> status and headers; the one place where the core's errors meet HTTP."""
+"""Maps exceptions to status and headers. The only place where the core's errors meet HTTP."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ from app.relay.headers import LONGEST_RETRY_AFTER_S
 
 @dataclass(frozen=True, slots=True)
 class HttpError:
-    """An error as every API format needs it: `kind` and `code` are OpenAI's `type` and `code`.
+    """An error as every API format needs it. `kind` and `code` are OpenAI's `type` and `code`.
 
-    `lasting` says that trying again would end the same way, whatever the status lets one think.
+    `lasting` means that a retry would fail the same way, whatever the status suggests.
     """
 
     status: int
@@ -115,7 +115,7 @@ _UNFORESEEN = HttpError(500, "server_error", "internal_error")
 
 
 def http_error(error: Exception) -> HttpError:
-    """The status and its companions; an error nobody foresaw is a 500 that tells nothing of our insides."""
+    """Returns status and headers of an error. An unexpected error becomes a 500 without internal details."""
     known = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _UNFORESEEN)
     if isinstance(error, EngineUnavailableError | RateLimitedError) and error.retry_after is not None:
         seconds = min(max(1, math.ceil(error.retry_after)), LONGEST_RETRY_AFTER_S)
@@ -126,5 +126,5 @@ def http_error(error: Exception) -> HttpError:
 
 
 def text(error: Exception) -> str:
-    """What the client is told."""
+    """Returns the message for the client."""
     return str(error) if isinstance(error, TandemError) else "The gateway failed; its log says why."

@@ -1,7 +1,7 @@
-"""What an upstream says when it refuses, read once for every API format.
+"""Parses an upstream's error response for every API format.
 
-llama-server (b11434): `{"error": {"code": <int status>, "message", "type"}}`, without `param`; in streams of
-Anthropic's dialect the inner object alone. Other servers come close to that or to OpenAI's shape.
+llama-server (b11434) sends `{"error": {"code": <int status>, "message", "type"}}`, without `param`. In streams of the
+Messages API it sends the inner object alone. Other servers send something close to that or to OpenAI's format.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import msgspec
 
 from app.api.formats.llama_server_refusals import bad_request, explained
 
-# Of llama-server: a 500 may be about the request, a 501 is about how the engine was started.
+# From llama-server a 500 may concern the request, and a 501 concerns the engine's flags.
 _MISLEADING = frozenset((500, 501))
 _OVERFLOW = "exceed_context_size_error"
-# llama-server repeats the client's message or tools in its own, whatever their size.
+# llama-server's message may repeat a client's message or tools of any size.
 LONGEST_MESSAGE = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`kind` and `code` are OpenAI's `type` and `code`; `more` is what stood beside them (`n_ctx`)."""
+    """`kind` and `code` are OpenAI's `type` and `code`. `more` are further fields (`n_ctx`)."""
 
     status: int
     message: str
@@ -30,17 +30,17 @@ class Refusal:
     code: str | None
     param: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
-    # Already in OpenAI's shape: its bytes may pass.
+    # Whether it already has OpenAI's format, so its bytes may pass.
     well_formed: bool = False
 
     @property
     def overflow(self) -> tuple[int, int] | None:
-        """Tokens of the prompt and of the context, where the prompt is too long."""
+        """The tokens of the prompt and of the context, if the prompt is too long."""
         tokens, context = self.more.get("n_prompt_tokens"), self.more.get("n_ctx")
         return (tokens, context) if isinstance(tokens, int) and isinstance(context, int) else None
 
 
-# OpenAI's words; where it has none it sends null.
+# The error code by status. Other statuses have null.
 _CODES = {
     401: "invalid_api_key",
     404: "not_found",
@@ -55,7 +55,10 @@ _CODES = {
 
 
 def read(status: int, body: bytes, request: bytes | None = None) -> Refusal:
-    """Never raises: what cannot be read is told by its status. `request` is what was refused, as it went upstream."""
+    """Parses an error and never raises; an invalid one is described by its status.
+
+    `request` is the body that went upstream.
+    """
     document = _object(body)
     inner = document.get("error", document)
     fields = inner if isinstance(inner, dict) else {"message": inner} if isinstance(inner, str) else {}
@@ -67,7 +70,7 @@ def read(status: int, body: bytes, request: bytes | None = None) -> Refusal:
         kind = "server_error" if status >= 500 else "invalid_request_error"
     well_coded = code is None or (isinstance(code, str) and not code.isdigit())
     right = inner is not document and "param" in fields and "code" in fields and well_coded
-    # Of a server that words its errors as OpenAI does, a 500 is a 500.
+    # A 500 from a server with OpenAI's error format is a real 500.
     if not right and status in _MISLEADING and (words := bad_request(message)) is not None:
         code = "not_supported" if status == 501 else 400
         status, kind, message = 400, "invalid_request_error", words
@@ -97,7 +100,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _code(code: Any, kind: str, status: int, *, has_code: bool) -> str | None:
-    """A string or null, as OpenAI's clients expect; the one that they look for is OpenAI's own word."""
+    """Returns a string or None, as OpenAI's clients expect. Uses OpenAI's own codes where clients look for them."""
     if kind == _OVERFLOW:
         return "context_length_exceeded"
     if isinstance(code, str) and not code.isdigit():
