@@ -9,16 +9,18 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import typer
 
+from app.api import prometheus
 from app.api.formats import status_codes
 from app.cli import cli
 from app.config.model_entry import AttachedEntry, DraftFiles, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import MODES
+from app.records.metrics import Metrics
 from tests.support.paths import ROOT
 
 README = ROOT / "README.md"
@@ -114,6 +116,50 @@ def test_every_503_is_explained() -> None:
     codes = {error.code for error in status_codes._BY_CLASS.values() if error.status == 503}
     assert len(codes) > 5
     assert {code for code in codes if f"| `{code}` |" not in page} == set()
+
+
+def _table_of_api(heading: str) -> str:
+    """A chapter of docs/api.md."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    return page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_api_page_lists_every_error_code() -> None:
+    codes = {error.code for error in status_codes._BY_CLASS.values()} | {status_codes._UNFORESEEN.code}
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app" / "api").rglob("*.py"))
+    codes |= set(re.findall(r'HttpError\(\d+, "\w+", "(\w+)"', source))
+    assert len(codes) > 30
+    assert {code for code in codes if f"`{code}`" not in _table_of_api("Errors")} == set()
+
+
+def test_api_page_gives_each_error_its_status() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", _table_of_api("Errors"), re.MULTILINE)
+    documented = {(int(status), code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    assert {(error.status, error.code) for error in status_codes._BY_CLASS.values()} - documented == set()
+
+
+def test_api_page_lists_every_header() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
+    headers = set(re.findall(r'b?"(x-tandem-[a-z]+|x-request-id|x-should-retry)"', source))
+    assert len(headers) > 4
+    assert {name for name in headers if f"`{name}" not in _table_of_api("Headers")} == set()
+
+
+def test_api_page_lists_every_metric_with_its_labels() -> None:
+    class Idle:
+        waiting: ClassVar[dict[str, int]] = {}
+
+        def statuses(self) -> list[Any]:
+            return []
+
+    rows = re.findall(r"^\| `(\w+)` \|(.*?)\| (\w+)", _table_of_api("Metrics"), re.MULTILINE)
+    documented = {name: (re.findall(r"`(\w+)`", labels), kind) for name, labels, kind in rows}
+    families = list(prometheus._Values(Metrics(), Idle()).collect())  # type: ignore[arg-type]
+    assert len(families) > 10
+    for family in families:
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = list(family._labelnames)  # type: ignore[attr-defined]
+        assert documented[name] == (labels, family.type)
 
 
 def _sentences(page: Path) -> list[int]:
