@@ -2,19 +2,19 @@
 
 TandemError
 ├── ConfigError                   the settings or the catalog, as written, cannot be used
-│   └── UnreadableKeysError       nobody knows who may come in
-├── ReloadRefusedError            changed settings that cannot be applied; those that run stay
-├── NotImportableError            a command line that makes no entry of the catalog
-├── GgufError                     a model file is not what its name says
+│   └── UnreadableKeysError       the API keys cannot be read
+├── ReloadRefusedError            changed settings are invalid; the old ones stay
+├── NotImportableError            a command line that cannot become an entry
+├── GgufError                     a file is not a valid GGUF model
 ├── FilesMissingError             an entry names files that are not on disk
 ├── EngineNotFoundError           there is no llama-server to run
-├── ProbeError                    a llama-server is there, and does not answer --help
-├── LaunchRefusedError            this build cannot do what the entry asks for
-├── UnauthorizedError             no key, or none that is known
+├── ProbeError                    a llama-server does not answer --help
+├── LaunchRefusedError            this build does not support the entry
+├── UnauthorizedError             no key, or an invalid one
 ├── ForbiddenError                a key that may not do this
-├── MisdirectedError              called by a name that is not this gateway's
+├── MisdirectedError              a foreign Host header
 ├── PathNotFoundError             not at this port
-├── RateLimitedError              a key that has had what it may have for now
+├── RateLimitedError              a key has reached a limit
 ├── RecordsError                  the database in state_dir cannot be read or written
 │   ├── NewerRecordsError         a later version of llama-tandem has written it
 │   └── TableMismatchError        one of its tables has other columns
@@ -25,16 +25,15 @@ TandemError
 │   │   └── OfflineError          HF_HUB_OFFLINE is set
 │   ├── DiskFullError
 │   └── ChecksumMismatchError     what arrived is not what the Hub announced
-├── RequestCancelledError         an administrator has ended it
+├── RequestCancelledError         cancelled by an administrator
 ├── RequestError                  the client's fault
 │   ├── InvalidBodyError
 │   ├── BodyTooLargeError
-│   ├── UnsupportedEncodingError  of a body
 │   ├── ModelRequiredError
 │   ├── UnknownAliasError
 │   ├── UnknownPullError
 │   ├── UnknownRequestError       none that is being answered
-│   ├── UnsupportedEncodingError  a Content-Encoding that nobody here decodes
+│   ├── UnsupportedEncodingError  an unknown Content-Encoding
 │   ├── AttachedModelError        others start and stop it
 │   ├── EntryRefusedError         an entry for the gateway's memory that cannot be used
 │   ├── ModelExistsError          its name is taken
@@ -42,28 +41,28 @@ TandemError
 │   ├── PreviousResponseError     a response that cannot be gone on from
 │   ├── SlotActionRefusedError    the engine's saved slots are the gateway's own
 │   ├── LogprobsRefusedError      speculation is on, and would make them wrong
-│   ├── RemoteMediaRefusedError   an image of a host that nobody has allowed
-│   └── RemoteMediaFailedError    it is allowed, and cannot be had
+│   ├── RemoteMediaRefusedError   media on a host that is not allowed
+│   └── RemoteMediaFailedError    media that cannot be fetched
 ├── EngineUnavailableError        no engine can answer now
-│   ├── StartFailedError          it did not come up: carries the diagnosis
-│   ├── DownloadingError          its files are on their way
-│   ├── PullFailedError           its files could not be had: carries the reason
-│   ├── QueueTimeoutError         others hold the places
-│   ├── QueueFullError            too many wait already
-│   ├── NoRoomError               what is in the way is pinned
-│   ├── InsufficientMemoryError   it would not fit if it were alone
+│   ├── StartFailedError          the start failed; has the diagnosis
+│   ├── DownloadingError          its files are being downloaded
+│   ├── PullFailedError           the download failed; has the reason
+│   ├── QueueTimeoutError         no place became free in time
+│   ├── QueueFullError            the queue is full
+│   ├── NoRoomError               pinned engines hold the place
+│   ├── InsufficientMemoryError   it does not fit, even alone
 │   ├── EngineUnloadedError       by an administrator
-│   ├── EngineLoadingError        it is on its way up
-│   ├── DeadlyRequestError        this request seems to be what kills the engine
+│   ├── EngineLoadingError        it is still loading
+│   ├── DeadlyRequestError        this request seems to crash the engine
 │   └── ShuttingDownError
-└── UpstreamError                 the server behind us did not do its part
+└── UpstreamError                 the upstream failed
     ├── UpstreamUnreachableError
-    ├── UpstreamKeyRefusedError   it does not let the gateway in
-    ├── TokensUncountableError    it counts no tokens
-    ├── FormatIgnoredError        it was asked for JSON, and answered in prose
+    ├── UpstreamKeyRefusedError   it refused the entry's key
+    ├── TokensUncountableError    it cannot count tokens
+    ├── FormatIgnoredError        it answered with text instead of JSON
     └── UpstreamDiedError
 
-Every message is one or two sentences for a person: what is wrong, and what would be right.
+Every message is one or two sentences for a user: what is wrong, and what would be right.
 """
 
 from __future__ import annotations
@@ -75,15 +74,15 @@ from typing import Any
 
 
 class TandemError(Exception):
-    """The root: its text is fit to be shown to a user as it is."""
+    """The base class. Its text can be shown to a user."""
 
     def __init__(self, message: str) -> None:
-        # The name of a file may be bytes that are no text: as lone surrogates no JSON and no database would take it.
+        # A file name may contain invalid UTF-8 as lone surrogates, which JSON and the database reject.
         super().__init__(message.encode("utf-8", "replace").decode())
 
 
 class ConfigError(TandemError):
-    """`problems` are `<source>: <key>: <what is wrong, what would be right>`, with the line of a file below."""
+    """`problems` are `<source>: <key>: <what is wrong, what would be right>`, with the line of the file below."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -91,7 +90,7 @@ class ConfigError(TandemError):
 
 
 class UnreadableKeysError(ConfigError):
-    """The database's API keys cannot be read. `newer`: a later version has written it, and there may be keys in it."""
+    """The API keys in the database cannot be read. `newer` means that a later version wrote it, maybe with keys."""
 
     def __init__(self, reason: str, *, newer: bool) -> None:
         self.newer = newer
@@ -99,7 +98,7 @@ class UnreadableKeysError(ConfigError):
 
 
 class ReloadRefusedError(TandemError):
-    """The settings were read again and cannot be used; the text is that of what is wrong with them."""
+    """Settings that were read again cannot be used. The text has the problems."""
 
 
 class NotImportableError(TandemError):
@@ -117,9 +116,9 @@ class GgufError(TandemError):
 
 
 class FilesMissingError(TandemError):
-    """An entry's files are not, or not all, where they should be; `repo`: the Hub may have them.
+    """An entry's files are missing, all or some. `repo` tells that the Hub may have them.
 
-    `advice` says what brings them, empty where the message does.
+    `advice` is the command that fetches them, or empty.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class FilesMissingError(TandemError):
 
 
 class EngineNotFoundError(TandemError):
-    """No llama-server to run; the text says how to get one."""
+    """There is no llama-server to run. The text says how to install one."""
 
 
 class ProbeError(TandemError):
@@ -151,15 +150,15 @@ class UnauthorizedError(TandemError):
 
 
 class ForbiddenError(TandemError):
-    """The client is known, and may not have what it asks for; never said of a model, whose name it would confirm."""
+    """The client is known but may not do this. Never used for a model, since that would confirm its name."""
 
 
 class MisdirectedError(TandemError):
-    """A request by a name that this gateway does not know as its own: a browser may have been led here."""
+    """The request's `Host` is not a name of this gateway. A web page may have sent a browser here."""
 
 
 class PathNotFoundError(TandemError):
-    """Something that another port serves; in the words for what does not exist."""
+    """A path that another port serves. The text is that of a missing path."""
 
 
 class RateLimitedError(TandemError):
@@ -176,7 +175,7 @@ class RecordsError(TandemError):
 
 
 class NewerRecordsError(RecordsError):
-    """A file of `version`, where this build knows those up to `known`."""
+    """The file has `version`. This build knows versions up to `known`."""
 
     def __init__(self, path: Path, version: int, known: int) -> None:
         super().__init__(
@@ -186,7 +185,7 @@ class NewerRecordsError(RecordsError):
 
 
 class TableMismatchError(RecordsError):
-    """The text names the table, and what to do with it."""
+    """The text names the table and the remedy."""
 
 
 class StoreError(TandemError):
@@ -198,7 +197,7 @@ class HubError(StoreError):
 
 
 class NotOnHubError(HubError):
-    """No such repo, revision or file there."""
+    """The repo, revision or file does not exist on the Hub."""
 
 
 class AccessDeniedError(HubError):
@@ -206,11 +205,11 @@ class AccessDeniedError(HubError):
 
 
 class OfflineError(HubError):
-    """HF_HUB_OFFLINE is set, so nothing is asked."""
+    """HF_HUB_OFFLINE is set, so the Hub is not asked."""
 
 
 class DiskFullError(StoreError):
-    """No room for what is to come; what was received so far is kept."""
+    """The disk has no room. The bytes received so far are kept."""
 
 
 class ChecksumMismatchError(StoreError):
@@ -230,11 +229,11 @@ class InvalidBodyError(RequestError):
 
 
 class BodyTooLargeError(RequestError):
-    """Over `max_body_mb`."""
+    """The body exceeds `max_body_mb`."""
 
 
 class UnsupportedEncodingError(RequestError):
-    """A Content-Encoding that is not read here."""
+    """The gateway cannot decode this Content-Encoding."""
 
 
 class ModelRequiredError(RequestError):
@@ -252,19 +251,19 @@ class UnknownAliasError(RequestError):
 
 
 class UnknownPullError(RequestError):
-    """No pull of this id, or of so long ago that it is forgotten."""
+    """There is no pull with this id, or it ended long ago."""
 
 
 class AttachedModelError(RequestError):
-    """What was asked for is done to engines of this gateway, and this model is on another server."""
+    """Only engines of this gateway can do this, and the model is on another server."""
 
 
 class EntryRefusedError(RequestError):
-    """What a model's entry in the gateway's memory is to be cannot be had; nothing has changed."""
+    """An entry for a temporary model cannot be used. Nothing has changed."""
 
 
 class ModelExistsError(RequestError):
-    """A new model's name is another's, or an alias, a preset or a variant of it."""
+    """A new model's name is already a name, an alias, a preset or a variant."""
 
     def __init__(self, alias: str, owner: str) -> None:
         of = "" if owner == alias else f", as a name of '{owner}'"
@@ -272,27 +271,27 @@ class ModelExistsError(RequestError):
 
 
 class ResponseNotFoundError(RequestError):
-    """No response of this id is kept for this key."""
+    """No response with this id is stored for this key."""
 
 
 class PreviousResponseError(RequestError):
-    """The conversation that a request goes on from is not kept here."""
+    """The conversation that a request continues is not stored here."""
 
 
 class SlotActionRefusedError(RequestError):
-    """The engine saves its slots for the gateway alone."""
+    """The engine's slots are saved by the gateway only."""
 
 
 class LogprobsRefusedError(RequestError):
-    """The engine that would answer speculates, and reports wrong log probabilities under it."""
+    """The engine speculates, and would report wrong log probabilities."""
 
 
 class RemoteMediaRefusedError(RequestError):
-    """A request names media at an address that this gateway does not fetch from."""
+    """A request names media on a host that the gateway does not fetch from."""
 
 
 class RemoteMediaFailedError(RequestError):
-    """The media at an address cannot be had, or are none."""
+    """The media at a URL cannot be fetched, or are no media."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,14 +312,14 @@ class Diagnosis:
 
 
 class EngineUnavailableError(TandemError):
-    """Nothing can answer for the alias now; `retry_after` is in seconds, None if waiting will not help."""
+    """No engine can answer for the alias now. `retry_after` is in seconds, or None if waiting does not help."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
         super().__init__(message)
 
 
-# How a start that would fail the same way again is tried again
+# The way to repeat a start after a permanent failure
 _NOT_AGAIN = (
     "It is tried again once a file that its entry or its flags name has changed, or by `llama-tandem load {alias}` or "
     "`llama-tandem reset {alias}`."
@@ -328,7 +327,7 @@ _NOT_AGAIN = (
 
 
 class StartFailedError(EngineUnavailableError):
-    """The engine of `alias` did not come up, or went down and may not be started yet."""
+    """The engine of `alias` did not start, or crashed and may not restart yet."""
 
     def __init__(self, alias: str, diagnosis: Diagnosis, *, retry_after: float | None = None) -> None:
         self.alias = alias
@@ -338,7 +337,7 @@ class StartFailedError(EngineUnavailableError):
 
 
 class DownloadingError(EngineUnavailableError):
-    """The files of `alias` are being pulled; `progress` are the fields that say how far that is."""
+    """The files of `alias` are being downloaded. `progress` has the fields of the progress."""
 
     def __init__(self, alias: str, words: str, progress: Mapping[str, Any], *, retry_after: float) -> None:
         self.alias = alias
@@ -347,7 +346,7 @@ class DownloadingError(EngineUnavailableError):
 
 
 class PullFailedError(EngineUnavailableError):
-    """The files of `alias` are not here, and pulling them failed."""
+    """The files of `alias` are missing, and the download failed."""
 
     def __init__(self, alias: str, reason: str, *, retry_after: float) -> None:
         self.alias = alias
@@ -356,15 +355,15 @@ class PullFailedError(EngineUnavailableError):
 
 
 class QueueTimeoutError(EngineUnavailableError):
-    """No place came free within `queue_timeout`."""
+    """No place became free within `queue_timeout`."""
 
 
 class QueueFullError(EngineUnavailableError):
-    """As many requests wait as may."""
+    """The queue is full."""
 
 
 class NoRoomError(EngineUnavailableError):
-    """The engine of `alias` cannot come up beside those that are pinned; waiting does not help."""
+    """Pinned engines leave no place for the engine of `alias`. Waiting does not help."""
 
     def __init__(self, alias: str, why: str) -> None:
         self.alias = alias
@@ -374,7 +373,7 @@ class NoRoomError(EngineUnavailableError):
 
 
 class InsufficientMemoryError(EngineUnavailableError):
-    """The engine of `alias` takes more memory than there is for all; `figures` are the fields that say how much."""
+    """The engine of `alias` needs more memory than there is. `figures` are the fields with the sizes."""
 
     def __init__(self, alias: str, words: str, figures: Mapping[str, Any]) -> None:
         self.alias = alias
@@ -383,19 +382,19 @@ class InsufficientMemoryError(EngineUnavailableError):
 
 
 class EngineUnloadedError(EngineUnavailableError):
-    """An administrator has unloaded what the request waited for, or was answered by."""
+    """An administrator unloaded the engine of a waiting or running request."""
 
 
 class RequestCancelledError(TandemError):
-    """An administrator has ended a request while it was answered."""
+    """An administrator cancelled a running request."""
 
 
 class UnknownRequestError(TandemError):
-    """No such request is being answered."""
+    """There is no such running request."""
 
 
 class EngineLoadingError(EngineUnavailableError):
-    """The engine of `alias` is not up yet; `progress` are the fields that say how far it is."""
+    """The engine of `alias` is still loading. `progress` has the fields of the progress."""
 
     def __init__(self, alias: str, words: str, progress: Mapping[str, Any], *, retry_after: float) -> None:
         self.alias = alias
@@ -417,11 +416,11 @@ class DeadlyRequestError(EngineUnavailableError):
 
 
 class ShuttingDownError(EngineUnavailableError):
-    """The gateway is on its way out."""
+    """The gateway is shutting down."""
 
 
 class UpstreamError(TandemError):
-    """The server behind us failed, by no fault of the client's; `diagnosis` says why, of an engine of ours."""
+    """The upstream failed through no fault of the client. `diagnosis` explains it for an engine of ours."""
 
     def __init__(self, message: str, diagnosis: Diagnosis | None = None) -> None:
         self.diagnosis = diagnosis
@@ -429,13 +428,13 @@ class UpstreamError(TandemError):
 
 
 class UpstreamUnreachableError(UpstreamError):
-    """No connection, so nothing was asked."""
+    """No connection was possible, so nothing was sent."""
 
 
 class UpstreamKeyRefusedError(UpstreamError):
-    """An attached server at `host` does not let the gateway in; `key_sent` says whether its entry has a key.
+    """An attached server at `host` refused the gateway. `key_sent` tells whether its entry has a key.
 
-    Clients have keys of the gateway: told of a 401 as it is, each would look for the mistake in its own.
+    Clients have keys of the gateway. With a plain 401 they would look for the mistake in their own key.
     """
 
     def __init__(self, alias: str, host: str, *, key_sent: bool) -> None:
@@ -444,11 +443,11 @@ class UpstreamKeyRefusedError(UpstreamError):
 
 
 class TokensUncountableError(UpstreamError):
-    """The server of a model has no endpoint that counts the tokens of a prompt."""
+    """The model's server cannot count the tokens of a prompt."""
 
 
 class FormatIgnoredError(UpstreamError):
-    """An answer that is no JSON, though the request asks for it: this server does not keep to formats."""
+    """The request asks for JSON, and the answer is not JSON: this server ignores formats."""
 
     def __init__(self, field: str) -> None:
         super().__init__(
@@ -457,4 +456,4 @@ class FormatIgnoredError(UpstreamError):
 
 
 class UpstreamDiedError(UpstreamError):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer."""

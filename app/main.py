@@ -1,4 +1,4 @@
-"""The only wiring: settings in, a gateway out. Everything is built here once, bottom-up."""
+"""The composition root: builds a gateway from settings, once, bottom-up."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ log = logs.get_logger("gateway")
 
 
 class Gateway:
-    """The whole of it: `app` is the ASGI callable; `open` and `close` bracket its life in one event loop."""
+    """The whole gateway. `app` is the ASGI callable. Call `open` and `close` in the same event loop."""
 
     def __init__(self, settings: Settings, read: Callable[[], Settings] | None = None) -> None:
-        """`read` reads the settings again, for a reload; None where they stand in no file."""
+        """`read` reads the settings again for a reload, or is None without a file."""
         self.catalog = Catalog(settings)
         self.metrics = Metrics()
         self._database = Database(settings.state_dir)
@@ -150,18 +150,18 @@ class Gateway:
         )
         self._began = round(time.time(), 3)
         self._opened = self._leaving = False
-        # The alias that is loaded without being asked for
+        # The alias that is loaded at the start
         self.eager: ModelRef | None = None
         # The loop keeps only weak references to tasks
         self._learning: set[asyncio.Task[None]] = set()
 
     @property
     def settings(self) -> Settings:
-        """Those that hold now."""
+        """The current settings."""
         return self.reloader.running
 
     def _build_api(self) -> Application:
-        from app.api.admin import admin_routes  # FastAPI, late: see Front
+        from app.api.admin import admin_routes  # Imports FastAPI, so it is called late: see Front
         from app.api.admin_engine import engine_view_routes
         from app.api.admin_events import event_routes
         from app.api.admin_feed import AdminFeed, look_at
@@ -211,7 +211,7 @@ class Gateway:
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     def _facts(self) -> dict[str, Any]:
-        """What the page says of the gateway itself."""
+        """Returns what the page shows of the gateway itself."""
         up = sum(engine.holds_memory for engine in self.scheduler.statuses())
         return {"version": version(), "started": self._began, "loaded": up, "max_loaded": self.settings.max_loaded}
 
@@ -225,11 +225,11 @@ class Gateway:
 
     @property
     def local(self) -> list[ModelRef]:
-        """Entries that engines are started for."""
+        """The entries that the gateway starts engines for."""
         return [ref for ref in self.catalog.refs() if isinstance(ref.entry, LocalEntry)]
 
     async def open(self) -> None:
-        """Raises EngineNotFound where an alias needs an engine and there is none."""
+        """Opens the gateway. Raises EngineNotFoundError if an alias needs an engine and there is none."""
         if self.local:
             log.debug("engine found", origin=self.planner.binary().origin)
             for line in what_is_held_back(os.environ):
@@ -244,25 +244,25 @@ class Gateway:
         for ref in self.local:
             self.scheduler.use(ref)
         if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
-            # One model only: whoever starts this wants it. With several, the first request decides.
+            # With a single model, its user wants it now. With several, the first request decides.
             self.eager = self.local[0]
             self.scheduler.start(self.eager, "the only model: loaded at the start")
         if self.local:
-            # Not waited for: the list of devices may take a second, and requests are welcome before
+            # Runs in the background: listing devices may take a second, and requests are accepted meanwhile
             seeing = asyncio.create_task(self._see_memory(), name="see memory")
             self._learning.add(seeing)
             seeing.add_done_callback(self._learning.discard)
 
     async def _see_memory(self) -> None:
-        """Then memory decides how many engines are up, and so what is loaded at the start."""
+        """Reads the memory. From then on it limits the engines, and which ones are preloaded."""
         await self.memory.look()
-        if not self._opened:  # closed in the meantime
+        if not self._opened:  # Closed in the meantime
             return
         if self.eager is None:
             self.scheduler.verbs.preload((ref, self._residency(ref)) for ref in self.local)
 
     def _most_loaded(self, settings: Settings) -> int:
-        """One where memory is not known, or not seen yet."""
+        """Returns 1 if the memory is unknown, or not read yet."""
         return settings.max_loaded or (UNCAPPED if self.memory.known else 1)
 
     def _record(self, request: Finished) -> None:
@@ -278,7 +278,10 @@ class Gateway:
             log.warning("no admin key for the command line of this machine", error=str(error))
 
     def page_link(self, url: str) -> str:
-        """The page's address, which signs one browser in within a minute; `url` is where clients come in."""
+        """Returns the page's address with a link that signs one browser in within a minute.
+
+        `url` is the clients' URL.
+        """
         root = root_url("127.0.0.1", self.settings.admin_port) if self.settings.admin_port else url
         return f"{root}/ui#link={self.sessions.link(self._own_key)}" if self._own_key else f"{root}/ui"
 
@@ -288,12 +291,12 @@ class Gateway:
         return residency_of(ref.entry, self.settings.ttl)
 
     async def _fetched(self, ref: ModelRef) -> None:
-        """Brings files that are not here, where the entry says so; raises PullFailedError."""
+        """Fetches missing files if the entry allows it. Raises PullFailedError."""
         if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "on_demand":
             await self._on_demand.ensure(ref, patient=True)
 
     def _apply(self, settings: Settings) -> None:
-        """Hands changed settings to all parts but the engines."""
+        """Passes changed settings to all parts except the engines."""
         for alias in self.catalog.names:
             if settings.models.get(alias) != self.catalog.entries[alias]:
                 self._on_demand.forget(alias)
@@ -324,11 +327,11 @@ class Gateway:
             follow(settings)
 
     def _engine_keys(self) -> list[str]:
-        """Of every engine that the catalog may start, each variant's among them."""
+        """Returns the key of every engine that the catalog may start, variants included."""
         return [ref.engine_key for ref in self.catalog.refs(variants=True)]
 
     def _as_it_is_now(self, ref: ModelRef) -> ModelRef:
-        """The ref with the entry of now; raises UnknownAliasError for one that a reload has removed."""
+        """Returns the ref with the current entry. Raises UnknownAliasError if a reload has removed it."""
         return self.catalog.resolve(ref.engine_key)
 
     def _engine(self, ref: ModelRef) -> Engine:
@@ -337,7 +340,7 @@ class Gateway:
             await self.memory.planned(ref.engine_key, launch)
             return launch
 
-        self._as_it_is_now(ref)  # a reload may have removed it while a request waited for its files
+        self._as_it_is_now(ref)  # A reload may have removed it while the request waited for files
         return Engine(
             ref.engine_key,
             plan=plan,
@@ -374,33 +377,33 @@ class Gateway:
 
     def _proven(self, engine: Engine) -> None:
         status = engine.speculation
-        assert status is not None  # proven by an answer of its
+        assert status is not None  # Proved by an answer of its own
         self._ledger.prove_speculation(engine.alias, status.reason)
 
     async def _auto_started(self, ref: ModelRef, start: ColdStart, mode: str) -> None:
-        """Counts the cold start, and looks up what traffic has taught about the mode that it came up with."""
-        with suppress(TandemError, OSError):  # a file that vanished since
+        """Counts the cold start, and looks up the measurements of its mode."""
+        with suppress(TandemError, OSError):  # A file that is missing since then
             key = await asyncio.to_thread(self.planner.key, ref)
             self._ledger.record_start(key, start)
             self._router.crossings[ref.engine_key] = await asyncio.to_thread(self.planner.crossing, ref, mode)
 
     async def settled(self, ref: ModelRef) -> EngineStatus:
-        """The engine of `ref`, once it has come up or has failed to."""
+        """Returns the engine of `ref` once it is up or has failed."""
         return await self.scheduler.settled(ref)
 
     def refuse_new(self) -> None:
-        """No new leases and no new pulls; streams go on, pulls stop where they are."""
+        """Refuses new leases and pulls. Streams continue, and pulls stop."""
         self._leaving = True
         self.scheduler.refuse_new()
         self.pulls.refuse_new()
 
     async def close(self) -> None:
-        """Ends every engine and connection; harmless when it was done before."""
+        """Ends every engine and connection. Harmless if called again."""
         if not self._opened:
             return
         self._opened = False
         self.refuse_new()
-        # First our side of the connections: an engine with an open one does not exit.
+        # Our connections first: an engine with an open connection does not exit.
         self.relay.cut()
         await asyncio.sleep(0)
         self._client.close()
@@ -417,5 +420,5 @@ class Gateway:
 
 
 def create_app(settings: Settings) -> Application:
-    """For those who bring their own server: `llama-tandem serve` does more about signals."""
+    """Creates an app for another ASGI server. `llama-tandem serve` also handles signals."""
     return Gateway(settings).app

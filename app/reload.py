@@ -1,7 +1,7 @@
-"""A gateway's settings, read again while it runs: checked whole, then only what differs is applied.
+"""Reads the settings of a running gateway again, checks them completely, and applies the differences.
 
-A start or a file that a fresh gateway would refuse changes nothing. What is applied is applied in one turn of the event
-loop, so that every request sees either the old settings or the new ones.
+If a fresh gateway would refuse the settings, nothing changes. They are applied in one turn of the event loop, so every
+request sees either the old settings or the new ones.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ Apply = Callable[[Settings], None]
 
 
 class Reloader:
-    """`read` gives the settings as they are written now; None where they stand in no file.
+    """`read` returns the settings as now written. None means that they are in no file.
 
-    `apply` hands settings to all parts but the engines.
+    `apply` passes settings to all parts except the engines.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Reloader:
         self._keys = keys
         self._apply = apply
         self._one_at_a_time = asyncio.Lock()
-        # Entries that stand in no file, by name
+        # Entries outside of any file, by name
         self._ephemeral: dict[str, LocalEntry] = {}
 
     @property
     def ephemeral(self) -> Mapping[str, LocalEntry]:
-        """The models that are in memory alone."""
+        """The models that exist in memory only."""
         return self._ephemeral
 
     async def add(self, alias: str, entry: LocalEntry) -> tuple[str, ...]:
-        """Takes an entry in until the gateway ends; returns what speaks against its start.
+        """Adds an entry until the gateway ends. Returns reasons why it cannot start yet.
 
-        Raises ModelExistsError, or EntryRefusedError where there is no engine at all.
+        Raises ModelExistsError, or EntryRefusedError if there is no engine at all.
         """
         async with self._one_at_a_time:
             if (owner := _owner(self._catalog, alias)) is not None:
@@ -92,7 +92,7 @@ class Reloader:
         return warnings
 
     async def remove(self, alias: str) -> None:
-        """Ends such an entry behind its last answer; raises UnknownAliasError or EntryRefusedError."""
+        """Removes such an entry after its last answer. Raises UnknownAliasError or EntryRefusedError."""
         async with self._one_at_a_time:
             if alias not in self._ephemeral:
                 ref = self._catalog.resolve(alias)
@@ -103,13 +103,13 @@ class Reloader:
         log.info("a model was removed", alias=alias)
 
     def _take(self, new: Settings) -> None:
-        """Settings that differ in whole entries."""
+        """Applies settings that differ in whole entries."""
         self._apply(new)
         self.running = new
         self._engines(set())
 
     async def reload(self, cause: str) -> Reloaded:
-        """What has changed; raises ReloadRefusedError, and then nothing has. One line in the log says either."""
+        """Returns what has changed. Raises ReloadRefusedError, and then nothing has. Logs one line in either case."""
         async with self._one_at_a_time:
             try:
                 done = await self._reload()
@@ -132,7 +132,7 @@ class Reloader:
         engines = self._scheduler.reconfiguration
         loaded = engines.aliases
         other = await asyncio.to_thread(lambda: {alias for alias in loaded if launches.differ(alias)})
-        # An engine that somebody asked for meanwhile may have been planned with the old settings
+        # An engine that was requested meanwhile may have the old settings
         other |= {alias for alias in engines.aliases if alias not in loaded and launches.may_differ(alias)}
         preloaded = [alias for alias, entry in self.running.models.items() if _preload(entry)]
         for alias in replaced:
@@ -147,21 +147,21 @@ class Reloader:
         return replace(done, restarted=restarted, restart_needed=waiting, warnings=warnings)
 
     def _with_ephemeral(self, new: Settings) -> tuple[Settings, list[str]]:
-        """With the entries that are in memory alone, and the names of those that the settings have now."""
+        """Adds the entries that exist in memory only, and returns the names that the settings now have too."""
         catalog = Catalog(new)
         replaced = [alias for alias in self._ephemeral if _owner(catalog, alias) is not None]
         kept = {alias: entry for alias, entry in self._ephemeral.items() if alias not in replaced}
         return _with_models(new, {**new.models, **kept}), replaced
 
     def _check(self, new: Settings) -> None:
-        """Raises ConfigError or EngineNotFoundError for settings that a fresh gateway would not start with."""
+        """Raises ConfigError or EngineNotFoundError for settings that a fresh gateway would refuse."""
         configured = from_setting(new.api_keys.get_secret_value())
         refuse_open_door(new, key_required=self._keys.would_require(configured, open_to_all=new.no_auth))
         if _any_local(new) and not (_any_local(self.running) and new.llama_server == self.running.llama_server):
             self._planner.sibling(new).binary()
 
     def _engines(self, other: set[str]) -> tuple[str, ...]:
-        """Takes up what is new, ends what is gone, starts again what is `other`; returns the aliases of the last."""
+        """Adds new engines, ends removed ones, restarts those in `other`. Returns the aliases of the restarted ones."""
         restarted, changes = [], self._scheduler.reconfiguration
         for alias in self._scheduler.reconfiguration.aliases:
             if not self._serves(alias):
@@ -177,7 +177,7 @@ class Reloader:
         return tuple(restarted)
 
     def _serves(self, alias: str) -> bool:
-        """Whether the name still means an engine of its own."""
+        """Tells whether the name still has its own engine."""
         try:
             ref = self._catalog.resolve(alias)
         except UnknownAliasError:
@@ -186,7 +186,7 @@ class Reloader:
 
 
 class _Launches:
-    """Launch plans under the old settings and under the new ones. Blocking calls of milliseconds."""
+    """Launch plans under the old and the new settings. Blocking calls of milliseconds."""
 
     def __init__(self, running: Settings, new: Settings, planner: Planner) -> None:
         self._new_engine = running.llama_server != new.llama_server
@@ -194,7 +194,7 @@ class _Launches:
         self._catalogs = Catalog(running), Catalog(new)
 
     def _refs(self, alias: str) -> tuple[ModelRef, ModelRef] | None:
-        """Under the old settings and the new ones; None where one of them has no such name."""
+        """Returns the refs under the old and the new settings, None if a name is missing there."""
         before, after = self._catalogs
         try:
             return before.resolve(alias), after.resolve(alias)
@@ -202,12 +202,15 @@ class _Launches:
             return None
 
     def may_differ(self, alias: str) -> bool:
-        """By what is written: paths that lead to the same file, say, may differ and make the same engine."""
+        """Compares the entries as written.
+
+        Entries may differ and make the same engine, such as by two paths to one file.
+        """
         refs = self._refs(alias)
         return refs is not None and (self._new_engine or not same_engine(refs[0].entry, refs[1].entry))
 
     def differ(self, alias: str) -> bool:
-        """Whether an engine of `alias` would be started otherwise now; what cannot be planned any more is."""
+        """Tells whether the engine of `alias` would start differently now. An engine without a plan does."""
         if (refs := self._refs(alias)) is None or not self.may_differ(alias):
             return False
         before, after = refs
@@ -215,7 +218,7 @@ class _Launches:
             return True
         chain = None
         if before.requested_mode == after.requested_mode == AUTO:
-            # What it would choose today is no change of the entry; what it chooses among is
+            # A new choice of `auto` is no change of the entry, but a new set of modes is
             parts = engine_part(before.entry), engine_part(after.entry)
             if any(parts[0][key] != parts[1][key] for key in ("draft", "on_inert", "force")):
                 return True
@@ -227,7 +230,7 @@ class _Launches:
         return not _same(*plans)
 
     def warnings(self, aliases: tuple[str, ...]) -> Iterator[str]:
-        """What speaks against a start of these, as `check` would say it."""
+        """Returns why these cannot start, as `check` reports it."""
         for alias in aliases:
             ref = self._catalogs[1].resolve(alias)
             if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "never":
@@ -238,7 +241,7 @@ class _Launches:
 
 
 def _owner(catalog: Catalog, name: str) -> str | None:
-    """The model that answers to the name."""
+    """Returns the model that has this name."""
     try:
         return catalog.resolve(name).alias
     except UnknownAliasError:
@@ -258,7 +261,7 @@ def _preload(entry: LocalEntry | AttachedEntry) -> bool:
 
 
 def _same(before: LaunchPlan | None, after: LaunchPlan | None) -> bool:
-    """Whether both start the same engine, whatever the port."""
+    """Tells whether two plans start the same engine, whatever the port."""
     if before is None or after is None:
         return before is after
     return (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +86,14 @@ def test_readme_leads_to_every_page() -> None:
     assert [str(page.relative_to(ROOT)) for page in PAGES if page not in seen] == []
 
 
+def test_every_page_is_two_links_from_readme() -> None:
+    near = {README}
+    for _ in range(2):
+        links = {(page.parent / link.partition("#")[0]).resolve() for page in near for link in _links(page)}
+        near |= {page for page in links if page.suffix == ".md"}
+    assert [str(page.relative_to(ROOT)) for page in PAGES if page not in near] == []
+
+
 @pytest.mark.parametrize(("page", "most"), [("README.md", 150), ("docs/design.md", 200)])
 def test_pages_that_are_read_first_are_short(page: str, most: int) -> None:
     assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) < most
@@ -160,18 +167,3 @@ def test_api_page_lists_every_metric_with_its_labels() -> None:
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = list(family._labelnames)  # type: ignore[attr-defined]
         assert documented[name] == (labels, family.type)
-
-
-def _sentences(page: Path) -> list[int]:
-    """Words of each sentence in paragraphs and lists."""
-    text = re.sub(
-        r"^```.*?^```|^[|#].*?$|<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
-    return [len(part.split()) for part in re.split(r"(?<=[.:;!?])\s|\n\s*[-\d*]|\n\n", text) if part and part.strip()]
-
-
-@pytest.mark.parametrize(
-    "page", [README, *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: str(page.relative_to(ROOT))
-)
-def test_sentences_are_short(page: Path) -> None:
-    assert statistics.median(_sentences(page)) < 18

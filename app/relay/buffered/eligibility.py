@@ -60,14 +60,13 @@ def _told_in_full(fields: Routing, *, chat: bool, drafts: bool) -> bool:
     if _value(fields.continue_final_message) or (chat and messages and messages[-1].role == "assistant"):
         return False
     # (4) Chat omits the probability of a token without text, such as the last one. Completions have it. But only whole
-    # answers drop the probabilities of a stop word, and streams omit those of drafted tokens. Requests for the
-    # probabilities of a whole vocabulary are relayed unchanged, since they would take gigabytes here.
+    #     answers drop the probabilities of a stop word, and streams omit those of drafted tokens. Probabilities of a
+    #     whole vocabulary would take gigabytes here.
     logprobs = _value(fields.logprobs)
     if _value(fields.top_logprobs) or _value(fields.n_probs):
         return False
     if logprobs and (chat or drafts or _value(fields.stop)):
         return False
-    #     Whoever asks for a whole vocabulary of them gets it as it comes: here it would take gigabytes.
     return not (isinstance(logprobs, int | float) and logprobs > MOST_PROBABILITIES)
 
 
