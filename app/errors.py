@@ -180,7 +180,7 @@ class NewerRecordsError(RecordsError):
     def __init__(self, path: Path, version: int, known: int) -> None:
         super().__init__(
             f"cannot use {path}: it has version {version}, and this llama-tandem knows versions up to {known}. "
-            "Update llama-tandem, or move the file away to begin anew."
+            "Update llama-tandem, or move the file away to start with an empty one."
         )
 
 

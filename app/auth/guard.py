@@ -68,7 +68,9 @@ class Guard:
         if path.startswith("/admin") and (path == "/admin" or path[6] == "/"):
             self._administrates(scope)
         elif scope["method"] == "POST" and (changes_engine(path) or path in _LOADS):
-            scope[KEY] = self._admin(scope, f"POST {path} changes the engine for all who use it: it needs an admin key")
+            scope[KEY] = self._admin(
+                scope, f"POST {path} changes the engine for all its clients, so it needs an admin key"
+            )
         elif self._keys.required:
             self._identify(scope)
 

@@ -50,14 +50,14 @@ class Hosts:
             elif name == b"origin" and value not in self._origins and not self._own_page(value.decode("latin-1")):
                 page = value.decode("latin-1")[:200]
                 raise ForbiddenError(
-                    f"A web page of {page} may not use this gateway; cors_origins names those that may."
+                    f"The web page {page} may not use this gateway. Add it to cors_origins to allow it."
                 )
 
     def _check_host(self, value: bytes) -> None:
         shown = value.decode("latin-1")
         if not self._knows(host_name(shown)):
             raise MisdirectedError(
-                f"This gateway is not called {shown[:200]!r}. Use 127.0.0.1, or add the name to allowed_hosts."
+                f"{shown[:200]!r} is not a host name of this gateway. Use 127.0.0.1, or add it to allowed_hosts."
             )
         if len(self._good) < _REMEMBERED:
             self._good.add(value)

@@ -108,7 +108,7 @@ class Keyring:
             return
         if self._rows and not rows:
             # Rows are never deleted, so the file was removed or replaced.
-            self._keep("The database has no keys any more. Bring it back, or restart the gateway to begin anew.")
+            self._keep("The database has no keys any more. Restore it, or restart the gateway to start without keys.")
             return
         self._stale = self._newer = False
         self._take(rows)
@@ -116,7 +116,7 @@ class Keyring:
     def _keep(self, why: str) -> None:
         """Keeps the last known keys. Logs it once and tries again at every refresh."""
         if not self._stale:
-            log.error("keys could not be read; the last ones known hold", error=why)
+            log.error("cannot read the keys; the last known ones stay valid", error=why)
         self._stale = True
 
     async def close(self) -> None:

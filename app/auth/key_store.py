@@ -30,7 +30,7 @@ class KeyStore:
             valid = f"SELECT count(*) FROM {KEYS_TABLE} WHERE name = ? AND revoked IS NULL"
             [taken] = connection.execute(valid, (key.name,)).fetchone()
             if taken:
-                raise ConfigError([f"There is a key named {key.name} already; revoke it, or choose another name."])
+                raise ConfigError([f"A key named {key.name} exists. Revoke it, or choose another name."])
             places = ", ".join(f":{name}" for name in _COLUMNS)
             statement = f"INSERT OR REPLACE INTO {KEYS_TABLE} ({', '.join(_COLUMNS)}) VALUES ({places})"
             connection.execute(statement, values)
@@ -38,7 +38,7 @@ class KeyStore:
         try:
             self._database.write(KEYS_TABLE, work)
         except RecordsError as error:
-            raise ConfigError([f"The key is not made: {error}"]) from None
+            raise ConfigError([f"The key was not created: {error}"]) from None
 
     def revoke(self, name: str, at: float) -> None:
         """Revokes a key. Its row stays, so a gateway that had keys never opens without one.
@@ -49,9 +49,9 @@ class KeyStore:
         try:
             count = self._database.write(KEYS_TABLE, lambda database: database.execute(statement, (at, name)).rowcount)
         except RecordsError as error:
-            raise ConfigError([f"The key is not revoked: {error}"]) from None
+            raise ConfigError([f"The key was not revoked: {error}"]) from None
         if not count:
-            raise ConfigError([f"There is no key named {name}; `llama-tandem keys list` shows those that there are."])
+            raise ConfigError([f"There is no key named {name}. `llama-tandem keys list` lists all keys."])
 
     def all(self) -> tuple[Key, ...]:
         """Returns all keys, oldest first, revoked ones included. Raises UnreadableKeysError on any failure.

@@ -21,7 +21,9 @@ def hosts_of(text: str) -> tuple[str, ...]:
     hosts = tuple(part.lower().removesuffix(".") for part in (part.strip() for part in text.split(",")) if part)
     for host in hosts:
         if not _HOST.match(host):
-            raise ValueError(f"{host!r} is no host's name; write it alone, such as upload.example.com or *.example.com")
+            raise ValueError(
+                f"{host!r} is not a host name; write only the name, such as upload.example.com or *.example.com"
+            )
     return hosts
 
 

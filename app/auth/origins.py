@@ -19,6 +19,6 @@ def _origin(written: str) -> bytes:
         raise ValueError("* would let any web page in; name each origin, such as https://app.example")
     match = _ORIGIN.match(written.lower().removesuffix("/"))
     if match is None:
-        raise ValueError(f"{written!r} is no origin; write scheme, host and port, such as http://localhost:3000")
+        raise ValueError(f"{written!r} is not an origin; write scheme, host and port, such as http://localhost:3000")
     scheme, host, port = match.groups()
     return (f"{scheme}://{host}" if port in (None, _PORTS.get(scheme)) else f"{scheme}://{host}:{port}").encode()

@@ -46,7 +46,9 @@ class Sessions:
         ends, holder = self._links.pop(digest(link), (0.0, b""))
         key = self._holder(holder) if self._clock() < ends else None
         if key is None:
-            raise UnauthorizedError("This link was used, or is over a minute old. Get another: llama-tandem open")
+            raise UnauthorizedError(
+                "This link was used, or is over a minute old. Run `llama-tandem open` for a new one."
+            )
         return self.begin(key), key
 
     def begin(self, key: Key) -> str:

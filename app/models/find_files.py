@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from app.config.suggestions import FILES, did_you_mean, nearest
 from app.errors import FilesMissingError
 from app.models.gguf.filenames import is_gguf, is_projector, matching, quantization_of, shard_of, shards
 
+_GLOB = re.compile(r"[*?]")
 # Limit of names in a folder that are compared with a missing one
 _LOOKED_AT = 1000
 
@@ -51,6 +53,10 @@ def _is_folder(entry: os.DirEntry[str], follow: bool) -> bool:
 
 def path_itself(path: Path, files: Files, key: str) -> Path:
     """Returns an entry's `path`. Raises FilesMissingError if a shard is missing."""
+    if _GLOB.search(path.name) and not path.exists():
+        raise FilesMissingError(
+            f"{key}: path names one file, and {path.name!r} is a pattern; use include with repo or package.", advice=""
+        )
     shard = shard_of(path.name)
     if shard is not None and shard[0] != 1:
         raise FilesMissingError(

@@ -88,11 +88,11 @@ class Pull:
         try:
             work(self._tell, self._sleep)
         except _CancelledError:
-            state, reason = PullState.CANCELLED, "It was cancelled; what was received is kept."
+            state, reason = PullState.CANCELLED, "The pull was cancelled. The bytes received so far are kept."
         except TandemError as error:
             state, reason = PullState.FAILED, str(error)
         except Exception:
-            log.exception("pull failed by a fault of ours", name=self.name, pull=self.id)
+            log.exception("pull failed: internal error", name=self.name, pull=self.id)
             state, reason = PullState.FAILED, "The gateway failed; its log says why."
         # A closed loop has no waiters left
         with suppress(RuntimeError):

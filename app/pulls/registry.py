@@ -58,7 +58,7 @@ class Pulls:
         for pull in self.all():
             if pull.id == pull_id:
                 return pull
-        raise UnknownPullError(f"There is no pull '{pull_id}' here; GET /admin/pulls lists those that there are.")
+        raise UnknownPullError(f"Pull '{pull_id}' not found. GET /admin/pulls lists all pulls.")
 
     def refuse_new(self) -> None:
         """Refuses new pulls and stops the running ones in order. The next pull resumes them."""

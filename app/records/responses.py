@@ -157,7 +157,7 @@ class ResponseStore:
 
     def _lost(self, error: BaseException | None) -> None:
         if error is not None:
-            self._warnings.say(f"a response could not be kept: {error}")
+            self._warnings.say(f"could not store a response: {error}")
 
     def _open(self) -> Opened:
         new = not exists(self.path)

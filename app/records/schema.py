@@ -135,9 +135,9 @@ def mismatches(connection: sqlite3.Connection, path: Path) -> Mapping[str, str]:
 
 def _advice(path: Path, table: str, difference: str) -> str:
     if table == KEYS_TABLE:
-        fix = f"Restore {path} from a backup, or move it away to begin anew and make the keys again."
+        fix = f"Restore {path} from a backup, or move it away and create the keys again."
     else:
-        fix = f"Remove the table: sqlite3 {path} 'DROP TABLE {table}'; the next start makes it anew, empty."
+        fix = f"Remove the table: sqlite3 {path} 'DROP TABLE {table}'; the next start recreates it, empty."
     return f"cannot use the table {table} of {path}: {difference}. {fix}"
 
 

@@ -18,10 +18,10 @@ _BUSY = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PR
 _WORDS = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space."),
     sqlite3.SQLITE_READONLY: ("it is read-only", "Let this user write the file and its folder."),
-    sqlite3.SQLITE_PERM: ("this user may not", "Let this user write the file and its folder."),
+    sqlite3.SQLITE_PERM: ("permission denied", "Let this user write the file and its folder."),
     sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "Let this user write the file and its folder."),
-    sqlite3.SQLITE_NOTADB: ("it is no database", "Move it away to begin anew."),
-    sqlite3.SQLITE_CORRUPT: ("it is damaged", "Restore it from a backup, or move it away to begin anew."),
+    sqlite3.SQLITE_NOTADB: ("it is not a database", "Move it away to start with an empty one."),
+    sqlite3.SQLITE_CORRUPT: ("it is damaged", "Restore it from a backup, or move it away to start with an empty one."),
     sqlite3.SQLITE_IOERR: ("the disk fails", "Check the disk and its free space."),
     sqlite3.SQLITE_NOMEM: ("memory is short", "Free some memory."),
 }
@@ -46,7 +46,9 @@ def in_words(action: str, path: Path, error: Exception) -> RecordsError:
     elif isinstance(error, OSError):
         why, fix = error.strerror or str(error), "Let this user write the file and its folder."
     else:
-        why, fix = _WORDS.get(_code(error), (str(error), "Update llama-tandem, or move the file away to begin anew."))
+        why, fix = _WORDS.get(
+            _code(error), (str(error), "Update llama-tandem, or move the file away to start with an empty one.")
+        )
     return RecordsError(f"cannot {action} {path}: {why}. {fix}")
 
 

@@ -139,7 +139,7 @@ class Traffic:
         by_number = self._running.get(int(name)) if name.isascii() and name.isdecimal() and len(name) < 19 else None
         cancelled = [by_number] if by_number else [one for one in self.running() if one.open.writer.request_id == name]
         if not cancelled:
-            raise UnknownRequestError(f"No request '{name}' is being answered: it may have ended.")
+            raise UnknownRequestError(f"Request '{name}' is not running. It may have ended.")
         for request in cancelled:
             request.open.cancelled = True
             request.task.cancel()

@@ -64,7 +64,7 @@ def _best(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeCho
         best = max(paying, key=lambda arm: gains[arm].mean)
         return ModeChoice(best, f"{named(best)}: {gains[best]} against plain decoding.")
     others = "; ".join(f"{named(arm)} {gain}" for arm, gain in gains.items()) or "nothing else was measured"
-    criterion = f"gains {LEAST_GAIN:.0%} and is sure not to lose {MOST_LOSS:.0%}"
+    criterion = f"gains {LEAST_GAIN:.0%} and surely does not lose {MOST_LOSS:.0%}"
     return ModeChoice(PLAIN, f"none: no mode {criterion} against plain decoding: {others}.")
 
 

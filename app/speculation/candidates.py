@@ -38,6 +38,6 @@ def candidates(
         rules.append(ModeChoice(_MTP, "draft-mtp by rule: the target has layers for multi-token prediction."))
     if "ngram-mod" in dialect.speculation_modes:
         arms.append(_NGRAM)
-        rules.append(ModeChoice(_NGRAM, f"ngram-mod by rule: {_NO_DRAFT}, and n-grams cost next to nothing."))
-    rules.append(ModeChoice(PLAIN, f"No speculation by rule: {_NO_DRAFT}, and ngram-mod cannot be had."))
+        rules.append(ModeChoice(_NGRAM, f"ngram-mod by rule: {_NO_DRAFT}, and n-grams cost very little."))
+    rules.append(ModeChoice(PLAIN, f"No speculation by rule: {_NO_DRAFT}, and ngram-mod is not available."))
     return [arm for arm in arms if fits(arm)], next(rule for rule in rules if fits(rule.chain))

@@ -45,7 +45,7 @@ def judge(requested_mode: str, chain: str, *, draft_mode: bool, evidence: Eviden
     if evidence.drafted or (evidence.slots and not draft_mode):
         return Status(requested_mode, True, chain)
     if evidence.slots or (evidence.slots is None and not draft_mode):
-        doubt = "no token was drafted in the warm-up" if draft_mode else "this build does not tell whether it is on"
+        doubt = "no token was drafted in the warm-up" if draft_mode else "this build does not report whether it is on"
         return Status(requested_mode, False, chain, f"{doubt}: the first drafted token in traffic will prove it")
     why = "/slots says that it is off" if evidence.slots is False else "no token was drafted in the warm-up"
     return Status(requested_mode, False, NONE, f"{why}: {evidence.log_says}" if evidence.log_says else why)

@@ -70,9 +70,9 @@ def test_rm_asks_first(here: Here) -> None:
 def test_what_another_alias_needs_stays_unless_it_is_meant(here: Here) -> None:
     """The whole is refused, before anything is deleted."""
     here.pull_all()
-    with pytest.raises(StoreError, match=r"mmproj-BF16 is needed by glm4 \(mmproj\); --shared"):
+    with pytest.raises(StoreError, match=r"mmproj-BF16 is used by glm4 \(mmproj\)\. Pass --shared"):
         here.removable("glm")
-    with pytest.raises(StoreError, match="UD-Q2_K_XL is needed by glm; --shared"):
+    with pytest.raises(StoreError, match=r"UD-Q2_K_XL is used by glm\. Pass --shared"):
         here.removable(f"hf:{REPO}:UD-Q2_K_XL")
     assert len(here.removable("glm", "glm4")) == 3
     assert len(here.removable("glm", shared=True)) == 2

@@ -44,7 +44,7 @@ def test_a_hub_that_is_busy_or_away_is_said_at_once(here: Here) -> None:
     assert away.returncode == 1 and not away.stdout
     *waits, last = away.stderr.splitlines()
     assert len(waits) == 2 and all("cannot be reached; trying again" in line for line in waits)
-    assert "is there a network, and is HF_ENDPOINT right?" in last
+    assert "Check the network, and HF_ENDPOINT if it is set." in last
 
 
 def test_show_says_what_fits_and_why(here: Here) -> None:
@@ -71,7 +71,7 @@ def test_show_takes_an_alias_and_tells_what_is_here(here: Here) -> None:
     }
     assert page["machine"]["host"] > 0 and page["machine"]["disk_free"] > 0
     assert [quantization["name"] for quantization in here.json("show", f"{REPO}:q4_k_m")["quantizations"]] == ["Q4_K_M"]
-    assert "Near names: " in here.command("show", "unsloth/GLM-4.8-GGUF").stderr
+    assert "Similar names: " in here.command("show", "unsloth/GLM-4.8-GGUF").stderr
 
 
 def test_show_tells_what_the_models_of_a_repo_take(here: Here, tmp_path: Path) -> None:

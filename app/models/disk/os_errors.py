@@ -29,13 +29,13 @@ class in_words:
         path = error.filename or self._path
         if error.errno in _NO_ROOM:
             raise DiskFullError(
-                f"{path}: no room is left on the disk ({error.strerror}). What was received is kept: "
-                "make room and pull again to go on."
+                f"{path}: the disk is full ({error.strerror}). The bytes received so far are kept. "
+                "Make room and pull again to resume."
             ) from None
         if error.errno == errno.EFBIG:
             raise DiskFullError(
-                f"{path}: no file may be this large here, by the file system (FAT ends at 4 GB) or by a limit of "
-                "this process (ulimit -f). What was received is kept: lift the limit and pull again, or point "
+                f"{path}: the file is too large for the file system (FAT: 4 GB) or for the limit of this process "
+                "(ulimit -f). The bytes received so far are kept. Raise the limit and pull again, or point "
                 "models_dir elsewhere."
             ) from None
         raise StoreError(f"{path}: {error.strerror}.") from None

@@ -36,17 +36,15 @@ def removable(
     """
     here = [model for model in models if model.parts]
     if not here:
-        raise StoreError(f"Nothing of {', '.join(names)} is here.")
+        raise StoreError(f"No files of {', '.join(names)} are on this machine.")
     named = {catalog.resolve(name).alias for name in names if not is_of_hub(catalog, name)}
     for model in here:
         for part in model.parts:
             if part.place is None:
-                raise StoreError(
-                    f"{part.path} is in no repo below models_dir: it was not pulled, and is yours to delete."
-                )
+                raise StoreError(f"{part.path} is not in a repo below models_dir. Delete it yourself.")
         others = list(dict.fromkeys(str(use) for use in model.uses if use.alias not in named))
         if others and not shared:
-            raise StoreError(f"{model.title} is needed by {', '.join(others)}; --shared deletes it all the same.")
+            raise StoreError(f"{model.title} is used by {', '.join(others)}. Pass --shared to delete it anyway.")
         if any(part.busy for part in model.parts):
             raise _busy(model)
         _check_unused(model)
@@ -81,8 +79,8 @@ def _remove(place: FileLocation) -> int:
 
 def _check_unused(model: LocalModel) -> None:
     if using := holders([part.path for part in model.parts]):
-        raise StoreError(f"{model.title} is in use by {', '.join(map(str, using))}; nothing of it is deleted.")
+        raise StoreError(f"Cannot delete {model.title}: it is in use by {', '.join(map(str, using))}.")
 
 
 def _busy(model: LocalModel) -> StoreError:
-    return StoreError(f"{model.title} is being pulled or verified now; nothing of it is deleted.")
+    return StoreError(f"Cannot delete {model.title}: it is being pulled or verified.")

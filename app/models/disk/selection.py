@@ -35,5 +35,5 @@ def _of(models: Sequence[LocalModel], catalog: Catalog, name: str) -> list[Local
         matching = [model for model in of_repo if model.label.lower() == hub_name.quantization.lower()]
     if not matching:
         there = ", ".join(sorted(model.label for model in of_repo)) or "nothing of this repo"
-        raise StoreError(f"{name}: that is not here. Here is {there}; `llama-tandem ls` lists everything.")
+        raise StoreError(f"{name} is not on this machine, which has {there}. `llama-tandem ls` lists all models.")
     return matching

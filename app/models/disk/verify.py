@@ -57,7 +57,7 @@ class Verifier:
 
     def _part(self, part: Part, name: str) -> tuple[Verdict, str]:
         if not part.whole:
-            return "incomplete", "not all of it is here; pull goes on with it"
+            return "incomplete", "incomplete; pull resumes the download"
         if part.place is None:
             return "unknown", "it was not pulled, so there is no checksum to compare it with"
         place = part.place
@@ -96,7 +96,10 @@ class Verifier:
         if not isinstance(today, Identity):
             return "unknown", f"no checksum of it is recorded. {today}"
         if self._hashed(place, today.digest, emit) != today.digest:
-            return "unknown", "it is not the Hub's of today: damaged, or another version; pull --update replaces it"
+            return (
+                "unknown",
+                "it differs from the Hub's current file: damaged, or another version; pull --update replaces it",
+            )
         place.write_record(today.revision, today.digest)
         return "fine", ""
 

@@ -89,7 +89,9 @@ class Puller:
         if update or not pinned:
             return self._planned(item, listing, paths)
         if len(set(pinned.values())) > 1:
-            raise StoreError(f"{item.repo}: files here are of several revisions; pull --update makes them one.")
+            raise StoreError(
+                f"{item.repo}: the files here are from several revisions; pull --update fetches one revision."
+            )
         revision = next(iter(pinned.values()))
         note = (
             f"{item.repo} has changed on the Hub: here is revision {revision[:12]}, there {listing.revision[:12]}; "
@@ -207,8 +209,9 @@ class Puller:
         free = self._free(FileLocation(self._models_dir, identity.repo, identity.path))
         if have < total and free < total - have + MARGIN:
             raise DiskFullError(
-                f"{self._models_dir}: {size_in_words(total - have)} are to come and {size_in_words(MARGIN)} must stay "
-                f"free, and there are {size_in_words(free)}. Make room, or point models_dir elsewhere."
+                f"{self._models_dir}: the download needs {size_in_words(total - have)} and must leave "
+                f"{size_in_words(MARGIN)} free, but {size_in_words(free)} are free. Make room, or point models_dir "
+                "elsewhere."
             )
 
     def _fetch_one(self, identity: Identity, wire: Wire, update: bool) -> None:
@@ -242,7 +245,7 @@ class Puller:
         if update:
             return False
         raise StoreError(
-            f"{place.final} is not what the Hub has under this name. "
+            f"{place.final} differs from the Hub's file of this name. "
             "`verify` repairs a damaged file, `pull --update` replaces it."
         )
 
@@ -276,15 +279,17 @@ def _one_model(listing: Listing, item: PullItem) -> list[str]:
         return paths
     everything = by_model(filter(is_safe, PullItem(item.repo, projector=item.projector).chosen(listing.files)))
     known = {(not item.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
-    names = ", ".join(sorted(known)) or "none at all"
+    names = ", ".join(sorted(known))
     if not models:
         what = "multimodal projector" if item.projector else "GGUF model"
-        raise StoreError(f"{item.repo}: no {what} there is {item.pattern!r}. There are: {names}.")
+        if not known and not item.projector:
+            raise StoreError(f"{item.repo} has no GGUF files. `llama-tandem search NAME` lists repositories with some.")
+        raise StoreError(f"{item.repo}: no {what} there matches {item.pattern!r}. Available: {names or 'none'}.")
     if item.projector:
         raise StoreError(f"{item.repo}: {len(models)} multimodal projectors match; narrow include to one of {names}.")
     raise StoreError(
         f"{item.repo}: {len(models)} models there match; name one, such as hf:{item.repo}:"
-        f"{quantization_of(paths[0]) or 'Q4_K_M'}. There are: {names}."
+        f"{quantization_of(paths[0]) or 'Q4_K_M'}. Available: {names}."
     )
 
 

@@ -108,10 +108,10 @@ class RangeFetcher:
         """Returns the error if the Hub grants access but the storage host refuses: a token that lost its rights, or a
         proxy."""
         return AccessDeniedError(
-            f"{self._identity.path}: {again.denied_by}, which has the bytes, refuses them ({again}, {_DENIED_TRIES} "
-            f"times in a row). If {self._identity.repo} is gated or private, set HF_TOKEN to a token whose account may "
-            "read it and has accepted its licence; else see whether a proxy refuses it, or this machine's clock is "
-            "wrong. Pull again to go on."
+            f"{self._identity.path}: {again.denied_by} refuses the download ({again}, {_DENIED_TRIES} times in a "
+            f"row). If {self._identity.repo} is gated or private, set HF_TOKEN to a token whose account may read it "
+            "and has accepted its licence. Else check for a proxy that refuses it, and for a wrong clock. Then pull "
+            "again to resume."
         )
 
     def _wait(self, attempt: int, again: _RetryError) -> None:
@@ -119,10 +119,10 @@ class RangeFetcher:
             with self._lock:
                 self._address = None
         if attempt >= TRIES:
-            raise HubError(f"{self._identity.path}: {again}, {TRIES} times in a row; pull again to go on.")
+            raise HubError(f"{self._identity.path}: {again}, {TRIES} times in a row. Pull again to resume.")
         if again.wish is not None and again.wish > LONGEST_RETRY_AFTER_S:
             raise HubError(
-                f"{self._identity.path}: {again}, and asks for {again.wish:.0f} s of rest; pull again then to go on."
+                f"{self._identity.path}: {again}, and asks to wait {again.wish:.0f} s. Pull again after that to resume."
             )
         seconds = delay(attempt, again.wish, random.random)
         self._say(f"{self._identity.path}: {again}; trying again in {seconds:.1f} s")
@@ -198,7 +198,7 @@ class RangeFetcher:
                 f"{self._identity.path}: the Hub announced {said} bytes, the server has {size}."
             )
         if (first, last) != (start, stop - 1):
-            raise _RetryError("the server sends another range than it was asked for")
+            raise _RetryError("the server sends a wrong range")
 
 
 def _headers(url: str, address: FileAddress, start: int, stop: int) -> dict[str, str]:

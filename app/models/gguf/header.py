@@ -276,7 +276,7 @@ def check_magic(path: Path) -> None:
 def _version(reader: HeaderReader) -> int:
     start = reader.data[:4]
     if start != MAGIC:
-        what = "it is empty" if not start else f"it begins with {start!r} instead of {MAGIC!r}"
+        what = "it is empty" if not start else f"it begins with {repr(start)[1:]} instead of 'GGUF'"
         raise reader.fail(f"is not a GGUF file: {what}")
     reader.step(4)
     version: int = reader.unpack(U32)

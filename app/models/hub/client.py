@@ -49,7 +49,7 @@ try:
     from huggingface_hub.file_download import HfFileMetadata, repo_folder_name
     from huggingface_hub.hf_api import RepoFile
 except ValueError as error:  # It parses HF_ENDPOINT at import
-    raise HubError(f"HF_ENDPOINT is no address ({error}); it must look like https://huggingface.co.") from None
+    raise HubError(f"HF_ENDPOINT is not a URL ({error}); it must look like https://huggingface.co.") from None
 
 T = TypeVar("T")
 # Errors of parsing a response that is not from a Hub. huggingface_hub lets these through.
@@ -90,7 +90,7 @@ class Hub:
         self._kept_in = "HF_TOKEN" if token or os.environ.get("HF_TOKEN") else constants.HF_TOKEN_PATH
         if self._token and not (self._token.isascii() and self._token.isprintable()):
             raise AccessDeniedError(
-                f"What is in {self._kept_in} is no token: those of {self.endpoint}/settings/tokens are plain ASCII."
+                f"The token in {self._kept_in} is invalid: tokens of {self.endpoint}/settings/tokens are plain ASCII."
             )
         # False: huggingface_hub would otherwise search for a token of its own
         self._api = HfApi(endpoint=self.endpoint, token=self._token or False)
@@ -188,12 +188,12 @@ class Hub:
             except httpx2.TransportError as error:
                 if attempt >= _CONNECT_TRIES:
                     raise HubError(
-                        f"{self.endpoint} cannot be reached ({str(error) or type(error).__name__}); "
-                        "is there a network, and is HF_ENDPOINT right?"
+                        f"Cannot reach {self.endpoint} ({_reason(error)}). Check the network, and HF_ENDPOINT if it is "
+                        "set."
                     ) from None
                 self._wait("the Hub cannot be reached", attempt, None, rest)
             except HFValidationError as error:
-                raise NotOnHubError(f"{repo} cannot be the name of a repo: {error}") from None
+                raise NotOnHubError(f"{repo} is not a valid repo name: {error}") from None
             except _ODD as error:
                 raise HubError(
                     f"Unexpected response from {self.endpoint} ({type(error).__name__}: {error}). "
@@ -235,7 +235,7 @@ class Hub:
             )
         if status not in RETRIED:
             return HubError(
-                f"{repo}: {self.endpoint} answers {status}, which is not how the Hub answers; is HF_ENDPOINT right?"
+                f"{repo}: {self.endpoint} answers {status}, which is not the Hub's response. Check HF_ENDPOINT."
             )
         wish = retry_after(error.response.headers.get("Retry-After"))
         when = "later" if wish is None else f"in {wish:.0f} s, as it asks"
@@ -250,7 +250,12 @@ class Hub:
             for query in ({"search": name}, {"search": name.split("-")[0]}, {"author": repo.partition("/")[0]}):
                 known |= dict.fromkeys(row.repo for row in self._repos(**query, limit=50))
         near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
-        return f" Near names: {', '.join(near)}." if near else ""
+        return f" Similar names: {', '.join(near)}." if near else ""
+
+
+def _reason(error: Exception) -> str:
+    """Returns the system's text, without its error number."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _cache_of(repo: str) -> Path:

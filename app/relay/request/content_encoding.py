@@ -107,7 +107,7 @@ def decoded(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
     if name in ("", "identity"):
         return scope, receive
     if name not in _DECODERS:
-        raise UnsupportedEncodingError(f"Content-Encoding {name!r} is not read here; send {TAKEN} or none.")
+        raise UnsupportedEncodingError(f"Unsupported Content-Encoding {name!r}. Send {TAKEN} or none.")
     headers: Headers = [(field, value) for field, value in scope["headers"] if field not in _OF_ENCODED]
     return scope | {"headers": headers}, _Body(name, receive)
 

@@ -42,11 +42,11 @@ def address(text: str, hosts: tuple[str, ...]) -> URL:
         host = ""
     if not host or url.scheme not in ("http", "https"):
         raise RemoteMediaRefusedError(
-            f"{text[:200]!r} is no address that can be fetched; send the media as a data: URL."
+            f"{text[:200]!r} is not a URL that can be fetched. Send the media as a data: URL."
         )
     if not is_listed(host, hosts):
         raise RemoteMediaRefusedError(
-            f"The request names media at {_shown(url)}, and this gateway fetches nothing from there. "
+            f"Refusing to fetch media from {_shown(url)}: allow_remote_media does not list its host. "
             f"Send it as a data: URL, or add {host} to allow_remote_media."
         )
     return url
@@ -79,9 +79,7 @@ class MediaFetcher:
         Raises RemoteMediaRefusedError, RemoteMediaFailedError or BodyTooLargeError.
         """
         if len(remote.urls) > MOST:
-            raise RemoteMediaRefusedError(
-                f"The request names {len(remote.urls)} addresses of media; {MOST} are the most."
-            )
+            raise RemoteMediaRefusedError(f"The request names {len(remote.urls)} media URLs; the maximum is {MOST}.")
         media: dict[str, Media] = {}
         try:
             async with asyncio.timeout(ALL_S):
@@ -119,7 +117,7 @@ class MediaFetcher:
                 raise RemoteMediaFailedError(f"{_shown(url)} answered {response.status_code}.")
             if not kind.startswith(_KINDS) or response.headers.get("content-encoding", "identity") != "identity":
                 raise RemoteMediaFailedError(
-                    f"{_shown(url)} is {kind or 'nothing that says what it is'}, not image or audio."
+                    f"{_shown(url)} is of type {kind or 'unknown'}; it must be an image or audio."
                 )
             return Media(kind, await _read(url, response, room))
         finally:
@@ -132,7 +130,7 @@ class MediaFetcher:
         addresses = await self._resolve(url.raw_host.decode(), url.port or _PORTS[url.scheme])
         # A name with a private address among public ones is an attack too.
         if not all(self._may(ip) for ip in addresses):
-            raise RemoteMediaRefusedError(f"{_shown(url)} is within a private network; nothing is fetched from there.")
+            raise RemoteMediaRefusedError(f"{_shown(url)} is in a private network, where the gateway fetches nothing.")
         failure: Exception = OSError("it has no address")
         for ip in addresses:
             request = client.build_request(
@@ -165,7 +163,7 @@ async def _read(url: URL, response: Response, room: int) -> bytes:
         if len(content) > LARGEST:
             raise RemoteMediaFailedError(f"{_shown(url)} is larger than {LARGEST >> 20} MiB.")
         if len(content) > room:
-            raise BodyTooLargeError("With its media the body is larger than max_body_mb in tandem.yaml allows.")
+            raise BodyTooLargeError("With its media the body exceeds max_body_mb in tandem.yaml.")
     return bytes(content)
 
 

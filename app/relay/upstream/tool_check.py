@@ -27,16 +27,16 @@ class ToolCheck:
             return
         if must:
             message = (
-                f"'tool_choice' wants a tool to be called, and the chat template of '{ref.name}' has no place for "
-                "tools: leave 'tools' out, or give its entry a template that has (--chat-template-file in args)."
+                f"'tool_choice' requires a tool call, but the chat template of '{ref.name}' has no tools. Omit "
+                "'tools', or set a template with tools in the model's entry (--chat-template-file in args)."
             )
             raise InvalidBodyError(message, param="tool_choice")
         if ref.name not in self._told:
             self._told.add(ref.name)
-            log.warning(f"{self.warning(ref.name)} Its entry may name another (--chat-template-file in args).")
+            log.warning(f"{self.warning(ref.name)} Set another template in its entry (--chat-template-file in args).")
 
     def warning(self, name: str) -> str | None:
         """Returns the warning for /v1/models, or None if the model has had no tools in vain."""
         if name not in self._told:
             return None
-        return f"'{name}' was asked for tools, which its chat template has no place for: it does not see them."
+        return f"'{name}' got a request with tools, but its chat template has none, so the model does not see them."

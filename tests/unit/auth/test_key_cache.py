@@ -60,7 +60,7 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
     """Until its key is revoked."""
     store = KeyStore(Database(tmp_path))
     store.add(B)
-    with pytest.raises(ConfigError, match="named b already"):
+    with pytest.raises(ConfigError, match="A key named b exists"):
         store.add(B)
     store.revoke("b", 12.0)
     with pytest.raises(ConfigError, match="no key named b"):
@@ -147,9 +147,9 @@ def test_keys_of_a_later_version_refuse_the_start(tmp_path: Path) -> None:
     set_version(tmp_path, VERSION + 1)
     with pytest.raises(ConfigError, match=f"cannot be read: .*{FILE_NAME}: it has version {VERSION + 1}.*Update"):
         ring(tmp_path)
-    with pytest.raises(ConfigError, match="The key is not made"):
+    with pytest.raises(ConfigError, match="The key was not created"):
         KeyStore(Database(tmp_path)).add(A)
-    with pytest.raises(ConfigError, match="The key is not revoked"):
+    with pytest.raises(ConfigError, match="The key was not revoked"):
         KeyStore(Database(tmp_path)).revoke("b", 12.0)
 
 

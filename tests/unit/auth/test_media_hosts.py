@@ -24,7 +24,7 @@ def test_hosts_are_listed_by_name_or_by_what_they_are_below(setting: str, yes: l
 @pytest.mark.parametrize("written", ["https://a.example", "a.example/x", "a.example:443", "a.*.example", "a b"])
 def test_what_is_no_host_is_refused_in_words(written: str) -> None:
     """A name alone, without scheme, port or path."""
-    with pytest.raises(ValueError, match="write it alone, such as"):
+    with pytest.raises(ValueError, match="write only the name, such as"):
         hosts_of(f"good.example, {written}")
 
 

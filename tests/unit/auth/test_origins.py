@@ -25,12 +25,12 @@ def test_origins_are_taken_as_browsers_send_them(written: str, sent: set[bytes])
     ("written", "words"),
     [
         ("*", "any web page"),
-        ("https://*.example", "no origin"),
+        ("https://*.example", "not an origin"),
         ("app.example", "scheme, host and port"),
-        ("https://app.example/path", "no origin"),
-        ("https://", "no origin"),
-        ("null", "no origin"),
-        ("https://user@app.example", "no origin"),
+        ("https://app.example/path", "not an origin"),
+        ("https://", "not an origin"),
+        ("null", "not an origin"),
+        ("https://user@app.example", "not an origin"),
     ],
 )
 def test_what_names_no_single_origin_is_refused_in_words(written: str, words: str) -> None:

@@ -125,7 +125,7 @@ def spoil(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("foreign", "is not a GGUF file: it begins with b'<!do'"), ("cut", "is incomplete")]
+    ("how", "reason"), [("foreign", "is not a GGUF file: it begins with '<!do'"), ("cut", "is incomplete")]
 )
 def test_a_damaged_draft_is_left_out(machine: Path, how: str, reason: str) -> None:
     """The model starts without it and says why, or not at all where the entry says so; `auto` does not choose it."""

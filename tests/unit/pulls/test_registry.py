@@ -107,7 +107,7 @@ def test_the_last_ones_are_remembered_the_latest_first() -> None:
             made.append(world.pulls.start("glm", GLM))
             await made[-1].over()
         assert world.pulls.all() == made[:1:-1]
-        with pytest.raises(UnknownPullError, match="no pull"):
+        with pytest.raises(UnknownPullError, match="not found"):
             world.pulls.get(made[0].id)
 
     within(body)

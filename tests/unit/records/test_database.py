@@ -247,9 +247,9 @@ def test_a_file_that_may_not_be_looked_at_is_not_missing(tmp_path: Path, monkeyp
 def test_a_file_that_is_no_database_is_told(tmp_path: Path, content: bytes) -> None:
     """With what to do; it is left as it is."""
     (tmp_path / FILE_NAME).write_bytes(content)
-    with pytest.raises(RecordsError, match=r"it is no database. Move it away to begin anew"):
+    with pytest.raises(RecordsError, match=r"it is not a database. Move it away to start with"):
         Database(tmp_path).read("inert", "SELECT plan FROM inert")
-    with Database(tmp_path) as database, pytest.raises(RecordsError, match=r"cannot write .* it is no database"):
+    with Database(tmp_path) as database, pytest.raises(RecordsError, match=r"cannot write .* it is not a database"):
         database.write("inert", lambda connection: None)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 

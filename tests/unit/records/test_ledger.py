@@ -54,7 +54,7 @@ def test_a_corrupt_file_is_no_failure_and_no_reason_to_fail(tmp_path: Path, cont
     told: list[str] = []
     ledger = Ledger(Database(tmp_path, tell=told.append))
     assert ledger.last_failure("a") is None
-    assert bool(told) == bool(content) and all("is no database. Move it away" in line for line in told)
+    assert bool(told) == bool(content) and all("is not a database. Move it away" in line for line in told)
     ledger.record_failure("a", FIRST)
 
 

@@ -26,7 +26,7 @@ NOTHING = "no token was drafted in the warm-up"
         ),
         (NGRAMS, Evidence(slots=True), True, NGRAMS, ""),
         (NGRAMS, Evidence(slots=False), False, "none", "/slots says that it is off"),
-        (NGRAMS, Evidence(slots=None), False, NGRAMS, "this build does not tell whether it is on" + LATER),
+        (NGRAMS, Evidence(slots=None), False, NGRAMS, "this build does not report whether it is on" + LATER),
     ],
 )
 def test_what_is_not_proven_is_not_said_to_be_on(

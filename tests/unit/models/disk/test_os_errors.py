@@ -13,9 +13,9 @@ from app.models.disk.os_errors import in_words
 @pytest.mark.parametrize(
     ("number", "kind", "said"),
     [
-        (errno.ENOSPC, DiskFullError, "make room and pull again"),
-        (errno.EDQUOT, DiskFullError, "make room and pull again"),
-        (errno.EFBIG, DiskFullError, "no file may be this large here"),
+        (errno.ENOSPC, DiskFullError, "Make room and pull again"),
+        (errno.EDQUOT, DiskFullError, "Make room and pull again"),
+        (errno.EFBIG, DiskFullError, "the file is too large for the file system"),
         (errno.EACCES, StoreError, "Permission denied"),
     ],
 )

@@ -48,7 +48,7 @@ def test_names_select_each_model_once(names: list[str], expected: list[LocalMode
 
 
 def test_what_is_not_here_is_said_with_what_is() -> None:
-    with pytest.raises(StoreError, match=r"hf:org/glm:Q9: that is not here. Here is BF16, Q2_K, mmproj-BF16"):
+    with pytest.raises(StoreError, match=r"hf:org/glm:Q9 is not on this machine, which has BF16, Q2_K, mmproj-BF16"):
         selected(ALL, CATALOG, ["hf:org/glm:Q9"])
     with pytest.raises(StoreError, match="nothing of this repo"):
         selected(ALL, CATALOG, ["hf:org/none"])
