@@ -104,7 +104,7 @@ def test_tools_that_the_template_does_not_know(serve: Callable[..., Gateway], mo
     for _ in range(2):
         assert gateway.chat(tools=[TOOL], max_tokens=1).status_code == 200
     assert "tools" in gateway.client.get("/v1/models/m").json()["warning"]
-    assert len(eventually(lambda: gateway.logged("asked for tools"))) == 1
+    assert len(eventually(lambda: gateway.logged("got a request with tools"))) == 1
 
 
 def test_embeddings_are_as_long_as_was_asked(serve: Callable[..., Gateway], models: dict[str, Path]) -> None:

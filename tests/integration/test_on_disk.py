@@ -88,7 +88,7 @@ def test_a_download_that_stopped_is_freed_too(here: Here) -> None:
     (model,) = here.removable("glm")
     remove(model)
     assert here.files == set()
-    with pytest.raises(StoreError, match="Nothing of glm is here"):
+    with pytest.raises(StoreError, match="No files of glm are on this machine"):
         here.removable("glm")
 
 
@@ -97,9 +97,9 @@ def test_a_pull_under_way_is_not_pulled_from_under(here: Here) -> None:
     here.pull_all()
     (before,) = here.removable(f"hf:{REPO}:UD-Q2_K_XL", shared=True)
     with locked(here.place(sorted(Q2)[0]).lock, lambda: None):
-        with pytest.raises(StoreError, match="is being pulled or verified now"):
+        with pytest.raises(StoreError, match="is being pulled or verified"):
             here.removable("glm", shared=True)
-        with pytest.raises(StoreError, match="is being pulled or verified now"):
+        with pytest.raises(StoreError, match="is being pulled or verified"):
             remove(before)
     assert here.has(Q2)
 
@@ -164,7 +164,7 @@ def test_a_file_that_was_not_pulled_is_not_ours_to_delete(here: Here) -> None:
         {"models_dir": here.models_dir, "models": {"mine": {"target": {"path": str(mine)}}}}
     )
     here.catalog = Catalog(here.settings)
-    with pytest.raises(StoreError, match="is yours to delete"):
+    with pytest.raises(StoreError, match="Delete it yourself"):
         here.removable("mine")
     assert mine.exists() and LocalModels(here.settings).models[0].state == "complete"
 

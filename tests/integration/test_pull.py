@@ -188,7 +188,7 @@ def test_a_file_that_is_another_is_not_overwritten_unasked(here: Here) -> None:
     path = sorted(Q2)[0]
     here.place(path).prepare()
     here.place(path).final.write_bytes(b"mine")
-    with pytest.raises(StoreError, match="not what the Hub has"):
+    with pytest.raises(StoreError, match="differs from the Hub's file"):
         here.pull()
     assert here.place(path).final.read_bytes() == b"mine"
     here.pull(update=True)
@@ -211,6 +211,12 @@ def test_several_models_that_match_are_named(here: Here) -> None:
         here.pull(PullItem(REPO))
     with pytest.raises(StoreError, match=r"no GGUF model there matches 'Q9'. Available: Q4_K_M, UD-Q2_K_XL"):
         here.pull(PullItem(REPO, quantization="Q9"))
+
+
+def test_a_repository_without_gguf_files_is_named(here: Here) -> None:
+    here.hub.add("org/safe", {"model.safetensors": b"weights"})
+    with pytest.raises(StoreError, match=r"^org/safe has no GGUF files\. `llama-tandem search NAME`"):
+        here.pull(PullItem("org/safe"))
 
 
 def test_an_upload_that_is_not_complete_hides_nothing_else(here: Here) -> None:
@@ -259,7 +265,7 @@ def test_who_has_no_token_is_not_told_that_it_is_wrong(here: Here, status: int) 
 
 def test_what_asking_later_cannot_help_is_not_put_off(here: Here) -> None:
     here.hub.page_faults.append(Fault(status=404, stays=True))
-    with pytest.raises(HubError, match=r"answers 404, .* is HF_ENDPOINT right\?"):
+    with pytest.raises(HubError, match=r"answers 404, .* Check HF_ENDPOINT\."):
         here.pull()
 
 
@@ -270,7 +276,7 @@ def test_a_host_of_bytes_that_refuses_them_is_said_in_words(here: Here) -> None:
         here.hub.order(sorted(Q2)[0], Fault(status=status, stays=True))
         with pytest.raises(AccessDeniedError) as caught:
             here.pull()
-        for part in (f"answers {status}", "127.0.0.1", "HF_TOKEN", "gated", "licence", REPO, "Pull again"):
+        for part in (f"answers {status}", "127.0.0.1", "HF_TOKEN", "gated", "licence", REPO, "pull again"):
             assert part in str(caught.value)
 
 

@@ -137,9 +137,9 @@ def answering(status: int = 200, kind: str = "image/png", body: bytes = PIXEL, *
     ("handler", "url", "words"),
     [
         (answering(404), "http://a.example:PORT/x?key=1", r"http://a.example/x answered 404"),
-        (answering(kind="text/html"), "http://a.example:PORT/", "is text/html, not image or audio"),
+        (answering(kind="text/html"), "http://a.example:PORT/", "has the type text/html; it must be an image or audio"),
         (answering(body=b"x" * 5000), "http://a.example:PORT/", "larger than"),
-        (answering(**{"content-encoding": "gzip"}), "http://a.example:PORT/", "not image or audio"),
+        (answering(**{"content-encoding": "gzip"}), "http://a.example:PORT/", "is compressed"),
         (answering(302, location="/again"), "http://a.example:PORT/", "redirects more than 3 times"),
         (answering(302, location="http://a.example:x/"), "http://a.example:PORT/", "cannot be fetched"),
         (pixel, "http://a.example:1/", "cannot be fetched"),
@@ -158,7 +158,7 @@ def test_what_cannot_be_had_is_told(handler: Handler, url: str, words: str, monk
     [
         ("http://b.example/x", "add b.example to allow_remote_media"),
         ("http://10.0.0.1/", "add 10.0.0.1"),
-        ("ftp://a.example/x", "no address that can be fetched"),
+        ("ftp://a.example/x", "not a URL that can be fetched"),
         ("http://inside.example/x", "private network"),
     ],
 )
@@ -203,7 +203,7 @@ def test_slow_servers_and_many_addresses_have_an_end(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(RemoteMediaFailedError, match="within"):
         fetched(slow, "http://a.example:PORT/")
-    with pytest.raises(RemoteMediaRefusedError, match="17 addresses"):
+    with pytest.raises(RemoteMediaRefusedError, match="17 media URLs"):
         fetched(pixel, *(f"http://a.example:PORT/{number}" for number in range(17)))
 
 

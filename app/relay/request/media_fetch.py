@@ -115,10 +115,12 @@ class MediaFetcher:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if response.status_code != 200:
                 raise RemoteMediaFailedError(f"{_shown(url)} answered {response.status_code}.")
-            if not kind.startswith(_KINDS) or response.headers.get("content-encoding", "identity") != "identity":
+            if not kind.startswith(_KINDS):
                 raise RemoteMediaFailedError(
-                    f"{_shown(url)} is of type {kind or 'unknown'}; it must be an image or audio."
+                    f"{_shown(url)} has the type {kind or 'unknown'}; it must be an image or audio."
                 )
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise RemoteMediaFailedError(f"{_shown(url)} is compressed; it must be sent without Content-Encoding.")
             return Media(kind, await _read(url, response, room))
         finally:
             await response.aclose()

@@ -58,6 +58,15 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
         spec(catalog(tmp_path, repo=REPO))
 
 
+def test_a_pattern_as_path_is_refused(tmp_path: Path) -> None:
+    """Unless a file has that name."""
+    touch(tmp_path, "a.gguf", "b?.gguf")
+    for name in ("*.gguf", "?.gguf"):
+        with pytest.raises(FilesMissingError, match=r"path names one file, .* is a pattern; use include with repo"):
+            spec(catalog(tmp_path, path=str(tmp_path / name)))
+    assert spec(catalog(tmp_path, path=str(tmp_path / "b?.gguf"))).target == tmp_path / "b?.gguf"
+
+
 def test_pattern_that_matches_two_models_is_refused(tmp_path: Path) -> None:
     """Guessing one of them could load the wrong 200 GB."""
     touch(tmp_path / REPO, "a-Q4.gguf", "b-Q4.gguf")
