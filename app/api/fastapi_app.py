@@ -48,10 +48,10 @@ def create_api(
     @api.get("/models", include_in_schema=False)
     @api.get("/v1/models", summary="The models that can be asked for; never loads one")
     async def models(request: Request, variants: bool = False) -> dict[str, Any]:
-        found = rows.all(variants=variants, may=may_use(request.scope))
+        listed = rows.all(variants=variants, may=may_use(request.scope))
         if asks_in_this_shape(request.scope["headers"]):
-            return page_of(found, request.query_params)
-        return {"object": "list", "data": found}
+            return page_of(listed, request.query_params)
+        return {"object": "list", "data": listed}
 
     @api.get("/models/{alias:path}", include_in_schema=False)
     @api.get("/v1/models/{alias:path}", summary="One model, by any of its names")
@@ -94,8 +94,8 @@ def _errors_in_shape(api: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["loc"] == ("body",) or first["type"] == "json_invalid":
-            said = "json" in request.headers.get("content-type", "")
-            how = "" if said else ", and Content-Type must say application/json"
+            is_json = "json" in request.headers.get("content-type", "")
+            how = "" if is_json else ", and Content-Type must say application/json"
             return await failed(request, InvalidBodyError(f"The body must be a JSON object{how}."))
         param = str(first["loc"][-1])
         known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)

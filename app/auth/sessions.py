@@ -71,14 +71,14 @@ class Sessions:
     def _holder(self, holder: bytes) -> Key | None:
         return next((key for key in self._valid() if key.digest == holder), None)
 
-    def _new(self, kept: dict[bytes, tuple[float, bytes]], lives: float, most: int, key: Key) -> str:
+    def _new(self, entries: dict[bytes, tuple[float, bytes]], lives: float, most: int, key: Key) -> str:
         now = self._clock()
-        for old in [old for old, (ends, _) in kept.items() if ends <= now]:
-            del kept[old]
-        while len(kept) >= most:
-            del kept[next(iter(kept))]
+        for old in [old for old, (ends, _) in entries.items() if ends <= now]:
+            del entries[old]
+        while len(entries) >= most:
+            del entries[next(iter(entries))]
         secret = secrets.token_urlsafe(32)
-        kept[digest(secret)] = (now + lives, key.digest)
+        entries[digest(secret)] = (now + lives, key.digest)
         return secret
 
 

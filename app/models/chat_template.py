@@ -19,15 +19,15 @@ def template_of(entry: LocalEntry, header: Header | None) -> str:
 
     As in llama-server, the last flag of the entry wins, and any flag wins over `env`.
     """
-    said = [(_VARIABLES[name], value) for name, value in entry.env.items() if name in _VARIABLES]
-    said += [
+    settings = [(_VARIABLES[name], value) for name, value in entry.env.items() if name in _VARIABLES]
+    settings += [
         (flag, value)
         for arg, value in zip(entry.args, entry.args[1:], strict=False)
         if (flag := arg.replace("_", "-")) in (_TEXT, _FILE)
     ]
-    if not said:
+    if not settings:
         return (header.text(KEY) if header is not None else None) or ""
-    flag, value = said[-1]
+    flag, value = settings[-1]
     return value if flag == _TEXT else _read(Path(value).expanduser())
 
 

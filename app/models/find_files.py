@@ -32,13 +32,13 @@ def _walk(folder: Path, follow: bool, above: frozenset[tuple[int, int]]) -> Iter
     try:
         status = folder.stat()
         with os.scandir(folder) as entries:
-            there = [entry for entry in entries if not entry.name.startswith(".")]
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError:
         return
     here = (status.st_dev, status.st_ino)
     if here in above:  # A link to a parent folder
         return
-    for entry in there:
+    for entry in visible:
         if _is_folder(entry, follow):
             yield from _walk(Path(entry.path), follow, above | {here})
         elif is_gguf(entry.name):
@@ -76,24 +76,26 @@ def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterabl
     """
     projectors = key.endswith(".mmproj")
     # As in snapshot_download: the pattern matches the whole path, and `*` crosses slashes
-    there = {path.relative_to(folder).as_posix(): path for path in ggufs(folder)}
-    there = {name: path for name, path in there.items() if is_projector(path.name) == projectors}
-    meant = matching(there, files.include, files.quantization)
-    said = repr(files.quantization or files.include or "*")
+    present = {path.relative_to(folder).as_posix(): path for path in ggufs(folder)}
+    present = {name: path for name, path in present.items() if is_projector(path.name) == projectors}
+    meant = matching(present, files.include, files.quantization)
+    selector = repr(files.quantization or files.include or "*")
     if not meant:
         what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
         raise FilesMissingError(
-            f"{key}: no {what} matches {said} of {source} in {folder}.{_instead(folder, there, files)}",
+            f"{key}: no {what} matches {selector} of {source} in {folder}.{_instead(folder, present, files)}",
             advice=_advice(files, key),
             repo=files.repo is not None,
         )
-    models = _models(there[name] for name in meant)
+    models = _models(present[name] for name in meant)
     if len(models) > 1 and not (files.include or files.quantization):
-        taken = {there[name] for other in others for name in matching(there, other.include, other.quantization)}
+        taken = {present[name] for other in others for name in matching(present, other.include, other.quantization)}
         models = [first for first in models if first not in taken] or models
     if len(models) > 1:
         names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in models))
-        raise FilesMissingError(f"{key}: {said} of {source} matches several models; narrow include to one of {names}")
+        raise FilesMissingError(
+            f"{key}: {selector} of {source} matches several models; narrow include to one of {names}"
+        )
     return _complete(models[0], key, files)
 
 
@@ -152,11 +154,11 @@ def _names(folder: Path) -> list[str]:
     return []
 
 
-def _instead(folder: Path, there: Iterable[str], files: Files) -> str:
+def _instead(folder: Path, present: Iterable[str], files: Files) -> str:
     if not folder.is_dir():
         meant = _nearly(folder)
         return f" That folder does not exist{f'; did you mean {meant}?' if meant is not None else '.'}"
-    names = sorted(there)
+    names = sorted(present)
     if not names:
         return " There is none at all."
     quantizations = [quantization_of(name) for name in names]

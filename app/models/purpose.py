@@ -103,5 +103,5 @@ def _flags(entry: LocalEntry) -> Iterator[str]:
 
 def _pooling(entry: LocalEntry) -> str | None:
     """Returns the last pooling type set. args win over the environment."""
-    said = [value for flag, value in zip(entry.args, entry.args[1:], strict=False) if flag == _POOLING]
-    return said[-1] if said else entry.env.get(_POOLING_VARIABLE)
+    values = [value for flag, value in zip(entry.args, entry.args[1:], strict=False) if flag == _POOLING]
+    return values[-1] if values else entry.env.get(_POOLING_VARIABLE)

@@ -129,15 +129,15 @@ class ResponseStore:
 
     def chain(self, response_id: str, owner: str) -> list[KeptResponse] | str:
         """Returns a response and its predecessors, oldest first, or the id of a missing one."""
-        found: list[KeptResponse] = []
-        wanted: str | None = response_id
-        while wanted is not None:
-            response = self.get(wanted, owner)
+        responses: list[KeptResponse] = []
+        next_id: str | None = response_id
+        while next_id is not None:
+            response = self.get(next_id, owner)
             if response is None:
-                return wanted
-            found.append(response)
-            wanted = response.previous
-        return found[::-1]
+                return next_id
+            responses.append(response)
+            next_id = response.previous
+        return responses[::-1]
 
     def delete(self, response_id: str, owner: str) -> bool:
         """Deletes a response. Returns whether it existed. Raises RecordsError."""

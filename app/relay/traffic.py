@@ -137,7 +137,8 @@ class Traffic:
         Raises UnknownRequestError if none of them runs.
         """
         by_number = self._running.get(int(name)) if name.isascii() and name.isdecimal() and len(name) < 19 else None
-        cancelled = [by_number] if by_number else [one for one in self.running() if one.open.writer.request_id == name]
+        by_id = [request for request in self.running() if request.open.writer.request_id == name]
+        cancelled = [by_number] if by_number else by_id
         if not cancelled:
             raise UnknownRequestError(f"Request '{name}' is not running. It may have ended.")
         for request in cancelled:

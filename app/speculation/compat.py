@@ -231,9 +231,9 @@ def _added(name: str, header: Header) -> bool | None:
     if name == "bos" and "gemma4" in (header.tokenizer, pre):
         # llama.cpp overrides Gemma 4's header, which says no (PR 21500)
         return True
-    said = header.flag(f"tokenizer.ggml.add_{name}_token")
-    if said is not None or kind is None:
-        return said
+    configured = header.flag(f"tokenizer.ggml.add_{name}_token")
+    if configured is not None or kind is None:
+        return configured
     if kind == "BPE":
         return False if name == "eos" else pre in _PRE_ADDS_BOS or None
     default = _ADDED.get(kind)

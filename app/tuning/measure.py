@@ -100,8 +100,8 @@ async def ask(client: httpx2.AsyncClient, prompt: Prompt, tokens: int) -> Measur
     except ValueError:
         raise UpstreamError(f"The engine answered {response.status_code} without JSON.") from None
     if response.status_code != 200:
-        said = _of(answer, "error").get("message", answer)
-        raise UpstreamError(f"The engine answered {response.status_code}: {said}")
+        detail = _of(answer, "error").get("message", answer)
+        raise UpstreamError(f"The engine answered {response.status_code}: {detail}")
     return _read(answer, end)
 
 

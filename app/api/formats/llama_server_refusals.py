@@ -102,26 +102,26 @@ _WRONG_KIND, _OUT_OF_RANGE, _LEFT_OUT = "invalid_type", "invalid_value", "missin
 
 def explained(message: str, request: bytes | None) -> tuple[str, str | None, str | None]:
     """Returns a bad request's message without library names, its place in the request, and OpenAI's code or None."""
-    if (found := place_of(message, request)) is not None:
-        place, words = found
+    if (place_and_words := place_of(message, request)) is not None:
+        place, words = place_and_words
         return f"'{place}' {words}.", place, _LEFT_OUT if words == "is missing" else _OUT_OF_RANGE
-    told = _DUMP.sub("", _LIBRARY.sub("", message))
-    if told != message:
-        told = _LAST_READ.sub("", told)
-    if match := _FIELD.match(told):
+    text = _DUMP.sub("", _LIBRARY.sub("", message))
+    if text != message:
+        text = _LAST_READ.sub("", text)
+    if match := _FIELD.match(text):
         return _of_field(*match.groups())
-    if match := _MISSING.match(told):
+    if match := _MISSING.match(text):
         return f"'{match[1]}' is missing.", match[1], _LEFT_OUT
-    required = _REQUIRED.match(told)
-    return told, required and (required[1] or required[2]), _LEFT_OUT if required and required[1] else None
+    required = _REQUIRED.match(text)
+    return text, required and (required[1] or required[2]), _LEFT_OUT if required and required[1] else None
 
 
-def _of_field(name: str, told: str) -> tuple[str, str | None, str | None]:
-    if match := _KIND.match(told):
+def _of_field(name: str, text: str) -> tuple[str, str | None, str | None]:
+    if match := _KIND.match(text):
         return f"'{name}' must be of the kind {match[1]}, not {match[2]}.", name, _WRONG_KIND
-    if match := _RANGE.match(told):
+    if match := _RANGE.match(text):
         least, most, got = match.groups()
         limits = f"from {least} to {most}" if least != most else most
         slots = ", as this model has no more slots" if name == "n" else ""
         return f"'{name}' must be {limits}{slots}; {got} is not.", name, _OUT_OF_RANGE
-    return f"'{name}': {told}", name, _OUT_OF_RANGE
+    return f"'{name}': {text}", name, _OUT_OF_RANGE

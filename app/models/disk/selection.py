@@ -34,6 +34,6 @@ def _of(models: Sequence[LocalModel], catalog: Catalog, name: str) -> list[Local
     else:
         matching = [model for model in of_repo if model.label.lower() == hub_name.quantization.lower()]
     if not matching:
-        there = ", ".join(sorted(model.label for model in of_repo)) or "nothing of this repo"
-        raise StoreError(f"{name} is not on this machine, which has {there}. `llama-tandem ls` lists all models.")
+        present = ", ".join(sorted(model.label for model in of_repo)) or "nothing of this repo"
+        raise StoreError(f"{name} is not on this machine, which has {present}. `llama-tandem ls` lists all models.")
     return matching

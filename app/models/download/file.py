@@ -57,10 +57,10 @@ def download(
                 partial.sync()
                 break
         place.drop_partial()
-        said = f"{identity.path}: what arrived has the checksum {digest}, the Hub announced {identity.digest}"
+        mismatch = f"{identity.path}: what arrived has the checksum {digest}, the Hub announced {identity.digest}"
         if last:
-            raise ChecksumMismatchError(f"{said}, twice. Nothing of it is kept.")
-        emit(DownloadEvent("note", identity.path, text=f"{said}; from the start again"))
+            raise ChecksumMismatchError(f"{mismatch}, twice. Nothing of it is kept.")
+        emit(DownloadEvent("note", identity.path, text=f"{mismatch}; from the start again"))
     place.finish()
     place.write_record(identity.revision, identity.digest)
 

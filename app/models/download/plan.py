@@ -299,11 +299,11 @@ def check_headers(paths: list[Path]) -> None:
         header, shard = read_header(path), shard_of(path.name)
         if shard is None:
             continue
-        said = (header.number("split.no"), header.number("split.count"))
-        if said != (shard[0] - 1, shard[1]):
+        in_header = (header.number("split.no"), header.number("split.count"))
+        if in_header != (shard[0] - 1, shard[1]):
             raise StoreError(
-                f"{path}: its name says shard {shard[0]} of {shard[1]}, its header split.no {said[0]} of {said[1]}: "
-                "the files on the Hub do not belong together."
+                f"{path}: its name says shard {shard[0]} of {shard[1]}, its header split.no {in_header[0]} of "
+                f"{in_header[1]}: the files on the Hub do not belong together."
             )
     if not read_header(paths[0]).architecture:
         raise StoreError(f"{paths[0]}: its header names no architecture: no engine can load it.")

@@ -179,7 +179,7 @@ class RangeFetcher:
             raise _RetryError(f"the connection failed ({str(error) or type(error).__name__})") from None
 
     def _check(self, response: HTTPResponse, start: int, stop: int, url: str) -> None:
-        status, said = response.status, self._identity.size
+        status, expected_size = response.status, self._identity.size
         if status in RETRIED:
             raise _RetryError(f"the server answers {status}", retry_after(response.headers.get("Retry-After")))
         if status in _EXPIRED:
@@ -188,14 +188,16 @@ class RangeFetcher:
         if status == 200:
             raise _RetryError("the server ignores ranges")
         if status == 416:
-            raise ChecksumMismatchError(f"{self._identity.path}: the Hub announced {said} bytes, the server has fewer.")
+            raise ChecksumMismatchError(
+                f"{self._identity.path}: the Hub announced {expected_size} bytes, the server has fewer."
+            )
         content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         if status != 206 or content_range is None:
             raise _RetryError(f"the server answers {status} to a range")
         first, last, size = (int(part) for part in content_range.groups())
-        if size != said:
+        if size != expected_size:
             raise ChecksumMismatchError(
-                f"{self._identity.path}: the Hub announced {said} bytes, the server has {size}."
+                f"{self._identity.path}: the Hub announced {expected_size} bytes, the server has {size}."
             )
         if (first, last) != (start, stop - 1):
             raise _RetryError("the server sends a wrong range")

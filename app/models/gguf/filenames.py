@@ -129,9 +129,9 @@ def projector_for(models: Iterable[str], paths: Iterable[str]) -> str | None:
 
     Returns None if there is none, or if several may be meant.
     """
-    firsts, there = list(models), projectors(paths)
+    firsts, all_projectors = list(models), projectors(paths)
     folder = firsts[0].rpartition("/")[0] if firsts else ""
-    beside = [path for path in there if path.rpartition("/")[0] == folder] or there
+    beside = [path for path in all_projectors if path.rpartition("/")[0] == folder] or all_projectors
     named = [
         path for path in beside if (subject := _subject(path)) and any(subject in first.lower() for first in firsts)
     ]

@@ -28,8 +28,8 @@ def quantization_in_words(header: Header | None) -> str:
 
 
 def _file_type(header: Header) -> int:
-    said = header.number("general.file_type")
-    return -1 if said is None else said
+    code = header.number("general.file_type")
+    return -1 if code is None else code
 
 
 def parameters_in_words(count: int | None) -> str:

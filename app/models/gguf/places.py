@@ -105,10 +105,10 @@ def mixed_shards(paths: Sequence[Path]) -> str:
 
 
 def _tensors_in_all(first: Header, paths: Sequence[Path]) -> str:
-    expected, there = first.number("split.tensors.count"), sum(header_of(path).tensor_count for path in paths)
-    if expected is None or expected == there:
+    expected, actual = first.number("split.tensors.count"), sum(header_of(path).tensor_count for path in paths)
+    if expected is None or expected == actual:
         return ""
-    return f"{first.path}: its {len(paths)} parts have {there} tensors, not {expected}: several sets are mixed."
+    return f"{first.path}: its {len(paths)} parts have {actual} tensors, not {expected}: several sets are mixed."
 
 
 def head_sizes(header: Header) -> tuple[int, int] | None:

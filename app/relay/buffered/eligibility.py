@@ -41,13 +41,13 @@ def as_stream(target: str, body: bytes | None, fields: Routing, *, drafts: bool)
     if body is None or path not in _CHAT | _COMPLETIONS or crowded(body):
         return None  # So many values would take too much memory to decode
     try:
-        told = _told_in_full(fields, chat=path in _CHAT, drafts=drafts)
+        complete = _stream_is_complete(fields, chat=path in _CHAT, drafts=drafts)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # The engine's own error is better
-    return edited(body, _ADDED) if told else None
+    return edited(body, _ADDED) if complete else None
 
 
-def _told_in_full(fields: Routing, *, chat: bool, drafts: bool) -> bool:
+def _stream_is_complete(fields: Routing, *, chat: bool, drafts: bool) -> bool:
     """Tells whether a stream has everything that a direct answer has. Raises the errors of decoding."""
     # (1) The engine rejects malformed `stream_options` only if it gets the client's own.
     if not _well_formed(_value(fields.stream_options)) or not isinstance(_value(fields.timings_per_token), bool | None):

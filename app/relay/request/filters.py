@@ -42,8 +42,8 @@ class Filter:
         texts = [(field.name, body[field.value : field.end]) for field in fields if field.name not in self._drop]
         # A body may contain a key twice. Both are changed, since parsers differ on which one counts.
         non_null = [(name, text) for name, text in texts if text != _NULL]
-        there = {name for name, _ in non_null}
-        values = {name: value for name, value in self._defaults.items() if name not in there}
+        present = {name for name, _ in non_null}
+        values = {name: value for name, value in self._defaults.items() if name not in present}
         if self._system is not None:
             values = self._system.fields(path, dict(non_null)) | values
         values |= self._fixed | self._limits(_LIMIT_AT.get(path, ()), non_null)
@@ -53,14 +53,14 @@ class Filter:
         """Returns the token limits to set. A request without a limit gets the default, or else the cap itself."""
         if not names:
             return {}
-        there = [(name, text) for name, text in non_null if name in LIMITS]
+        limit_fields = [(name, text) for name, text in non_null if name in LIMITS]
         values: dict[str, bytes] = {}
         if self._fixed_limit is not None:
-            values = {name: b"%d" % self._fixed_limit for name, _ in there}
+            values = {name: b"%d" % self._fixed_limit for name, _ in limit_fields}
         elif self._most is not None:
-            values = {name: b"%d" % self._most for name, text in there if not _within(text, self._most)}
+            values = {name: b"%d" % self._most for name, text in limit_fields if not _within(text, self._most)}
         missing = self._fixed_limit or self._default_limit
-        if missing is not None and not any(name in names for name, _ in there):
+        if missing is not None and not any(name in names for name, _ in limit_fields):
             values[names[0]] = b"%d" % missing
         return values
 

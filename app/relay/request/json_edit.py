@@ -90,8 +90,8 @@ def edited(
     # Of a repeated key both are replaced, since parsers differ on which one counts.
     for start, end, value in sorted(changes, reverse=True):
         body = body[:start] + value + body[end:]
-    there = {field.name for field in fields}
-    return _with_more(body, {name: value for name, value in values.items() if name not in there})
+    present = {field.name for field in fields}
+    return _with_more(body, {name: value for name, value in values.items() if name not in present})
 
 
 def _without(fields: list[Field], drop: Container[str]) -> list[tuple[int, int]]:

@@ -33,16 +33,16 @@ class SystemPrompt:
         self._text = msgspec.json.encode(text)
         self._message = msgspec.json.encode({"role": "system", "content": text})
 
-    def fields(self, path: str, there: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Returns the fields to set, as JSON. `there` are the body's fields that are not null."""
+    def fields(self, path: str, present: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Returns the fields to set, as JSON. `present` are the body's fields that are not null."""
         if path in _MESSAGES:
-            messages = there.get("messages", b"").strip()
+            messages = present.get("messages", b"").strip()
             if not messages.startswith(b"[") or _instructed(messages):
                 return {}
             rest = messages[1:].lstrip()
             return {"messages": b"[" + self._message + (b"" if rest.startswith(b"]") else b",") + rest}
         field = _FIELD_AT.get(path)
-        if field is None or field in there or _instructed(there.get("input", b"")):
+        if field is None or field in present or _instructed(present.get("input", b"")):
             return {}
         return {field: self._text}
 

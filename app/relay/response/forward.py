@@ -149,16 +149,16 @@ async def _text(usage_tap: UsageTap, chunks: AsyncIterator[bytes], writer: Respo
 
 
 async def _refusal(
-    response: UpstreamResponse, usage_tap: UsageTap, writer: ResponseWriter, asked: bytes | None
+    response: UpstreamResponse, usage_tap: UsageTap, writer: ResponseWriter, request_body: bytes | None
 ) -> None:
     """Sends an upstream's error in the client's API format. A 500 that reports a bad request becomes a 400.
 
-    `asked` is the request's body, in which the error may name a place.
+    `request_body` is the request's body, in which the error may name a place.
 
     Raises UpstreamDiedError before anything is sent.
     """
     body, complete = await gather(response.chunks(), usage_tap)
-    status, body = writer.api_format.upstream_error(response.status, body if complete else b"", asked)
+    status, body = writer.api_format.upstream_error(response.status, body if complete else b"", request_body)
     headers = for_client_of_error(response.raw_headers, writer.ids, len(body))
     # A missing feature stays missing, but SDKs retry every status of 500 and above
     await writer.start(status, [*headers, *(_NEVER_AGAIN if status == 501 else ())])
