@@ -46,10 +46,7 @@ class ConnectionLimits:
 
 
 def affordable(connections: int) -> int:
-    """Returns the number of connections that the descriptors allow, two per relayed request.
-
-    Raises the soft limit if possible.
-    """
+    """Returns how many connections the descriptors allow, with two each. Raises the soft limit if possible."""
     needed = 2 * connections + RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:

@@ -44,10 +44,7 @@ MARGIN = 512 << 20  # Kept free, since a full disk breaks more than a pull
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of one model at one revision.
-
-    `notes` are messages. `projectors` and `heads` are all those of the repo.
-    """
+    """The files of one model at one revision. `notes` are messages, `projectors` and `heads` the repo's."""
 
     item: PullItem
     revision: str
