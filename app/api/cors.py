@@ -1,7 +1,7 @@
-"""CORS (the Fetch standard): which web pages may read our answers. Pure ASGI, around everything else.
+"""CORS (the Fetch standard): tells browsers which web pages may read responses. Pure ASGI, around everything else.
 
-A listed origin is named, never `*`, and credentials are never allowed: keys travel in headers that a page sets itself,
-so that no page can use what a browser keeps for somebody else.
+Responses name a listed origin, never `*`, and never allow credentials. A page sends its key in a header, so it cannot
+use the cookies of another user.
 """
 
 from __future__ import annotations

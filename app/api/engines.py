@@ -1,4 +1,4 @@
-"""What a person who runs this gateway sees of its engines and does to them: `/admin/engines`, verbs, decisions."""
+"""Shows and controls the gateway's engines: `/admin/engines`, verbs, decisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.models.ref import ModelRef
 from app.scheduler.loop import Scheduler
 
 VERBS = ("load", "unload", "pin", "unpin", "reset")
-# A load that fails sooner than this is told to who asked for it, wait or not. Seconds.
+# Seconds. A load that fails sooner is an error in the response, with `wait` or without.
 _AT_ONCE_S = 1.0
 _ENGINE: Responses = {
     400: refused("An attached server, which others start and stop"),

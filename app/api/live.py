@@ -1,4 +1,4 @@
-"""What a person watches of each engine: context, memory, and figures of its last answers."""
+"""Collects the changing figures of each engine: context, memory, and those of its last answers."""
 
 from __future__ import annotations
 

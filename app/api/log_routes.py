@@ -27,8 +27,7 @@ def log_routes(
 ) -> APIRouter:
     """One JSON object a line: `at` (seconds since the epoch), `level` (`engine` for an engine's own) and the fields.
 
-    `/admin/logs/follow` goes on with the lines that come until the client leaves, or `closing` says that the gateway
-    does.
+    `/admin/logs/follow` then streams new lines until the client leaves, or `closing` tells that the gateway ends.
     """
     routes = APIRouter(prefix="/admin")
 

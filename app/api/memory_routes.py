@@ -1,4 +1,4 @@
-"""Who holds how much of this machine's memory: `/admin/memory`."""
+"""Shows the use of this machine's memory, by program and engine: `/admin/memory`."""
 
 from __future__ import annotations
 

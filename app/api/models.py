@@ -27,12 +27,12 @@ from app.supervisor.engine_facts import EngineFacts
 
 
 class ModelRows:
-    """OpenAI's fields, and those that other clients look for; None where a server would have to be asked.
+    """Makes the rows of `/v1/models`: OpenAI's fields, and those of other clients. None if only the server knows it.
 
-    While its files are pulled, by whomever, `state` is `downloading`, and `download` says how far that is. Where a file
-    was replaced or deleted under a running engine, the row is of what runs, and `file_changed` says so in words.
-    `list_aliases` says whether aliases have rows of their own now, `warning` what has to be known of a model.
-    `conversations_off` says why a model's conversations do not survive a swap, where no setting turns that off.
+    During a download of its files, by any process, `state` is `downloading`, and `download` has the progress. If a
+    file was replaced or deleted under a running engine, the row describes what runs, and `file_changed` explains it.
+    `list_aliases` tells whether aliases have rows of their own, `warning` is a warning about a model.
+    `conversations_off` says why a model's conversations do not survive a swap, unless a setting turns that off.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ModelRows:
         return None
 
     def template(self, name: str) -> str:
-        """The chat template in use; empty where there is none, or nobody knows it."""
+        """Returns the chat template in use, or "" if there is none or it is unknown."""
         ref = self._catalog.resolve(name)
         entry, facts = ref.entry, self._running(ref)
         if facts is not None and facts.template is not None:

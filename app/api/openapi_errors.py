@@ -1,4 +1,4 @@
-"""How the OpenAPI page tells of refusals: FastAPI knows what an endpoint answers, not what it raises."""
+"""Adds errors to the OpenAPI page: FastAPI knows what an endpoint returns, not what it raises."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def refused(description: str) -> dict[str, Any]:
     return {"model": ErrorBody, "description": description}
 
 
-# Of every endpoint under /admin; "4XX" keeps FastAPI from telling of a 422, which nobody gets
+# Of every endpoint under /admin. "4XX" replaces FastAPI's 422, which no client gets
 ADMIN: Responses = {"4XX": refused("No admin key, or called by another name or from a web page")}

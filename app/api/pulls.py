@@ -78,7 +78,7 @@ async def _events(pull: Pull) -> AsyncIterator[str]:
     last = None
     while True:
         ended, now = pull.state is not PullState.RUNNING, view(pull)
-        # Nothing new is a comment, so that nobody takes the silence for the end
+        # Without news a comment is sent, so that clients do not take the silence for the end
         yield f"data: {now.model_dump_json()}\n\n" if now != last else ": nothing new\n\n"
         if ended:
             return

@@ -1,4 +1,4 @@
-"""What is relayed: llama-server's model endpoints, by the paths that it has (b11434, `routes` in server.cpp)."""
+"""Lists the relayed endpoints: llama-server's model endpoints, by path (b11434, `routes` in server.cpp)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,11 @@ from tests.support.paths import ROOT
 
 # Rooms whose prose is still to be mended. A path is exempt if it begins with one of these. Only ever removed from.
 EXEMPT = (
-    "app/api/",
+    "app/api/admin_feed.py",
+    "app/api/messages/",
+    "app/api/ollama/",
+    "app/api/responses/",
+    "app/api/translated/",
     "app/cli/",
     "app/config/",
     "app/engine/",
@@ -133,7 +137,7 @@ def test_modules_begin_with_a_statement() -> None:
 
 
 def test_exempt_rooms_exist() -> None:
-    assert [room for room in EXEMPT if not (ROOT / room).is_dir()] == []
+    assert [room for room in EXEMPT if not (ROOT / room).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
