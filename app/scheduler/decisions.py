@@ -12,11 +12,13 @@ from app import logs
 log = logs.get_logger("scheduler")
 
 KEPT = 200
+# Of an alias for which nothing could be done yet
+WAITS = "waits"
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementDecision:
-    """`verb` is what was decided for the engine of `alias`: loaded, evicted, unloaded, refused ..."""
+    """`verb` is what was decided for the engine of `alias`: loaded, evicted, unloaded, refused, waits ..."""
 
     at: float
     alias: str
@@ -25,7 +27,7 @@ class PlacementDecision:
 
     @property
     def words(self) -> str:
-        return f"{self.verb} {self.alias}: {self.why}"
+        return f"{self.alias} waits: {self.why}" if self.verb == WAITS else f"{self.verb} {self.alias}: {self.why}"
 
     def fields(self) -> dict[str, Any]:
         """As the API shows it."""

@@ -30,6 +30,7 @@ class EngineUse:
     queue: EngineQueue = field(default_factory=EngineQueue)
     stay: Stay = field(default_factory=Stay)
     last_used: float | None = None
+    busy_since: float = math.inf
     # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
     # loop would count the same free place twice.
     heading: EngineState | None = None
@@ -84,7 +85,9 @@ class EngineUse:
                 self.reason = self.engine.diagnosis.cause
         self.since = now
 
-    def leased(self, lease: Lease, ticket: Ticket) -> None:
+    def leased(self, lease: Lease, ticket: Ticket, now: float) -> None:
+        if not self.leases:
+            self.busy_since = now
         self.leases[lease] = ticket
         self._slots_taken += ticket.takes_slot
         if ticket.pins:
@@ -131,6 +134,7 @@ class EngineUse:
             exclusive=self.residency.exclusive,
             priority=self.residency.priority,
             unload_at=self.unload_at,
+            busy_since=self.busy_since,
             load_seconds=1.0 if self.load_seconds is None else self.load_seconds,
             ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
             needs=needs,

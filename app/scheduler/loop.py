@@ -211,7 +211,7 @@ class Scheduler:
             answered=answered,
             in_flight=use.in_flight + 1,
         )
-        use.leased(lease, ticket)
+        use.leased(lease, ticket, began)
         self._placement.concern(use)
         return lease
 

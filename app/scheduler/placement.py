@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from app.errors import InsufficientMemoryError, NoRoomError, TandemError
-from app.scheduler.decisions import Decisions
+from app.scheduler.decisions import WAITS, Decisions
 from app.scheduler.engine_use import EngineUse
+from app.scheduler.line import WaitingLine
 from app.scheduler.memory_book import MemoryBook
 from app.scheduler.misfits import Misfits
-from app.scheduler.policy import decide, next_look
+from app.scheduler.policy import decide_and_tell, next_look
 from app.scheduler.refusals import SchedulerLimits, refusal_of
 from app.scheduler.room import Room
 from app.scheduler.snapshot import (
     Action,
+    Blocked,
     Drain,
+    EngineTable,
     EngineView,
     Grant,
     NoMemory,
@@ -26,7 +29,6 @@ from app.scheduler.snapshot import (
     Retry,
     SchedulerSnapshot,
     Start,
-    Wait,
 )
 from app.supervisor.process import Engine
 from app.supervisor.states import OCCUPYING, EngineState
@@ -52,9 +54,11 @@ class Placement:
         self._refuse = refuse
         # What the policy is told, of engines that are not stopped or that somebody waits for; and what of it may be
         # out of date. A decision costs what has changed since the last one, and little for all the rest.
-        self._views: dict[str, EngineView] = {}
-        self._waits: dict[str, Wait] = {}
+        self._views = EngineTable()
+        self._waits = WaitingLine()
         self._changed: dict[str, EngineUse] = {}
+        # Why those who wait do, as it was last told
+        self._told: dict[str, Blocked] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def concern(self, use: EngineUse) -> None:
@@ -65,8 +69,10 @@ class Placement:
         """Decides and acts; to be called after whatever may change a decision."""
         loop = asyncio.get_running_loop()
         snapshot = self._snapshot(loop.time())
-        for action in decide(snapshot):
+        actions, blocked = decide_and_tell(snapshot)
+        for action in actions:
             self._act(action)
+        self._tell(blocked)
         self._wake_at(next_look(snapshot))
 
     def look_at(self, moment: float) -> None:
@@ -96,8 +102,10 @@ class Placement:
 
     def forget(self, use: EngineUse) -> None:
         """Its model is gone, and so is its engine: nobody waits for it."""
-        for known in (self.uses, self._views, self._waits, self._changed):
+        for known in (self.uses, self._changed, self._told):
             known.pop(use.alias, None)
+        self._views.drop(use.alias)
+        self._waits.drop(use.alias)
         self.misfits.forget(use.alias)
 
     def fits_now(self, use: EngineUse) -> bool:
@@ -151,8 +159,8 @@ class Placement:
         return SchedulerSnapshot(
             now=now,
             max_loaded=self.limits.max_loaded,
-            engines=tuple(self._views.values()),
-            waiting=tuple(self._waits.values()),
+            engines=self._views,
+            waiting=self._waits,
             misfits=frozenset(self.misfits.known),
             max_wait=self.limits.max_wait,
             budgets={} if self.memory is None else self.memory.budgets(),
@@ -161,13 +169,21 @@ class Placement:
     def _look_anew(self, use: EngineUse) -> None:
         alias, wait = use.alias, use.wait()
         if wait is None:
-            self._waits.pop(alias, None)
+            self._waits.drop(alias)
+            self._told.pop(alias, None)
         else:
-            self._waits[alias] = wait
+            self._waits.put(wait)
         if wait is None and use.state is EngineState.STOPPED:
-            self._views.pop(alias, None)
+            self._views.drop(alias)
         else:
-            self._views[alias] = self._view(use)
+            self._views.put(self._view(use))
+
+    def _tell(self, blocked: Iterable[Blocked]) -> None:
+        """Each reason once."""
+        for wait in blocked:
+            if self._told.get(wait.alias) != wait:
+                self._told[wait.alias] = wait
+                self.decisions.add(wait.alias, WAITS, wait.why)
 
     def _view(self, use: EngineUse) -> EngineView:
         misfits = self.misfits

@@ -24,14 +24,18 @@ overtaken for ever. `Room` alone knows what fits. The memory of what is up never
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from operator import itemgetter
+from collections.abc import Iterable, Iterator, Set
 
+from app.scheduler.line import WaitingLine
+from app.scheduler.reasons import kept_by, kind_of, names, seconds, shortage, use_of
 from app.scheduler.room import UNCAPPED, Room
 from app.scheduler.snapshot import (
     SHORT_BACKOFF_S,
+    TOLD_AFTER_S,
     Action,
+    Blocked,
     Drain,
+    EngineTable,
     EngineView,
     Grant,
     NoMemory,
@@ -43,29 +47,36 @@ from app.scheduler.snapshot import (
     Wait,
 )
 from app.supervisor.states import EngineState
-from app.terminal import size_in_words
 
 # An attribute of an enum costs more than all else that is done for one of a thousand waits.
 _STOPPED, _READY = EngineState.STOPPED, EngineState.READY
 # Of what is told of those that keep their place
 _SHOWN = 4
+# Of those who go on waiting
+_TOLD = 16
 
 
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
     """The actions for now; called again after whatever they change."""
-    return _Decision(snapshot).actions()
+    return decide_and_tell(snapshot)[0]
+
+
+def decide_and_tell(snapshot: SchedulerSnapshot) -> tuple[list[Action], list[Blocked]]:
+    """The actions for now, and why the first ones of those who go on waiting do."""
+    decision = _Decision(snapshot)
+    return decision.actions(), decision.blocked
 
 
 def next_look(snapshot: SchedulerSnapshot) -> float:
     """When time alone may change the decision: the end of a ttl, of a patience or of a minimum residency."""
-    now = snapshot.now
-    ready = [engine for engine in snapshot.engines if engine.state is _READY]
+    now, line = snapshot.now, WaitingLine.of(snapshot.waiting)
+    ready = [engine for engine in EngineTable.of(snapshot.engines).running.values() if engine.state is _READY]
     moments = [engine.unload_at for engine in ready]
-    if snapshot.waiting:
+    if line:
         moments += [engine.ready_at + snapshot.residency(engine) for engine in ready]
-        for limit in (snapshot.patience, snapshot.max_wait):
-            begun = now - limit
-            moments.append(limit + min([since for _, since, _ in snapshot.waiting if since > begun], default=math.inf))
+        moments += [
+            limit + line.since_after(now - limit) for limit in (TOLD_AFTER_S, snapshot.patience, snapshot.max_wait)
+        ]
     return min((moment for moment in moments if moment > now), default=math.inf)
 
 
@@ -74,23 +85,46 @@ class _Decision:
 
     def __init__(self, snapshot: SchedulerSnapshot) -> None:
         self._snapshot = snapshot
-        self._engines = {engine.alias: engine for engine in snapshot.engines}
-        self._waits = _in_order(snapshot)
+        self._engines = EngineTable.of(snapshot.engines)
+        self._waits = WaitingLine.of(snapshot.waiting)
         self._room = Room(snapshot)
         self._drained: set[str] = set()
         # Who needs a place and has to wait for one: those behind may not take it
         self._next: str | None = None
+        self.blocked: list[Blocked] = []
 
     def actions(self) -> list[Action]:
         actions: list[Action] = []
-        engines = self._engines
-        for alias, wait in self._waits.items():
-            engine = engines[alias]
-            # The common case in a long queue
-            if engine.state is not _STOPPED or (self._next is None and not self._room.is_contended(engine)):
+        for wait in self._worth_a_look():
+            engine = self._engines[wait.alias]
+            if engine.state is not _STOPPED:
                 actions += self._of(engine, wait)
+            elif self._next is not None:
+                self._behind(wait, self._next)
+            elif self._room.is_contended(engine):
+                self._behind(wait, "")
+            else:
+                actions += self._started(engine, wait)
         actions += self._past_their_ttl()
         return actions
+
+    def _worth_a_look(self) -> Iterator[Wait]:
+        """In order. Once nobody can take a place any more, a few, and those whose engines are not STOPPED."""
+        overdue = self._snapshot.now - self._snapshot.max_wait
+        seen: set[str] = set()
+        closed, behind = False, 0
+        for wait in self._waits.in_order(overdue):
+            yield wait
+            seen.add(wait.alias)
+            closed = closed or self._next is not None or self._all_contended()
+            behind += closed
+            if behind > _TOLD:
+                yield from self._waits.among(self._engines.running.keys() - seen, overdue)
+                return
+
+    def _all_contended(self) -> bool:
+        contended = self._room.contended
+        return bool(contended) and self._engines.all_need(contended)
 
     def _of(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         match engine.state:
@@ -102,15 +136,17 @@ class _Decision:
                 return ()
             case EngineState.BACKOFF | EngineState.FATAL:  # (3)
                 return (Refuse(engine.alias),)
-            case EngineState.STOPPED:
-                return self._started(engine, wait)
-            case _:  # (2), (5)
+            case EngineState.DRAINING | EngineState.STOPPING:  # (5)
+                self._tell(wait, {engine.alias})
+                return ()
+            case _:  # (2)
                 return ()
 
     def _with_more_memory(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         if engine.room_made:
             return (Retry(engine.alias),)
         if self._room.leaving:
+            self._tell(wait, self._room.leaving)
             return ()
         if not any(not other.pinned for other in self._room.up.values()):
             return (Refuse(engine.alias),)
@@ -119,16 +155,17 @@ class _Decision:
     def _started(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         room = self._room
         if lacking := room.short_alone(engine):
-            return (NoMemory(engine.alias, _shortage(lacking)),)
+            return (NoMemory(engine.alias, shortage(lacking)),)
         obstacles, all_of_them = room.in_the_way(engine)
         if not obstacles:
             return self._beside_others(engine, wait)
         if held := _held(room, obstacles, all_of_them):
-            return (NoRoom(engine.alias, f"{_names(held)} in its way, and pinned"),)
+            return (NoRoom(engine.alias, f"{names(held)} in its way, and pinned"),)
         if all_of_them:
             self._next = engine.alias
             return list(self._clear(wait, obstacles))
         if leaving := room.leaving & obstacles:  # (7) cleared already
+            self._tell(wait, leaving)
             room.leaving.discard(min(leaving))
             return ()
         actions = self._make_room(wait, obstacles)
@@ -142,6 +179,7 @@ class _Decision:
         if short := room.short(engine):
             return self._with_room_in_memory(engine, wait, short)
         if busy_devices := room.loading_beside(engine):  # (6)
+            self._tell(wait, {alias for alias in room.holders(busy_devices) if room.up[alias].state is not _READY})
             room.promise(engine)
             room.contended |= busy_devices
             return ()
@@ -156,7 +194,7 @@ class _Decision:
         room = self._room
         pinned = {alias for alias, other in room.up.items() if other.pinned and other.state is _READY}
         if room.short(engine, without=room.up.keys() - pinned, promises=False):
-            return (NoRoom(engine.alias, f"{_names(pinned & room.holders(short))} in its way, and pinned"),)
+            return (NoRoom(engine.alias, f"{names(pinned & room.holders(short))} in its way, and pinned"),)
         actions: list[Action] = []
         while still := room.short(engine, without=room.leaving | self._drained):
             more = self._make_room(wait, room.holders(still) - room.leaving)
@@ -175,6 +213,7 @@ class _Decision:
     def _make_room(self, wait: Wait, obstacles: set[str]) -> list[Action]:
         victim = self._victim(wait, obstacles)
         if victim is None:
+            self._tell(wait, obstacles - self._drained)
             return []
         self._drained.add(victim.alias)
         return [Drain(victim.alias, wait.alias, self._why(victim, wait, obstacles))]
@@ -212,23 +251,33 @@ class _Decision:
         for engine in self._room.up.values():
             free_to_go = engine.state is EngineState.READY and not engine.pinned and not self._busy(engine)
             if free_to_go and engine.unload_at <= self._snapshot.now and engine.alias not in self._drained:
-                yield Drain(engine.alias, "", f"{self._use_of(engine)}, the end of its ttl")
+                yield Drain(engine.alias, "", f"{use_of(engine, self._snapshot.now)}, the end of its ttl")
 
     def _why(self, victim: EngineView, wait: Wait, obstacles: set[str]) -> str:
         """`idle 41 s; b has waited 0.2 s for a place; c is pinned`"""
-        waited = f"{wait.alias} has waited {_seconds(self._snapshot.now - wait.since)} for a place"
+        waited = f"{wait.alias} has waited {seconds(self._snapshot.now - wait.since)} for a place"
         others = sorted(obstacles - {victim.alias} - self._room.leaving)[:_SHOWN]
-        kept = [f"{alias} is {self._use_of(self._room.up[alias])}" for alias in others]
-        return "; ".join((self._use_of(victim), waited, *kept))
+        kept = [f"{alias} is {use_of(self._room.up[alias], self._snapshot.now)}" for alias in others]
+        return "; ".join((use_of(victim, self._snapshot.now), waited, *kept))
 
-    def _use_of(self, engine: EngineView) -> str:
-        if engine.pinned:
-            return "pinned"
-        if engine.state is not EngineState.READY:
-            return str(engine.state)
-        if engine.in_flight:
-            return f"busy with {engine.in_flight}"
-        return f"idle {_seconds(self._snapshot.now - max(engine.last_used, engine.ready_at))}"
+    def _tell(self, wait: Wait, obstacles: Set[str]) -> None:
+        """Why it goes on waiting: who is in its way, and why he stays."""
+        if not self._is_news(wait):
+            return
+        engines = [self._engines[alias] for alias in sorted(obstacles)]
+        reasons = frozenset((engine.alias, kind_of(engine)) for engine in engines)
+        words = [f"{engine.alias} is {kept_by(engine, self._snapshot)}" for engine in engines[:_SHOWN]]
+        if len(engines) > _SHOWN:
+            words.append(f"and {len(engines) - _SHOWN} more")
+        self.blocked.append(Blocked(wait.alias, reasons, "; ".join(words)))
+
+    def _behind(self, wait: Wait, first: str) -> None:
+        if self._is_news(wait):
+            why = f"{first or 'another'} waits for a place before it"
+            self.blocked.append(Blocked(wait.alias, frozenset((("", "behind"),)), why))
+
+    def _is_news(self, wait: Wait) -> bool:
+        return len(self.blocked) < _TOLD and self._snapshot.now - wait.since >= TOLD_AFTER_S
 
 
 def _held(room: Room, obstacles: set[str], all_of_them: bool) -> set[str]:
@@ -237,34 +286,6 @@ def _held(room: Room, obstacles: set[str], all_of_them: bool) -> set[str]:
     return pinned if pinned and (all_of_them or pinned == obstacles) else set()
 
 
-def _shortage(lacking: dict[str, int]) -> str:
-    return " and ".join(f"{size_in_words(size)} of {name}" for name, size in lacking.items()) + " are missing"
-
-
-def _names(aliases: set[str]) -> str:
-    names = " and ".join(f"'{alias}'" for alias in sorted(aliases))
-    return f"{names} {'is' if len(aliases) == 1 else 'are'}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
 def _waited_for(engine: EngineView) -> float:
     """How many seconds of a BACKOFF are no reason to refuse."""
     return SHORT_BACKOFF_S if engine.may_come_up else 0.0
-
-
-_SINCE, _PRIORITY = itemgetter(1), itemgetter(2)
-
-
-def _in_order(snapshot: SchedulerSnapshot) -> dict[str, Wait]:
-    """The oldest wait of each alias: those of `max_wait` and more first, then by priority, then by age."""
-    oldest: dict[str, Wait] = {}
-    for wait in sorted(snapshot.waiting, key=_SINCE):
-        oldest.setdefault(wait[0], wait)
-    overdue = snapshot.now - snapshot.max_wait
-    late = [wait for wait in oldest.values() if wait[1] <= overdue]
-    # A stable sort: those of one priority stay in the order of their age
-    others = sorted((wait for wait in oldest.values() if wait[1] > overdue), key=_PRIORITY, reverse=True)
-    return {wait[0]: wait for wait in (*late, *others)}

@@ -6,22 +6,20 @@ from collections import Counter
 from collections.abc import Iterable, Set
 
 from app.engine.footprint.footprint import HOST
-from app.scheduler.snapshot import EngineView, SchedulerSnapshot
+from app.scheduler.snapshot import EngineTable, EngineView, SchedulerSnapshot
 from app.supervisor.states import OCCUPYING, EngineState
 
 LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
 # `max_loaded` where memory alone decides
 UNCAPPED = 1 << 30
-# An attribute of an enum costs more than all else that is done for one of a thousand waits.
-_STOPPED = EngineState.STOPPED
 
 
 class Room:
     """For one pass over the waits; what was decided for one counts for the next."""
 
     def __init__(self, snapshot: SchedulerSnapshot) -> None:
-        running = (engine for engine in snapshot.engines if engine.state is not _STOPPED)
-        self.up = {engine.alias: engine for engine in running if engine.state in OCCUPYING}
+        running = EngineTable.of(snapshot.engines).running
+        self.up = {alias: engine for alias, engine in running.items() if engine.state in OCCUPYING}
         # Places that will be free without our doing
         self.leaving = {alias for alias, engine in self.up.items() if engine.state in LEAVING}
         self.places = snapshot.max_loaded

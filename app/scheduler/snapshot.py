@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ RESIDENCY_LOADS = 4.0
 MAX_WAIT_S = 30.0
 # A BACKOFF for so long is waited for by who knows that the engine can start
 SHORT_BACKOFF_S = 2.0
+# A wait of so long is told with its reason
+TOLD_AFTER_S = 1.0
 
 # Aliases whose engines cannot all be up at once
 Misfit = frozenset[str]
@@ -48,6 +51,8 @@ class EngineView:
     # What its last load took, in seconds
     load_seconds: float = 1.0
     ready_at: float = -math.inf
+    # Since when there was a request with it at every moment
+    busy_since: float = math.inf
     # Place in memory (`host`, `CUDA0`) -> bytes; empty where nobody knows
     needs: Mapping[str, int] = field(default_factory=dict)
     # Bytes of the host's part that may go beyond the budget while nothing else is on the host: files that are mapped
@@ -62,14 +67,66 @@ class Wait(NamedTuple):
     priority: int = 0
 
 
+class EngineTable:
+    """Engines by alias, kept from one decision to the next; `running` are those that are not STOPPED."""
+
+    def __init__(self, views: Iterable[EngineView] = ()) -> None:
+        self._views: dict[str, EngineView] = {}
+        self.running: dict[str, EngineView] = {}
+        # Places in memory -> how many STOPPED engines need just these
+        self._stopped: Counter[frozenset[str]] = Counter()
+        for view in views:
+            self.put(view)
+
+    @classmethod
+    def of(cls, views: Iterable[EngineView]) -> EngineTable:
+        """Itself, where it is a table already."""
+        return views if isinstance(views, cls) else cls(views)
+
+    def __iter__(self) -> Iterator[EngineView]:
+        return iter(self._views.values())
+
+    def __getitem__(self, alias: str) -> EngineView:
+        return self._views[alias]
+
+    def put(self, view: EngineView) -> None:
+        """In place of what is known of its alias."""
+        self.drop(view.alias)
+        self._views[view.alias] = view
+        if view.state is EngineState.STOPPED:
+            self._stopped[frozenset(view.needs)] += 1
+        else:
+            self.running[view.alias] = view
+
+    def drop(self, alias: str) -> None:
+        """Harmless for one that is not there."""
+        if (view := self._views.pop(alias, None)) is None:
+            return
+        if view.state is not EngineState.STOPPED:
+            del self.running[alias]
+            return
+        places = frozenset(view.needs)
+        self._stopped[places] -= 1
+        if not self._stopped[places]:
+            del self._stopped[places]
+
+    def all_need(self, places: Set[str]) -> bool:
+        """Whether no engine that is STOPPED could do without these places in memory."""
+        return not any(places.isdisjoint(needed) for needed in self._stopped)
+
+
 @dataclass(frozen=True, slots=True)
 class SchedulerSnapshot:
-    """`engines` are at least those that are up and those that somebody waits for."""
+    """`engines` are at least those that are up and those that somebody waits for.
+
+    Whoever decides often hands over an EngineTable and a WaitingLine that he keeps: a decision then costs what it
+    looks at.
+    """
 
     now: float
     max_loaded: int
-    engines: tuple[EngineView, ...]
-    waiting: tuple[Wait, ...]
+    engines: Iterable[EngineView]
+    waiting: Iterable[Wait]
     misfits: frozenset[Misfit] = frozenset()
     max_wait: float = MAX_WAIT_S
     # Place in memory -> bytes for all engines together; a place that is not in it has room for all
@@ -131,6 +188,15 @@ class Drain:
 
     alias: str
     room_for: str
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """`alias` goes on waiting; `reasons` tell who is in its way and how, to know one reason from the next."""
+
+    alias: str
+    reasons: frozenset[tuple[str, str]]
     why: str = field(default="", compare=False)
 
 

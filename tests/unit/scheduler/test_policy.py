@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scheduler.policy import decide, next_look
+from app.scheduler.policy import decide, decide_and_tell, next_look
 from app.scheduler.snapshot import (
     PATIENCE_S,
     SHORT_BACKOFF_S,
@@ -331,3 +331,38 @@ def test_pins_and_exclusive_engines_are_kept_to(
             assert not any(by_alias[other].exclusive for other in up) and not (engine.exclusive and up)
             up.add(action.alias)
     assert next_look(case) > 200.0
+
+
+def why(case: SchedulerSnapshot) -> dict[str, str]:
+    return {blocked.alias: blocked.why for blocked in decide_and_tell(case)[1]}
+
+
+def test_a_wait_is_told_with_who_is_in_its_way() -> None:
+    """After a second; the same reason in other figures is the same reason."""
+    busy = ready("a", in_flight=2, busy_since=1.0, ready_at=0.0)
+    pinned, c = ready("p", pinned=True), EngineView("c", EngineState.STOPPED)
+    waits = (Wait("b", 10.0), Wait("c", 11.0))
+    case = SchedulerSnapshot(12.5, 2, (busy, pinned, B, c), waits)
+    assert why(case) == {
+        "b": "a is busy with 2 for 12 s; p is pinned",
+        "c": "b waits for a place before it",
+    }
+    assert why(replace(case, now=10.9)) == {}
+    assert next_look(replace(case, now=10.9)) == 11.0
+    later = replace(case, now=13.5, engines=(replace(busy, in_flight=1), pinned, B, c))
+    assert decide_and_tell(later)[1] == decide_and_tell(case)[1]
+    leaving = replace(case, engines=(replace(busy, state=EngineState.DRAINING), pinned, B, c))
+    assert why(leaving)["b"] == "a is draining, busy with 2"
+    assert decide_and_tell(leaving)[1] != decide_and_tell(case)[1]
+
+
+def test_a_wait_for_memory_and_for_a_load_is_told() -> None:
+    """Who holds the memory, who loads onto the device, and an engine that has to end before it can start again."""
+    holder = ready("a", in_flight=1, busy_since=90.0, ready_at=99.0, load_seconds=1.0, needs={"CUDA0": 6})
+    b = replace(B, needs={"CUDA0": 6})
+    case = SchedulerSnapshot(100.0, 9, (holder, b), (Wait("b", 98.0),), budgets={"CUDA0": 10})
+    assert why(case) == {"b": "a is busy with 1 for 10 s, and stays 3.0 s more since it came up a moment ago"}
+    loads = EngineView("a", EngineState.STARTING, needs={"CUDA0": 2})
+    assert why(replace(case, engines=(loads, b))) == {"b": "a is starting"}
+    ends = EngineView("b", EngineState.DRAINING, in_flight=1)
+    assert why(replace(case, engines=(ends,))) == {"b": "b is draining, busy with 1"}

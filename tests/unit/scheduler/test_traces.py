@@ -180,7 +180,7 @@ def test_hundreds_of_models_in_four_places(seed: int) -> None:
 @given(st.integers(2, 6), st.integers(1, 2), st.integers(0, 10**6))
 @settings(max_examples=10)
 def test_every_model_is_served_within_its_turns(models: int, places: int, seed: int) -> None:
-    """Traffic without pause on all of them: a wait is bounded by the turns of the others (see docs/design.md)."""
+    """Traffic without pause on all of them: a wait is bounded by the turns of others (docs/placement.md says how)."""
 
     async def main() -> None:
         chance = random.Random(seed)

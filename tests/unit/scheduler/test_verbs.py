@@ -242,6 +242,30 @@ def test_decisions_are_told_with_their_reasons() -> None:
     clock.run(main())
 
 
+def test_a_wait_is_told_once_for_each_reason() -> None:
+    """However often is decided meanwhile; and anew for the next wait."""
+
+    async def main() -> None:
+        scheduler, _ = lively({"a": ONE_SLOT, "b": ONE_SLOT, "c": Residency(slots=1, pin=True)}, max_loaded=2)
+        await asked(scheduler, "c", 0.1)
+        for _ in range(2):
+            long = asyncio.create_task(asked(scheduler, "a", 12.0))
+            await asyncio.sleep(2.0)
+            waiting = asyncio.create_task(asked(scheduler, "b", 0.1))
+            for _ in range(8):
+                await asked(scheduler, "c", 1.0)
+            await asyncio.gather(long, waiting)
+        words = [each.words for each in reversed(scheduler.decisions) if each.verb == "waits"]
+        stays = "and stays 1.1 s more since it came up a moment ago"
+        assert words[:2] == [
+            f"b waits: a is busy with 1 for 2.9 s, {stays}; c is pinned",
+            "b waits: a is draining, busy with 1",
+        ]
+        assert len(words) == 4
+
+    clock.run(main())
+
+
 def test_the_end_of_an_unload_can_be_waited_for() -> None:
     """Also where the next request starts the engine again in the same moment, and where there is nothing to end."""
 

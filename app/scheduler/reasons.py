@@ -1,0 +1,54 @@
+"""Why an engine goes, and why a request goes on waiting, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+from app.scheduler.room import LEAVING
+from app.scheduler.snapshot import EngineView, SchedulerSnapshot
+from app.supervisor.states import EngineState
+from app.terminal import size_in_words
+
+
+def use_of(engine: EngineView, now: float) -> str:
+    """`pinned`, `busy with 2`, `idle 41 s`, `draining, busy with 1`."""
+    if engine.pinned and engine.state is EngineState.READY:
+        return "pinned"
+    busy = f"busy with {engine.in_flight}" if engine.in_flight else ""
+    if engine.state is not EngineState.READY:
+        return f"{engine.state}, {busy}" if busy else str(engine.state)
+    return busy or f"idle {seconds(now - max(engine.last_used, engine.ready_at))}"
+
+
+def kept_by(engine: EngineView, snapshot: SchedulerSnapshot) -> str:
+    """Why it does not go, or has not gone yet: `busy with 2 for 12 s`."""
+    now, words = snapshot.now, use_of(engine, snapshot.now)
+    if engine.pinned or engine.state is not EngineState.READY:
+        return words
+    if engine.in_flight and engine.busy_since < now:
+        words += f" for {seconds(now - engine.busy_since)}"
+    stays = engine.ready_at + snapshot.residency(engine) - now
+    return f"{words}, and stays {seconds(stays)} more since it came up a moment ago" if stays > 0 else words
+
+
+def kind_of(engine: EngineView) -> str:
+    """The same for reasons that differ in nothing but figures."""
+    if engine.state in LEAVING:
+        return "leaving"
+    return "pinned" if engine.pinned else str(engine.state)
+
+
+def shortage(lacking: Mapping[str, int]) -> str:
+    """Place in memory -> bytes that are missing there."""
+    return " and ".join(f"{size_in_words(size)} of {name}" for name, size in lacking.items()) + " are missing"
+
+
+def names(aliases: Set[str]) -> str:
+    """`'a' and 'b' are`"""
+    quoted = " and ".join(f"'{alias}'" for alias in sorted(aliases))
+    return f"{quoted} {'is' if len(aliases) == 1 else 'are'}"
+
+
+def seconds(duration: float) -> str:
+    """Tenths where they say something."""
+    return f"{duration:.1f} s" if duration < 10 else f"{duration:.0f} s"
