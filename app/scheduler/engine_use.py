@@ -34,7 +34,9 @@ class EngineUse:
     # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
     # loop would count the same free place twice.
     heading: EngineState | None = None
-    # When the engine came into its state, and why
+    # The engine's state before this one, when it came into this one, and why
+    came_from: EngineState = EngineState.STOPPED
+    _last_state: EngineState = EngineState.STOPPED
     since: float | None = None
     reason: str = ""
     # Measured: the last load, and answers on average
@@ -76,6 +78,7 @@ class EngineUse:
     def moved(self, now: float) -> None:
         """The engine is in another state than before."""
         self.heading = None
+        self.came_from, self._last_state = self._last_state, self.engine.state
         match self.engine.state:
             case EngineState.READY if self.since is not None:
                 self.load_seconds = now - self.since

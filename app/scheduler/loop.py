@@ -250,8 +250,8 @@ class Scheduler:
         if engine.state is EngineState.STARTING:
             for waiter in use.queue.all():
                 waiter.wait_until(now + self._placement.limits.queue_timeout)
-        diagnosis = engine.diagnosis if engine.state in (EngineState.BACKOFF, EngineState.FATAL) else None
-        if diagnosis is not None and use.leases and diagnosis.code != _ENDED_BY_OTHERS:
+        died = engine.state is EngineState.BACKOFF and (use.leases or use.came_from is EngineState.READY)
+        if died and engine.diagnosis is not None and engine.diagnosis.code != _ENDED_BY_OTHERS:
             self._suspects.died(engine.alias, [lease.body for lease in use.leases], now)
 
     def limit(self, **limits: float) -> None:

@@ -98,7 +98,8 @@ class Placement:
             case EngineState.STOPPED:
                 self.misfits.gone(engine.alias)
             case EngineState.BACKOFF | EngineState.FATAL if engine.diagnosis is not None:
-                self.misfits.failed(engine.alias, engine.diagnosis.code, self._up_beside(engine.alias), now)
+                beside, room = self._up_beside(engine.alias), {} if self.memory is None else self.memory.budgets()
+                self.misfits.failed(engine.alias, engine.diagnosis.code, beside, room, now)
 
     def forget(self, use: EngineUse) -> None:
         """Its model is gone, and so is its engine: nobody waits for it."""

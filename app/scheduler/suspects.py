@@ -6,9 +6,8 @@ A body that was alone in its engine at two deaths in a row, and was not answered
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DEATHS, REFUSED_FOR_S = 2, 300.0
 # Of one alias; the oldest goes first.
@@ -16,40 +15,46 @@ _KEPT = 64
 
 
 @dataclass(slots=True)
-class _Suspect:
+class _Suspicions:
+    """Of one alias: the body that was alone at the `deaths` last ones, and until when which bodies are refused."""
+
+    last: bytes | None = None
     deaths: int = 0
-    refused_until: float = 0.0
+    refused_until: dict[bytes, float] = field(default_factory=dict)
 
 
 class Suspects:
     """By alias and body, of which a hash is kept. Times are in seconds, on the caller's clock."""
 
     def __init__(self) -> None:
-        self._known: dict[str, OrderedDict[bytes, _Suspect]] = {}
+        self._known: dict[str, _Suspicions] = {}
 
     def died(self, alias: str, bodies: Sequence[bytes | None], now: float) -> None:
-        """The engine of `alias` died while it answered `bodies`."""
-        known = self._known.setdefault(alias, OrderedDict())
-        if len(bodies) != 1:
-            # Any of them may have done it, so none has done it twice in a row alone.
-            for body in bodies:
-                known.pop(_hash(body), None)
+        """The engine of `alias` died while it answered `bodies`, or idle."""
+        known = self._known.setdefault(alias, _Suspicions())
+        alone = bodies[0] if len(bodies) == 1 else None
+        if alone is None:
+            # Whatever it was, it was no request that was alone: those before are not two in a row.
+            known.last = None
             return
-        if bodies[0] is None:
-            return
-        key = _hash(bodies[0])
-        suspect = known.setdefault(key, _Suspect())
-        known.move_to_end(key)
-        suspect.deaths += 1
-        if suspect.deaths >= DEATHS:
-            suspect.refused_until = now + REFUSED_FOR_S
-        if len(known) > _KEPT:
-            known.popitem(last=False)
+        key = _hash(alone)
+        known.deaths = known.deaths + 1 if key == known.last else 1
+        known.last = key
+        if known.deaths >= DEATHS:
+            known.refused_until.pop(key, None)
+            known.refused_until[key] = now + REFUSED_FOR_S
+        if len(known.refused_until) > _KEPT:
+            del known.refused_until[next(iter(known.refused_until))]
 
     def answered(self, alias: str, body: bytes | None) -> None:
         """It kills nobody."""
-        if known := self._known.get(alias):
-            known.pop(_hash(body), None)
+        known = self._known.get(alias)
+        if known is None or (known.last is None and not known.refused_until):
+            return
+        key = _hash(body)
+        known.refused_until.pop(key, None)
+        if key == known.last:
+            known.last = None
 
     def forget(self, alias: str) -> None:
         """Nothing that was asked of it has killed it."""
@@ -58,8 +63,8 @@ class Suspects:
     def refused_for(self, alias: str, body: bytes | None, now: float) -> float:
         """Seconds for which `body` is refused; 0 if it is not."""
         known = self._known.get(alias)
-        suspect = known.get(_hash(body)) if known else None
-        return max(0.0, suspect.refused_until - now) if suspect else 0.0
+        until = known.refused_until.get(_hash(body), 0.0) if known and known.refused_until else 0.0
+        return max(0.0, until - now)
 
 
 def _hash(body: bytes | None) -> bytes:

@@ -393,7 +393,7 @@ def test_who_has_not_enough_memory_alone_makes_nobody_move() -> None:
 
 
 def test_a_request_that_was_alone_at_two_deaths_in_a_row_is_refused() -> None:
-    """An answer to it in between clears it; so does company, and an end by somebody else is no death of its."""
+    """An answer to it in between clears it, and so does any other death; an end by somebody else is none."""
 
     async def main() -> None:
         scheduler, [a] = made(a=EngineState.READY)
@@ -406,8 +406,9 @@ def test_a_request_that_was_alone_at_two_deaths_in_a_row_is_refused() -> None:
                 lease.release()
             a.become(EngineState.STOPPED, EngineState.STARTING, EngineState.READY)
 
-        await dies_with(b"x")
-        await dies_with(b"x", b"y")
+        for other in ((b"x", b"y"), (b"y",), ()):
+            await dies_with(b"x")
+            await dies_with(*other)
         await dies_with(b"x")
         lease = await scheduler.lease(ref_to("a"), b"x")
         lease.answered()
