@@ -147,6 +147,7 @@ class Gateway:
             scheduler=self.scheduler,
             keys=self.keys,
             apply=self._apply,
+            only_model=self._only_model,
         )
         self._began = round(time.time(), 3)
         self._opened = self._leaving = False
@@ -243,15 +244,20 @@ class Gateway:
         self._opened = True
         for ref in self.local:
             self.scheduler.use(ref)
-        if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
-            # With a single model, its user wants it now. With several, the first request decides.
-            self.eager = self.local[0]
-            self.scheduler.start(self.eager, "the only model: loaded at the start")
+        if (only := self._only_model()) is not None:
+            self.eager = only
+            self.scheduler.start(only, "the only model: loaded at the start")
         if self.local:
             # Runs in the background: listing devices may take a second, and requests are accepted meanwhile
             seeing = asyncio.create_task(self._see_memory(), name="see memory")
             self._learning.add(seeing)
             seeing.add_done_callback(self._learning.discard)
+
+    def _only_model(self) -> ModelRef | None:
+        """Whoever has one model only wants it, if its files are here. With several, the first request decides."""
+        if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
+            return self.local[0]
+        return None
 
     async def _see_memory(self) -> None:
         """Reads the memory. From then on it limits the engines, and which ones are preloaded."""
@@ -260,6 +266,7 @@ class Gateway:
             return
         if self.eager is None:
             self.scheduler.verbs.preload((ref, self._residency(ref)) for ref in self.local)
+        await self.scheduler.verbs.tell_of_pins(self.local)
 
     def _most_loaded(self, settings: Settings) -> int:
         """Returns 1 if the memory is unknown, or not read yet."""

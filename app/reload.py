@@ -41,7 +41,7 @@ Apply = Callable[[Settings], None]
 class Reloader:
     """`read` returns the settings as now written. None means that they are in no file.
 
-    `apply` passes settings to all parts except the engines.
+    `apply` passes settings to all parts except the engines. `only_model` is the model that a start loads unasked.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Reloader:
         scheduler: Scheduler,
         keys: Keyring,
         apply: Apply,
+        only_model: Callable[[], ModelRef | None] = lambda: None,
     ) -> None:
         self.running = running
         self._read = read
@@ -62,6 +63,7 @@ class Reloader:
         self._scheduler = scheduler
         self._keys = keys
         self._apply = apply
+        self._only_model = only_model
         self._one_at_a_time = asyncio.Lock()
         # Entries outside of any file, by name
         self._ephemeral: dict[str, LocalEntry] = {}
@@ -134,17 +136,30 @@ class Reloader:
         other = await asyncio.to_thread(lambda: {alias for alias in loaded if launches.differ(alias)})
         # An engine that was requested meanwhile may have the old settings
         other |= {alias for alias in engines.aliases if alias not in loaded and launches.may_differ(alias)}
-        preloaded = [alias for alias, entry in self.running.models.items() if _preload(entry)]
+        before = self.running.models
         for alias in replaced:
             del self._ephemeral[alias]
         self._apply(new)
         self.running = new
         restarted = self._engines(other)
-        self._scheduler.preload(
-            ref for ref in self._catalog.refs() if _preload(ref.entry) and ref.alias not in preloaded
-        )
+        self._load_what_is_new(before)
+        warnings += tuple(self._scheduler.verbs.pin_warnings(self._local()))
         warnings += tuple(f"{alias} stands in the settings now: the one in memory is gone" for alias in replaced)
         return replace(done, restarted=restarted, restart_needed=waiting, warnings=warnings)
+
+    def _load_what_is_new(self, before: Mapping[str, LocalEntry | AttachedEntry]) -> None:
+        """What a start with these settings would load, and one with those of `before` would not."""
+        only = self._only_model()
+        if only is not None and [*before] != [only.alias]:
+            self._scheduler.verbs.load_soon(only, "the only model now")
+        else:
+            preloaded = [alias for alias, entry in before.items() if _preload(entry)]
+            new = (ref for ref in self._local() if _preload(ref.entry) and ref.alias not in preloaded)
+            self._scheduler.preload(new)
+
+    def _local(self) -> list[ModelRef]:
+        """The models that engines are started for."""
+        return [ref for ref in self._catalog.refs() if isinstance(ref.entry, LocalEntry)]
 
     def _with_ephemeral(self, new: Settings) -> tuple[Settings, list[str]]:
         """Adds the entries that exist in memory only, and returns the names that the settings now have too."""
@@ -171,9 +186,8 @@ class Reloader:
             self._scheduler.reread(self._catalog.resolve(alias))
             if alias in other and changes.renew(alias):
                 restarted.append(alias)
-        for ref in self._catalog.refs():
-            if isinstance(ref.entry, LocalEntry):
-                self._scheduler.use(ref)
+        for ref in self._local():
+            self._scheduler.use(ref)
         return tuple(restarted)
 
     def _serves(self, alias: str) -> bool:

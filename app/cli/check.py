@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
+from app.cli.check_speculation import speculation_lines
 from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, verdict_of
 from app.cli.options import records
 from app.cli.running_gateway import RunningEngine, running_engines
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings, load_settings
-from app.config.speculation import AUTO, NONE, named
+from app.config.speculation import AUTO, NONE
 from app.engine.devices import absent
 from app.engine.dialect import Dialect
 from app.engine.environment import what_is_held_back
+from app.engine.footprint.verdict import MemoryVerdict
 from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
 from app.engine.locate import EngineBinary, locate
 from app.engine.preflight import advice, check_files, doubted
@@ -40,8 +42,10 @@ from app.models.gguf.remembered import check_whole_of, header_of
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Failure, Ledger
-from app.speculation.compat import Outcome, mtp_layers
-from app.speculation.resolve import Settled, damage, judged
+from app.scheduler.pins import pin_warnings
+from app.scheduler.residency import residency_of
+from app.scheduler.room import UNCAPPED
+from app.speculation.resolve import damage
 from app.terminal import size_in_words
 
 OK, CANNOT_START, NO_ANSWER, FAILED_LAST = "ok", "cannot start", "no answer", "failed at the last start"
@@ -109,12 +113,15 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
         if len(attached) < len(refs):
             yield _engine(settings)
         uses, running = ledger.last_uses(), running_engines(settings)
+        seen: dict[str, MemoryVerdict] = {}
         for ref in refs:
             if isinstance(ref.entry, AttachedEntry):
                 yield _attached(ref.name, ref.entry, replies[ref.name].result())
             else:
                 key = ref.engine_key
-                yield _alias(settings, catalog, planner, ledger, ref, uses.get(key, 0.0), running.get(key))
+                yield _alias(settings, catalog, planner, ledger, ref, uses.get(key, 0.0), running.get(key), seen)
+        if alias is None:
+            yield from _pins(settings, refs, seen)
 
 
 def _engine(settings: Settings) -> CheckReport:
@@ -145,11 +152,15 @@ def _alias(
     ref: ModelRef,
     used: float,
     running: RunningEngine | None,
+    seen: dict[str, MemoryVerdict],
 ) -> CheckReport:
-    """`used` is when its engine last came up or answered; `running` how it is in a gateway that runs."""
+    """`used` is when its engine last came up or answered; `running` how it is in a gateway that runs.
+
+    What it takes of memory is noted in `seen`.
+    """
     lines, fine = [ref.name], True
     try:
-        lines += _start(settings, catalog, planner, ref)
+        lines += _start(settings, catalog, planner, ref, seen)
     except FilesMissingError as error:
         hints, fine = _to_pull(settings, ref, error)
         reason = f"CANNOT START: {error} {'' if error.repo else error.advice}".rstrip()
@@ -170,6 +181,16 @@ def _alias(
         lines.append("  nothing speaks against a start now, but the last one failed, as said above")
         return CheckReport(tuple(lines), fine=True, outcome=FAILED_LAST)
     return CheckReport((*lines, "  ok"), fine=True, outcome=OK)
+
+
+def _pins(settings: Settings, refs: Iterable[ModelRef], seen: Mapping[str, MemoryVerdict]) -> Iterator[CheckReport]:
+    """What pinned models leave for the others."""
+    local = {ref.engine_key: residency_of(ref.entry, settings.ttl) for ref in refs if isinstance(ref.entry, LocalEntry)}
+    needs = {alias: verdict.footprint.by_device() for alias, verdict in seen.items()}
+    budgets = next((verdict.budgets for verdict in seen.values()), {})
+    places = settings.max_loaded or (UNCAPPED if seen else 1)
+    if lines := tuple(f"  warning: {line}" for line in pin_warnings(local, places, needs, budgets)):
+        yield CheckReport(("residency", *lines), fine=True)
 
 
 def _history(ledger: Ledger, engine_key: str, failure: Failure | None) -> Iterator[str]:
@@ -204,7 +225,9 @@ def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
         raise LaunchRefusedError(f"device: there is no {', '.join(missing)} here; this llama-server sees: {names}.")
 
 
-def _start(settings: Settings, catalog: Catalog, planner: Planner, ref: ModelRef) -> Iterator[str]:
+def _start(
+    settings: Settings, catalog: Catalog, planner: Planner, ref: ModelRef, seen: dict[str, MemoryVerdict]
+) -> Iterator[str]:
     """What a start would be; raises what the planning raises."""
     if ref.local_entry.pull == "on_demand":
         catalog.files(ref)  # a draft that is not used now is pulled with the rest
@@ -219,11 +242,13 @@ def _start(settings: Settings, catalog: Catalog, planner: Planner, ref: ModelRef
     yield from _draft_in_doubt(planner.binary(), spec)
     _see_to_devices(planner.binary(), spec.options)
     settled = planner.settled(ref)
-    yield from _speculation(settled, _of_the_headers(catalog, planner, settled))
+    yield from speculation_lines(catalog, planner, settled)
     if ref.requested_mode == AUTO:
         yield f"    next start: {planner.choice(ref).auto_reason}"
     plan = planner.plan_now(ref)
-    yield from memory_lines(verdict_of(settings, planner.binary(), plan, spec.options.env))
+    if (verdict := verdict_of(settings, planner.binary(), plan, spec.options.env)) is not None:
+        seen[ref.engine_key] = verdict
+    yield from memory_lines(verdict)
     for note in (*plan.notes, *advice(settled.spec)):
         yield f"  {note.key}: {note.text}"
 
@@ -246,37 +271,6 @@ def _to_pull(settings: Settings, ref: ModelRef, error: FilesMissingError) -> tup
         return [f"the first request pulls {line}" for line in preview(settings, items)], True
     except StoreError as error:
         return [f"It cannot be pulled: {error}"], False
-
-
-def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
-    """The verdict on the draft, and what else could draft for the target; raises as `planner.settled` does."""
-    dialect, verdict = planner.dialect(), settled.verdict
-    lines = []
-    if verdict is None and settled.spec.requested_mode == AUTO and settled.spec.options.draft:
-        # Whether `auto` has the draft among its choices
-        target, draft = catalog.files(settled.spec.ref)
-        if damaged := damage(draft):
-            lines.append(f"    {Outcome.INCOMPATIBLE}: {damaged}")
-        else:
-            verdict = judged(target, draft, translates=dialect.translates_vocabularies)
-    lines += [] if verdict is None else [f"    {verdict.outcome}: {verdict.reason}"]
-    lines += [f"    warning: {warning}" for warning in (verdict.warnings if verdict else ())]
-    used = any(step.mode == "draft-mtp" for step in settled.spec.chain)
-    if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(header_of(settled.spec.target)):
-        lines.append("    the target has layers for multi-token prediction: `speculation: draft-mtp` needs no draft")
-    return lines
-
-
-def _speculation(settled: Settled, headers: list[str]) -> list[str]:
-    """What was asked for, what the headers say of it, and what will be launched."""
-    if settled.spec.requested_mode == NONE and not headers:
-        return []
-    lines = [f"  speculation: {settled.spec.requested_mode}", *headers]
-    if settled.fallback_reason:
-        rest = named(settled.spec.chain)
-        left = "without" if rest == NONE else f"with {rest} only"
-        lines.append(f"    so it starts {left}: {settled.fallback_reason}")
-    return lines
 
 
 def _when(at: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from app import logs
 from app.errors import EngineUnloadedError, TandemError
 from app.models.ref import ModelRef
 from app.scheduler.engine_use import EngineUse
+from app.scheduler.pins import pin_warnings
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket
 from app.scheduler.refusals import check
@@ -98,18 +99,39 @@ class Verbs:
                 log.warning(f"preload: '{ref}' is not loaded: {words}", alias=ref.engine_key)
                 continue
             chosen.append(ref.engine_key)
-            self._go_on(self._preload(ref))
+            self._go_on(self._load_with_warning(ref, "preload"))
+
+    def load_soon(self, ref: ModelRef, why: str) -> None:
+        """Begins to load it; a failure is a warning in the log."""
+        self._go_on(self._load_with_warning(ref, why))
+
+    def pin_warnings(self, refs: Iterable[ModelRef]) -> list[str]:
+        """What the pinned ones of these models leave for the others, as far as it is known."""
+        models = {ref.engine_key: self._scheduler.use(ref).residency for ref in refs}
+        memory = self._placement.memory
+        needs = {alias: memory.needs(alias) for alias in models} if memory is not None else {}
+        budgets = memory.budgets() if memory is not None else {}
+        return list(pin_warnings(models, self._placement.limits.max_loaded, needs, budgets))
+
+    async def tell_of_pins(self, refs: Sequence[ModelRef]) -> None:
+        """The same in the log, once it is known what the pinned ones take of memory."""
+        for use in map(self._scheduler.use, refs):
+            if use.residency.pin:
+                with suppress(TandemError):  # its start says it
+                    await check(use.engine)
+        for warning in self.pin_warnings(refs):
+            log.warning(warning)
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
         preloading = asyncio.create_task(work, name="preload")
         self._preloads.add(preloading)
         preloading.add_done_callback(self._preloads.discard)
 
-    async def _preload(self, ref: ModelRef) -> None:
+    async def _load_with_warning(self, ref: ModelRef, why: str) -> None:
         try:
-            await self.load(ref, "preload")
+            await self.load(ref, why)
         except TandemError as error:
-            log.warning(f"preload: '{ref}' is not loaded: {error}", alias=ref.engine_key)
+            log.warning(f"{why}: '{ref}' is not loaded: {error}", alias=ref.engine_key)
 
     def unload(self, ref: ModelRef, *, now: bool = False) -> None:
         """Ends an engine after the requests that it has; with `now` these are broken off, and those that wait refused.

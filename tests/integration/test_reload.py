@@ -398,6 +398,38 @@ def test_a_reload_leads_where_a_start_does(make_gateway: Make, model: str) -> No
             assert seen(running) == fresh[after], (before, after)
 
 
+def test_a_model_that_is_alone_from_now_on_is_loaded_as_at_a_start(make_gateway: Make, model: str) -> None:
+    """Behind what another has begun to answer; and only when it becomes the only one."""
+    gateway = make_gateway(models={"a": entry(model, *SLOW), "b": entry(model)})
+    with gateway.stream("a", max_tokens=100) as response:
+        chunks = events(response)
+        next(chunks)
+        gateway.reload(models={"b": entry(model)})
+        assert list(chunks)[-1] == "[DONE]"
+    eventually(lambda: gateway.state("b") == "ready")
+    gateway.client.post("/admin/models/b/unload", headers=gateway.admin)
+    eventually(lambda: gateway.state("b") == "stopped")
+    gateway.reload(models={"b": entry(model, aliases=["x"])})
+    assert gateway.state("b") == "stopped"
+    gateway.reload(models={"new": entry(model)})
+    eventually(lambda: gateway.state("new") == "ready")
+
+
+def test_pins_that_leave_no_place_are_told(make_gateway: Make, model: str) -> None:
+    """By the start, a reload and `check`; nothing is refused for it."""
+    one = {"a": entry(model, pin=True), "b": entry(model)}
+    gateway = make_gateway(models=one)
+    warning = "pin: a takes all of max_loaded (1) once up: no place is left for b"
+    assert eventually(lambda: gateway.logged(warning))[0]["level"] == "warning"
+    assert gateway.reload(max_loaded=2)["warnings"] == []
+    assert gateway.reload(models=one | {"b": entry(model, pin=True)}, max_loaded=1)["warnings"] == [
+        "pin: a and b are pinned, and max_loaded is 1: they cannot all be up"
+    ]
+    checked = gateway.command("check")
+    assert "warning: pin: a and b are pinned, and max_loaded is 1" in checked.stdout
+    assert checked.returncode == 0
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------
 
 
