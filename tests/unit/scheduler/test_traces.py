@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import EngineUnavailableError
+from app.errors import EngineUnavailableError, UnknownAliasError
 from app.scheduler.loop import Scheduler
 from app.scheduler.queue import Ticket
 from app.scheduler.residency import Residency
@@ -30,7 +29,10 @@ class World:
 
     scheduler: Scheduler
     engines: dict[str, LivelyEngine]
+    residencies: dict[str, Residency]
+    # What may be up: after a setting of fewer, those that were up until they have ended
     max_loaded: int
+    limit: int
     answered: int = 0
     refused: int = 0
     left: int = 0
@@ -43,7 +45,7 @@ class World:
         try:
             async with asyncio.timeout(patience):
                 lease = await self.scheduler.lease(ref_to(alias), ticket=ticket)
-        except EngineUnavailableError:
+        except (EngineUnavailableError, UnknownAliasError):
             self.refused += 1
             return
         except TimeoutError:
@@ -63,6 +65,7 @@ class World:
         """Never more places than there are, an exclusive engine alone, no slot given twice, and no busy one stopped."""
         up = [alias for alias, engine in self.engines.items() if engine.state in OCCUPYING]
         assert len(up) <= self.max_loaded
+        self.max_loaded = max(self.limit, len(up))
         for alias in up:
             use = self.scheduler.use(ref_to(alias))
             assert not use.residency.exclusive or len(up) == 1
@@ -71,7 +74,28 @@ class World:
             if busy:
                 assert self.engines[alias].state in (EngineState.READY, EngineState.DRAINING), alias
 
+    def reload(self, what: str, alias: str, number: int) -> None:
+        """Settings that have changed: an entry, its residency, whether it is there, or how many may be up."""
+        changes, ref = self.scheduler.reconfiguration, ref_to(alias)
+        match what:
+            case "renew":
+                changes.renew(alias)
+            case "remove":
+                changes.remove(alias, lambda: UnknownAliasError(alias, ()))
+            case "restore":
+                changes.restore(alias)
+            case "stay":
+                stay = replace(self.residencies[alias], ttl=float(number % 4), pin=number % 3 == 0, priority=number % 2)
+                self.residencies[alias] = stay
+                self.scheduler.reread(ref)
+            case "places":
+                self.limit = 1 + number % 3
+                self.max_loaded = max(self.limit, self.max_loaded)
+                self.scheduler.limit(max_loaded=self.limit)
+                changes.keep_to_the_limit()
 
+
+RELOADS = ["renew", "remove", "restore", "stay", "places"]
 RESIDENCIES = st.builds(
     Residency,
     ttl=st.sampled_from([0.0, 0.0, 1.0, 5.0]),
@@ -81,7 +105,7 @@ RESIDENCIES = st.builds(
     slots=st.integers(1, 3),
 )
 EVENTS = st.tuples(
-    st.sampled_from(["ask"] * 8 + ["leave", "load", "unload", "pin", "unpin", "reset", "fail", "mend"]),
+    st.sampled_from(["ask"] * 8 + ["leave", "load", "unload", "pin", "unpin", "reset", "fail", "mend", *RELOADS]),
     st.integers(0, 10**6),
     st.floats(0.0, 2.0),
     st.floats(0.0, LONGEST_ANSWER),
@@ -110,7 +134,7 @@ def test_nothing_is_lost_and_nobody_busy_is_stopped(
 def made_world(residencies: list[Residency], max_loaded: int, **limits: Any) -> World:
     models = {f"m{at}": residency for at, residency in enumerate(residencies)}
     scheduler, engines = lively(models, max_loaded=max_loaded, queue_timeout=TIMEOUT, max_wait=MAX_WAIT, **limits)
-    return World(scheduler, engines, max_loaded)
+    return World(scheduler, engines, models, max_loaded, max_loaded)
 
 
 async def played(world: World, trace: list[tuple[str, int, float, float]]) -> None:
@@ -136,10 +160,13 @@ async def played(world: World, trace: list[tuple[str, int, float, float]]) -> No
                 await verbs.reset(ref_to(alias))
             case "fail" | "mend":
                 world.engines[alias].fails = lambda fails=what == "fail": fails
+            case _:
+                world.reload(what, alias, choice)
         world.look()
         await asyncio.sleep(pause)
         world.look()
     for alias in names:
+        world.scheduler.reconfiguration.restore(alias)
         verbs.pin(ref_to(alias), False)
     await asyncio.gather(*requests)
     await asyncio.wait_for(asyncio.gather(*loads, return_exceptions=True), 3 * TIMEOUT)
@@ -151,24 +178,25 @@ async def played(world: World, trace: list[tuple[str, int, float, float]]) -> No
     assert (sum(each.in_flight for each in status), sum(each.waiting for each in status)) == (0, 0)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_hundreds_of_models_in_four_places(seed: int) -> None:
-    """A trace of 2,000 events over 300 models, a tenth of which fail to start half of the time."""
+@settings(max_examples=4)
+@given(st.integers(0, 10**6), st.integers(100, 400))
+def test_hundreds_of_models_in_four_places(seed: int, models: int) -> None:
+    """A trace of 2,000 events over hundreds of models, a tenth of which fail to start half of the time."""
 
     async def main() -> None:
         chance = random.Random(seed)
         residencies = [
             Residency(ttl=chance.choice([0.0, 3.0]), priority=chance.randint(0, 1), slots=chance.randint(1, 4))
-            for _ in range(300)
+            for _ in range(models)
         ]
         world = made_world(residencies, 4, queue=100)
         for alias, engine in world.engines.items():
             if int(alias[1:]) % 10 == 0:
                 engine.fails = lambda: chance.random() < 0.5
-        kinds = ["ask"] * 20 + ["leave"] * 3 + ["unload", "load"]
+        kinds = ["ask"] * 40 + ["leave"] * 6 + ["unload", "load"] * 2 + ["pin", "unpin", "renew", "remove", "stay"]
         # Some models are asked for far more often than others
         trace = [
-            (chance.choice(kinds), int(chance.paretovariate(0.6)) % 300, chance.random() * 0.4, chance.random() * 2)
+            (chance.choice(kinds), int(chance.paretovariate(0.6)) % models, chance.random() * 0.4, chance.random() * 2)
             for _ in range(2000)
         ]
         await played(world, trace)
