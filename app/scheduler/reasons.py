@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
-from app.scheduler.room import LEAVING
+from app.scheduler.room import LEAVING, UNCAPPED, Room
 from app.scheduler.snapshot import EngineView, SchedulerSnapshot
 from app.supervisor.states import EngineState
 from app.terminal import size_in_words
@@ -41,6 +41,22 @@ def kind_of(engine: EngineView) -> str:
 def shortage(lacking: Mapping[str, int]) -> str:
     """Place in memory -> bytes that are missing there."""
     return " and ".join(f"{size_in_words(size)} of {name}" for name, size in lacking.items()) + " are missing"
+
+
+def sizes(engine: EngineView, places: Iterable[str], word: str) -> str:
+    """`5.20 GB on CUDA0 and 1.00 GB on host`; empty where it has nothing there."""
+    parts = (f"{size_in_words(size)} {word} {place}" for place in places if (size := engine.needs.get(place)))
+    return " and ".join(parts)
+
+
+def started_for(engine: EngineView, room: Room) -> str:
+    """Why a start is possible, before it takes its place."""
+    why = ["somebody waits for it"]
+    if room.places < UNCAPPED:
+        why.append(f"{room.free} of {room.places} places free")
+    for place, left in room.left(engine).items():
+        why.append(f"needs {sizes(engine, (place,), 'of')}, {size_in_words(left)} free")
+    return "; ".join(why)
 
 
 def names(aliases: Set[str]) -> str:

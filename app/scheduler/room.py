@@ -61,6 +61,11 @@ class Room:
             return unfit, False
         return (set(self.up), False) if self.free <= 0 else (set(), False)
 
+    def left(self, engine: EngineView) -> dict[str, int]:
+        """Place in memory that it needs and that has a budget -> bytes of it that nothing that is up has."""
+        places = (name for name, size in engine.needs.items() if size and name in self._budgets)
+        return {name: max(self._budgets[name] - self._held[name], 0) for name in places}
+
     def short_alone(self, engine: EngineView) -> dict[str, int]:
         """Place in memory -> bytes that would be missing for it with nothing beside it."""
         return self._missing(engine, Counter())

@@ -72,6 +72,35 @@ def test_steady_traffic_on_one_model_lets_another_in(make_gateway: Serve, engine
             client.result()
 
 
+def test_why_a_request_waits_is_told_while_it_does(make_gateway: Serve, folder: Path) -> None:
+    """Nobody else says it: who is in the way, once, however many decisions are made meanwhile."""
+    file = {"path": str(header_only(folder / "model.gguf"))}
+    slow = {"target": file, "args": ["--tps", "20", "--tokens", "100"]}
+    models = {"a": slow, "b": {"target": file}, "c": {"target": file, "pin": True}}
+    gateway = make_gateway(models=models, max_loaded=2, max_wait=4)
+
+    def waits() -> list[str]:
+        told = gateway.client.get("/admin/decisions", headers=gateway.admin).json()["data"]
+        return [each["words"] for each in reversed(told) if each["decision"] == "waits"]
+
+    assert gateway.chat("c").status_code == 200
+    with gateway.stream("a", max_tokens=100) as stream, ThreadPoolExecutor(1) as pool:
+        lines = stream.iter_lines()
+        next(lines)
+        waiting = pool.submit(gateway.chat, "b")
+        eventually(waits)
+        for _ in range(20):
+            assert gateway.chat("c").status_code == 200
+        assert [*lines][-2:] == ["data: [DONE]", ""]
+        assert waiting.result(30).status_code == 200
+    assert [words.split(" for ")[0] for words in waits()[:2]] == [
+        "b waits: a is busy with 1",
+        "b waits: a is draining, busy with 1",
+    ]
+    assert len(waits()) == 2 and "c is pinned" in waits()[0]
+    assert gateway.logged(waits()[0])
+
+
 def test_one_slow_unload_holds_up_nobody(make_gateway: Serve, folder: Path) -> None:
     """llama-swap stands still for as long as one engine takes to end."""
     file = {"path": str(header_only(folder / "model.gguf"))}

@@ -51,6 +51,19 @@ def test_memory_that_is_short_is_made_free_by_those_who_hold_it() -> None:
     assert decided(recent, old, elsewhere, new) == [Drain("old", "new")]
 
 
+def test_what_is_told_has_the_sizes() -> None:
+    """Of an eviction, of a start; `c` holds memory of that device too, and stays."""
+    budgets = {"CUDA0": 24 * GIB}
+    sized = {"a": 5 * GIB, "b": 4 * GIB, "c": 16 * GIB}
+    a, b, c = (engine(name, STOPPED if name == "b" else READY, CUDA0=size) for name, size in sized.items())
+    case = SchedulerSnapshot(141.0, UNCAPPED, (replace(a, last_used=100.0), b, replace(c, pinned=True)), ())
+    case = replace(case, waiting=(Wait("b", 140.8),), budgets=budgets)
+    [drain] = decide(case)
+    assert drain.why == "idle 41 s, frees 5.37 GB on CUDA0; b has waited 0.2 s and needs 4.29 GB on CUDA0; c is pinned"  # type: ignore[union-attr]
+    [start] = decide(replace(case, engines=(b, c)))
+    assert start.why == "somebody waits for it; needs 4.29 GB of CUDA0, 8.59 GB free"  # type: ignore[union-attr]
+
+
 def test_as_many_make_room_as_it_takes() -> None:
     new = engine("new", STOPPED, CUDA0=9)
     three = [engine(name, CUDA0=3, used=n) for n, name in enumerate("abc")]
