@@ -211,8 +211,8 @@ class Placement:
             case NoMemory(alias, why):
                 self.decisions.add(alias, "refused", why)
                 self._refuse(use, lambda: InsufficientMemoryError(alias, f"{why}, even with nothing beside it.", {}))
-            case Start(alias, why):
-                self.decisions.add(alias, "started", why)
+            case Start(alias, why, inputs):
+                self.decisions.add(alias, "started", f"{why}; {inputs}" if inputs else why)
                 self.head_for(use, EngineState.STARTING, why)
                 use.engine.start()
             case Retry(alias):

@@ -27,7 +27,7 @@ import math
 from collections.abc import Iterable, Iterator, Set
 
 from app.scheduler.line import WaitingLine
-from app.scheduler.reasons import kept_by, kind_of, names, seconds, shortage, sizes, started_for, use_of
+from app.scheduler.reasons import free_for, kept_by, kind_of, names, seconds, shortage, sizes, use_of
 from app.scheduler.room import Room
 from app.scheduler.snapshot import (
     SHORT_BACKOFF_S,
@@ -183,9 +183,9 @@ class _Decision:
             room.promise(engine)
             room.contended |= busy_devices
             return ()
-        why = started_for(engine, room)
+        inputs = free_for(engine, room)
         room.take(engine)
-        return (Start(engine.alias, why),)
+        return (Start(engine.alias, "somebody waits for it", inputs),)
 
     def _with_room_in_memory(self, engine: EngineView, wait: Wait, short: dict[str, int]) -> Iterable[Action]:
         """(7) Those that hold what is short, until what is left of them is enough."""

@@ -49,14 +49,12 @@ def sizes(engine: EngineView, places: Iterable[str], word: str) -> str:
     return " and ".join(parts)
 
 
-def started_for(engine: EngineView, room: Room) -> str:
-    """Why a start is possible, before it takes its place."""
-    why = ["somebody waits for it"]
-    if room.places < UNCAPPED:
-        why.append(f"{room.free} of {room.places} places free")
+def free_for(engine: EngineView, room: Room) -> str:
+    """`1 of 2 places free; needs 4.80 GB of CUDA0, 8.00 GB free`, before it takes its place."""
+    parts = [f"{room.free} of {room.places} places free"] if room.places < UNCAPPED else []
     for place, left in room.left(engine).items():
-        why.append(f"needs {sizes(engine, (place,), 'of')}, {size_in_words(left)} free")
-    return "; ".join(why)
+        parts.append(f"needs {sizes(engine, (place,), 'of')}, {size_in_words(left)} free")
+    return "; ".join(parts)
 
 
 def names(aliases: Set[str]) -> str:

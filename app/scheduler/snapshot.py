@@ -171,8 +171,11 @@ class NoMemory:
 
 @dataclass(frozen=True, slots=True)
 class Start:
+    """`inputs` are the figures that it was decided by, in words."""
+
     alias: str
     why: str = field(default="", compare=False)
+    inputs: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

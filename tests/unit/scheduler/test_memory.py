@@ -61,7 +61,7 @@ def test_what_is_told_has_the_sizes() -> None:
     [drain] = decide(case)
     assert drain.why == "idle 41 s, frees 5.37 GB on CUDA0; b has waited 0.2 s and needs 4.29 GB on CUDA0; c is pinned"  # type: ignore[union-attr]
     [start] = decide(replace(case, engines=(b, c)))
-    assert start.why == "somebody waits for it; needs 4.29 GB of CUDA0, 8.59 GB free"  # type: ignore[union-attr]
+    assert start.inputs == "needs 4.29 GB of CUDA0, 8.59 GB free"  # type: ignore[union-attr]
 
 
 def test_as_many_make_room_as_it_takes() -> None:
