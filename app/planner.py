@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from app.config.settings import Settings
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
+from app.engine.argument_trial import check_values
+from app.engine.arguments import read_arguments
 from app.engine.dialect import Dialect
 from app.engine.launch import LaunchPlan, build_plan
 from app.engine.locate import EngineBinary, locate
@@ -131,6 +133,7 @@ class Planner:
             fallback_reason=settled.fallback_reason,
             named_files=check_arguments(spec, self.dialect()),
         )
+        check_values(plan, read_arguments(spec.options.args, self.dialect()), self.dialect(), engine)
         check_template(plan, engine)
         left_out = tuple(shards(settled.left_out)) if settled.left_out is not None else ()
         notes = (*plan.notes, *self._conversations(plan), *self._from_defaults(spec.ref))

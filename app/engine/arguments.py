@@ -136,6 +136,11 @@ def _check_value(given: Given, flag: Flag) -> None:
         raise _bad(f"{given.written} {value}: llama-server aborts with batches of fewer than 2 tokens.")
 
 
+def is_judged(flag: Flag) -> bool:
+    """Whether its values are choices or numbers, which are looked at here."""
+    return flag.values == "N" or bool(_choices(flag))
+
+
 def _bad(text: str) -> LaunchRefusedError:
     return LaunchRefusedError(f"args: {text}", code="bad_value")
 

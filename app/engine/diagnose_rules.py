@@ -41,6 +41,30 @@ RULES = (
         "Correct it in the model's entry.",
     ),
     log_rule(
+        "bad_value",
+        r'error while handling environment variable "([^"]+)": (.+)',
+        "llama-server refuses the value of {0}: {1}.",
+        "Correct it in the entry's env, or wherever the gateway gets it from.",
+    ),
+    log_rule(
+        "bad_value",
+        r"tools setup failed: (.+)",
+        "llama-server refuses the value of --tools: {0}.",
+        "Correct it in the model's entry.",
+    ),
+    log_rule(
+        "grammar",
+        r"parse: error parsing grammar: (.+)",
+        "The grammar does not parse: {0}.",
+        "Correct it; --grammar, --grammar-file or a JSON schema in the entry's args names it.",
+    ),
+    log_rule(
+        "too_many_slots",
+        r"n_seq_max must be <= (\d+)",
+        "llama-server takes at most {0} slots.",
+        "Lower parallel in the model's entry.",
+    ),
+    log_rule(
         "missing_library",
         r"error while loading shared libraries: ([^:\n]+)",
         "llama-server needs the library {0}, which is not found.",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def check_arguments(spec: ModelSpec, dialect: Dialect) -> tuple[Path, ...]:
     for file in files:
         if wrong := problem(file, header):
             raise LaunchRefusedError(wrong, code="lora_failed" if file.path.is_file() else "missing_file")
+    if wrong := _impossible(spec):
+        raise LaunchRefusedError(wrong, code="bad_value")
     if wrong := cache_problem(given, dialect, header) or _too_much(spec, given):
         raise LaunchRefusedError(wrong, code="cache_type")
     return tuple(file.path for file in files if not file.folder)
@@ -89,6 +92,24 @@ def advice(spec: ModelSpec) -> Iterator[Note]:
 
 def _given(spec: ModelSpec, dialect: Dialect) -> list[Given]:
     return list(read_arguments(spec.options.args, dialect))
+
+
+# LLAMA_MAX_SEQ since 2025
+_MOST_SLOTS = 256
+# What bounds the threads of a process: of the system, and mappings of memory, of which each thread takes two.
+_LIMITS_OF_THREADS = ((Path("/proc/sys/kernel/threads-max"), 1), (Path("/proc/sys/vm/max_map_count"), 2))
+
+
+def _impossible(spec: ModelSpec) -> str:
+    """A sentence where a number is beyond what llama-server or this machine can do."""
+    if spec.options.parallel > _MOST_SLOTS:
+        return f"parallel: llama-server takes at most {_MOST_SLOTS} slots, not {spec.options.parallel}."
+    threads = spec.options.threads or 0
+    for path, each in _LIMITS_OF_THREADS:
+        with suppress(OSError, ValueError):
+            if threads > (most := int(path.read_text()) // each):
+                return f"threads: this machine takes at most {most}, not {threads}; as many as it has cores is right."
+    return ""
 
 
 # No machine's devices have more beside the host's memory than this many times as much.

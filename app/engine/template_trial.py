@@ -17,9 +17,9 @@ from app.engine.locate import EngineBinary
 from app.engine.probe import run_to_its_end
 from app.errors import LaunchRefusedError
 
-_TEMPLATES, _SWITCHES = ("--chat-template", "--chat-template-file"), ("--jinja", "--no-jinja")
+TEMPLATES, _SWITCHES = ("--chat-template", "--chat-template-file"), ("--jinja", "--no-jinja")
 # Any free port, since it listens before it looks for the model
-_NOWHERE = ("--model", "/nonexistent/model.gguf", "--host", "127.0.0.1", "--port", "0")
+NOWHERE = ("--model", "/nonexistent/model.gguf", "--host", "127.0.0.1", "--port", "0")
 # Its log has a thread of its own, and the place of the mistake may be lost when the process ends.
 _TRIES, _PLACE = 3, "does not parse"
 # A wrapper may start a server whatever it is asked for: then the start will tell.
@@ -41,7 +41,7 @@ def template_words(argv: Sequence[str]) -> tuple[str, ...]:
     words: list[str] = []
     named = False
     for place, word in enumerate(argv):
-        if word in _TEMPLATES:
+        if word in TEMPLATES:
             words += argv[place : place + 2]
             named = True
         elif word in _SWITCHES:
@@ -61,7 +61,7 @@ def _trial(engine: EngineBinary, words: tuple[str, ...], env: Mapping[str, str])
     problem = ""
     with suppress(OSError, subprocess.TimeoutExpired):
         for _ in range(_TRIES):
-            done = run_to_its_end([*engine.command, *words, *_NOWHERE], env, set(), patience=PATIENCE_S)
+            done = run_to_its_end([*engine.command, *words, *NOWHERE], env, set(), patience=PATIENCE_S)
             diagnosis = diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
             if diagnosis.code != "chat_template":
                 break

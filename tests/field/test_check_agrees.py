@@ -95,8 +95,21 @@ TYPES = ["q8_0", "q4_0", "iq4_nl", "q9", "f32"]
 
 
 CHANGES = [
-    *("target", "mmproj", "draft", "letter", "drop", "join", "number", "type", "template", "swap", "nothing"),
+    *("target", "mmproj", "draft", "letter", "drop", "join", "number", "type", "template", "swap", "value", "nothing"),
 ]
+
+# Of forms that no choice and no number tells
+VALUES = (
+    ("--tensor-split", ["3,1", "1,x", "", "1;2"]),
+    ("--override-kv", ["foo", "a=int:1", "a=bool:maybe", "tokenizer.ggml.add_bos_token=bool:false"]),
+    ("--numa", ["distribute", "spread"]),
+    ("--override-tensor", ["exps=CPU", "exps", "exps=GPU9"]),
+    ("--reasoning-format", ["none", "auto", "deep"]),
+    ("--chat-template-kwargs", ['{"a": 1}', "{a", "1"]),
+    ("--logit-bias", ["15043+1", "x"]),
+    ("--cpu-range", ["0-1", "1", "a-b"]),
+    ("--tools", ["all", "read_file", "fly"]),
+)
 
 
 def broken(seed: int) -> Entry:
@@ -105,9 +118,7 @@ def broken(seed: int) -> Entry:
     entry: Entry = {"target": {"path": "target.gguf"}, "ctx_size": 256, "args": list(rng.choice(WORKING))}
     args = entry["args"]
     place = rng.randrange(len(args))
-    match rng.choice(
-        ["target", "mmproj", "letter", "drop", "join", "number", "type", "swap", "template", "draft", "nothing"]
-    ):
+    match rng.choice(CHANGES):
         case "target":
             entry["target"] = {"path": f"{rng.choice(FILES)}.gguf"}
         case "mmproj":
@@ -123,6 +134,9 @@ def broken(seed: int) -> Entry:
             args += [rng.choice(["--batch-size", "--threads-batch", "--keep", "--top-k"]), rng.choice(NUMBERS)]
         case "type":
             args += [rng.choice(["-ctk", "-ctv"]), rng.choice(TYPES), "-fa", rng.choice(["on", "off"])]
+        case "value":
+            flag, values = rng.choice(VALUES)
+            args += [flag, rng.choice(values)]
         case "template":
             at = rng.randrange(len(tiny_models.TEMPLATE))
             text = tiny_models.TEMPLATE[:at] + rng.choice(PIECES) + tiny_models.TEMPLATE[at:]
@@ -239,6 +253,11 @@ Make = Callable[..., Any]
         ({"args": ["--lora", "{folder}/none.gguf"]}, "missing_file"),
         ({"args": ["-ctv", "q4_0", "-fa", "off"]}, "cache_type"),
         ({"args": ["--chat-template", "{% for m in messages %}{{ m.content }{% endfor %}"]}, "chat_template"),
+        ({"args": ["--tensor-split", "1,x"]}, "bad_value"),
+        ({"args": ["--no-ui", "--numa", "spread"]}, "bad_value"),
+        ({"env": {"LLAMA_ARG_THREADS": "x"}}, "bad_value"),
+        ({"parallel": 500}, "bad_value"),
+        ({"threads": 1000000}, "bad_value"),
         ({"draft": {"path": "arch.gguf"}, "speculation": {"on_inert": "fail"}}, "unknown_architecture"),
         ({"draft": {"path": "lora.gguf"}, "speculation": {"on_inert": "fail"}}, "refused"),
     ],

@@ -316,6 +316,22 @@ PARSER = [
             "wrong_kind",
             "/m/p.gguf is a multimodal projector",
         ),
+        (
+            ['error while handling environment variable "LLAMA_ARG_THREADS": stoi'],
+            "bad_value",
+            "llama-server refuses the value of LLAMA_ARG_THREADS: stoi.",
+        ),
+        (['0.00.05 E srv  llama_server: tools setup failed: unknown tool "fly".'], "bad_value", 'unknown tool "fly".'),
+        (
+            ["parse: error parsing grammar: unexpected end of input", "", "root ::= [a", "0.00.051 E failed to parse"],
+            "grammar",
+            "The grammar does not parse: unexpected end of input.",
+        ),
+        (
+            ["0.00.053 E llama_init_from_model: failed to initialize the context: n_seq_max must be <= 256"],
+            "too_many_slots",
+            "llama-server takes at most 256 slots.",
+        ),
         (["0.00.03 E clip_init: unknown projector type: newest"], "projector", "does not know: newest."),
         (
             [

@@ -1,0 +1,81 @@
+"""Whether the build at hand takes the values of an entry's flags and variables: asked where its help page is vague.
+
+llama-server reads its command line before it looks for the model, so with a model that is nowhere it ends within
+milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
+
+from app.config.path_flags import PATH_FLAGS
+from app.engine.arguments import Given, is_judged
+from app.engine.diagnose import diagnose
+from app.engine.dialect import Dialect, Flag
+from app.engine.launch import LaunchPlan
+from app.engine.locate import EngineBinary
+from app.engine.probe import run_to_its_end
+from app.engine.template_trial import NOWHERE, PATIENCE_S, TEMPLATES
+from app.errors import LaunchRefusedError
+
+# What a diagnosis is called where it is about the command line
+_OF_ARGUMENTS = frozenset(("bad_value", "bad_device", "removed_flag", "unknown_flag"))
+# Variables of which each stands for a flag
+_VARIABLES = "LLAMA_ARG_"
+# `- distribute: spread execution evenly over all nodes`
+_EXPLAINED = re.compile(r"(?:^|\s)- ([a-z][\w+-]*):")
+
+
+def check_values(plan: LaunchPlan, given: Iterable[Given], dialect: Dialect, engine: EngineBinary) -> None:
+    """Raises LaunchRefusedError, as the start would fail. Blocks for milliseconds at the first time."""
+    vague = [flag for flag in given if _is_vague(flag, dialect)]
+    if not vague and not any(name.startswith(_VARIABLES) for name in plan.env):
+        return
+    words = tuple(word for flag in vague for word in (flag.written, *flag.values))
+    if problem := _tried(engine, engine.identity, words, tuple(sorted(plan.env.items()))):
+        forms = "".join(f" {form}" for form in _forms(problem, vague, dialect))
+        key = "env" if f" {_VARIABLES}" in problem else "args"
+        raise LaunchRefusedError(f"{key}: {problem}{forms}", code="bad_value")
+
+
+def _is_vague(given: Given, dialect: Dialect) -> bool:
+    """A value of a form that no choice and no number on the help page tells; files are looked at elsewhere."""
+    flag = dialect.described.get(given.name)
+    if flag is None or not given.values or is_judged(flag):
+        return False
+    return not {*flag.names} & {*PATH_FLAGS, *TEMPLATES}
+
+
+def _forms(problem: str, vague: Iterable[Given], dialect: Dialect) -> Iterator[str]:
+    """What would be right, as the help page has it."""
+    for given in vague:
+        if f" {given.written}:" in problem:
+            form = _form(dialect.described[given.name])
+            yield f"It takes {form}, not {' '.join(given.values)!r}." if form else f"The value is {given.values[0]!r}."
+
+
+def _form(flag: Flag) -> str:
+    """`KEY=TYPE:VALUE,...`, or the words that the page explains; a bare `TYPE` says nothing."""
+    if re.search(r"\W", flag.values):
+        return flag.values
+    words = _EXPLAINED.findall(flag.text)
+    return f"words such as {', '.join(words)}" if words else ""
+
+
+@lru_cache(maxsize=256)
+def _tried(engine: EngineBinary, _identity: str, words: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> str:
+    """What is wrong with them; empty where nothing is, or nobody knows."""
+    return _trial(engine, words, dict(env))
+
+
+def _trial(engine: EngineBinary, words: tuple[str, ...], env: Mapping[str, str]) -> str:
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = run_to_its_end([*engine.command, *words, *NOWHERE], env, set(), patience=PATIENCE_S)
+        diagnosis = diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
+        if diagnosis.code in _OF_ARGUMENTS:
+            return diagnosis.cause
+    return ""
