@@ -22,8 +22,8 @@ from app.engine.probe import run_to_its_end
 from app.engine.template_trial import NOWHERE, PATIENCE_S, TEMPLATES
 from app.errors import LaunchRefusedError
 
-# What a diagnosis is called where it is about the command line
-_OF_ARGUMENTS = frozenset(("bad_value", "bad_device", "removed_flag", "unknown_flag"))
+# What a diagnosis is called that is about a value
+_BAD_VALUE = "bad_value"
 # Variables of which each stands for a flag
 _VARIABLES = "LLAMA_ARG_"
 # `- distribute: spread execution evenly over all nodes`
@@ -39,7 +39,7 @@ def check_values(plan: LaunchPlan, given: Iterable[Given], dialect: Dialect, eng
     if problem := _tried(engine, engine.identity, words, tuple(sorted(plan.env.items()))):
         forms = "".join(f" {form}" for form in _forms(problem, vague, dialect))
         key = "env" if f" {_VARIABLES}" in problem else "args"
-        raise LaunchRefusedError(f"{key}: {problem}{forms}", code="bad_value")
+        raise LaunchRefusedError(f"{key}: {problem}{forms}", code=_BAD_VALUE)
 
 
 def _is_vague(given: Given, dialect: Dialect) -> bool:
@@ -76,6 +76,6 @@ def _trial(engine: EngineBinary, words: tuple[str, ...], env: Mapping[str, str])
     with suppress(OSError, subprocess.TimeoutExpired):
         done = run_to_its_end([*engine.command, *words, *NOWHERE], env, set(), patience=PATIENCE_S)
         diagnosis = diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
-        if diagnosis.code in _OF_ARGUMENTS:
+        if diagnosis.code == _BAD_VALUE:
             return diagnosis.cause
     return ""
