@@ -23,6 +23,7 @@ from app.errors import Diagnosis
 from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor import endings
+from app.supervisor.backoff import Backoff
 from app.supervisor.conversations import Conversations
 from app.supervisor.endings import Ending
 from app.supervisor.engine_facts import EngineFacts
@@ -34,9 +35,6 @@ from app.supervisor.states import EngineEvent, EngineState, next_state
 
 log = logs.get_logger("engine")
 
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
-# Of failures after an engine that worked: the first starts again without a delay.
-_WORKED = -1
 # So long in READY says that the engine works: what happened before no longer counts.
 PROVEN_AFTER_S = 60.0
 
@@ -60,7 +58,6 @@ class Engine:
         # What is true now
         self.state = EngineState.STOPPED
         self.diagnosis: Diagnosis | None = None
-        self.retry_at = 0.0
         self.starts = 0
         self._has_been_up = False
         self._on_change = on_change
@@ -68,8 +65,7 @@ class Engine:
         # The owning task's own
         self._launcher = Launcher(alias, plan, ports, limits, ledger, conversations)
         self._keeps_conversations = conversations is not None
-        # In a row; see `_failed`
-        self._failures = 0
+        self._backoff = Backoff()
         self._ending: Ending | None = None
         self._verbs: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._changed = asyncio.Event()
@@ -114,7 +110,7 @@ class Engine:
 
     def answered(self) -> None:
         """It has answered a request, so it works: what happened before no longer counts."""
-        self._failures = _WORKED
+        self._backoff.worked()
 
     def drafted(self) -> None:
         """A token was drafted in traffic: proof for the modes that no warm-up can make draft."""
@@ -139,6 +135,11 @@ class Engine:
     def may_come_up(self) -> bool:
         """Whether a start has succeeded, or the last one was ended by somebody else: the next may well be better."""
         return self._has_been_up or (self.diagnosis is not None and self.diagnosis.code in endings.FROM_OUTSIDE)
+
+    @property
+    def retry_at(self) -> float:
+        """When a BACKOFF is over, on the loop's clock."""
+        return self._backoff.until
 
     @property
     def retry_after(self) -> float | None:
@@ -284,7 +285,7 @@ class Engine:
     async def _fatal(self) -> EngineEvent:
         self._has_been_up = False
         event = await self._verb(EngineEvent.RESET, EngineEvent.STOP)
-        self._failures = 0
+        self._backoff.forget()
         return event
 
     async def _starting(self) -> EngineEvent:
@@ -320,7 +321,7 @@ class Engine:
         event = await self._verb_or_end(EngineEvent.DRAIN, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
         assert self._running is not None
         if asyncio.get_running_loop().time() - self._running.since >= PROVEN_AFTER_S:
-            self._failures = _WORKED
+            self._backoff.worked()
         self._note_the_end(self._running, event)
         if event is EngineEvent.EXITED:
             self._launcher.forget()
@@ -373,8 +374,5 @@ class Engine:
         return EngineEvent.BACKOFF_ELAPSED
 
     def _failed(self, event: EngineEvent) -> EngineEvent:
-        self._failures += 1
-        # The exponent is bounded, since an engine may fail for days.
-        delay = min(FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 20), LONGEST_BACKOFF_S) if self._failures else 0.0
-        self.retry_at = asyncio.get_running_loop().time() + delay
+        self._backoff.failed(asyncio.get_running_loop().time())
         return event
