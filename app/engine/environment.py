@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 _SYSTEM = (
@@ -98,5 +99,7 @@ def what_is_held_back(environ: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
+@lru_cache(maxsize=4096)
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Remembered: `check` asks the same of each of hundreds of entries."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
