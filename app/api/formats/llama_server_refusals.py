@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from app.api.formats.request_places import place_of
+from app.api.formats.schema_places import schema_place, without_parser
 
 # Errors with status 500 for bad requests, by their beginnings (`throw std::runtime_error`).
 _BAD_REQUEST = (
@@ -102,10 +103,10 @@ _WRONG_KIND, _OUT_OF_RANGE, _LEFT_OUT = "invalid_type", "invalid_value", "missin
 
 def explained(message: str, request: bytes | None) -> tuple[str, str | None, str | None]:
     """Returns a bad request's message without library names, its place in the request, and OpenAI's code or None."""
-    if (place_and_words := place_of(message, request)) is not None:
+    if (place_and_words := place_of(message, request) or schema_place(message, request)) is not None:
         place, words = place_and_words
         return f"'{place}' {words}.", place, _LEFT_OUT if words == "is missing" else _OUT_OF_RANGE
-    text = _DUMP.sub("", _LIBRARY.sub("", message))
+    text = _DUMP.sub("", _LIBRARY.sub("", without_parser(message)))
     if text != message:
         text = _LAST_READ.sub("", text)
     if match := _FIELD.match(text):

@@ -117,6 +117,12 @@ def _field_of_message(body: dict[str, Any]) -> Found:
             yield f"{place}.id", "must be a string"
 
 
+def _suffix(body: dict[str, Any]) -> Found:
+    """Of OpenAI's completions: the gateway has turned it into what /infill takes."""
+    if "input_suffix" in body and "suffix" not in body:
+        yield "suffix", "cannot be honoured: this model does not do infill, since it has no tokens for it"
+
+
 def _tool(body: dict[str, Any]) -> Found:
     tools = body.get("tools")
     if not isinstance(tools, list):
@@ -144,5 +150,6 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
     (re.compile(r"^Failed to parse tools:"), _tool),
     (re.compile(r"'content'"), _content),
     (re.compile(r"^unsupported content\[\]\.type"), _part_type),
+    (re.compile(r"^This model does not do infill"), _suffix),
     *((re.compile(rf"^{kind} input is not supported"), _media(kind)) for kind in _MEDIA),
 )

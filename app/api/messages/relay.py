@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from app.api.formats.anthropic import AnthropicFormat
@@ -21,6 +22,7 @@ class MessagesRelay(TranslatedRelay):
 
     api = "messages"
     api_format = AnthropicFormat()
+    own_names: Mapping[str, str] = {"stop": "stop_sequences"}
 
     async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
         request = translate(fields, ours=model.ours)

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.api.messages.content import chat_messages, system_text
 from app.api.translated.fields import Fields
+from app.api.translated.places import Placed
 from app.api.translated.tools import NO_PARAMETERS, function_tool, only
 
 _REFUSED = {
@@ -165,8 +166,8 @@ def _structured(fields: Fields, body: dict[str, Any]) -> bool:
     schema = wanted.object("schema")
     if schema is None:
         raise wanted.wrong("schema", "is missing; it must be a JSON schema")
-    named = {"name": "output", "schema": schema.values, "strict": True}
-    body["response_format"] = {"type": "json_schema", "json_schema": named}
+    named = {"name": "output", "schema": Placed(schema.values, schema.place), "strict": True}
+    body["response_format"] = Placed({"type": "json_schema", "json_schema": Placed(named, wanted.place)}, wanted.place)
     return True
 
 
@@ -199,7 +200,7 @@ def _tool(tool: Fields) -> dict[str, Any]:
     if schema is None:
         raise tool.wrong("input_schema", "is missing; it must be a JSON schema")
     parameters = schema.values if schema.values else NO_PARAMETERS
-    return function_tool(tool, tool.needed_text("name"), parameters)
+    return function_tool(tool, tool.needed_text("name"), parameters, schema="input_schema")
 
 
 def _prefill(messages: list[dict[str, Any]]) -> str:

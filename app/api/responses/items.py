@@ -16,6 +16,7 @@ from app.api.translated.media import (
     titled,
 )
 from app.api.translated.opaque import unpack
+from app.api.translated.places import Placed
 from app.api.translated.tools import arguments_of, call, encode_json
 
 ChatMessage = dict[str, Any]
@@ -79,7 +80,7 @@ class Conversation:
             turn["content"] = content
             return
         self._end_turn()
-        self.messages.append({"role": _ROLES[role], "content": content_of(parts)})
+        self.messages.append(Placed({"role": _ROLES[role], "content": content_of(parts)}, item.place))
 
     def _think(self, item: Fields) -> None:
         """From its content, else from what this gateway has packed, else from its summary."""
@@ -102,7 +103,8 @@ class Conversation:
         if item.get("output") is None:
             raise item.wrong("output", "is missing")
         content = content_of(message_parts(item, "output"))
-        self.messages.append({"role": "tool", "tool_call_id": item.needed_text("call_id"), "content": content})
+        message = {"role": "tool", "tool_call_id": item.needed_text("call_id"), "content": content}
+        self.messages.append(Placed(message, item.place))
 
 
 def called_name(item: Fields) -> str:
@@ -120,7 +122,7 @@ def message_parts(item: Fields, name: str) -> list[Part]:
         return [text_part(value)]
     if not isinstance(value, list):
         raise item.wrong(name, "must be text or a list of parts")
-    return [_part(part) for part in item.objects(name)]
+    return [Placed(_part(part), part.place) for part in item.objects(name)]
 
 
 def _part(part: Fields) -> Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from app.api.formats.openai import ResponsesFormat
@@ -23,6 +24,7 @@ class ResponsesRelay(TranslatedRelay):
 
     api = "responses"
     api_format = ResponsesFormat()
+    own_names: Mapping[str, str] = {"max_tokens": "max_output_tokens", "messages": "input"}
 
     def __init__(self, relay: Relay, calls: Calls, keeper: Keeper) -> None:
         super().__init__(relay, calls)

@@ -9,6 +9,7 @@ from typing import Any
 from app.api.responses.items import Conversation
 from app.api.responses.tools import Toolbox, choose
 from app.api.translated.fields import Fields, listed
+from app.api.translated.places import Placed
 
 _REFUSED = {
     "conversation": "no conversations are kept here; use previous_response_id, or send the whole input",
@@ -208,12 +209,13 @@ def _format(fields: Fields, body: dict[str, Any]) -> str:
         raise wanted.wrong("type", f"is missing; it must be {listed(_FORMATS)}")
     if kind == "text":
         return ""
-    body["response_format"] = {"type": kind}
+    body["response_format"] = Placed({"type": kind}, wanted.place)
     if kind == "json_schema":
         schema = wanted.object("schema")
         if schema is None:
             raise wanted.wrong("schema", "is missing; it must be a JSON schema")
-        named = {"name": wanted.text("name") or "output", "schema": schema.values}
+        named = Placed({"name": wanted.text("name") or "output"}, wanted.place)
+        named["schema"] = Placed(schema.values, schema.place)
         named |= {key: value for key in ("strict", "description") if (value := wanted.get(key)) is not None}
         body["response_format"]["json_schema"] = named
     return "text.format"

@@ -6,12 +6,14 @@ where a build does not have that; vLLM's `/tokenize`, which takes messages.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from app.api.translated.fields import Fields
+from app.api.translated.places import refusal_in_own_places
 from app.api.translated.relay import AskedModel, TranslatedRelay
 from app.auth.guard import KEY
 from app.errors import TokensUncountableError
@@ -84,7 +86,7 @@ class _Counting:
 
         await self._ask(scope, first, answer)
         if self._passed or self._gone or answer.status not in (200, *_NOT_THERE):
-            await answer.pass_on(self._send)
+            await answer.pass_on(self._send, self._in_own_places)
             return None
         count = answer.number("input_tokens")
         if count is None:
@@ -118,6 +120,11 @@ class _Counting:
     async def _translated(self, fields: Fields, model: AskedModel) -> dict[str, Any]:
         chat, _ = await self._translator.translate(fields, model, self._scope)
         return chat
+
+    def _in_own_places(self, body: bytes) -> bytes:
+        if self._passed:
+            return body
+        return refusal_in_own_places(body, self._chat, self._translator.own_names)
 
     async def _by_template(self) -> int | None:
         rendered = await self._again("/apply-template", self._chat)
@@ -179,6 +186,12 @@ class _Answer:
         value = self.field(name)
         return value if isinstance(value, int) else None
 
-    async def pass_on(self, send: Send) -> None:
+    async def pass_on(self, send: Send, change: Callable[[bytes], bytes]) -> None:
+        """With its body changed."""
+        body = change(b"".join(m.get("body", b"") for m in self.messages if m["type"] == "http.response.body"))
         for message in self.messages:
-            await send(message)
+            if message["type"] == "http.response.start":
+                headers = [(n, v) for n, v in message["headers"] if n != b"content-length"]
+                headers.append((b"content-length", b"%d" % len(body)))
+                await send({**message, "headers": headers})
+                await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -7,6 +7,7 @@ completion, and its own words come in the client's API format.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.api.formats.openai import OpenAIFormat
 from app.api.translated.answer import AnswerWriter
 from app.api.translated.chat_events import COMMENT, DONE, ChatEvent, ChatReader, StreamFailure, read_whole
 from app.api.translated.fields import Fields
+from app.api.translated.places import in_own_places, refusal_in_own_places
 from app.auth.guard import may_use
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.errors import UpstreamDiedError, UpstreamError
@@ -55,6 +57,8 @@ class TranslatedRelay(ABC):
 
     api: str
     api_format: OpenAIFormat
+    # Fields of chat completions -> the client's, where they have other names
+    own_names: Mapping[str, str] = {}
 
     def __init__(self, relay: Relay, calls: Calls) -> None:
         self._relay = relay
@@ -108,6 +112,10 @@ class _Exchange:
         self._read = False
         # None where the answer is the server's own, or a refusal
         self._writer: AnswerWriter | None = None
+        # The translated request, where there is one
+        self._chat: dict[str, Any] | None = None
+        # A refusal as it comes
+        self._refusal: Message | None = None
         # A stream as it comes
         self._streams = False
         self._reader = ChatReader()
@@ -129,6 +137,7 @@ class _Exchange:
         self._read = True
         if not self._translator.passes(model):
             chat, self._writer = await self._translator.translate(Fields(decoded(body)), model, self.scope)
+            self._chat = chat
             self._streams = bool(chat.get("stream"))
             # The relay looks at path and query after the body.
             self.scope.update(path=_CHAT, raw_path=_CHAT.encode(), query_string=b"")
@@ -136,7 +145,11 @@ class _Exchange:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Message) -> None:
-        if self._writer is None:
+        if self._refusal is not None:
+            self._held_back.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._refused(self._refusal)
+        elif self._writer is None:
             await self._send(message)
         elif message["type"] == "http.response.start":
             await self._begin(self._writer, message)
@@ -149,8 +162,7 @@ class _Exchange:
 
     async def _begin(self, writer: AnswerWriter, message: Message) -> None:
         if message["status"] >= 400:
-            self._writer = None
-            await self._send(message)
+            self._writer, self._refusal = None, message
         elif self._streams:
             await self._send(message)
             if first := writer.begin():
@@ -169,13 +181,23 @@ class _Exchange:
                 out.append(writer.comment())
             elif isinstance(part, StreamFailure):
                 self._ended = True  # the relay breaks the connection behind it
-                out.append(writer.fail(part.fields))
+                out.append(writer.fail(self._placed(part.fields)))
             elif part is DONE:
                 out.append(await self._last(writer, out))
         if not more and not self._ended:
             out.append(await self._last(writer, out))
         if not more or any(out):
             await self._send({"type": "http.response.body", "body": b"".join(out), "more_body": more})
+
+    def _placed(self, error: dict[str, Any]) -> dict[str, Any]:
+        fields: dict[str, Any] = in_own_places(error, self._chat or {}, self._translator.own_names)
+        return fields
+
+    async def _refused(self, start: Message) -> None:
+        body = refusal_in_own_places(b"".join(self._held_back), self._chat or {}, self._translator.own_names)
+        self._refusal = None
+        await self._send({**start, "headers": _with_length(start["headers"], len(body))})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _last(self, writer: AnswerWriter, before: list[bytes]) -> bytes:
         """The end of a stream; without a word on why it ended it is broken, and so is the connection then."""

@@ -8,19 +8,22 @@ from typing import Any
 import msgspec
 
 from app.api.translated.fields import Fields, wrong
+from app.api.translated.places import Placed
 
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-def function_tool(tool: Fields, name: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
-    """A chat tool of a function; `tool` may have a `description` and `strict`."""
-    function: dict[str, Any] = {"name": name}
+def function_tool(
+    tool: Fields, name: str, parameters: dict[str, Any] | None, *, schema: str = "parameters"
+) -> dict[str, Any]:
+    """A chat tool of a function; `tool` may have a `description` and `strict`, and its schema in `schema`."""
+    function: dict[str, Any] = Placed({"name": name}, tool.place)
     if description := tool.text("description"):
         function["description"] = description
-    function["parameters"] = parameters or NO_PARAMETERS
+    function["parameters"] = Placed(parameters or NO_PARAMETERS, tool.where(schema))
     if (strict := tool.flag("strict")) is not None:
         function["strict"] = strict
-    return {"type": "function", "function": function}
+    return Placed({"type": "function", "function": function}, tool.place)
 
 
 def only(tools: Sequence[dict[str, Any]], names: Sequence[str], place: str) -> list[dict[str, Any]]:

@@ -49,8 +49,8 @@ def refuse_ignored_patterns(schema: Any, place: str) -> None:
     """Raises InvalidBodyError for the first pattern of a strict schema that would not be enforced."""
     for where, pattern, reason in ignored_patterns(schema, place):
         message = (
-            f"'{where}' cannot be enforced, and 'strict' wants it to be: {pattern!r} has {reason}. "
-            "Write it anew (^...$, and classes such as [0-9] for \\d), or leave 'strict' out."
+            f"'{where}' cannot be enforced, as a strict schema has to be: '{pattern}' has {reason}. "
+            "Write it anew (^...$, and classes such as [0-9] for \\d), or leave it out."
         )
         raise InvalidBodyError(message, param=where)
 

@@ -114,8 +114,13 @@ def test_what_an_engine_was_not_started_for_is_said_of_its_entry(
         assert message not in error["message"] and all(word in error["message"] for word in words)
 
 
+def tool(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": schema}}
+
+
 USER = {"role": "user", "content": "x"}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{bad"}}
+PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
 BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}]}
 
 
@@ -130,6 +135,54 @@ BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_c
             "is not valid JSON",
             "messages[1].tool_calls[0].function.arguments",
             "invalid_value",
+        ),
+        (
+            400,
+            f"{PARSER}JSON schema error at #/properties/city: unrecognized type nope",
+            {"tools": [tool({"type": "object"}), tool({"properties": {"city": {"type": "nope"}}})]},
+            "is no schema that an answer can be held to: unrecognized type nope.",
+            "tools[1].function.parameters.properties.city",
+            "invalid_value",
+        ),
+        (
+            400,
+            f"{PARSER}JSON schema error at #/anyOf/1: cannot resolve $ref #/$defs/X, $defs not found",
+            {"response_format": {"json_schema": {"schema": {"anyOf": [{}, {"$ref": "#/$defs/X"}]}}}},
+            "cannot resolve $ref #/$defs/X",
+            "response_format.json_schema.schema.anyOf[1]",
+            "invalid_value",
+        ),
+        (
+            400,
+            f"{PARSER}JSON schema conversion failed:\nInvalid pattern ^(a$: unbalanced parentheses",
+            {"json_schema": {"properties": {"a": {"pattern": "^(a$"}}}},
+            "is no pattern: unbalanced parentheses.",
+            "json_schema.properties.a.pattern",
+            "invalid_value",
+        ),
+        (
+            400,
+            f"{PARSER}JSON schema conversion failed: of a kind that is new",
+            {"json_schema": {}},
+            "JSON schema conversion failed: of a kind that is new",
+            None,
+            None,
+        ),
+        (
+            400,
+            "Failed to initialize samplers: failed to parse grammar",
+            {"grammar": "("},
+            "GBNF",
+            "grammar",
+            "invalid_value",
+        ),
+        (
+            501,
+            "Infill is not supported by this model: prefix token is missing. ",
+            {"input_prefix": "a", "input_suffix": "b"},
+            "does not do infill",
+            "suffix",
+            "not_supported",
         ),
         (
             400,

@@ -1,0 +1,92 @@
+"""Which schema, or which part of it, llama-server makes no grammar of: it tells a pointer, and not into what. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+# Its own words before those of the schema's reader (b11434)
+_PARSER = re.compile(
+    r"^Unable to generate parser for this template\. Automatic parser generation failed: (?=JSON schema)"
+)
+_AT = re.compile(r"JSON schema error at #(?P<pointer>\S*?): (?P<reason>.*)", re.DOTALL)
+_PATTERN = re.compile(r"Invalid pattern (?P<pattern>.*): (?P<reason>[^:]*)$", re.DOTALL)
+_NAMED = re.compile(r"unrecognized type (\S+)|cannot resolve \$ref (\S+?),? ")
+_GRAMMAR = re.compile(r"failed to parse grammar")
+_NOT_ENFORCED = "is no schema that an answer can be held to: "
+
+
+def schema_place(message: str, request: bytes | None) -> tuple[str, str] | None:
+    """The place, and what is wrong there in words; None where it cannot be told."""
+    if request is None or not any(pattern.search(message) for pattern in (_AT, _PATTERN, _GRAMMAR)):
+        return None
+    try:
+        body = msgspec.json.decode(request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(body, dict):
+        return None
+    if _GRAMMAR.search(message):
+        return ("grammar", "is no grammar in GBNF") if isinstance(body.get("grammar"), str) else None
+    schemas = list(_schemas(body))
+    if (match := _AT.search(message)) is not None:
+        return _at_pointer(schemas, match["pointer"], match["reason"])
+    match = _PATTERN.search(message)
+    places = (
+        place for root, schema in schemas for place in _with_pattern(schema, root, match["pattern"] if match else "")
+    )
+    place = next(places, None)
+    return None if place is None or match is None else (place, f"is no pattern: {match['reason']}")
+
+
+def without_parser(message: str) -> str:
+    """A schema's error without the words before it, which speak of templates."""
+    return _PARSER.sub("", message)
+
+
+def _schemas(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    response_format = body.get("response_format")
+    if isinstance(response_format, dict):
+        if isinstance(wrapper := response_format.get("json_schema"), dict):
+            yield "response_format.json_schema.schema", wrapper.get("schema")
+        yield "response_format.schema", response_format.get("schema")
+    yield "json_schema", body.get("json_schema")
+    tools = body.get("tools")
+    for i, tool in enumerate(tools if isinstance(tools, list) else ()):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if isinstance(function, dict):
+            yield f"tools[{i}].function.parameters", function.get("parameters")
+
+
+def _at_pointer(schemas: list[tuple[str, Any]], pointer: str, reason: str) -> tuple[str, str] | None:
+    """In the first schema that has the pointer, and there what the reason names."""
+    named = _NAMED.match(f"{reason} ")
+    word = (named[1] or named[2]) if named else ""
+    for root, schema in schemas:
+        place, node = root, schema
+        for step in pointer.split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(node, dict) and key in node:
+                place, node = f"{place}.{key}", node[key]
+            elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+                place, node = f"{place}[{key}]", node[int(key)]
+            else:
+                break
+        else:
+            if isinstance(node, dict) and (not word or word in (node.get("type"), node.get("$ref"))):
+                return place, f"{_NOT_ENFORCED}{reason}"
+    return None
+
+
+def _with_pattern(schema: Any, place: str, pattern: str) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if schema.get("pattern") == pattern:
+            yield f"{place}.pattern"
+        for key, value in schema.items():
+            yield from _with_pattern(value, f"{place}.{key}", pattern)
+    elif isinstance(schema, list):
+        for i, value in enumerate(schema):
+            yield from _with_pattern(value, f"{place}[{i}]", pattern)

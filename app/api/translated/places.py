@@ -1,0 +1,73 @@
+"""Places in a chat completion -> places in the request that it was made of. Pure.
+
+The relay and the engine say `messages[1].content[0]` of a request that the client has never seen in that shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+_QUOTED = re.compile(r"'([a-z_]+(?:[.\[][^']*)?)'")
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+class Placed(dict[str, Any]):
+    """An object of a translated request, with the place that it had in the client's."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, values: Mapping[str, Any], place: str) -> None:
+        super().__init__(values)
+        self.place = place
+
+
+def own_place(place: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The client's; `names` are its own for fields of the top level. What has none stays as it is."""
+    holder: Any = chat
+    found, at = "", 0
+    while (step := _STEP.match(place, at)) is not None:
+        name, index = step.groups()
+        if isinstance(holder, dict) and name in holder:
+            holder = holder[name]
+        elif isinstance(holder, list) and index is not None and int(index) < len(holder):
+            holder = holder[int(index)]
+        else:
+            break
+        at = step.end()
+        if isinstance(holder, Placed):
+            found = holder.place + place[at:]
+    first, rest = re.match(r"([a-z_]*)(.*)", place, re.DOTALL).groups()  # type: ignore[union-attr]
+    return found or names.get(first, first) + rest
+
+
+def in_own_places(error: Any, chat: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+    """An error's fields, nested or not, with the client's places in `param` and in the words of `message`."""
+    if not isinstance(error, dict):
+        return error
+    told = dict(error)
+    if isinstance(message := told.get("message"), str):
+        told["message"] = _QUOTED.sub(lambda quoted: f"'{_of_quoted(quoted[1], chat, names)}'", message)
+    if isinstance(param := told.get("param"), str):
+        told["param"] = own_place(param, chat, names)
+    if "error" in told:
+        told["error"] = in_own_places(told["error"], chat, names)
+    return told
+
+
+def _of_quoted(text: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Words in quotes are places only where they begin with a field of the request."""
+    first = re.split(r"[.\[]", text, maxsplit=1)[0]
+    return own_place(text, chat, names) if first in chat else text
+
+
+def refusal_in_own_places(body: bytes, chat: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
+    """Of a whole answer that refuses; one that cannot be read stays as it is."""
+    try:
+        error = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    return msgspec.json.encode(in_own_places(error, chat, names))
