@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.conformance.conversation import CITIES, SCHEMA, openai_messages, openai_tool
 from tests.support import small_models
 from tests.support.gateway import Gateway
-from tests.support.small_models import CHAT, EMBEDDER, GREETER, GREETING, SPEAKER
+from tests.support.small_models import CHAT, CONCLUSION, EMBEDDER, GREETER, GREETING, SPEAKER, THINKER, THOUGHT
 
 HERE = Path(__file__).parent
 # Of all of them; each command line has a limit of its own.
@@ -29,6 +29,7 @@ def main() -> int:
             CHAT: small_models.chat(path),
             EMBEDDER: small_models.embedder(path),
             GREETER: small_models.greeter(path),
+            THINKER: small_models.thinker(path),
         } | ({SPEAKER: speaker} if speaker else {})
         gateway = Gateway(
             path, models=models, llama_server="embedded", max_loaded=len(models), env={"TANDEM_API_KEYS": KEY}
@@ -43,6 +44,7 @@ def run_node(url: str, speaker: str) -> int:
     """One file after the other: they share two cores with the engines."""
     talk = {"openai_messages": openai_messages(), "openai_tool": openai_tool(), "schema": SCHEMA, "cities": CITIES}
     names = {"CHAT": CHAT, "EMBEDDER": EMBEDDER, "GREETER": GREETER, "GREETING": GREETING, "SPEAKER": speaker}
+    names |= {"THINKER": THINKER, "THOUGHT": THOUGHT, "CONCLUSION": CONCLUSION}
     environment = {"TANDEM_URL": url, "TANDEM_KEY": KEY, "CONVERSATION": json.dumps(talk)} | names
     tests = sorted(str(path) for path in HERE.glob("*.test.mjs"))
     done = subprocess.run(

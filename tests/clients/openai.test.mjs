@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import OpenAI from "openai";
 
-import { CHAT, EMBEDDER, SPEAKER, cities, key, schema, talk, tool, url } from "./gateway.mjs";
+import { CHAT, CONCLUSION, EMBEDDER, SPEAKER, THINKER, THOUGHT, cities, key, schema, talk, tool, url } from "./gateway.mjs";
 
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0, timeout: 60_000 });
 const said = { model: CHAT, messages: [{ role: "user", content: "Hello" }], max_tokens: 8 };
@@ -51,6 +51,55 @@ test("a tool is called, whole and in pieces", { skip: !SPEAKER }, async () => {
     assert.equal(call.function.name, tool.function.name);
     assert.deepEqual(JSON.parse(call.function.arguments), { city: "Paris" });
   }
+});
+
+test("a response, streamed and not, keeps to its schema", async () => {
+  const format = { type: "json_schema", name: "place", strict: true, schema };
+  const body = { model: CHAT, input: "Which city?", text: { format }, max_output_tokens: 200 };
+  const streamed = await client.responses.stream(body).finalResponse();
+  for (const answer of [await client.responses.parse(body), streamed]) {
+    assert.ok(cities.includes(answer.output_parsed.city));
+  }
+});
+
+test("a response calls a tool and goes on from it", { skip: !SPEAKER }, async () => {
+  const { name, description, parameters } = tool.function;
+  const input = talk.flatMap(({ role, content, tool_calls: calls, tool_call_id }) => {
+    if (role === "tool") return [{ type: "function_call_output", call_id: tool_call_id, output: content }];
+    if (!calls) return [{ role, content }];
+    return calls.map((call) => ({ type: "function_call", call_id: call.id, ...call.function }));
+  });
+  const tools = [{ type: "function", name, description, parameters, strict: true }];
+  const body = { model: SPEAKER, input, tools, max_output_tokens: 60 };
+  const streamed = await client.responses.stream(body).finalResponse();
+  for (const answer of [await client.responses.create(body), streamed]) {
+    const [call] = answer.output;
+    assert.deepEqual([call.type, call.name, JSON.parse(call.arguments)], ["function_call", name, { city: "Paris" }]);
+    const next = await client.responses.create({
+      ...{ model: SPEAKER, tools, max_output_tokens: 4, previous_response_id: answer.id },
+      input: [{ type: "function_call_output", call_id: call.call_id, output: "12 degrees" }],
+    });
+    assert.ok(next.usage.input_tokens > answer.usage.input_tokens);
+  }
+});
+
+test("thoughts come as an item of their own, and go back packed", async () => {
+  const body = { model: THINKER, input: "Which city?", store: false, include: ["reasoning.encrypted_content"] };
+  const first = await client.responses.stream(body).finalResponse();
+  const input = [{ role: "user", content: body.input }, ...first.output, { role: "user", content: "Sure?" }];
+  for (const answer of [first, await client.responses.create({ ...body, input })]) {
+    const [thoughts] = answer.output;
+    assert.deepEqual([thoughts.type, thoughts.content[0].text.trim()], ["reasoning", THOUGHT]);
+    assert.equal(answer.output_text, CONCLUSION);
+  }
+});
+
+test("a response that is left does not keep the next one waiting", async () => {
+  for (let i = 0; i < 4; i++) {
+    const stream = await client.responses.create({ model: CHAT, input: "Hello", max_output_tokens: 1500, stream: true });
+    for await (const event of stream) if (event.type === "response.output_text.delta") break;
+  }
+  assert.ok((await client.responses.create({ model: CHAT, input: "Hello", max_output_tokens: 4 })).output_text);
 });
 
 test("embeddings and responses", async () => {

@@ -14,8 +14,10 @@ CHAT = "org/tiny:chat"
 EMBEDDER = "org/embedder"
 GREETER = "org/greeter"
 SPEAKER = "org/speaker"
+THINKER = "org/thinker"
 
 GREETING = "Hello from a tiny model."
+THOUGHT, CONCLUSION = "Hm, a city.", "Paris."
 # The first prompt of a coding agent, a byte or two a token.
 AGENTS_CONTEXT = 65536
 
@@ -35,6 +37,15 @@ def greeter(folder: Path) -> dict[str, Any]:
     path = tiny_models.write_target(folder / "greeter.gguf", context=AGENTS_CONTEXT)
     grammar = ["--grammar", f'root ::= "{GREETING}"']
     return {"target": {"path": str(path)}, "threads": 1, "ctx_size": AGENTS_CONTEXT, "args": grammar}
+
+
+def thinker(folder: Path) -> dict[str, Any]:
+    """Thinks one thought and says one word, whatever is asked."""
+    template = folder / "thinker.jinja"
+    template.write_text(CALLS_TOOLS)
+    grammar = f'root ::= "<think>\\n{THOUGHT}\\n</think>\\n\\n{CONCLUSION}"'
+    args = ["--chat-template-file", str(template), "--grammar", grammar]
+    return _tiny(folder) | {"ctx_size": 4096, "args": args}
 
 
 def speaker(folder: Path) -> dict[str, Any] | None:

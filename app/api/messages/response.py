@@ -60,7 +60,7 @@ class MessageWriter(AnswerWriter):
         if self._expected and not (text := self._without_prefill(text)):
             return
         if self._open != "text":
-            self._open_block("text", {"type": "text", "text": "", "citations": None})
+            self._open_block("text", {"type": "text", "text": ""})
         self._pieces.append(text)
         self._delta({"type": "text_delta", "text": text})
 
