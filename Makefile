@@ -7,7 +7,7 @@ BIN := .venv/bin
 run: .venv/run.stamp
 	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
 
-test: .venv/test.stamp .cache/litellm.stamp check
+test: .venv/test.stamp .cache/pinned-clients.stamp check
 	scripts/run-tests all
 
 # Between two edits: lint, types, import contracts and unit tests.
@@ -48,8 +48,8 @@ llama-server:
 	scripts/install-venv "$(PYTHON)" embedded,test,dev
 	@touch $@ .venv/run.stamp
 
-.cache/litellm.stamp: scripts/install-litellm
-	scripts/install-litellm "$(PYTHON)"
+.cache/pinned-clients.stamp: scripts/install-pinned-clients
+	scripts/install-pinned-clients "$(PYTHON)"
 	@touch $@
 
 clean:

@@ -6,17 +6,21 @@ import pytest
 
 from tests.support import small_models
 from tests.support.gateway import Gateway
-from tests.support.small_models import CHAT, EMBEDDER, SPEAKER
+from tests.support.small_models import CHAT, EMBEDDER, SPEAKER, THINKER
 
 
 @pytest.fixture(scope="package")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """`CHAT` talks nonsense, `EMBEDDER` embeds, `SPEAKER` has learnt to speak; all are up at once."""
+    """`CHAT` talks nonsense, `EMBEDDER` embeds, `THINKER` thinks, `SPEAKER` has learnt to speak; all are up at once."""
     folder = tmp_path_factory.mktemp("conformance")
-    models = {CHAT: small_models.chat(folder), EMBEDDER: small_models.embedder(folder)}
+    models = {
+        CHAT: small_models.chat(folder),
+        EMBEDDER: small_models.embedder(folder),
+        THINKER: small_models.thinker(folder),
+    }
     if (speaker := small_models.speaker(folder)) is not None:
         models[SPEAKER] = speaker
-    gateway = Gateway(folder, models=models, llama_server="embedded", max_loaded=3)
+    gateway = Gateway(folder, models=models, llama_server="embedded", max_loaded=4)
     yield gateway
     gateway.close()
 
