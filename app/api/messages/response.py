@@ -37,6 +37,8 @@ class MessageWriter(AnswerWriter):
         self._prompt: dict[str, int] = {"input_tokens": 0, "cache_read_input_tokens": 0}
         # As long as the text may yet be the client's own beginning
         self._expected = request.prefill
+        if request.prefill or request.body.get("reasoning_format") == "none":
+            self.tagged.stop()
         self._echoed = ""
 
     # -- pieces ------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ class ResponsesWriter(AnswerWriter):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(json_field=request.json_field)
+        if request.body.get("reasoning_format") == "none":
+            self.tagged.stop()
         self.request = request
         self.response_id = response_id
         self._model = model

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.api.translated.chat_events import CallDelta, ChatChoice, ChatDelta, ChatEvent
 from app.api.translated.counts import TokenCounts, token_counts
+from app.api.translated.tagged_thoughts import TaggedThoughts
 from app.api.translated.tools import encode_json, read_json
 from app.errors import FormatIgnoredError
 
@@ -54,6 +55,7 @@ class AnswerWriter(ABC):
         self._calls: list[ToolCall] = []
         self._current: ToolCall | None = None
         self._held_text = ""
+        self.tagged = TaggedThoughts()
 
     # -- to be written by an API -------------------------------------------------------------------------------
 
@@ -166,16 +168,29 @@ class AnswerWriter(ABC):
 
     def _read_delta(self, delta: ChatDelta, probabilities: list[dict[str, Any]] | None) -> None:
         if thought := delta.reasoning_content or delta.reasoning:
-            self._thought += len(thought)
-            self.think(thought)
+            self.tagged.stop()
+            self._think(thought)
+        if probabilities is not None:
+            self.tagged.stop()  # they belong to the pieces as they are
         if delta.content:
-            self._text(delta.content, probabilities)
+            self._say(*self.tagged.feed(delta.content), probabilities)
         if delta.refusal:
             self.refused = True
             self.refuse(delta.refusal)
         if delta.tool_calls:
+            self._say(*self.tagged.end(), None)
             for call in delta.tool_calls:
                 self._call(call)
+
+    def _think(self, thought: str) -> None:
+        self._thought += len(thought)
+        self.think(thought)
+
+    def _say(self, thought: str, text: str, probabilities: list[dict[str, Any]] | None) -> None:
+        if thought:
+            self._think(thought)
+        if text:
+            self._text(text, probabilities)
 
     def _text(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
         current = self._current
@@ -234,6 +249,7 @@ class AnswerWriter(ABC):
 
     def _end(self) -> None:
         self.finish_reason = self.finish_reason or "stop"
+        self._say(*self.tagged.end(), None)
         self._close_current()
         while any(call.slot is None and call.name for call in self._calls):
             self._open_next()

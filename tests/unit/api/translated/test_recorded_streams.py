@@ -28,11 +28,13 @@ WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 def recorded() -> dict[str, bytes]:
     """Chat completions that came to their end, by name."""
-    found = {path.stem: path.read_bytes() for path in (DATA / "streams").glob("*.sse")}
+    found = {f"{path.parent.name}-{path.stem}": path.read_bytes() for path in DATA.glob("streams*/*.sse")}
     for path in (DATA / "golden").glob("stream-*.json"):
         found[path.stem] = json.loads(path.read_text())["upstream"]["body"].encode()
     # As some attached servers end their lines
-    found |= {f"{name}-crlf": stream.replace(b"\n", b"\r\n") for name, stream in list(found.items())}
+    found |= {
+        f"{name}-crlf": stream.replace(b"\n", b"\r\n") for name, stream in found.items() if name.startswith("stream-")
+    }
     return {name: stream for name, stream in found.items() if b'"delta"' in stream and b"[DONE]" in stream}
 
 

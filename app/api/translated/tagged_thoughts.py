@@ -1,0 +1,70 @@
+"""Thoughts at the beginning of a text, between `<think>` and `</think>`: told apart as the text comes. Pure.
+
+Builds of 2025 stream them so (b6628), and so do other servers that were started without a parser for their model.
+"""
+
+from __future__ import annotations
+
+import enum
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+class _ThoughtStage(enum.Enum):
+    BEGINNING = enum.auto()
+    THOUGHTS = enum.auto()
+    GAP = enum.auto()
+    TEXT = enum.auto()
+
+
+class TaggedThoughts:
+    """Feed it pieces; it holds back what may yet be a part of a tag."""
+
+    def __init__(self) -> None:
+        self._stage = _ThoughtStage.BEGINNING
+        self._held = ""
+        self._begun = False
+
+    def stop(self) -> None:
+        """What comes now is text, whatever it looks like."""
+        self._stage = _ThoughtStage.TEXT
+
+    def feed(self, piece: str) -> tuple[str, str]:
+        """Thoughts and text that are certain by now."""
+        if self._stage is _ThoughtStage.TEXT:
+            return "", piece
+        piece, self._held = self._held + piece, ""
+        thoughts = ""
+        if self._stage is _ThoughtStage.BEGINNING:
+            begin = piece.lstrip()
+            if begin.startswith(_OPEN):
+                self._stage, piece = _ThoughtStage.THOUGHTS, begin.removeprefix(_OPEN)
+            elif _OPEN.startswith(begin):
+                self._held = piece
+                return "", ""
+            else:
+                self._stage = _ThoughtStage.TEXT
+        if self._stage is _ThoughtStage.THOUGHTS:
+            thoughts, piece = self._until_the_end(piece)
+        if self._stage is _ThoughtStage.GAP and (piece := piece.lstrip()):
+            self._stage = _ThoughtStage.TEXT
+        return thoughts, piece
+
+    def end(self) -> tuple[str, str]:
+        """What was held back, now that nothing follows."""
+        held, self._held = self._held, ""
+        thinking, self._stage = self._stage is _ThoughtStage.THOUGHTS, _ThoughtStage.TEXT
+        return (held, "") if thinking else ("", held)
+
+    def _until_the_end(self, piece: str) -> tuple[str, str]:
+        if not self._begun:
+            piece = piece.lstrip()
+            self._begun = bool(piece)
+        thoughts, close, rest = piece.partition(_CLOSE)
+        if close:
+            self._stage = _ThoughtStage.GAP
+            return thoughts, rest
+        length = next((n for n in range(len(_CLOSE) - 1, 0, -1) if piece.endswith(_CLOSE[:n])), 0)
+        at = len(piece) - length
+        self._held = piece[at:]
+        return piece[:at], ""
