@@ -39,6 +39,8 @@ class ResponsesWriter(AnswerWriter):
         self._clock = clock
         self._created = int(clock())
         self._number = 0
+        # llama-server's own field again
+        self._times_tokens = request.body.get("timings_per_token") is True
         self.output: list[dict[str, Any]] = []
         self._item: OutputItem | None = None
         self._status = "in_progress"
@@ -93,7 +95,9 @@ class ResponsesWriter(AnswerWriter):
         return self._take()
 
     def progress(self, progress: dict[str, Any]) -> None:
-        """OpenAI's events have no place for it."""
+        """llama-server's own field, for clients that ask for it by `return_progress`."""
+        if self.request.body.get("return_progress") is True:
+            self._tell("response.in_progress", {"response": self._response(), "prompt_progress": progress})
 
     def comment(self) -> bytes:
         return b": waiting for the engine\n\n"
@@ -174,5 +178,7 @@ class ResponsesWriter(AnswerWriter):
 
     def _tell(self, name: str, fields: dict[str, Any]) -> None:
         event = {"type": name, "sequence_number": self._number, **fields}
+        if self._times_tokens and self.timings and name.endswith(".delta"):
+            event["timings"] = self.timings
         self._number += 1
         self._out.append(b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(event) + b"\n\n")

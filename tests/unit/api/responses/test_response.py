@@ -187,3 +187,18 @@ def test_an_engine_that_ignores_the_format_is_found_out() -> None:
     event_ = read_whole(json.dumps(whole).encode())
     with pytest.raises(FormatIgnoredError, match=r"text\.format"):
         writer(text={"format": {"type": "json_object"}}).whole(event_)
+
+
+def test_llama_servers_own_fields_are_told_where_they_are_asked_for() -> None:
+    """Progress of the prompt and timings of tokens; nobody else gets them."""
+    progress = {"total": 9, "cache": 0, "processed": 4, "time_ms": 1}
+    timed = [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}]
+    stream = event([{"index": 0, "delta": {"role": "assistant"}}], prompt_progress=progress)
+    stream += event(timed, timings={"predicted_n": 1}) + delta(finish="stop") + DONE
+    asked = validated(streamed(writer(return_progress=True, timings_per_token=True), stream))
+    assert [data["prompt_progress"] for data in asked if "prompt_progress" in data] == [progress]
+    assert [data["timings"]["predicted_n"] for data in asked if data["type"].endswith(".delta")] == [1]
+    plain = validated(streamed(writer(), stream))
+    assert not any(
+        "prompt_progress" in data or (data["type"].endswith(".delta") and "timings" in data) for data in plain
+    )
