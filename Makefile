@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test quick soak clients browser check bench llama-server clean
+.PHONY: run test quick soak clients upstream browser check bench llama-server clean
 
 run: .venv/run.stamp
 	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
@@ -21,6 +21,10 @@ soak: .venv/test.stamp
 # Real clients from the npm registry; without node it says what it skips.
 clients: .venv/test.stamp
 	scripts/run-clients $(BIN)/python
+
+# llama.cpp's own server tests, directly and through the gateway.
+upstream: .venv/test.stamp
+	scripts/run-upstream $(BIN)/python
 
 # The page in Debian's Chromium, which it installs; pictures of each view go to $SCREENSHOTS.
 browser: .venv/test.stamp

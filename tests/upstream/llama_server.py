@@ -17,6 +17,11 @@ from typing import Any
 import yaml
 
 _OF_THE_HUB = frozenset(("--hf-repo", "--hf-file", "--model-url", "--model", "--offline"))
+# A llama-server answers to any name, the gateway to those in its entry
+_NAMES_IN_THEIR_TESTS = (
+    *("test", "gpt-3.5-turbo", "gpt-3.5-turbo-instruct", "gpt-4.1"),
+    *("davinci-002", "text-embedding-3-small"),
+)
 # The gateway's own, which `import` leaves out
 _OF_THE_GATEWAY = {"--host": "host", "--port": "port", "--api-key": "api_keys"}
 
@@ -37,6 +42,8 @@ def settings(words: list[str], folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "app", "import", "llama-server", *words]
     imported = yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     flags = {_OF_THE_GATEWAY[flag]: value for flag, value in pairs(words) if flag in _OF_THE_GATEWAY}
+    for entry in imported["models"].values():
+        entry["aliases"] = [*entry.get("aliases", ()), *_NAMES_IN_THEIR_TESTS]
     port = int(flags.pop("port") or 0)
     return (
         imported
