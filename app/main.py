@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
 
 from app import logs, version
 from app.api.cors import Application, Cors
@@ -27,7 +26,7 @@ from app.auth.origins import origins_of
 from app.auth.sessions import Sessions
 from app.config.exposure import hosts_for
 from app.config.model_entry import LocalEntry
-from app.config.settings import Settings, root_url
+from app.config.settings import Settings, root_url, secrets_of
 from app.config.speculation import AUTO
 from app.engine.environment import what_is_held_back
 from app.engine.launch import LaunchPlan
@@ -111,6 +110,7 @@ class Gateway:
         self._calls = Calls(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
         self._fetcher = MediaFetcher(media_hosts)
         self.traffic = Traffic()
+        self.traffic.captures.configure(settings.captures, secrets_of(settings))
         self.relay = Relay(
             self._calls,
             self._router,
@@ -120,8 +120,9 @@ class Gateway:
             fetcher=self._fetcher,
             traffic=self.traffic,
         )
+        self._key_store = KeyStore(self._database)
         self.keys = Keyring(
-            KeyStore(self._database),
+            self._key_store,
             from_setting(settings.api_keys.get_secret_value()),
             open_to_all=settings.no_auth,
         )
@@ -165,8 +166,11 @@ class Gateway:
         from app.api.admin import admin_routes  # Imports FastAPI, so it is called late: see Front
         from app.api.admin_engine import engine_view_routes
         from app.api.admin_events import event_routes
+        from app.api.admin_facts import GatewayFacts
         from app.api.admin_feed import AdminFeed, look_at
         from app.api.admin_history import history_routes
+        from app.api.admin_hub import hub_routes
+        from app.api.admin_keys import key_routes
         from app.api.admin_reload import reload_routes
         from app.api.admin_requests import request_routes
         from app.api.engines import engine_routes
@@ -198,23 +202,23 @@ class Gateway:
         held = memory_routes(self.scheduler, self.memory)
         pulls = pull_routes(lambda: self.settings, self.pulls)
         changes = (reload_routes(self.reloader), ephemeral_routes(self.reloader, self.keys))
-        watched = partial(look_at, self.scheduler, self.pulls, self.traffic, self._facts)
+        facts = GatewayFacts(
+            self.catalog, self.scheduler, self.planner, self.memory, lambda: self.settings, self._began
+        )
+        watched = partial(look_at, self.scheduler, self.pulls, self.traffic, facts.gateway, facts.beside)
         events = event_routes(AdminFeed(watched, self.traffic), closing=lambda: self._leaving)
         views = engine_view_routes(self.catalog, self.scheduler, self.planner, lambda: self._leaving)
         page = (
             events,
             views,
             history_routes(self.catalog, self._database),
+            hub_routes(lambda: self.settings, self.memory),
+            key_routes(self._key_store, self.keys),
             request_routes(self.traffic),
             session_routes(self.keys, self.sessions, self._guard),
         )
         more = (engines, held, logs_of, admin, *changes, pulls, ollama, kept, *page)
         return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
-
-    def _facts(self) -> dict[str, Any]:
-        """Returns what the page shows of the gateway itself."""
-        up = sum(engine.holds_memory for engine in self.scheduler.statuses())
-        return {"version": version(), "started": self._began, "loaded": up, "max_loaded": self.settings.max_loaded}
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[None]:
@@ -327,6 +331,7 @@ class Gateway:
         configured = from_setting(settings.api_keys.get_secret_value())
         self.keys.configure(configured, open_to_all=settings.no_auth)
         self._keeper.seconds = settings.responses_keep
+        self.traffic.captures.configure(settings.captures, secrets_of(settings))
         self._conversations.use(settings.conversations, self._engine_keys())
         self.app.origins = origins_of(settings.cors_origins)
         self._guard.called_by(hosts_for(settings, self.app.origins))

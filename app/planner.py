@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.config.settings import Settings
 from app.config.speculation import AUTO, NONE, PLAIN, Chain, named
@@ -24,7 +25,7 @@ from app.models.gguf.header import check_magic
 from app.models.purpose import header_of, purpose
 from app.models.ref import ModelRef
 from app.records.ledger import Ledger
-from app.speculation.bandit import ModeChoice, choose, crossing
+from app.speculation.bandit import ModeChoice, choose, crossing, figures_of
 from app.speculation.candidates import candidates
 from app.speculation.measurement_key import key_of
 from app.speculation.resolve import Settled, settle
@@ -161,6 +162,10 @@ class Planner:
         room = ref.local_entry.too_long
         arms, by_rule = candidates(*self._catalog.files(ref), self.dialect(), lambda chain: not room(chain))
         return recommended(self._ledger.tuned(self.key(ref))) or choose(arms, by_rule, self._trials(ref))
+
+    def figures(self, ref: ModelRef) -> dict[str, dict[str, Any]]:
+        """What traffic has measured of each mode, with intervals; raises what `key` raises."""
+        return figures_of(self._trials(ref))
 
     def crossing(self, ref: ModelRef, mode: str) -> int | None:
         """Returns the number of requests in flight from which plain decoding was faster than `mode`.

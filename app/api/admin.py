@@ -23,7 +23,7 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
     @routes.get(
         "/models/{alias:path}/speculation",
         summary="What decodes now, what the next cold start would, and why",
-        responses={404: refused("No such alias"), **ADMIN},
+        responses={404: refused("No such alias"), 503: refused("It cannot be planned: with the reason"), **ADMIN},
     )
     async def speculation(alias: str) -> dict[str, Any]:
         ref = catalog.resolve(alias)
@@ -37,11 +37,14 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
                 "reason": "an attached server decides for itself",
                 "why": "",
                 "next_start": None,
+                "figures": {},
             }
         choice = await asyncio.to_thread(planner.choice, ref)
         plan = engine.plan if loaded else None
         # What was chosen by the figures of then; where nothing was chosen, the entry says it now as before.
         auto_reason = (plan.auto_reason or choice.auto_reason) if plan else ""
-        return {"alias": name, **now.fields(), "why": auto_reason, "next_start": choice.fields()}
+        figures = choice.figures or await asyncio.to_thread(planner.figures, ref)
+        fields = {"why": auto_reason, "next_start": choice.fields(), "figures": figures}
+        return {"alias": name, **now.fields(), **fields}
 
     return routes

@@ -98,12 +98,21 @@ def _difference(before: Sections, now: Sections) -> dict[str, Any]:
     return ({"set": changed} if changed else {}) | ({"gone": gone} if gone else {})
 
 
-def look_at(scheduler: Scheduler, pulls: Pulls, traffic: Traffic, facts: Callable[[], dict[str, Any]]) -> Sections:
-    """The gateway's engines, running requests, pulls and decisions; `facts` are about the gateway itself."""
+def look_at(
+    scheduler: Scheduler,
+    pulls: Pulls,
+    traffic: Traffic,
+    facts: Callable[[], dict[str, Any]],
+    beside: Callable[[EngineStatus], dict[str, Any]] = lambda _: {},
+) -> Sections:
+    """The gateway's engines, running requests, pulls and decisions.
+
+    `facts` are about the gateway itself, `beside` gives what is told of an engine beside its status.
+    """
     decisions = scheduler.decisions[:_DECISIONS_SHOWN]
     return {
         "gateway": {"self": facts()},
-        "engines": {engine.alias: engine_row(engine) for engine in scheduler.statuses()},
+        "engines": {engine.alias: engine_row(engine) | beside(engine) for engine in scheduler.statuses()},
         "requests": {str(request.number): _lasting(request.fields()) for request in traffic.running()},
         "pulls": {pull.id: view(pull).model_dump(mode="json") for pull in pulls.all()},
         "decisions": {f"{each.at:.6f} {each.words}": each.fields() for each in decisions},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from app.api.openapi_errors import ADMIN, refused
+from app.api.openapi_errors import ADMIN, Responses, refused
 from app.relay.traffic import KEPT, Traffic
 
+_CAPTURE: Responses = {404: refused("No such request, or no bodies of it are kept"), **ADMIN}
 RequestName = Annotated[str, Path(description="The `id` of a running request, or its `request_id`.", examples=["17"])]
 
 
@@ -30,5 +32,17 @@ def request_routes(traffic: Traffic) -> APIRouter:
     )
     async def cancel(request_name: RequestName) -> dict[str, Any]:
         return {"object": "list", "data": [request.fields() for request in traffic.cancel(request_name)]}
+
+    @routes.get(
+        "/{request_name:path}/capture",
+        summary="What a request has asked and got, where `captures` keeps it",
+        responses=_CAPTURE,
+    )
+    async def capture(request_name: RequestName) -> dict[str, Any]:
+        """As the engine got and gave it; of a stream the text. Secrets are redacted."""
+        request, exchange = traffic.capture(request_name)
+        found = await asyncio.to_thread(traffic.captures.shown, exchange)
+        bodies = {"sent": found.request, "received": found.response, "cut": found.cut}
+        return {"id": str(request.number), "request_id": request.request_id, "request": request.line, **bodies}
 
     return routes

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
+from app.api.admin_examples import add_examples
 from app.api.formats.openai import no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.formats.status_codes import HttpError, http_error, text
@@ -122,6 +123,7 @@ def _describe_what_comes_before(api: FastAPI, version: str) -> None:
                 page["paths"][path]["post"] = {"summary": "Relayed by `?model=`; an admin key", **answer}
             healthy = {"responses": {"200": {"description": "The gateway is up"}}}
             page["paths"][HEALTH] = {"get": {"summary": "The gateway is up", **healthy}}
+            add_examples(page)
             api.openapi_schema = page
         return api.openapi_schema
 

@@ -35,6 +35,7 @@ IN_PLACE = frozenset(
         "body_timeout",
         "responses_keep",
         "conversations",
+        "captures",
         "log_format",
         "log_level",
         "watch",

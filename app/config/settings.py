@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         description="Keep what an unloaded engine has read for its next load: limits of disk and age, or off.",
         examples=[{"disk": "20GiB", "keep": "7d"}],
     )
+    captures: Annotated[Int, Field(ge=0, le=1000)] = Field(
+        0,
+        description="Keep the bodies of so many requests in memory, for administrators (0: none).",
+        examples=[50],
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log format. auto means console on a terminal, else json.", examples=["json"]
     )
@@ -376,6 +381,13 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """
     sources = Sources(config, {k: v for k, v in overrides.items() if v is not None}, Settings)
     return _with_secrets(_absolute(_validate(sources), sources), sources)
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """Keys in the settings, and the token of the Hub: what is never to be shown."""
+    attached = (entry.api_key for entry in settings.models.values() if isinstance(entry, AttachedEntry))
+    texts = [settings.api_keys.get_secret_value(), *(key.get_secret_value() for key in attached if key is not None)]
+    return tuple(part for text in (*texts, os.environ.get("HF_TOKEN", "")) for part in text.split(",") if part.strip())
 
 
 def root_url(host: str, port: int) -> str:

@@ -63,4 +63,6 @@ class OpenRequest:
             entry=self.call.ref.alias if self.call else "",
             reading=usage.reading,
         )
-        return RequestRecord(self.line, self.writer.request_id, finished, self.writer.failure)
+        meter = self.meter
+        exchange = meter.capture.exchange(meter.body) if meter.capture is not None else None
+        return RequestRecord(self.line, self.writer.request_id, finished, self.writer.failure, exchange)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import msgspec
 
 from app.records.metrics import Finished
-from app.relay.response.usage import Usage, UsageTap
+from app.relay.captures import AnswerCapture, Exchange
+from app.relay.response.usage import CapturingTap, Usage, UsageTap
 
 _NOTHING = Usage()
 # Estimates the tokens of a prompt that no engine has counted (English text and JSON): bytes per token, and the number
@@ -23,7 +24,7 @@ _MEDIA = re.compile(rb"[A-Za-z0-9+/=]{512,}")
 class AnswerMeter:
     """Measures an answer and its usage, even if it ends early. Times are in seconds."""
 
-    __slots__ = ("_tap", "_usage", "began", "body", "ttft")
+    __slots__ = ("_tap", "_usage", "began", "body", "capture", "ttft")
 
     def __init__(self) -> None:
         # Times of the performance counter
@@ -31,13 +32,18 @@ class AnswerMeter:
         self.ttft: float | None = None
         # The body that is sent upstream, unless it is a form
         self.body: bytes | None = None
+        # Keeps the answer, if captures are on
+        self.capture: AnswerCapture | None = None
         # Set once an engine has begun to answer. Before that nothing counts as used.
         self._tap: UsageTap | None = None
         self._usage: Usage | None = None
 
     def listen(self, *, streamed: bool = True) -> UsageTap:
         """Returns a new tap for the answer's bytes. `streamed` is as in UsageTap."""
-        self._tap = UsageTap(streamed=streamed)
+        if self.capture is not None:
+            self._tap = CapturingTap(self.capture, streamed=streamed)
+        else:
+            self._tap = UsageTap(streamed=streamed)
         return self._tap
 
     def first_token(self) -> None:
@@ -77,6 +83,8 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     finished: Finished
     failure: Exception | None = None
+    # Its bodies, where they are kept
+    exchange: Exchange | None = None
 
 
 def estimated_tokens(body: bytes | None) -> int:

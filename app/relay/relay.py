@@ -127,6 +127,7 @@ class Relay:
         writer = request.writer
         call = request.call = await self._calls.read(scope, receive, writer.request_id)
         request.meter.body = None if call.boundary else call.body
+        request.meter.capture = self._traffic.captures.begin()
         self._metrics.in_flight[call.ref.name] += 1
         serving = asyncio.current_task()
         assert serving is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.errors import UnknownRequestError
 from app.records.metrics import Finished
+from app.relay.captures import Captures, Exchange
 from app.relay.open_request import OpenRequest
 from app.relay.record import RequestRecord
 
@@ -65,6 +66,8 @@ class FinishedRequest:
     line: str
     error: str
     figures: Finished
+    # Whether its bodies were kept
+    captured: bool = False
 
     def fields(self) -> dict[str, Any]:
         """Returns the fields of the admin API. Times are in seconds. Unknown values are None."""
@@ -88,6 +91,7 @@ class FinishedRequest:
             "completion_tokens": tokens,
             "drafted": figures.drafted,
             "accepted": figures.accepted,
+            "captured": self.captured,
         }
 
 
@@ -98,6 +102,7 @@ class Traffic:
         self._running: dict[int, RunningRequest] = {}
         self._finished: deque[FinishedRequest] = deque(maxlen=KEPT)
         self._began = self._ended = 0
+        self.captures = Captures()
 
     def begins(self, request: OpenRequest, task: asyncio.Task[Any]) -> int:
         """Adds a request that `task` answers. Returns its number, for `ends`."""
@@ -114,8 +119,18 @@ class Traffic:
         self._ended += 1
         error = str(record.failure) if record.failure is not None else ""
         self._finished.append(
-            FinishedRequest(self._ended, time.time(), record.request_id, record.line, error, record.finished)
+            FinishedRequest(
+                self._ended,
+                time.time(),
+                record.request_id,
+                record.line,
+                error,
+                record.finished,
+                captured=record.exchange is not None,
+            )
         )
+        if record.exchange is not None:
+            self.captures.add(self._ended, record.exchange)
 
     def running(self) -> list[RunningRequest]:
         """Returns the running requests, the oldest first."""
@@ -125,6 +140,14 @@ class Traffic:
         """Returns the last finished requests, the newest first."""
         newest = reversed(self._finished)
         return [request for request, _ in zip(newest, range(count), strict=False)]
+
+    def capture(self, name: str) -> tuple[FinishedRequest, Exchange]:
+        """The bodies of a request that has ended, by its number or its request id; raises UnknownRequestError."""
+        for request in reversed(self._finished):
+            if name in (str(request.number), request.request_id) and (found := self.captures.get(request.number)):
+                return request, found
+        how = "'captures' is 0, so no bodies are kept" if not self.captures.most else "it is older than those kept"
+        raise UnknownRequestError(f"No bodies of a request '{name}' are kept: {how}.")
 
     @property
     def ended(self) -> int:

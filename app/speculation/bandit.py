@@ -51,7 +51,7 @@ def choose(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeCh
     best = _best(arms, by_rule, trials)
     rivals = _rivals(arms, best.chain, trials)
     tried = _to_explore(arms, by_rule, best, rivals, trials) or _due(best, rivals, trials)
-    return replace(tried or best, figures=_figures(trials))
+    return replace(tried or best, figures=figures_of(trials))
 
 
 def _best(arms: Sequence[Chain], by_rule: ModeChoice, trials: Trials) -> ModeChoice:
@@ -125,7 +125,7 @@ def _known(arm: Chain, best: Chain, trials: Trials) -> str:
     return f"{gain} against {named(best)}" if gain else "nothing is known of it yet"
 
 
-def _figures(trials: Trials) -> dict[str, dict[str, Any]]:
+def figures_of(trials: Trials) -> dict[str, dict[str, Any]]:
     """Returns the figures by mode. Goodput is as in `stats`: tokens per second by level, all requests together."""
     return {mode: _figures_of(mode, trials) for mode in trials.modes}
 

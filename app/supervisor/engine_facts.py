@@ -74,6 +74,8 @@ class EngineFacts:
     tools: bool | None = None
     vision: bool | None = None
     audio: bool | None = None
+    # As the engine names itself, such as `b11434-4227c9b`
+    build: str | None = None
 
 
 async def facts_of(address: EngineAddress, files: LoadedFiles) -> EngineFacts:
@@ -97,7 +99,7 @@ def read(props: dict[str, Any], listed: dict[str, Any], files: LoadedFiles) -> E
     rows = listed.get("data")
     meta = _object(_object(rows[0]).get("meta")) if isinstance(rows, list) and rows else {}
     words = [word for key in ("supports_tools", "supports_tool_calls") if (word := _truth(caps.get(key))) is not None]
-    template = props.get("chat_template")
+    template, build = props.get("chat_template"), props.get("build_info")
     return EngineFacts(
         files,
         context=_count(_object(props.get("default_generation_settings")).get("n_ctx")),
@@ -107,6 +109,7 @@ def read(props: dict[str, Any], listed: dict[str, Any], files: LoadedFiles) -> E
         tools=any(words) if words else None,
         vision=_truth(modalities.get("vision")),
         audio=_truth(modalities.get("audio")),
+        build=build[:80] if isinstance(build, str) else None,
     )
 
 

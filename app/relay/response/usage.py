@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from app.relay.captures import AnswerCapture
+
 TAIL_BYTES = 16384
 # A chunk is counted together with those behind it, unless it is larger than this or the last of so many
 _SMALL_BYTES, _UNCOUNTED = 4096, 64
@@ -194,6 +196,21 @@ class UsageTap:
         first = _last_object(head, '"usage":')
         prompt = {name: value for name, value in first.items() if name != "output_tokens"}
         return prompt if last == first else prompt | last
+
+
+class CapturingTap(UsageTap):
+    """One that also keeps what passes."""
+
+    __slots__ = ("_capture",)
+
+    def __init__(self, capture: AnswerCapture, *, streamed: bool) -> None:
+        super().__init__(streamed=streamed)
+        self._capture = capture
+        capture.restart(streamed=streamed)
+
+    def feed(self, chunk: bytes) -> None:
+        self._capture.feed(chunk)
+        super().feed(chunk)
 
 
 def _text(content: bytes) -> str:

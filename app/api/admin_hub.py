@@ -1,0 +1,52 @@
+"""`/admin/hub`: what there is on the Hub, and what of it this machine holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app.api.openapi_errors import ADMIN, Responses, refused
+from app.config.settings import Settings
+from app.scheduler.memory_book import MemoryBook
+
+Text = Annotated[str, Query(min_length=1, max_length=200, description="Part of a repo's name.", examples=["qwen3"])]
+Limit = Annotated[int, Query(ge=1, le=100, description="How many repos, the most downloaded first.")]
+Context = Annotated[int, Query(ge=256, le=1 << 24, description="Tokens of context to count with.")]
+Drafts = Annotated[bool, Query(description="Looks for drafts that go with it; that fetches some headers more.")]
+_HUB: Responses = {400: refused("The Hub does not have it, or cannot be asked: with the reason"), **ADMIN}
+
+
+def hub_routes(settings: Callable[[], Settings], memory: MemoryBook) -> APIRouter:
+    """The Hub is asked when a person asks, and never by itself."""
+    routes = APIRouter(prefix="/admin/hub")
+
+    @routes.get("/search", summary="Repos with GGUF files", responses=_HUB)
+    async def search(text: Text, limit: Limit = 20) -> dict[str, Any]:
+        return {"object": "list", "data": await asyncio.to_thread(_search, text, limit)}
+
+    @routes.get("/repos/{repo:path}", summary="The quantizations of a repo, and what fits", responses=_HUB)
+    async def repo(repo: str, context: Context = 8192, drafts: Drafts = False) -> dict[str, Any]:
+        """By footprint: fits, fits without draft, does not fit, or unknown where memory is."""
+        await memory.look()
+        return await asyncio.to_thread(_offers, settings(), repo, memory.budgets(), context, drafts)
+
+    return routes
+
+
+def _search(text: str, limit: int) -> list[dict[str, Any]]:
+    from app.models.hub.client import Hub  # late: huggingface_hub takes half a second
+
+    return [asdict(found) for found in Hub().search(text, limit)]
+
+
+def _offers(settings: Settings, repo: str, budgets: dict[str, int], context: int, drafts: bool) -> dict[str, Any]:
+    from app.models.gguf.filenames import parse_hub_name
+    from app.models.hub.client import Hub
+    from app.pulls.offers import offers_of
+
+    name = parse_hub_name(repo).repo
+    return offers_of(settings, name, Hub(), budgets, context=context, drafts=drafts).fields()

@@ -1,0 +1,122 @@
+"""`/admin/keys`: make, list and revoke the keys of clients."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.openapi_errors import ADMIN, Responses, refused
+from app.auth.key_cache import LOOK_EVERY_S, Keyring
+from app.auth.key_store import KeyStore
+from app.auth.keys import EVERYTHING, Key, check_name, digest, lifetime, new_secret, patterns
+from app.errors import ConfigError, InvalidBodyError
+
+# Some seconds: a key that counts later than that is made all the same
+_LOOKS = 30
+_KEYS: Responses = {400: refused("What was sent cannot be used: with the reason"), **ADMIN}
+KeyName = Annotated[str, Path(description="The name of a key.", examples=["laptop"])]
+Limit = Annotated[int | None, Field(ge=1, le=10**9)]
+
+
+class NewKey(BaseModel):
+    """As `llama-tandem keys create` has it; admin keys are made by that command alone."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(description="Up to 64 letters, digits, or one of . _ - @", examples=["laptop"])
+    models: list[str] | None = Field(None, description="Patterns of the models that it may use (default: all).")
+    rpm: Limit = Field(None, description="Maximum requests per minute.")
+    tpm: Limit = Field(None, description="Maximum tokens per minute.")
+    concurrency: Limit = Field(None, description="Maximum concurrent requests.")
+    expires: str = Field("never", description="Lifetime: 90d, 12h, 1y, or never.", examples=["90d"])
+
+
+class KeyView(BaseModel):
+    """Times are seconds since 1970; null is no limit."""
+
+    name: str
+    models: list[str]
+    admin: bool
+    rpm: int | None
+    tpm: int | None
+    concurrency: int | None
+    created: float
+    expires: float | None
+    valid: bool
+
+
+class KeyMade(KeyView):
+    key: str = Field(description="The key itself, told this once; a hash of it is kept.")
+    first: bool = Field(description="Whether clients need a key only from now on.")
+
+
+def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
+    """A key counts at once."""
+    routes = APIRouter(prefix="/admin/keys")
+
+    @routes.get("", summary="The keys, without their secrets", responses=ADMIN)
+    async def every() -> dict[str, Any]:
+        rows = await asyncio.to_thread(store.all)
+        return {"object": "list", "data": [_view(key) for key in rows if key.revoked is None]}
+
+    @routes.post("", summary="Make a key", status_code=201, responses=_KEYS)
+    async def make(asked: NewKey) -> KeyMade:
+        """Where it is the first, every client needs a key from then on."""
+        first, secret = not keys.required, new_secret()
+        with _in_words():
+            key = _key(asked, secret)
+            await asyncio.to_thread(store.add, key)
+        await _counts(lambda: keys.find(secret.encode()) is not None)
+        return KeyMade(**_view(key), key=secret, first=first and keys.required)
+
+    @routes.delete("/{name:path}", summary="Revoke a key", responses=_KEYS)
+    async def revoke(name: KeyName) -> dict[str, Any]:
+        """Sessions of it end, too."""
+        with _in_words():
+            await asyncio.to_thread(store.revoke, name, time.time())
+        await _counts(lambda: all(key.name != name for key in keys.known))
+        return {"name": name, "revoked": True}
+
+    return routes
+
+
+async def _counts(true: Callable[[], bool]) -> None:
+    """Waits until the keys that requests are let in by have been read again."""
+    for _ in range(_LOOKS):
+        if true():
+            return
+        await asyncio.sleep(LOOK_EVERY_S / 5)
+
+
+def _key(asked: NewKey, secret: str) -> Key:
+    now, seconds = time.time(), lifetime(asked.expires)
+    return Key(
+        name=check_name(asked.name),
+        digest=digest(secret),
+        models=EVERYTHING if asked.models is None else patterns(",".join(asked.models)),
+        rpm=asked.rpm,
+        tpm=asked.tpm,
+        concurrency=asked.concurrency,
+        created=now,
+        expires=None if seconds is None else now + seconds,
+    )
+
+
+def _view(key: Key) -> dict[str, Any]:
+    fields = {name: getattr(key, name) for name in ("name", "admin", "rpm", "tpm", "concurrency", "created", "expires")}
+    return fields | {"models": list(key.models), "valid": key.valid(time.time())}
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What the command line would say is a refusal here, by the names of the fields."""
+    try:
+        yield
+    except ConfigError as error:
+        raise InvalidBodyError(str(error).replace("--", "")) from None

@@ -1,0 +1,86 @@
+"""Headers of GGUF files on the Hub, without their tensors: some megabytes of what may be a hundred gigabytes.
+
+Kept in the cache by checksum, so that each is fetched once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.errors import GgufError, HubError
+from app.models.download.http import Wire
+from app.models.download.journal import Identity
+from app.models.download.ranges import ByteSource, RangeFetcher
+from app.models.gguf.header import read_header
+from app.models.gguf.tensors import parameter_count
+
+# Most headers are a vocabulary of 2 to 16 MB
+_FIRST, _MOST = 4 << 20, 64 << 20
+_PIECE = 1 << 18
+
+
+def header_file(hub: ByteSource, identity: Identity, folder: Path) -> Path:
+    """A file of `folder` that begins as the one on the Hub and has its whole header and list of tensors.
+
+    Blocks; raises HubError or one of its kinds, or GgufError for what is no GGUF file.
+    """
+    path = folder / f"{identity.digest.partition(':')[2]}.gguf"
+    if path.is_file():
+        return path
+    with Wire() as wire:
+        fetcher = RangeFetcher(wire, hub, identity, threading.Event(), lambda _: None)
+        return _kept(fetcher, identity, path)
+
+
+def _kept(fetcher: RangeFetcher, identity: Identity, path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part") as file:
+            for end in _lengths(identity.size):
+                for piece in _bytes(fetcher, file.tell(), end):
+                    file.write(piece)
+                file.flush()
+                if _complete(Path(file.name), last=end >= min(identity.size, _MOST)):
+                    os.link(file.name, path)
+                    break
+    except FileExistsError:  # somebody else was as fast
+        pass
+    except OSError as error:
+        raise HubError(f"{path.parent}: the header of {identity.path} cannot be kept: {error.strerror}.") from None
+    return path
+
+
+def _lengths(size: int) -> Iterator[int]:
+    """How much to have, the least first."""
+    end = _FIRST
+    while end < min(size, _MOST):
+        yield end
+        end *= 2
+    yield min(size, _MOST)
+
+
+def _bytes(fetcher: RangeFetcher, start: int, end: int) -> Iterator[bytes]:
+    piece = memoryview(bytearray(_PIECE))
+    left = end - start
+
+    def room() -> memoryview:
+        return piece[: min(_PIECE, left)]
+
+    for count in fetcher.pieces(start, end, room):
+        yield bytes(piece[:count])
+        left -= count
+
+
+def _complete(path: Path, *, last: bool) -> bool:
+    """Whether header and list are all there; raises GgufError for what more of the file would not mend."""
+    try:
+        parameter_count(read_header(path))
+    except GgufError:
+        if last:
+            raise
+        return False
+    return True
