@@ -2,11 +2,13 @@
 
 import { json } from "./api.js";
 import { button, download, fill, h, keyed, options, say, setText } from "./dom.js";
+import { showCapture } from "./captures.js";
 import { listen, state } from "./store.js";
 import { clock, number, seconds } from "./words.js";
 
 const SHOWN = 200;
-const COLUMNS = ["time", "model", "mode", "status", "prompt", "cached", "out", "TTFT", "tok/s", "accepted", "request id"];
+const COLUMNS = ["time", "model", "mode", "status", "prompt", "cached", "out", "TTFT", "tok/s", "accepted", "request id", ""];
+const NUMBERS = new Set(["prompt", "cached", "out", "TTFT", "tok/s", "tokens", "age", "requests", "failed", "TTFT median", "TTFT 95 %", "tok/s median", "tok/s slowest 5 %", "accepted"]);
 
 export function show(main) {
   if (!state.session.admin) {
@@ -19,28 +21,38 @@ export function show(main) {
   const running = h("tbody");
   const ended = h("tbody");
   const sums = h("tbody");
-  const none = h("p", { class: "quiet" }, "Nothing is being answered.");
+  const mode = h("select", { "aria-label": "Mode", onchange: draw });
+  const none = h("p", { class: "empty" }, "Nothing is being answered.");
+  const nothing = h("p", { class: "empty" });
+  const kept = h("p", { class: "quiet hint" });
   main.append(
-    h("h2", {}, "In flight"), none, table(["model", "key", "state", "age", "tokens", "tok/s", ""], running, "Requests that run"),
-    h("div", { class: "tools" }, h("h2", {}, "Finished"), model, outcome, words, button("Export CSV", () => download("requests.csv", "text/csv", csv(rows())))),
-    table(COLUMNS, ended, "Requests that have ended"),
-    h("h2", {}, "By model"), table(["model", "requests", "failed", "TTFT median", "TTFT 95 %", "tok/s median", "tok/s slowest 5 %"], sums, "Percentiles by model"));
+    h("div", { class: "tools" }, h("h2", {}, "In flight")), none, table(["model", "key", "state", "age", "tokens", "tok/s", ""], running, "Requests that run"),
+    h("div", { class: "tools" }, h("h2", {}, "Finished"), model, mode, outcome, words, button("Export CSV", () => download("requests.csv", "text/csv", csv(rows())))),
+    kept, nothing, table(COLUMNS, ended, "Requests that have ended"),
+    h("div", { class: "tools" }, h("h2", {}, "By model")), table(["model", "requests", "failed", "TTFT median", "TTFT 95 %", "tok/s median", "tok/s slowest 5 %"], sums, "Percentiles by model"));
 
   function rows() {
     const text = words.value.toLowerCase();
     return state.finished.filter((row) => (!model.value || row.model === model.value)
+      && (!mode.value || modeOf(row) === mode.value)
       && (outcome.value === "all" || (row.status < 400) === (outcome.value === "succeeded"))
       && (!text || `${row.key} ${row.request_id} ${row.error} ${row.request}`.toLowerCase().includes(text)));
   }
 
   function draw() {
     options(model, [...new Set(state.finished.map((row) => row.model).filter(Boolean))].sort(), "", "all models");
+    options(mode, [...new Set(state.finished.map(modeOf))].sort(), "", "all modes");
     const now = [...state.requests.values()];
     none.hidden = now.length > 0;
     running.parentNode.parentNode.hidden = !now.length;
     keyed(running, now, (row) => row.id, makeRunning, updateRunning);
-    keyed(ended, rows().slice(0, SHOWN), (row) => row.id, finishedRow);
-    keyed(sums, percentiles(rows()), (row) => row[0], (row) => h("tr", {}, row.map(() => h("td"))), (element, row) => row.forEach((value, i) => setText(element.children[i], value)));
+    const found = rows();
+    nothing.hidden = found.length > 0;
+    setText(nothing, state.finished.length ? "No request is like that." : "Nothing was answered since the gateway started.");
+    ended.parentNode.parentNode.hidden = sums.parentNode.parentNode.hidden = !found.length;
+    setText(kept, keptWords(found.length));
+    keyed(ended, found.slice(0, SHOWN), (row) => row.id, finishedRow);
+    keyed(sums, percentiles(found), (row) => row[0], (row) => h("tr", {}, row.map((_, i) => h("td", { class: i ? "num" : null }))), (element, row) => row.forEach((value, i) => setText(element.children[i], value)));
   }
   draw();
   const tick = setInterval(draw, 1000);
@@ -49,11 +61,21 @@ export function show(main) {
 }
 
 function table(names, body, label) {
-  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": label }, h("table", {}, h("thead", {}, h("tr", {}, names.map((name) => (name ? h("th", { scope: "col" }, name) : h("td"))))), body));
+  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": label }, h("table", {}, h("thead", {}, h("tr", {}, names.map((name) => (name ? h("th", { scope: "col", class: NUMBERS.has(name) ? "num" : null }, name) : h("td"))))), body));
+}
+
+function modeOf(row) {
+  return row.mode === "none" ? "plain" : row.mode ?? "–";
+}
+
+function keptWords(count) {
+  const shown = count > SHOWN ? `The last ${SHOWN} of ${number(count)} are shown; the CSV has all. ` : "";
+  const { captures } = state.gateway;
+  return `${shown}${captures ? `Bodies of the last ${captures} are kept in memory.` : "Bodies are not kept; captures: N in tandem.yaml keeps the last N in memory."}`;
 }
 
 function makeRunning(row) {
-  return h("tr", {}, h("td", {}, row.model), h("td", {}, row.key), h("td"), h("td"), h("td"), h("td"), h("td", {}, button("Cancel", () => cancel(row), { "aria-label": `Cancel ${row.request_id}` })));
+  return h("tr", {}, h("td", {}, row.model), h("td", {}, row.key || "–"), h("td"), h("td", { class: "num" }), h("td", { class: "num" }), h("td", { class: "num" }), h("td", {}, button("Cancel", () => cancel(row), { "aria-label": `Cancel ${row.request_id}` })));
 }
 
 function updateRunning(element, row) {
@@ -76,8 +98,9 @@ async function cancel(row) {
 
 function finishedRow(row) {
   const share = row.drafted ? `${row.accepted ?? 0}/${row.drafted}` : "–";
-  const cells = [clock(row.at), row.model, row.mode === "none" ? "plain" : row.mode ?? "–", row.status, number(row.prompt_tokens), number(row.cached_tokens), number(row.completion_tokens), seconds(row.ttft), number(row.tokens_per_second, 1), share, row.request_id];
-  return h("tr", { class: row.status >= 400 ? "bad" : null, title: row.error || null }, cells.map((cell) => h("td", {}, String(cell))));
+  const cells = [clock(row.at), row.model, modeOf(row), row.status, number(row.prompt_tokens), number(row.cached_tokens), number(row.completion_tokens), seconds(row.ttft), number(row.tokens_per_second, 1), share, row.request_id];
+  return h("tr", { class: row.status >= 400 ? "bad" : null, title: row.error || null }, cells.map((cell, i) => h("td", { class: NUMBERS.has(COLUMNS[i]) ? "num" : i === 10 ? "id" : null }, String(cell))),
+    h("td", {}, row.captured ? button("Bodies", () => showCapture(row), { "aria-label": `Bodies of ${row.request_id}` }) : null));
 }
 
 function percentiles(rows) {

@@ -2,8 +2,9 @@
 
 import { button, copy, fill, h, keyed, say, setText } from "./dom.js";
 import { begin, learnSession, signIn, signOut } from "./live.js";
+import { drawGauges } from "./gauges.js";
 import { listen, state } from "./store.js";
-import { bytes, seconds } from "./words.js";
+import { seconds } from "./words.js";
 
 const VIEWS = [
   ["models", "Models", () => import("./models.js")],
@@ -88,7 +89,8 @@ function drawHead() {
   const parts = [
     session.version && ["version", session.version],
     gateway.started && ["up", seconds(Date.now() / 1000 - gateway.started)],
-    gateway.max_loaded && ["loaded", `${gateway.loaded} of ${gateway.max_loaded}`],
+    gateway.engine && ["engine", engineName(gateway.engine)],
+    gateway.started && ["loaded", gateway.max_loaded ? `${gateway.loaded} of ${gateway.max_loaded}` : String(gateway.loaded)],
     session.key && ["key", session.key],
   ].filter(Boolean);
   keyed(facts, parts, ([name]) => name, ([name]) => h("span", { class: "fact" }, h("span", { class: "quiet" }, `${name} `), h("b")),
@@ -97,25 +99,13 @@ function drawHead() {
     button(`${location.origin}/v1`, () => copy(`${location.origin}/v1`, "Copied the address."), { class: "address", title: "Copy the address of the API" }));
   facts.leave ??= facts.parentNode.appendChild(button("Sign out", async () => { await signOut(); show(); }, { class: "plain" }));
   facts.leave.hidden = session.key === null;
-  drawGauges();
+  drawGauges(document.getElementById("gauges"), state.memory);
 }
 
-function drawGauges() {
-  const rows = gauges(state.memory);
-  keyed(document.getElementById("gauges"), rows, (row) => row.name,
-    (row) => h("div", { class: "gauge" }, h("span", { class: "name" }, row.name), h("meter", { min: 0, max: 1, "aria-label": `Memory of ${row.name}` }), h("span", { class: "quiet" })),
-    (element, row) => {
-      element.children[1].value = row.total ? (row.total - row.free) / row.total : 0;
-      setText(element.children[2], `${bytes(row.free)} free of ${bytes(row.total)}${row.ours ? `, ours ${bytes(row.ours)}` : ""}${row.budget ? `, budget ${bytes(row.budget)}` : ""}`);
-    });
-}
-
-/** Of the places that `GET /admin/memory` lists. */
-function gauges(memory) {
-  if (!memory) return [];
-  return memory.data.filter((place) => place.total).map((place) => ({
-    name: place.name, total: place.total, free: place.free, ours: Object.values(place.engines ?? {}).reduce((sum, bytes) => sum + bytes, 0), budget: place.budget,
-  }));
+/** What runs as engine, and the builds that those that are up tell of themselves. */
+function engineName(origin) {
+  const builds = new Set([...state.engines.values()].map((engine) => engine.build).filter((build) => build && !/^b0-/.test(build)));
+  return [origin, ...builds].join(", ");
 }
 
 function drawBanners() {

@@ -2,54 +2,96 @@
 
 import { events, json, named, request } from "./api.js";
 import { button, copy, fill, h, keyed, setText } from "./dom.js";
-import { listen, state } from "./store.js";
-import { clock, stateOf, visible } from "./words.js";
+import { engineOf, listen, state } from "./store.js";
+import { clock, number, stateOf, visible } from "./words.js";
 
 const LINES = 500;
 
 export function drawDetail(place, id) {
   const others = h("div", { class: "others" });
-  const next = h("div");
-  const decisions = h("ul", { class: "plainlist" });
-  place.others = (rows, drawActs) => keyed(others, rows, (row) => row.id,
-    (row) => h("div", { class: "other" }, h("span", {}, row.id), h("span", { class: "state" }), h("div", { class: "acts" })),
-    (element, row) => {
-      const { word, kind } = stateOf(row, state.engines.get(row.id));
-      setText(element.children[1], word);
-      element.children[1].className = `state ${kind}`;
-      drawActs(element.children[2], row, state.engines.get(row.id));
-    });
-  place.append(h("h3", {}, "Ways to run it"), others);
-  if (!state.session.admin) return () => {};
-
+  const waysTitle = h("h3", {}, "Presets and ways to decode");
+  place.others = (rows, drawActs, verdictOf) => {
+    waysTitle.hidden = !rows.length;
+    keyed(others, rows, (row) => row.id,
+      (row) => h("div", { class: "other" }, h("span", {}, row.id.startsWith(id) ? row.id.slice(id.length) : row.id), h("span", { class: "quiet" }), h("span", { class: "state" }), h("div", { class: "acts" })),
+      (element, row) => {
+        const engine = engineOf(row);
+        const { word, kind } = stateOf(row, engine);
+        setText(element.children[1], verdictOf(row, engine));
+        setText(element.children[2], word);
+        element.children[2].className = `state ${kind}`;
+        drawActs(element.children[3], row, engine);
+      });
+  };
+  if (!state.session.admin) {
+    place.append(waysTitle, others);
+    return () => {};
+  }
   const failure = h("div", { class: "problem" });
-  place.append(failure, h("h3", {}, "Decoding"), next, h("h3", {}, "Decisions"), decisions);
+  const next = h("div");
+  const measured = h("div");
+  const decisions = h("ul", { class: "plainlist" });
+  const nothing = h("p", { class: "quiet" }, "Nothing was decided about it yet.");
+  const command = h("div");
+  place.append(failure, h("div", { class: "columns" }, h("section", {}, h("h3", {}, "Decoding"), next), h("section", {}, h("h3", {}, "Last decisions"), decisions, nothing)),
+    h("h3", {}, "Figures by mode"), measured, waysTitle, others, command);
   const log = drawLog(place, id);
-  drawNext(next, id);
+  let seen = "";
 
   function draw() {
-    const diagnosis = state.engines.get(id)?.diagnosis;
-    setText(failure, diagnosis ? `${diagnosis.cause}. ${diagnosis.advice}` : "");
-    const rows = [...state.decisions.entries()].filter(([, row]) => row.alias === id).sort((a, b) => b[1].at - a[1].at).slice(0, 12);
-    keyed(decisions, rows, ([key]) => key, ([, row]) => h("li", {}, h("time", {}, clock(row.at)), ` ${row.decision}: ${row.why}`));
-    decisions.previousSibling.hidden = !rows.length;
+    const engine = state.engines.get(id);
+    setText(failure, engine?.diagnosis ? `${engine.diagnosis.cause}. ${engine.diagnosis.advice}` : "");
+    const rows = [...state.decisions.entries()].filter(([, row]) => row.alias === id || row.alias.startsWith(`${id}:`)).sort((a, b) => b[1].at - a[1].at).slice(0, 12);
+    keyed(decisions, rows, ([key]) => key, ([, row]) => h("li", {}, h("time", {}, clock(row.at)), ` ${row.decision}${row.alias === id ? "" : ` ${row.alias.slice(id.length)}`}: ${row.why}`));
+    nothing.hidden = rows.length > 0;
+    // What it would do next, and its command line, change with its state
+    const now = `${engine?.state} ${engine?.since}`;
+    if (seen === now) return;
+    seen = now;
+    drawNext(next, measured, id);
+    drawCommand(command, id);
   }
   draw();
   const leave = listen(draw);
   return () => { leave(); log(); };
 }
 
-async function drawNext(place, id) {
+async function drawNext(place, measured, id) {
   try {
     const answer = await json(`/admin/models/${named(id)}/speculation`);
-    const rows = [["Now", answer.active === null ? "not loaded" : answer.mode], ["Reason", answer.reason], ["Chosen because", answer.why]];
-    for (const [name, value] of Object.entries(answer.next_start ?? {})) {
-      if (["string", "number", "boolean"].includes(typeof value) && value !== "") rows.push([`Next start, ${name.replaceAll("_", " ")}`, String(value)]);
-    }
+    const next = answer.next_start;
+    const rows = [
+      ["Asked for", plainly(answer.requested)],
+      ["Now", answer.active === null ? "not loaded" : answer.active ? answer.mode : `plain${answer.requested === "none" ? "" : ", speculation is off"}`],
+      ["Reason", answer.reason], ["Chosen because", answer.active === null ? "" : answer.why],
+      ["Next start", next && plainly(next.mode)], ["Because", next && next.why !== answer.why ? next.why : ""],
+    ];
     fill(place, h("dl", {}, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+    fill(measured, figures(answer.figures ?? {}));
   } catch (error) {
     fill(place, h("p", { class: "problem" }, error.message));
+    fill(measured, figures({}));
   }
+}
+
+function plainly(mode) {
+  return mode === "none" ? "plain" : mode;
+}
+
+/** What traffic has measured of each mode. */
+function figures(modes) {
+  const rows = Object.entries(modes);
+  if (!rows.length) return h("p", { class: "quiet" }, "Nothing was measured yet with these files, options and this engine.");
+  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Figures by mode" }, h("table", {},
+    h("thead", {}, h("tr", {}, ["mode", "tok/s alone", "2–3 at once", "4 or more", "against plain", "requests", "starts"].map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map(([mode, row]) => h("tr", {}, h("td", {}, plainly(mode)), ["1", "2-3", "4+"].map((level) => h("td", { class: "num" }, number(row.goodput?.[level], 1))), h("td", {}, gain(row.gain)), h("td", { class: "num" }, number(row.requests)), h("td", { class: "num" }, number(row.cold_starts)))))));
+}
+
+/** A gain and the bounds of its 90 % interval. */
+function gain(found) {
+  if (!found) return "–";
+  const share = (value) => `${value >= 0 ? "+" : "−"}${Math.abs(Math.round(100 * value))} %`;
+  return found.low === null ? `${share(found.mean)}, too few starts for an interval` : `${share(found.mean)} (${share(found.low)} to ${share(found.high)})`;
 }
 
 /** The last lines and those that come, until the model is folded. */
@@ -61,13 +103,12 @@ function drawLog(place, id) {
   const find = h("input", { type: "search", placeholder: "Find in the log", "aria-label": "Find in the log", oninput: () => { words = find.value.toLowerCase(); draw(); } });
   const follow = h("input", { type: "checkbox", onchange: () => { following = follow.checked; draw(); } });
   follow.checked = true;
-  const command = h("div");
-  place.append(command, h("div", { class: "tools" }, h("h3", {}, "Log"), find, h("label", {}, follow, " Follow"),
+  place.append(h("div", { class: "tools" }, h("h3", {}, "Log"), find, h("label", {}, follow, " Follow"),
     button("Copy", () => copy(lines.join("\n"), "Copied the log."))), text);
-  drawCommand(command, id);
 
   function draw() {
-    setText(text, (words ? lines.filter((line) => line.toLowerCase().includes(words)) : lines).join("\n"));
+    const found = words ? lines.filter((line) => line.toLowerCase().includes(words)) : lines;
+    setText(text, found.length ? found.join("\n") : words ? "No line has these words." : "No line yet: its engine has not run since the gateway started.");
     if (following) text.scrollTop = text.scrollHeight;
   }
   const own = new AbortController();

@@ -1,51 +1,150 @@
-// Models to get: pulls from the Hub, their progress, and the entry for what has come.
+// Models to get: search the Hub, what of a repo fits here, drafts that go with it, pulls and their progress.
 
 import { json } from "./api.js";
-import { button, copy, h, keyed, say, setText } from "./dom.js";
+import { button, copy, fill, h, keyed, say, setText } from "./dom.js";
 import { listen, state } from "./store.js";
-import { bytes, seconds } from "./words.js";
+import { bytes, number, seconds } from "./words.js";
+
+const CONTEXTS = [4096, 8192, 16384, 32768, 65536, 131072];
+const EXAMPLES = ["Qwen3", "gemma-3", "Llama-3.2", "gpt-oss"];
+let searched = "";
+let context = 8192;
 
 export function show(main) {
   if (!state.session.admin) {
-    main.append(h("h2", {}, "Models to get"), h("p", {}, "Only an administrator pulls models. Run ", h("code", {}, "llama-tandem open"), " on the gateway's machine."));
+    main.append(h("h2", {}, "Get models"), h("p", {}, "Only an administrator pulls models. Run ", h("code", {}, "llama-tandem open"), " on the gateway's machine."));
     return undefined;
   }
-  const field = h("input", { id: "repo", required: true, placeholder: "ORG/REPO:QUANTIZATION", spellcheck: "false", autocomplete: "off", size: 44 });
+  const field = h("input", { id: "repo", type: "search", required: true, placeholder: "A name, or ORG/REPO", spellcheck: "false", autocomplete: "off", value: searched });
   const problem = h("p", { class: "problem", role: "alert" });
-  const none = h("p", { class: "quiet" }, "Nothing was pulled since the gateway's start.");
-  const list = h("div", { class: "models", role: "list" });
-  main.append(h("h2", {}, "Models to get"),
-    h("p", { class: "quiet" }, "A repo of huggingface.co with GGUF files, such as ", h("code", {}, "unsloth/Qwen3-0.6B-GGUF:Q4_K_M"), ", or the name of a model in the settings."),
-    h("form", { class: "tools", onsubmit: submit }, h("label", { for: "repo" }, "Repo or model"), field, h("button", { class: "first" }, "Pull")),
-    problem, none, list);
+  const results = h("div", { class: "results" });
+  const pulls = h("div", { class: "models", role: "list" });
+  const none = h("p", { class: "empty" }, "Nothing was pulled since the gateway started.");
+  main.append(
+    h("div", { class: "tools" }, h("h2", {}, "Get models")),
+    h("form", { class: "search", onsubmit: submit }, h("label", { for: "repo", class: "offscreen" }, "Search the Hub"), field, h("button", { class: "first" }, "Search")),
+    h("p", { class: "quiet hint" }, "GGUF repos of huggingface.co. Nothing is asked there before you search. For example: ",
+      EXAMPLES.map((name) => [button(name, () => { field.value = name; submit(); }, { class: "link" }), " "])),
+    problem, results, h("h2", {}, "Pulls"), none, pulls);
 
   async function submit(event) {
-    event.preventDefault();
+    event?.preventDefault();
+    const text = field.value.trim();
+    searched = text;
     setText(problem, "");
-    const name = field.value.trim();
-    const alias = state.models.some((model) => model.id === name);
+    if (!text) return;
+    if (/^(hf:|https?:\/\/)?[\w.-]+\/[\w.-]+/.test(text)) showRepo(text);
+    else await find(text);
+  }
+
+  async function find(text) {
+    fill(results, h("p", { class: "quiet", role: "status" }, "Searching …"));
     try {
-      await json("/admin/pulls", { method: "POST", body: { name: alias || name.startsWith("hf:") ? name : `hf:${name}` } });
-      field.value = "";
+      const { data } = await json(`/admin/hub/search?text=${encodeURIComponent(text)}&limit=30`);
+      fill(results, data.length ? h("ul", { class: "rows" }, data.map(foundRow)) : h("p", { class: "empty" }, `No GGUF repo is named like “${text}”.`));
     } catch (error) {
+      fill(results);
       setText(problem, error.message);
     }
   }
 
+  function foundRow(row) {
+    return h("li", {}, button(row.repo, () => showRepo(row.repo), { class: "link strong" }),
+      h("span", { class: "quiet" }, `${number(row.downloads)} downloads · ${number(row.likes)} likes`), row.gated ? h("span", { class: "tag" }, "licence to accept") : null);
+  }
+
+  function showRepo(repo) {
+    setText(problem, "");
+    const back = button("Back to the results", () => { if (/\//.test(searched)) fill(results); else find(searched); });
+    repoView(fill(results), repo, back);
+  }
+
   function draw() {
-    const pulls = [...state.pulls.values()].sort((a, b) => b.created_at - a.created_at);
-    none.hidden = pulls.length > 0;
-    keyed(list, pulls, (pull) => pull.id, makePull, updatePull);
+    const rows = [...state.pulls.values()].sort((a, b) => b.created_at - a.created_at);
+    none.hidden = rows.length > 0;
+    keyed(pulls, rows, (pull) => pull.id, makePull, updatePull);
   }
   draw();
   return listen(draw);
 }
 
+/** The quantizations at once, and once more when drafts were looked for. */
+function repoView(place, repo, back) {
+  const select = h("select", { "aria-label": "Context", onchange: () => { context = Number(select.value); ask(); } }, CONTEXTS.map((size) => h("option", { value: size }, `${number(size)} tokens`)));
+  select.value = context;
+  const note = h("p", { class: "quiet", role: "status" });
+  const table = h("div");
+  const drafts = h("div");
+  const problem = h("p", { class: "problem", role: "alert" });
+  place.append(h("section", { class: "card", "aria-label": repo },
+    h("div", { class: "tools" }, h("h3", {}, repo), h("label", {}, "Context ", select), back), problem, note, table, drafts));
+  let last = 0;
+
+  async function ask() {
+    const own = ++last;
+    for (const looked of [false, true]) {
+      setText(note, looked ? "Looking for drafts with the same vocabulary …" : "Reading the header …");
+      try {
+        const page = await json(`/admin/hub/repos/${encodeURIComponent(repo)}?context=${context}&drafts=${looked}`);
+        if (own !== last) return;
+        drawOffers(table, page);
+        if (looked) drawDrafts(drafts, page);
+        setText(note, page.basis.join(" "));
+      } catch (error) {
+        if (own !== last) return;
+        setText(note, "");
+        setText(problem, error.message);
+        return;
+      }
+    }
+  }
+  ask();
+}
+
+const WHERE = { devices: "", "devices and host": ", partly on the host", host: "" };
+
+function drawOffers(place, page) {
+  if (!page.data.length) {
+    fill(place, h("p", { class: "empty" }, "This repo has no GGUF model."));
+    return;
+  }
+  const cell = (offer) => {
+    const kind = { fits: "ready", "fits without draft": "moving", "does not fit": "failed", unknown: "" }[offer.fits] ?? "";
+    return h("span", { class: `state ${kind}` }, offer.fits === "unknown" ? "memory unknown" : `${offer.fits}${WHERE[offer.where] ?? ""}`);
+  };
+  fill(place, h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Quantizations" }, h("table", {},
+    h("thead", {}, h("tr", {}, ["quantization", "size", "memory", "fits"].map((name) => h("th", { scope: "col" }, name)), h("td"))),
+    h("tbody", {}, page.data.map((offer) => h("tr", {}, h("td", {}, h("b", {}, offer.name)), h("td", { class: "num" }, bytes(offer.size)), h("td", { class: "num" }, bytes(offer.needs)), h("td", {}, cell(offer)),
+      h("td", {}, h("div", { class: "acts" }, pullButton(offer), button("Copy entry", () => copy(offer.entry, "Copied the entry for tandem.yaml."), { "aria-label": `Copy the entry of ${offer.name}` })))))))));
+}
+
+function pullButton(offer) {
+  if (offer.here === "complete") return h("span", { class: "tag" }, "here");
+  const why = !offer.complete ? "The Hub does not have all of its files." : !offer.disk ? "There is no room on the disk." : null;
+  return button("Pull", () => pull(offer.pull), { disabled: why !== null, title: why, "aria-label": `Pull ${offer.name}` });
+}
+
+function drawDrafts(place, page) {
+  fill(place, h("h3", {}, "Drafts with the same vocabulary"), page.drafts.length
+    ? h("ul", { class: "rows" }, page.drafts.map((draft) => h("li", {}, h("span", { class: "strong" }, draft.name), h("span", { class: "quiet" }, `${bytes(draft.size)}, ${bytes(draft.needs)} of memory. ${draft.reason}`),
+      draft.here || !draft.source.repo ? h("span", { class: "tag" }, "here") : button("Pull", () => pull({ name: `hf:${draft.source.repo}:${draft.source.quantization}` }), { "aria-label": `Pull ${draft.name}` }))))
+    : h("p", { class: "quiet" }, "None was found, here or among smaller models of this family. Speculation without a draft model (ngram) works with every model."));
+}
+
+async function pull(body) {
+  try {
+    await json("/admin/pulls", { method: "POST", body });
+    say(`Pulling ${body.name.replace(/^hf:/, "")}.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
 function makePull(pull) {
   return h("div", { class: "model", role: "listitem", "aria-label": pull.name }, h("div", { class: "pull" },
-    h("b", {}, pull.name), h("span", { class: "state" }), h("progress", { max: 100, "aria-label": `Progress of ${pull.name}` }), h("span", { class: "quiet" }),
-    h("div", { class: "acts" }, button("Cancel", () => cancel(pull.id), { "aria-label": `Cancel ${pull.name}` }), button("Copy the entry", () => copy(entry(pull.name), "Copied the entry for tandem.yaml.")))),
-    h("p", { class: "problem" }));
+    h("b", {}, pull.name.replace(/^hf:/, "")), h("span", { class: "state" }), h("progress", { max: 100, "aria-label": `Progress of ${pull.name}` }), h("span", { class: "quiet" }),
+    h("div", { class: "acts" }, button("Cancel", () => cancel(pull.id), { "aria-label": `Cancel ${pull.name}` }), button("Copy entry", () => copy(entry(pull.name), "Copied the entry for tandem.yaml."), { "aria-label": `Copy the entry of ${pull.name}` }))),
+    h("p", { class: "problem" }), h("p", { class: "quiet notes" }));
 }
 
 const KINDS = { running: "moving", failed: "failed", cancelled: "idle" };
@@ -59,12 +158,14 @@ function updatePull(element, pull) {
   else bar.value = pull.percent;
   bar.hidden = !runs;
   const parts = [`${bytes(pull.received)}${pull.size ? ` of ${bytes(pull.size)}` : ""}`];
+  if (runs && pull.percent !== null) parts.push(`${Math.floor(pull.percent)} %`);
   if (runs && pull.rate) parts.push(`${bytes(pull.rate)}/s`);
   if (runs && pull.seconds_left !== null) parts.push(`${seconds(pull.seconds_left)} left`);
   setText(text, parts.join(" · "));
   acts.children[0].hidden = !runs;
   acts.children[1].hidden = runs || Boolean(pull.error) || !pull.name.startsWith("hf:");
-  setText(element.lastChild, pull.error ?? "");
+  setText(element.children[1], pull.error ?? "");
+  setText(element.children[2], pull.notes.at(-1) ?? "");
 }
 
 async function cancel(id) {

@@ -75,6 +75,7 @@ export async function askModels() {
     const { data } = await json("/v1/models?variants=true", POLL);
     if (!state.online && !state.session.admin) await learnSession();
     state.models = data;
+    state.loaded = true;
     state.online = true;
   } catch (error) {
     await lost(error);
@@ -87,7 +88,9 @@ export async function askModels() {
 async function askMemory() {
   memoryAt = Date.now();
   try {
-    state.memory = await json("/admin/memory", POLL);
+    const [memory, engines] = await Promise.all([json("/admin/memory", POLL), json("/admin/engines", POLL)]);
+    state.memory = memory;
+    state.resident = new Map(engines.data.filter((row) => row.memory).map((row) => [row.alias, row.memory]));
     changed();
   } catch (error) {
     if (error.status === 404) hasMemory = false;

@@ -3,8 +3,9 @@
 import { json, named } from "./api.js";
 import { button, fill, h, keyed, say, setText, svg } from "./dom.js";
 import { drawDetail } from "./detail.js";
-import { listen, rates, state } from "./store.js";
-import { ago, number, percent, seconds, stateOf } from "./words.js";
+import { sizeOf } from "./gauges.js";
+import { engineKey, engineOf, listen, rates, state } from "./store.js";
+import { ago, bytes, number, percent, seconds, stateOf } from "./words.js";
 
 const opened = new Set();
 // What the last act on a model came to, until the next one
@@ -23,8 +24,11 @@ export function show(main) {
     const words = search.toLowerCase().split(/\s+/).filter(Boolean);
     const rows = families(state.models).filter(({ model }) => words.every((word) => model.id.toLowerCase().includes(word)));
     keyed(list, rows, (row) => row.model.id, makeRow, updateRow);
-    if (!rows.length) list.emptyText ??= list.parentNode.appendChild(h("p", { class: "quiet" }));
-    if (list.emptyText) setText(list.emptyText, rows.length ? "" : state.models.length ? "No model has this name." : "No models are configured.");
+    if (!rows.length) list.emptyText ??= list.parentNode.appendChild(h("p", { class: "empty" }));
+    if (list.emptyText) {
+      list.emptyText.hidden = rows.length > 0;
+      setText(list.emptyText, state.models.length ? "No model has this name." : state.loaded ? "No models are configured yet. “Get models” finds some, and tandem.yaml lists those that clients may use." : "Loading …");
+    }
   }
   draw();
   const clock = setInterval(draw, 1000);
@@ -52,11 +56,12 @@ export function families(models) {
 }
 
 function makeRow({ model }) {
-  const name = h("button", { type: "button", class: "name", "aria-expanded": "false", onclick: toggle }, model.id);
+  const slash = model.id.lastIndexOf("/") + 1;
+  const name = h("button", { type: "button", class: "name", "aria-expanded": "false", onclick: toggle }, h("span", { class: "owner" }, model.id.slice(0, slash)), h("wbr"), model.id.slice(slash));
   const detail = h("div", { class: "detail", hidden: true });
   const element = h("div", { class: "model", role: "listitem", "aria-label": model.id },
     h("div", { class: "line" }, h("div", { class: "who" }, name, h("div", { class: "tags" })),
-      h("span", { class: "state" }), h("div", { class: "verdict" }), h("div", { class: "speed" }), h("div", { class: "use quiet" }), h("div", { class: "acts" })), h("p", { class: "problem" }), detail);
+      h("span", { class: "state" }), h("div", { class: "verdict" }, h("div"), h("div", { class: "quiet" })), h("div", { class: "speed" }), h("div", { class: "use quiet" }), h("div", { class: "acts" })), h("p", { class: "problem" }), detail);
   element.detail = detail;
 
   function toggle() {
@@ -80,25 +85,26 @@ function updateOpen(element, id) {
 }
 
 function updateRow(element, { model, others }) {
-  const engine = state.engines.get(model.id);
+  const engine = engineOf(model);
   const [who, badge, verdict, speed, use, acts] = element.firstChild.children;
   const { word, kind } = stateOf(model, engine);
   setText(badge, word);
   badge.className = `state ${kind}`;
   tags(who.lastChild, model);
-  setText(verdict, verdictOf(model, engine));
+  setText(verdict.firstChild, verdictOf(model, engine));
+  setText(verdict.lastChild, memoryOf(model, engine));
   setText(element.children[1], problems.get(model.id) ?? model.download?.error ?? "");
-  drawSpeed(speed, model.id);
+  drawSpeed(speed, [model, ...others].map((row) => row.id));
   setText(use, useOf(engine));
   drawActs(acts, model, engine);
   updateOpen(element, model.id);
-  element.detail.others?.(others, drawActs);
+  element.detail.others?.(others, drawActs, verdictOf);
 }
 
 function tags(place, model) {
   const words = [...(model.capabilities ?? []).filter((word) => word !== "completion")];
   if (model.context_length) words.unshift(`${number(model.context_length)} ctx`);
-  if (state.engines.get(model.id)?.pinned) words.unshift("pinned");
+  if (engineOf(model)?.pinned) words.unshift("pinned");
   keyed(place, words, (word) => word, (word) => h("span", { class: "tag" }, word));
 }
 
@@ -131,9 +137,23 @@ function median(values) {
   return sorted[sorted.length >> 1];
 }
 
-function drawSpeed(place, id) {
-  const values = rates(id);
-  const last = state.finished.find((row) => row.model === id && row.tokens_per_second);
+/** What it is estimated to take of memory and what its process holds, or else how large its files are. */
+export function memoryOf(model, engine) {
+  const key = engineKey(model);
+  const estimated = Object.values(engine?.footprint ?? {}).reduce((sum, size) => sum + size, 0);
+  const told = (state.memory?.data ?? []).map((place) => place.engines?.[key]).filter((held) => held?.measured);
+  const measured = told.length ? told.reduce((sum, held) => sum + sizeOf(held), 0) : state.resident.get(key);
+  const parts = [];
+  if (estimated) parts.push(`${bytes(estimated)} estimated`);
+  if (measured && engine && !["stopped", "fatal", "backoff"].includes(engine.state)) parts.push(`${bytes(measured)} measured`);
+  if (!parts.length && model.meta?.size) parts.push(`${bytes(model.meta.size)} of files`);
+  return parts.join(" · ");
+}
+
+function drawSpeed(place, ids) {
+  const each = ids.map(rates).filter((values) => values.length);
+  const values = each.length ? each[0].map((_, i) => each.reduce((sum, row) => sum + row[i], 0)) : [];
+  const last = state.finished.find((row) => ids.includes(row.model) && row.tokens_per_second);
   const text = last ? `${number(last.tokens_per_second, 1)} tok/s` : "";
   if (!place.firstChild) place.append(h("span"), svg("svg", { class: "spark", viewBox: "0 0 60 16", "aria-hidden": "true", preserveAspectRatio: "none" }, svg("polyline", { fill: "none" })));
   setText(place.firstChild, text);
@@ -169,7 +189,7 @@ function actsFor(model, engine) {
   const acts = [];
   const pull = [...state.pulls.values()].find((each) => each.state === "running" && each.name === model.id);
   if (pull) acts.push(["Cancel pull", () => cancelPull(pull.id)]);
-  else if (model.meta && model.meta.size === null && !up) acts.push(["Pull", () => startPull(model.root ?? model.id)]);
+  else if (engine?.repo && model.meta?.size === null && !up) acts.push(["Pull", () => startPull(model.id)]);
   if (up) acts.push(["Unload", () => act(model.id, "unload")]);
   else acts.push(["Load", () => act(model.id, "load")]);
   if (engine && ["fatal", "backoff"].includes(engine.state)) acts.push(["Reset", () => act(model.id, "reset")]);

@@ -4,7 +4,7 @@ import { json } from "./api.js";
 import { fill, h } from "./dom.js";
 
 export function show(main) {
-  const list = h("div", { class: "endpoints" });
+  const list = h("div", { class: "endpoints" }, h("p", { class: "quiet" }, "Loading …"));
   const field = h("input", { type: "search", placeholder: "Find an endpoint", "aria-label": "Find an endpoint", oninput: draw });
   main.append(h("div", { class: "tools" }, h("h2", {}, "API"), field, h("a", { href: "/openapi.json" }, "openapi.json")), list);
   let page = null;
@@ -15,17 +15,23 @@ export function show(main) {
     const words = field.value.toLowerCase();
     const rows = Object.entries(page.paths).flatMap(([path, verbs]) => Object.entries(verbs).map(([verb, about]) => ({ path, verb: verb.toUpperCase(), about })));
     const found = rows.filter(({ path, verb, about }) => `${verb} ${path} ${about.summary ?? ""}`.toLowerCase().includes(words)).sort((a, b) => a.path.localeCompare(b.path));
-    fill(list, found.map((row) => endpoint(row, page)));
+    fill(list, found.length ? found.map((row) => endpoint(row, page)) : h("p", { class: "empty" }, "No endpoint has this name."));
   }
 }
 
 function endpoint({ path, verb, about }, page) {
-  const body = about.requestBody?.content?.["application/json"]?.schema;
-  return h("details", {}, h("summary", {}, h("b", { class: "verb" }, verb), h("code", {}, path), h("span", { class: "quiet" }, about.summary ?? "")),
+  const body = about.requestBody?.content?.["application/json"];
+  return h("details", {}, h("summary", {}, h("b", { class: `verb ${verb}` }, verb), h("code", {}, path), h("span", { class: "quiet" }, about.summary ?? "")),
     about.description ? h("p", {}, about.description) : null,
     (about.parameters ?? []).length ? [h("h3", {}, "Parameters"), h("ul", {}, about.parameters.map((each) => h("li", {}, h("code", {}, each.name), ` (${each.in}${each.required ? ", required" : ""}) ${each.description ?? ""}`)))] : null,
-    body ? [h("h3", {}, "Body"), fields(body, page)] : null,
-    h("h3", {}, "Answers"), h("ul", {}, Object.entries(about.responses ?? {}).map(([status, answer]) => h("li", {}, h("b", {}, status), ` ${answer.description ?? ""}`))));
+    body ? [h("h3", {}, "Body"), fields(body.schema, page), example(body.example, `Body of ${verb} ${path}`)] : null,
+    h("h3", {}, "Answers"), h("ul", {}, Object.entries(about.responses ?? {}).map(([status, answer]) => h("li", {}, h("b", {}, status), ` ${answer.description ?? ""}`))),
+    Object.values(about.responses ?? {}).flatMap((answer) => Object.values(answer.content ?? {})).slice(0, 1).map((kind) => example(kind.example, `Answer of ${verb} ${path}`)));
+}
+
+function example(value, label) {
+  if (value === undefined) return null;
+  return h("pre", { tabindex: 0, "aria-label": label }, typeof value === "string" ? value : JSON.stringify(value, null, 2));
 }
 
 function fields(schema, page) {

@@ -4,6 +4,8 @@ export const state = {
   session: { version: "", key: null, admin: false, key_needed: false },
   online: true,
   models: [],
+  // Whether the models were told at least once
+  loaded: false,
   gateway: {},
   engines: new Map(),
   requests: new Map(),
@@ -11,7 +13,20 @@ export const state = {
   decisions: new Map(),
   finished: [],
   memory: null,
+  // Bytes of the host that each engine's process holds, by its name
+  resident: new Map(),
 };
+
+/** The name of the engine that answers for a model: presets and aliases share that of their entry. */
+export function engineKey(model) {
+  if (!model.root) return model.id;
+  const [, variant] = model.id.startsWith(`${model.root}:`) ? model.id.slice(model.root.length + 1).split(":") : [];
+  return variant ? `${model.root}:${variant}` : model.root;
+}
+
+export function engineOf(model) {
+  return state.engines.get(engineKey(model));
+}
 
 const KEPT = 1000;
 const listeners = new Set();
@@ -78,6 +93,7 @@ export function forgetLive() {
   state.gateway = {};
   state.finished = [];
   state.memory = null;
+  state.resident.clear();
   series.clear();
   seen.clear();
 }

@@ -63,7 +63,9 @@ export function stateOf(model, engine) {
       return { word: engine?.retry_after ? `retry in ${seconds(engine.retry_after)}` : "retrying", kind: "failed" };
     case "fatal": return { word: "failed", kind: "failed" };
     default:
-      return model.download?.error ? { word: "download failed", kind: "failed" } : { word: "stopped", kind: "idle" };
+      if (model.download?.error) return { word: "download failed", kind: "failed" };
+      if (model.meta && model.meta.size === null) return { word: engine?.repo ? "not downloaded" : "files missing", kind: "idle" };
+      return { word: "stopped", kind: "idle" };
   }
 }
 
