@@ -44,7 +44,7 @@ class GatewayFacts:
 
     def gateway(self) -> dict[str, Any]:
         """`max_loaded` is null where memory alone decides how many engines are up."""
-        up = sum(engine.holds_memory for engine in self._scheduler.statuses())
+        up = len(list(self._scheduler.holding()))
         settings = self._settings()
         limits = {"max_loaded": settings.max_loaded, "captures": settings.captures}
         return {"version": version(), "started": self._began, "engine": self._binary(), "loaded": up, **limits}

@@ -23,6 +23,8 @@ from app.scheduler.loop import Scheduler
 
 # Seconds between two looks, so that no more than four changes are told in a second
 LOOK_EVERY_S = 0.25
+# While nothing changes: a look at two hundred models takes two milliseconds
+_IDLE_LOOK_EVERY_S = 0.5
 _CHANGES_KEPT = 400
 _DECISIONS_SHOWN = 50
 
@@ -43,13 +45,14 @@ class AdminFeed:
         self._life = secrets.token_hex(4)
         self._number = 0
         self._looked = -math.inf
+        self._gap = LOOK_EVERY_S
         self._seen: Sections = {}
         self._ended = traffic.ended
         self._changes: deque[tuple[int, bytes]] = deque(maxlen=_CHANGES_KEPT)
 
     def refresh(self) -> None:
-        """Looks again where the last look is LOOK_EVERY_S old."""
-        if self._clock() - self._looked < LOOK_EVERY_S:
+        """Looks again where the last look is LOOK_EVERY_S old, or older where it has found nothing new."""
+        if self._clock() - self._looked < self._gap:
             return
         self._looked = self._clock()
         now = self._look()
@@ -57,6 +60,7 @@ class AdminFeed:
         if ended := self._traffic.ended - self._ended:
             change["finished"] = [request.fields() for request in reversed(self._traffic.last(ended))]
         self._seen, self._ended = now, self._traffic.ended
+        self._gap = LOOK_EVERY_S if change else _IDLE_LOOK_EVERY_S
         if change:
             self._number += 1
             self._changes.append((self._number, msgspec.json.encode(change)))

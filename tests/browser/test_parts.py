@@ -101,7 +101,7 @@ def test_a_fresh_key_stands_in_what_is_copied(make_gateway: Make, signed_in: Sig
     page.get_by_label("New key for").fill("laptop")
     page.keyboard.press("Enter")
     expect(page.locator(".card .problem")).to_contain_text("There is a key named laptop already")
-    page.get_by_role("link", name="Models").click()
+    page.get_by_role("link", name="Models", exact=True).click()
     page.locator(".model").first.wait_for()
     assert secret not in page.content()
     page.get_by_role("link", name="Connect").click()

@@ -89,12 +89,12 @@ function drawHead() {
   const parts = [
     session.version && ["version", session.version],
     gateway.started && ["up", seconds(Date.now() / 1000 - gateway.started)],
-    gateway.engine && ["engine", engineName(gateway.engine)],
+    gateway.engine && ["engine", engineName(gateway.engine), gateway.engine],
     gateway.started && ["loaded", gateway.max_loaded ? `${gateway.loaded} of ${gateway.max_loaded}` : String(gateway.loaded)],
     session.key && ["key", session.key],
   ].filter(Boolean);
   keyed(facts, parts, ([name]) => name, ([name]) => h("span", { class: "fact" }, h("span", { class: "quiet" }, `${name} `), h("b")),
-    (element, [, value]) => setText(element.lastChild, value));
+    (element, [, value, more]) => { setText(element.lastChild, value); element.title = more ?? ""; });
   facts.address ??= facts.parentNode.appendChild(
     button(`${location.origin}/v1`, () => copy(`${location.origin}/v1`, "Copied the address."), { class: "address", title: "Copy the address of the API" }));
   facts.leave ??= facts.parentNode.appendChild(button("Sign out", async () => { await signOut(); show(); }, { class: "plain" }));
@@ -105,7 +105,9 @@ function drawHead() {
 /** What runs as engine, and the builds that those that are up tell of themselves. */
 function engineName(origin) {
   const builds = new Set([...state.engines.values()].map((engine) => engine.build).filter((build) => build && !/^b0-/.test(build)));
-  return [origin, ...builds].join(", ");
+  // Where the binary lies is told by whom one points at it
+  const short = /\(\/.*?([^/]+)\)$/.exec(origin)?.[1] ?? origin;
+  return [short, ...builds].join(", ");
 }
 
 function drawBanners() {

@@ -113,7 +113,7 @@ function drawOffers(place, page) {
     return h("span", { class: `state ${kind}` }, offer.fits === "unknown" ? "memory unknown" : `${offer.fits}${WHERE[offer.where] ?? ""}`);
   };
   fill(place, h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Quantizations" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["quantization", "size", "memory", "fits"].map((name) => h("th", { scope: "col" }, name)), h("td"))),
+    h("thead", {}, h("tr", {}, ["quantization", "size", "memory", "fits"].map((name) => h("th", { scope: "col", class: ["size", "memory"].includes(name) ? "num" : null }, name)), h("td"))),
     h("tbody", {}, page.data.map((offer) => h("tr", {}, h("td", {}, h("b", {}, offer.name)), h("td", { class: "num" }, bytes(offer.size)), h("td", { class: "num" }, bytes(offer.needs)), h("td", {}, cell(offer)),
       h("td", {}, h("div", { class: "acts" }, pullButton(offer), button("Copy entry", () => copy(offer.entry, "Copied the entry for tandem.yaml."), { "aria-label": `Copy the entry of ${offer.name}` })))))))));
 }

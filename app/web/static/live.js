@@ -5,7 +5,7 @@ import { addFinished, changed, forgetLive, progress, state } from "./store.js";
 
 const MODELS_EVERY_MS = 2000;
 const MODELS_SELDOM_MS = 15000;
-const MEMORY_EVERY_MS = 5000;
+const MEMORY_EVERY_MS = 10000;
 const LONGEST_WAIT_MS = 8000;
 
 // A line in the log would be of interest to nobody

@@ -16,7 +16,8 @@ export function show(main) {
   const field = h("input", { type: "search", placeholder: "Find a model", "aria-label": "Find a model", value: search, oninput: () => { search = field.value; draw(); } });
   const hint = h("p", { class: "quiet hint" });
   const list = h("div", { class: "models", role: "list" });
-  main.append(h("div", { class: "tools" }, h("h2", {}, "Models"), field), hint, list);
+  const none = h("p", { class: "empty" });
+  main.append(h("div", { class: "tools" }, h("h2", {}, "Models"), field), hint, none, list);
 
   function draw() {
     const { admin } = state.session;
@@ -24,10 +25,9 @@ export function show(main) {
     const words = search.toLowerCase().split(/\s+/).filter(Boolean);
     const rows = families(state.models).filter(({ model }) => words.every((word) => model.id.toLowerCase().includes(word)));
     keyed(list, rows, (row) => row.model.id, makeRow, updateRow);
-    if (!rows.length) list.emptyText ??= list.parentNode.appendChild(h("p", { class: "empty" }));
-    if (list.emptyText) {
-      list.emptyText.hidden = rows.length > 0;
-      setText(list.emptyText, state.models.length ? "No model has this name." : state.loaded ? "No models are configured yet. “Get models” finds some, and tandem.yaml lists those that clients may use." : "Loading …");
+    none.hidden = rows.length > 0;
+    if (!rows.length) {
+      setText(none, state.models.length ? "No model has this name." : state.loaded ? "No models are configured yet. “Get models” finds some, and tandem.yaml lists those that clients may use." : "Loading …");
     }
   }
   draw();

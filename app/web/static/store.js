@@ -43,7 +43,8 @@ export function changed() {
   pending = true;
   setTimeout(() => {
     pending = false;
-    for (const listener of [...listeners]) listener();
+    // One may have been dropped by another before it: its view is gone
+    for (const listener of [...listeners]) if (listeners.has(listener)) listener();
   }, 40);
 }
 
