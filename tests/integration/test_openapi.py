@@ -13,6 +13,8 @@ from tests.support.gateway import Gateway, header_only
 
 # Deterministic, and as many as a test run has time for.
 FEW = settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+# Each waits for a Hub that is nowhere
+SLOW = settings(FEW, max_examples=6)
 
 # It has no end: tests/integration/test_page.py follows it.
 ENDLESS = "GET /admin/events"
@@ -45,7 +47,7 @@ def test_admin_api(gateway: Gateway) -> None:
         if operation.label == ENDLESS:
             continue
 
-        @FEW
+        @(SLOW if "/admin/hub/" in operation.label else FEW)
         @given(case=operation.as_strategy())
         def asked(case: schemathesis.Case) -> None:
             case.call_and_validate(headers=gateway.admin, timeout=30, excluded_checks=SAID_IN_WORDS)

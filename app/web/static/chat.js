@@ -136,7 +136,8 @@ export function show(main, query) {
     keep(own);
     drawRunning();
     if (own === current) drawTalk();
-    say(answers.some((answer) => answer.error) ? "The answer failed." : "The answer is complete.", answers.some((answer) => answer.error));
+    const failed = answers.some((answer) => answer.error);
+    say(failed ? "The answer failed." : "The answer is complete.", failed, true);
   }
 
   function nearEnd() {

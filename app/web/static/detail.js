@@ -83,7 +83,7 @@ function figures(modes) {
   const rows = Object.entries(modes);
   if (!rows.length) return h("p", { class: "quiet" }, "Nothing was measured yet with these files, options and this engine.");
   return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Figures by mode" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["mode", "tok/s alone", "2–3 at once", "4 or more", "against plain", "requests", "starts"].map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ["mode", "tok/s alone", "2–3 at once", "4 or more", "against plain", "requests", "starts"].map((name) => h("th", { scope: "col", class: name === "mode" || name === "against plain" ? null : "num" }, name)))),
     h("tbody", {}, rows.map(([mode, row]) => h("tr", {}, h("td", {}, plainly(mode)), ["1", "2-3", "4+"].map((level) => h("td", { class: "num" }, number(row.goodput?.[level], 1))), h("td", {}, gain(row.gain)), h("td", { class: "num" }, number(row.requests)), h("td", { class: "num" }, number(row.cold_starts)))))));
 }
 

@@ -70,11 +70,11 @@ export function keyed(parent, items, keyOf, make, update) {
 
 let saying;
 
-/** A message that disappears, read out by screen readers. */
-export function say(text, failed = false) {
+/** A message that disappears, read out by screen readers; a `quiet` one is heard and not seen. */
+export function say(text, failed = false, quiet = false) {
   const place = document.getElementById("said");
   fill(place, text);
-  place.className = failed ? "said shown failed" : "said shown";
+  place.className = failed ? "said shown failed" : quiet ? "said" : "said shown";
   clearTimeout(saying);
   saying = setTimeout(() => { place.className = "said"; }, failed ? 9000 : 4000);
 }
