@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
+import pytest
 from playwright.sync_api import CDPSession, Page
 
 from tests.support.gateway import Gateway
@@ -59,6 +60,7 @@ def test_an_open_page_loads_no_model_and_asks_little(make_gateway: Make, signed_
     print(f"the gateway with one open page: {share:.2%} of a core")
 
 
+@pytest.mark.timeout(240 + 120 * MINUTES)
 def test_the_tabs_memory_is_flat(make_gateway: Make, signed_in: SignIn) -> None:
     """Once the lists are full they are no fuller after five hundred requests more."""
     gateway = make_gateway(parallel=AT_ONCE)
@@ -71,6 +73,7 @@ def test_the_tabs_memory_is_flat(make_gateway: Make, signed_in: SignIn) -> None:
     before, nodes = measured(tab)
     ends = time.monotonic() + MINUTES * 60
     while True:
+        page.wait_for_timeout(4000 if MINUTES else 0)
         request(gateway, MORE, page)
         after, nodes_after = measured(tab)
         print(f"tab: {before / 1e6:.1f} MB and {nodes} nodes, then {after / 1e6:.1f} MB and {nodes_after} nodes")

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
+from app.models.download.journal import Identity
 from app.models.gguf.filenames import is_gguf
+from app.models.hub import headers
+from app.models.hub.client import Hub
 from tests.support import tiny_models
 from tests.support.architectures import write_llama
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_hub.repos import File
 from tests.support.gateway import Gateway, eventually, header_only
 from tests.support.hub_environment import hub_variables
+from tests.support.hub_models import model
 
 Make = Callable[..., Gateway]
 
@@ -119,8 +123,8 @@ def test_what_fits_is_told_by_footprint_without_a_download(make_gateway: Make, h
     hub.add("org/Tiny-70B-GGUF", {"Tiny-70B-Q4_K_M.gguf": large, "Tiny-70B-F16.gguf": File(large, said_size=10**15)})
     hub.add("org/Tiny-1B-GGUF", {"Tiny-1B-Q4_K_M.gguf": draft})
     hub.add("org/Tiny-2B-GGUF", {"Tiny-2B-Q4_K_M.gguf": foreign})
-    model = str(header_only(tmp_path / "model.gguf"))
-    gateway = make_gateway(models={"m": {"target": {"path": model}}}, env=hub_variables(hub, tmp_path))
+    own = str(header_only(tmp_path / "model.gguf"))
+    gateway = make_gateway(models={"m": {"target": {"path": own}}}, env=hub_variables(hub, tmp_path))
     found = admin(gateway, "GET", "/admin/hub/search?text=tiny")["data"]
     assert {row["repo"] for row in found} == {"org/Tiny-70B-GGUF", "org/Tiny-1B-GGUF", "org/Tiny-2B-GGUF"}
     page = admin(gateway, "GET", "/admin/hub/repos/org/Tiny-70B-GGUF?drafts=true&context=1024")
@@ -150,6 +154,21 @@ def test_what_the_hub_refuses_is_said(make_gateway: Make, hub: FakeHub, tmp_path
     assert "'text'" in admin(gateway, "GET", "/admin/hub/search", 400)["error"]["message"]
     page = admin(gateway, "GET", "/admin/hub/repos/org/odd-GGUF?drafts=true")
     assert "not a GGUF file" in page["basis"][0] and page["drafts"] == []
+
+
+def test_the_last_headers_are_kept(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the cache does not grow with every repo that somebody looks at; one that is here is not fetched again."""
+    monkeypatch.setattr(headers, "_KEPT", 2)
+    for number in range(3):
+        hub.add(f"org/m{number}", {f"m{number}.gguf": model(1000 + number)})
+    client = Hub(hub.url)
+    for number in (0, 1, 2, 2):
+        listing = client.listing(f"org/m{number}")
+        file = listing.files[f"m{number}.gguf"]
+        identity = Identity(listing.repo, f"m{number}.gguf", listing.revision, file.digest, file.size)
+        last = headers.header_file(client, identity, tmp_path / "headers")
+    assert len(list((tmp_path / "headers").iterdir())) == 2 and last.is_file()
+    assert [asked.path for asked in hub.fetched].count(hub.fetched[-1].path) == 1
 
 
 # -- what cannot be planned, and examples ----------------------------------------------------------------------------

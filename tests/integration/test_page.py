@@ -139,6 +139,16 @@ def test_events_begin_with_a_snapshot_and_go_on_where_they_broke_off(make_gatewa
         number, kind, snapshot = next(events)
         assert kind == "snapshot" and snapshot.keys() == {"gateway", "engines", "requests", "pulls", "decisions"}
         assert snapshot["engines"]["m"]["state"] in ("stopped", "starting", "ready")
+        assert snapshot["gateway"]["self"].keys() == {
+            "version",
+            "started",
+            "engine",
+            "loaded",
+            "max_loaded",
+            "captures",
+        }
+        assert "llama-server" in snapshot["gateway"]["self"]["engine"]
+        assert snapshot["engines"]["m"].keys() >= {"context", "build", "footprint", "repo"}
         assert gateway.chat().status_code == 200
         finished: list[dict[str, Any]] = []
         while not finished:

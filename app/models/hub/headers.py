@@ -1,6 +1,6 @@
 """Headers of GGUF files on the Hub, without their tensors: some megabytes of what may be a hundred gigabytes.
 
-Kept in the cache by checksum, so that each is fetched once.
+Kept in the cache by checksum, so that each is fetched once; the last ones alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from app.errors import GgufError, HubError
@@ -21,6 +22,7 @@ from app.models.gguf.tensors import parameter_count
 # Most headers are a vocabulary of 2 to 16 MB
 _FIRST, _MOST = 4 << 20, 64 << 20
 _PIECE = 1 << 18
+_KEPT = 40
 
 
 def header_file(hub: ByteSource, identity: Identity, folder: Path) -> Path:
@@ -51,7 +53,15 @@ def _kept(fetcher: RangeFetcher, identity: Identity, path: Path) -> Path:
         pass
     except OSError as error:
         raise HubError(f"{path.parent}: the header of {identity.path} cannot be kept: {error.strerror}.") from None
+    _forget_the_oldest(path.parent)
     return path
+
+
+def _forget_the_oldest(folder: Path) -> None:
+    with suppress(OSError):
+        files = sorted(folder.glob("*.gguf"), key=lambda path: path.stat().st_mtime_ns)
+        for path in files[: max(0, len(files) - _KEPT)]:
+            path.unlink(missing_ok=True)
 
 
 def _lengths(size: int) -> Iterator[int]:

@@ -20,7 +20,6 @@ export function show(main, query) {
   const model = h("select", { "aria-label": "Model", onchange: () => { chosen = model.value; drawModels(); } });
   const beside = h("select", { "aria-label": "Beside", onchange: () => { second = beside.value; } });
   const talk = h("div", { class: "talk", "aria-live": "off", tabindex: 0, role: "region", "aria-label": "Messages" });
-  const note = h("p", { class: "quiet hint" });
   const kept = h("select", { "aria-label": "Conversation", onchange: () => { current = all.find((one) => one.id === kept.value) ?? current; drawTalk(); } });
   const text = h("textarea", { rows: 3, placeholder: "Ask something. Enter sends, Shift+Enter makes a line.", "aria-label": "Message", value: draftText, oninput: () => { draftText = text.value; }, onkeydown: keys });
   const files = h("input", { type: "file", multiple: true, class: "offscreen", "aria-label": "Files to attach", onchange: attach });
@@ -34,7 +33,7 @@ export function show(main, query) {
   main.append(
     h("div", { class: "tools" }, h("h2", {}, "Chat"), h("label", {}, "Model ", model), h("label", {}, "Beside ", beside)),
     h("div", { class: "tools small" }, kept, button("New", begin), button("Delete", remove), button("Export", () => download("conversations.json", "application/json", JSON.stringify(all, null, 1))), importer(), parameters()),
-    note, talk,
+    talk,
     h("div", { class: "ask" }, attachments, text, h("div", { class: "acts" }, send, stopping, attachButton, files)));
 
   function drawModels() {
@@ -52,7 +51,6 @@ export function show(main, query) {
     attachButton.hidden = !takes.length;
     files.accept = takes.map((word) => (word === "vision" ? "image/*" : "audio/wav,audio/mpeg")).join(",");
     send.disabled = !chosen;
-    setText(note, second ? "One prompt to both. Accepted of drafted tokens stands under each answer; no engine says which tokens were drafted, so none is coloured." : "");
   }
 
   function drawTalk() {

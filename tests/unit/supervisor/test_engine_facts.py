@@ -20,16 +20,19 @@ def test_what_b11434_tells_is_read() -> None:
         "chat_template": "{{ tools }}",
         "chat_template_caps": {"supports_tools": False, "supports_tool_calls": True},
         "modalities": {"vision": True, "audio": False},
+        "build_info": "b11434-4227c9b",
     }
     listed = {"data": [{"meta": {"n_ctx_train": 2048, "n_params": 100, "n_ctx": 256}}]}
-    assert read(props, listed, NONE) == EngineFacts(NONE, 256, 2048, 100, "{{ tools }}", True, True, False)
+    assert read(props, listed, NONE) == EngineFacts(
+        NONE, 256, 2048, 100, "{{ tools }}", True, True, False, "b11434-4227c9b"
+    )
 
 
 @pytest.mark.parametrize(
     ("props", "listed"),
     [
         ({}, {}),
-        ({"default_generation_settings": [], "chat_template": 5, "modalities": None}, {"data": [5]}),
+        ({"default_generation_settings": [], "chat_template": 5, "build_info": 5, "modalities": None}, {"data": [5]}),
         ({"default_generation_settings": {"n_ctx": "many"}, "chat_template_caps": {"supports_tools": 1}}, {"data": {}}),
     ],
 )
