@@ -110,7 +110,7 @@ class Gateway:
         self._calls = Calls(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
         self._fetcher = MediaFetcher(media_hosts)
         self.traffic = Traffic()
-        self.traffic.captures.configure(settings.captures, secrets_of(settings))
+        self._keep_bodies(settings)
         self.relay = Relay(
             self._calls,
             self._router,
@@ -276,6 +276,12 @@ class Gateway:
         """Returns 1 if the memory is unknown, or not read yet."""
         return settings.max_loaded or (UNCAPPED if self.memory.known else 1)
 
+    def _keep_bodies(self, settings: Settings) -> None:
+        captures = self.traffic.captures
+        if settings.captures and settings.captures != captures.most:
+            log.warning(f"captures: what the last {settings.captures} requests say is kept, for administrators to read")
+        captures.configure(settings.captures, secrets_of(settings))
+
     def _record(self, request: Finished) -> None:
         self._recorder.add(request)
         self._usage.add(request)
@@ -331,7 +337,7 @@ class Gateway:
         configured = from_setting(settings.api_keys.get_secret_value())
         self.keys.configure(configured, open_to_all=settings.no_auth)
         self._keeper.seconds = settings.responses_keep
-        self.traffic.captures.configure(settings.captures, secrets_of(settings))
+        self._keep_bodies(settings)
         self._conversations.use(settings.conversations, self._engine_keys())
         self.app.origins = origins_of(settings.cors_origins)
         self._guard.called_by(hosts_for(settings, self.app.origins))

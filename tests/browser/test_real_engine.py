@@ -155,3 +155,27 @@ def test_a_preset_is_chatted_with_on_the_engine_of_its_entry(demo: Gateway, sign
     with page.expect_download() as saved:
         page.get_by_role("button", name="Export", exact=True).click()
     assert "Say hello." in Path(saved.value.path()).read_text()
+
+
+def test_an_engine_that_answers_in_html(make_gateway: Make, signed_in: SignIn, tmp_path: Path) -> None:
+    """A grammar leaves random weights no choice: what they write is shown as written, in the chat and in Activity."""
+    said = "<script>window.hit=1</script><img src=x onerror=window.hit=2> [a](javascript:window.hit=3)"
+    entry = {
+        "target": {"path": str(tiny_models.write_target(tmp_path / "target.gguf"))},
+        "ctx_size": 512,
+        "threads": 1,
+        "args": ["--grammar", f'root ::= "{said}"'],
+    }
+    gateway = make_gateway(llama_server="embedded", models={"tiny": entry}, captures=5)
+    page = signed_in(gateway)
+    chat(page, gateway, "tiny", most=200)
+    ask(page, "<b>Hello</b>")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible(timeout=SLOW_MS)
+    answer = page.locator(".message.assistant .markdown")
+    expect(answer).to_contain_text("<script>window.hit=1</script><img src=x onerror=window.hit=2>")
+    assert answer.locator("script, img, a").count() == 0 and page.locator(".message.user b").count() == 0
+    page.goto(f"{gateway.url}/ui#activity")
+    page.get_by_role("button", name="Bodies of").first.click()
+    received = page.get_by_label("Received", exact=True)
+    expect(received).to_contain_text(said)
+    assert received.locator("script, img, a").count() == 0 and page.evaluate("window.hit") is None

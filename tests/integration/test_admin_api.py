@@ -37,6 +37,7 @@ def admin(gateway: Gateway, method: str, path: str, status: int = 200, **more: A
 def test_bodies_are_kept_where_the_setting_says_so(make_gateway: Make, stream: bool) -> None:
     """Of the last requests, for administrators alone, without a secret that somebody sent or that the settings hold."""
     gateway = make_gateway(captures=2, api_keys="some-secret-key,other-secret-key")
+    assert len(gateway.logged("the last 2 requests")) == 1
     key = {"authorization": "Bearer some-secret-key"}
     said = "some-secret-key and sk-" + "a1B2" * 8
     for number in range(3):

@@ -98,7 +98,7 @@ async function cancel(row) {
 
 function finishedRow(row) {
   const share = row.drafted ? `${row.accepted ?? 0}/${row.drafted}` : "–";
-  const cells = [clock(row.at), row.model, modeOf(row), row.status, number(row.prompt_tokens), number(row.cached_tokens), number(row.completion_tokens), seconds(row.ttft), number(row.tokens_per_second, 1), share, row.request_id];
+  const cells = [clock(row.at), row.model || row.request, modeOf(row), row.status, number(row.prompt_tokens), number(row.cached_tokens), number(row.completion_tokens), seconds(row.ttft), number(row.tokens_per_second, 1), share, row.request_id];
   return h("tr", { class: row.status >= 400 ? "bad" : null, title: row.error || null }, cells.map((cell, i) => h("td", { class: NUMBERS.has(COLUMNS[i]) ? "num" : i === 10 ? "id" : null }, String(cell))),
     h("td", {}, row.captured ? button("Bodies", () => showCapture(row), { "aria-label": `Bodies of ${row.request_id}` }) : null));
 }

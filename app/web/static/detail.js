@@ -27,20 +27,18 @@ export function drawDetail(place, id) {
     place.append(waysTitle, others);
     return () => {};
   }
-  const failure = h("div", { class: "problem" });
   const next = h("div");
   const measured = h("div");
   const decisions = h("ul", { class: "plainlist" });
   const nothing = h("p", { class: "quiet" }, "Nothing was decided about it yet.");
   const command = h("div");
-  place.append(failure, h("div", { class: "columns" }, h("section", {}, h("h3", {}, "Decoding"), next), h("section", {}, h("h3", {}, "Last decisions"), decisions, nothing)),
+  place.append(h("div", { class: "columns" }, h("section", {}, h("h3", {}, "Decoding"), next), h("section", {}, h("h3", {}, "Last decisions"), decisions, nothing)),
     h("h3", {}, "Figures by mode"), measured, waysTitle, others, command);
   const log = drawLog(place, id);
   let seen = "";
 
   function draw() {
     const engine = state.engines.get(id);
-    setText(failure, engine?.diagnosis ? `${engine.diagnosis.cause}. ${engine.diagnosis.advice}` : "");
     const rows = [...state.decisions.entries()].filter(([, row]) => row.alias === id || row.alias.startsWith(`${id}:`)).sort((a, b) => b[1].at - a[1].at).slice(0, 12);
     keyed(decisions, rows, ([key]) => key, ([, row]) => h("li", {}, h("time", {}, clock(row.at)), ` ${row.decision}${row.alias === id ? "" : ` ${row.alias.slice(id.length)}`}: ${row.why}`));
     nothing.hidden = rows.length > 0;

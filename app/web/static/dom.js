@@ -74,7 +74,7 @@ let saying;
 export function say(text, failed = false, quiet = false) {
   const place = document.getElementById("said");
   fill(place, text);
-  place.className = failed ? "said shown failed" : quiet ? "said" : "said shown";
+  place.className = quiet ? "said" : failed ? "said shown failed" : "said shown";
   clearTimeout(saying);
   saying = setTimeout(() => { place.className = "said"; }, failed ? 9000 : 4000);
 }

@@ -4,7 +4,7 @@ import { json, named } from "./api.js";
 import { button, fill, h, keyed, say, setText, svg } from "./dom.js";
 import { drawDetail } from "./detail.js";
 import { sizeOf } from "./gauges.js";
-import { engineKey, engineOf, listen, rates, state } from "./store.js";
+import { changed, engineKey, engineOf, listen, rates, state } from "./store.js";
 import { ago, bytes, number, percent, seconds, stateOf } from "./words.js";
 
 const opened = new Set();
@@ -93,12 +93,17 @@ function updateRow(element, { model, others }) {
   tags(who.lastChild, model);
   setText(verdict.firstChild, verdictOf(model, engine));
   setText(verdict.lastChild, memoryOf(model, engine));
-  setText(element.children[1], problems.get(model.id) ?? model.download?.error ?? "");
+  if (engine?.state === "ready") problems.delete(model.id);
+  setText(element.children[1], problems.get(model.id) ?? model.download?.error ?? failureOf(engine));
   drawSpeed(speed, [model, ...others].map((row) => row.id));
   setText(use, useOf(engine));
   drawActs(acts, model, engine);
   updateOpen(element, model.id);
   element.detail.others?.(others, drawActs, verdictOf);
+}
+
+function failureOf(engine) {
+  return engine?.diagnosis && ["fatal", "backoff"].includes(engine.state) ? `${engine.diagnosis.cause} ${engine.diagnosis.advice}` : "";
 }
 
 function tags(place, model) {
@@ -206,8 +211,10 @@ async function act(id, verb) {
     await json(`/admin/models/${named(id)}/${verb}`, { method: "POST" });
     say(`${id} ${DONE[verb]}.`);
   } catch (error) {
+    // Seen in the row, and heard
     problems.set(id, error.message);
-    say(error.message, true);
+    say(error.message, true, true);
+    changed();
   }
 }
 
