@@ -39,7 +39,11 @@ _COMPARED = 3
 _SEARCHED = 60
 # Of a draft: good enough, and quick
 _PREFERRED = ("q4_k_m", "q4_0", "q8_0", "q4_k_s")
-_NAME = re.compile(r"(?P<family>.*?[A-Za-z][\w.]*?)[-_](?P<billions>\d+(?:\.\d+)?)(?P<unit>[bm])\b", re.IGNORECASE)
+# `Qwen3`, `Llama-3`, `gemma-3`, `gpt`: a name up to its first number
+_FAMILY = re.compile(r"(?:meta-)?(?P<family>[a-z]+(?:-?\d+(?![\d.]*[bm]\b))?)", re.IGNORECASE)
+_PARAMETERS = re.compile(r"[-_](?P<count>\d+(?:\.\d+)?)(?P<unit>[bm])\b", re.IGNORECASE)
+# Of the same vocabulary, perhaps, and no draft
+_OF_ANOTHER_KIND = re.compile(r"embed|rerank|guard|[-_]vl\b|vision|omni|audio|tts|asr|reward", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,7 @@ class _DraftSearch:
 
     def _on_hub(self, repo: str) -> list[DraftOffer]:
         found: list[DraftOffer] = []
-        for name in _smaller(repo, [row.repo for row in self.hub.search(family_of(repo), _SEARCHED)])[:_COMPARED]:
+        for name in smaller(repo, [row.repo for row in self.hub.search(family_of(repo), _SEARCHED)])[:_COMPARED]:
             with suppress(TandemError, OSError):
                 listing = self.hub.listing(name)
                 small = [
@@ -254,33 +258,29 @@ def _preference(quantization: Quantization) -> tuple[int, int]:
 
 
 def family_of(repo: str) -> str:
-    """What the models of one family have in common in their names: of `unsloth/Qwen3-32B-GGUF` `Qwen3`."""
-    name = repo.rpartition("/")[2]
-    match = _NAME.match(name)
-    return match["family"] if match else re.split(r"[-_]", name)[0]
+    """What models that may share a vocabulary have in common in their names: of `unsloth/Qwen3-Coder-30B` `Qwen3`."""
+    match = _FAMILY.match(repo.rpartition("/")[2])
+    return match["family"] if match else repo
 
 
-def _smaller(repo: str, names: Sequence[str]) -> list[str]:
+def smaller(repo: str, names: Sequence[str]) -> list[str]:
     """Repos of the same family with a fifth of the parameters at most; of the same owner first, the smallest first."""
     own = _parameters(repo)
     family, owner = family_of(repo).lower(), repo.partition("/")[0]
     fitting: list[tuple[bool, float, int, str]] = []
     for name in names:
         size = _parameters(name)
-        if (
-            name != repo
-            and size
-            and family_of(name).lower() == family
-            and (own is None or size <= own * _LARGEST_SHARE)
-        ):
+        if name == repo or not size or _OF_ANOTHER_KIND.search(name):
+            continue
+        if family_of(name).lower() == family and (own is None or size <= own * _LARGEST_SHARE):
             fitting.append((name.partition("/")[0] != owner, size, len(fitting), name))
     return [name for *_, name in sorted(fitting)]
 
 
 def _parameters(repo: str) -> float | None:
-    """In billions, as the name tells."""
-    match = _NAME.match(repo.rpartition("/")[2])
-    return float(match["billions"]) / (1 if match["unit"].lower() == "b" else 1000) if match else None
+    """In billions, as the name tells; of a mixture of experts all of them."""
+    match = _PARAMETERS.search(repo.rpartition("/")[2])
+    return float(match["count"]) / (1 if match["unit"].lower() == "b" else 1000) if match else None
 
 
 def _mebibytes(size: int) -> str:
