@@ -21,8 +21,8 @@ REDACTED = "[redacted]"
 _SHORTEST_SECRET = 8
 
 _SECRETS = re.compile(
-    # Keys of this gateway, OpenAI, Anthropic, Hugging Face, GitHub, GitLab, Slack, Google and AWS
-    r"\b(?:lt-|sk-|hf_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AIza)[\w-]{16,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+    # Keys of this gateway, of providers of models, code, packages, chats and payments
+    r"\b(?:lt-|sk-|hf_|gsk_|xai-|r8_|gh[pousr]_|github_pat_|glpat-|npm_|pypi-|xox[abprs]-|AIza|[sr]k_live_)[\w-]{16,}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     # JSON Web Tokens; private keys
     r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
@@ -31,8 +31,8 @@ _SECRETS = re.compile(
     re.DOTALL,
 )
 _NAMED = re.compile(
-    r"(?P<name>\\?[\"']?(?<![\w-])[\w-]{0,40}(?:api[_-]?key|authorization|password|passwd|secret|access[_-]?token|auth[_-]?token"
-    r"|refresh[_-]?token|private[_-]?key)\b\\?[\"']?\s*[:=]\s*)"
+    r"(?P<name>\\?[\"']?(?<![\w-])[\w-]{0,40}(?:(?:api|private|access|account|signing)[_-]?key|authorization|password|passwd|passphrase|pwd"
+    r"|secret|credentials?|(?:access|auth|refresh|session|bearer|api|bot|hf|github)[_-]?token)\b\\?[\"']?\s*[:=]\s*)"
     r"(?P<value>\\?\"(?:[^\"\\]|\\[^\"])*\\?\"|'[^']*'|[^\s,;&}\]\"'\\]+)",
     re.IGNORECASE,
 )

@@ -13,6 +13,7 @@ SECRETS = (
     "sk-proj-" + "a1B2" * 8,
     "hf_" + "aBcD" * 8,
     "ghp_" + "x9Y8" * 8,
+    "gsk_" + "x9Y8" * 8,
     "AKIA" + "ABCD1234" * 2,
     "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0." + "c2lnbmF0dXJl",
     "-----BEGIN RSA PRIVATE " + "KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
@@ -39,6 +40,10 @@ def test_a_secret_is_redacted_wherever_it_stands(secret: str) -> None:
         '{"nested": "{\\"password\\": \\"correct horse\\"}"}',
         "Authorization: Bearer correct-horse",
         "client_secret=correct-horse&a=1",
+        "AWS_SECRET_ACCESS_KEY=correct-horse",
+        "HF_TOKEN=correct-horse-battery",
+        "x-api-key: correct-horse",
+        "{'session_token': 'correct horse'}",
         "postgres://me:correct-horse@db/x",
         "password: 'correct horse'",
     ],
@@ -58,6 +63,7 @@ def test_ordinary_text_stays_as_it_is() -> None:
     for text in (
         '{"max_tokens": 5, "usage": {"completion_tokens": 12}}',
         "How do I choose a password?",
+        '{"logprobs": {"content": [{"token": "horse", "bytes": [104]}]}, "eos_token": "</s>"}',
         "sk-ip the lt-trees; https://example.org/a@b",
         "The secret of a good soup",
     ):
