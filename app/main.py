@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -39,6 +39,7 @@ from app.pulls.other_processes import Elsewhere
 from app.pulls.registry import Pulls
 from app.pulls.worker import pull_work
 from app.records.database import Database
+from app.records.footprints import Footprints
 from app.records.ledger import ColdStart, Ledger
 from app.records.measurements import Recorder
 from app.records.metrics import Finished, Metrics
@@ -56,6 +57,8 @@ from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
 from app.scheduler.memory_book import MemoryBook
 from app.scheduler.memory_sight import MemorySight
+from app.scheduler.memory_truth import MemoryTruth, RunningPlan
+from app.scheduler.misfits import WANT_OF_MEMORY
 from app.scheduler.residency import Residency, residency_of
 from app.scheduler.room import UNCAPPED
 from app.supervisor.conversation_files import ConversationFiles
@@ -86,6 +89,7 @@ class Gateway:
             self._sight.see,
             up=lambda: self.scheduler.holding(),
             on_known=lambda: self.scheduler.limit(max_loaded=self._most_loaded(self.settings)),
+            truth=MemoryTruth(Footprints(self._database)),
         )
         self.scheduler = Scheduler(
             self._engine,
@@ -253,9 +257,7 @@ class Gateway:
             self.scheduler.start(only, "the only model: loaded at the start")
         if self.local:
             # Runs in the background: listing devices may take a second, and requests are accepted meanwhile
-            seeing = asyncio.create_task(self._see_memory(), name="see memory")
-            self._learning.add(seeing)
-            seeing.add_done_callback(self._learning.discard)
+            self._learn(self._see_memory())
 
     def _only_model(self) -> ModelRef | None:
         """Whoever has one model only wants it, if its files are here. With several, the first request decides."""
@@ -354,9 +356,12 @@ class Gateway:
 
     def _engine(self, ref: ModelRef) -> Engine:
         async def plan() -> LaunchPlan:
-            launch = await self.planner.plan(self._as_it_is_now(ref))
-            await self.memory.planned(ref.engine_key, launch)
-            return launch
+            now = self._as_it_is_now(ref)
+
+            async def without_draft(reason: str) -> LaunchPlan:
+                return await asyncio.to_thread(self.planner.plan_without_draft, now, reason)
+
+            return await self.memory.planned(ref.engine_key, await self.planner.plan(now), without_draft)
 
         self._as_it_is_now(ref)  # A reload may have removed it while the request waited for files
         return Engine(
@@ -388,10 +393,35 @@ class Gateway:
             )
             if status.requested_mode == AUTO and engine.plan is not None:
                 start = ColdStart(time.time(), engine.plan.chosen)
-                learning = asyncio.create_task(self._auto_started(ref, start, status.mode))
-                self._learning.add(learning)
-                learning.add_done_callback(self._learning.discard)
+                self._learn(self._auto_started(ref, start, status.mode))
+        self._follow_memory(engine)
         self.scheduler.changed(engine)
+
+    def _follow_memory(self, engine: Engine) -> None:
+        """Before the scheduler acts: what a start has run out of is part of its next decision."""
+        beside = [alias for alias in self.scheduler.holding() if alias != engine.alias]
+        match engine.state:
+            case EngineState.READY if engine.plan is not None and engine.pid is not None:
+                running = RunningPlan(engine.plan, engine.pid, engine.log)
+                self._learn(self._measure_memory(engine.alias, running))
+            case EngineState.BACKOFF if engine.diagnosis is not None and engine.diagnosis.code in WANT_OF_MEMORY:
+                self.memory.starved(engine.alias, engine.diagnosis, beside)
+        if engine.pid is None:
+            self.memory.left(engine.alias)
+
+    async def _measure_memory(self, alias: str, running: RunningPlan) -> None:
+        await self.memory.came_up(alias, running)
+        # It may take more than was thought
+        up = self.scheduler.holding()
+        if alias not in up:  # it has gone meanwhile
+            self.memory.left(alias)
+        elif self._opened and not self.memory.holds(up):
+            self.scheduler.reconfiguration.keep_to_the_limit()
+
+    def _learn(self, learning: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(learning)
+        self._learning.add(task)
+        task.add_done_callback(self._learning.discard)
 
     def _proven(self, engine: Engine) -> None:
         status = engine.speculation

@@ -88,6 +88,15 @@ class Planner:
         """As `settled`. Raises FilesMissingError, GgufError, EngineNotFoundError, ProbeError or LaunchRefusedError."""
         return self._planned(self.settled(ref, chain))
 
+    def plan_without_draft(self, ref: ModelRef, reason: str) -> LaunchPlan:
+        """As `plan_now`, without the draft and what speculates with it; `reason` says why."""
+        settled = self.settled(ref)
+        rest = tuple(step for step in settled.spec.chain if step.family != "draft")
+        spec = replace(settled.spec, chain=rest, draft=None)
+        reasons = " ".join(filter(None, (settled.fallback_reason, reason)))
+        plan = self._planned(replace(settled, spec=spec, fallback_reason=reasons, left_out=settled.spec.draft))
+        return replace(plan, notes=(Note("draft", reason), *plan.notes)) if reason else plan
+
     def settled(self, ref: ModelRef, chain: Chain | None = None) -> Settled:
         """Returns the files and the speculation of a start of `ref`. Raises the errors of `plan`.
 

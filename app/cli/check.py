@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
 from app.cli.check_speculation import speculation_lines
-from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, verdict_of
+from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, start_of
 from app.cli.options import records
 from app.cli.running_gateway import RunningEngine, running_engines
 from app.config.model_entry import AttachedEntry, LocalEntry
@@ -41,7 +41,9 @@ from app.models.gguf.filenames import shards
 from app.models.gguf.remembered import check_whole_of, header_of
 from app.models.ref import ModelRef
 from app.planner import Planner
+from app.records.footprints import Footprints
 from app.records.ledger import Failure, Ledger
+from app.scheduler.memory_truth import MemoryTruth
 from app.scheduler.pins import pin_warnings
 from app.scheduler.residency import residency_of
 from app.scheduler.room import UNCAPPED
@@ -70,10 +72,10 @@ def tally(reports: Iterable[CheckReport]) -> str:
 
 def planned(settings: Settings, alias: str) -> PlannedStart:
     """As `plan_now`, with what it takes of memory."""
-    plan = plan_now(settings, alias)
-    entry = Catalog(settings).resolve(alias).entry
-    env = entry.env if isinstance(entry, LocalEntry) else {}
-    return PlannedStart(plan, verdict_of(settings, locate(settings.llama_server), plan, env))
+    plan, database = plan_now(settings, alias), records(settings)
+    catalog = Catalog(settings)
+    planner = Planner(settings, catalog, Ledger(database))
+    return start_of(settings, planner, catalog.resolve(alias), plan, MemoryTruth(Footprints(database)))
 
 
 def plan_now(settings: Settings, alias: str) -> LaunchPlan:
@@ -245,11 +247,12 @@ def _start(
     yield from speculation_lines(catalog, planner, settled)
     if ref.requested_mode == AUTO:
         yield f"    next start: {planner.choice(ref).auto_reason}"
-    plan = planner.plan_now(ref)
-    if (verdict := verdict_of(settings, planner.binary(), plan, spec.options.env)) is not None:
-        seen[ref.engine_key] = verdict
-    yield from memory_lines(verdict)
-    for note in (*plan.notes, *advice(settled.spec)):
+    truth = MemoryTruth(Footprints(records(settings)))
+    start = start_of(settings, planner, ref, planner.plan_now(ref), truth)
+    if start.memory is not None:
+        seen[ref.engine_key] = start.memory
+    yield from memory_lines(start.memory)
+    for note in (*start.plan.notes, *advice(settled.spec)):
         yield f"  {note.key}: {note.text}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,11 +10,14 @@ from typing import Any
 from app.config.settings import Settings
 from app.engine.devices import Device, devices
 from app.engine.footprint.budget import may_page
-from app.engine.footprint.verdict import MemoryVerdict, budgets_alone, judge
+from app.engine.footprint.verdict import MemoryVerdict, budgets_alone, judge, why_without_draft
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary
 from app.engine.memory import host_memory
 from app.errors import LaunchRefusedError, ProbeError
+from app.models.ref import ModelRef
+from app.planner import Planner
+from app.scheduler.memory_truth import MemoryTruth
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +41,33 @@ class PlannedStart:
         return {"footprint": None, "fits": None} if self.memory is None else self.memory.figures()
 
 
-def verdict_of(
-    settings: Settings, engine: EngineBinary, plan: LaunchPlan, env: Mapping[str, str]
-) -> MemoryVerdict | None:
-    """Whether `plan` fits alone; None where this engine does not tell its devices. Raises GgufError."""
+def start_of(
+    settings: Settings,
+    planner: Planner,
+    ref: ModelRef,
+    plan: LaunchPlan,
+    truth: MemoryTruth,
+) -> PlannedStart:
+    """`plan` and whether it fits alone, or the plan without an optional draft where only that fits.
+
+    `memory` is None where this engine does not tell its devices. Raises GgufError, and what planning raises.
+    """
     try:
-        there = devices_of(engine, tuple(sorted(env.items())))
+        there = devices_of(planner.binary(), tuple(sorted(ref.local_entry.env.items())))
     except ProbeError:
-        return None
+        return PlannedStart(plan, None)
     host = host_memory()
     budgets = budgets_alone(there, host, settings.memory, settings.memory_margin)
-    return judge(plan.argv, there, host, budgets, pages=may_page(settings.memory))
+
+    def judged(plan: LaunchPlan) -> MemoryVerdict:
+        return judge(plan.argv, there, host, budgets, pages=may_page(settings.memory), measured=truth.known(plan))
+
+    whole = judged(plan)
+    if plan.draft_is_optional and (whole.short or whole.paged):
+        without = judged(planner.plan_without_draft(ref, ""))
+        if why := why_without_draft(whole, without):
+            return PlannedStart(planner.plan_without_draft(ref, why), without)
+    return PlannedStart(plan, whole)
 
 
 def memory_lines(verdict: MemoryVerdict | None) -> Iterator[str]:

@@ -93,6 +93,9 @@ class DraftFiles(Files):
 
     device: Text | None = Field(None, description="Devices for the draft model.", examples=["CUDA1"])
     ctx_size: Size | None = Field(None, description="Context size of the draft model, in tokens.", examples=[16384])
+    optional: bool = Field(
+        False, description="Leave the draft out where the model fits into memory only without it.", examples=["on"]
+    )
 
 
 class Speculation(Written):

@@ -48,6 +48,10 @@ _PROCESSOR = (
 # MTMD_BACKEND_DEVICE is where a projector runs (b11434).
 _INHERITED = (*_SYSTEM, *_DEVICES, *_PROCESSOR, "GGML_*", "MTMD_*")
 # Such as NVIDIA_API_KEY: no driver wants one.
+_OF_A_LOGIN = (
+    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*"),
+    *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
+)
 _SECRETS = ("*_KEY", "*_TOKEN", "*SECRET*", "*PASSWORD*")
 # llama-server's own (b11434). They would change every engine behind the back of its entry.
 _ENGINES_OWN = ("LLAMA_*", "AIP_*")
@@ -66,6 +70,11 @@ def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config
     }
     # Without GGML_NO_BACKTRACE a failed assertion starts gdb, which is slow and can hang.
     return {**inherited, "GGML_NO_BACKTRACE": "1", "XDG_CONFIG_HOME": str(config_home), **own}
+
+
+def of_the_machine(env: Mapping[str, str]) -> dict[str, str]:
+    """Without what differs from one login to the next, and bears on nothing that an engine does."""
+    return {name: value for name, value in env.items() if not _matches(name, _OF_A_LOGIN)}
 
 
 def held_back(environ: Mapping[str, str]) -> tuple[str, ...]:

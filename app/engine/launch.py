@@ -31,6 +31,7 @@ class LaunchPlan:
     `requested_mode` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan
     launches, `fallback_reason` why they differ, `auto_reason` what `auto` chose it for.
     `left_out` are the shards of a draft that was found unfit: the plan was made from them as well.
+    `draft_is_optional`: it may be left out where memory holds the model only without.
     `fallback` is the same engine without speculation, None where there is nothing to fall back from or nobody may.
     """
 
@@ -48,6 +49,7 @@ class LaunchPlan:
     engine: tuple[Path, ...] = ()
     named: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
+    draft_is_optional: bool = False
     # Whether the gateway may save what slots have read, and why not where a user could wonder
     saves_slots: bool = False
     why_unsaved: str = ""
@@ -111,6 +113,7 @@ def build_plan(
         fallback=fallback,
         engine=engine.files,
         named=named_files,
+        draft_is_optional=spec.draft is not None and spec.options.draft is not None and spec.options.draft.optional,
         saves_slots=spec.purpose is Purpose.COMPLETION and not why_unsaved,
         why_unsaved=why_unsaved,
     )

@@ -57,8 +57,17 @@ def _to_version_1(connection: sqlite3.Connection) -> None:
         connection.execute(_INDEX_OF_VERSION_1)
 
 
+def _to_version_2(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE IF NOT EXISTS footprint (
+            plan TEXT NOT NULL, place TEXT NOT NULL, size INTEGER NOT NULL, mapped INTEGER NOT NULL,
+            source TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (plan, place)
+        ) STRICT"""
+    )
+
+
 # Append only. Later versions must keep the keys in `access_key`: an older build then sees by its rows that keys exist.
-_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_1,)
+_MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_1, _to_version_2)
 VERSION = len(_MIGRATIONS)
 
 

@@ -1,13 +1,15 @@
 """What each engine takes of memory, and what all may take together: footprints, budgets, and what others use.
 
-`planned` is called with each launch plan before it is started, so no engine starts whose needs are unknown.
+`planned` is called with each launch plan before it is started, so no engine starts whose needs are unknown; `came_up`
+puts what is found in their place, and `starved` what a start has run out of.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,11 +17,16 @@ from app import logs
 from app.engine.devices import Device
 from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortages
 from app.engine.footprint.footprint import HOST
-from app.engine.footprint.verdict import judge
+from app.engine.footprint.verdict import MemoryVerdict, judge, why_without_draft
 from app.engine.launch import LaunchPlan
-from app.errors import GgufError, InsufficientMemoryError
+from app.errors import Diagnosis, GgufError, InsufficientMemoryError
+from app.records.footprints import HeldMemory
+from app.scheduler.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan
 
 log = logs.get_logger("scheduler")
+
+# A start that ran out of memory needs more than was free: by so much at least, in bytes.
+_MORE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +51,22 @@ class MemoryBook:
         see: Callable[[], SeenMemory],
         up: Callable[[], Iterable[str]] = tuple,
         on_known: Callable[[], None] = lambda: None,
+        truth: MemoryTruth | None = None,
     ) -> None:
         """`see` looks at the machine and may block; `up` names the engines that hold memory now.
 
-        `on_known` is called whenever it turns out whether the memory is known.
+        `on_known` is called whenever it turns out whether the memory is known. Without `truth` estimates hold.
         """
         self._setting = setting
         self._margin = margin
         self._see = see
         self._up = up
         self._on_known = on_known
+        self._truth = truth
+        # Engines that are up, and what they took when they had come up; what starts ran out of that have not come up
+        self._running: dict[str, RunningPlan] = {}
+        self._at_load: dict[str, tuple[Mapping[str, int], int]] = {}
+        self._starved: dict[str, dict[str, int]] = {}
         self._needs: dict[str, Mapping[str, int]] = {}
         self._mapped: dict[str, int] = {}
         self._renewed: set[str] = set()
@@ -88,6 +101,7 @@ class MemoryBook:
         async with self._looking:
             before = self.known
             self._seen(await asyncio.to_thread(self._see))
+            await self._look_at_engines()
             if self.known is not before:
                 self._on_known()
 
@@ -106,30 +120,106 @@ class MemoryBook:
             for device in seen.devices
         }
 
-    async def planned(self, alias: str, plan: LaunchPlan) -> None:
-        """Notes what `plan` takes; raises InsufficientMemoryError where it would not fit if it were alone."""
+    async def planned(
+        self,
+        alias: str,
+        plan: LaunchPlan,
+        without_draft: Callable[[str], Awaitable[LaunchPlan]] | None = None,
+    ) -> LaunchPlan:
+        """Notes what `plan` takes, and gives it back; raises InsufficientMemoryError where it would not fit alone.
+
+        `without_draft` plans again for a reason, and that plan is given where only it fits and the draft is optional.
+        """
         await self.look()
         if not self.known:
-            return
-        host, devices, budgets = self._places[HOST].total, self._devices, self.budgets()
+            return plan
         try:
-            pages = may_page(self._setting)
-            verdict = await asyncio.to_thread(judge, plan.argv, devices, host, budgets, pages=pages)
+            verdict = await self._judged(plan)
+            if plan.draft_is_optional and without_draft is not None and (verdict.short or verdict.paged):
+                less = await without_draft("")
+                lighter = await self._judged(less)
+                if why := why_without_draft(verdict, lighter):
+                    plan, verdict = await without_draft(why), lighter
+                    log.warning("the draft is left out", alias=alias, reason=why)
         except GgufError as error:
             # Nothing that the engine itself would not tell better
             log.warning("footprint unknown", alias=alias, error=str(error))
-            return
-        footprint = verdict.footprint
-        self._note(alias, footprint.by_device(), footprint.mapped if pages else 0)
+            return plan
+        footprint, budgets = verdict.footprint, verdict.budgets
+        needs, starved = footprint.by_device(), self._starved.get(alias, {})
+        needs |= {name: max(size, needs.get(name, 0)) for name, size in starved.items() if size <= budgets.get(name, 0)}
+        self._note(alias, needs, footprint.mapped if may_page(self._setting) else 0)
         if verdict.paged:
             log.warning(f"memory: {verdict.paged}; it is slow, since its files are read again and again", alias=alias)
         if not verdict.fits:
             raise InsufficientMemoryError(alias, verdict.words(), verdict.figures())
+        return plan
+
+    async def _judged(self, plan: LaunchPlan) -> MemoryVerdict:
+        """Raises GgufError."""
+        host, devices, budgets = self._places[HOST].total, self._devices, self.budgets()
+        measured = {} if self._truth is None else await asyncio.to_thread(self._truth.known, plan)
+        pages = may_page(self._setting)
+        return await asyncio.to_thread(judge, plan.argv, devices, host, budgets, pages=pages, measured=measured)
 
     def _note(self, alias: str, needs: Mapping[str, int], mapped: int) -> None:
         if (self._needs.get(alias), self.mapped(alias)) != (needs, mapped):
             self._needs[alias], self._mapped[alias] = needs, mapped
             self._renewed.add(alias)
+
+    # -- what is found -------------------------------------------------------------------------------------------
+
+    async def came_up(self, alias: str, engine: RunningPlan) -> None:
+        """What it takes holds from now on, and is kept for its next start."""
+        truth = self._truth
+        if truth is None or not self.known:
+            return
+        starved = self._starved.pop(alias, {})
+        async with self._looking:
+            held = await asyncio.to_thread(truth.measured, engine, self._devices)
+        if not held:
+            return
+        self._running[alias] = engine
+        # What nobody can measure is still known to be more than was there
+        held = {name: HeldMemory(size, source=OUT_OF_MEMORY) for name, size in starved.items()} | held
+        estimated, before = dict(self.needs(alias)), self.mapped(alias)
+        self._found(alias, held)
+        self._at_load[alias] = self._needs[alias], self.mapped(alias)
+        log.debug("memory measured", alias=alias, estimated=estimated, mapped=before, measured=self._needs[alias])
+        await asyncio.to_thread(truth.keep, engine.plan, held)
+
+    def left(self, alias: str) -> None:
+        """Its process is gone; what it had grown to is not what it starts with."""
+        if self._running.pop(alias, None) is not None:
+            self._note(alias, *self._at_load.pop(alias))
+
+    def starved(self, alias: str, diagnosis: Diagnosis, beside: Iterable[str]) -> None:
+        """Its start ran out of memory that should have been enough, `beside` others: it needs more than that was."""
+        held: Counter[str] = Counter()
+        for other in beside:
+            held.update(self.needs(other))
+        for name in _ran_out(diagnosis, [name for name, size in self.needs(alias).items() if size and name != HOST]):
+            limit = self.budgets().get(name, 0)
+            learned = min(limit - held[name] + _MORE, limit)
+            if held[name] and learned > self.needs(alias).get(name, 0):
+                self._starved.setdefault(alias, {})[name] = learned
+                self._note(alias, {**self.needs(alias), name: learned}, self.mapped(alias))
+                log.warning("it ran out of memory: it needs more than was worked out", alias=alias, **{name: learned})
+
+    async def _look_at_engines(self) -> None:
+        """Engines may grow, by the prompts that they keep; while they are up that counts."""
+        for alias, engine in list(self._running.items()):
+            if self._truth is not None and (
+                held := await asyncio.to_thread(self._truth.measured, engine, self._devices)
+            ):
+                grown = {name: one for name, one in held.items() if one.size > self.needs(alias).get(name, 0)}
+                if alias in self._running:
+                    self._found(alias, grown)
+
+    def _found(self, alias: str, held: Mapping[str, HeldMemory]) -> None:
+        needs = {**self.needs(alias), **{name: one.size for name, one in held.items()}}
+        mapped = held[HOST].mapped if HOST in held and may_page(self._setting) else self.mapped(alias)
+        self._note(alias, needs, mapped)
 
     def renewed(self) -> set[str]:
         """The aliases whose needs are others than when this was last asked."""
@@ -157,3 +247,13 @@ class MemoryBook:
                 }
             )
         return rows
+
+
+def _ran_out(diagnosis: Diagnosis, devices: list[str]) -> list[str]:
+    """Where, as far as the engine's words tell."""
+    if diagnosis.code == "host_memory" or not devices:
+        return [HOST]
+    if number := re.search(r"on device (\d+)", diagnosis.cause):
+        named = [name for name in devices if re.fullmatch(rf"\D+{number[1]}", name)]
+        return named[:1]
+    return devices if len(devices) == 1 else []

@@ -9,6 +9,7 @@ from contextlib import suppress
 import psutil
 
 from app.engine.devices import Device, devices
+from app.engine.held import own_memory
 from app.engine.locate import locate
 from app.engine.memory import host_memory, host_used
 from app.engine.probe import kill_group
@@ -57,6 +58,5 @@ def _of_our_children() -> int:
     sizes = 0
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            memory = child.memory_info()
-            sizes += max(memory.rss - getattr(memory, "shared", 0), 0)
+            sizes += own_memory(child)
     return sizes

@@ -100,6 +100,11 @@ class Engine:
         return self._running.facts if self._running else None
 
     @property
+    def log(self) -> tuple[str, ...]:
+        """The last lines that the running child has written."""
+        return tuple(self._running.child.log) if self._running else ()
+
+    @property
     def loading(self) -> LoadProgress | None:
         """How far a start is; None unless STARTING, and before there is a process."""
         return self._launcher.loading if self.state is EngineState.STARTING else None

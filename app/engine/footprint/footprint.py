@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from app.records.footprints import HeldMemory
 
 HOST = "host"
 Use = Literal["weights", "cache", "compute", "output"]
@@ -26,19 +28,26 @@ class FootprintPart:
 class Footprint:
     """The parts of an engine's memory; `context` is the context that they were worked out for, in tokens.
 
-    `maps_files`: weights on the host are pages of their files.
+    `maps_files`: weights on the host are pages of their files. `measured` is what an engine of the same launch plan was
+    found to take, by device: it holds instead of the parts there.
     """
 
     parts: tuple[FootprintPart, ...]
     context: int = 0
     maps_files: bool = False
+    measured: Mapping[str, HeldMemory] = field(default_factory=dict, hash=False)
 
     def by_device(self) -> dict[str, int]:
         """Device -> bytes, the host first; devices that hold nothing are left out."""
+        sizes = self.estimated() | {name: held.size for name, held in self.measured.items()}
+        return {name: size for name, size in sizes.items() if size or name == HOST}
+
+    def estimated(self) -> dict[str, int]:
+        """Device -> bytes by the parts alone."""
         sizes = Counter({HOST: 0})
         for part in self.parts:
             sizes[part.device] += part.size
-        return {name: size for name, size in sizes.items() if size or name == HOST}
+        return dict(sizes)
 
     def by_use(self) -> dict[tuple[Whose, Use], int]:
         """Bytes on all devices together."""
@@ -50,6 +59,8 @@ class Footprint:
     @property
     def mapped(self) -> int:
         """Bytes on the host that the system may drop and read again from the files."""
+        if HOST in self.measured:
+            return self.measured[HOST].mapped
         own = (part for part in self.parts if part.whose in ("target", "draft") and part.use == "weights")
         return sum(part.size for part in own if part.device == HOST) if self.maps_files else 0
 

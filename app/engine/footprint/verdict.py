@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from app.engine.devices import Device
@@ -14,6 +14,7 @@ from app.engine.footprint.budget import MemoryPlace, budget, shortage_in_words, 
 from app.engine.footprint.estimate import estimate
 from app.engine.footprint.footprint import HOST, Footprint
 from app.engine.footprint.remedies import remedies
+from app.records.footprints import HeldMemory
 from app.terminal import size_in_words
 
 
@@ -37,7 +38,7 @@ class MemoryVerdict:
     def needs(self) -> str:
         """`CUDA0 8.20 GB (weights 7.80 GB, cache 0.30 GB, buffers 0.10 GB), host 0.40 GB (...)`"""
         sizes = self.footprint.by_device()
-        held = [f"{name} {size_in_words(sizes[name])} ({self._parts(name)})" for name in sizes if sizes[name]]
+        held = [f"{name} {size_in_words(sizes[name])} ({self._why(name)})" for name in sizes if sizes[name]]
         return ", ".join(held) or "nothing that its headers tell"
 
     def words(self) -> str:
@@ -58,6 +59,7 @@ class MemoryVerdict:
         return {
             "footprint": self.footprint.by_device(),
             "budgets": dict(self.budgets),
+            "measured": {name: held.source for name, held in self.footprint.measured.items()},
             "fits": self.fits,
             "paged": bool(self.paged),
             "would_fit_with": list(self.helps),
@@ -65,6 +67,11 @@ class MemoryVerdict:
 
     def _named(self) -> list[str]:
         return [name for name in self.footprint.by_device() if name in self.budgets]
+
+    def _why(self, name: str) -> str:
+        """Of what it consists, or how it is known."""
+        held = self.footprint.measured.get(name)
+        return self._parts(name) if held is None else found_by(held)
 
     def _parts(self, name: str) -> str:
         uses: dict[str, int] = {}
@@ -76,14 +83,34 @@ class MemoryVerdict:
         return ", ".join(f"{label} {size_in_words(size)}" for label, size in uses.items())
 
 
+_FOUND_BY = {
+    "engine": "as the engine itself reports",
+    "nvml": "measured by NVML",
+    "process": "measured of its process",
+    "out of memory": "at least: with less a start ran out of memory",
+}
+
+
+def found_by(held: HeldMemory) -> str:
+    """In words, how a figure is known."""
+    return _FOUND_BY.get(held.source, "measured")
+
+
 def judge(
-    argv: Sequence[str], devices: Sequence[Device], host: int, budgets: Mapping[str, int], *, pages: bool = False
+    argv: Sequence[str],
+    devices: Sequence[Device],
+    host: int,
+    budgets: Mapping[str, int],
+    *,
+    pages: bool = False,
+    measured: Mapping[str, HeldMemory] | None = None,
 ) -> MemoryVerdict:
     """Of an engine with this command line; raises GgufError.
 
     `pages`: files that are mapped may be larger than the budget of the host, as llama-server itself allows.
+    `measured` is what an engine of this launch plan was found to take.
     """
-    footprint = estimate(argv, devices, host)
+    footprint = replace(estimate(argv, devices, host), measured=measured or {})
     short = shortage_in_words(footprint.by_device(), budgets)
     if not short:
         return MemoryVerdict(footprint, budgets)
@@ -92,7 +119,19 @@ def judge(
         enough[HOST] += footprint.mapped
     if not shortages(footprint.by_device(), enough):
         return MemoryVerdict(footprint, budgets, paged=short)
+    estimated = footprint.estimated()
+    for name, held in footprint.measured.items():
+        # Changes are worked out: what the estimate lacks they would take as well
+        if name in enough:
+            enough[name] -= max(held.size - estimated.get(name, 0), 0)
     return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, devices, host, enough)))
+
+
+def why_without_draft(whole: MemoryVerdict, without: MemoryVerdict) -> str:
+    """Why an optional draft is left out: that is what makes the model fit. Empty where it is not."""
+    if not without.fits or not (whole.short or (whole.paged and not without.paged)):
+        return ""
+    return f"The draft is optional and left out: with it {whole.short or whole.paged}."
 
 
 def budgets_alone(

@@ -1,0 +1,66 @@
+"""What processes hold of the host's memory, as the operating system tells.
+
+A process has what is its own (resident, not shared, or swapped out), and pages of files that it has mapped. The mapped
+part counts as far as it is mapped, whether it is in memory at the moment or not: it is read whenever it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class HeldByProcess:
+    """Bytes of a process and its children; `pids` are theirs."""
+
+    own: int
+    mapped: int
+    pids: tuple[int, ...]
+
+
+def held_by(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> HeldByProcess | None:
+    """`files` are those that it may have mapped; None where it has gone. Blocks for milliseconds."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return None
+    names = {str(path) for path in files} | {str(path.resolve()) for path in files}
+    own = mapped = 0
+    for one in family:
+        with suppress(psutil.Error, OSError):
+            own += own_memory(one, proc)
+            mapped += _mapped(proc / str(one.pid) / "maps", names)
+    return HeldByProcess(own, mapped, tuple(one.pid for one in family)) if own else None
+
+
+def own_memory(process: psutil.Process, proc: Path = Path("/proc")) -> int:
+    """Bytes that no other process could give back for it; raises psutil.Error."""
+    memory = process.memory_info()
+    # Where nothing says what is shared, all counts
+    return max(memory.rss - getattr(memory, "shared", 0), 0) + _swapped(proc / str(process.pid) / "status")
+
+
+def _swapped(status: Path) -> int:
+    with suppress(OSError, ValueError, IndexError):
+        for line in status.read_text().splitlines():
+            if line.startswith("VmSwap:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def _mapped(maps: Path, names: set[str]) -> int:
+    """Bytes of these files in a list of mappings. No page is looked at, so a large file costs no more than a small."""
+    size = 0
+    with suppress(OSError, ValueError):
+        for line in maps.read_text(errors="surrogateescape").splitlines():
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[5] in names:
+                begin, _, end = fields[0].partition("-")
+                size += int(end, 16) - int(begin, 16)
+    return size

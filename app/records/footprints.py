@@ -1,0 +1,54 @@
+"""What engines were found to take of memory, by launch plan: the next start of a plan goes by it.
+
+Recording never waits, and reading gives nothing where nothing is known, as in the ledger.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.errors import RecordsError
+from app.records.database import Database
+
+# Plans that nobody has started for so long are forgotten.
+KEPT_DAYS = 180
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMemory:
+    """Bytes of one place in memory; `mapped` is the part that is pages of files. `source` says who told."""
+
+    size: int
+    mapped: int = 0
+    source: str = ""
+
+
+class Footprints:
+    """Of a database; `plan` is the fingerprint of a launch plan."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, plan: str, held: Mapping[str, HeldMemory]) -> None:
+        """Takes the place of what was known of these places in memory."""
+        now = time.time()
+        rows = [(plan, place, one.size, one.mapped, one.source, now) for place, one in held.items()]
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO footprint VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.execute("DELETE FROM footprint WHERE at < ?", (now - KEPT_DAYS * 86400,))
+
+        self._database.record("footprint", work)
+
+    def of(self, plan: str) -> dict[str, HeldMemory]:
+        """Place in memory -> what was found there. Blocks."""
+        query = "SELECT place, size, mapped, source FROM footprint WHERE plan = ?"
+        try:
+            rows = self._database.read("footprint", query, plan)
+        except RecordsError as error:
+            self._database.warn(error)
+            return {}
+        return {place: HeldMemory(size, mapped, source) for place, size, mapped, source in rows}
