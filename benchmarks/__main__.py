@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import conversations, first_token, pull, relay, scheduler, startup, translated
+from benchmarks import conversations, first_token, placement, pull, relay, scheduler, startup, translated
 
 ROOT = Path(__file__).parents[1]
 
@@ -147,6 +147,20 @@ def _scheduler(_: Path) -> Table:
     return report.table
 
 
+def _placement(_: Path) -> Table:
+    title = (
+        f"A day of {placement.REQUESTS:,} requests over {placement.ALIASES} aliases by Zipf's law, "
+        f"on {placement.BUDGET >> 30} GiB (simulated)"
+    )
+    table = Table(title=title, title_justify="left")
+    for name in ("", "cold starts per request", "wait p50", "wait p99", "wait mean"):
+        table.add_column(name, justify="right" if name else "left")
+    for day in placement.measure():
+        waits = (f"{wait:.1f} s" for wait in (day.p50, day.p99, day.mean))
+        table.add_row(day.rule, f"{day.cold_starts:.3f}", *waits)
+    return table
+
+
 def _run(folder: Path) -> Table:
     report = _Report("From `llama-tandem run` with the demo model to the first token", "")
     times = list(first_token.first_tokens(folder))
@@ -182,6 +196,7 @@ _ALL = {
     "run": _run,
     "pull": _pull,
     "scheduler": _scheduler,
+    "placement": _placement,
     "conversations": _conversations,
 }
 

@@ -194,14 +194,27 @@ class _Decision:
         if room.short(engine, without=room.up.keys() - pinned, promises=False):
             return (NoRoom(engine.alias, f"{names(pinned & room.holders(short))} in its way, and pinned"),)
         actions: list[Action] = []
-        while still := room.short(engine, without=room.leaving | self._drained):
+        # Behind another load onto its device nobody has to go yet: whoever is idle may be asked for again until then
+        in_turn = room.awaited.isdisjoint(room.devices_of(engine))
+        room.awaited |= room.devices_of(engine)
+        while in_turn and (still := room.short(engine, without=room.leaving | self._drained)):
             more = self._make_room(wait, room.holders(still) - room.leaving, still.keys())
             if not more:
                 room.contended |= still.keys()
                 break
             actions += more
+        else:
+            self._spare(engine, actions)
         room.promise(engine)
         return actions
+
+    def _spare(self, engine: EngineView, drains: list[Action]) -> None:
+        """Those without whose memory it fits as well stay: a small one may have been chosen before a large one."""
+        for drain in drains[::-1]:
+            kept = self._drained - {drain.alias}
+            if not self._room.short(engine, without=self._room.leaving | kept):
+                self._drained = kept
+                drains.remove(drain)
 
     def _clear(self, wait: Wait, obstacles: set[str]) -> Iterator[Action]:
         """All of them, each as soon as it may go."""
@@ -210,15 +223,16 @@ class _Decision:
 
     def _make_room(self, wait: Wait, obstacles: set[str], memory: Iterable[str] = ()) -> list[Action]:
         """At most one of `obstacles` goes; `memory` are the places where it is what is short."""
-        victim = self._victim(wait, obstacles)
+        victim = self._victim(wait, obstacles, memory)
         if victim is None:
             self._tell(wait, obstacles - self._drained, memory)
             return []
         self._drained.add(victim.alias)
         return [Drain(victim.alias, wait.alias, self._why(victim, wait, obstacles, memory))]
 
-    def _victim(self, wait: Wait, obstacles: set[str]) -> EngineView | None:
-        """Idle before busy, then the lowest priority, then the longest idle by what its load costs.
+    def _victim(self, wait: Wait, obstacles: set[str], short: Iterable[str]) -> EngineView | None:
+        """Idle before busy, then the lowest priority, then the longest idle by what its load costs for what it frees of
+        the places in memory that are `short`.
 
         Never a pinned one. One that has answered since the wait began keeps its minimum residency; a busy one, or one
         that somebody waits for, keeps its place for `patience` besides. What it has begun to answer it ends.
@@ -230,7 +244,7 @@ class _Decision:
             and not engine.pinned
             and self._may_go(engine, wait)
         ]
-        return min(candidates, key=self._rank, default=None)
+        return min(candidates, key=lambda engine: self._rank(engine, short), default=None)
 
     def _may_go(self, engine: EngineView, wait: Wait) -> bool:
         snapshot = self._snapshot
@@ -242,9 +256,10 @@ class _Decision:
     def _busy(self, engine: EngineView) -> bool:
         return engine.in_flight > 0 or engine.alias in self._waits
 
-    def _rank(self, engine: EngineView) -> tuple[bool, int, float, str]:
+    def _rank(self, engine: EngineView, short: Iterable[str]) -> tuple[bool, int, float, str]:
         idle = self._snapshot.now - engine.last_used
-        return self._busy(engine), engine.priority, -idle / max(engine.load_seconds, 0.05), engine.alias
+        frees = sum(engine.needs.get(name, 0) for name in short) or 1
+        return self._busy(engine), engine.priority, -idle * frees / max(engine.load_seconds, 0.05), engine.alias
 
     def _past_their_ttl(self) -> Iterator[Action]:  # (8)
         for engine in self._room.up.values():

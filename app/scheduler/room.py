@@ -33,6 +33,8 @@ class Room:
             self._held.update(engine.needs)
         # Places in memory that somebody waits for, and that nobody behind him may take
         self.contended: set[str] = set()
+        # Devices that an engine is loaded onto, or that somebody has room made on: the next load is after that
+        self.awaited = {name for alias in self._loading for name in self.devices_of(self.up[alias])}
 
     @property
     def free(self) -> int:
@@ -95,8 +97,13 @@ class Room:
 
     def loading_beside(self, engine: EngineView) -> set[str]:
         """Devices of its that another engine loads onto: a build measures what is free there, so one ends first."""
-        devices = {name for name, size in engine.needs.items() if size and name != HOST}
+        devices = self.devices_of(engine)
         return {name for alias in self._loading for name in devices if self.up[alias].needs.get(name)}
+
+    @staticmethod
+    def devices_of(engine: EngineView) -> set[str]:
+        """Where loads come one after another."""
+        return {name for name, size in engine.needs.items() if size and name != HOST}
 
     def _unfit(self, alias: str) -> set[str]:
         aliases: set[str] = set()

@@ -72,6 +72,43 @@ def test_as_many_make_room_as_it_takes() -> None:
     assert decided(leaving, *three[1:], new) == [Drain("b", "new"), Drain("c", "new")]
 
 
+def test_a_small_one_stays_where_a_large_one_goes_anyway() -> None:
+    """The oldest is not enough by itself, and not needed beside the next."""
+    new = engine("new", STOPPED, CUDA0=7)
+    small, large = engine("small", CUDA0=1, used=1), engine("large", CUDA0=8, used=100)
+    assert decided(small, large, new) == [Drain("large", "new")]
+    assert decided(small, large, engine("new", STOPPED, CUDA0=9)) == [Drain("large", "new")]
+    assert decided(small, large, engine("new", STOPPED, CUDA0=10)) == [Drain("small", "new"), Drain("large", "new")]
+
+
+def test_who_frees_most_for_the_cost_of_a_load_goes_first() -> None:
+    """Of the place that is short; where both have been idle for as long."""
+    new = engine("new", STOPPED, CUDA0=4)
+    much, little = engine("much", CUDA0=5, used=50), engine("little", CUDA0=4, host=99, used=50)
+    assert decided(much, little, new) == [Drain("much", "new")]
+    costly = replace(much, load_seconds=20.0)
+    assert decided(costly, little, new) == [Drain("little", "new")]
+
+
+def test_nobody_goes_for_a_load_that_has_to_wait_for_another() -> None:
+    """Until then an idle engine may be asked for again. Loads on another device, and on the host, wait for none."""
+    idle, loading = engine("idle", CUDA0=5), engine("loading", STARTING, CUDA0=4)
+    assert decided(idle, loading, engine("new", STOPPED, CUDA0=4)) == []
+    assert decided(idle, replace(loading, state=READY, in_flight=1), engine("new", STOPPED, CUDA0=4)) == [
+        Drain("idle", "new")
+    ]
+    elsewhere = engine("loading", STARTING, CUDA1=4)
+    assert decided(idle, elsewhere, engine("new", STOPPED, CUDA0=6)) == [Drain("idle", "new")]
+    on_host = (engine("idle", host=5), engine("loading", STARTING, host=4))
+    assert decided(*on_host, engine("new", STOPPED, host=4)) == [Drain("idle", "new")]
+
+
+def test_only_the_next_load_onto_a_device_has_room_made() -> None:
+    views = [engine("a", CUDA0=5, used=1), engine("b", CUDA0=5, used=2)]
+    new = [engine("new", STOPPED, CUDA0=5), engine("next", STOPPED, CUDA0=5)]
+    assert decided(*views, *new, waiting=("new", "next")) == [Drain("a", "new")]
+
+
 def test_what_cannot_fit_alone_is_refused_before_anything_goes() -> None:
     assert decided(engine("a", CUDA0=3), engine("new", STOPPED, CUDA0=11)) == [NoMemory("new")]
 

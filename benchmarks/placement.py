@@ -1,0 +1,272 @@
+"""A day of traffic over 200 aliases, event by event: our policy beside those that others have.
+
+Every rule runs on the same machine and the same traffic. One load at a time, engines of measured sizes on one device,
+answers of some seconds. Nothing here sleeps: a day is a list of events.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from app.scheduler.policy import decide, next_look
+from app.scheduler.room import UNCAPPED
+from app.scheduler.snapshot import Drain, EngineView, Grant, NoMemory, NoRoom, SchedulerSnapshot, Start, Wait
+from app.supervisor.states import OCCUPYING, EngineState
+
+GIB = 1 << 30
+DEVICE = "CUDA0"
+ALIASES, REQUESTS, DAY_S = 200, 8_000, 86_400.0
+BUDGET = 80 * GIB
+SEED = 17
+# Of Zipf's law: the n-th alias gets 1/n^S of the requests
+S = 1.1
+# Bytes a second, and what a load and a stop take besides
+LOAD_RATE, LOAD_S, STOP_S = 2 * GIB, 1.5, 0.5
+ANSWER_S = 5.0
+
+_UP, _READY, _STOPPED = OCCUPYING, EngineState.READY, EngineState.STOPPED
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """One alias: what its engine takes, and what its load lasts."""
+
+    alias: str
+    size: int
+
+    @property
+    def load_seconds(self) -> float:
+        return LOAD_S + self.size / LOAD_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    at: float
+    alias: str
+    answer: float
+
+
+@dataclass(slots=True)
+class _Simulated:
+    """One engine; `waiting` are the moments at which its requests came, and their answers' seconds."""
+
+    model: ModelSize
+    state: EngineState = _STOPPED
+    in_flight: int = 0
+    last_used: float = -math.inf
+    ready_at: float = -math.inf
+    load_seconds: float = 1.0
+    waiting: list[Arrival] = field(default_factory=list)
+
+    def view(self) -> EngineView:
+        return EngineView(
+            self.model.alias,
+            self.state,
+            self.in_flight,
+            last_used=self.last_used,
+            ready_at=self.ready_at,
+            load_seconds=self.load_seconds,
+            needs={DEVICE: self.model.size},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfTraffic:
+    """What became of it; waits in seconds."""
+
+    rule: str
+    cold_starts: float
+    p50: float
+    p99: float
+    mean: float
+
+
+class SimulatedGateway:
+    """Runs `rule` over the traffic; a rule looks at it and calls `start` and `drain`."""
+
+    def __init__(self, models: Sequence[ModelSize], rule: Callable[[SimulatedGateway], float]) -> None:
+        self.now = 0.0
+        self.engines = {model.alias: _Simulated(model) for model in models}
+        self.up: dict[str, _Simulated] = {}
+        self.wanted: dict[str, _Simulated] = {}
+        self.loads = 0
+        self._rule = rule
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._waits: list[float] = []
+        self._looks_at = math.inf
+
+    def run(self, name: str, traffic: Sequence[Arrival]) -> DayOfTraffic:
+        for arrival in traffic:
+            self._at(arrival.at, lambda arrival=arrival: self._arrives(arrival))  # type: ignore[misc]
+        while self._events:
+            self.now, _, happens = heapq.heappop(self._events)
+            happens()
+            self._look()
+        assert len(self._waits) == len(traffic), "somebody waits for ever"
+        cuts = statistics.quantiles(self._waits, n=100)
+        mean = statistics.fmean(self._waits)
+        return DayOfTraffic(name, self.loads / len(traffic), cuts[49], cuts[98], mean)
+
+    @property
+    def held(self) -> int:
+        return sum(engine.model.size for engine in self.up.values())
+
+    def start(self, engine: _Simulated) -> None:
+        assert engine.state is _STOPPED
+        self.loads += 1
+        engine.state = EngineState.STARTING
+        self.up[engine.model.alias] = engine
+        assert self.held <= BUDGET, "over budget"
+        self._at(self.now + engine.model.load_seconds, lambda: self._loaded(engine))
+
+    def drain(self, engine: _Simulated) -> None:
+        engine.state = EngineState.DRAINING
+        self._drained(engine)
+
+    def grant(self, engine: _Simulated) -> None:
+        for arrival in engine.waiting:
+            self._waits.append(self.now - arrival.at)
+            engine.in_flight += 1
+            self._at(self.now + arrival.answer, lambda: self._answered(engine))
+        engine.waiting.clear()
+        self.wanted.pop(engine.model.alias, None)
+
+    def _look(self) -> None:
+        again = self._rule(self)
+        # A hair later, as timers of the gateway are
+        if again < math.inf and again != self._looks_at:
+            self._looks_at = again
+            self._at(again + 0.001, lambda: None)
+
+    def _at(self, moment: float, happens: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (moment, self._count, happens))
+
+    def _arrives(self, arrival: Arrival) -> None:
+        engine = self.engines[arrival.alias]
+        engine.waiting.append(arrival)
+        self.wanted[arrival.alias] = engine
+        if engine.state is _READY:
+            self.grant(engine)
+
+    def _loaded(self, engine: _Simulated) -> None:
+        engine.state, engine.ready_at = _READY, self.now
+        engine.load_seconds = engine.model.load_seconds
+
+    def _answered(self, engine: _Simulated) -> None:
+        engine.in_flight -= 1
+        engine.last_used = self.now
+        if engine.state is EngineState.DRAINING:
+            self._drained(engine)
+
+    def _drained(self, engine: _Simulated) -> None:
+        if engine.in_flight == 0:
+            engine.state = EngineState.STOPPING
+            self._at(self.now + STOP_S, lambda: self._stopped(engine))
+
+    def _stopped(self, engine: _Simulated) -> None:
+        engine.state = _STOPPED
+        del self.up[engine.model.alias]
+
+
+def ours(gateway: SimulatedGateway) -> float:
+    """`policy.decide`, as the scheduler calls it."""
+    known = {**gateway.up, **gateway.wanted}
+    snapshot = SchedulerSnapshot(
+        gateway.now,
+        UNCAPPED,
+        tuple(engine.view() for engine in known.values()),
+        tuple(Wait(alias, arrival.at) for alias, engine in gateway.wanted.items() for arrival in engine.waiting),
+        budgets={DEVICE: BUDGET},
+    )
+    for action in decide(snapshot):
+        engine = gateway.engines[action.alias]
+        match action:
+            case Grant():
+                gateway.grant(engine)
+            case Start():
+                gateway.start(engine)
+            case Drain():
+                gateway.drain(engine)
+            case NoMemory() | NoRoom():
+                raise AssertionError(action)
+    return next_look(snapshot)
+
+
+def evicting(
+    first: Callable[[_Simulated], float], room: Callable[[SimulatedGateway, _Simulated], bool]
+) -> Callable[[SimulatedGateway], float]:
+    """A rule of others: the request that came first gets room from idle engines, the one of the least `first` first;
+    those behind it wait. A busy engine is never closed.
+    """
+
+    def rule(gateway: SimulatedGateway) -> float:
+        for engine in [engine for engine in gateway.wanted.values() if engine.state is _READY]:
+            gateway.grant(engine)
+        loading = any(engine.state is EngineState.STARTING for engine in gateway.up.values())
+        heads = [engine for engine in gateway.wanted.values() if engine.state is _STOPPED]
+        if not heads or loading:
+            return math.inf
+        head = min(heads, key=lambda engine: engine.waiting[0].at)
+        if room(gateway, head):
+            gateway.start(head)
+        elif all(engine.state is _READY for engine in gateway.up.values()):
+            idle = [engine for engine in gateway.up.values() if engine.in_flight == 0]
+            if idle:
+                gateway.drain(min(idle, key=first))
+        return math.inf
+
+    return rule
+
+
+def rules(models: Sequence[ModelSize]) -> dict[str, Callable[[SimulatedGateway], float]]:
+    """By count: as many as fit whichever they are, since nobody looks at sizes."""
+    largest = sorted((model.size for model in models), reverse=True)
+    places = next(n for n in range(len(largest), 0, -1) if sum(largest[:n]) <= BUDGET)
+
+    def by_memory(gateway: SimulatedGateway, engine: _Simulated) -> bool:
+        return gateway.held + engine.model.size <= BUDGET
+
+    def by_count(gateway: SimulatedGateway, _: _Simulated) -> bool:
+        return len(gateway.up) < places
+
+    return {
+        "ours": ours,
+        "LRU by memory": evicting(lambda engine: engine.last_used, by_memory),
+        f"LRU by count ({places})": evicting(lambda engine: engine.last_used, by_count),
+        "FIFO by memory": evicting(lambda engine: engine.ready_at, by_memory),
+    }
+
+
+def models_of(rng: random.Random) -> list[ModelSize]:
+    """From 1 to 40 GiB, most of them small."""
+    sizes = (min(max(rng.lognormvariate(math.log(7), 0.8), 1.0), 40.0) for _ in range(ALIASES))
+    return [ModelSize(f"m{at}", int(size * GIB)) for at, size in enumerate(sizes)]
+
+
+def traffic_of(models: Sequence[ModelSize], rng: random.Random, days: float = 1.0) -> Iterator[Arrival]:
+    """Busy by day and quiet by night; a part of a day goes through both."""
+    weights = [1 / rank**S for rank in range(1, len(models) + 1)]
+    requests, seconds = int(REQUESTS * days), DAY_S * days
+    moments: list[float] = []
+    while len(moments) < requests:
+        at = rng.uniform(0, seconds)
+        if rng.random() < 0.55 - 0.45 * math.cos(2 * math.pi * at / seconds):
+            moments.append(at)
+    chosen = rng.choices(models, weights, k=requests)
+    for at, model in zip(sorted(moments), chosen, strict=True):
+        yield Arrival(at, model.alias, rng.expovariate(1 / ANSWER_S))
+
+
+def measure(seed: int = SEED, days: float = 1.0) -> list[DayOfTraffic]:
+    """A row for each rule, ours first, on the same traffic."""
+    rng = random.Random(seed)
+    models = models_of(rng)
+    traffic = list(traffic_of(models, rng, days))
+    return [SimulatedGateway(models, rule).run(name, traffic) for name, rule in rules(models).items()]
