@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
+from app.engine.cgroup import memory_group
 from app.engine.devices import Device, devices
 from app.engine.locate import locate
 from app.errors import TandemError
-
-# What a container may have, by the second generation of control groups and by the first.
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +37,14 @@ def this_machine(llama_server: str) -> Machine:
 
 
 def host_memory() -> int:
-    """Bytes, of the machine or of the container that this runs in."""
-    total = int(psutil.virtual_memory().total)
-    for limit in _LIMITS:
-        with suppress(OSError, ValueError):
-            total = min(total, int(limit.read_text()))  # `max` is no number
-    return total
-
-
-_USED = Path("/sys/fs/cgroup/memory.current")
-_STATISTICS = Path("/sys/fs/cgroup/memory.stat")
+    """Bytes, of the machine, or of the container or service that this runs in."""
+    total, group = int(psutil.virtual_memory().total), memory_group()
+    return total if group is None else min(total, group.limit)
 
 
 def host_used() -> int:
-    """Bytes that processes of the machine, or of the container, hold and cannot give back."""
-    memory = psutil.virtual_memory()
-    if host_memory() < memory.total:
-        with suppress(OSError, ValueError):
-            rows = dict(line.split() for line in _STATISTICS.read_text().splitlines())
-            return max(int(_USED.read_text()) - int(rows["inactive_file"]) - int(rows["active_file"]), 0)
+    """Bytes that processes of the machine, or of the container or service, hold and cannot give back."""
+    memory, group = psutil.virtual_memory(), memory_group()
+    if group is not None and group.limit < memory.total:
+        return group.used
     return int(memory.total - memory.available)
