@@ -16,7 +16,14 @@ from app.scheduler.memory_book import MemoryBook
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket, Waiter
 from app.scheduler.reconfiguration import Reconfiguration
-from app.scheduler.refusals import SchedulerLimits, check, room_in_the_queue, shutting_down, too_late
+from app.scheduler.refusals import (
+    SchedulerLimits,
+    check,
+    refused_for_memory,
+    room_in_the_queue,
+    shutting_down,
+    too_late,
+)
 from app.scheduler.residency import Residency
 from app.scheduler.snapshot import MAX_WAIT_S
 from app.scheduler.suspects import Suspects
@@ -133,10 +140,12 @@ class Scheduler:
         if use.state is EngineState.READY and (not ticket.takes_slot or use.free_slots >= 1):
             return self._grant(use, body, ticket)
         room_in_the_queue(use, self.queued, self._placement.limits)
-        if use.state in (EngineState.STOPPED, EngineState.FATAL):
+        if use.state in (EngineState.STOPPED, EngineState.FATAL) or refused_for_memory(use.engine):
             await check(use.engine)
             self._still_open(ref)  # the check may have lasted longer than the gateway, or the model
             use = self.use(ref)
+            if refused_for_memory(use.engine):
+                self._placement.retry(use, "there is memory for it now")
             room_in_the_queue(use, self.queued, self._placement.limits)
         return await self._wait(use, Waiter(alias, asyncio.get_running_loop().time(), ticket, body))
 

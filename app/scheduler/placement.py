@@ -132,6 +132,11 @@ class Placement:
         self.head_for(use, EngineState.DRAINING, f"{verb}: {why}")
         use.engine.drain()
 
+    def retry(self, use: EngineUse, why: str) -> None:
+        """Ends a BACKOFF: it is about to be STOPPED."""
+        self.head_for(use, EngineState.STOPPING, why)
+        use.engine.retry()
+
     def head_for(self, use: EngineUse, state: EngineState, why: str) -> None:
         """A verb is sent that leads there."""
         use.heading, use.reason = state, why
@@ -217,9 +222,7 @@ class Placement:
                 use.engine.start()
             case Retry(alias):
                 self.decisions.add(alias, "retried", "an engine whose memory it wants has gone")
-                # It is about to be STOPPED
-                self.head_for(use, EngineState.STOPPING, "tried again with more memory")
-                use.engine.retry()
+                self.retry(use, "tried again with more memory")
             case Drain(alias, room_for, why):
                 self.misfits.drained(alias, room_for)
                 self.drain(use, "evicted" if room_for else "unloaded", why)

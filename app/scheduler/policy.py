@@ -150,7 +150,9 @@ class _Decision:
             return ()
         if not any(not other.pinned for other in self._room.up.values()):
             return (Refuse(engine.alias),)
-        return self._make_room(wait, set(self._room.up))
+        # Who holds what it ran out of, where that is known
+        short = self._room.short(engine)
+        return self._make_room(wait, self._room.holders(short) or set(self._room.up), short)
 
     def _started(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         room = self._room

@@ -49,6 +49,12 @@ async def check(engine: Engine) -> None:
         raise StartFailedError(engine.alias, refusal(error)) from error
 
 
+def refused_for_memory(engine: Engine) -> bool:
+    """Whether its last start was not tried since its plan does not fit: what is free may be more by now."""
+    diagnosis = engine.diagnosis
+    return engine.state is EngineState.BACKOFF and diagnosis is not None and diagnosis.code == "insufficient_memory"
+
+
 def room_in_the_queue(use: EngineUse, queued: int, limits: SchedulerLimits) -> None:
     """Raises QueueFullError; `queued` are the requests that wait, for whatever engine."""
     waiting = len(use.queue)

@@ -87,7 +87,7 @@ class MemoryWatch:
         """A model that is up, with others that move or not; one that has gone meanwhile tells nothing."""
         while time.monotonic() < end:
             states = await self._states(client)
-            ready = [alias for alias in self._aliases if states.get(alias) == "ready"]
+            ready = [alias for alias in self._aliases if states.get(alias, ("",))[0] == "ready"]
             await asyncio.sleep(0.2)
             if not ready:
                 continue
@@ -95,13 +95,14 @@ class MemoryWatch:
             seconds = await self._first(client, alias)
             after = await self._states(client)
             # Of an engine that stayed up throughout: a cold start is not what is measured
-            if seconds is not None and after.get(alias) == "ready":
-                moves = _MOVING & {*states.values(), *after.values()}
+            if seconds is not None and after.get(alias) == states[alias]:
+                moves = _MOVING & {state for state, _ in (*states.values(), *after.values())}
                 self.samples.first["others load or stop" if moves else "nothing moves"].append(seconds)
 
-    async def _states(self, client: httpx2.AsyncClient) -> dict[str, str]:
+    async def _states(self, client: httpx2.AsyncClient) -> dict[str, tuple[str, int | None]]:
+        """State and process."""
         rows = (await client.get("/admin/engines", headers=self._gateway.admin)).json()["data"]
-        return {row["alias"]: row["state"] for row in rows}
+        return {row["alias"]: (row["state"], row["pid"]) for row in rows}
 
     async def _first(self, client: httpx2.AsyncClient, alias: str) -> float | None:
         body: dict[str, Any] = {"model": alias, "messages": [{"role": "user", "content": "first"}], "max_tokens": 2}

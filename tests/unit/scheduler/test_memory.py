@@ -209,6 +209,61 @@ def test_never_over_budget_in_a_life_of_loads_and_failures(
         assert all(held[name] <= size for name, size in BUDGETS.items())
 
 
+@given(
+    st.lists(st.dictionaries(st.sampled_from(sorted(BUDGETS)), st.integers(1, 10), min_size=1), min_size=2, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from(sorted(BUDGETS)), st.integers(1, 14))),
+)
+def test_no_start_exceeds_a_budget_where_engines_take_other_than_estimated(
+    needs: list[dict[str, int]], events: list[tuple[int, int, str, int]]
+) -> None:
+    """Whoever is up may turn out to take more or less, at any time: the next start goes by what is known then."""
+    states = dict.fromkeys(range(len(needs)), STOPPED)
+    waits: dict[int, float] = {}
+
+    def held() -> Counter[str]:
+        sizes: Counter[str] = Counter()
+        for k, state in states.items():
+            if state in OCCUPYING:
+                sizes.update(needs[k])
+        return sizes
+
+    for at, (which, event, place, size) in enumerate(events):
+        n = which % len(needs)
+        match event, states[n]:
+            case 0, _:
+                waits.setdefault(n, 100.0 + at)
+            case (1, EngineState.STARTING):
+                states[n] = READY
+            case 2, _:
+                states[n] = STOPPED
+            case (3, EngineState.DRAINING):
+                states[n] = STOPPED
+            case (4, EngineState.READY | EngineState.STARTING):
+                needs[n] = {**needs[n], place: size}
+        views = tuple(EngineView(str(k), states[k], last_used=float(k), needs=needs[k]) for k in states)
+        waiting = tuple(Wait(str(k), since) for k, since in waits.items())
+        for action in decide(SchedulerSnapshot(100.0 + at, UNCAPPED, views, waiting, budgets=BUDGETS)):
+            k = int(action.alias)
+            match action:
+                case Start():
+                    states[k] = STARTING
+                    sizes = held()
+                    assert all(sizes[name] <= BUDGETS[name] for name in needs[k])
+                case Drain():
+                    states[k] = EngineState.DRAINING
+                case _:
+                    waits.pop(k, None)
+
+
+def test_a_start_that_ran_out_of_memory_moves_those_who_hold_it() -> None:
+    """What it lacks has been learned; who holds memory elsewhere stays, however old."""
+    starved = EngineView("new", EngineState.BACKOFF, retry_at=200.0, wants_memory=True, needs={"CUDA0": 6})
+    elsewhere, holder = engine("elsewhere", CUDA1=9, used=1), engine("holder", CUDA0=5, used=50)
+    assert decided(elsewhere, holder, starved) == [Drain("holder", "new")]
+    unknown = replace(starved, needs={})
+    assert decided(elsewhere, holder, unknown) == [Drain("elsewhere", "new")]
+
+
 def book(seen: SeenMemory, setting: object = "auto", up: tuple[str, ...] = ()) -> MemoryBook:
     return MemoryBook(setting, GIB, lambda: seen, lambda: up)  # type: ignore[arg-type]
 
