@@ -7,6 +7,7 @@ puts what is found in their place, and `starved` what a start has run out of.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -27,6 +28,8 @@ log = logs.get_logger("scheduler")
 
 # A start that ran out of memory needs more than was free: by so much at least, in bytes.
 _MORE = 1 << 20
+# Engines that are up are measured again so often at the most, in seconds: it takes some milliseconds each.
+AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class MemoryBook:
         self._places: dict[str, MemoryPlace] = {}
         self._devices: tuple[Device, ...] = ()
         self._looking = asyncio.Lock()
+        self._measured_at = -math.inf
         # Whether the machine told its memory at the last look; None before the first
         self.known: bool | None = None
 
@@ -208,6 +212,10 @@ class MemoryBook:
 
     async def _look_at_engines(self) -> None:
         """Engines may grow, by the prompts that they keep; while they are up that counts."""
+        now = asyncio.get_running_loop().time()
+        if now < self._measured_at + AGAIN_S:
+            return
+        self._measured_at = now
         for alias, engine in list(self._running.items()):
             if self._truth is not None and (
                 held := await asyncio.to_thread(self._truth.measured, engine, self._devices)

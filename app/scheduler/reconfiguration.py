@@ -43,12 +43,12 @@ class Reconfiguration:
         for use in self._placement.uses.values():
             use.engine.limit(limits)
 
-    def keep_to_the_limit(self) -> None:
+    def keep_to_the_limit(self, why: str = _FEWER) -> None:
         """Ends what is up beyond `max_loaded` and the budgets: the least recently used first, pinned ones last."""
         up = [use for use in self._placement.uses.values() if use.state in (EngineState.STARTING, EngineState.READY)]
         up.sort(key=_stays_first)
         for alias in self._placement.beyond_limits(use.alias for use in up):
-            self._end(self._placement.uses[alias], _FEWER)
+            self._end(self._placement.uses[alias], why)
 
     def renew(self, alias: str) -> bool:
         """The launch plan of `alias` is another now: an engine that is up ends and starts again; whether it was up."""

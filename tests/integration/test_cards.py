@@ -34,7 +34,9 @@ def make(make_gateway: Make, tmp_path: Path, cards: Cards, monkeypatch: pytest.M
     """
     model = write_llama(tmp_path / "m.gguf")
 
-    def made(*, nvml: bool = True, args: list[str] | None = None, **models: tuple[int, int]) -> Gateway:
+    def made(
+        *, nvml: bool = True, args: list[str] | None = None, memory: Any = "auto", **models: tuple[int, int]
+    ) -> Gateway:
         monkeypatch.setattr(forked, "start", cards.start if nvml else _start)
         entries: dict[str, Any] = {
             alias: {
@@ -48,9 +50,8 @@ def make(make_gateway: Make, tmp_path: Path, cards: Cards, monkeypatch: pytest.M
         }
         state = str(tmp_path / "state")
         server = str(cards.llama_server)
-        return make_gateway(
-            models=entries, llama_server=server, max_loaded=None, memory_margin=0, state_dir=state, stop_grace=2
-        )
+        limits = {"max_loaded": None, "memory": memory, "memory_margin": 0}
+        return make_gateway(models=entries, llama_server=server, state_dir=state, **limits)
 
     return made
 
@@ -105,6 +106,18 @@ def test_a_known_figure_makes_room_before_the_start(make: Callable[..., Gateway]
         assert again.chat(alias).status_code == 200
         assert all(size <= 10_000 for size in cards.held().values())
     assert up(again) == {"b", "c"} and not cards.failures
+
+
+def test_idle_engines_go_where_another_takes_more_than_was_thought(make: Callable[..., Gateway]) -> None:
+    """The first time that it is up; what it has begun to answer it answers."""
+    gateway = make(memory={"CUDA0": "5000MiB"}, a=(4000, 0), b=(3000, 0), c=(0, 3000))
+    for alias in "cab":
+        assert gateway.chat(alias).status_code == 200
+    eventually(lambda: up(gateway) == {"b", "c"})
+    [line] = gateway.logged("engine draining") or [{}]
+    assert line["alias"] == "a"
+    decisions = gateway.client.get("/admin/decisions", headers=gateway.admin).json()["data"]
+    assert any("b takes more memory than was worked out" in row["why"] for row in decisions), decisions
 
 
 def test_running_out_of_memory_is_learned(make: Callable[..., Gateway], cards: Cards) -> None:

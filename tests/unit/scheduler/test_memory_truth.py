@@ -110,8 +110,9 @@ def test_what_was_found_too_large_is_refused_with_its_source(make: Make, model: 
     assert any(words.startswith("ctx_size: ") for words in caught.value.figures["would_fit_with"])
 
 
-def test_growth_counts_while_an_engine_is_up(make: Make, model: Path) -> None:
+def test_growth_counts_while_an_engine_is_up(make: Make, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what it keeps of prompts; its next start begins without."""
+    monkeypatch.setattr("app.scheduler.memory_book.AGAIN_S", 0.0)
     card = ScriptedCard("A fake GPU", 8192, "GPU-1", {os.getpid(): 500})
     book, plan = make("m", nvml=Nvml(scripted_nvml(card))), plan_of(model)
     asyncio.run(book.planned("m", plan))
