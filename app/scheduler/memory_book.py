@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from app import logs
 from app.engine.devices import Device
-from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortages
+from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortage_in_words, shortages
 from app.engine.footprint.footprint import HOST
 from app.engine.footprint.verdict import MemoryVerdict, judge, why_without_draft
 from app.engine.launch import LaunchPlan
@@ -69,7 +69,7 @@ class MemoryBook:
         # Engines that are up, and what they took when they had come up; what starts ran out of that have not come up
         self._running: dict[str, RunningPlan] = {}
         self._at_load: dict[str, tuple[Mapping[str, int], int]] = {}
-        self._starved: dict[str, dict[str, int]] = {}
+        self._starved: dict[str, dict[str, tuple[int, int]]] = {}
         self._needs: dict[str, Mapping[str, int]] = {}
         self._mapped: dict[str, int] = {}
         self._renewed: set[str] = set()
@@ -151,7 +151,9 @@ class MemoryBook:
             return plan
         footprint, budgets = verdict.footprint, verdict.budgets
         needs, starved = footprint.by_device(), self._starved.get(alias, {})
-        needs |= {name: max(size, needs.get(name, 0)) for name, size in starved.items() if size <= budgets.get(name, 0)}
+        for name, (learned, _) in starved.items():
+            if learned <= budgets.get(name, 0):
+                needs[name] = max(learned, needs.get(name, 0))
         self._note(alias, needs, footprint.mapped if may_page(self._setting) else 0)
         if verdict.paged:
             log.warning(f"memory: {verdict.paged}; it is slow, since its files are read again and again", alias=alias)
@@ -178,19 +180,37 @@ class MemoryBook:
         truth = self._truth
         if truth is None or not self.known:
             return
-        starved = self._starved.pop(alias, {})
         async with self._looking:
             held = await asyncio.to_thread(truth.measured, engine, self._devices)
         if not held:
             return
         self._running[alias] = engine
+        starved = self._proved(alias)
         # What nobody can measure is still known to be more than was there
         held = {name: HeldMemory(size, source=OUT_OF_MEMORY) for name, size in starved.items()} | held
         estimated, before = dict(self.needs(alias)), self.mapped(alias)
         self._found(alias, held)
         self._at_load[alias] = self._needs[alias], self.mapped(alias)
+        if short := shortage_in_words(self.needs(alias), self._enough_for(alias)):
+            log.warning(f"memory: {short}; its next start is refused unless there is more", alias=alias)
         log.debug("memory measured", alias=alias, estimated=estimated, mapped=before, measured=self._needs[alias])
         await asyncio.to_thread(truth.keep, engine.plan, held)
+
+    def _proved(self, alias: str) -> dict[str, int]:
+        """What its starts ran out of, now that it is up; nothing where it fits beside the same others after all."""
+        starved = self._starved.pop(alias, {})
+        up = set(self._up()) | {alias}
+        if starved and not self.holds(up):
+            # Somebody else had the memory, and has given it back
+            needs = {name: before for name, (_, before) in starved.items()}
+            self._note(alias, {**self.needs(alias), **needs}, self.mapped(alias))
+            return {}
+        return {name: learned for name, (learned, _) in starved.items()}
+
+    def _enough_for(self, alias: str) -> dict[str, int]:
+        """The budgets, with what may be paged."""
+        budgets = self.budgets()
+        return budgets | ({HOST: budgets[HOST] + self.mapped(alias)} if HOST in budgets else {})
 
     def left(self, alias: str) -> None:
         """Its process is gone; what it had grown to is not what it starts with."""
@@ -204,9 +224,10 @@ class MemoryBook:
             held.update(self.needs(other))
         for name in _ran_out(diagnosis, [name for name, size in self.needs(alias).items() if size and name != HOST]):
             limit = self.budgets().get(name, 0)
-            learned = min(limit - held[name] + _MORE, limit)
-            if held[name] and learned > self.needs(alias).get(name, 0):
-                self._starved.setdefault(alias, {})[name] = learned
+            learned, before = min(limit - held[name] + _MORE, limit), self.needs(alias).get(name, 0)
+            if held[name] and learned > before:
+                kept = self._starved.setdefault(alias, {})
+                kept[name] = learned, kept[name][1] if name in kept else before
                 self._note(alias, {**self.needs(alias), name: learned}, self.mapped(alias))
                 log.warning("it ran out of memory: it needs more than was worked out", alias=alias, **{name: learned})
 

@@ -129,7 +129,7 @@ def test_growth_counts_while_an_engine_is_up(make: Make, model: Path, monkeypatc
 
 def test_running_out_beside_others_is_learned(make: Make, model: Path) -> None:
     """It does not fit beside them, whatever was worked out; alone it may. Kept once it has come up."""
-    book, plan = make("a", nvml=Nvml(scripted_nvml()), setting={"CUDA0": 600 * MIB}), plan_of(model)
+    book, plan = make(nvml=Nvml(scripted_nvml()), setting={"CUDA0": 600 * MIB}), plan_of(model)
     for alias in "ab":
         asyncio.run(book.planned(alias, plan_of(model, alias)))
     assert book.holds(["a", "b"])
@@ -143,6 +143,21 @@ def test_running_out_beside_others_is_learned(make: Make, model: Path) -> None:
     later = make(setting={"CUDA0": 600 * MIB})
     asyncio.run(later.planned("b", plan))
     assert later.needs("b")["CUDA0"] == learned
+
+
+def test_a_start_that_succeeds_beside_the_same_others_disproves_it(make: Make, model: Path) -> None:
+    """Another program had the memory for a while."""
+    book = make("a", "b", nvml=Nvml(scripted_nvml()), setting={"CUDA0": 600 * MIB})
+    for alias in "ab":
+        asyncio.run(book.planned(alias, plan_of(model, alias)))
+    estimated = book.needs("b")["CUDA0"]
+    book.starved("b", OUT, ["a"])
+    asyncio.run(book.came_up("b", up(plan_of(model, "b"))))
+    assert book.needs("b")["CUDA0"] == estimated and book.holds(["a", "b"])
+    book.write()  # type: ignore[attr-defined]
+    later = make(setting={"CUDA0": 600 * MIB})
+    asyncio.run(later.planned("b", plan_of(model, "b")))
+    assert later.needs("b")["CUDA0"] == estimated
 
 
 def test_running_out_alone_teaches_nothing(make: Make, model: Path) -> None:
