@@ -36,8 +36,8 @@ class Nvml:
     def held(self, pids: Collection[int], devices: Sequence[Device], env: Mapping[str, str]) -> dict[str, int]:
         """Name of a device -> bytes that these processes hold there; only devices that NVML knows are in it.
 
-        `env` is the engine's: which cards it sees, and in which order. Empty where these processes hold nothing: in a
-        container NVML may know them by other numbers.
+        `env` is what `devices` were listed with: which cards are seen, and in which order. Empty where these processes
+        hold nothing: in a container NVML may know them by other numbers.
         """
         nvml = self._started()
         cuda = [device for device in devices if device.name.startswith("CUDA")]

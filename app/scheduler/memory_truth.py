@@ -5,6 +5,7 @@ By the engine's own report where its log has one; else by NVML for the devices a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,7 +57,8 @@ class MemoryTruth:
         return dict(held) if held is not None else self._outside(engine, process, devices)
 
     def _outside(self, engine: RunningPlan, process: HeldByProcess, devices: Sequence[Device]) -> dict[str, HeldMemory]:
-        on_cards = self._nvml.held(process.pids, devices, engine.plan.env)
+        # Devices are named as this process sees them, whatever the entry's own environment hides
+        on_cards = self._nvml.held(process.pids, devices, os.environ)
         return {
             HOST: HeldMemory(process.own + process.mapped, process.mapped, PROCESS),
             **{name: HeldMemory(size, source=NVML) for name, size in on_cards.items()},
