@@ -62,6 +62,8 @@ class Chaos:
         self._tokens = tokens
         self._rng = rng
         self._asked = 0
+        # A second SIGTERM makes llama-server exit with 1 (b11434), which is no word of a signal
+        self._signalled: set[int] = set()
 
     async def run(self, seconds: float) -> Outcomes:
         """Clients come one after another, and all have their answers in the end."""
@@ -76,9 +78,11 @@ class Chaos:
         while loop.time() < end - KILL_EVERY_S:
             await asyncio.sleep(KILL_EVERY_S)
             number = self._rng.choice(SIGNALS)
-            engines = await asyncio.to_thread(_ripe, self._gateway)
+            engines = [pid for pid in await asyncio.to_thread(_ripe, self._gateway) if pid not in self._signalled]
             if engines:
-                os.kill(self._rng.choice(engines), number)
+                engine = self._rng.choice(engines)
+                self._signalled.add(engine)
+                os.kill(engine, number)
                 self.outcomes.kills[number.name] += 1
 
     async def _polite(self, client: httpx2.AsyncClient, number: int, end: float) -> None:
