@@ -189,14 +189,14 @@ def test_a_new_model_can_be_asked_for(make_gateway: Make, model: str) -> None:
 
 def test_a_removed_model_finishes_its_streams(make_gateway: Make, model: str) -> None:
     """New requests get a 404 at once; the engine ends behind the last stream, and what it took is recorded."""
-    gateway = make_gateway(models={"a": entry(model, *SLOW), "b": entry(model)}, max_loaded=2)
-    assert names(gateway) == ["a", "b"]  # with the imports that the first such request costs
+    gateway = make_gateway(models={"a": entry(model, *SLOW), "b": entry(model), "c": entry(model)}, max_loaded=2)
+    assert names(gateway) == ["a", "b", "c"]  # with the imports that the first such request costs
     with gateway.stream("a", max_tokens=200) as response:
         chunks = events(response)
         next(chunks)
-        assert lists(gateway.reload(models={"b": entry(model)})) == {"removed": ["a"]}
+        assert lists(gateway.reload(models={"b": entry(model), "c": entry(model)})) == {"removed": ["a"]}
         assert gateway.chat("a").status_code == 404
-        assert names(gateway) == ["b"]
+        assert names(gateway) == ["b", "c"]
         assert len(gateway.engines) == 1
         assert list(chunks)[-1] == "[DONE]"
     eventually(lambda: gateway.engines == [])
@@ -210,7 +210,7 @@ def test_who_waits_for_a_removed_model_is_told(make_gateway: Make, model: str) -
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(gateway.chat, "a")
         eventually(lambda: gateway.state("a") == "starting" and gateway.engines)
-        gateway.reload(models={"b": entry(model)})
+        gateway.reload(models={"b": entry(model), "c": entry(model)})
         assert waiting.result(30).status_code == 404
     eventually(lambda: gateway.engines == [])
 
@@ -220,7 +220,7 @@ def test_a_model_that_is_back_before_its_last_stream_ends(make_gateway: Make, mo
     with gateway.stream("a", max_tokens=200) as response, ThreadPoolExecutor(1) as pool:
         chunks = events(response)
         next(chunks)
-        gateway.reload(models={"b": entry(model)})
+        gateway.reload(models={"b": entry(model), "c": entry(model)})
         gateway.reload(models={"a": entry(model), "b": entry(model)})
         again = pool.submit(gateway.chat, "a")
         assert list(chunks)[-1] == "[DONE]"
