@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 FILES = 0.75
+# What a part of a name has to have to mean it
+_PART = 3
+# A client waits for the answer, and others with it: a longer name, and more names, are not compared letter by letter
+_LONGEST, _COMPARED = 200, 200
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -24,6 +28,30 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence on `name`; empty where nothing is like it."""
     match = nearest(name, known)
     return f"; did you mean {match}?" if match is not None else ""
+
+
+def nearest_model(name: str, known: Sequence[str]) -> str | None:
+    """As `nearest`, for models: `glm-4.7` may mean `unsloth/GLM-4.7`, and `smol` may mean `SmolLM2-135M`."""
+    if len(name) > _LONGEST:
+        return None
+    form = _form(_model(name))
+    by_model: dict[str, str] = {}
+    for other in known:
+        by_model.setdefault(_form(_model(other)), other)
+    if form in by_model:
+        return by_model[form]
+    alike = len(known) <= _COMPARED
+    if alike and (whole := nearest(name, known)) is not None:
+        return whole
+    if parts := [other for model, other in by_model.items() if len(form) >= _PART and form in model]:
+        return min(parts, key=len)
+    match = difflib.get_close_matches(form, by_model, n=1) if alike else []
+    return by_model[match[0]] if match else None
+
+
+def _model(name: str) -> str:
+    """Without the organization, which people leave out."""
+    return name.rpartition("/")[2]
 
 
 def _form(name: str) -> str:

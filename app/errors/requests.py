@@ -32,13 +32,14 @@ class ModelRequiredError(RequestError):
 
 
 class UnknownAliasError(RequestError):
-    """`alias` is not in the catalog; `known` are the names that are."""
+    """`alias` is not in the catalog. `known` are the names that are, `meant` is the most similar one."""
 
-    def __init__(self, alias: str, known: Sequence[str]) -> None:
+    def __init__(self, alias: str, known: Sequence[str], meant: str | None = None) -> None:
         self.alias = alias
         self.known = tuple(known)
         names = ", ".join(f"'{name}'" for name in known) or "none"
-        super().__init__(f"Model '{alias}' not found. Available models: {names}.")
+        hint = f" Did you mean '{meant}'?" if meant is not None else ""
+        super().__init__(f"Model '{alias}' not found.{hint} Available models: {names}.")
 
 
 class UnknownPullError(RequestError):

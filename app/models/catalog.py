@@ -14,6 +14,7 @@ from pathlib import Path
 from app.config.model_entry import FILE_KEYS, AttachedEntry, Files, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import NONE, PLAIN, Chain, drafts, named
+from app.config.suggestions import nearest_model
 from app.errors import FilesMissingError, UnknownAliasError
 from app.models.find_files import in_folder, path_itself
 from app.models.gguf.filenames import shards
@@ -104,7 +105,8 @@ class Catalog:
         """
         ref = self._refs.get(name) or self._refs.get(name.removesuffix(LATEST))
         if ref is None or not _allowed(ref, may):
-            raise UnknownAliasError(name, self._known(may))
+            known = self._known(may)
+            raise UnknownAliasError(name, known, nearest_model(name, known))
         return ref
 
     def refs(self, may: ModelFilter = None, *, presets: bool = False, variants: bool = False) -> list[ModelRef]:

@@ -245,6 +245,17 @@ def test_who_may_use_a_model_may_use_its_presets(allowed: set[str], names: list[
             assert set(raised.value.known) <= {*names, "s"}
 
 
+def test_an_unknown_name_is_told_with_the_one_that_may_be_meant() -> None:
+    """Never one that the client may not use."""
+    presets = with_presets()
+    with pytest.raises(UnknownAliasError, match=r"Model 'M:short' not found\. Did you mean 'o:short'\? Available"):
+        presets.resolve("M:short", {"o:short"}.__contains__)
+    with pytest.raises(UnknownAliasError, match=r"Model 'M:thinkin' not found\. Did you mean 'm:thinking'\?"):
+        presets.resolve("M:thinkin")
+    with pytest.raises(UnknownAliasError, match=r"not found\. Available models: none\."):
+        presets.resolve("M:thinkin", set[str]().__contains__)
+
+
 def test_an_exact_name_wins_over_a_preset_of_an_alias() -> None:
     entry = LocalEntry.model_validate({"target": "/m.gguf", "aliases": ["s"], "presets": {"thinking": {"seed": 1}}})
     presets = Catalog(Settings(models={"m": entry, "s:thinking": LocalEntry.model_validate({"target": "/o.gguf"})}))
