@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.containers import Lines
     from rich.table import Table
 
 # The width for output that is no terminal.
@@ -92,10 +93,28 @@ def _broken(line: str, room: int) -> str:
     depth = depth + 2 if depth else 0
     if (column := _FIRST_COLUMN.match(line)) and len(column[1]) <= room // 2:
         depth = len(column[1])
-    whole = textwrap.TextWrapper(
+    return "\n".join(_lines(line, room, depth))
+
+
+def _lines(text: str, room: int, depth: int = 0) -> list[str]:
+    """Broken between words; a path or a name that is longer than a line, behind its slashes, then behind its dashes."""
+    pieces = _Pieces(
         room, subsequent_indent=" " * depth, break_long_words=False, break_on_hyphens=False, expand_tabs=False
     )
-    return "\n".join(whole.wrap(line))
+    return pieces.wrap(text)
+
+
+class _Pieces(textwrap.TextWrapper):
+    """Words that fit no line come in pieces."""
+
+    def _split(self, text: str) -> list[str]:
+        room = self.width - len(self.subsequent_indent)
+        pieces: list[str] = []
+        for word in super()._split(text):
+            parts = re.findall(r"[^/]*/+|[^/]+", word) if len(word) > room else [word]
+            for part in parts:
+                pieces += re.findall(r"[^-_.:]*[-_.:]+|[^-_.:]+", part) if len(part) > room else [part]
+        return pieces
 
 
 def columns(stream: TextIO | None = None) -> int:
@@ -163,10 +182,13 @@ def console(stream: TextIO | None = None) -> Console:
     width = columns(stream) if is_terminal(stream) else _WIDTH
 
     class SafeConsole(Console):
-        """Prints text with visible controls."""
+        """Prints text with visible controls. With `soft_wrap` it breaks lines as `say` does."""
 
         def print(self, *objects: Any, **options: Any) -> None:
-            super().print(*(visible(part) if isinstance(part, str) else part for part in objects), **options)
+            shown = [visible(part) if isinstance(part, str) else part for part in objects]
+            if options.get("soft_wrap"):
+                shown = [wrapped(part, stream) if isinstance(part, str) else part for part in shown]
+            super().print(*shown, **options)
 
     return SafeConsole(
         file=stream,
@@ -181,12 +203,21 @@ def console(stream: TextIO | None = None) -> Console:
 def table(*columns: str, left: Collection[str]) -> Table:
     """Returns an empty table. Columns outside `left` are figures. Added text gets visible controls."""
     from rich.table import Table
+    from rich.text import Text
+
+    class NameText(Text):
+        """Where it is wider than its column, a name is broken at its slashes and dashes."""
+
+        def wrap(self, console: Console, width: int, *args: Any, **options: Any) -> Lines:
+            if self.cell_len <= width:
+                return super().wrap(console, width, *args, **options)
+            return Text("\n".join(_lines(self.plain, width)), self.style).wrap(console, width, *args, **options)
 
     class SafeTable(Table):
         """Shows control characters in cells."""
 
         def add_row(self, *cells: Any, **options: Any) -> None:
-            super().add_row(*(one_line(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+            super().add_row(*(NameText(one_line(cell)) if isinstance(cell, str) else cell for cell in cells), **options)
 
     made = SafeTable(box=None, pad_edge=False, header_style="bold")
     for column in columns:
@@ -194,8 +225,15 @@ def table(*columns: str, left: Collection[str]) -> Table:
     return made
 
 
+def memory_in_words(size: int, digits: int = 2) -> str:
+    """Of memory, in GiB and MiB as systems, drivers and llama-server count it."""
+    if size >= 1 << 30 or not size:
+        return f"{size / (1 << 30):.{digits}f} GiB"
+    return f"{max(size / (1 << 20), 10.0**-digits):.{digits}f} MiB"
+
+
 def size_in_words(size: int, digits: int = 2) -> str:
-    """Formats bytes in decimal units, as disks are sold. `digits` follow the point."""
+    """Formats the size of files in decimal units, as disks are sold. `digits` follow the point."""
     if size >= 1e9 or not size:
         return f"{size / 1e9:.{digits}f} GB"
     return f"{max(size / 1e6, 10.0**-digits):.{digits}f} MB"

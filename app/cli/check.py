@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
-from app.cli.check_speculation import speculation_lines
+from app.cli.check_speculation import draft_in_doubt, speculation_lines, starts_without
 from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, start_of
 from app.cli.options import records
 from app.cli.running_gateway import RunningEngine, running_engines
@@ -24,7 +24,7 @@ from app.engine.environment import what_is_held_back
 from app.engine.footprint.verdict import MemoryVerdict
 from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
 from app.engine.locate import EngineBinary, locate
-from app.engine.preflight import advice, check_files, doubted
+from app.engine.preflight import advice, check_files
 from app.engine.probe import Prober
 from app.errors import (
     ConfigError,
@@ -35,7 +35,7 @@ from app.errors import (
     StoreError,
     TandemError,
 )
-from app.models.catalog import Catalog, ModelSpec
+from app.models.catalog import Catalog
 from app.models.download.pull_item import items_of
 from app.models.gguf.filenames import shards
 from app.models.gguf.remembered import check_whole_of, header_of
@@ -182,7 +182,9 @@ def _alias(
     if (failure is not None and failure.at > used) or (running is not None and running.failed):
         lines.append("  nothing speaks against a start now, but the last one failed, as said above")
         return CheckReport(tuple(lines), fine=True, outcome=FAILED_LAST)
-    return CheckReport((*lines, "  ok"), fine=True, outcome=OK)
+    return CheckReport(
+        (*lines, f"  ok{', without speculation' if starts_without(lines) else ''}"), fine=True, outcome=OK
+    )
 
 
 def _pins(settings: Settings, refs: Iterable[ModelRef], seen: Mapping[str, MemoryVerdict]) -> Iterator[CheckReport]:
@@ -204,14 +206,6 @@ def _history(ledger: Ledger, engine_key: str, failure: Failure | None) -> Iterat
     if failure is not None:
         yield f"last failure, {_when(failure.at)}: {failure.diagnosis}"
         yield from (f"  | {line}" for line in failure.diagnosis.log_tail)
-
-
-def _draft_in_doubt(engine: EngineBinary, spec: ModelSpec) -> list[str]:
-    """A warning for a draft that this engine will refuse; raises GgufError."""
-    if spec.draft is None or damage(shards(spec.draft)):
-        return []
-    text = doubted(engine, header_of(spec.draft).architecture)
-    return [] if text is None else [f"  warning: draft: {text}"]
 
 
 def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
@@ -241,7 +235,7 @@ def _start(
     if spec.mmproj is not None:
         yield f"  projector  {_described(spec.mmproj)}"
     check_files(spec, planner.binary())
-    yield from _draft_in_doubt(planner.binary(), spec)
+    yield from draft_in_doubt(planner.binary(), spec)
     _see_to_devices(planner.binary(), spec.options)
     settled = planner.settled(ref)
     yield from speculation_lines(catalog, planner, settled)

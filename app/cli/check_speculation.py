@@ -1,28 +1,29 @@
-"""What `check` says of a model's speculation: what was asked for, what the headers say of it, what will be launched."""
+"""What `check` tells of speculation: the verdict on a draft, what else could draft, and what a start makes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from app.config.speculation import AUTO, NONE, named
-from app.models.catalog import Catalog
+from app.engine.locate import EngineBinary
+from app.engine.preflight import doubted
+from app.models.catalog import Catalog, ModelSpec
+from app.models.gguf.filenames import shards
 from app.models.gguf.remembered import header_of
 from app.planner import Planner
 from app.speculation.compat import Outcome, mtp_layers
 from app.speculation.resolve import Settled, damage, judged
 
+# Of a model whose draft cannot be used
+_WITHOUT = "    so it starts without"
 
-def speculation_lines(catalog: Catalog, planner: Planner, settled: Settled) -> Iterator[str]:
-    """Nothing where there is nothing to say; raises as `planner.settled` does."""
-    headers = _of_the_headers(catalog, planner, settled)
-    if settled.spec.requested_mode == NONE and not headers:
-        return
-    yield f"  speculation: {settled.spec.requested_mode}"
-    yield from headers
-    if settled.fallback_reason:
-        rest = named(settled.spec.chain)
-        left = "without" if rest == NONE else f"with {rest} only"
-        yield f"    so it starts {left}: {settled.fallback_reason}"
+
+def draft_in_doubt(engine: EngineBinary, spec: ModelSpec) -> list[str]:
+    """A warning for a draft that this engine will refuse; raises GgufError."""
+    if spec.draft is None or damage(shards(spec.draft)):
+        return []
+    text = doubted(engine, header_of(spec.draft).architecture)
+    return [] if text is None else [f"  warning: draft: {text}"]
 
 
 def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
@@ -42,3 +43,22 @@ def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> lis
     if not used and "draft-mtp" in dialect.speculation_modes and mtp_layers(header_of(settled.spec.target)):
         lines.append("    the target has layers for multi-token prediction: `speculation: draft-mtp` needs no draft")
     return lines
+
+
+def speculation_lines(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
+    """What was asked for, what the headers say of it, and what will be launched; raises as `planner.settled` does."""
+    headers = _of_the_headers(catalog, planner, settled)
+    if settled.spec.requested_mode == NONE and not headers:
+        return []
+    lines = [f"  speculation: {settled.spec.requested_mode}", *headers]
+    if settled.fallback_reason:
+        known = any(line.endswith(f": {settled.fallback_reason}") for line in headers)
+        rest = named(settled.spec.chain)
+        left = _WITHOUT if rest == NONE else f"    so it starts with {rest} only"
+        lines.append(f"{left}{'' if known else f': {settled.fallback_reason}'}")
+    return lines
+
+
+def starts_without(lines: Iterable[str]) -> bool:
+    """Whether a start is without what was asked for."""
+    return any(line.lstrip().startswith(_WITHOUT.lstrip()) for line in lines)

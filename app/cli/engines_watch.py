@@ -14,7 +14,7 @@ from rich.text import Text
 
 from app.cli.admin_client import AdminClient
 from app.cli.engines_table import duration, loading_words, shown
-from app.terminal import columns, console, size_in_words, table
+from app.terminal import columns, console, memory_in_words, table
 
 EVERY_S = 0.5
 # Blanks between two columns
@@ -120,7 +120,7 @@ def _engine_cells(engine: dict[str, Any], requests: Rows, now: float) -> dict[st
         "tok/s": _speed(speed),
         "busy": f"{engine['in_flight']}{slots}",
         "waiting": str(engine["waiting"]),
-        "memory": "-" if memory is None else size_in_words(memory, 1),
+        "memory": "-" if memory is None else memory_in_words(memory, 1),
         "context": "-" if context is None else str(context),
         "idle": duration(now - since) if idle and since is not None else "-",
         "unloads in": "pinned" if engine["pinned"] else unloads or "-",

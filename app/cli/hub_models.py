@@ -15,6 +15,7 @@ from app.cli.launch_memory import PlannedStart
 from app.cli.local_models import state_in_words
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
+from app.config.suggestions import nearest
 from app.engine.fit import Fit, basis, fit, needed
 from app.engine.memory import Machine, this_machine
 from app.errors import StoreError, TandemError
@@ -22,7 +23,7 @@ from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.layout import room_below
 from app.models.disk.local_model import LocalModel
-from app.models.download.plan import MARGIN
+from app.models.download.plan import MARGIN, elsewhere
 from app.models.download.pull_item import is_of_hub
 from app.models.gguf.filenames import HubName, parse_hub_name, projectors
 from app.models.hub.client import Found, Hub
@@ -71,11 +72,7 @@ def look_up(settings: Settings, name: str, hub: Hub) -> Page:
     hub_name = _meant(catalog, name)
     listing = hub.listing(hub_name.repo)
     sizes = {path: file.size for path, file in listing.files.items()}
-    offered = [
-        quantization
-        for quantization in quantizations(sizes)
-        if hub_name.quantization is None or hub_name.quantization.lower() == quantization.name.lower()
-    ]
+    offered = _named(hub_name, list(quantizations(sizes)))
     here = {
         model.parts[0].path: model
         for model in inventory(settings, catalog)
@@ -87,6 +84,19 @@ def look_up(settings: Settings, name: str, hub: Hub) -> Page:
         _offer(quantization, machine, free, here.get(folder / quantization.paths[0])) for quantization in offered
     )
     return Page(hub_name.repo, listing.revision, offers, {p: sizes[p] for p in projectors(sizes)}, machine, free)
+
+
+def _named(name: HubName, there: Sequence[Quantization]) -> Sequence[Quantization]:
+    """All of them, or the one that the name asks for; raises StoreError where that is not there."""
+    if name.quantization is None or not there:
+        return there
+    named = [quantization for quantization in there if quantization.name.lower() == name.quantization.lower()]
+    if not named:
+        names = [quantization.name for quantization in there]
+        meant = nearest(name.quantization, names)
+        hint = f"; did you mean {meant}?" if meant is not None else "."
+        raise StoreError(f"{name.repo} has no {name.quantization}{hint} There are: {', '.join(names)}.")
+    return named
 
 
 def starts_of(settings: Settings, repo: str) -> list[PlannedStart]:
@@ -114,12 +124,14 @@ def _offer(quantization: Quantization, machine: Machine, free: int, model: Local
 
 
 def show_page(page: Page, models_dir: Path, starts: Sequence[PlannedStart]) -> None:
-    """Prints a table of the quantizations, what the judgement rests on, and what entries with this repo take."""
+    """Prints a table of the quantizations, what the judgement rests on, and what entries with this repo take.
+
+    Raises StoreError where there is none.
+    """
+    if not page.offers:
+        raise StoreError(f"{page.repo} has no GGUF model.{elsewhere(page.repo)}")
     out = console()
     out.print(f"{page.repo} at {page.revision[:12]}", style="bold", soft_wrap=True)
-    if not page.offers:
-        out.print(f"There is no such GGUF model in this repo.{_elsewhere(page.repo)}", soft_wrap=True)
-        return
     out.print(_table(page.offers))
     for path, size in page.projectors.items():
         out.print(f"Multimodal projector: {path} ({size_in_words(size)})", soft_wrap=True)
@@ -132,12 +144,6 @@ def show_page(page: Page, models_dir: Path, starts: Sequence[PlannedStart]) -> N
         f"Disk: {size_in_words(page.free)} free in {models_dir}, of which {size_in_words(MARGIN)} are to stay free.",
         soft_wrap=True,
     )
-
-
-def _elsewhere(repo: str) -> str:
-    """Where others usually put the GGUF files of a model."""
-    name = repo.rpartition("/")[2]
-    return "" if "gguf" in name.lower() else f" `llama-tandem search {name}` may find one that has."
 
 
 def _table(offers: Sequence[HubOffer]) -> Table:
@@ -174,6 +180,7 @@ def page_fields(page: Page, starts: Sequence[PlannedStart]) -> dict[str, Any]:
         "machine": {
             "devices": None if machine.devices is None else [asdict(device) for device in machine.devices],
             "host": machine.host,
+            "host_free": machine.host_free,
             "unified": machine.unified,
             "origin": machine.origin,
             "disk_free": page.free,

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO, get_args
 
 from app.models.download.events import RECEIVED, DownloadEvent, Emit, Kind, Tally, Verdict
-from app.terminal import StatusLine, bar, in_colour, is_terminal, one_line, size_in_words, visible
+from app.terminal import StatusLine, bar, in_colour, is_terminal, one_line, say, size_in_words, visible, wrapped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -107,20 +107,21 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
         total, tally = bars.add_task("total", total=None), Tally(counted)
         tasks: dict[str, TaskID] = {}
 
-        def say(text: str) -> None:
-            # In the lines that it has: an entry to paste is none any more once it is folded
-            bars.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+        def tell(text: str) -> None:
+            # Several lines are something to paste, which is nothing any more once it is folded
+            shown = visible(text) if "\n" in text else wrapped(visible(text), sys.stderr)
+            bars.console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
         def emit(event: DownloadEvent) -> None:
             tally.take(event)
             if event.kind == "note":
-                say(event.text)
+                tell(event.text)
             elif event.kind == "plan":
                 bars.update(total, total=event.size, completed=event.received)
             elif event.kind in _VERDICTS:
                 # The bar says it of a file that is fine
                 if event.kind != "fine" or event.text:
-                    say(_verdict(event))
+                    tell(_verdict(event))
             elif event.kind != "file" or len(bars.tasks) + 1 < console.height:
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
                 room = console.width - _FIGURES - cells - len(words)
@@ -145,7 +146,7 @@ def _one_line_bar(counted: frozenset[Kind]) -> Iterator[Emit]:
         tally.take(event)
         if event.kind == "note" or (event.kind in _VERDICTS and (event.kind != "fine" or event.text)):
             line.clear()
-            print(visible(event.text) if event.kind == "note" else _verdict(event), file=sys.stderr, flush=True)
+            say(event.text if event.kind == "note" else _verdict(event), sys.stderr)
             return
         size, before = (event.size, event.received) if event.kind == "plan" else (size, before)
         rate = max(0, tally.received - (before or 0)) / max(0.1, time.monotonic() - began)

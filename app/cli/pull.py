@@ -128,7 +128,7 @@ def _of_what_lies_beside(plan: Plan) -> list[str]:
 def tell_what_is_next(settings: Settings, config: Path | None, names: list[str], pulled: Pulled) -> None:
     """On stderr: what is here, and how it is used; on a terminal it asks whether to add the entry."""
     out = sys.stderr
-    say(f"Here: {size_in_words(pulled.size, 1)} in {pulled.seconds:.0f} s.", out)
+    say(f"Here: {size_in_words(pulled.size)} in {pulled.seconds:.0f} s.", out)
     if not pulled.entries:
         say(f"Next: llama-tandem run {names[0]}", out)
         return

@@ -8,7 +8,7 @@ from app.cli.hub_models import HubOffer
 from app.engine.fit import needed
 from app.errors import StoreError
 from app.models.gguf.filenames import is_prediction_head
-from app.terminal import size_in_words
+from app.terminal import memory_in_words, size_in_words
 
 # As llama-server, Ollama and LM Studio take Q4_K_M first: then its neighbours, the better ones, and what is smaller
 _ORDER = (
@@ -48,7 +48,7 @@ def _line(repo: str, offer: HubOffer, offers: Sequence[HubOffer], why: str) -> s
 
 def _none_fits(repo: str, offers: Sequence[HubOffer]) -> str:
     smallest = min(offers, key=lambda offer: offer.quantization.size)
-    name, size = smallest.quantization.name, size_in_words(needed(smallest.quantization.size))
+    name, size = smallest.quantization.name, memory_in_words(needed(smallest.quantization.size))
     names = ", ".join(offer.quantization.name for offer in offers)
     return (
         f"{repo}: no quantization fits in the memory of this machine; the smallest, {name}, needs about {size}. "

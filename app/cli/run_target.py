@@ -5,13 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.cli.add_entry import NewEntry
 from app.cli.chat import pick
 from app.cli.found_models import DEMO, DEMO_PACKAGE, demo_is_installed, find_models
-from app.cli.progress import shown
-from app.cli.pull import Pulled, alias_of, pull
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.engine.memory import this_machine
@@ -22,6 +19,10 @@ from app.models.gguf.filenames import is_gguf, model_of, parse_hub_name, shard_o
 from app.models.gguf.header import read_header
 from app.models.ref import ModelRef
 from app.terminal import is_terminal, say
+
+if TYPE_CHECKING:
+    from app.cli.add_entry import NewEntry
+    from app.cli.pull import Pulled
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,16 @@ def _fetch_what_is_missing(settings: Settings, config: Path | None, catalog: Cat
 
 
 def _pulled(settings: Settings, config: Path | None, name: str) -> Pulled:
+    from app.cli.progress import shown
+    from app.cli.pull import pull  # the Hub's library takes half a second, and a model that is here needs none
+
     with shown(False) as emit:
         return pull(settings, config, [name], emit)
 
 
 def _repo(settings: Settings, config: Path | None, name: str) -> RunTarget:
+    from app.cli.pull import alias_of
+
     pulled = _pulled(settings, config, name)
     (entry,) = pulled.entries
     if (alias := alias_of(settings, entry)) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from app.engine.memory import Machine
-from app.terminal import size_in_words
+from app.terminal import memory_in_words
 
 # Asked for beside the weights: a context of some thousand tokens and the buffers for computing take about as much.
 _LEAST_BESIDE = 1 << 30
@@ -33,12 +33,18 @@ def basis(machine: Machine) -> list[str]:
     if machine.devices is None:
         seen = f"devices unknown: {machine.origin}"
     elif machine.devices:
-        seen = ", ".join(f"{d.name} {size_in_words(d.total)} ({d.description})" for d in machine.devices) + f" {source}"
+        told = (f"{d.name} {_room(d.total, d.free)} ({d.description})" for d in machine.devices)
+        seen = f"{', '.join(told)} {source}"
     else:
         seen = f"no device beside the processor {source}"
-    same, least = ", the same memory" if machine.unified else "", size_in_words(_LEAST_BESIDE)
+    same, least = ", the same memory" if machine.unified else "", memory_in_words(_LEAST_BESIDE)
     return [
-        f"Memory here: {seen}; host {size_in_words(machine.host)}{same}.",
+        f"Memory here: {seen}; host {_room(machine.host, machine.host_free)}{same}.",
         f"Counted is the files' size and a tenth of it, at least {least}, for context and buffers, with nothing else "
         "loaded; a long context takes more.",
     ]
+
+
+def _room(total: int, free: int | None) -> str:
+    """Only the whole counts for the judgement: what is free is another figure in a minute."""
+    return memory_in_words(total) + (f", {memory_in_words(free)} of it free" if free is not None else "")

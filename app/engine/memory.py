@@ -15,25 +15,27 @@ from app.errors import TandemError
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`host` is memory in bytes; `devices` is None where no engine tells them, `origin` who told them or why nobody.
+    """`host` and `host_free` are memory in bytes; `devices` is None where no engine tells them.
 
-    `unified`: the devices have the host's own memory.
+    `origin` says who told them or why nobody. `unified`: the devices have the host's own memory.
     """
 
     devices: tuple[Device, ...] | None
     host: int
     unified: bool
     origin: str
+    host_free: int | None = None
 
 
 def this_machine(llama_server: str) -> Machine:
     """By `--list-devices` of the engine that the settings name, and the operating system."""
     host, unified = host_memory(), sys.platform == "darwin"
+    free = max(host - host_used(), 0)
     try:
         engine = locate(llama_server)
-        return Machine(devices(engine), host, unified, engine.origin)
+        return Machine(devices(engine), host, unified, engine.origin, free)
     except TandemError as error:
-        return Machine(None, host, unified, str(error))
+        return Machine(None, host, unified, str(error), free)
 
 
 def host_memory() -> int:

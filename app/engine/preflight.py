@@ -23,7 +23,7 @@ from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
 from app.models.gguf.places import misplaced_projector, misplaced_target, mixed_shards
 from app.models.gguf.remembered import check_whole_of, header_of
-from app.terminal import size_in_words
+from app.terminal import memory_in_words
 
 
 def check_files(spec: ModelSpec, engine: EngineBinary) -> None:
@@ -86,7 +86,7 @@ def advice(spec: ModelSpec) -> Iterator[Note]:
         yield Note("ctx_size", text)
     size = sum(path.stat().st_size for path in shards(spec.target))
     if size > host_memory() and spec.options.device is None:
-        text = f"the files have {size_in_words(size)}, and this machine's memory {size_in_words(host_memory())}"
+        text = f"the files have {memory_in_words(size)}, and this machine's memory {memory_in_words(host_memory())}"
         yield Note("target", f"{text}: without a device that holds the rest it is read from the disk again and again")
 
 
@@ -124,7 +124,7 @@ def _too_much(spec: ModelSpec, given: list[Given]) -> str:
     least = least_cache(header_of(spec.target), context, given)
     if least <= host_memory() * (1 if spec.options.device == "none" else _MOST):
         return ""
-    return f"ctx_size: the cache of {context} tokens takes {size_in_words(least)}, far more than this machine has."
+    return f"ctx_size: the cache of {context} tokens takes {memory_in_words(least)}, far more than this machine has."
 
 
 def doubted(engine: EngineBinary, architecture: str | None) -> str | None:

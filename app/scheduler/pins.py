@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from app.engine.footprint.budget import shortages
 from app.scheduler.residency import Residency
-from app.terminal import size_in_words
+from app.terminal import memory_in_words
 
 # A budget that is taken to so much has room for no other model
 _NEARLY_ALL = 0.95
@@ -48,7 +48,7 @@ def _in_memory(
     leaves, takes = ("leaves", "takes") if len(pinned) == 1 else ("leave", "take")
     if len(pinned) > 1 and (short := shortages(held, budgets)):
         for place in short:
-            words = f"{size_in_words(held[place])} of {place}, and its budget is {size_in_words(budgets[place])}"
+            words = f"{memory_in_words(held[place])} of {place}, and its budget is {memory_in_words(budgets[place])}"
             yield f"pin: {_named(pinned)} need {words}: they cannot all be up"
         return
     out = [alias for alias in others if _is_kept_out(needs.get(alias, {}), held, budgets)]

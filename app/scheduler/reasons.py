@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 from app.scheduler.room import LEAVING, UNCAPPED, Room
 from app.scheduler.snapshot import EngineView, SchedulerSnapshot
 from app.supervisor.states import EngineState
-from app.terminal import size_in_words
+from app.terminal import memory_in_words
 
 
 def use_of(engine: EngineView, now: float) -> str:
@@ -40,12 +40,12 @@ def kind_of(engine: EngineView) -> str:
 
 def shortage(lacking: Mapping[str, int]) -> str:
     """Place in memory -> bytes that are missing there."""
-    return " and ".join(f"{size_in_words(size)} of {name}" for name, size in lacking.items()) + " are missing"
+    return " and ".join(f"{memory_in_words(size)} of {name}" for name, size in lacking.items()) + " are missing"
 
 
 def sizes(engine: EngineView, places: Iterable[str], word: str) -> str:
     """`5.20 GB on CUDA0 and 1.00 GB on host`; empty where it has nothing there."""
-    parts = (f"{size_in_words(size)} {word} {place}" for place in places if (size := engine.needs.get(place)))
+    parts = (f"{memory_in_words(size)} {word} {place}" for place in places if (size := engine.needs.get(place)))
     return " and ".join(parts)
 
 
@@ -53,7 +53,7 @@ def free_for(engine: EngineView, room: Room) -> str:
     """`1 of 2 places free; needs 4.80 GB of CUDA0, 8.00 GB free`, before it takes its place."""
     parts = [f"{room.free} of {room.places} places free"] if room.places < UNCAPPED else []
     for place, left in room.left(engine).items():
-        parts.append(f"needs {sizes(engine, (place,), 'of')}, {size_in_words(left)} free")
+        parts.append(f"needs {sizes(engine, (place,), 'of')}, {memory_in_words(left)} free")
     return "; ".join(parts)
 
 

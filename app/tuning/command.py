@@ -24,7 +24,7 @@ from app.planner import Planner
 from app.records.database import Database
 from app.records.ledger import Ledger, Tuned
 from app.speculation.compat import mtp_layers
-from app.terminal import size_in_words
+from app.terminal import memory_in_words
 from app.tuning import memory
 from app.tuning.arms import PLAIN_ARM, Arm, Candidates, candidates
 from app.tuning.chart import draw
@@ -178,7 +178,7 @@ class _Tuning:
         need, free = max(self._sizes()), memory.free()
         if need > free:
             notices.append(
-                f"Memory is short: {size_in_words(free)} are free and the files have {size_in_words(need)}. "
+                f"Memory is short: {memory_in_words(free)} are free and the files have {memory_in_words(need)}. "
                 "Stop a gateway that has models loaded, or the measurements will be those of a busy disk."
             )
         most = min(len(some) for some in self._prompts.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def test_show_says_what_fits_and_why(here: Here) -> None:
     assert "yes: devices" in rows["UD-Q2_K_XL"] and " 3 " in rows["UD-Q2_K_XL"]
     assert rows["BF16"].split()[-2:] == ["no", "no"]
     assert "Multimodal projector: mmproj-BF16.gguf" in text
-    assert "CUDA0 4.29 GB (A fake GPU)" in text and "--list-devices" in text and "free in" in text
+    assert (
+        re.search(r"CUDA0 4\.00 GiB, [\d.]+ [GM]iB of it free \(A fake GPU\)", text)
+        and "--list-devices" in text
+        and "free in" in text
+    )
     assert not here.hub.fetched
 
 
@@ -71,6 +76,8 @@ def test_show_takes_an_alias_and_tells_what_is_here(here: Here) -> None:
     }
     assert page["machine"]["host"] > 0 and page["machine"]["disk_free"] > 0
     assert [quantization["name"] for quantization in here.json("show", f"{REPO}:q4_k_m")["quantizations"]] == ["Q4_K_M"]
+    missing = here.command("show", f"{REPO}:Q4_K_X")
+    assert missing.returncode == 1 and "has no Q4_K_X; did you mean Q4_K_M? There are: " in missing.stderr
     assert "Similar names: " in here.command("show", "unsloth/GLM-4.8-GGUF").stderr
 
 

@@ -36,7 +36,7 @@ def test_a_repo_without_a_quantization_brings_what_fits_best(name: str, hub: Fak
     assert done.returncode == 0, done.stderr
     assert {asked.path for asked in hub.fetched} == {"tiny-Q4_K_M.gguf"}
     assert f"{REPO}: takes Q4_K_M (0.05 MB) of 4 quantizations, fits in memory" in done.stderr
-    assert "Here: 0.1 MB in " in done.stderr and f"`llama-tandem pull {REPO} --add NAME` adds it" in done.stderr
+    assert "Here: 0.05 MB in " in done.stderr and f"`llama-tandem pull {REPO} --add NAME` adds it" in done.stderr
     pasted = yaml.safe_load(done.stderr[done.stderr.index("models:\n") :])
     assert pasted["models"] == {"acme/Tiny": {"target": {"repo": REPO, "include": "tiny-Q4_K_M.gguf"}}}
 
@@ -100,5 +100,7 @@ def test_a_repo_without_gguf_files_says_where_to_look(hub: FakeHub, tmp_path: Pa
     """No six lines about memory below it."""
     hub.add("acme/Tiny", {"model.safetensors": b"x"})
     shown = run_command(tmp_path, hub, "show", "acme/Tiny")
-    assert "There is no such GGUF model" in shown.stdout and "llama-tandem search Tiny" in shown.stdout
-    assert "Memory here" not in shown.stdout
+    assert shown.returncode == 1 and not shown.stdout
+    assert "acme/Tiny has no GGUF model. `llama-tandem search Tiny` may find a repo that has." in shown.stderr
+    pulled = run_command(tmp_path, hub, "pull", "acme/Tiny")
+    assert pulled.returncode == 1 and "acme/Tiny has no GGUF model. `llama-tandem search Tiny`" in pulled.stderr

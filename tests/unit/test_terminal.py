@@ -5,7 +5,7 @@ import io
 import pyte
 import pytest
 
-from app.terminal import StatusLine, console, paint, table, visible, wrapped
+from app.terminal import StatusLine, console, memory_in_words, paint, size_in_words, table, visible, wrapped
 
 
 def test_without_a_terminal_a_row_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +113,11 @@ class Narrow(io.StringIO):
             "/load FILE     go on with a conversation of then",
             "/load FILE     go on with a conversation\n               of then",
         ),
-        ("see /a/path/that/is/longer/than/the/terminal.gguf", "see\n/a/path/that/is/longer/than/the/terminal.gguf"),
+        ("see /a/path/that/is/longer/than/the/terminal.gguf", "see /a/path/that/is/longer/than/the/\nterminal.gguf"),
+        (
+            "  target     /models/organization/a-model-Q4_K_M.gguf",
+            "  target     /models/organization/\n             a-model-Q4_K_M.gguf",
+        ),
     ],
 )
 def test_lines_are_broken_between_words(line: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,3 +125,29 @@ def test_lines_are_broken_between_words(line: str, shown: str, monkeypatch: pyte
     monkeypatch.setattr("app.terminal.columns", lambda _: 40)
     assert wrapped(line, Narrow()) == shown
     assert wrapped(line, io.StringIO()) == line
+
+
+def test_names_in_a_table_are_broken_at_their_slashes_and_dashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at any letter; where there is room they stay whole."""
+    for columns, lines in ((40, ["bartowski/", "SmolLM2-135M-Instruct-GGUF"]), (20, ["bartowski/", "SmolLM2-135M-"])):
+        monkeypatch.setattr("app.terminal.columns", lambda _, wide=columns: wide)
+        monkeypatch.setenv("NO_COLOR", "1")
+        shown, out = table("repo", "size", left=("repo",)), Narrow()
+        shown.add_row("bartowski/SmolLM2-135M-Instruct-GGUF", "98 MB")
+        console(out).print(shown)
+        rows = [row.split("  ")[0].rstrip() for row in out.getvalue().splitlines()[1:]]
+        assert rows[: len(lines)] == lines and "".join(rows) == "bartowski/SmolLM2-135M-Instruct-GGUF"
+
+
+@pytest.mark.parametrize(
+    ("size", "memory", "disk"),
+    [
+        (0, "0.00 GiB", "0.00 GB"),
+        (1, "0.01 MiB", "0.01 MB"),
+        (8 << 30, "8.00 GiB", "8.59 GB"),
+        (10**9, "953.67 MiB", "1.00 GB"),
+        (25_280_000_000, "23.54 GiB", "25.28 GB"),
+    ],
+)
+def test_memory_is_counted_as_drivers_count_it_and_files_as_disks_are_sold(size: int, memory: str, disk: str) -> None:
+    assert (memory_in_words(size), size_in_words(size)) == (memory, disk)

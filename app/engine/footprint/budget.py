@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.engine.footprint.footprint import HOST
-from app.terminal import size_in_words
+from app.terminal import memory_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ def shortages(needs: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str,
 
 
 def shortage_in_words(needs: Mapping[str, int], budgets: Mapping[str, int]) -> str:
-    """`CUDA0 needs 30 GB of 24 GB`; empty where all fits."""
+    """`CUDA0 needs 30.00 GiB of 24.00 GiB`; empty where all fits."""
     short = shortages(needs, budgets)
     return ", ".join(
-        f"{name} needs {size_in_words(needs[name])} of {size_in_words(max(budgets[name], 0))}" for name in short
+        f"{name} needs {memory_in_words(needs[name])} of {memory_in_words(max(budgets[name], 0))}" for name in short
     )

@@ -15,7 +15,7 @@ from app.engine.footprint.estimate import estimate
 from app.engine.footprint.footprint import HOST, Footprint
 from app.engine.footprint.remedies import remedies
 from app.records.footprints import HeldMemory
-from app.terminal import size_in_words
+from app.terminal import memory_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class MemoryVerdict:
         return not self.short
 
     def needs(self) -> str:
-        """`CUDA0 8.20 GB (weights 7.80 GB, cache 0.30 GB, buffers 0.10 GB), host 0.40 GB (...)`"""
+        """`CUDA0 8.20 GiB (weights 7.80 GiB, cache 300.00 MiB, buffers 100.00 MiB), host 400.00 MiB (...)`"""
         sizes = self.footprint.by_device()
-        held = [f"{name} {size_in_words(sizes[name])} ({self._why(name)})" for name in sizes if sizes[name]]
+        held = [f"{name} {memory_in_words(sizes[name])} ({self._why(name)})" for name in sizes if sizes[name]]
         return ", ".join(held) or "nothing that its headers tell"
 
     def words(self) -> str:
@@ -49,7 +49,7 @@ class MemoryVerdict:
                 "which is slow"
             )
         if self.fits:
-            rooms = ", ".join(f"{name} {size_in_words(self.budgets[name])}" for name in self._named())
+            rooms = ", ".join(f"{name} {memory_in_words(self.budgets[name])}" for name in self._named())
             return f"fits; engines may take {rooms}"
         helps = f" One of these would make it fit: {'; '.join(self.helps)}." if self.helps else ""
         return f"it does not fit, even alone: {self.short}.{helps}"
@@ -80,7 +80,7 @@ class MemoryVerdict:
                 use = "buffers" if part.use in ("compute", "output") else part.use
                 label = use if part.whose == "target" else f"{part.whose} {use}"
                 uses[label] = uses.get(label, 0) + part.size
-        return ", ".join(f"{label} {size_in_words(size)}" for label, size in uses.items())
+        return ", ".join(f"{label} {memory_in_words(size)}" for label, size in uses.items())
 
 
 _FOUND_BY = {

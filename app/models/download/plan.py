@@ -277,17 +277,23 @@ def _one_model(listing: Listing, item: PullItem) -> list[str]:
     everything = by_model(filter(is_safe, PullItem(item.repo, projector=item.projector).chosen(listing.files)))
     known = {(not item.projector and quantization_of(files[0])) or files[0] for files in everything.values()}
     names = ", ".join(sorted(known))
+    what = "multimodal projector" if item.projector else "GGUF model"
+    if not known:
+        raise StoreError(f"{item.repo} has no {what}.{'' if item.projector else elsewhere(item.repo)}")
     if not models:
-        what = "multimodal projector" if item.projector else "GGUF model"
-        if not known and not item.projector:
-            raise StoreError(f"{item.repo} has no GGUF files. `llama-tandem search NAME` lists repositories with some.")
-        raise StoreError(f"{item.repo}: no {what} there matches {item.pattern!r}. Available: {names or 'none'}.")
+        raise StoreError(f"{item.repo}: no {what} there matches {item.pattern!r}. Available: {names}.")
     if item.projector:
         raise StoreError(f"{item.repo}: {len(models)} multimodal projectors match; narrow include to one of {names}.")
     raise StoreError(
         f"{item.repo}: {len(models)} models there match; name one, such as hf:{item.repo}:"
         f"{quantization_of(paths[0]) or 'Q4_K_M'}. Available: {names}."
     )
+
+
+def elsewhere(repo: str) -> str:
+    """A sentence on where others usually put the GGUF files of a model, with a blank before it; or nothing."""
+    name = repo.rpartition("/")[2]
+    return "" if "gguf" in name.lower() else f" `llama-tandem search {name}` may find a repo that has."
 
 
 def check_headers(paths: list[Path]) -> None:

@@ -136,7 +136,7 @@ def test_a_damaged_draft_is_left_out(machine: Path, how: str, reason: str) -> No
     report = reports(plain)[1]
     assert report.fine and f"  draft      {draft} (damaged)" in report.lines
     why = next(line for line in report.lines if "so it starts without" in line)
-    assert f"The draft cannot be used: {draft}: {reason}" in why
+    assert f"The draft cannot be used: {draft}: {reason}" in why and report.lines[-1] == "  ok, without speculation"
     assert (plan_now(plain, "m").chain, plan_now(plain, "m").files) == ((), (machine / "m.gguf",))
     strict = reports(settings(machine, m=fields | {"speculation": {"mode": "draft-simple", "on_inert": "fail"}}))[1]
     assert not strict.fine and "CANNOT START: speculation: The draft cannot be used" in strict.lines[-1]
@@ -145,6 +145,17 @@ def test_a_damaged_draft_is_left_out(machine: Path, how: str, reason: str) -> No
     auto = reports(settings(machine, m=fields | {"speculation": "auto"}))[1]
     assert auto.fine and any("incompatible: The draft cannot be used" in line for line in auto.lines)
     assert any("next start: ngram-mod by rule" in line for line in auto.lines)
+
+
+def test_an_incompatible_draft_has_its_reason_once(machine: Path) -> None:
+    """And the last line does not say that all is well."""
+    tokens = {"tokenizer.ggml.tokens": ["a"] * 9}
+    target = write_header(machine / "t.gguf", {"tokenizer.ggml.model": "gpt2", **tokens})
+    draft = write_header(machine / "d.gguf", {"tokenizer.ggml.model": "llama", **tokens})
+    report = reports(settings(machine, m=entry(target, draft={"path": str(draft)})))[1]
+    assert str(report.lines).count("The tokenizers are of different kinds") == 1
+    assert "    so it starts without" in report.lines
+    assert report.fine and report.outcome == OK and report.lines[-1] == "  ok, without speculation"
 
 
 def test_a_draft_that_is_missing_is_an_error(machine: Path) -> None:
@@ -398,7 +409,7 @@ def test_check_says_what_a_start_takes_and_whether_it_fits(machine: Path, monkey
     on_device, on_host = reports(config)[1:]
     memory, verdict = (line for line in on_device.lines if "CUDA0" in line)
     assert memory.startswith("  memory     host ") and ", CUDA0 " in memory and "weights" in memory
-    assert verdict.startswith("    fits; engines may take host ") and verdict.endswith("CUDA0 7.52 GB")
+    assert verdict.startswith("    fits; engines may take host ") and verdict.endswith("CUDA0 7.00 GiB")
     assert not any("CUDA0" in line for line in on_host.lines) and on_host.fine
 
 
@@ -408,7 +419,7 @@ def test_check_refuses_what_cannot_fit_and_says_what_would(machine: Path, monkey
     tight = settings(machine, m=wanted).model_copy(update={"memory": {"host": 30 << 20}})
     (report,) = reports(tight, "m")[1:]
     (reason,) = (line for line in report.lines if "CANNOT START" in line)
-    assert "memory: it does not fit, even alone: host needs" in reason and "of 31.46 MB" in reason
+    assert "memory: it does not fit, even alone: host needs" in reason and "of 30.00 MiB" in reason
     context = int(re.findall(r"ctx_size: (\d+)[;.]", reason)[0])
     fitting = settings(machine, m=wanted | {"ctx_size": context}).model_copy(update={"memory": {"host": 30 << 20}})
     assert reports(fitting, "m")[1].fine

@@ -190,7 +190,7 @@ def test_plan_tells_what_the_engine_takes(folder: Path, monkeypatch: pytest.Monk
     verdict = MemoryVerdict(footprint, {"CUDA0": 6_000_000_000, "host": 10**10}, "CUDA0 needs more", ("no draft",))
     monkeypatch.setattr("app.cli.check.planned", lambda settings, alias: PlannedStart(plan, verdict))
     assert run("plan", "m").stderr == (
-        "memory: host 21.00 MB (buffers 21.00 MB), CUDA0 7.50 GB (weights 7.00 GB, draft weights 500.00 MB); "
+        "memory: host 20.03 MiB (buffers 20.03 MiB), CUDA0 6.98 GiB (weights 6.52 GiB, draft weights 476.84 MiB); "
         "it does not fit, even alone: CUDA0 needs more. One of these would make it fit: no draft.\n"
     )
     shown = json.loads(run("plan", "m", "--json").stdout)

@@ -44,8 +44,8 @@ def ready(**more: Any) -> dict[str, Any]:
 
 def test_an_engine_with_all_that_is_known_of_it() -> None:
     assert text([ready()], []) == (
-        "model  state  mode          acceptance  tok/s  busy  waiting  memory  context  idle  unloads in\n"
-        "org/m  ready  draft-simple        62 %     42   0/4        0  3.2 GB     8192   41s          4m"
+        "model  state  mode          acceptance  tok/s  busy  waiting   memory  context  idle  unloads in\n"
+        "org/m  ready  draft-simple        62 %     42   0/4        0  3.0 GiB     8192   41s          4m"
     )
 
 

@@ -311,7 +311,7 @@ def test_what_cannot_fit_alone_is_refused_with_figures_and_help(tmp_path: Path) 
     path = write_llama(tmp_path / "m.gguf")
     tight = book(SeenMemory((), 32 * GIB), {"host": 60 * MIB})
     with pytest.raises(
-        InsufficientMemoryError, match=r"host needs .* of 62\.91 MB\. One of these .*ctx_size: "
+        InsufficientMemoryError, match=r"host needs .* of 60\.00 MiB\. One of these .*ctx_size: "
     ) as caught:
         asyncio.run(tight.planned("m", plan_of(path, "-c", "65536", "-np", "1", "--fit", "off")))
     assert caught.value.figures["budgets"] == {"host": 60 * MIB}
