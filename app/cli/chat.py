@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from app.cli.asking import Outcome, pick, question
 from app.cli.chat_client import ChatClient, read_key, root_of
 from app.cli.chat_commands import ChatCommands, LeaveChatError, is_command
 from app.cli.chat_input import line_reader, messages, type_ahead_kept
@@ -19,8 +20,6 @@ from app.errors import TandemError, UpstreamError
 from app.terminal import is_terminal, paint, say
 
 __all__ = ["chat", "read_key"]
-# How a run ended, as exit codes: all answers came, one failed, Ctrl-C
-Outcome = Literal[0, 1, 130]
 
 
 def chat(
@@ -70,41 +69,6 @@ def the_model(client: ChatClient) -> str:
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise UpstreamError(f"Name a model; the gateway has {', '.join(names)}.")
     return pick("model", names)
-
-
-def pick(what: str, names: list[str]) -> str:
-    """Asks for one of them, by its number or its name."""
-    for number, name in enumerate(names, 1):
-        say(f"{number:>3}  {name}")
-    while True:
-        try:
-            typed = input(f"Which {what}? [1] ").strip() or "1"
-        except (EOFError, KeyboardInterrupt):
-            print()
-            raise UpstreamError(f"No {what} is chosen.") from None
-        if typed in names:
-            return typed
-        if typed.isdecimal() and 1 <= int(typed) <= len(names):
-            return names[int(typed) - 1]
-        say(f"There is no {typed}; give a number from 1 to {len(names)}, or a name.")
-
-
-def question(prompt: str | None) -> str:
-    """The prompt, behind what is piped in; raises UpstreamError where both are empty."""
-    piped = "" if sys.stdin is None or is_terminal(sys.stdin) else _read_all()
-    text = "\n\n".join(part for part in (piped.rstrip("\n"), prompt) if part)
-    if not text.strip():
-        raise UpstreamError("There is nothing to ask: stdin is empty. Give a PROMPT, or type in a terminal.")
-    return text
-
-
-def _read_all() -> str:
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError:
-        raise UpstreamError("stdin is no text in UTF-8.") from None
-    except (OSError, ValueError):  # closed
-        return ""
 
 
 def _answers(conversation: ChatConversation) -> Iterator[ChatAnswer]:

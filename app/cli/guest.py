@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 from app.auth.local_admin_key import local_secret
-from app.cli.chat_client import ChatClient, admin_of
 from app.cli.run_target import RunTarget
 from app.config.settings import Settings, root_url
 from app.errors import TandemError
+
+if TYPE_CHECKING:
+    from app.cli.chat_client import ChatClient
+
+# On this machine it takes no time at all; seconds
+_CONNECT_S = 2.0
 
 
 class Guest:
@@ -28,9 +34,10 @@ class Guest:
 
     def __enter__(self) -> Guest:
         try:
-            with suppress(TandemError):
-                self._enter()
-                self.is_served = True
+            if _listens(self._settings):
+                with suppress(TandemError):
+                    self._enter()
+                    self.is_served = True
         except BaseException:  # Ctrl-C: who knows whether the gateway has it by now
             self._leave()
             raise
@@ -38,6 +45,8 @@ class Guest:
 
     def _enter(self) -> None:
         """Raises UpstreamError or ConfigError where there is no such gateway, or it does not take the model."""
+        from app.cli.chat_client import ChatClient, admin_of
+
         alias, entry = self._target.alias, self._target.entry
         if entry is None:
             url = root_url(self._settings.host, self._settings.port)
@@ -59,9 +68,19 @@ class Guest:
 
     def _leave(self) -> None:
         if self.was_added:
+            from app.cli.chat_client import admin_of
+
             # The gateway may have ended meanwhile
             with suppress(TandemError), admin_of(self._settings) as admin:
                 admin.delete(f"/admin/models/{quote(self._target.alias, safe='')}")
+
+
+def _listens(settings: Settings) -> bool:
+    """Whether anything does at the gateway's address; asked first, since the HTTP client takes a while to import."""
+    address = urlsplit(root_url(settings.host, settings.port))
+    with suppress(OSError), socket.create_connection((address.hostname, settings.port), _CONNECT_S):
+        return True
+    return False
 
 
 def _has(admin: ChatClient, alias: str, entry: dict[str, Any]) -> bool:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.cli.chat_client import ChatClient
 from app.config.files import PREFIX
 from app.config.settings import Settings, root_url
 from app.engine.parent_death import tied_to_parent
@@ -69,6 +68,8 @@ class OwnGateway:
 
     def wait_until_up(self) -> None:
         """Raises UpstreamError with the last lines of its log where it does not come up."""
+        from app.cli.chat_client import ChatClient  # while the child starts
+
         end = time.monotonic() + _START_S
         with ChatClient(self.url) as client:
             while time.monotonic() < end:

@@ -5,25 +5,23 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from app.auth.local_admin_key import local_secret
-from app.cli.add_entry import WrittenEntry, add_entry
-from app.cli.chat import Outcome, question, talk
-from app.cli.chat_client import ChatClient, admin_of
-from app.cli.conversation import ChatConversation
-from app.cli.draft_hint import draft_for
+from app.cli.asking import Outcome, question
 from app.cli.guest import Guest
 from app.cli.own_gateway import OwnGateway
 from app.cli.run_target import RunTarget, resolve
-from app.cli.waiting import Waiting
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, load_settings, root_url, settings_file
 from app.config.speculation import PLAIN
 from app.errors import StoreError, TandemError, UpstreamError
 from app.models.catalog import Catalog
 from app.terminal import is_terminal, say
+
+# What talks to a gateway is imported while it starts
+if TYPE_CHECKING:
+    from app.cli.chat_client import ChatClient
 
 
 def run(
@@ -48,6 +46,8 @@ def run(
     if draft is not None:
         target = _with_draft(settings, config, target, draft)
     if save and target.entry is not None:
+        from app.cli.add_entry import WrittenEntry, add_entry
+
         file = settings_file(config)
         add_entry(file, target.alias, WrittenEntry(target.entry))
         say(f"Added '{target.alias}' to {file}.", sys.stderr)
@@ -64,6 +64,11 @@ def run(
             url, port = gateway.url, gateway.port
             if keep:
                 say(f"The gateway stays at {url}: process {gateway.pid}, log {gateway.log}.", sys.stderr)
+        from app.auth.local_admin_key import local_secret
+        from app.cli.chat import talk
+        from app.cli.chat_client import ChatClient
+        from app.cli.conversation import ChatConversation
+
         client = stack.enter_context(ChatClient(url, local_secret(settings.state_dir)))
         _load(settings.model_copy(update={"port": port}), client, target.alias)
         conversation = ChatConversation(client, target.alias, system=system, wishes=wishes)
@@ -79,6 +84,9 @@ def _entries(target: RunTarget) -> dict[str, Any]:
 
 def _load(settings: Settings, client: ChatClient, alias: str) -> None:
     """With a line that moves; raises UpstreamError with the diagnosis where it does not come up."""
+    from app.cli.chat_client import admin_of
+    from app.cli.waiting import Waiting
+
     if client.row(alias).get("state") in ("ready", "attached"):
         return
     with admin_of(settings) as admin:
@@ -128,6 +136,8 @@ def _draft_hint(settings: Settings, target: RunTarget) -> str:
         known = {"draft": entry.draft} if isinstance(entry, LocalEntry) and entry.chain == PLAIN else {"draft": True}
     if known.get("draft"):
         return ""
+    from app.cli.draft_hint import draft_for
+
     name = draft_for(load_with(settings, target), target.alias)
     return f"{name} could draft for it: llama-tandem run {target.alias} --draft {name}" if name else ""
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.chat import pick
-from app.cli.found_models import DEMO, DEMO_PACKAGE, demo_is_installed, find_models
+from app.cli.asking import pick
+from app.cli.found_models import DEMO, DEMO_ENTRY, demo_is_installed, find_models
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.engine.memory import this_machine
@@ -43,8 +43,8 @@ def resolve(settings: Settings, config: Path | None, name: str | None) -> RunTar
     except UnknownAliasError as unknown:
         if is_gguf(name) or Path(name).expanduser().is_file():
             return _file(name)
-        if name in (found := _found_here(settings)):
-            return found[name]
+        if (target := _demo().get(name) or _found_here(settings).get(name)) is not None:
+            return target
         if is_of_hub(catalog, name):
             return _repo(settings, config, name)
         raise StoreError(
@@ -122,7 +122,9 @@ def _found_here(settings: Settings) -> dict[str, RunTarget]:
             entry |= {"mmproj": {"path": str(model.mmproj)}} if model.mmproj else {}
             entry |= {"ctx_size": model.context} if model.context else {}
             found[model.name] = RunTarget(model.name, entry)
-    if demo_is_installed():
-        package = {"package": DEMO_PACKAGE, "include": "*.gguf"}
-        found[DEMO] = RunTarget(DEMO, {"target": package, "ctx_size": 4096})
-    return found
+    return found | _demo()
+
+
+def _demo() -> dict[str, RunTarget]:
+    """The model of a Python package; asked before folders and devices are looked through."""
+    return {DEMO: RunTarget(DEMO, DEMO_ENTRY)} if demo_is_installed() else {}

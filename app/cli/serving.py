@@ -105,7 +105,7 @@ def init(
     Searches ./models, the caches of the Hub and of llama.cpp, and the folders of LM Studio and Ollama.
     """
     with errors_in_words():
-        from app.cli.example import names_of, write_example
+        from app.cli.example import names_of, reason_of_demo, write_example
         from app.cli.found_models import find_models
         from app.config.files import expanded_folder
         from app.engine.memory import this_machine
@@ -116,6 +116,8 @@ def init(
         path = write_example(config or Path("tandem.yaml"), found)
         for model in found:
             say(f"{model.name}: {model.reason()}")
+        if demo := reason_of_demo(found):
+            say(demo)
         names = names_of(found)
         say(f"Wrote {path}. Models: {', '.join(names)}. Next: llama-tandem run {names[0]}")
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.cli.example import write_example
+from app.cli.example import reason_of_demo, write_example
 from app.cli.found_models import FoundModel, find_models
 from app.config.settings import load_settings
 from app.engine.memory import Machine
@@ -105,6 +105,8 @@ def test_without_models_there_is_one_that_works(installed: bool, monkeypatch: py
     (entry,) = load_settings(write_example(Path("tandem.yaml"))).models.values()
     assert (entry.target.package is not None) is installed  # type: ignore[union-attr]
     assert (entry.pull == "on_demand") is not installed  # type: ignore[union-attr]
+    assert entry.request.defaults == {"temperature": 0.2, "top_p": 0.9}
+    assert ("downloaded at the first request" in reason_of_demo([])) is not installed
 
 
 def test_a_folder_may_be_named(home: Path) -> None:
