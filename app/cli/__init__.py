@@ -13,6 +13,7 @@ import typer
 from app.cli import engine_commands, keys, log_commands, models, open_page, reload, serving, talking
 from app.cli import stats_commands as figures
 from app.cli.help_page import HelpInWords
+from app.cli.options import refusals_of_the_system
 
 cli = typer.Typer(
     name="llama-tandem",
@@ -57,4 +58,5 @@ def _global(
 
 def main() -> None:
     """The console script, also where Python was asked to run the package."""
-    cli(prog_name="llama-tandem")
+    with refusals_of_the_system():
+        cli(prog_name="llama-tandem")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from app.cli.found_models import DEMO, DEMO_OPTIONS, DEMO_PACKAGE, DEMO_REPO, FoundModel, demo_is_installed
@@ -74,6 +75,9 @@ def write_example(path: Path, found: Sequence[FoundModel] = ()) -> Path:
     except FileExistsError:
         raise ConfigError([f"{path}: is there already; it is left as it is"]) from None
     except OSError as error:
+        # A part of it would be in the way of the next try, and be read as settings
+        with suppress(OSError):
+            path.unlink()
         raise ConfigError([f"{path}: cannot be written: {error.strerror}"]) from None
     return path.absolute()
 

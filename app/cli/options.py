@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from app.cli import completion
 if TYPE_CHECKING:
     from app.config.settings import Settings
     from app.records.database import Database
+
+# What writing fails by
+_OF_WRITES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 Config = Annotated[
     Path | None,
@@ -43,6 +47,26 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
         # `llama-tandem plan x | head -1`: nobody reads on, and the interpreter must not try to flush either
         sys.stdout = None
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def refusals_of_the_system() -> Iterator[None]:
+    """A full disk, a file in the place of a folder: one line with the place, exit code 1, for every command.
+
+    What stdout still holds is written here: at the interpreter's end nobody could tell that it is lost.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = None
+        if not isinstance(error, BrokenPipeError):
+            place = error.filename or ("stdout" if error.errno in _OF_WRITES else "the system")
+            tell_error(OSError(f"{place}: {error.strerror or error}"))
+        raise SystemExit(1) from None
 
 
 def tell_error(error: Exception) -> None:

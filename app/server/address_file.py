@@ -7,7 +7,7 @@ the start. Each gateway has its own file. The file of a killed gateway stays and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -57,7 +57,8 @@ def listed(state_dir: Path, url: str, config: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be written either
+            path.unlink()
 
 
 def running(state_dir: Path) -> list[RunningGateway]:
