@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.asking import Outcome, pick, question
-from app.cli.chat_client import ChatClient, read_key, root_of
+from app.cli.chat_client import CHECK_ADDRESS, START_ONE, ChatClient, read_key, root_of
 from app.cli.chat_commands import ChatCommands, LeaveChatError, is_command
 from app.cli.chat_input import line_reader, messages, type_ahead_kept
 from app.cli.conversation import ChatAnswer, ChatConversation
@@ -39,7 +39,7 @@ def chat(
 
     With `prompt`, or without a terminal at stdin, it is one question; `by_line` makes each line one.
     """
-    with ChatClient(root_of(root), key, ours=ours) as client:
+    with ChatClient(root_of(root), key, remedy=START_ONE if ours else CHECK_ADDRESS) as client:
         alias = alias or the_model(client)
         client.row(alias)
         conversation = ChatConversation(client, alias, system=system, wishes=wishes)

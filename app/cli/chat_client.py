@@ -19,6 +19,9 @@ from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 # A message's content is a text, or a list of parts where it holds an image.
 Message = dict[str, Any]
 CONNECT_S = 5.0
+# For the settings' own gateway, and for an address that somebody has named
+START_ONE = "Start one: llama-tandem serve"
+CHECK_ADDRESS = "Is the address right, and does it listen there?"
 
 
 def read_key(path: Path) -> str:
@@ -36,11 +39,11 @@ def root_of(url: str) -> str:
 
 
 class ChatClient:
-    """Every method raises UpstreamError in words; `ours` says that the address is the settings' own."""
+    """Every method raises UpstreamError in words; `remedy` is what to do where nobody answers at the address."""
 
-    def __init__(self, root: str, key: str | None = None, *, ours: bool = True) -> None:
+    def __init__(self, root: str, key: str | None = None, *, remedy: str = START_ONE) -> None:
         self.root = root
-        self._ours = ours
+        self._remedy = remedy
         # What is asked again and again is no news for the gateway's log
         headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {key}"} if key else {})
         timeout = httpx2.Timeout(None, connect=CONNECT_S)
@@ -115,12 +118,16 @@ class ChatClient:
             raise self._unreachable(error) from None
         except (httpx2.HTTPError, ValueError) as error:  # ValueError: an event that is no JSON
             what = "The answer broke off" if begun else f"The gateway at {self.root} does not answer"
-            raise UpstreamError(f"{what}: {str(error) or type(error).__name__}") from None
+            raise UpstreamError(f"{what}: {self._why(error)}") from None
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
+            return f"the gateway at {self.root} has closed the connection."
+        return str(error) or type(error).__name__
 
     def _unreachable(self, error: Exception) -> UpstreamUnreachableError:
-        remedy = "Start one: llama-tandem serve" if self._ours else "Is the address right, and does it listen there?"
         reason = str(error) or type(error).__name__
-        return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason}). {remedy}")
+        return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason}). {self._remedy}")
 
 
 def admin_of(settings: Settings) -> ChatClient:

@@ -55,10 +55,10 @@ class TerminalAnswer:
             return
         self._take(text)
 
-    def end(self) -> None:
-        """What was held back, and the end of the line; an answer without a word is an empty line."""
+    def end(self, *, empty: bool = True) -> None:
+        """What was held back, and the end of the line; an answer without a word is an empty line if `empty`."""
         self._flush()
-        if self._column or not self._anything:
+        if self._column or (empty and not self._anything):
             self._write("\n")
             self._column = 0
 

@@ -12,7 +12,7 @@ from app.cli.chat_client import ChatClient, Message, error_words
 from app.cli.chat_writer import TerminalAnswer
 from app.cli.waiting import Waiting
 from app.errors import UpstreamError
-from app.terminal import is_terminal, one_line, paint
+from app.terminal import is_terminal, one_line, paint, wrapped
 
 
 @dataclass(slots=True)
@@ -141,18 +141,20 @@ class ChatConversation:
     def _finish(self, answer: ChatAnswer, writer: TerminalAnswer) -> None:
         interactive = is_terminal(sys.stdin)
         if answer.text or not (answer.error or answer.stopped or answer.tools) or is_terminal(sys.stdout):
-            writer.end()
+            writer.end(empty=answer.error is None)
         if answer.stopped:
             print("(stopped)", file=sys.stdout if interactive else sys.stderr)
         elif answer.error is not None:
-            print(paint(one_line_each(answer.error), "red", stream=sys.stderr), file=sys.stderr)
+            words = wrapped(one_line_each(answer.error), sys.stderr)
+            print(paint(words, "red", stream=sys.stderr), file=sys.stderr)
         elif answer.finish == "length":
             limit = (
                 "max_tokens or the context" if self.wishes.get("max_tokens") else "the limit of tokens or the context"
             )
-            print(paint(f"(cut off by {limit}; the answer goes on)", "yellow", stream=sys.stderr), file=sys.stderr)
+            words = wrapped(f"(cut off by {limit}; the answer goes on)", sys.stderr)
+            print(paint(words, "yellow", stream=sys.stderr), file=sys.stderr)
         for call in answer.tools:
-            print(f"(the model asks for a tool: {one_line(call)})", file=sys.stderr)
+            print(wrapped(f"(the model asks for a tool: {one_line(call)})", sys.stderr), file=sys.stderr)
 
 
 def one_line_each(text: str) -> str:

@@ -52,30 +52,38 @@ def run(
         add_entry(file, target.alias, WrittenEntry(target.entry))
         say(f"Added '{target.alias}' to {file}.", sys.stderr)
     with ExitStack() as stack:
-        url = root_url(settings.host, settings.port)
-        port = settings.port
-        guest = stack.enter_context(Guest(settings, target, keep=keep))
-        if guest.is_served:
-            if keep and guest.was_added:
-                say(f"{target.alias} stays at the gateway that runs, {url}, until that ends.", sys.stderr)
-        else:
-            gateway = stack.enter_context(OwnGateway(settings, config, _entries(target), keep=keep))
-            gateway.wait_until_up()
-            url, port = gateway.url, gateway.port
-            if keep:
-                say(f"The gateway stays at {url}: process {gateway.pid}, log {gateway.log}.", sys.stderr)
-        from app.auth.local_admin_key import local_secret
+        client, settings = _gateway(stack, settings, config, target, keep=keep)
         from app.cli.chat import talk
-        from app.cli.chat_client import ChatClient
         from app.cli.conversation import ChatConversation
 
-        client = stack.enter_context(ChatClient(url, local_secret(settings.state_dir)))
-        _load(settings.model_copy(update={"port": port}), client, target.alias)
+        _load(settings, client, target.alias)
         conversation = ChatConversation(client, target.alias, system=system, wishes=wishes)
         conversation.thoughts = thoughts
         if prompt is None and is_terminal(sys.stdin) and (line := _draft_hint(settings, target)):
             say(line)
         return talk(conversation, prompt, history=history)
+
+
+def _gateway(
+    stack: ExitStack, settings: Settings, config: Path | None, target: RunTarget, *, keep: bool
+) -> tuple[ChatClient, Settings]:
+    """A client of one that has the model, and the settings with its port: one that runs, or one of our own."""
+    url, remedy = root_url(settings.host, settings.port), ""
+    guest = stack.enter_context(Guest(settings, target, keep=keep))
+    if guest.is_served:
+        if keep and guest.was_added:
+            say(f"{target.alias} stays at the gateway that runs, {url}, until that ends.", sys.stderr)
+    else:
+        gateway = stack.enter_context(OwnGateway(settings, config, _entries(target), keep=keep))
+        gateway.wait_until_up()
+        url, settings = gateway.url, settings.model_copy(update={"port": gateway.port})
+        remedy = f"Its log is {gateway.log}. /save FILE keeps what was said; run it again to go on."
+        if keep:
+            say(f"The gateway stays at {url}: process {gateway.pid}, log {gateway.log}.", sys.stderr)
+    from app.auth.local_admin_key import local_secret
+    from app.cli.chat_client import START_ONE, ChatClient
+
+    return stack.enter_context(ChatClient(url, local_secret(settings.state_dir), remedy=remedy or START_ONE)), settings
 
 
 def _entries(target: RunTarget) -> dict[str, Any]:

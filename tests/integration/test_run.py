@@ -6,11 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pexpect
 import psutil
 import pytest
 
@@ -52,6 +55,15 @@ class RunFolder:
                     found.append(process)
             except psutil.Error:
                 continue
+        return found
+
+    def gateways(self) -> list[psutil.Process]:
+        """Those of `left` that serve."""
+        found = []
+        for process in self.left():
+            with suppress(psutil.Error):  # it has just ended
+                if "serve" in process.cmdline():
+                    found.append(process)
         return found
 
 
@@ -155,6 +167,85 @@ def test_ctrl_c_while_it_loads_leaves_nothing_behind(here: RunFolder) -> None:
         terminal.see("\n>")
         terminal.type("\x04")
         assert terminal.end() == 0
+
+
+def test_ctrl_c_while_its_gateway_starts_leaves_nothing_behind(here: RunFolder) -> None:
+    """As soon as there is one."""
+    here.write(m={"target": {"path": str(header_only(here.folder / "m.gguf"))}})
+    with here.terminal("m") as terminal:
+        while not here.gateways():
+            terminal.read(0.02)
+        terminal.type("\x03")
+        assert terminal.end() == 130 and "Traceback" not in terminal.screen
+    eventually(lambda: not here.left())
+
+
+def test_ctrl_c_while_it_asks_which_model(here: RunFolder) -> None:
+    """Nothing has been started by then."""
+    path = str(header_only(here.folder / "m.gguf"))
+    here.write(one={"target": {"path": path}}, two={"target": {"path": path}})
+    with here.terminal() as terminal:
+        terminal.see("Which model? [1]")
+        terminal.type("\x03")
+        assert terminal.end() in (1, 130) and "Traceback" not in terminal.screen
+    assert not here.left()
+
+
+def test_ctrl_c_in_an_answer(here: RunFolder) -> None:
+    """It stops a single answer with 130, and in a chat the answer alone; what was started ends with `run`."""
+    path = str(header_only(here.folder / "m.gguf"))
+    here.write(m={"target": {"path": path}, "args": ["--tps", "5", "--tokens", "200"]})
+    with here.terminal("m", "a question") as terminal:
+        terminal.see("t3")
+        terminal.type("\x03")
+        assert terminal.end() == 130 and "Traceback" not in terminal.screen
+    eventually(lambda: not here.left())
+    with here.terminal("m") as terminal:
+        terminal.see("\n>")
+        terminal.type("long\r")
+        terminal.see("t3")
+        terminal.type("\x03")
+        terminal.see("(stopped)")
+        terminal.see("\n>", times=2)
+        terminal.type("/bye\r")
+        assert terminal.end() == 0
+    eventually(lambda: not here.left())
+
+
+def test_ctrl_c_while_it_ends_makes_it_hurry(here: RunFolder) -> None:
+    """An engine that takes no notice of SIGTERM keeps nobody waiting."""
+    path = str(header_only(here.folder / "m.gguf"))
+    here.settings["stop_grace"] = 30
+    here.write(m={"target": {"path": path}, "args": ["--ignore-sigterm"]})
+    with here.terminal("m") as terminal:
+        terminal.see("\n>")
+        terminal.type("/bye\r")
+        began = time.monotonic()
+        with pytest.raises(pexpect.EOF):
+            while time.monotonic() < began + 25:
+                terminal.type("\x03")
+                terminal.read(1)
+        assert "Traceback" not in terminal.screen
+    eventually(lambda: not here.left())
+
+
+def test_its_gateway_dies(here: RunFolder) -> None:
+    """Each is told what to do: the conversation can be saved, and a second `run` goes on."""
+    here.write(m={"target": {"path": str(header_only(here.folder / "m.gguf"))}})
+    with here.terminal("m") as terminal:
+        terminal.see("\n>")
+        terminal.type("hello\r")
+        terminal.see("16 tokens")
+        for process in here.gateways():
+            process.kill()
+        terminal.type("again\r")
+        terminal.see("No gateway answers at")
+        terminal.see("run it again")
+        terminal.type("/save said.json\r")
+        terminal.see("Wrote said.json")
+        terminal.type("/bye\r")
+        assert terminal.end() == 0
+    eventually(lambda: not here.left())
 
 
 def test_ctrl_c_while_it_pulls_leaves_what_came(here: RunFolder) -> None:

@@ -10,12 +10,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.fake_hub import FakeHub, Fault
+from tests.support.fake_hub.repos import File
 from tests.support.gateway import Gateway, eventually, fake_llama_server
 from tests.support.hub_environment import hub_variables
 from tests.support.hub_models import model
@@ -36,6 +38,7 @@ _CHANGES = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"\d+(\.\d+)? (k|M|G)B/s"), "N MB/s"),
     (re.compile(r"\d+(\.\d+)? GB( of memory)?(?= free| here| is| of)"), "N GB"),
+    (re.compile(r"there are \d+(\.\d+)? [GM]B"), "there are N GB"),
     (re.compile(r"^(m +ready +(?:- +)?)[^\n]*$", re.M), r"\1..."),
 )
 
@@ -121,6 +124,25 @@ def test_pull_without_a_network(columns: int, here: ScreenFolder) -> None:
     same("pull-no-network", columns, screen, here.folder)
 
 
+@WIDTHS
+def test_run_without_a_network(columns: int, here: ScreenFolder) -> None:
+    """What to do about it, and no half-way entry or gateway."""
+    here.write()
+    screen = ended(here, columns, "run", REPO, code=1, HF_ENDPOINT="http://127.0.0.1:9")
+    same("run-no-network", columns, screen, here.folder)
+
+
+@WIDTHS
+def test_a_full_disk(columns: int, here: ScreenFolder) -> None:
+    """Known before the first byte is fetched."""
+    here.write()
+    here.hub.add("acme/Huge-GGUF", {"huge-Q4_K_M.gguf": File(model(), said_size=10**16)})
+    for command in ("pull", "run"):
+        screen = ended(here, columns, command, "acme/Huge-GGUF", code=1)
+        assert not here.hub.fetched
+        same(f"{command}-no-disk", columns, screen, here.folder)
+
+
 def test_a_bar_survives_a_terminal_that_is_resized(here: ScreenFolder) -> None:
     """Wider, then narrower than any line: what ends stands whole, and nothing of the bar is left behind."""
     here.write()
@@ -134,6 +156,56 @@ def test_a_bar_survives_a_terminal_that_is_resized(here: ScreenFolder) -> None:
         terminal.see("[Y/n]")
         terminal.type("n\r")
         assert terminal.end() == 0 and "Traceback" not in terminal.screen
+        same("pull-resized", 80, terminal.screen, here.folder)
+
+
+@WIDTHS
+def test_chat(columns: int, here: ScreenFolder, make_gateway: Make) -> None:
+    """A question, an unknown command, Ctrl-C at a line and at an empty one, another model, and the end."""
+    with talking(here, columns, make_gateway()) as terminal:
+        terminal.type("hello\r")
+        terminal.see("16 tokens")
+        terminal.type("/exti\r")
+        terminal.see("No command")
+        terminal.see("\n>", times=3)
+        terminal.type("half a line")
+        terminal.see("half a line")
+        terminal.type("\x03")
+        terminal.see("\n>", times=4)
+        terminal.type("\x03")
+        terminal.see("/bye leaves.")
+        terminal.type("/model mm\r")
+        terminal.see("not found")
+        terminal.type("/bye\r")
+        assert terminal.end() == 0
+        same("chat", columns, terminal.screen, here.folder)
+
+
+@WIDTHS
+def test_chat_with_a_gateway_that_dies(columns: int, here: ScreenFolder, make_gateway: Make) -> None:
+    """In the middle of an answer, then at the next question."""
+    gateway = make_gateway(args=["--tokens", "6", "--end-seconds", "60"])
+    with talking(here, columns, gateway) as terminal:
+        terminal.type("hello\r")
+        terminal.see("t4")
+        gateway.process.kill()
+        terminal.see("broke off")
+        terminal.type("again\r")
+        terminal.see("No gateway answers")
+        terminal.see("\n>", times=3)
+        terminal.type("\x04")
+        assert terminal.end() == 0
+        same("chat-gateway-dies", columns, terminal.screen, here.folder)
+
+
+@contextmanager
+def talking(here: ScreenFolder, columns: int, gateway: Gateway) -> Iterator[TerminalProgram]:
+    """A chat that waits for its first line."""
+    eventually(lambda: gateway.state() == "ready")
+    words = ("chat", "--config", str(gateway.config), "--url", gateway.url)
+    with here.terminal(*words, columns=columns) as terminal:
+        terminal.see("\n>")
+        yield terminal
 
 
 @WIDTHS
