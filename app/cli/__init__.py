@@ -12,6 +12,7 @@ import typer
 
 from app.cli import engine_commands, keys, log_commands, models, open_page, reload, serving, talking
 from app.cli import stats_commands as figures
+from app.cli.completion import whole_words
 from app.cli.help_page import HelpInWords
 from app.cli.options import refusals_of_the_system
 
@@ -58,5 +59,5 @@ def _global(
 
 def main() -> None:
     """The console script, also where Python was asked to run the package."""
-    with refusals_of_the_system():
+    with refusals_of_the_system(), whole_words():
         cli(prog_name="llama-tandem")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +53,46 @@ def key_names(ctx: typer.Context, incomplete: str) -> list[str]:
     except TandemError:
         return []
     return _beginning([key.name for key in keys if key.revoked is None], incomplete)
+
+
+_VARIABLE = "_LLAMA_TANDEM_COMPLETE"
+
+
+@contextmanager
+def whole_words() -> Iterator[None]:
+    """Around the command: bash ends a word at a colon, and a model's name may have one.
+
+    What it split is put together again, and of each proposal bash gets what stands behind the colon.
+    """
+    words = os.environ.get("COMP_WORDS", "").split("\n")
+    at = os.environ.get("COMP_CWORD", "")
+    if os.environ.get(_VARIABLE) != "complete_bash" or ":" not in words or not at.isdecimal():
+        yield
+        return
+    joined, new = joined_at_colons(words, int(at))
+    os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(joined), str(new)
+    current = joined[new] if new < len(joined) else ""
+    known = current[: current.rfind(":") + 1] if current != words[int(at)] else ""
+    proposals = io.StringIO()
+    try:
+        with redirect_stdout(proposals):
+            yield
+    finally:
+        print("\n".join(line.removeprefix(known) for line in proposals.getvalue().splitlines()))
+
+
+def joined_at_colons(words: Sequence[str], at: int) -> tuple[list[str], int]:
+    """Words with those around a lone colon as one, and where the one with the index `at` is now. Pure."""
+    joined: list[str] = []
+    new = at
+    for index, word in enumerate(words):
+        if joined and (word == ":" or words[index - 1] == ":"):
+            joined[-1] += word
+        else:
+            joined.append(word)
+        if index == at:
+            new = len(joined) - 1
+    return joined, new
 
 
 def _on_disk(settings: Settings) -> list[str]:

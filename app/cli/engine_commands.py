@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.completion import aliases
 from app.cli.options import Alias, AsJson, Config, errors_in_words
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def load(alias: Alias, config: Config = None) -> None:
 @commands.command()
 def stop(
     aliases: Annotated[
-        list[str] | None, typer.Argument(metavar="ALIAS", help="Names of models in tandem.yaml.")
+        list[str] | None,
+        typer.Argument(metavar="ALIAS", help="Names of models in tandem.yaml.", autocompletion=aliases),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Stop every engine.")] = False,
     now: Annotated[bool, typer.Option("--now", help="Interrupt running requests.")] = False,

@@ -82,7 +82,9 @@ def search(
 
 @commands.command()
 def show(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="hf:ORG/REPO, ORG/REPO, or an alias.")],
+    repo: Annotated[
+        str, typer.Argument(metavar="REPO", help="hf:ORG/REPO, ORG/REPO, or an alias.", autocompletion=model_names)
+    ],
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -155,7 +157,9 @@ def rm(
 
 @commands.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help=f"{_ON_DISK} [default: all]")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help=f"{_ON_DISK} [default: all]", autocompletion=model_names)
+    ] = None,
     no_repair: Annotated[
         bool, typer.Option("--no-repair", help="Report damaged files without downloading them.")
     ] = False,

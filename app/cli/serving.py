@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.completion import aliases
 from app.cli.options import Alias, AsJson, Config, errors_in_words, tell
 
 if TYPE_CHECKING:
@@ -71,7 +72,14 @@ def plan(alias: Alias, as_json: AsJson = False, config: Config = None) -> None:
 
 @commands.command()
 def check(
-    alias: Annotated[str | None, typer.Argument(metavar="ALIAS", help="Check only this model.")] = None,
+    alias: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ALIAS",
+            help="Check only this model.",
+            autocompletion=aliases,
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Check whether each model can start.

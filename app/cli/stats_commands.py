@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.completion import aliases
 from app.cli.options import Alias, Config, errors_in_words
 
 commands = typer.Typer()
@@ -14,7 +15,14 @@ commands = typer.Typer()
 
 @commands.command()
 def stats(
-    alias: Annotated[str | None, typer.Argument(metavar="ALIAS", help="Show only this model.")] = None,
+    alias: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ALIAS",
+            help="Show only this model.",
+            autocompletion=aliases,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (times in milliseconds).")] = False,
     config: Config = None,
 ) -> None:

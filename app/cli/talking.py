@@ -96,7 +96,9 @@ def history_file(settings: Settings) -> Path:
 def run_(
     name: RunName = None,
     prompt: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="Ask one question and exit.")] = None,
-    draft: Annotated[str | None, typer.Option(metavar="NAME", help="Draft model, named in the same way.")] = None,
+    draft: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Draft model, named in the same way.", autocompletion=model_names)
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the gateway running afterwards.")] = False,
     save: Annotated[bool, typer.Option("--save", help="Add the entry to tandem.yaml.")] = False,
     system: System = None,

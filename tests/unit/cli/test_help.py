@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from app.cli import cli
+from app.cli.completion import joined_at_colons
 
 
 def _all(group: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -66,3 +67,24 @@ def test_both_spellings_of_help_work(flag: str) -> None:
     for words in COMMANDS:
         done = CliRunner().invoke(cli, [*words, flag])
         assert words == ("import",) or (done.exit_code == 0 and done.stdout.startswith("Usage:"))
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "joined", "now"),
+    [
+        (["lt", "run", "a"], 2, ["lt", "run", "a"], 2),
+        (["lt", "run", "o/m", ":"], 3, ["lt", "run", "o/m:"], 2),
+        (["lt", "run", "o/m", ":", "Q4"], 4, ["lt", "run", "o/m:Q4"], 2),
+        (
+            ["lt", "run", "hf", ":", "o/m", ":", "Q4", "--draft", "x", ":", "y"],
+            10,
+            ["lt", "run", "hf:o/m:Q4", "--draft", "x:y"],
+            4,
+        ),
+        (["lt", "run", "o/m", ":", "Q4", ""], 5, ["lt", "run", "o/m:Q4", ""], 3),
+    ],
+)
+def test_bash_splits_words_at_colons_and_they_are_joined(
+    words: list[str], at: int, joined: list[str], now: int
+) -> None:
+    assert joined_at_colons(words, at) == (joined, now)
