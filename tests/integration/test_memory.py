@@ -65,7 +65,7 @@ def test_what_cannot_fit_is_refused_before_anybody_goes(on_a_card: Callable[...,
     error = refused.json()["error"]
     assert (refused.status_code, error["code"]) == (503, "insufficient_memory")
     assert refused.headers["x-should-retry"] == "false"
-    assert "CUDA0 needs" in error["message"] and "of 471.86 MB" in error["message"]
+    assert "CUDA0 needs" in error["message"] and "of 450.00 MiB" in error["message"]
     assert error["footprint"]["CUDA0"] > error["budgets"]["CUDA0"] == 450 << 20
     assert any(words.startswith("ctx_size: ") for words in error["would_fit_with"])
     assert states(gateway) == {"a": "ready", "huge": "stopped"}

@@ -38,7 +38,7 @@ _CHANGES = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"\d+(\.\d+)? (k|M|G)B/s"), "N MB/s"),
     (re.compile(r"\d+(\.\d+)? GB( of memory)?(?= free| here| is| of)"), "N GB"),
-    (re.compile(r"there are \d+(\.\d+)? [GM]B"), "there are N GB"),
+    (re.compile(r"(there\s+are\s+)\d+(\.\d+)? [GM]B"), r"\1N GB"),
     (re.compile(r"^(m +ready +(?:- +)?)[^\n]*$", re.M), r"\1..."),
 )
 
@@ -136,7 +136,7 @@ def test_run_without_a_network(columns: int, here: ScreenFolder) -> None:
 def test_a_full_disk(columns: int, here: ScreenFolder) -> None:
     """Known before the first byte is fetched."""
     here.write()
-    here.hub.add("acme/Huge-GGUF", {"huge-Q4_K_M.gguf": File(model(), said_size=10**16)})
+    here.hub.add("acme/Huge-GGUF", {"huge-Q4_K_M.gguf": File(model(), said_size=10**18)})
     for command in ("pull", "run"):
         screen = ended(here, columns, command, "acme/Huge-GGUF", code=1)
         assert not here.hub.fetched
