@@ -261,7 +261,7 @@ class Gateway:
             self._learn(self._see_memory())
 
     def _only_model(self) -> ModelRef | None:
-        """Whoever has one model only wants it, if its files are here. With several, the first request decides."""
+        """Returns the single model if its files are here. With several models, the first request decides."""
         if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
             return self.local[0]
         return None

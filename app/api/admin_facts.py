@@ -1,4 +1,4 @@
-"""What the page's head says of the gateway, and what stands beside each engine's status."""
+"""The gateway's facts in the page's head, and those beside each engine's status."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class GatewayFacts:
         }
 
     def _binary(self) -> str:
-        """In words; empty where there is none."""
+        """Returns the name as text, or "" without one."""
         if time.monotonic() >= self._looked_again_at:
             self._looked_again_at = time.monotonic() + _BELIEVED_S
             self._engine = ""

@@ -1,4 +1,4 @@
-"""Who may not come in, or not now."""
+"""Errors of access: keys, hosts, ports and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why no engine answers, or an answer ends before its end."""
+"""Errors of engines: none can answer, or an answer ends too early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a request, or with what it names."""
+"""Errors in requests, and in what they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with settings, files or the engine, before anything is started."""
+"""Errors in settings, files or the engine, before a start."""
 
 from __future__ import annotations
 

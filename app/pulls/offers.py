@@ -1,7 +1,6 @@
-"""What a repo of the Hub offers this machine: each quantization with whether memory holds it, and drafts for it.
+"""Offers of a Hub repo: each quantization, whether it fits the memory, and compatible drafts.
 
-By footprint: the size of the files, and what the header says of a context's cache and of the buffers. Nothing but
-headers is fetched.
+The footprint has the size of the files, and the cache and buffers from the header. Only headers are fetched.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ class RepoOffers:
 def offers_of(
     settings: Settings, repo: str, hub: Hub, budgets: Mapping[str, int], *, context: int, drafts: bool
 ) -> RepoOffers:
-    """`budgets` are bytes by place, empty where nobody knows; `drafts`: looks for some, here and on the Hub.
+    """`budgets` are bytes by place, empty if unknown. `drafts` also looks for drafts, here and on the Hub.
 
     Blocks; raises StoreError or one of its kinds.
     """

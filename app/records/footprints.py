@@ -1,6 +1,6 @@
-"""What engines were found to take of memory, by launch plan: the next start of a plan goes by it.
+"""Measured memory of engines, by launch plan. The next start of a plan uses it.
 
-Recording never waits, and reading gives nothing where nothing is known, as in the ledger.
+Recording never waits. Reading unknown figures returns nothing, as in the ledger.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from app.errors import RecordsError
 from app.records.database import Database
 
-# Plans that nobody has started for so long are forgotten.
+# Plans without a start for so long are deleted.
 KEPT_DAYS = 180
 
 

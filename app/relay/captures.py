@@ -1,7 +1,7 @@
-"""Bodies of the last requests, where the setting `captures` keeps them: in memory, cut, and shown without secrets.
+"""Bodies of the last requests, if the setting `captures` is on: in memory, cut, and without secrets.
 
-What goes upstream and what comes back from there: a request that was translated is kept as the engine gets it. Of a
-stream the text is kept, not its events: a secret may lie across several of them.
+They are the bodies to and from the upstream, so a translated request is stored as the engine gets it. A stream is
+stored as its text, since a secret may span several events.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _pieces(content: bytes) -> Iterator[str]:
             continue
         with suppress(ValueError, TypeError, AttributeError, RecursionError):
             for kind, piece in _said(json.loads(line[5:])):
-                # Thoughts, text and calls of tools are told apart
+                # Thoughts, text and tool calls are stored apart
                 yield f"\n\n[{kind}]\n{piece}" if kind != before and (before or kind != "text") else piece
                 before = kind
 

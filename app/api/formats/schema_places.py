@@ -1,4 +1,4 @@
-"""Which schema, or which part of it, llama-server makes no grammar of: it tells a pointer, and not into what. Pure."""
+"""Places of schemas that llama-server makes no grammar of. It names a pointer without its field. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_ENFORCED = "is no schema that an answer can be held to: "
 
 
 def schema_place(message: str, request: bytes | None) -> tuple[str, str] | None:
-    """The place, and what is wrong there in words; None where it cannot be told."""
+    """Returns the place and what is wrong there, or None if the place is unknown."""
     if request is None or not any(pattern.search(message) for pattern in (_AT, _PATTERN, _GRAMMAR)):
         return None
     try:

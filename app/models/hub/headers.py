@@ -1,6 +1,6 @@
-"""Headers of GGUF files on the Hub, without their tensors: some megabytes of what may be a hundred gigabytes.
+"""Headers of GGUF files on the Hub, without their tensors: some megabytes of a file of gigabytes.
 
-Kept in the cache by checksum, so that each is fetched once; the last ones alone.
+The cache holds the most recent headers by checksum, so each is fetched once.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _kept(fetcher: RangeFetcher, identity: Identity, path: Path) -> Path:
                 if _complete(Path(file.name), last=end >= min(identity.size, _MOST)):
                     os.link(file.name, path)
                     break
-    except FileExistsError:  # somebody else was as fast
+    except FileExistsError:  # another request was faster
         pass
     except OSError as error:
         raise HubError(f"{path.parent}: the header of {identity.path} cannot be kept: {error.strerror}.") from None

@@ -59,9 +59,11 @@ def test_what_is_told_has_the_sizes() -> None:
     case = SchedulerSnapshot(141.0, UNCAPPED, (replace(a, last_used=100.0), b, replace(c, pinned=True)), ())
     case = replace(case, waiting=(Wait("b", 140.8),), budgets=budgets)
     [drain] = decide(case)
-    assert drain.why == "idle 41 s, frees 5.37 GB on CUDA0; b has waited 0.2 s and needs 4.29 GB on CUDA0; c is pinned"  # type: ignore[union-attr]
+    assert (
+        drain.why == "idle 41 s, frees 5.00 GiB on CUDA0; b has waited 0.2 s and needs 4.00 GiB on CUDA0; c is pinned"
+    )  # type: ignore[union-attr]
     [start] = decide(replace(case, engines=(b, c)))
-    assert start.inputs == "needs 4.29 GB of CUDA0, 8.59 GB free"  # type: ignore[union-attr]
+    assert start.inputs == "needs 4.00 GiB of CUDA0, 8.00 GiB free"  # type: ignore[union-attr]
 
 
 def test_as_many_make_room_as_it_takes() -> None:

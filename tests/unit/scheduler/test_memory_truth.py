@@ -118,7 +118,7 @@ def test_what_was_found_too_large_is_refused_with_its_source(make: Make, model: 
     asyncio.run(book.came_up("m", up(plan, *REPORT)))
     book.write()  # type: ignore[attr-defined]
     small = make(setting={"CUDA0": 900 * MIB})
-    with pytest.raises(InsufficientMemoryError, match=r"CUDA0 needs 1\.05 GB of 943\.72 MB") as caught:
+    with pytest.raises(InsufficientMemoryError, match=r"CUDA0 needs 1000.00 MiB of 900.00 MiB") as caught:
         asyncio.run(small.planned("m", plan))
     assert caught.value.figures["measured"] == {"host": "engine", "CUDA0": "engine"}
     assert caught.value.figures["footprint"]["CUDA0"] == 1000 * MIB

@@ -45,7 +45,7 @@ def test_pins_that_take_every_place(models: dict[str, Residency], places: int, w
         ({"a": 4, "b": 4, "c": 3, "d": 11}, ["pin: a and b leave too little memory for c once up"]),
         (
             {"a": 6, "b": 5, "c": 1},
-            ["pin: a and b need 11.81 GB of CUDA0, and its budget is 10.74 GB: they cannot all be up"],
+            ["pin: a and b need 11.00 GiB of CUDA0, and its budget is 10.00 GiB: they cannot all be up"],
         ),
         ({"a": 5, "b": 5}, ["pin: a and b take nearly all of the budget of CUDA0 once up"]),
     ],

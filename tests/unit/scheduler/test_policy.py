@@ -362,7 +362,7 @@ def test_a_wait_for_memory_and_for_a_load_is_told() -> None:
     b = replace(B, needs={"CUDA0": 6})
     case = SchedulerSnapshot(100.0, 9, (holder, b), (Wait("b", 98.0),), budgets={"CUDA0": 10})
     assert why(case) == {
-        "b": "it needs 0.01 MB on CUDA0; a is busy with 1 for 10 s, and stays 3.0 s more since it came up a moment ago"
+        "b": "it needs 0.01 MiB on CUDA0; a is busy with 1 for 10 s, and stays 3.0 s more since it came up a moment ago"
     }
     loads = EngineView("a", EngineState.STARTING, needs={"CUDA0": 2})
     assert why(replace(case, engines=(loads, b))) == {"b": "a is starting"}

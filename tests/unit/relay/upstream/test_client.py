@@ -201,7 +201,12 @@ def test_a_streams_connection_is_not_used_again(alias: str, target: str, streami
 
     async def main() -> None:
         tls = AttachedEntry(url="https://other")
-        world = World(Response(b"data: [DONE]\n\n"), m=LOCAL, plain=OTHER, tls=tls)
+        world = World(
+            Response(b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'),
+            m=LOCAL,
+            plain=OTHER,
+            tls=tls,
+        )
         await world.enter(alias, target=target, streaming=streaming)
         assert ("connection" in world.requests[0].headers) == closes
 
