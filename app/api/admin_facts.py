@@ -65,7 +65,7 @@ class GatewayFacts:
         }
 
     def _binary(self) -> str:
-        """Returns the name as text, or "" without one."""
+        """Returns the origin of the engine's binary, or "" without one."""
         if time.monotonic() >= self._looked_again_at:
             self._looked_again_at = time.monotonic() + _BELIEVED_S
             self._engine = ""
