@@ -88,7 +88,7 @@ def test_nvml_tells_what_engines_hold_of_each_card(make: Callable[..., Gateway])
     card = places(gateway)["CUDA0"]
     assert (card["total"] >> 20, card["others"], card["free"] >> 20) == (10_000, 0, 3000)
     plan = gateway.command("plan", "a")
-    assert "CUDA0 4.19 GB (measured by NVML)" in plan.stderr
+    assert "CUDA0 3.91 GiB (measured by NVML)" in plan.stderr
 
 
 def test_a_known_figure_makes_room_before_the_start(make: Callable[..., Gateway], cards: Cards) -> None:

@@ -215,7 +215,7 @@ def test_several_models_that_match_are_named(here: Here) -> None:
 
 def test_a_repository_without_gguf_files_is_named(here: Here) -> None:
     here.hub.add("org/safe", {"model.safetensors": b"weights"})
-    with pytest.raises(StoreError, match=r"^org/safe has no GGUF files\. `llama-tandem search NAME`"):
+    with pytest.raises(StoreError, match=r"^org/safe has no GGUF model\. `llama-tandem search safe`"):
         here.pull(PullItem("org/safe"))
 
 

@@ -26,7 +26,7 @@ from typing import Any
 ORDER_BYTES = 1 << 18
 DESCRIPTORS = 3
 # They import huggingface_hub, or end the interpreter, or are the terminal's
-_UNTOUCHED = ("app.__main__", "app.cli.", "app.models.download.preview", "app.models.hub.client")
+_UNTOUCHED = ("app.__main__", "app.cli.", "app.models.download.preview", "app.models.hub.client", "app.pulls.offers")
 
 
 def preload() -> None:
@@ -42,6 +42,7 @@ def preload() -> None:
     for module in pkgutil.walk_packages(app.__path__, "app."):
         if not module.name.startswith(_UNTOUCHED):
             importlib.import_module(module.name)
+    assert "huggingface_hub" not in sys.modules, "name the module that imports it in _UNTOUCHED"
     asyncio.run(_build())
 
 
