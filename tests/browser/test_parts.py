@@ -77,7 +77,7 @@ def test_a_hub_that_cannot_be_reached_is_said(make_gateway: Make, signed_in: Sig
     page.goto(f"{gateway.url}/ui#get")
     page.get_by_label("Search the Hub").fill("tiny")
     page.keyboard.press("Enter")
-    expect(page.locator(".problem").first).to_contain_text("cannot be reached")
+    expect(page.locator(".problem").first).to_contain_text("Cannot reach")
     page.get_by_role("link", name="Connect").click()
     expect(page.locator(".code").first).to_contain_text(gateway.url)
 
@@ -100,7 +100,7 @@ def test_a_fresh_key_stands_in_what_is_copied(make_gateway: Make, signed_in: Sig
     assert gateway.client.get("/v1/models", headers={"authorization": f"Bearer {secret}"}).status_code == 200
     page.get_by_label("New key for").fill("laptop")
     page.keyboard.press("Enter")
-    expect(page.locator(".card .problem")).to_contain_text("There is a key named laptop already")
+    expect(page.locator(".card .problem")).to_contain_text("A key named laptop exists")
     page.get_by_role("link", name="Models", exact=True).click()
     page.locator(".model").first.wait_for()
     assert secret not in page.content()
