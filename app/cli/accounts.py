@@ -19,7 +19,7 @@ from app.models.catalog import Catalog
 from app.records.usage import COLUMNS, UsageStore
 from app.terminal import console, table
 
-_NO_KEYS = "There are no keys. llama-tandem keys create --name NAME makes one; from then on every client needs one."
+_NO_KEYS = 'There are no keys. Run "llama-tandem keys create --name NAME". After that, every request needs a key.'
 _NONE_LEFT = (
     "No key is left, and every client is refused: there was one once. `llama-tandem keys create --name NAME` makes "
     "another; `serve --no-auth` (no_auth: on) opens the gateway again."

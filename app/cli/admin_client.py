@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx2
 
 from app.auth.local_admin_key import FILE_NAME, local_secret
+from app.cli.options import reason_of
 from app.config.settings import Settings
 from app.errors import UpstreamError, UpstreamUnreachableError
 from app.server.address_file import admin_url
@@ -67,7 +68,7 @@ class AdminClient:
             response = self._client.request(method, path, params=query)
         except httpx2.TransportError as error:
             raise UpstreamUnreachableError(
-                f"No gateway answers at {self._root} ({error}). Start one: llama-tandem serve"
+                f"No gateway answers at {self._root} ({reason_of(error)}). Start one: llama-tandem serve"
             ) from None
         if response.status_code == 401:
             file = self._settings.state_dir / FILE_NAME

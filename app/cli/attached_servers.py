@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from app.cli.options import reason_of
 from app.config.model_entry import AttachedEntry
 
 PATIENCE_S = 2.0
@@ -31,8 +31,7 @@ def problem(entry: AttachedEntry) -> str:
     except httpx2.TimeoutException:
         return f"nothing came within {PATIENCE_S:g} s."
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        reason = re.sub(r"\[Errno -?\d+\] ", "", str(error))
-        return f"{reason or type(error).__name__}."
+        return f"{reason_of(error)}."
     if answer.status_code == 401:
         return "it asks for a key: set api_key, or correct it."
     return ""

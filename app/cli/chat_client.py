@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx2
 
 from app.auth.local_admin_key import local_secret
+from app.cli.options import reason_of
 from app.config.settings import Settings, root_url
 from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 
@@ -123,11 +124,10 @@ class ChatClient:
     def _why(self, error: Exception) -> str:
         if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
             return f"the gateway at {self.root} has closed the connection."
-        return str(error) or type(error).__name__
+        return reason_of(error)
 
     def _unreachable(self, error: Exception) -> UpstreamUnreachableError:
-        reason = str(error) or type(error).__name__
-        return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason}). {self._remedy}")
+        return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason_of(error)}). {self._remedy}")
 
 
 def admin_of(settings: Settings) -> ChatClient:

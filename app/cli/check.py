@@ -111,14 +111,15 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     planner = Planner(settings, catalog, ledger, find=cache(locate))
     refs = [catalog.resolve(alias)] if alias is not None else catalog.refs()
     attached = {ref.name: ref.entry for ref in refs if isinstance(ref.entry, AttachedEntry)}
-    with answers(attached) as replies:
+    with answers({name: entry for name, entry in attached.items() if not settings.unset_key(name)}) as replies:
         if len(attached) < len(refs):
             yield _engine(settings)
         uses, running = ledger.last_uses(), running_engines(settings)
         seen: dict[str, MemoryVerdict] = {}
         for ref in refs:
             if isinstance(ref.entry, AttachedEntry):
-                yield _attached(ref.name, ref.entry, replies[ref.name].result())
+                unset = settings.unset_key(ref.name)
+                yield _attached(ref.name, ref.entry, "" if unset else replies[ref.name].result(), unset)
             else:
                 key = ref.engine_key
                 yield _alias(settings, catalog, planner, ledger, ref, uses.get(key, 0.0), running.get(key), seen)
@@ -137,9 +138,12 @@ def _engine(settings: Settings) -> CheckReport:
     return CheckReport(tuple(lines), fine=True)
 
 
-def _attached(name: str, entry: AttachedEntry, problem: str) -> CheckReport:
-    """It is `ok` only if it answers now, though a server of others may come back at any time."""
+def _attached(name: str, entry: AttachedEntry, problem: str, unset_key: str) -> CheckReport:
+    """Reports `ok` only if the server answers now, though it may come back at any time."""
     lines = [name, f"  attached   {entry.url}"]
+    if unset_key:
+        reason = f"  CANNOT START: models.{name}.api_key: {unset_key}"
+        return CheckReport((*lines, reason), fine=False, outcome=CANNOT_START)
     if problem:
         hint = port_hint(entry.url)
         return CheckReport((*lines, f"  NO ANSWER: {problem}{hint}"), fine=False, outcome=NO_ANSWER)

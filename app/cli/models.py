@@ -51,7 +51,7 @@ def pull(
             if not as_json:
                 tell_what_is_next(load_settings(config) if add else settings, config, names, pulled)
         except KeyboardInterrupt:
-            print("llama-tandem: stopped; pull again to go on from here.", file=sys.stderr)
+            print("llama-tandem: stopped; pull again to resume.", file=sys.stderr)
             raise typer.Exit(130) from None
 
 

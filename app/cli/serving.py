@@ -92,7 +92,7 @@ def check(
         from app.config.source import SettingsSource
         from app.terminal import say
 
-        settings, reports = SettingsSource(config).read(), []
+        settings, reports = SettingsSource(config).read(unset_keys=True), []
         for report in inspect(settings, alias):
             print("\n".join(map(coloured, report.lines)), flush=True)
             reports.append(report)

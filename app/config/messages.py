@@ -25,6 +25,8 @@ _WORDS = {
     "missing": "is missing",
     "path_type": "must be a path",
 }
+# A number with a thousand's letter, in binary steps as sizes of contexts are named
+_ABBREVIATED = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([km])i?\s*", re.IGNORECASE | re.ASCII)
 _PATTERN_EXAMPLES = {
     "url": "http://127.0.0.1:9001",
     "repo": "unsloth/GLM-4.7-GGUF",
@@ -37,13 +39,16 @@ def in_words(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     """One of pydantic's errors on `settings`, without its place."""
     loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
+        if loc[0] == "models" and loc[2:] == ("attached", "target"):
+            return "has both target and url; use one"
         return f"no such key{_instead(loc, settings)}"
     if kind == "literal_error":
         meant = did_you_mean(str(error["input"]), re.findall(r"'([^']*)'", context["expected"]))
         return f"must be one of {context['expected']}, not {error['input']!r}{meant}"
     if kind in ("model_type", "model_attributes_type", "dict_type", "union_tag_not_found"):
-        shape = "such as {path: models/tiny.gguf}" if loc[-1] in FILE_KEYS else "of keys and values"
-        return f"must be a mapping {shape}"
+        return _must_be_mapping(loc, error["input"])
+    if kind == "missing" and loc[-2:] == ("local", "target"):
+        return "is missing; add target, or url for an attached server"
     if kind == "string_pattern_mismatch":
         return f"{error['input']!r} must look like {_PATTERN_EXAMPLES.get(str(loc[-1]), context['pattern'])}"
     if kind == "value_error":
@@ -51,7 +56,26 @@ def in_words(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     words = _WORDS.get(kind) or error["msg"].replace("Input should be", "must be")
     secret = loc[:1] == ("api_keys",) or loc[-1:] == ("api_key",)
     actual = "" if secret or kind == "missing" or isinstance(error["input"], dict) else f", not {error['input']!r}"
-    return f"{words}{actual}"
+    return f"{words}{actual}{_in_full(error) if actual else ''}"
+
+
+def _must_be_mapping(loc: tuple[int | str, ...], value: Any) -> str:
+    if loc == ("models",):
+        words = 'must be names with entries below them, such as "tiny: {target: ...}"'
+        return f"{words}; here is a list: drop the dashes" if isinstance(value, list) else f"{words}, not {value!r}"
+    if loc[-1] in FILE_KEYS:
+        return "must be a mapping such as {path: models/tiny.gguf}"
+    is_list = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return f"must be a mapping of keys and values{'; here is a list: drop the dashes' if value and is_list else ''}"
+
+
+def _in_full(error: Mapping[str, Any]) -> str:
+    """The number that an abbreviation such as `4k` stands for, where a whole number is wanted."""
+    match = _ABBREVIATED.fullmatch(error["input"]) if isinstance(error["input"], str) else None
+    if match is None or error["type"] not in ("int_parsing", "int_type"):
+        return ""
+    number = float(match[1]) * (1024 if match[2] in "kK" else 1024**2)
+    return f"; write {number:.0f}" if number.is_integer() else ""
 
 
 def clash(alias: str, name: str, owner: str, kind: str = "an alias") -> str:

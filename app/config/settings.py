@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     memory_margin: Bytes = Field(
         2**30,
         description="Memory that `memory: auto` leaves free of the host and of each device. Bytes or with a unit.",
+        json_schema_extra={"default": "1GiB"},
         examples=["2GiB"],
     )
     queue_timeout: Seconds = Field(
@@ -159,6 +160,7 @@ class Settings(BaseSettings):
     conversations: ConversationLimits = Field(
         ConversationLimits(),
         description="Keep what an unloaded engine has read for its next load: limits of disk and age, or off.",
+        json_schema_extra={"default": {"disk": "8GiB", "keep": "24h"}},
         examples=[{"disk": "20GiB", "keep": "7d"}],
     )
     captures: Annotated[Int, Field(ge=0, le=1000)] = Field(
@@ -188,10 +190,15 @@ class Settings(BaseSettings):
     )
 
     _inherited: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)
+    _unset_keys: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def inherited(self, alias: str) -> Mapping[str, str]:
         """The keys that an entry has from `defaults`, `env.NAME` where it is a part, and where each is written."""
         return self._inherited.get(alias, {})
+
+    def unset_key(self, alias: str) -> str:
+        """Returns what is wrong with the variable of an entry's `api_key`, or an empty text."""
+        return self._unset_keys.get(alias, "")
 
     @property
     def max_body(self) -> int:
@@ -272,12 +279,15 @@ def settings_file(config: Path | None = None) -> Path:
     return find_file(config, {**read_dotenv(Path(".env")), **os.environ}) or Path.cwd() / FILE_NAME
 
 
-def _validate(sources: Sources) -> Settings:
+def _validate(sources: Sources, *, unset_keys: bool) -> Settings:
     entries = {name: (entry, inherited) for name, entry, inherited in sources.entries()}
     raw = dict(sources.settings)
     if isinstance(raw.get("models"), dict):
         raw["models"] = {**raw["models"], **{name: entry for name, (entry, _) in entries.items()}}
     problems = [*sources.problems, *_across_entries(sources, {name: entry for name, (entry, _) in entries.items()})]
+    unset = dict(_unset_keys(sources))
+    if not unset_keys:
+        problems += [sources.problem(("models", name, "api_key"), text) for name, text in unset.items()]
     try:
         settings = _loaded(raw)
     except ValidationError as error:
@@ -286,6 +296,7 @@ def _validate(sources: Sources) -> Settings:
         problems += _beside(sources, errors, {name: entry for name, (entry, _) in entries.items()})
     if problems:
         raise ConfigError(sources.shown(problems))
+    settings._unset_keys = unset
     settings._inherited = {
         name: {key: sources.where(("defaults", *key.split("."))) for key in inherited}
         for name, (_, inherited) in entries.items()
@@ -322,13 +333,17 @@ def _across_entries(sources: Sources, entries: Mapping[str, dict[str, Any]]) -> 
             if (full := f"{name}:{preset}") in owners:
                 text = clash(full, name, owners[full], "a preset")
                 yield sources.problem(("models", name, "presets", preset), text, of_key=True)
+
+
+def _unset_keys(sources: Sources) -> Iterator[tuple[str, str]]:
+    """Yields entries whose `api_key` names a variable without a key, and what is wrong with it."""
+    for name, entry, _ in sources.entries():
         key = entry.get("api_key")
         if isinstance(key, str) and key.startswith("env:") and (variable := key.removeprefix("env:")):
             secret = sources.environment.get(variable, "")
             if not is_clean(secret):
                 wrong = "holds control characters or spaces at an end" if secret else "is not set"
-                text = f"the environment variable {variable} {wrong}"
-                yield sources.problem(("models", name, "api_key"), text)
+                yield name, f"the environment variable {variable} {wrong}"
 
 
 def _absolute(settings: Settings, sources: Sources) -> Settings:
@@ -369,18 +384,19 @@ def _with_secrets(settings: Settings, sources: Sources) -> Settings:
         if isinstance(entry, AttachedEntry) and entry.api_key is not None:
             kind, _, variable = entry.api_key.get_secret_value().partition(":")
             if kind == "env":
-                secret = SecretStr(sources.environment[variable])
+                secret = None if settings.unset_key(name) else SecretStr(sources.environment[variable])
                 models[name] = entry.model_copy(update={"api_key": secret})
     return settings.model_copy(update={"models": models})
 
 
-def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """Read and check everything once; `overrides` are the command line's, by field name.
+def load_settings(config: Path | None = None, *, unset_keys: bool = False, **overrides: Any) -> Settings:
+    """Reads and checks all sources once. `overrides` are the command line's, by field name.
 
-    Raises ConfigError with every problem and its place; paths in the result are absolute.
+    With `unset_keys`, an `api_key: env:NAME` without its variable is no error: `Settings.unset_key` reports it.
+    Raises ConfigError with every problem and its place. Paths in the result are absolute.
     """
     sources = Sources(config, {k: v for k, v in overrides.items() if v is not None}, Settings)
-    return _with_secrets(_absolute(_validate(sources), sources), sources)
+    return _with_secrets(_absolute(_validate(sources, unset_keys=unset_keys), sources), sources)
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

@@ -18,13 +18,17 @@ class SettingsSource:
     config: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    def read(self) -> Settings:
-        """The settings as they are written now, with a model at least; raises ConfigError."""
-        settings = load_settings(self.config, **self.overrides)
+    def read(self, *, unset_keys: bool = False) -> Settings:
+        """Returns the current settings, with at least one model. `unset_keys` is as for `load_settings`.
+
+        Raises ConfigError.
+        """
+        settings = load_settings(self.config, unset_keys=unset_keys, **self.overrides)
         if not settings.models:
-            name = settings_file(self.config).name
-            first = "`llama-tandem init` writes a file to start from, `llama-tandem run NAME` needs none"
-            raise ConfigError([f"{name}: no models are configured; {first}"])
+            file = settings_file(self.config)
+            there = file.is_file()
+            missing = f"{file.name}: no models are configured" if there else f"there is no {file.name} in {file.parent}"
+            raise ConfigError([f'{missing}; run "llama-tandem init", or "llama-tandem run NAME"'])
         return settings
 
     def files(self) -> tuple[Path, ...]:

@@ -76,9 +76,12 @@ class Sources:
         """One of pydantic's errors on the settings."""
         if isinstance(cause := error.get("ctx", {}).get("error"), PlacedError):
             return [self.problem((*error["loc"], *keys), text) for keys, text in cause.problems]
-        return [self.problem(error["loc"], in_words(error, self._model), of_key=error["type"] == "extra_forbidden")]
+        text, keys = in_words(error, self._model), error["loc"]
+        if text.startswith("has both"):  # about the entry, whose name is the subject
+            return [self.problem(keys[:2], text, of_key=True, joint=" ")]
+        return [self.problem(keys, text, of_key=error["type"] == "extra_forbidden")]
 
-    def problem(self, keys: Keys, text: str, *, of_key: bool = False) -> Problem:
+    def problem(self, keys: Keys, text: str, *, of_key: bool = False, joint: str = ": ") -> Problem:
         """What is wrong at these keys, under the name of the source that holds them."""
         # A key that is wrong itself is told by its own name
         if keys[-1:] == (THE_KEY,):
@@ -92,8 +95,8 @@ class Sources:
             return Problem(None, f"--{field.replace('_', '-')}: {text}")
         if self.by_variable(keys):
             variable = f"{PREFIX}{field.upper()}"
-            return Problem(None, f"{self._origin(variable)}: {variable}{path.removeprefix(field)}: {text}")
-        text, place = f"{path or 'settings'}: {text}", self._document.place(keys, of_key=of_key)
+            return Problem(None, f"{self._origin(variable)}: {variable}{path.removeprefix(field)}{joint}{text}")
+        text, place = f"{path or 'settings'}{joint}{text}", self._document.place(keys, of_key=of_key)
         return Problem(place, text if place is not None else f"{self._document.path}: {text}")
 
     def by_variable(self, keys: Keys) -> bool:

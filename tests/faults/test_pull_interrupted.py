@@ -103,7 +103,7 @@ def test_ctrl_c_says_that_one_may_go_on_and_one_may(person: Person) -> None:
     eventually(lambda: any(path == quick for path, _ in person.received))
     said = interrupted(pulling)
     assert pulling.returncode == 130
-    assert "stopped; pull again to go on from here" in said and "Traceback" not in said
+    assert "stopped; pull again to resume" in said and "Traceback" not in said
     kept = person.received
     assert kept
     person.hub.faults.clear()

@@ -22,6 +22,7 @@ _PROGRAM = re.compile(
     r"(llama-(server|cli|completion|speculative(-simple)?|lookup|simple(-chat)?|run|parallel|mtmd-cli|embedding)"
     r"|main|server|speculative|llama\.cpp:[\w.-]+)(\.exe)?"
 )
+_OLLAMA_HUB = re.compile(r"(?:https?://)?(?:hf\.co|huggingface\.co)/(.+)")
 _OPERATOR = re.compile(r"[();<>|&]+")
 _WRAPPERS = {
     *("env", "nohup", "sudo", "doas", "nice", "ionice", "taskset", "numactl", "time", "exec", "setsid", "stdbuf"),
@@ -132,7 +133,20 @@ def _program_at(words: list[str]) -> int:
         raise NotImportableError("there is no program: begin with one, such as llama-server --model tiny.gguf")
     if _base(words[start]).startswith("python"):
         raise NotImportableError(f"{words[start]} is not a program of llama.cpp: give a command line of llama-server")
+    if _base(words[start]) == "ollama":
+        raise NotImportableError(_of_ollama(words[start + 1 :]))
     return start
+
+
+def _of_ollama(words: list[str]) -> str:
+    """The message for a command of Ollama's: the command of ours that finds the same model."""
+    model = next((word for word in words[1:] if not word.startswith("-")), "")
+    if words[:1] == ["serve"] or not model:
+        return 'this is an Ollama command. Run "llama-tandem init": it finds the models that Ollama has downloaded'
+    if (repo := _OLLAMA_HUB.match(model)) is not None:
+        return f'this is an Ollama command. Run "llama-tandem {"pull" if words[0] == "pull" else "run"} {repo[1]}"'
+    name = model.rpartition("/")[2].partition(":")[0]
+    return f'this is an Ollama command, whose model names are not the Hub\'s. Run "llama-tandem search {name}"'
 
 
 def _before(line: Line, words: list[str], dialect: Dialect | None) -> None:

@@ -90,7 +90,7 @@ function updateRunning(element, row) {
 async function cancel(row) {
   try {
     await json(`/admin/requests/${row.id}`, { method: "DELETE" });
-    say("Cancelled. The client was told so.");
+    say("Cancelled. The client got an error.");
   } catch (error) {
     say(error.message, true);
   }

@@ -1,7 +1,7 @@
 // The memory of the host and of each device as bars: what engines of ours hold, what others do, and what is free.
 
 import { h, keyed, setText, svg } from "./dom.js";
-import { bytes } from "./words.js";
+import { memory } from "./words.js";
 
 export function drawGauges(place, memory) {
   keyed(place, rowsOf(memory), (row) => row.name, make, update);
@@ -21,7 +21,7 @@ function update(element, row) {
   set(ours, "width", Math.min(share(row.ours), 100 - share(row.others)));
   // Where the budget of our engines ends
   set(budget, "x", Math.min(99.4, share(row.others + row.budget)));
-  const words = `ours ${bytes(row.ours)} · others ${bytes(row.others)} · free ${bytes(row.free)} of ${bytes(row.total)} · budget ${bytes(row.budget)}`;
+  const words = `ours ${memory(row.ours)} · others ${memory(row.others)} · free ${memory(row.free)} of ${memory(row.total)} · budget ${memory(row.budget)}`;
   element.children[1].setAttribute("aria-label", `${row.name}: ${words}`);
   setText(element.lastChild, words);
 }

@@ -3,7 +3,7 @@
 import { json } from "./api.js";
 import { button, copy, fill, h, keyed, say, setText } from "./dom.js";
 import { listen, state } from "./store.js";
-import { bytes, number, seconds } from "./words.js";
+import { bytes, memory, number, seconds } from "./words.js";
 
 const CONTEXTS = [4096, 8192, 16384, 32768, 65536, 131072];
 const EXAMPLES = ["Qwen3", "gemma-3", "Llama-3.2", "gpt-oss"];
@@ -114,7 +114,7 @@ function drawOffers(place, page) {
   };
   fill(place, h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Quantizations" }, h("table", {},
     h("thead", {}, h("tr", {}, ["quantization", "size", "memory", "fits"].map((name) => h("th", { scope: "col", class: ["size", "memory"].includes(name) ? "num" : null }, name)), h("td"))),
-    h("tbody", {}, page.data.map((offer) => h("tr", {}, h("td", {}, h("b", {}, offer.name)), h("td", { class: "num" }, bytes(offer.size)), h("td", { class: "num" }, bytes(offer.needs)), h("td", {}, cell(offer)),
+    h("tbody", {}, page.data.map((offer) => h("tr", {}, h("td", {}, h("b", {}, offer.name)), h("td", { class: "num" }, bytes(offer.size)), h("td", { class: "num" }, memory(offer.needs)), h("td", {}, cell(offer)),
       h("td", {}, h("div", { class: "acts" }, pullButton(offer), button("Copy entry", () => copy(offer.entry, "Copied the entry for tandem.yaml."), { "aria-label": `Copy the entry of ${offer.name}` })))))))));
 }
 
@@ -126,7 +126,7 @@ function pullButton(offer) {
 
 function drawDrafts(place, page) {
   fill(place, h("h3", {}, "Drafts with the same vocabulary"), page.drafts.length
-    ? h("ul", { class: "rows" }, page.drafts.map((draft) => h("li", {}, h("span", { class: "strong" }, draft.name), h("span", { class: "quiet" }, `${bytes(draft.size)}, ${bytes(draft.needs)} of memory. ${draft.reason}`),
+    ? h("ul", { class: "rows" }, page.drafts.map((draft) => h("li", {}, h("span", { class: "strong" }, draft.name), h("span", { class: "quiet" }, `${bytes(draft.size)}, ${memory(draft.needs)} of memory. ${draft.reason}`),
       draft.here || !draft.source.repo ? h("span", { class: "tag" }, "here") : button("Pull", () => pull({ name: `hf:${draft.source.repo}:${draft.source.quantization}` }), { "aria-label": `Pull ${draft.name}` }))))
     : h("p", { class: "quiet" }, "None was found, here or among smaller models of this family. Speculation without a draft model (ngram) works with every model."));
 }
@@ -171,7 +171,7 @@ function updatePull(element, pull) {
 async function cancel(id) {
   try {
     await json(`/admin/pulls/${id}`, { method: "DELETE" });
-    say("Cancelled; what was received is kept.");
+    say("Cancelled; the bytes received so far are kept.");
   } catch (error) {
     say(error.message, true);
   }

@@ -5,7 +5,7 @@ import { button, fill, h, keyed, say, setText, svg } from "./dom.js";
 import { drawDetail } from "./detail.js";
 import { sizeOf } from "./gauges.js";
 import { changed, engineKey, engineOf, listen, rates, state } from "./store.js";
-import { ago, bytes, number, percent, seconds, stateOf } from "./words.js";
+import { ago, bytes, memory, number, percent, seconds, stateOf } from "./words.js";
 
 const opened = new Set();
 // What the last act on a model came to, until the next one
@@ -149,8 +149,8 @@ export function memoryOf(model, engine) {
   const told = (state.memory?.data ?? []).map((place) => place.engines?.[key]).filter((held) => held?.measured);
   const measured = told.length ? told.reduce((sum, held) => sum + sizeOf(held), 0) : state.resident.get(key);
   const parts = [];
-  if (estimated) parts.push(`${bytes(estimated)} estimated`);
-  if (measured && engine && !["stopped", "fatal", "backoff"].includes(engine.state)) parts.push(`${bytes(measured)} measured`);
+  if (estimated) parts.push(`${memory(estimated)} estimated`);
+  if (measured && engine && !["stopped", "fatal", "backoff"].includes(engine.state)) parts.push(`${memory(measured)} measured`);
   if (!parts.length && model.meta?.size) parts.push(`${bytes(model.meta.size)} of files`);
   return parts.join(" · ");
 }
@@ -232,7 +232,7 @@ async function startPull(name) {
 async function cancelPull(id) {
   try {
     await json(`/admin/pulls/${id}`, { method: "DELETE" });
-    say("Cancelled; what was received is kept.");
+    say("Cancelled; the bytes received so far are kept.");
   } catch (error) {
     say(error.message, true);
   }

@@ -1,16 +1,27 @@
 // Figures and states in the page's words.
 
-const UNITS = ["B", "KB", "MB", "GB", "TB"];
+const FILE_UNITS = ["B", "KB", "MB", "GB", "TB"];
+const MEMORY_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
+/** Sizes of files and transfers, in decimal units as disks are sold. */
 export function bytes(count) {
+  return sized(count, 1000, FILE_UNITS);
+}
+
+/** Sizes of memory, in binary units as systems and drivers count it. */
+export function memory(count) {
+  return sized(count, 1024, MEMORY_UNITS);
+}
+
+function sized(count, step, units) {
   if (count === null || count === undefined) return "–";
   let unit = 0;
   let value = count;
-  while (value >= 1000 && unit < UNITS.length - 1) {
-    value /= 1000;
+  while (value >= step && unit < units.length - 1) {
+    value /= step;
     unit += 1;
   }
-  return `${value < 10 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
+  return `${value < 10 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
 export function seconds(value) {

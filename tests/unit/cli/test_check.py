@@ -20,7 +20,7 @@ from app.cli.check import (
     plan_now,
     tally,
 )
-from app.config.settings import Settings
+from app.config.settings import Settings, load_settings
 from app.engine import devices, probe
 from app.errors import (
     ConfigError,
@@ -264,6 +264,18 @@ def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
     assert tally((engine, local, attached)) == "2 models: 1 cannot start, 1 no answer"
     with pytest.raises(EngineNotFoundError):
         plan_now(settings(machine, gone, m=entry(machine / "m.gguf")), "m")
+
+
+def test_an_unset_key_is_a_line_at_its_model(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other models are checked too, and the server is not asked without its key."""
+    monkeypatch.chdir(machine)
+    (machine / "tandem.yaml").write_text(
+        f"llama_server: {machine}/llama-server\nstate_dir: state\ncache_dir: cache\nmodels:\n"
+        "  m: {target: m.gguf}\n  o: {url: 'http://o.invalid', api_key: 'env:NOT_SET'}\n"
+    )
+    _, local, attached = reports(load_settings(unset_keys=True))
+    assert (local.outcome, attached.outcome, attached.fine) == (OK, CANNOT_START, False)
+    assert attached.lines[2:] == ("  CANNOT START: models.o.api_key: the environment variable NOT_SET is not set",)
 
 
 def test_only_what_was_asked_for_is_told(machine: Path) -> None:

@@ -279,7 +279,8 @@ def test_chat_has_the_key_of_its_machine_for_its_own_gateway_alone(
 def test_a_key_is_shown_once_and_goes_when_it_is_revoked(folder: Path) -> None:
     """stdout is the key alone, for a script; what is to be known about it stands beside."""
     (folder / "tandem.yaml").write_text(f"state_dir: {folder}\n{MODELS}")
-    assert "There are no keys." in run("keys", "list").stdout
+    text = 'There are no keys. Run "llama-tandem keys create --name NAME". After that, every request needs a key.\n'
+    assert run("keys", "list").stdout == text
     limits = ["--rpm", "60", "--tpm", "100000", "--concurrency", "4", "--expires", "90d"]
     made = run("keys", "create", "--name", "laptop", "--models", "org/*", *limits)
     assert made.exit_code == 0 and made.stdout.startswith("lt-") and len(made.stdout.split()) == 1

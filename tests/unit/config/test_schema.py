@@ -106,6 +106,15 @@ def _is_valid(path: Path) -> bool:
     return VALIDATOR.is_valid(read_document(path).settings)
 
 
+def test_defaults_of_sizes_and_times_are_written_with_units() -> None:
+    """As a person would write them, and equal to the setting's own default."""
+    properties = tandem_schema()["properties"]
+    written = {key: properties[key]["default"] for key in ("conversations", "memory_margin")}
+    assert written == {"conversations": {"disk": "8GiB", "keep": "24h"}, "memory_margin": "1GiB"}
+    settings, plain = Settings.model_validate(written), Settings.model_validate({})
+    assert (settings.conversations, settings.memory_margin) == (plain.conversations, plain.memory_margin)
+
+
 def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(tandem_schema())
 

@@ -7,6 +7,7 @@ import pytest
 
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings, load_settings
+from app.config.source import SettingsSource
 from app.errors import ConfigError
 from tests.support.paths import ROOT
 
@@ -175,7 +176,14 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
             "models: {a: {url: 'http://x', aliases: [c]}, b: {url: 'http://y', aliases: [c]}}",
             "models.b.aliases: 'c' is an alias of 'b' and a name",
         ),
-        ("models: 5", "models: must be a mapping"),
+        ("models: 5", 'models: must be names with entries below them, such as "tiny: {target: ...}", not 5'),
+        ("models: [{tiny: {target: x.gguf}}]", '"tiny: {target: ...}"; here is a list: drop the dashes'),
+        ("models: {a: [{target: x.gguf}]}", "models.a: must be a mapping of keys and values; here is a list: drop the"),
+        ("models: {a: {url: 'http://x', target: x.gguf}}", "models.a has both target and url; use one"),
+        ("models: {a: {ctx_size: 8192}}", "models.a.target: is missing; add target, or url for an attached server"),
+        ("models: {a: {target: {path: x}, ctx_size: 4k}}", "ctx_size: must be a whole number, not '4k'; write 4096"),
+        ("models: {a: {target: {path: x}, ctx_size: 1.5K}}", "must be a whole number, not '1.5K'; write 1536"),
+        ("models: {a: {url: 'http://x', request: {max_tokens: 1m}}}", "not '1m'; write 1048576"),
         ("- 1", "must be a mapping of settings"),
         ("a: [", "is not valid YAML"),
         ("on: 1", "a setting's name is a word"),
@@ -228,6 +236,30 @@ def test_a_variable_that_holds_no_key_is_told_without_it(
     message = problems("models: {a: {url: 'http://x', api_key: 'env:OTHER_KEY'}}", clean)
     assert "models.a.api_key: the environment variable OTHER_KEY " in message
     assert "ret" not in message.partition("OTHER_KEY ")[2]
+
+
+def test_an_unset_key_may_be_reported_at_its_model(clean: Path) -> None:
+    """`check` continues with the other models. The text `env:NAME` is never a key."""
+    (clean / "tandem.yaml").write_text("models: {a: {url: 'http://x', api_key: 'env:NOT_SET'}, b: {url: 'http://y'}}")
+    settings = load_settings(unset_keys=True)
+    entry = settings.models["a"]
+    assert isinstance(entry, AttachedEntry) and entry.api_key is None
+    assert settings.unset_key("a") == "the environment variable NOT_SET is not set"
+    assert settings.unset_key("b") == ""
+    with pytest.raises(ConfigError, match=r"models\.a\.api_key: the environment variable NOT_SET is not set"):
+        load_settings()
+
+
+def test_without_a_file_the_message_names_the_folder_and_two_ways(clean: Path) -> None:
+    """A file without models is another mistake."""
+    with pytest.raises(ConfigError) as missing:
+        SettingsSource().read()
+    ways = 'run "llama-tandem init", or "llama-tandem run NAME"'
+    assert str(missing.value) == f"there is no tandem.yaml in {clean}; {ways}"
+    (clean / "tandem.yaml").write_text("port: 9000")
+    with pytest.raises(ConfigError) as empty:
+        SettingsSource().read()
+    assert str(empty.value) == f"tandem.yaml: no models are configured; {ways}"
 
 
 @pytest.mark.parametrize("keys", ["hush", "long-enough,hush", "[hush, hush]", "{hush: 1}"])
