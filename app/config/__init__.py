@@ -1,4 +1,4 @@
-"""Settings from the command line, the environment, `.env` and `tandem.yaml`, and what is wrong with them.
+"""Reads and validates settings: the command line, the environment, `.env` and `tandem.yaml`.
 
 It may import `auth`, `records` and `errors`. Begin with `settings.py`, then `model_entry.py`.
 """

@@ -1,4 +1,4 @@
-"""What is wrong between the keys of one entry, each of which is right by itself. Pure."""
+"""Checks keys of one entry against each other, each of which is valid by itself. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def problems(entry: LocalEntry, wrong: Collection[str] = ()) -> Iterator[str]:
-    """In words; nothing that depends on keys which are `wrong` themselves."""
+    """Yields a message per conflict, except those that involve a `wrong` key."""
     for keys, check in _CHECKS:
         if keys.isdisjoint(wrong) and (problem := check(entry)):
             yield problem

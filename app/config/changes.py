@@ -1,4 +1,4 @@
-"""What differs between the settings that run and those that were read again: what to apply, and how. Pure."""
+"""Compares the running settings with newly read ones: what a reload applies, and how. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.config.settings import Settings
 
 # Sockets, ports and folders that are in use: a change of these waits for the next start.
 AT_RESTART = frozenset({"host", "port", "admin_port", "engine_port", "models_dir", "state_dir", "cache_dir"})
-# All others hold from the reload on; a change of the engine itself starts the engines again.
+# All others apply at the reload. A change of the engine itself restarts the engines.
 IN_PLACE = frozenset(
     {
         "llama_server",
@@ -64,7 +64,7 @@ ENGINE_KEYS = frozenset(
         "env",
     }
 )
-# Keys that the gateway goes by, at the next request
+# Keys that the gateway applies at the next request
 GATEWAY_KEYS = frozenset({"aliases", "request", "presets", "pull", "ttl", "pin", "preload", "exclusive", "priority"})
 # What `changed`, `added` and `removed` say already
 _TOLD_BY_MODEL = frozenset({"models", "defaults"})
@@ -72,10 +72,10 @@ _TOLD_BY_MODEL = frozenset({"models", "defaults"})
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload has done: names of models, then of settings.
+    """The result of a reload: names of models, then of settings.
 
-    `changed` are entries that differ in anything, `restarted` those of the engines that start again because of it,
-    variants by their own names. `settings` hold already, `restart_needed` do not yet.
+    `changed` are entries with any difference. `restarted` are those whose engines restart because of it, variants by
+    their own names. `settings` are applied already, `restart_needed` are not.
     """
 
     changed: tuple[str, ...] = ()
@@ -87,11 +87,11 @@ class Reloaded:
     warnings: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, list[str]]:
-        """As JSON has it; a list each."""
+        """Returns the JSON form, with a list per part."""
         return {name: list(getattr(self, name)) for name in self.__dataclass_fields__}
 
     def words(self) -> list[str]:
-        """A line on each part that is not empty, for a person; without the warnings."""
+        """Returns a line per part that is not empty, for a person. Leaves out the warnings."""
         parts = {
             "changed": self.changed,
             "added": self.added,
@@ -104,13 +104,13 @@ class Reloaded:
 
 
 def until_restart(running: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
-    """The new settings with those of the running ones that only a restart can change, and the names of these."""
+    """Returns the new settings with the current values of those that need a restart, and the names of these."""
     waiting = tuple(name for name in sorted(AT_RESTART) if getattr(running, name) != getattr(new, name))
     return new.model_copy(update={name: getattr(running, name) for name in waiting}), waiting
 
 
 def differences(running: Settings, new: Settings, *, warnings: tuple[str, ...] = ()) -> Reloaded:
-    """By what is written, in the order of the new file; which engines that concerns is for others to say."""
+    """Compares entries as written, in the order of the new file. The caller maps them to engines."""
     before, after = running.models, new.models
     differing = (name for name in sorted(IN_PLACE - _TOLD_BY_MODEL) if getattr(running, name) != getattr(new, name))
     return Reloaded(
@@ -123,14 +123,14 @@ def differences(running: Settings, new: Settings, *, warnings: tuple[str, ...] =
 
 
 def engine_part(entry: LocalEntry) -> Mapping[str, Any]:
-    """What of an entry decides on the launch of its engines: equal parts make equal engines."""
+    """Returns the part of an entry that determines its launch plans: equal parts make equal engines."""
     part = {name: getattr(entry, name) for name in ENGINE_KEYS - {"speculation"}}
     speculation = entry.speculation
     return part | {"chain": entry.chain, "on_inert": speculation.on_inert, "force": speculation.force}
 
 
 def same_engine(before: LocalEntry | AttachedEntry, after: LocalEntry | AttachedEntry) -> bool:
-    """Whether an engine of the one entry serves the other as it is; not where either is a server of others."""
+    """Tells whether an engine of one entry serves the other unchanged. Never true for an attached server."""
     if isinstance(before, AttachedEntry) or isinstance(after, AttachedEntry):
         return False
     return engine_part(before) == engine_part(after)

@@ -1,4 +1,4 @@
-"""`conversations`: how much of what engines have read is kept on disk while they are not loaded, and for how long."""
+"""The setting `conversations`: limits of disk and age for the saved state of unloaded engines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLAG = "--slot-save-path"
 
 
 class ConversationLimits(BaseModel):
-    """`disk` is in bytes and `keep` in seconds; without `on` nothing is kept."""
+    """Limits of saved conversations: `disk` in bytes, `keep` in seconds. Without `on` nothing is saved."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -46,7 +46,7 @@ class ConversationLimits(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """What an editor is told: the forms that `_as_written` takes."""
+        """Returns the forms that `_as_written` takes, for editors."""
         size = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": SIZE_PATTERN}]}
         time = {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": DURATION_PATTERN}]}
         limits = {"type": "object", "additionalProperties": False, "properties": {"disk": size, "keep": time}}
@@ -57,7 +57,7 @@ class ConversationLimits(BaseModel):
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    """As it stands in the environment: `{disk: 4GiB, keep: 2h}`, or JSON."""
+    """Reads the form of the environment: `{disk: 4GiB, keep: 2h}`, or JSON."""
     words: dict[str, Any] = {}
     for part in text.strip("{} ").split(","):
         key, colon, value = part.partition(":")
@@ -68,7 +68,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 def own_slot_folder(args: Sequence[str]) -> str:
-    """Which of an entry's flags gives its engines a folder of its own for saved slots; empty where nothing does."""
+    """Returns the flag of an entry that sets its own folder for saved slots, or an empty text."""
     for arg in args:
         # llama.cpp reads `--slot_save_path` as `--slot-save-path`
         if arg.partition("=")[0].replace("_", "-") == _FLAG:

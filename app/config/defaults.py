@@ -1,4 +1,4 @@
-"""`defaults:`: keys that every entry gets unless it has its own. Pure."""
+"""The setting `defaults`: keys that every entry gets unless it has its own. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.config.model_entry import FILE_KEYS, AttachedEntry, LocalEntry
 from app.config.path_flags import anchored
 from app.config.short_forms import as_mapping
 
-# What tells one entry from another
+# Keys that identify an entry
 _OWN = {"url": "it makes an entry an attached server", "aliases": "an alias means one model"}
 _SOURCES, _PATTERNS = ("path", "repo", "package"), ("include", "quantization")
 # Of `speculation`; the rest goes with a mode
@@ -23,16 +23,16 @@ _PROBES: tuple[tuple[type[BaseModel], dict[str, Any]], ...] = (
 
 
 class WithDefaults(NamedTuple):
-    """An entry with what it gets from `defaults`; `inherited` are the keys of that, `env.NAME` where it is a part."""
+    """An entry merged with `defaults`. `inherited` are the keys from there, `env.NAME` for a part of `env`."""
 
     entry: dict[str, Any]
     inherited: tuple[str, ...]
 
 
 def with_defaults(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> WithDefaults:
-    """Mappings are merged by key, all else is replaced; null takes away.
+    """Merges mappings by key and replaces other values. Null removes a key.
 
-    Keys that such an entry has not are skipped.
+    Skips keys that this kind of entry does not have.
     """
     known = AttachedEntry.model_fields if "url" in entry else LocalEntry.model_fields
     whole = {key: value for key, value in entry.items() if value is not None or key not in known}
@@ -56,7 +56,7 @@ def with_defaults(entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> With
 
 
 def absolute(defaults: Mapping[str, Any], anchor: Callable[[str], str]) -> dict[str, Any]:
-    """With absolute paths, for entries that come when nobody knows the settings' folder any more."""
+    """Returns the defaults with absolute paths, for entries that are added after the start."""
     whole = {**defaults}
     if isinstance(args := whole.get("args"), list | tuple):
         whole["args"] = list(anchored([str(arg) for arg in args], anchor))
@@ -68,7 +68,7 @@ def absolute(defaults: Mapping[str, Any], anchor: Callable[[str], str]) -> dict[
 
 
 def _fitting(key: str, own: Any, default: Any) -> tuple[Any, Any]:
-    """Both as mappings where they can be, the default without what the entry's own excludes."""
+    """Returns both as mappings if possible, the default without what the entry's own value excludes."""
     if key in FILE_KEYS:
         own = as_mapping(own)
         if isinstance(own, Mapping) and isinstance(default, Mapping) and _names_files(own):
@@ -101,7 +101,7 @@ def _names_files(part: Mapping[str, Any]) -> bool:
 
 
 def errors_in(defaults: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What is wrong with each key by itself, as pydantic says it, placed under `defaults`."""
+    """Yields pydantic's errors for each key by itself, placed under `defaults`."""
     for key, value in defaults.items():
         if key in _OWN:
             words = f"belongs to each entry: {_OWN[key]}"

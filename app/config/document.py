@@ -1,4 +1,4 @@
-"""`tandem.yaml` as a text with places: what is written there, and the line and column of each part of it."""
+"""Parses `tandem.yaml` and keeps the line and column of each part."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from app.config.tree import Tree, child, is_block, resolve_merges
 from app.config.yaml_words import in_words
 from app.errors import ConfigError
 
-# libyaml where it is built in, at a fifteenth of the time; its words for errors are worse, though.
+# libyaml if it is built in: it takes a fifteenth of the time, but its errors are less clear.
 _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # As YAML 1.1 counts lines, so that numbers agree with its marks
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
 class Place(NamedTuple):
-    """Line and column, both from 1."""
+    """A position in the file: line and column, both from 1."""
 
     line: int
     column: int
 
 
 class Problem(NamedTuple):
-    """`text` begins with the key; with the source before it where `place` is None."""
+    """A mistake and its place. `text` begins with the key, or with the source if `place` is None."""
 
     place: Place | None
     text: str
@@ -39,9 +39,9 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`settings` is the mapping as written, merge keys resolved, without the keys that only hold anchors.
+    """A parsed file. `settings` has merge keys resolved, and lacks the keys that only hold anchors.
 
-    `problems` are keys that are no names or are written twice: of these `settings` has the last.
+    `problems` are keys that are not names or are written twice. Of the latter `settings` has the last.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Document:
     _text: _Text | None = field(default=None, repr=False)
 
     def place(self, keys: Sequence[int | str], *, of_key: bool = False) -> Place | None:
-        """Of the value behind these keys, or of the last key itself; of what is around them where they are not."""
+        """Returns the place of the value behind these keys, or of the last key. Falls back to what contains them."""
         node, best, whole = self._root, None, True
         for key in keys:
             pair = child(node, key)
@@ -66,7 +66,7 @@ class Document:
         return _place((key_node if (of_key and whole) or is_block(value) else value).start_mark)
 
     def has(self, keys: Sequence[int | str]) -> bool:
-        """Whether something is written there."""
+        """Tells whether the file has a value at these keys."""
         node = self._root
         for key in keys:
             if (pair := child(node, key)) is None:
@@ -75,7 +75,7 @@ class Document:
         return True
 
     def shown(self, problem: Problem) -> str:
-        """The problem behind its place, with the line and a caret below it."""
+        """Returns the problem after its place, with the line and a caret below it."""
         if problem.place is None or self._text is None:
             return problem.text
         return f"{self.path}:{self._text.shown(problem.place, problem.text)}"
@@ -84,7 +84,7 @@ class Document:
 class _Text:
     def __init__(self, text: str) -> None:
         self._lines = _LINE_BREAK.split(text)
-        # None as long as nothing tells which they are
+        # None until the file is parsed
         self.secrets: tuple[yaml.Node, ...] | None = None
 
     def shown(self, place: Place, text: str) -> str:
@@ -101,7 +101,7 @@ class _Text:
 
 
 class _Constructor(SafeConstructor):
-    """Tells the place of values that look like a date or a number and are none, where PyYAML only says ValueError."""
+    """Reports the place of malformed dates and numbers, for which PyYAML only raises ValueError."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -113,7 +113,10 @@ class _Constructor(SafeConstructor):
 
 
 def read_document(path: Path) -> Document:
-    """No settings for a file that holds none; raises ConfigError for what is no YAML, or no mapping."""
+    """Reads and parses a file. An empty one has no settings.
+
+    Raises ConfigError for a file that is not YAML, or not a mapping.
+    """
     raw = _decoded(path)
     text = _Text(raw)
 
@@ -153,7 +156,7 @@ def _composed(text: str) -> yaml.Node | None:
 
 
 def _decoded(path: Path) -> str:
-    """Raises ConfigError. Notepad and PowerShell write a mark of the encoding at a text's beginning."""
+    """Decodes UTF-8, with the byte order mark of Notepad and PowerShell. Raises ConfigError."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -172,7 +175,7 @@ def _place(mark: Any) -> Place:
 
 
 def _span(node: yaml.Node, line: int, length: int) -> tuple[int, int] | None:
-    """The columns, from 0, that a value takes of a line."""
+    """Returns the columns, from 0, of a value in a line."""
     first, last = node.start_mark.line + 1, node.end_mark.line + 1
     if not first <= line <= last:
         return None

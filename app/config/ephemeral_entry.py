@@ -1,4 +1,4 @@
-"""An entry that lives in a running gateway's memory alone: what it may hold, and what of that takes trust. Pure."""
+"""Validates an entry that exists only in a running gateway's memory, and finds keys that need trust. Pure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from app.config.suggestions import did_you_mean
 from app.config.types import check_name
 from app.errors import EntryRefusedError
 
-# What an admin key is enough for, and what can run or read anything that the gateway's user can
+# Keys that an admin key may set, and keys that can run or read anything that the gateway's user can
 OPEN_KEYS = ("target", "draft", "mmproj", "ctx_size", "parallel", "speculation", "request", "ttl")
 TRUSTED_KEYS = ("args", "env")
 
 
 @dataclass(frozen=True, slots=True)
 class EphemeralEntry:
-    """`takes_trust` names the keys that only the gateway's own user may give, in words."""
+    """A validated entry. `takes_trust` describes the keys that only the gateway's own user may set."""
 
     alias: str
     entry: LocalEntry
@@ -37,9 +37,9 @@ class EphemeralEntry:
 
 
 def ephemeral_entry(alias: str, written: Mapping[str, Any], settings: Settings) -> EphemeralEntry:
-    """An entry as it would be written, with what `defaults` add; relative paths start from `models_dir`.
+    """Validates an entry, merged with `defaults`. Relative paths start from `models_dir`.
 
-    Raises EntryRefusedError with everything that is wrong.
+    Raises EntryRefusedError with every mistake.
     """
     problems = [_unknown(key) for key in written if key not in (*OPEN_KEYS, *TRUSTED_KEYS)]
     try:
@@ -84,7 +84,7 @@ def _placed(keys: Keys, text: str) -> str:
 
 
 def _anchored(entry: LocalEntry, folder: Path) -> LocalEntry:
-    """With paths as they are opened later: absolute, and without a way back up in them."""
+    """Returns the entry with absolute paths, without `..`, as they are opened later."""
 
     def whole(path: Path) -> Path:
         return Path(os.path.normpath(folder / expanded(path)))
@@ -96,7 +96,7 @@ def _anchored(entry: LocalEntry, folder: Path) -> LocalEntry:
 
 
 def _takes_trust(written: Mapping[str, Any], entry: LocalEntry, models_dir: Path) -> Iterator[str]:
-    """What the caller itself has given; what `defaults` say is the gateway's own."""
+    """Yields the trusted keys that the caller has set. Those from `defaults` are the gateway's own."""
     yield from (key for key in TRUSTED_KEYS if written.get(key))
     for key in FILE_KEYS:
         part = as_mapping(written.get(key))

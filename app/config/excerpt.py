@@ -1,4 +1,4 @@
-"""A line of a settings file with a caret below the column that is meant, secrets hidden. Pure."""
+"""Formats a line of a settings file with a caret below a column, secrets hidden. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from unicodedata import east_asian_width
 # Characters of the line that are shown; a file may be JSON on one line.
 _WIDTH = 100
 _ELLIPSIS = "..."
-# Where nothing tells what is a secret, since the file cannot be parsed
+# For a file that cannot be parsed, so that secrets are found by their look only
 _KEY = re.compile(r"(?:key|keys|token|secret|password)[\"']?\s*[:=]\s*(?!env:)([^\s}][^}]*)", re.IGNORECASE)
 
 
 def excerpt(line: str, number: int, column: int, secrets: Iterable[tuple[int, int]] | None = None) -> str:
-    """Two lines: the text behind its number, the caret under `column`, which counts from 1.
+    """Returns two lines: the text behind its number, and a caret under `column`, which counts from 1.
 
-    `secrets` are spans of the line, from 0, that nobody is to see; without them it is what looks like one.
+    `secrets` are spans of the line, from 0, that are hidden. Without them, text that looks like a secret is.
     """
     shown = list(line)
     if secrets is None:

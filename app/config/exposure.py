@@ -1,4 +1,4 @@
-"""Who can reach a gateway with these settings, and by which names."""
+"""Determines who can reach a gateway with these settings, and by which host names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logs.get_logger("gateway")
 
 
 def refuse_open_door(settings: Settings, *, key_required: bool) -> None:
-    """Raises ConfigError where everybody on a network could use the models and nobody has said that they may."""
+    """Raises ConfigError if a network could use the models without a key and without `no_auth`."""
     if is_loopback(settings.host) or key_required:
         return
     if not settings.no_auth:
@@ -26,7 +26,7 @@ def refuse_open_door(settings: Settings, *, key_required: bool) -> None:
 
 
 def hosts_for(settings: Settings, origins: frozenset[bytes]) -> Hosts | None:
-    """The names that browsers may call it by; None for all."""
+    """Returns the host names that browsers may use, or None for all."""
     names = [name for name in settings.allowed_hosts.split(",") if name.strip()]
-    # Whoever opens the gateway to a network has keys; the names that it is called by there are not known here.
+    # A gateway on a network has keys. Its host names there are unknown here.
     return Hosts([*names, settings.host], origins) if names or is_loopback(settings.host) else None

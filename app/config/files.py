@@ -1,4 +1,4 @@
-"""The files that settings stand in, `tandem.yaml` and `.env`: where they are, and what is in the latter."""
+"""Finds the settings files, `tandem.yaml` and `.env`, and reads the latter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER_NAME = "tandem.yml"
 
 
 def expanded(path: Path) -> Path:
-    """Raises ConfigError where a leading `~` leads nowhere: a container's user may have no home."""
+    """Expands a leading `~`. Raises ConfigError if the user has no home folder, as in containers."""
     try:
         return path.expanduser()
     except RuntimeError:
@@ -25,7 +25,7 @@ def expanded(path: Path) -> Path:
 
 
 def expanded_folder(path: Path) -> Path:
-    """A folder that is named on the command line, absolute; raises ConfigError where there is none."""
+    """Returns the absolute path of a folder from the command line. Raises ConfigError if it is missing."""
     folder = expanded(path).absolute()
     if not folder.is_dir():
         raise ConfigError([f"{path}: there is no such folder"])
@@ -33,7 +33,7 @@ def expanded_folder(path: Path) -> Path:
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Empty where there is no such file; raises ConfigError."""
+    """Reads the variables of a `.env`, none if the file is missing. Raises ConfigError."""
     if not path.is_file():
         return {}
     try:
@@ -45,7 +45,7 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 
 def find_file(explicit: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """The settings file: the one that is named, else that of the working folder, if it is there. Raises ConfigError."""
+    """Returns the named settings file, else that of the working folder, else None. Raises ConfigError."""
     named = explicit or (Path(value) if (value := environment.get(f"{PREFIX}CONFIG")) else None)
     if named is not None:
         named = expanded(named)
@@ -60,7 +60,7 @@ def find_file(explicit: Path | None, environment: Mapping[str, str]) -> Path | N
 
 
 def _beside(missing: Path) -> str:
-    """A hint at the file that may be meant."""
+    """Returns a hint at a similar file, or an empty text."""
     if missing.is_dir():
         missing = missing / FILE_NAME
     try:

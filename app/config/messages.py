@@ -1,4 +1,4 @@
-"""What is wrong with a setting, and what would be right, in words. Pure."""
+"""Formats errors in settings: what is wrong, and what would be right. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PATTERN_EXAMPLES = {
 
 
 def in_words(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
-    """One of pydantic's errors on `settings`, without its place."""
+    """Returns the message for one of pydantic's errors on `settings`, without its place."""
     loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         if loc[0] == "models" and loc[2:] == ("attached", "target"):
@@ -79,17 +79,17 @@ def _in_full(error: Mapping[str, Any]) -> str:
 
 
 def clash(alias: str, name: str, owner: str, kind: str = "an alias") -> str:
-    """Two models answer to one name."""
+    """Returns the message for two models with one name."""
     return f"'{alias}' is {kind} of '{name}' and a name of '{owner}'; it can mean one only"
 
 
 def unknown(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence on a name that is not known."""
+    """Returns the end of a message about an unknown name: similar names, or all of them."""
     return did_you_mean(name, known) or f"; known are {', '.join(known)}"
 
 
 def _instead(loc: tuple[int | str, ...], settings: type[BaseModel]) -> str:
-    """What is meant by a key that is none, or in which place it would be one."""
+    """Returns a hint at the key that an unknown key may mean, or at the place where it is valid."""
     name, known = str(loc[-1]), _known_keys(loc, settings)
     if len(loc) > 1 and name in settings.model_fields:
         return f" here; {name} stands at the top of the file, not indented"
@@ -99,7 +99,7 @@ def _instead(loc: tuple[int | str, ...], settings: type[BaseModel]) -> str:
 
 
 def _known_keys(loc: tuple[int | str, ...], settings: type[BaseModel]) -> list[str]:
-    """The keys that the mapping around `loc` takes."""
+    """Returns the valid keys of the mapping around `loc`."""
     if len(loc) == 2 and loc[0] == "defaults":
         return sorted({*LocalEntry.model_fields, *AttachedEntry.model_fields} - {"url", "aliases"})
     model = settings

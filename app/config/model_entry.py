@@ -1,4 +1,4 @@
-"""A model's entry as written in `tandem.yaml`: types, limits, and the words for what is wrong."""
+"""A model's entry in `tandem.yaml`: its types, limits and error messages."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from app.config.types import MOST, Argument, Float, Int, Location, Name, Root, S
 
 # The keys of an entry that name files.
 FILE_KEYS = ("target", "draft", "mmproj")
-# llama-server's own batch, on all builds looked at, and the flags that set it.
+# llama-server's default batch, on all tested builds, and the flags that set it.
 _BATCH, _BATCH_FLAGS = 2048, ("-b", "--batch-size")
 
 
 class Written(BaseModel):
-    """Unknown keys are errors: a misspelt key must not be a silent default."""
+    """A part of the settings file. Unknown keys are errors: a misspelt key must not be a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Files(Written):
-    """Where a model's GGUF lies: a `path`, a Hub `repo` below `models_dir`, or an installed Python `package`.
+    """The location of a model's GGUF: a `path`, a Hub `repo` below `models_dir`, or a Python `package`.
 
-    Of the last two `include` is a pattern, in any case, `quantization` what the file's name ends in.
-    A text is short for a path or a repo.
+    In a repo or package, `include` is a pattern in any case, and `quantization` is the end of the file name. A text is
+    short for a path or a repo.
     """
 
     path: Location | None = Field(
@@ -67,7 +67,7 @@ class Files(Written):
     )
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        # Measurements are kept by it: what an entry does not say may not change it
+        # Measurements have it as their key: a new field that is unset may not change it
         return ((key, value) for key, value in super().__repr_args__() if (key, value) != ("quantization", None))
 
     @model_validator(mode="before")
@@ -89,7 +89,7 @@ class Files(Written):
 
 
 class DraftFiles(Files):
-    """The draft model, and what of it can differ from the target."""
+    """The draft model, and the options in which it can differ from the target."""
 
     device: Text | None = Field(None, description="Devices for the draft model.", examples=["CUDA1"])
     ctx_size: Size | None = Field(None, description="Context size of the draft model, in tokens.", examples=[16384])
@@ -99,9 +99,9 @@ class DraftFiles(Files):
 
 
 class Speculation(Written):
-    """What was asked for: a chain of modes, or `auto`, and what happens where it cannot be had.
+    """The requested speculation: a chain of modes, or `auto`, and the policy if it does not work.
 
-    `chain` is None where the entry leaves the mode open: `auto`, or a mapping without a mode.
+    `chain` is None if the entry does not set a mode: `auto`, or a mapping without `mode`.
     """
 
     auto: bool = False
@@ -124,7 +124,7 @@ class Speculation(Written):
         written = dict(value) if isinstance(value, dict) else {"mode": value}
         own = {key: written.pop(key) for key in ("on_inert", "force", "on_logprobs") if key in written}
         mode = written.get("mode")
-        if mode is False:  # YAML reads a bare `off` so
+        if mode is False:  # YAML reads a bare `off` as false
             mode = written["mode"] = NONE
         if mode == AUTO or not written:
             if len(written) > 1:
@@ -140,7 +140,7 @@ class Speculation(Written):
 
 
 def _chain_below(written: Any, *keys: str) -> Chain:
-    """Raises ValueError, with places that begin with `keys`."""
+    """Parses a chain. Raises ValueError with places that begin with `keys`."""
     try:
         return parse_chain(written)
     except PlacedError as error:
@@ -148,7 +148,7 @@ def _chain_below(written: Any, *keys: str) -> Chain:
 
 
 class LocalEntry(Written):
-    """A model that this gateway starts an engine for. A key left out is left to llama-server."""
+    """A model for which this gateway starts an engine. llama-server has its own default for a missing key."""
 
     target: Files = Field(
         description="Model file: a path, a Hugging Face repo, or a Python package.",
@@ -245,7 +245,7 @@ class LocalEntry(Written):
 
     @property
     def chain(self) -> Chain | None:
-        """The modes to start with; None where `auto` is to choose. A draft given and nothing said is draft-simple."""
+        """The modes to start with, or None if `auto` chooses. A draft without `speculation` means draft-simple."""
         if self.speculation.auto:
             return None
         if self.speculation.chain is not None:
@@ -262,7 +262,7 @@ class LocalEntry(Written):
         return list(problems(self))
 
     def too_long(self, chain: Chain) -> str:
-        """Why drafts as long as those of `chain` abort llama-server once every slot has one; empty where they fit."""
+        """Returns why the drafts of `chain` would overflow the batch and abort llama-server, or an empty text."""
         batch, most = self._batch, longest_draft(chain)
         # `GGML_ASSERT(add_ok && "batch must be large enough to hold the sampled and draft tokens")`, b11434
         if not chain or self.parallel * (most + 1) <= batch:
@@ -280,14 +280,14 @@ class LocalEntry(Written):
 
 
 class _WhateverGoesTogether(LocalEntry):
-    """For an entry of which some keys are wrong."""
+    """An entry with wrong keys: conflicts between its keys are not checked."""
 
     def _between_keys(self) -> list[str]:
         return []
 
 
 def problems_beside(written: Mapping[str, Any], wrong: Collection[str]) -> Iterator[str]:
-    """What is wrong between the other keys of a local entry."""
+    """Yields conflicts between the valid keys of a local entry."""
     good = {key: value for key, value in written.items() if key in LocalEntry.model_fields and key not in wrong}
     without_target = set() if "target" in good else {"target"}
     with suppress(ValidationError):
@@ -296,9 +296,9 @@ def problems_beside(written: Mapping[str, Any], wrong: Collection[str]) -> Itera
 
 
 class AttachedEntry(Written):
-    """A server that others start; `model` is the name it is asked for, None to send the client's.
+    """A server that runs already. `model` is its name for the model, or None to send the client's.
 
-    `apis` are those besides chat completions that it speaks itself: they are relayed, the others translated.
+    `apis` are those besides chat completions that the server speaks. They are relayed, others are translated.
     """
 
     url: Root = Field(description="Address of the server, without /v1.", examples=["http://127.0.0.1:9001"])

@@ -1,4 +1,4 @@
-"""Flags of llama-server whose value is a file or a folder: in `args` they start where all other paths do. Pure."""
+"""Flags of llama-server whose value is a path. In `args` such paths are relative to the settings file. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATH_FLAGS = _LISTS | {
 
 
 def path_values(args: Sequence[str]) -> Iterator[str]:
-    """Every path that a flag names."""
+    """Yields every path that a flag names."""
     found: list[str] = []
 
     def keep(path: str) -> str:
@@ -28,7 +28,7 @@ def path_values(args: Sequence[str]) -> Iterator[str]:
 
 
 def anchored(args: Sequence[str], anchor: Callable[[str], str]) -> tuple[str, ...]:
-    """The same with each path in the place of which `anchor` gives; `--flag=value` counts as well."""
+    """Returns the arguments with each path replaced by `anchor(path)`. Reads `--flag=value` too."""
     words: list[str] = []
     flag = ""
     for word in args:
@@ -46,7 +46,7 @@ def anchored(args: Sequence[str], anchor: Callable[[str], str]) -> tuple[str, ..
 
 
 def _flag(word: str) -> str:
-    """The flag that is meant, if a path follows it: llama.cpp reads `--lora_scaled` as `--lora-scaled`."""
+    """Returns the flag, if a path follows it. llama.cpp reads `--lora_scaled` as `--lora-scaled`."""
     name = word.replace("_", "-") if word.startswith("--") else word
     return name if name in PATH_FLAGS else ""
 

@@ -1,4 +1,4 @@
-"""Presets of an entry: names of their own on its engine, with request defaults and a system message of their own."""
+"""Presets: further names on an entry's engine, with their own request defaults and system message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from app.config.request_filters import LIMIT, Filters
 
-# Tags of a name that mean something else already: ways of decoding, and what Ollama's clients append
+# Tags with another meaning: speculation modes, and what Ollama's clients append
 TAKEN = frozenset({"plain", "draft", "ngram", "latest"})
 # As the names of files and Ollama's tags end in one
 _QUANTIZATION = re.compile(r"(UD-)?(I?Q\d\w*|TQ\d\w*|MXFP\d\w*|NVFP\d\w*|BF16|FP?(16|32))", re.IGNORECASE)
@@ -38,7 +38,7 @@ def _some_text(text: str) -> str:
 
 
 class Preset(BaseModel):
-    """`system` is for conversations that have no system message; every other key is a request's default."""
+    """The request defaults of one preset. `system` is for conversations without a system message."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -48,7 +48,7 @@ class Preset(BaseModel):
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Fields of requests, by their names in the body."""
+        """Request fields by their names in the body."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ Presets = dict[Annotated[str, AfterValidator(_check_tag)], Preset]
 
 
 def check_presets(presets: Mapping[str, Preset], request: Filters | None, of_engine: Collection[str]) -> None:
-    """Raises ValueError for a key that would do nothing: the engine's, or one that `request` decides already."""
+    """Raises ValueError for a key without effect: one of the engine's, or one that `request` sets already."""
     for tag, preset in presets.items():
         for name, value in preset.defaults.items():
             if name == "temp":
@@ -88,7 +88,7 @@ def check_presets(presets: Mapping[str, Preset], request: Filters | None, of_eng
 
 
 def filters_with(preset: Preset | None, request: Filters | None) -> Filters | None:
-    """What an entry does to requests of a preset, or without one; None for nothing."""
+    """Returns the entry's request filters with those of a preset, or None if there are none."""
     if preset is None:
         return request
     if request is None:

@@ -1,4 +1,4 @@
-"""What an entry does to requests on their way to it (`request:`), as written in `tandem.yaml`."""
+"""The key `request:` of an entry: default, cap, fix or drop fields of requests."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# The most tokens that an answer may have, in the words of one API or another; an entry says `max_tokens`.
+# Names of the token limit in several APIs. An entry has `max_tokens`.
 LIMIT = "max_tokens"
 LIMITS = (LIMIT, "max_completion_tokens", "n_predict", "max_output_tokens")
-# What the gateway itself goes by; changed behind its back it would be wrong.
+# Fields that the gateway itself reads. Filters must not change them.
 _OURS = {"model": "an entry's name is what it is asked by", "stream": "clients say how they want to be answered"}
 
 
 class Filters(BaseModel):
-    """`defaults` fill what a client left out, `fixed` replaces what it sent, `drop` takes away, `max_tokens` caps.
+    """Changes to requests: `defaults` fill missing fields, `fixed` replaces, `drop` removes, `max_tokens` caps.
 
-    All of the top level of a JSON body; values are whatever JSON can hold.
+    All apply to the top level of a JSON body. Values are any JSON.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

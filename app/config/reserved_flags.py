@@ -1,4 +1,4 @@
-"""Flags of llama-server that `args` may not hold: an entry has a key for them, or the gateway sets them. Pure."""
+"""Flags of llama-server that `args` may not hold, since a key or the gateway sets them. Pure."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ RESERVED_FLAGS: dict[str, str] = {
         for flag in option.flags
     },
 }
-# What the gateway decides for every engine; an entry has no say in it.
-# TLS would shut out the gateway itself, which asks on loopback.
+# Flags that the gateway sets for every engine.
+# TLS would lock out the gateway itself, which uses plain HTTP on loopback.
 GATEWAY_FLAGS = frozenset(
     {
         "--host",
@@ -51,7 +51,7 @@ GATEWAY_FLAGS = frozenset(
 
 
 def check_free(arg: str) -> str:
-    """Raises ValueError for a flag that has a key, or that the gateway gives."""
+    """Raises ValueError for a flag that has a key, or that the gateway sets."""
     # llama.cpp's own parser reads `--ctx_size` as `--ctx-size`
     flag = arg.replace("_", "-") if arg.startswith("--") else arg
     if flag in GATEWAY_FLAGS:

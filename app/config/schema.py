@@ -1,6 +1,6 @@
-"""The JSON schema of tandem.yaml, for editors and other programs: what the gateway takes, in every form. Pure.
+"""Makes the JSON schema of tandem.yaml, for editors and other programs. Pure.
 
-Made from the models of the settings. What pydantic cannot know of a form is in `schema_forms.py`.
+The models of the settings are its source. `schema_forms.py` has the forms that pydantic cannot derive.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class _Generator(GenerateJsonSchema):
 
 
 def tandem_schema() -> dict[str, Any]:
-    """A mapping for `json.dumps`; each key has its description, default and example."""
+    """Returns the schema for `json.dumps`. Each key has its description, default and example."""
     schema = tidy(Settings.model_json_schema(schema_generator=_Generator))
     parts = schema.pop("$defs")
     schema["patternProperties"] = {"^x-": {"description": "Holds YAML anchors only."}}
     schema["properties"]["models"] |= {"additionalProperties": {"$ref": "#/$defs/Entry"}, "propertyNames": NAME}
     schema["properties"]["defaults"] = {"$ref": "#/$defs/Defaults", **_said_of(schema["properties"]["defaults"])}
-    # What an entry may leave out is known only where no `defaults` fill it in
+    # Required keys are known only without `defaults`, which may fill them in
     whole_files: dict[str, Any] = {key: {"$ref": "#/$defs/WholeFiles"} for key in FILE_KEYS}
     whole_files["target"] = {"not": NULL, **whole_files["target"]}
     whole = {"anyOf": [{"required": ["target"]}, {"required": ["url"]}], "properties": whole_files}
@@ -83,7 +83,7 @@ def _defs(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(schema: dict[str, Any]) -> dict[str, Any]:
-    """Null takes away what `defaults` give."""
+    """Allows null for each key: it removes the default."""
     properties = {key: _or_null(value) for key, value in schema["properties"].items()}
     properties.get("speculation", {}).pop("default", None)
     return {"type": "object", "properties": properties, "additionalProperties": False}

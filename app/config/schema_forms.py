@@ -1,4 +1,4 @@
-"""Parts of the JSON schema that have several forms: files, speculation modes, names. Pure."""
+"""Parts of the JSON schema with several forms: files, speculation modes, names. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from app.config.speculation import AUTO, MODES, NONE, Mode, Option
 from app.units import DURATION_PATTERN
 
-# What pydantic calls limits of a value that is changed before it is checked
+# pydantic's names for limits of a value that is converted before validation
 _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 DURATION: dict[str, Any] = {"type": "string", "pattern": DURATION_PATTERN}
 NULL: dict[str, Any] = {"type": "null"}
@@ -23,7 +23,7 @@ _EITHER = (*combinations(_SOURCES, 2), ("path", "include"), ("path", "quantizati
 
 
 def tidy(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without the names and docstrings of classes, and with limits where each form has its own."""
+    """Removes class names and docstrings, and gives each of several forms its limits."""
     shown: dict[str, Any] = {}
     for key, value in schema.items():
         if key in _LIMITS or ("properties" in schema and key in ("title", "description")):
@@ -59,14 +59,14 @@ def _limited(form: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
 
 
 def files(mapping: dict[str, Any]) -> dict[str, Any]:
-    """A text that is a path or a repository, or a mapping."""
+    """Returns the schema of files: a text (path or repository) or a mapping."""
     text = {"type": "string", "anyOf": [{"pattern": _PATH}, {"pattern": _REPO}]}
     apart = [{"not": {"required": list(pair)}} for pair in _EITHER]
     return {"anyOf": [text, {**mapping, "allOf": apart}]}
 
 
 def speculation(policies: dict[str, Any]) -> dict[str, Any]:
-    """A mode, a mapping with a mode and its options, a chain of either, or policies alone."""
+    """Returns the schema of `speculation`: a mode, a mapping with options, a list of both, or policies alone."""
     names = {"enum": list(MODES)}
     steps = [_step(mode, {}) for mode in MODES.values()]
     alone = {"anyOf": [{"enum": [AUTO, NONE]}, _OFF]}

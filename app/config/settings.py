@@ -1,7 +1,7 @@
 """Settings: the command line, then the environment, then `.env`, then `tandem.yaml`.
 
-The only reader of the environment. `load_settings` either gives settings that are whole and checked,
-or raises one ConfigError that lists every problem with its source and key.
+No other module reads the environment. `load_settings` returns complete, validated settings, or raises one ConfigError
+that lists every problem with its source and key.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _xdg(variable: str, fallback: str) -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting; the field's description is its line in `.env.example`."""
+    """All settings. A field's description is its line in `.env.example`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, allow_inf_nan=False
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     _unset_keys: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def inherited(self, alias: str) -> Mapping[str, str]:
-        """The keys that an entry has from `defaults`, `env.NAME` where it is a part, and where each is written."""
+        """Returns the keys that an entry has from `defaults` (`env.NAME` for a part of `env`), and their places."""
         return self._inherited.get(alias, {})
 
     def unset_key(self, alias: str) -> str:
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
 
     @property
     def max_body(self) -> int:
-        """Bytes of a request's body."""
+        """The maximum size of a request body in bytes."""
         return int(self.max_body_mb * 2**20)
 
     @field_validator("host")
@@ -252,12 +252,12 @@ class Settings(BaseSettings):
         return allow_remote_media
 
 
-# Not passed to __init__, where a key that begins with an underscore would be an option of pydantic-settings
+# Not passed to __init__: a key with a leading underscore would be an option of pydantic-settings
 _READ: ContextVar[dict[str, Any]] = ContextVar("what Sources has read")
 
 
 class _LoadedSettings(Settings):
-    """From what `Sources` has read; one class for all loads, since to make one takes 15 ms."""
+    """Settings from what `Sources` has read. One class for all loads, since a new one takes 15 ms."""
 
     @classmethod
     def settings_customise_sources(
@@ -275,7 +275,7 @@ def _loaded(raw: dict[str, Any]) -> Settings:
 
 
 def settings_file(config: Path | None = None) -> Path:
-    """The file that the settings are read from, or would be if it were there; raises ConfigError."""
+    """Returns the settings file, or its default path if it is missing. Raises ConfigError."""
     return find_file(config, {**read_dotenv(Path(".env")), **os.environ}) or Path.cwd() / FILE_NAME
 
 
@@ -304,12 +304,12 @@ def _validate(sources: Sources, *, unset_keys: bool) -> Settings:
     return settings
 
 
-# Where pydantic puts what `_across_entries` has told already, and tells better
+# pydantic's place for clashes, which `_across_entries` reports with better places
 _CLASH = (("models",), "value_error")
 
 
 def _beside(sources: Sources, errors: Sequence[Any], entries: Mapping[str, dict[str, Any]]) -> Iterator[Problem]:
-    """What pydantic does not look for once a key of an entry is wrong: how the others go together."""
+    """Yields conflicts between keys of entries with a wrong key, which pydantic does not check."""
     wrong: dict[str, set[str]] = {}
     for error in errors:
         if len(loc := error["loc"]) > 3 and loc[0] == "models" and loc[2] == "local":
@@ -320,7 +320,7 @@ def _beside(sources: Sources, errors: Sequence[Any], entries: Mapping[str, dict[
 
 
 def _across_entries(sources: Sources, entries: Mapping[str, dict[str, Any]]) -> Iterator[Problem]:
-    """What no entry shows by itself: names that mean two models, and keys that the environment does not hold."""
+    """Yields problems between entries: names that mean two models."""
     owners = {name: name for name in entries}
     for name, entry in entries.items():
         aliases = entry.get("aliases")
@@ -347,7 +347,7 @@ def _unset_keys(sources: Sources) -> Iterator[tuple[str, str]]:
 
 
 def _absolute(settings: Settings, sources: Sources) -> Settings:
-    """Relative paths hold from the folder of the file they stand in; others from the working folder."""
+    """Makes paths absolute: from the settings file's folder, or from the working folder for other sources."""
     beside = sources.file.parent if sources.file else Path.cwd()
 
     def anchored(path: Path, *keys: str) -> Path:
@@ -378,7 +378,7 @@ def _absolute(settings: Settings, sources: Sources) -> Settings:
 
 
 def _with_secrets(settings: Settings, sources: Sources) -> Settings:
-    """`api_key: env:NAME` becomes the variable's value, here, since nobody else reads the environment."""
+    """Replaces `api_key: env:NAME` by the variable's value, since no other module reads the environment."""
     models = dict(settings.models)
     for name, entry in settings.models.items():
         if isinstance(entry, AttachedEntry) and entry.api_key is not None:
@@ -400,13 +400,13 @@ def load_settings(config: Path | None = None, *, unset_keys: bool = False, **ove
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """Keys in the settings, and the token of the Hub: what is never to be shown."""
+    """Returns the keys in the settings and the token of the Hub, which are never shown."""
     attached = (entry.api_key for entry in settings.models.values() if isinstance(entry, AttachedEntry))
     texts = [settings.api_keys.get_secret_value(), *(key.get_secret_value() for key in attached if key is not None)]
     return tuple(part for text in (*texts, os.environ.get("HF_TOKEN", "")) for part in text.split(",") if part.strip())
 
 
 def root_url(host: str, port: int) -> str:
-    """Where a client on this machine reaches what listens on `host`."""
+    """Returns the URL at which a client on this machine reaches a gateway on `host`."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}"

@@ -1,4 +1,4 @@
-"""A model's files as one text, `models/tiny.gguf` or `ORG/REPO:QUANTIZATION`, instead of a mapping. Pure."""
+"""Reads a model's files from one text, `models/tiny.gguf` or `ORG/REPO:QUANTIZATION`. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _HUB_ADDRESS = re.compile(
     r"(?:https?://)?(?:hf\.co|huggingface\.co)/(?P<repo>[\w.-]+/[\w.-]+)"
     r"(?:(?:/(?:resolve|blob)/[^/]+/(?P<file>[^?#]+))|:(?P<quantization>[\w.-]+))?.*"
 )
-# No name of a repo begins with a dot or a tilde; a backslash is for people of Windows, who get a hint.
+# No repo's name begins with a dot or a tilde. A backslash is matched for a hint about Windows paths.
 _PATH = re.compile(r"[./~$%]|[A-Za-z]:[\\/]|\\\\")
 
 
 def files_of(text: str) -> dict[str, Any]:
-    """The mapping that the text stands for; raises ValueError in words."""
+    """Returns the mapping that the text stands for. Raises ValueError with a message for the user."""
     if match := _HUB_ADDRESS.fullmatch(text):
         repo, file, quantization = match.groups()
         right = f"{{repo: {repo}, include: {file}}}" if file else ":".join(filter(None, (repo, quantization)))
@@ -32,7 +32,7 @@ def files_of(text: str) -> dict[str, Any]:
 
 
 def as_mapping(value: Any) -> Any:
-    """`files_of` a text; whatever else it is, and a text that is neither, as it is."""
+    """Applies `files_of` to a text. Returns other values, and invalid texts, unchanged."""
     try:
         return files_of(value) if isinstance(value, str) else value
     except ValueError:

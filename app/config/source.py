@@ -1,4 +1,4 @@
-"""Where the settings of a gateway are read from, at its start and again at each reload."""
+"""The source of a gateway's settings, read at its start and at each reload."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class SettingsSource:
-    """The file that `--config` names, None for the usual one, and what else the command line says, by field name."""
+    """The file of `--config`, or None for the default, and other options of the command line by field name."""
 
     config: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -32,5 +32,5 @@ class SettingsSource:
         return settings
 
     def files(self) -> tuple[Path, ...]:
-        """The files that settings stand in, whether they are there or not; raises ConfigError."""
+        """Returns the settings files, whether they exist or not. Raises ConfigError."""
         return settings_file(self.config), Path.cwd() / ".env"

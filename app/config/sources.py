@@ -1,4 +1,4 @@
-"""Where each value of the settings came from: the command line, the environment, `.env`, or `tandem.yaml`."""
+"""Merges the sources of the settings and finds each value's: command line, environment, `.env` or `tandem.yaml`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from app.config.placed_error import THE_KEY, Keys, PlacedError
 
 # Settings that a variable holds as JSON
 _JSON = {"models": '{"tiny": {"target": {"path": "models/tiny.gguf"}}}', "defaults": '{"ctx_size": 8192}'}
-# Of the union of entries in pydantic's places; they stand in no file
+# Tags of the union of entries in pydantic's places. No file has them.
 _TAGS = ("local", "attached")
 
 
 class Sources:
-    """All of them as they are now, for the settings `model`; raises ConfigError for a file that cannot be read.
+    """All sources in their current state, for the settings `model`. Raises ConfigError for an unreadable file.
 
-    `settings` is what is written, the nearer source over the farther, `problems` what is wrong with how it is.
+    `settings` is the merged content, the nearer source over the farther. `problems` are mistakes in its form.
     """
 
     def __init__(self, config: Path | None, overrides: Mapping[str, Any], model: type[BaseModel]) -> None:
@@ -41,7 +41,7 @@ class Sources:
         self._defaults: dict[str, Any] = dict(defaults) if isinstance(defaults, dict) else {}
         for error in list(errors_in(self._defaults)):
             self.problems += self.wrong(error)
-            # Told once, and not again for each entry
+            # Reported once, not again for each entry
             self._defaults.pop(str(error["loc"][1]), None)
 
     def _from_environment(self, known: Collection[str]) -> dict[str, Any]:
@@ -66,14 +66,14 @@ class Sources:
         return "environment" if variable in os.environ else ".env"
 
     def entries(self) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
-        """Name, what is written with what it gets from `defaults`, and which keys are from there."""
+        """Yields name, entry merged with `defaults`, and the keys from there."""
         models = self.settings.get("models")
         for name, entry in models.items() if isinstance(models, dict) else ():
             if isinstance(entry, dict) and isinstance(name, str):
                 yield name, *with_defaults(entry, self._defaults)
 
     def wrong(self, error: Mapping[str, Any]) -> list[Problem]:
-        """One of pydantic's errors on the settings."""
+        """Returns the problems in one of pydantic's errors on the settings."""
         if isinstance(cause := error.get("ctx", {}).get("error"), PlacedError):
             return [self.problem((*error["loc"], *keys), text) for keys, text in cause.problems]
         text, keys = in_words(error, self._model), error["loc"]
@@ -82,13 +82,13 @@ class Sources:
         return [self.problem(keys, text, of_key=error["type"] == "extra_forbidden")]
 
     def problem(self, keys: Keys, text: str, *, of_key: bool = False, joint: str = ": ") -> Problem:
-        """What is wrong at these keys, under the name of the source that holds them."""
-        # A key that is wrong itself is told by its own name
+        """Returns the problem at these keys, with the source that holds them."""
+        # An invalid key is reported under its own name
         if keys[-1:] == (THE_KEY,):
             keys, of_key = keys[:-1], True
         keys = tuple(key for at, key in enumerate(keys) if not (at == 2 and key in _TAGS))
         field = str(keys[0]) if keys else ""
-        # Of a list of words the place tells which
+        # The place shows which item of a list is wrong
         words = keys[:-1] if len(keys) > 2 and isinstance(keys[-1], int) else keys
         path = ".".join(map(str, words))
         if field in self.overrides:
@@ -100,7 +100,7 @@ class Sources:
         return Problem(place, text if place is not None else f"{self._document.path}: {text}")
 
     def by_variable(self, keys: Keys) -> bool:
-        """Whether a variable holds it, and not the file."""
+        """Tells whether a variable holds the value, not the file."""
         if not keys or keys[0] not in self._variables:
             return False
         value = self._variables[keys[0]]
@@ -108,12 +108,12 @@ class Sources:
         return len(keys) < 2 or not isinstance(value, dict) or keys[1] in value or not self._document.has(keys[:2])
 
     def shown(self, problems: Collection[Problem]) -> list[str]:
-        """Each with its place: what stands in no file first, then from the file's top to its bottom."""
+        """Returns problems with their places: first those outside the file, then in the file's order."""
         in_order = sorted(dict.fromkeys(problems), key=lambda problem: problem.place or (0, 0))
         return [self._document.shown(problem) for problem in in_order]
 
     def where(self, keys: Keys) -> str:
-        """`tandem.yaml:3`, or the variable that holds it."""
+        """Returns the place of a value: `tandem.yaml:3`, or its variable."""
         if self.by_variable(keys):
             return f"{PREFIX}{str(keys[0]).upper()}"
         place = self._document.place(keys, of_key=True)
@@ -121,7 +121,7 @@ class Sources:
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings are merged by key; else what is above wins."""
+    """Merges mappings by key. Otherwise `above` wins."""
     both = {
         key: _over(value, above[key])
         for key, value in below.items()

@@ -1,7 +1,7 @@
-"""Speculative decoding in one vocabulary: llama-server's modes, and the options that each one takes.
+"""llama-server's speculation modes and the options of each.
 
-Names and defaults as of b11434 (`--spec-type` and the flags beside it); what older builds call them is in the
-options' other spellings. The dialect decides which of them a build has.
+Names and defaults are those of b11434 (`--spec-type` and its options). The other spellings of an option are older
+builds' names. The dialect determines which ones a build has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Family = Literal["draft", "ngram"]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its flag's spellings, newest first, and the values that do what they say."""
+    """An option of a mode: its flag's spellings, newest first, and the valid values."""
 
     flags: tuple[str, ...]
     low: float = 0
@@ -27,7 +27,7 @@ class Option:
     choices: tuple[str, ...] = ()
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with `value`, None if nothing is."""
+        """Returns what is wrong with `value`, or None."""
         if self.choices:
             return None if value in self.choices else f"must be {' or '.join(self.choices)}, not {value!r}"
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
@@ -41,9 +41,9 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """`draft_model`: needs a draft in files of its own. `family` says how it can be proven to be on.
+    """A speculation mode. `draft_model`: it needs a draft in separate files. `family` determines how it is verified.
 
-    `longest` is how many tokens it proposes at once where its options do not say: b11434's defaults.
+    `longest` is the number of tokens that it drafts at once by default, in b11434.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Mode:
 
 
 _DRAFT = {
-    # 0 passes start-up and /health, then aborts the first request (GGML_ASSERT, b11434): never let through.
+    # 0 passes start-up and /health, then aborts the first request (GGML_ASSERT, b11434), so it is refused.
     "n_max": Option(("--spec-draft-n-max", "--draft-max"), low=1),
     "n_min": Option(("--spec-draft-n-min", "--draft-min")),
     # No range check there: 1.01 turns drafting off and keeps its cost.
@@ -100,7 +100,7 @@ NONE, AUTO = "none", "auto"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One mode of a chain with the options that were given for it."""
+    """One mode of a chain with its options."""
 
     mode: str
     options: Mapping[str, int | float | str] = field(default_factory=dict, hash=False)
@@ -118,38 +118,38 @@ PLAIN: Chain = ()
 
 
 def named(chain: Chain) -> str:
-    """`draft-simple,ngram-mod`; `none` for plain decoding."""
+    """Returns the modes' names: `draft-simple,ngram-mod`, or `none` for plain decoding."""
     return ",".join(step.mode for step in chain) or NONE
 
 
 def written(chain: Chain) -> str | list[dict[str, int | float | str]]:
-    """As an entry writes it and JSON keeps it: `parse_chain` reads it back."""
+    """Returns the form of entries and JSON, which `parse_chain` reads."""
     return [{"mode": step.mode, **step.options} for step in chain] or NONE
 
 
 def drafts(chain: Chain) -> bool:
-    """Whether a mode of the draft family is in it."""
+    """Tells whether the chain has a mode of the draft family."""
     return any(step.family == "draft" for step in chain)
 
 
 def longest_draft(chain: Chain) -> int:
-    """The most tokens that are proposed at once for one request; 0 for plain decoding."""
+    """Returns the maximum number of tokens drafted at once for one request; 0 for plain decoding."""
     own = ((step.options.get("n_max", step.options.get("size_m")), MODES[step.mode].longest) for step in chain)
     return max((length if isinstance(length, int) else usual for length, usual in own), default=0)
 
 
 def wants_draft_model(chain: Chain) -> bool:
-    """Whether it cannot work without draft files; with draft-mtp they are optional."""
+    """Tells whether the chain requires draft files. With draft-mtp they are optional."""
     return any(MODES[step.mode].draft_model for step in chain)
 
 
 def unknown_mode(name: str, known: Sequence[str]) -> str:
-    """In words, the mode that may be meant first."""
+    """Returns the message for an unknown mode, with the most similar mode first."""
     return f"unknown mode {name!r}{did_you_mean(name, known) or ';'} Modes: {', '.join(known)}"
 
 
 def parse_step(value: Any) -> Step:
-    """A mode's name, or a mapping with `mode` and its options; raises ValueError in words."""
+    """Parses a mode's name, or a mapping with `mode` and options. Raises ValueError with a message for the user."""
     name = value.get("mode") if isinstance(value, Mapping) else value
     if not isinstance(name, str):
         raise ValueError(
@@ -186,7 +186,7 @@ def _wrong_options(mode: Mode, options: Mapping[Any, Any]) -> Iterator[tuple[Key
 
 
 def _steps(items: Sequence[Any]) -> tuple[Step, ...]:
-    """Raises PlacedError with what is wrong in all of them."""
+    """Parses the steps. Raises PlacedError with the mistakes in all of them."""
     steps: list[Step] = []
     problems: list[tuple[Keys, str]] = []
     for at, item in enumerate(items):
@@ -202,7 +202,7 @@ def _steps(items: Sequence[Any]) -> tuple[Step, ...]:
 
 
 def parse_chain(value: Any) -> Chain:
-    """One step or a list of them; raises ValueError in words."""
+    """Parses one step or a list of steps. Raises ValueError with a message for the user."""
     if value == NONE:
         return PLAIN
     steps = _steps(value) if isinstance(value, list | tuple) else (parse_step(value),)

@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that is not known. Pure."""
+"""Suggests the name that a similar, unknown name may mean. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 FILES = 0.75
-# What a part of a name has to have to mean it
+# Minimum length of a part that identifies a name
 _PART = 3
 # A client waits for the answer, and others with it: a longer name, and more names, are not compared letter by letter
 _LONGEST, _COMPARED = 200, 200
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most like it, case and dashes aside; None where none is.
+    """Returns the most similar known name, ignoring case and dashes, or None.
 
-    File names have much in common by their endings alone: for them `cutoff` is FILES.
+    File names share their endings: for them `cutoff` is FILES.
     """
     by_form: dict[str, str] = {}
     for other in known:
@@ -25,7 +25,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence on `name`; empty where nothing is like it."""
+    """Returns the end of a message about `name`, or an empty text without a similar name."""
     match = nearest(name, known)
     return f"; did you mean {match}?" if match is not None else ""
 
@@ -50,7 +50,7 @@ def nearest_model(name: str, known: Sequence[str]) -> str | None:
 
 
 def _model(name: str) -> str:
-    """Without the organization, which people leave out."""
+    """Returns the name without the organization, which users often omit."""
     return name.rpartition("/")[2]
 
 

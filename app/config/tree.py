@@ -1,4 +1,4 @@
-"""A YAML file's nodes as written, before merge keys are resolved: keys written twice, and secrets. Pure."""
+"""Checks a YAML file's nodes before merge keys are resolved: duplicate keys, and secrets. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 _MERGE = "tag:yaml.org,2002:merge"
-# Of an entry or its `env`; whose values are shown to nobody
+# Keys of an entry or its `env` whose values are never shown
 _SECRET_KEY = re.compile(r"(?:^|[_-])(?:keys?|token|secret|password)$", re.IGNORECASE)
 _SECRET_FLAGS = ("--api-key", "-hft", "--hf-token")
 
 
 class Tree:
-    """One walk over all nodes; raises ConstructorError where an anchor holds itself.
+    """One walk over all nodes. Raises ConstructorError if an anchor contains itself.
 
-    `problems` are keys with what is wrong with them, `secrets` the values that are not to be shown.
+    `problems` are invalid keys with messages. `secrets` are the values that must not be shown.
     """
 
     def __init__(self, root: Node | None) -> None:
@@ -73,7 +73,7 @@ class Tree:
     def _name(self, key: Node) -> object:
         try:
             name: object = self._constructor.construct_object(key, deep=True)
-        except (ConstructorError, ValueError):  # told when the value is made
+        except (ConstructorError, ValueError):  # reported when the value is constructed
             return key.value
         return name
 
@@ -83,9 +83,9 @@ class Tree:
 
 
 def resolve_merges(node: Node | None, done: set[int] | None = None) -> None:
-    """Puts what merge keys stand for in their place; what is written wins, then the first of a list.
+    """Replaces merge keys by their content. Written keys win, then the first item of a list.
 
-    PyYAML would do it while it constructs; which of a list wins depends on its version. Raises ConstructorError.
+    PyYAML does it during construction, and its version decides which item wins. Raises ConstructorError.
     """
     done = set() if done is None else done
     if node is None or isinstance(node, ScalarNode) or id(node) in done:
@@ -112,9 +112,9 @@ def _identity(key: Node) -> object:
 
 
 def child(node: Node | None, key: int | str) -> tuple[Node, Node] | None:
-    """Key and value of a mapping, the item twice of a list; once merge keys are resolved."""
+    """Returns key and value of a mapping, or twice the item of a list. Merge keys must be resolved."""
     if isinstance(node, MappingNode):
-        # What is written stands behind what is merged
+        # Written keys follow merged ones
         return next((pair for pair in reversed(node.value) if pair[0].value == str(key)), None)
     if isinstance(node, SequenceNode) and isinstance(key, int) and key < len(node.value):
         return node.value[key], node.value[key]
@@ -122,5 +122,5 @@ def child(node: Node | None, key: int | str) -> tuple[Node, Node] | None:
 
 
 def is_block(node: Node) -> bool:
-    """Whether it is spread over lines by its indentation."""
+    """Tells whether the node uses indentation over several lines."""
     return isinstance(node, MappingNode | SequenceNode) and not node.flow_style

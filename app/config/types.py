@@ -1,4 +1,4 @@
-"""The kinds of values in `tandem.yaml`: what is no number, text or name there, in words."""
+"""Types of values in `tandem.yaml`, and error messages for invalid numbers, texts and names."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _bytes(value: Any) -> Any:
 
 
 def _memory(value: Any) -> Any:
-    """`auto`, or the bytes of each place; in the environment as JSON."""
+    """Reads `auto`, or bytes per place. The environment has JSON."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         with suppress(ValueError, RecursionError):
             value = json.loads(value)
@@ -91,7 +91,7 @@ _WITH_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*)):(\d*)$")
 
 
 def check_bare_host(host: str) -> None:
-    """A name or an address to listen on: raises ValueError for one with a port, brackets or a scheme."""
+    """Checks a host to listen on. Raises ValueError for one with a port, brackets or a scheme."""
     if "/" in host:
         raise ValueError(f"must be an address such as 127.0.0.1, and no URL; not {host!r}")
     if match := _WITH_PORT.fullmatch(host):
@@ -102,9 +102,9 @@ def check_bare_host(host: str) -> None:
 
 
 def check_path(value: Any) -> Any:
-    """A path that can lead somewhere here: raises ValueError in words for one of Windows, of a shell, or of the web."""
+    """Checks a path of this machine. Raises ValueError for a Windows path, a shell variable, or a URL."""
     if value == "":
-        raise ValueError("must be a path")  # pathlib reads it as the folder at hand
+        raise ValueError("must be a path")  # pathlib reads it as the working folder
     text = str(value) if isinstance(value, str | Path) else ""
     if control := next((char for char in text if char < " "), None):
         raise ValueError(
@@ -134,7 +134,7 @@ def _joined(value: Any) -> Any:
 
 
 def is_clean(value: str) -> bool:
-    """Something, without control characters or spaces at an end: a flag and a header can carry it."""
+    """Tells whether a flag or header can carry the text: not empty, no control characters or outer spaces."""
     return bool(value) and value.isprintable() and value == value.strip()
 
 
@@ -145,7 +145,7 @@ def _clean(value: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """A name that clients send: printable, and without a comma, at which llama-server splits `--alias`."""
+    """Checks a name that clients send: printable, and without a comma, at which llama-server splits `--alias`."""
     if not name or not name.isprintable() or any(c.isspace() for c in name):
         raise ValueError("a model's name must be printable characters without spaces")
     if name.startswith("-"):
@@ -156,7 +156,7 @@ def check_name(name: str) -> str:
 
 
 def root_of(url: str) -> str:
-    """What endpoints' paths are appended to, without a slash at its end; raises ValueError in words."""
+    """Returns the URL to which endpoint paths are appended, without a final slash. Raises ValueError."""
     root = url.rstrip("/")
     if root.endswith("/v1"):
         raise ValueError(f"give the server's root, without /v1: {root[:-3]}")
@@ -179,7 +179,7 @@ def _is_root(root: str) -> bool:
 
 
 def _forms(title: str, *forms: dict[str, Any]) -> Any:
-    """What the JSON schema of the settings says of a value that has several forms; the title is its type in words."""
+    """Returns the JSON schema of a value with several forms. The title is its type, for documentation."""
     return Annotated[Any, WithJsonSchema({"title": title, "anyOf": list(forms)})]
 
 
@@ -208,7 +208,7 @@ _BUDGETS = _forms(
         },
     },
 )
-# What engines may take together of the host (`host`) and of each device, in bytes
+# Memory that engines may use together of the host (`host`) and of each device, in bytes
 MemoryBudgets = Annotated[Literal["auto"] | dict[str, int], PlainValidator(_memory, json_schema_input_type=_BUDGETS)]
 # Tokens of context
 Size = Annotated[Int, Field(ge=0, le=MOST)]
@@ -218,5 +218,5 @@ Texts = Annotated[str, BeforeValidator(_joined, json_schema_input_type=_TEXTS)]
 Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^\S(.*\S)?$"})]
 Argument = Annotated[str, BeforeValidator(_argument, json_schema_input_type=_ARGUMENT)]
 Name = Annotated[str, AfterValidator(check_name), Field(json_schema_extra={"pattern": r"^[^-\s,][^\s,]*$"})]
-# A server's, that others start
+# Root URL of an attached server
 Root = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(root_of)]

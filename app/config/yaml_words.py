@@ -1,4 +1,4 @@
-"""PyYAML's errors, which speak of tokens and nodes, in the words of who writes a settings file. Pure."""
+"""Rewrites PyYAML's errors, which name tokens and nodes, for users who write a settings file. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BACKSLASH = (
 )
 _OPEN = "what opens {where} is not closed, or a comma is missing"
 _KEYS = "indent keys that belong together alike, and put a value that holds `: ` in quotes"
-# What PyYAML says -> what is wrong; the first that matches. `{name}` is what it names, `{where}` where that begins.
+# PyYAML's error -> message; the first match counts. `{name}` is what it names, `{where}` is the place.
 _WORDS: tuple[tuple[str, str], ...] = (
     (r"unknown escape character|escape sequence of \d+ hexadecimal", _BACKSLASH),
     (r"found character '\\t'", "a tab; indent with spaces"),
@@ -40,7 +40,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
 
 
 def in_words(error: MarkedYAMLError, anchors: Iterable[str] = ()) -> tuple[str, Mark | None]:
-    """What is wrong, and where; `anchors` are those of the file."""
+    """Returns the message and its place. `anchors` are those of the file."""
     said = str(error.problem or error.context or "it cannot be read")
     for pattern, words in _WORDS:
         if match := re.search(pattern, said):

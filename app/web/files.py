@@ -9,7 +9,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "static"
 INDEX = "index.html"
-# By hand: `mimetypes` goes by the machine's tables, and a module of another type is not run
+# A fixed table: `mimetypes` reads the machine's, and browsers refuse modules of another type
 _MEDIA_TYPES = {
     ".html": b"text/html; charset=utf-8",
     ".css": b"text/css; charset=utf-8",
@@ -27,7 +27,7 @@ class PageFile:
 
 @cache
 def page_files() -> dict[str, PageFile]:
-    """All of them: below 150 KB."""
+    """Returns all of them: below 150 KB."""
     paths = (path for path in FOLDER.iterdir() if path.suffix in _MEDIA_TYPES)
     return {path.name: _file(path) for path in paths}
 

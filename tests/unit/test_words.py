@@ -25,7 +25,6 @@ EXEMPT = (
     "app/api/responses/",
     "app/api/translated/",
     "app/cli/",
-    "app/config/",
     "app/engine/",
     "app/relay/amendments/",
     "app/scheduler/",
