@@ -1,7 +1,7 @@
-"""What an administrator watches, as a snapshot and its changes.
+"""The admin event stream's data: a snapshot of the gateway, and its changes.
 
-Nothing is looked at while nobody watches. All who watch share one look, and the last changes are kept for those that
-come back.
+The feed collects nothing without watchers. All watchers share one look. The last changes are kept for watchers that
+reconnect.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from app.relay.traffic import Traffic
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
 
-# Seconds between two looks, so that no more than four changes are told in a second
+# Seconds between two looks, for at most four changes a second
 LOOK_EVERY_S = 0.25
-# While nothing changes: a look at two hundred models takes two milliseconds
+# Seconds between looks without changes: a look at two hundred models takes two milliseconds
 _IDLE_LOOK_EVERY_S = 0.5
 _CHANGES_KEPT = 400
 _DECISIONS_SHOWN = 50
@@ -33,7 +33,10 @@ Sections = dict[str, dict[str, dict[str, Any]]]
 
 
 class AdminFeed:
-    """`look` gives what there is now, `traffic` the requests that end. `clock` is in seconds."""
+    """Snapshots and changes for watchers.
+
+    `look` returns the current state, `traffic` the finished requests. `clock` is in seconds.
+    """
 
     def __init__(
         self, look: Callable[[], Sections], traffic: Traffic, clock: Callable[[], float] = time.monotonic
@@ -41,7 +44,7 @@ class AdminFeed:
         self._look = look
         self._traffic = traffic
         self._clock = clock
-        # Another process's numbers are of other changes
+        # Another process counts other changes
         self._life = secrets.token_hex(4)
         self._number = 0
         self._looked = -math.inf
@@ -51,7 +54,7 @@ class AdminFeed:
         self._changes: deque[tuple[int, bytes]] = deque(maxlen=_CHANGES_KEPT)
 
     def refresh(self) -> None:
-        """Looks again where the last look is LOOK_EVERY_S old, or older where it has found nothing new."""
+        """Looks again if the last look is LOOK_EVERY_S old, or older if it found no change."""
         if self._clock() - self._looked < self._gap:
             return
         self._looked = self._clock()
@@ -66,7 +69,7 @@ class AdminFeed:
             self._changes.append((self._number, msgspec.json.encode(change)))
 
     def begin(self, last_id: str) -> tuple[int, bytes]:
-        """The number to go on behind, and the event to begin with: none for who was here before, else the snapshot."""
+        """Returns a watcher's start number, and its first event: the snapshot, or none for a returning watcher."""
         self.refresh()
         life, _, number = last_id.partition("-")
         if life == self._life and number.isdecimal() and self._has_all_behind(int(number)):
@@ -74,7 +77,7 @@ class AdminFeed:
         return self._number, self._event(self._number, "snapshot", msgspec.json.encode(self._seen))
 
     def behind(self, number: int) -> tuple[int, bytes]:
-        """The changes behind a number as events, and the number of the last; the snapshot where some are gone."""
+        """Returns the changes after a number as events, and the last number. Returns the snapshot if some are lost."""
         self.refresh()
         if not self._has_all_behind(number):
             return self.begin("")
@@ -90,7 +93,7 @@ class AdminFeed:
 
 
 def _difference(before: Sections, now: Sections) -> dict[str, Any]:
-    """`set` holds rows that are new or differ, `gone` the keys of those that are there no longer."""
+    """Returns `set` with new or changed rows, and `gone` with the keys of removed rows."""
     changed: Sections = {}
     gone: dict[str, list[str]] = {}
     for section, rows in now.items():
@@ -109,9 +112,9 @@ def look_at(
     facts: Callable[[], dict[str, Any]],
     beside: Callable[[EngineStatus], dict[str, Any]] = lambda _: {},
 ) -> Sections:
-    """The gateway's engines, running requests, pulls and decisions.
+    """Returns the gateway's engines, running requests, pulls and decisions.
 
-    `facts` are about the gateway itself, `beside` gives what is told of an engine beside its status.
+    `facts` are about the gateway itself. `beside` returns an engine's facts besides its status.
     """
     decisions = scheduler.decisions[:_DECISIONS_SHOWN]
     return {
@@ -124,12 +127,12 @@ def look_at(
 
 
 def _lasting(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without what changes as time passes: who watches has a clock."""
+    """Returns a row without values that change with time, since watchers have a clock."""
     return {name: value for name, value in fields.items() if name not in ("seconds", "tok_s")}
 
 
 def engine_row(engine: EngineStatus) -> dict[str, Any]:
-    """As `/admin/engines` has it, in whole seconds, so that a row is told again once a second at most."""
+    """Returns the row of `/admin/engines` in whole seconds, so that it changes once a second at most."""
     row = engine.fields() | {"speculation": engine.speculation.fields() if engine.speculation else None}
     if row["retry_after"] is not None:
         row["retry_after"] = math.ceil(row["retry_after"])

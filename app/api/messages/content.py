@@ -1,4 +1,4 @@
-"""Messages and their blocks -> chat messages. Pure; raises InvalidBodyError with the block's place."""
+"""Converts Messages and their blocks to chat messages. Pure. Raises InvalidBodyError with the block's place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ ChatMessage = dict[str, Any]
 
 
 def chat_messages(messages: list[Fields], kept_thoughts: int | None = None) -> list[ChatMessage]:
-    """In their order; `kept_thoughts` says in how many of the last assistant turns thoughts stay, None for all."""
+    """Converts messages in order.
+
+    `kept_thoughts` is the number of last assistant turns that keep their thoughts, or None for all.
+    """
     chat: list[ChatMessage] = []
     for message in messages:
         role = message.one_of("role", ("user", "assistant", "system"))
@@ -36,7 +39,7 @@ def chat_messages(messages: list[Fields], kept_thoughts: int | None = None) -> l
 
 
 def system_text(holder: Fields, name: str) -> str:
-    """Text, or blocks of text."""
+    """Returns the text of a system prompt: a text, or blocks of text."""
     value = holder.get(name)
     if value is None or isinstance(value, str):
         return value or ""
@@ -68,7 +71,7 @@ def _blocks(holder: Fields, name: str) -> list[Fields]:
 
 
 def _user(message: Fields) -> list[ChatMessage]:
-    """Results of tools first, as messages of their own, then what the user says."""
+    """Converts a user's message: first tool results as messages of their own, then the rest."""
     results: list[ChatMessage] = []
     parts: list[Part] = []
     for block in _blocks(message, "content"):
@@ -90,14 +93,14 @@ def _tool_result(block: Fields) -> ChatMessage:
 
 
 def _as_error(content: str | list[Part]) -> str | list[Part]:
-    """Chat completions have no field for it: the model reads it."""
+    """Marks a failed tool result in its text, since chat completions have no field for it."""
     if isinstance(content, list):
         return [text_part("Error:"), *content]
     return content if content.lower().startswith("error") else f"Error: {content or 'the tool failed.'}"
 
 
 def shown(block: Fields) -> list[Part]:
-    """What a block shows a model: text, images, documents, search results."""
+    """Returns the parts that a block shows to a model: text, images, documents, search results."""
     kind = block.get("type")
     if kind == "text":
         return [text_part(_text(block))]
@@ -138,7 +141,7 @@ def _image(block: Fields) -> Part:
 
 
 def _document(block: Fields) -> list[Part]:
-    """As text, its title and context before it."""
+    """Converts a document to text, after its title and context."""
     if (citations := block.object("citations")) is not None and citations.flag("enabled"):
         raise citations.wrong("enabled", "cannot be honoured: models here give no citations")
     source, kind = _source(block)
@@ -162,7 +165,7 @@ def _search_result(block: Fields) -> list[Part]:
 
 
 def _assistant(message: Fields) -> ChatMessage:
-    """Its text, thoughts and calls in one chat message."""
+    """Converts text, thoughts and calls to one chat message."""
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []

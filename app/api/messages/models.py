@@ -1,4 +1,4 @@
-"""`/v1/models` in Anthropic's shape, for who sends `anthropic-version`. Pure."""
+"""Converts `/v1/models` to Anthropic's format, for clients that send `anthropic-version`. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PAGE, _LARGEST_PAGE = 20, 1000
 
 
 def asks_in_this_shape(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether a request for models comes from one of Anthropic's clients."""
+    """Tells whether a request for models comes from an Anthropic client."""
     return any(name == VERSION for name, _ in headers)
 
 
 def shown_model(row: Mapping[str, Any], name: str = "") -> dict[str, Any]:
-    """One row of OpenAI's list; `name` is the one that it was asked for by."""
+    """Converts one row of OpenAI's list. `name` is the requested name."""
     created = datetime.fromtimestamp(row["created"], UTC).isoformat().replace("+00:00", "Z")
     model = {"type": "model", "id": name or row["id"], "display_name": row["id"], "created_at": created}
     more = {"max_input_tokens": row.get("context_length"), "max_tokens": row.get("context_length")}
@@ -27,7 +27,7 @@ def shown_model(row: Mapping[str, Any], name: str = "") -> dict[str, Any]:
 
 
 def page_of(rows: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
-    """The part that `limit`, `after_id` and `before_id` ask for; raises InvalidBodyError."""
+    """Returns the part selected by `limit`, `after_id` and `before_id`. Raises InvalidBodyError."""
     ids = [row["id"] for row in rows]
     limit = _limit(query.get("limit", str(_PAGE)))
     first, end = 0, len(rows)

@@ -1,4 +1,4 @@
-"""`/v1/messages`: Anthropic's API through the relay."""
+"""Relays `/v1/messages`, Anthropic's API."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class MessagesRelay(TranslatedRelay):
         return request.body, writer
 
     def answered(self, writer: AnswerWriter, scope: Scope) -> None:
-        """Nothing is kept of messages."""
+        """Does nothing: messages are not stored."""
 
 
 def message_paths(messages: MessagesRelay, relay: Relay) -> dict[str, MessagesRelay | TokenCounter]:
-    """What answers where, with `/v1` and without."""
+    """Returns the ASGI app of each path, with `/v1` and without."""
     counter = TokenCounter(relay, messages, {})
     endpoints: dict[str, MessagesRelay | TokenCounter] = {"/messages": messages, "/messages/count_tokens": counter}
     return {f"{v1}{path}": endpoint for path, endpoint in endpoints.items() for v1 in ("", "/v1")}

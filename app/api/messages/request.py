@@ -1,4 +1,4 @@
-"""A Messages request -> a chat completion: what goes to the engine, and what its answer needs to know. Pure."""
+"""Converts a Messages request to a chat completion, and keeps what its answer needs. Pure."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _REFUSED = {
     "fallback_credit_token": "one model answers",
     "billing_policy": "there is nothing to bill",
 }
-# What tells of the client and its bill, and changes no answer
+# Fields about the client and its bill, without effect on the answer
 _ABOUT_CLIENT = ("metadata", "cache_control", "diagnostics", "user_profile_id", "workspace_id", "betas")
 _TRANSLATED = (
     *("model", "messages", "system", "max_tokens", "stream", "stop_sequences", "temperature", "top_p", "tools"),
     *("tool_choice", "thinking", "output_config", "output_format", "context_management"),
     *("service_tier", "speed", "inference_geo"),
 )
-# What goes on to the engine is neither of these: its own sampling, and whatever else it may know
+# Fields that are converted here. All others pass to the engine, such as its own sampling
 _READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, "n", "stream_options", "input", "prompt"))
 _THINKING = ("enabled", "disabled", "adaptive", "between_tools")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
-# Templates know three.
+# Templates have three.
 _TEMPLATE_EFFORTS = {"xhigh": "high", "max": "high"}
 
 
 @dataclass(frozen=True, slots=True)
 class MessagesRequest:
-    """`body` is the chat completion; the rest is what the answer needs to know."""
+    """A converted request: `body` is the chat completion, other fields are for the answer."""
 
     body: dict[str, Any]
     stream: bool = False
@@ -44,15 +44,15 @@ class MessagesRequest:
     stop_sequences: tuple[str, ...] = ()
     # Whether thoughts are shown as text, or kept in their signature alone
     shows_thoughts: bool = True
-    # Text that the client has put into the model's mouth
+    # The beginning of the answer, written by the client
     prefill: str = ""
-    # What a whole answer has to be
+    # The format that a complete answer must have
     json_only: bool = False
     tools: tuple[str, ...] = field(default=())
 
 
 def translate(fields: Fields, *, ours: bool) -> MessagesRequest:
-    """`ours`: an engine of llama-server's, which knows more fields. Raises InvalidBodyError."""
+    """Converts a request. `ours`: an engine of llama-server's, which has more fields. Raises InvalidBodyError."""
     fields.refuse(_REFUSED)
     _refuse_other_service(fields)
     body = fields.others(_READ_HERE)
@@ -81,15 +81,15 @@ def translate(fields: Fields, *, ours: bool) -> MessagesRequest:
 
 
 def _ask_for_more(body: dict[str, Any], *, stream: bool, stops: bool, prefill: bool, thinks: Any) -> None:
-    """What llama-server tells only if it is asked to (b11434); builds that do not know a field ignore it."""
+    """Requests facts that llama-server omits by default (b11434). Builds without these fields ignore them."""
     if stream:
         body["return_progress"] = True  # the prompt's tokens before the first one of the answer
     if stops:
         body["verbose"] = True  # the word that ended the answer
     if prefill:
-        body["echo"] = True  # a stream then always begins with it, so that it can be taken off
+        body["echo"] = True  # a stream then always begins with it, so that it can be removed
         if thinks is None:
-            # llama-server refuses to go on with an answer that is to begin with thoughts
+            # llama-server refuses to continue an answer with thoughts enabled
             body["chat_template_kwargs"] = {"enable_thinking": False, **body.get("chat_template_kwargs", {})}
 
 
@@ -109,7 +109,10 @@ def _all_messages(fields: Fields) -> list[dict[str, Any]]:
 
 
 def kept_thoughts(fields: Fields) -> int | None:
-    """In how many of the last turns thoughts stay; None for all. Raises InvalidBodyError for other edits."""
+    """Returns the number of last turns that keep their thoughts, or None for all.
+
+    Raises InvalidBodyError for other edits.
+    """
     management = fields.object("context_management")
     for edit in management.objects("edits") if management is not None else ():
         if edit.text("type") != "clear_thinking_20251015":
@@ -124,7 +127,7 @@ def kept_thoughts(fields: Fields) -> int | None:
 
 
 def _refuse_other_service(fields: Fields) -> None:
-    """What asks for another machine than the one that answers."""
+    """Refuses options that need Anthropic's own service."""
     fields.one_of("service_tier", ("auto", "standard_only"))
     fields.one_of("speed", ("standard",))
     fields.integer("n", 1, 1)
@@ -133,7 +136,7 @@ def _refuse_other_service(fields: Fields) -> None:
 
 
 def _think(fields: Fields, body: dict[str, Any]) -> bool:
-    """Sets what templates read; tells whether thoughts are to be shown."""
+    """Sets the fields that templates read. Tells whether to show thoughts."""
     thinking, output = fields.object("thinking"), fields.object("output_config")
     kwargs: dict[str, Any] = {}
     shows = True
@@ -154,7 +157,7 @@ def _think(fields: Fields, body: dict[str, Any]) -> bool:
 
 
 def _structured(fields: Fields, body: dict[str, Any]) -> bool:
-    """`output_config.format`, or the older `output_format`."""
+    """Reads `output_config.format`, or the older `output_format`."""
     output = fields.object("output_config")
     if output is not None:
         output.refuse({"task_budget": "budgets of whole tasks are not kept here"})
@@ -185,7 +188,7 @@ def _tools(fields: Fields, body: dict[str, Any]) -> None:
     if choice is None:
         return
     if kind == "tool":
-        # One tool that has to be called: llama-server knows no choice by name.
+        # One required tool: llama-server has no choice by name.
         body["tools"] = only(tools, [choice.needed_text("name")], choice.where("name"))
     body["tool_choice"] = {"any": "required", "tool": "required"}.get(str(kind), kind)
     if (alone := choice.flag("disable_parallel_tool_use")) is not None:

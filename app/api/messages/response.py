@@ -1,4 +1,4 @@
-"""Chat completions -> Anthropic's message, whole or as its events. Pure."""
+"""Converts chat completions to Anthropic's message, complete or as events. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _COMMENT = b": waiting for the engine\n\n"
 
 
 class MessageWriter(AnswerWriter):
-    """One message; `ids` makes the ids of calls that have none.
+    """Writes one message. `ids` makes ids for calls without one.
 
-    `limit_is_ours` says that no filter of the entry's may have lowered `max_tokens`.
+    `limit_is_ours`: no filter of the entry may have lowered `max_tokens`.
     """
 
     def __init__(self, request: MessagesRequest, model: str, message_id: str, *, limit_is_ours: bool = False) -> None:
@@ -29,13 +29,13 @@ class MessageWriter(AnswerWriter):
         self._model = model
         self._id = message_id
         self._limit_is_ours = limit_is_ours
-        # The blocks so far; the last one may be open, `_open` is its type then
+        # The blocks so far. The last one may be open; `_open` is then its type
         self._content: list[dict[str, Any]] = []
         self._open = ""
         self._pieces: list[str] = []
         self._begun = False
         self._prompt: dict[str, int] = {"input_tokens": 0, "cache_read_input_tokens": 0}
-        # As long as the text may yet be the client's own beginning
+        # Set while the text may still be the client's own beginning
         self._expected = request.prefill
         if request.prefill or request.body.get("reasoning_format") == "none":
             self.tagged.stop()
@@ -81,7 +81,7 @@ class MessageWriter(AnswerWriter):
 
     def close_call(self, call: ToolCall) -> None:
         given = read_json(call.arguments)
-        # What was cut at the limit of tokens is no object
+        # A call cut at the token limit is not an object
         self._content[-1]["input"] = given if isinstance(given, dict) else {}
         self._close_block()
 
@@ -185,10 +185,10 @@ class MessageWriter(AnswerWriter):
         }
 
     def _without_prefill(self, text: str) -> str:
-        """What is the client's own beginning is no part of the answer; some engines repeat it, some do not."""
+        """Removes the client's own beginning, which some engines repeat."""
         self._echoed += text
         if self._expected.startswith(self._echoed):
-            return ""  # not told apart yet
+            return ""  # not distinguishable yet
         text, self._echoed = self._echoed, ""
         expected, self._expected = self._expected, ""
         return text.removeprefix(expected)

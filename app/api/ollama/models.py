@@ -1,4 +1,4 @@
-"""What Ollama's clients ask about models: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`."""
+"""Ollama's endpoints about models: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from app.scheduler.loop import Scheduler
 from app.supervisor.states import EngineState
 from app.tuning import memory
 
-# The release of Ollama whose API this is: clients refuse to speak to older ones.
+# The Ollama release of this API: clients refuse older ones.
 SPOKEN = "0.12.0"
 # Ollama's own for "never"
 _NEVER = "0001-01-01T00:00:00Z"
 
 
 def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, max_body: Callable[[], int]) -> APIRouter:
-    """The part of Ollama's API that loads nothing; `max_body` gives bytes."""
+    """Returns the routes of Ollama's API that load nothing. `max_body` returns bytes."""
     routes = APIRouter(prefix="/api")
 
     @routes.get("/hello", include_in_schema=False)
@@ -70,14 +70,14 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
 
 
 async def _running(rows: ModelRows, row: dict[str, Any], engine: EngineStatus) -> dict[str, Any]:
-    """`size_vram` is what an NVIDIA GPU holds of it, 0 where there is none or nobody tells."""
+    """Returns a row of `/api/ps`. `size_vram` is the memory on NVIDIA GPUs, 0 without one or if unknown."""
     on_gpus = await memory.on_gpus(engine.pid) if engine.pid is not None else None
     more = {"size_vram": on_gpus or 0, "context_length": row.get("context_length") or 0}
     return _listed(rows, row) | {"expires_at": _expiry(engine)} | more
 
 
 def _expiry(engine: EngineStatus) -> str:
-    """When it is unloaded if nobody asks for it until then."""
+    """Returns when the engine is unloaded without further requests."""
     if engine.unloads_at is None:
         return _NEVER
     return datetime.fromtimestamp(engine.unloads_at, UTC).isoformat().replace("+00:00", "Z")
@@ -85,7 +85,7 @@ def _expiry(engine: EngineStatus) -> str:
 
 def _listed(rows: ModelRows, row: dict[str, Any]) -> dict[str, Any]:
     size = (row.get("meta") or {}).get("size") or 0
-    # Ollama's is a hash of the weights; nobody wants to wait for one of 200 GB.
+    # Ollama hashes the weights, which would take too long for 200 GB.
     digest = hashlib.sha256(f"{row['id']}:{size}:{row['created']}".encode()).hexdigest()
     listed = {"name": row["id"], "model": row["id"], "modified_at": _time(row), "size": size, "digest": digest}
     return listed | {"details": _details(rows, row)}

@@ -1,7 +1,7 @@
-"""`/api/chat` and its like: the relay between a translated request and a translated answer.
+"""Relays `/api/chat` and Ollama's other completions, with translated requests and answers.
 
-The relay does what it always does (lease, the client's leaving, metrics, honest ends); it sees a request to
-llama-server, and its own words come in Ollama's shape.
+The relay works as always (lease, disconnects, metrics, broken streams). It sees a request to llama-server, and its own
+messages get Ollama's format.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Door:
             await translation.refuse(UpstreamDiedError(str(error)))
 
     async def _unloaded(self, translation: _Translation, request: OllamaRequest, scope: Scope) -> bool:
-        """Answers a wish to unload; a name that means nothing is left to the relay, which has the words for it."""
+        """Answers a request to unload. The relay reports unknown names."""
         try:
             unloaded = self._relay.unload_unless_used(request.model or None, scope)
         except RequestError:
@@ -69,7 +69,7 @@ class Door:
 
 
 class _Translation:
-    """One request: what the relay receives and sends, and what the client sent and is sent."""
+    """One request: the relay's side (receive, send) and the client's."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, api_format: OllamaFormat, request_id: str) -> None:
         self._scope = scope
@@ -78,23 +78,23 @@ class _Translation:
         self._api_format = api_format
         self._request_id = request_id
         self._began = time.perf_counter()
-        # What was read, or why it could not be; the relay gets it as its own reading would have gone
+        # The request, or the error of reading it. The relay gets either one, as if it had read the body
         self._request: OllamaRequest | None = None
         self._failure: Exception | None = None
         self._given = False
         self.ticket = Ticket(client_of(scope))
-        # The answer: translated as it comes, or kept to its end
+        # The answer: translated as it arrives, or held until its end
         self._pieces: Pieces | None = None
         self._start: Message | None = None
         self._held_back: list[bytes] = []
 
     @property
     def holds_back(self) -> bool:
-        """Whether the client has been told nothing yet of an answer that has begun."""
+        """Tells whether an answer has begun of which the client has received nothing."""
         return self._start is not None
 
     async def read(self, limit: int) -> OllamaRequest | None:
-        """The request; None where there is none, of which the relay then tells. `limit` is in bytes."""
+        """Reads the request. Returns None for an invalid one, which the relay then reports. `limit` is in bytes."""
         try:
             self._request = translate(self._scope["path"], readable(await read_body(self._receive, None, limit)))
         except (TandemError, ClientDisconnectedError) as error:
@@ -106,14 +106,14 @@ class _Translation:
         return self._request
 
     async def receive(self) -> Message:
-        """First the translated body, then whatever comes."""
+        """Returns the translated body first, then the client's messages."""
         if self._failure is not None:
             raise self._failure
         request = self._request
         if self._given or request is None:
             return await self._receive()
         self._given = True
-        # The relay looks at the path after the body.
+        # The relay reads the path after the body.
         self._scope["path"], self._scope["raw_path"] = request.target, request.target.encode()
         return {"type": "http.request", "body": msgspec.json.encode(request.body), "more_body": False}
 
@@ -130,7 +130,7 @@ class _Translation:
             await self._send(message)
 
     async def answer(self, body: bytes) -> None:
-        """All of it, without the relay."""
+        """Sends a complete answer without the relay."""
         assert self._request is not None
         kind = _LINES if self._request.stream else b"application/json"
         request_id = (b"x-request-id", self._request_id.encode("latin-1"))
@@ -177,7 +177,7 @@ class _Translation:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def refuse(self, error: Exception) -> None:
-        """The whole answer is an error after all."""
+        """Replaces the complete answer by an error."""
         self._start = None
         writer = self._api_format.error(error, request_id=self._request_id)
         await self._send({"type": "http.response.start", "status": writer.status, "headers": writer.headers})

@@ -1,4 +1,4 @@
-"""Ollama's requests -> llama-server's: path and body."""
+"""Converts Ollama's requests to llama-server's path and body."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.errors import InvalidBodyError, ModelRequiredError
 from app.relay.request.json_decode import decoded
 from app.units import DURATION_FORMS, seconds_of
 
-# Ollama's `options` -> llama-server's fields. What belongs to loading (num_ctx, num_gpu) is the entry's to say.
+# Ollama's `options` -> llama-server's fields. The entry sets load options (num_ctx, num_gpu).
 _OPTIONS = {
     "num_predict": "max_tokens",
     "num_keep": "n_keep",
@@ -26,36 +26,36 @@ _OPTIONS = {
         )
     },
 }
-# The first letters of base64 say what an image is.
+# The first letters of base64 identify an image's format.
 _IMAGES = {"iVBORw0K": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 
 
-# Of `keep_alive`
+# Units of `keep_alive`
 FOR_GOOD = -1.0
 
 
 @dataclass(frozen=True, slots=True)
 class OllamaRequest:
-    """What goes to the engine, and what its answer is to be turned into."""
+    """A converted request, and the format of its answer."""
 
-    # One of chat, generate, embed, embeddings; `load` answers an empty request
+    # One of chat, generate, embed, embeddings. `load` is for an empty request
     kind: str
     model: str
     stream: bool
     target: str
     body: dict[str, Any]
     loading: bool = False
-    # How long the model is to stay after the answer, in seconds; FOR_GOOD, None where nothing is said
+    # Seconds that the model stays loaded after the answer, or FOR_GOOD, or None if not set
     keep_alive: float | None = None
 
     @property
     def unloading(self) -> bool:
-        """Nothing but the wish that the model be unloaded."""
+        """True if the request only unloads the model."""
         return self.loading and self.keep_alive == 0
 
 
 def translate(path: str, raw: bytes) -> OllamaRequest:
-    """Raises InvalidBodyError in words for a client."""
+    """Converts a request. Raises InvalidBodyError with a message for the client."""
     fields = _object(raw)
     return replace(_translated(path, fields), keep_alive=_keep_alive(fields.get("keep_alive")))
 
@@ -72,7 +72,7 @@ def _translated(path: str, fields: dict[str, Any]) -> OllamaRequest:
     stream = stream is not False
     messages = _messages(fields) if kind == "chat" else None
     if not messages and not fields.get("prompt"):
-        # Without anything to say it asks to load the model: the engine is started to count nothing.
+        # A request without content loads the model: the engine starts to tokenize an empty text.
         return OllamaRequest(kind, model, stream, "/tokenize", named | {"content": ""}, loading=True)
     body = named | {"stream": stream} | _sampling(fields)
     if stream:
@@ -92,7 +92,7 @@ def _translated(path: str, fields: dict[str, Any]) -> OllamaRequest:
 
 
 def model_of(raw: bytes) -> str:
-    """The name in a request that holds little else; raises InvalidBodyError or ModelRequiredError."""
+    """Returns the name in a short request. Raises InvalidBodyError or ModelRequiredError."""
     if not (name := _named(_object(raw))):
         raise ModelRequiredError("'model' is missing.")
     return name
@@ -113,7 +113,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _keep_alive(value: Any) -> float | None:
-    """A number of seconds, or a duration such as `5m` or `1h30m`; what is negative is for good."""
+    """Reads seconds, or a duration such as `5m` or `1h30m`. A negative value means for ever."""
     if value is None or value == "":
         return None
     try:
@@ -182,7 +182,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise InvalidBodyError("'messages' must be a list of objects.")
     translated: list[dict[str, Any]] = []
-    # Ollama's calls may have no ids; an answer then belongs to the oldest call of its name that has none yet.
+    # Ollama's calls may have no ids. A result belongs to the oldest call of its name without one.
     open_calls: list[tuple[str, str]] = []
     for message in messages:
         role = message.get("role")

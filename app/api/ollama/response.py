@@ -1,4 +1,7 @@
-"""llama-server's answers -> Ollama's: whole bodies, and events into lines of JSON. Durations are nanoseconds."""
+"""Converts llama-server's answers to Ollama's: complete bodies, and events as lines of JSON.
+
+Durations are in nanoseconds.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 class Pieces:
-    """Feed it a stream as it arrives; it gives lines. `finish` tells whether the answer came to its end."""
+    """Converts a stream's bytes to lines. `finish` tells whether the answer is complete."""
 
     def __init__(self, request: OllamaRequest, began: float) -> None:
         self._request = request
@@ -33,11 +36,11 @@ class Pieces:
         self._calls: dict[int, dict[str, Any]] = {}
 
     def feed(self, chunk: bytes) -> bytes:
-        """A comment becomes an empty piece: lines of JSON have none, and a client gives up on silence."""
+        """Converts bytes as they arrive. A comment becomes an empty piece, since clients give up on silence."""
         out = []
         for line in self._lines.feed(chunk):
             if (data := data_of(line)) is not None:
-                # What is no event of a completion is no piece: [DONE], or a foreign server's own
+                # Other events are not pieces: [DONE], or another server's own
                 with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
                     out.append(self._event(msgspec.json.decode(data)))
             elif line.startswith(b":"):
@@ -45,7 +48,7 @@ class Pieces:
         return b"".join(out)
 
     def finish(self) -> bytes | None:
-        """The last line, with the counts; None where the upstream ended without saying why."""
+        """Returns the last line, with the counts, or None if the upstream ended without a reason."""
         if self._reason is None:
             return None
         return _line(self._head("") | done(self._reason, self._counts, self._began))
@@ -77,7 +80,7 @@ class Pieces:
 
 
 def head(request: OllamaRequest, text: str, thinking: str, calls: list[Any] | None) -> dict[str, Any]:
-    """What every piece carries: `message` in a chat, `response` otherwise."""
+    """Returns the fields of every piece: `message` in a chat, else `response`."""
     piece: dict[str, Any] = {"model": request.model, "created_at": _now()}
     if request.kind != "chat":
         return piece | {"response": text} | ({"thinking": thinking} if thinking else {})
@@ -87,7 +90,7 @@ def head(request: OllamaRequest, text: str, thinking: str, calls: list[Any] | No
 
 
 def done(reason: str, counts: dict[str, Any], began: float) -> dict[str, Any]:
-    """The fields of a last piece. What is neither prompt nor decoding was spent on loading and waiting."""
+    """Returns the fields of the last piece. Time outside prompt and decoding counts as loading."""
     total = int((time.perf_counter() - began) * 1e9)
     usage, timings = counts.get("usage", {}), counts.get("timings", {})
     prompt, decode = (int(timings.get(key, 0) * 1e6) for key in ("prompt_ms", "predicted_ms"))
@@ -105,12 +108,12 @@ def done(reason: str, counts: dict[str, Any], began: float) -> dict[str, Any]:
 
 
 def loaded(request: OllamaRequest, reason: str = "load") -> bytes:
-    """The answer to a request that only asked for the model to be there, or with `unload` to be no longer."""
+    """Returns the answer to a request that only loads the model, or with `unload` unloads it."""
     return _line(head(request, "", "", None) | {"done": True, "done_reason": reason})
 
 
 def whole(request: OllamaRequest, body: bytes, began: float) -> bytes:
-    """Raises ValueError where the upstream's answer is none."""
+    """Converts a complete answer. Raises ValueError for any other body."""
     completion = msgspec.json.decode(body)
     if not isinstance(completion, dict):
         raise ValueError("not an object")
@@ -142,7 +145,7 @@ def _embeddings(request: OllamaRequest, completion: dict[str, Any], began: float
 
 
 def _choice(event: dict[str, Any]) -> dict[str, Any]:
-    """The one choice; /infill answers in llama-server's native form, which is a choice by itself."""
+    """Returns the single choice. /infill answers in llama-server's native form, which is a choice itself."""
     choices = event.get("choices")
     if choices is None:
         return event
@@ -157,7 +160,7 @@ def _reason(choice: dict[str, Any]) -> str | None:
 
 
 def _add(calls: dict[int, dict[str, Any]], call: dict[str, Any]) -> None:
-    """A call comes in pieces: its name first, then its arguments as text."""
+    """Adds a piece of a call: first its name, then its arguments as text."""
     function = call.get("function") or {}
     known = calls.setdefault(call.get("index", 0), {"id": "", "name": "", "arguments": ""})
     known["id"] = call.get("id") or known["id"]
@@ -169,5 +172,5 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     try:
         arguments = msgspec.json.decode(call["arguments"] or "{}")
     except (msgspec.DecodeError, RecursionError):
-        arguments = {}  # cut at the limit of tokens
+        arguments = {}  # cut at the token limit
     return {"id": call["id"], "function": {"name": call["name"], "arguments": arguments}}

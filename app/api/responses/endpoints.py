@@ -1,4 +1,4 @@
-"""`/v1/responses/{id}`: responses that were kept, for the key that asked for them."""
+"""`/v1/responses/{id}`: stored responses, for the key that requested them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.errors import InvalidBodyError
 
 
 def kept_response_routes(keeper: Keeper) -> APIRouter:
-    """With `/v1` and without."""
+    """Returns the routes, with `/v1` and without."""
     routes = APIRouter()
 
     @routes.get("/responses/{response_id}", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Items of `input` -> chat messages. Pure; raises InvalidBodyError with the item's place."""
+"""Converts items of `input` to chat messages. Pure. Raises InvalidBodyError with the item's place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CUSTOM_INPUT = "input"
 
 
 class Conversation:
-    """Takes items in their order; what the model has thought, said and called in one turn is one chat message."""
+    """Collects items in order. A turn's thoughts, text and calls make one chat message."""
 
     def __init__(self) -> None:
         self.messages: list[ChatMessage] = []
@@ -49,7 +49,7 @@ class Conversation:
             raise item.wrong("type", f"is {kind}, which belongs to a tool or a service that is not here")
 
     def finish(self) -> list[ChatMessage]:
-        """Raises InvalidBodyError where the last item is a thought that nothing follows."""
+        """Returns the messages. Raises InvalidBodyError if the last item is a thought without an answer."""
         turn = self._turn
         if turn is not None and "reasoning_content" in turn and not turn["content"] and "tool_calls" not in turn:
             raise wrong(self._last_place, "is reasoning without the item that has to follow it")
@@ -83,7 +83,7 @@ class Conversation:
         self.messages.append(Placed({"role": _ROLES[role], "content": content_of(parts)}, item.place))
 
     def _think(self, item: Fields) -> None:
-        """From its content, else from what this gateway has packed, else from its summary."""
+        """Reads a thought from its content, else from this gateway's packed form, else from its summary."""
         text = "".join(part.text("text") or "" for part in item.objects("content"))
         text = text or unpack(item.text("encrypted_content") or "") or ""
         text = text or "\n\n".join(part.text("text") or "" for part in item.objects("summary"))
@@ -108,7 +108,7 @@ class Conversation:
 
 
 def called_name(item: Fields) -> str:
-    """As the engine knows the tool."""
+    """Returns the tool's name for the engine."""
     return full_name(item.needed_text("name"), item.text("namespace"))
 
 

@@ -1,4 +1,4 @@
-"""Which responses are kept, for whom and for how long: the event loop's side of the store."""
+"""Stores responses, each for its key and a limited time: the event loop's side of the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.auth.key_cache import Keyring
 from app.errors import PreviousResponseError, ResponseNotFoundError, TandemError
 from app.records.responses import KeptResponse, ResponseStore
 
-# A key that is revoked takes its responses with it within this; what has expired goes within the second.
+# A revoked key's responses are deleted within this time, expired ones within a second.
 LOOK_EVERY_S, CLEAN_EVERY_S = 1.0, 60.0
 _OF_ITEM = re.compile(r"[a-z]+_([0-9a-f]{48})\w*")
 _NOTHING_KEPT = "this gateway keeps no responses (responses_keep: 0); send the whole conversation as input"
@@ -27,7 +27,7 @@ _DECODER = msgspec.json.Decoder(list[dict[str, Any]])
 
 
 class Keeper:
-    """`seconds` is how long a response is kept after it was last gone on from; 0 keeps nothing."""
+    """Stored responses. `seconds` is the time after the last use in a conversation; 0 stores nothing."""
 
     def __init__(
         self, store: ResponseStore, keys: Keyring, *, seconds: float, clock: Callable[[], float] = time.time
@@ -43,7 +43,7 @@ class Keeper:
         return self.seconds > 0
 
     def keep(self, writer: ResponsesWriter, scope: Mapping[str, Any]) -> None:
-        """Never waits."""
+        """Stores a response in the background."""
         if not (self.keeps and writer.request.store):
             return
         body = writer.body()
@@ -58,7 +58,7 @@ class Keeper:
         self._store.put(response)
 
     async def earlier(self, fields: Fields, scope: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The items of the conversation that a request goes on from; raises PreviousResponseError."""
+        """Returns the items of the conversation that a request continues. Raises PreviousResponseError."""
         previous = fields.text("previous_response_id")
         if not previous:
             return []
@@ -74,7 +74,7 @@ class Keeper:
         return [item for response in chain for item in (*_items(response), *_body(response)["output"])]
 
     async def referred(self, items: list[Fields], scope: Mapping[str, Any]) -> dict[str, Any]:
-        """Kept items by their ids, of those that a request names instead of sending."""
+        """Returns stored items by the ids that a request names."""
         found: dict[str, Any] = {}
         for item_id in references(items) if self.keeps else ():
             match = _OF_ITEM.fullmatch(item_id)
@@ -85,11 +85,11 @@ class Keeper:
         return found
 
     async def body(self, response_id: str, scope: Mapping[str, Any]) -> bytes:
-        """Raises ResponseNotFoundError."""
+        """Returns a stored response. Raises ResponseNotFoundError."""
         return (await self._get(response_id, scope)).body
 
     async def items(self, response_id: str, scope: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The input items of all of its conversation up to it; raises ResponseNotFoundError."""
+        """Returns the input items of the conversation up to a response. Raises ResponseNotFoundError."""
         response = await self._get(response_id, scope)
         chain = await asyncio.to_thread(self._store.chain, response_id, owner_of(scope))
         if isinstance(chain, str):
@@ -99,7 +99,7 @@ class Keeper:
         return [*earlier, *_items(last)]
 
     async def delete(self, response_id: str, scope: Mapping[str, Any]) -> None:
-        """Raises ResponseNotFoundError."""
+        """Deletes a response. Raises ResponseNotFoundError."""
         if not await asyncio.to_thread(self._store.delete, response_id, owner_of(scope)):
             raise ResponseNotFoundError(self._why_not(response_id))
 
@@ -114,10 +114,10 @@ class Keeper:
             return "This gateway keeps no responses (responses_keep: 0)."
         return f"The response '{response_id}' is not here: it was never kept for this key, was deleted, or has expired."
 
-    # -- what goes ---------------------------------------------------------------------------------------------
+    # -- deletion ----------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Inside the running loop."""
+        """Deletes expired responses. Runs inside the loop."""
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
@@ -143,13 +143,13 @@ class Keeper:
 
 
 def owner_of(scope: Mapping[str, Any]) -> str:
-    """Whose a response is: the key itself, since another may have its name later. Empty where nobody needs one."""
+    """Returns a response's owner: the key itself, since a later key may have its name. Empty without keys."""
     key = scope.get(KEY)
     return "" if key is None else key.digest.hex()
 
 
 def with_ids(items: list[dict[str, Any]], response_id: str) -> list[dict[str, Any]]:
-    """Input items as they are listed: each with an id, messages in parts."""
+    """Returns input items in the listed form: each with an id, messages in parts."""
     listed = []
     for number, item in enumerate(items):
         kind = item.get("type") or "message"

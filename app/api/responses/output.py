@@ -1,4 +1,4 @@
-"""Items of a response's `output`, and the events that tell how they grow. Pure."""
+"""Items of a response's `output`, and the events of their growth. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Tell = Callable[[str, dict[str, Any]], None]
 
 
 class OutputItem(ABC):
-    """Opened once, closed once; `tell` takes an event's name and fields."""
+    """An item that is opened once and closed once. `tell` takes an event's name and fields."""
 
     def __init__(self) -> None:
         self.item_id = ""
@@ -27,33 +27,33 @@ class OutputItem(ABC):
         self.opened()
 
     def close(self, *, cut: bool) -> None:
-        """`cut`: at the limit of tokens."""
+        """Closes the item. `cut`: at the token limit."""
         self.finish()
         self._status = "incomplete" if cut else "completed"
         self._tell("response.output_item.done", {"output_index": self._index, "item": self.body()})
 
     def cut(self) -> None:
-        """Broken off: nothing more is told of it."""
+        """Ends an interrupted item without further events."""
         self._status = "incomplete"
 
     @abstractmethod
     def opened(self) -> None:
-        """Tells what follows `output_item.added` at once."""
+        """Sends the events right after `output_item.added`."""
 
     @abstractmethod
     def finish(self) -> None:
-        """The events before `output_item.done`."""
+        """Sends the events before `output_item.done`."""
 
     @abstractmethod
     def body(self) -> dict[str, Any]:
-        """As it is now."""
+        """Returns the item in its current state."""
 
     def event(self, name: str, /, **fields: Any) -> None:
         self._tell(name, {"item_id": self.item_id, "output_index": self._index, **fields})
 
 
 class MessageItem(OutputItem):
-    """Text, or a refusal, or one after the other."""
+    """A message: text, a refusal, or both in turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class MessageItem(OutputItem):
         self._refusal: bool | None = None
 
     def opened(self) -> None:
-        """Its parts open with their first piece."""
+        """Opens no part yet: parts open with their first piece."""
 
     def open_part(self, *, refusal: bool) -> None:
         if self._refusal is refusal:
@@ -109,7 +109,7 @@ class MessageItem(OutputItem):
 
 
 class ReasoningItem(OutputItem):
-    """Thoughts: as their own summary where the client asks for one, else as content."""
+    """Thoughts: as their own summary if the client requests one, else as content."""
 
     def __init__(self, *, summarizes: bool, packs: bool) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class ReasoningItem(OutputItem):
 
 
 class CallItem(OutputItem):
-    """A call of a function, or of a custom tool, whose input is told when all of it has come."""
+    """A call of a function, or of a custom tool, whose input is sent when it is complete."""
 
     def __init__(self, call_id: str, own: OwnTool) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class CallItem(OutputItem):
         self._pieces: list[str] = []
 
     def opened(self) -> None:
-        """A call has no parts."""
+        """Sends nothing: a call has no parts."""
 
     def add(self, text: str) -> None:
         if self.own.custom:
@@ -179,7 +179,7 @@ class CallItem(OutputItem):
         self.event("response.function_call_arguments.delta", delta=text)
 
     def set_input(self, text: str) -> None:
-        """Of a custom tool."""
+        """Sets the input of a custom tool."""
         self._pieces = [text]
         self.event("response.custom_tool_call_input.delta", delta=text)
 

@@ -1,4 +1,4 @@
-"""`/v1/responses`: OpenAI's Responses API through the relay."""
+"""Relays `/v1/responses`, OpenAI's Responses API."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class ResponsesRelay(TranslatedRelay):
         request = translate(fields, ours=model.ours, earlier=earlier, kept=kept)
         if not self._keeper.keeps:
             request.echoed["store"] = False
-        # 192 random bits: whoever knows an id was told it
+        # 192 random bits, so that ids cannot be guessed
         return request.body, ResponsesWriter(request, model.name, f"resp_{secrets.token_hex(24)}")
 
     def answered(self, writer: AnswerWriter, scope: Scope) -> None:
-        """Keeps it where the client wants it."""
+        """Stores the response if the client wants it."""
         assert isinstance(writer, ResponsesWriter)
         self._keeper.keep(writer, scope)
 
 
 def response_paths(responses: ResponsesRelay, relay: Relay) -> dict[str, ResponsesRelay | TokenCounter]:
-    """What answers where, with `/v1` and without."""
+    """Returns the ASGI app of each path, with `/v1` and without."""
     counter = TokenCounter(relay, responses, {"object": "response.input_tokens"})
     endpoints: dict[str, ResponsesRelay | TokenCounter] = {
         "/responses": responses,

@@ -1,4 +1,4 @@
-"""A Responses request -> a chat completion: what goes to the engine, and what its answer needs to know. Pure."""
+"""Converts a Responses request to a chat completion, and keeps what its answer needs. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRANSLATED = (
     *("max_output_tokens", "temperature", "top_p", "top_logprobs", "parallel_tool_calls", "tools", "tool_choice"),
     *("text", "reasoning", "truncation", "prompt"),
 )
-# Fields of chat completions that would stand in the way
+# Fields of chat completions that would conflict
 _NOT_HERE = ("messages", "n", "logprobs", "response_format")
 _READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, *_NOT_HERE))
 THOUGHTS, PROBABILITIES = "reasoning.encrypted_content", "message.output_text.logprobs"
@@ -45,7 +45,7 @@ _FORMATS = ("text", "json_object", "json_schema")
 
 @dataclass(frozen=True, slots=True)
 class ResponsesRequest:
-    """`body` is the chat completion; `echoed` are the fields that every response repeats."""
+    """A converted request: `body` is the chat completion, `echoed` are fields that every response repeats."""
 
     body: dict[str, Any]
     echoed: dict[str, Any]
@@ -54,19 +54,20 @@ class ResponsesRequest:
     items: list[dict[str, Any]]
     stream: bool = False
     store: bool = True
-    # Whether thoughts are told as a summary, and whether packed ones are
+    # Whether thoughts are sent as a summary, and whether also in packed form
     summarizes: bool = False
     packs_thoughts: bool = False
-    # `text.format` where it asks for JSON
+    # `text.format`, if it requests JSON
     json_field: str = ""
 
 
 def translate(
     fields: Fields, *, ours: bool, earlier: Sequence[Mapping[str, Any]] = (), kept: Mapping[str, Any] | None = None
 ) -> ResponsesRequest:
-    """`earlier` are the items of the responses that this one goes on from, `kept` those that may be referred to by id.
+    """Converts a request.
 
-    `ours`: an engine of llama-server's. Raises InvalidBodyError.
+    `earlier` are the items of the continued conversation, `kept` those that the request may name by id. `ours`: an
+    engine of llama-server's. Raises InvalidBodyError.
     """
     _refuse(fields)
     items = input_items(fields)
@@ -105,7 +106,7 @@ def _refuse(fields: Fields) -> None:
 
 
 def _sample(fields: Fields, body: dict[str, Any]) -> bool:
-    """Sets limits and sampling; tells whether a stream is asked for."""
+    """Sets limits and sampling. Tells whether the request is for a stream."""
     stream = bool(fields.flag("stream"))
     body["stream"] = stream
     if stream:
@@ -120,7 +121,7 @@ def _sample(fields: Fields, body: dict[str, Any]) -> bool:
 
 
 def input_items(fields: Fields) -> list[Fields]:
-    """A text is one message; raises InvalidBodyError where there is nothing to answer."""
+    """Returns the input's items; a text is one message. Raises InvalidBodyError without input."""
     value = fields.get("input")
     if isinstance(value, str):
         message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": value}]}
@@ -155,7 +156,7 @@ def _messages(
 
 
 def references(items: list[Fields]) -> list[str]:
-    """Ids of items that are named instead of sent."""
+    """Returns the ids of items that are named instead of sent."""
     return [item.needed_text("id") for item in items if item.get("type") == "item_reference"]
 
 
@@ -180,7 +181,7 @@ def _include(fields: Fields, body: dict[str, Any]) -> list[str]:
 
 
 def _think(fields: Fields, body: dict[str, Any]) -> bool:
-    """Sets what templates read; tells whether thoughts are to come as a summary."""
+    """Sets the fields that templates read. Tells whether to send thoughts as a summary."""
     reasoning = fields.object("reasoning")
     if reasoning is None:
         return False
@@ -195,7 +196,7 @@ def _think(fields: Fields, body: dict[str, Any]) -> bool:
 
 
 def _format(fields: Fields, body: dict[str, Any]) -> str:
-    """The name of what asks for JSON, empty where nothing does."""
+    """Returns the name of the field that requests JSON, or an empty text."""
     text = fields.object("text")
     if text is None:
         return ""
@@ -222,7 +223,7 @@ def _format(fields: Fields, body: dict[str, Any]) -> str:
 
 
 def echoed(fields: Fields) -> dict[str, Any]:
-    """What a response says of its request, with OpenAI's defaults for what was left out."""
+    """Returns the request's fields that a response repeats, with OpenAI's defaults for missing ones."""
     text, reasoning = fields.object("text"), fields.object("reasoning")
     given = fields.values
     wanted = {"format": {"type": "text"}} | _given(text.values if text else {})
@@ -263,7 +264,7 @@ def _metadata(fields: Fields) -> dict[str, Any]:
 
 
 def _shown_tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's types want these two of every function, and nothing nested."""
+    """Returns a tool as OpenAI's types have it: both fields for a function, nothing nested."""
     if tool.get("type") != "function":
         return tool
     inner = tool.get("function")

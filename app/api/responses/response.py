@@ -1,4 +1,4 @@
-"""Chat completions -> a response of OpenAI's, whole or as its events. Pure."""
+"""Converts chat completions to a response of OpenAI's, complete or as events. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from app.api.translated.counts import number_of
 from app.api.translated.tools import read_json
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# OpenAI's types know these codes of a response's error.
+# The error codes in OpenAI's types of a response.
 _ERROR_CODES = frozenset(("server_error", "rate_limit_exceeded", "invalid_prompt"))
 
 
 class ResponsesWriter(AnswerWriter):
-    """One response; `response_id` begins with `resp_`, and its items' ids are made from the rest."""
+    """Writes one response. `response_id` begins with `resp_`; the ids of its items derive from the rest."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class ResponsesWriter(AnswerWriter):
         self._clock = clock
         self._created = int(clock())
         self._number = 0
-        # llama-server's own field again
+        # llama-server's own field
         self._times_tokens = request.body.get("timings_per_token") is True
         self.output: list[dict[str, Any]] = []
         self._item: OutputItem | None = None
@@ -74,7 +74,7 @@ class ResponsesWriter(AnswerWriter):
     def close_call(self, call: ToolCall) -> None:
         if isinstance(call.slot, CallItem) and call.slot.own.custom:
             given = read_json(call.arguments)
-            # What was cut at the limit of tokens is no object
+            # A call cut at the token limit is not an object
             text = given.get(CUSTOM_INPUT) if isinstance(given, dict) else None
             call.slot.set_input(text if isinstance(text, str) else call.arguments)
         self._close()
@@ -95,7 +95,7 @@ class ResponsesWriter(AnswerWriter):
         return self._take()
 
     def progress(self, progress: dict[str, Any]) -> None:
-        """llama-server's own field, for clients that ask for it by `return_progress`."""
+        """Sends llama-server's own field, for clients that set `return_progress`."""
         if self.request.body.get("return_progress") is True:
             self._tell("response.in_progress", {"response": self._response(), "prompt_progress": progress})
 
@@ -103,7 +103,7 @@ class ResponsesWriter(AnswerWriter):
         return b": waiting for the engine\n\n"
 
     def fail(self, error: dict[str, Any]) -> bytes:
-        """The response failed, and the error that OpenAI's SDKs raise."""
+        """Sends the failed response, and the error that OpenAI's SDKs raise."""
         inner = error.get("error")
         told = inner if isinstance(inner, dict) else error
         code = told.get("code")
@@ -124,7 +124,7 @@ class ResponsesWriter(AnswerWriter):
         reason = str(self.finish_reason)
         self._status = "incomplete" if reason in _INCOMPLETE else "completed"
         if self._item is None and not self.output:
-            self._message(refusal=False)  # a model that says nothing still answers
+            self._message(refusal=False)  # an empty answer still has a message
         if self._item is not None:
             self._close(cut=self._status == "incomplete")
         elif self._status == "incomplete" and self.output:

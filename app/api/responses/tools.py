@@ -1,4 +1,4 @@
-"""Tools of a Responses request -> chat tools, and the way back for their calls. Pure."""
+"""Converts tools of a Responses request to chat tools, and their calls back. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CUSTOM_PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class OwnTool:
-    """A tool as the client knows it."""
+    """A tool as the client defined it."""
 
     name: str
     custom: bool = False
@@ -26,7 +26,7 @@ class OwnTool:
 
 
 class Toolbox:
-    """The tools of one request, by the names that the engine knows them by."""
+    """The tools of one request, by their names for the engine."""
 
     def __init__(self) -> None:
         self.chat: list[dict[str, Any]] = []
@@ -36,7 +36,7 @@ class Toolbox:
         return self._own.get(name) or OwnTool(name)
 
     def add(self, tool: Fields, namespace: str | None = None) -> None:
-        """Raises InvalidBodyError for a tool that would have to run here."""
+        """Adds a tool. Raises InvalidBodyError for one that would have to run here."""
         kind = tool.text("type")
         if kind is None:
             raise tool.wrong("type", "is missing; it must be function or custom")
@@ -45,14 +45,14 @@ class Toolbox:
                 self.add(inner, tool.needed_text("name"))
             return
         if kind == "web_search" and tool.get("external_web_access") is False:
-            return  # Codex sends it with every request: a search that may not search is one that is never called
+            return  # Codex sends it with every request. Without access to the web it is never called
         if kind not in ("function", "custom"):
             raise tool.wrong("type", f"is {kind}: hosted tools do not run here; give it as a function of your own")
         own = tool.needed_text("name") if tool.get("function") is None else ""
         if kind == "custom":
             self._add(own, self._custom(tool, own, namespace), OwnTool(own, True, namespace))
             return
-        # As chat completions have it, nested: some clients send it so
+        # The nested form of chat completions, which some clients send
         inner = tool.object("function") or tool
         own = inner.needed_text("name")
         parameters = inner.object("parameters")
@@ -64,7 +64,7 @@ class Toolbox:
         self.chat.append(chat)
 
     def _custom(self, tool: Fields, own: str, namespace: str | None) -> dict[str, Any]:
-        """Free text is the one parameter of a function."""
+        """Returns a custom tool as a function: the free text is its one parameter."""
         wanted = tool.object("format")
         if wanted is not None and wanted.text("type") not in (None, "text"):
             raise tool.wrong("format", "cannot be honoured: the input of custom tools is held to no grammar here")
@@ -72,7 +72,7 @@ class Toolbox:
 
 
 def choose(fields: Fields, toolbox: Toolbox, body: dict[str, Any]) -> None:
-    """Sets `tools` and `tool_choice`: who may not be called is not told to the engine, whichever it is."""
+    """Sets `tools` and `tool_choice`. Leaves out tools that may not be called."""
     choice = fields.get("tool_choice")
     if isinstance(choice, str):
         fields.one_of("tool_choice", ("none", "auto", "required"))

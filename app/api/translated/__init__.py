@@ -1,4 +1,4 @@
-"""What the Responses and the Messages API share: chat completions behind another API's requests and answers.
+"""The shared part of the Responses and Messages APIs: their requests and answers from chat completions.
 
 It may import the rest of `api`, `relay`, `models` and `auth`. Begin with `relay.py`.
 """

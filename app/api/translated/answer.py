@@ -1,6 +1,6 @@
-"""The part that every translated answer has: pieces of a chat completion, told one after the other. Pure.
+"""The base of translated answers: the pieces of a chat completion in order. Pure.
 
-An API's writer says what each piece becomes. Calls of tools never overlap here, though servers may mix their pieces.
+Each API's writer converts the pieces. Tool calls never overlap here, though servers may interleave them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.errors import FormatIgnoredError
 
 
 class ToolCall:
-    """A call as far as it has come; `slot` is what the API's writer keeps of it."""
+    """The received part of a call. `slot` holds the API writer's own data."""
 
     __slots__ = ("arguments", "call_id", "index", "name", "slot", "waiting")
 
@@ -25,29 +25,29 @@ class ToolCall:
         self.call_id = call_id
         self.name = ""
         self.arguments = ""
-        # Arguments that have not been told yet
+        # Arguments that have not been sent yet
         self.waiting = ""
         self.slot: Any = None
 
     @property
     def complete(self) -> bool:
-        """Whether its arguments are all there, as far as they show it."""
+        """Tells whether the arguments look complete."""
         return read_json(self.arguments) is not None
 
 
 class AnswerWriter(ABC):
-    """Feed it events; it gives bytes in the client's API. `json_field` names what asks for JSON, if anything does."""
+    """Converts events to bytes of the client's API. `json_field` names the field that requests JSON, if any."""
 
     def __init__(self, *, json_field: str = "") -> None:
         self._json_field = json_field
         self._out: list[bytes] = []
-        # What the end says
+        # From the last events
         self.finish_reason: str | None = None
         self.stop_word: str | None = None
         self.usage: dict[str, Any] = {}
         self.timings: dict[str, Any] = {}
         self.metrics: dict[str, Any] | None = None
-        # What has come
+        # The received parts
         self.texts: list[str] = []
         self.refused = False
         self._thought = 0
@@ -57,60 +57,60 @@ class AnswerWriter(ABC):
         self._held_text = ""
         self.tagged = TaggedThoughts()
 
-    # -- to be written by an API -------------------------------------------------------------------------------
+    # -- implemented by each API -------------------------------------------------------------------------------
 
     @abstractmethod
     def think(self, text: str) -> None:
-        """More of its thoughts."""
+        """Sends a piece of thoughts."""
 
     @abstractmethod
     def say(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
-        """More of its text."""
+        """Sends a piece of text."""
 
     @abstractmethod
     def refuse(self, text: str) -> None:
-        """More of a refusal."""
+        """Sends a piece of a refusal."""
 
     @abstractmethod
     def open_call(self, call: ToolCall) -> None:
-        """A call whose name is known."""
+        """Begins a call, whose name is complete."""
 
     @abstractmethod
     def argue(self, call: ToolCall, text: str) -> None:
-        """More of the open call's arguments."""
+        """Sends a piece of the open call's arguments."""
 
     @abstractmethod
     def close_call(self, call: ToolCall) -> None:
-        """All of it has come."""
+        """Ends the open call."""
 
     @abstractmethod
     def end(self) -> None:
-        """The last events."""
+        """Sends the last events."""
 
     @abstractmethod
     def begin(self) -> bytes:
-        """What a stream says before the engine does."""
+        """Sends the events before the engine's first one."""
 
     @abstractmethod
     def progress(self, progress: dict[str, Any]) -> None:
-        """How far the prompt has been read, where the engine tells."""
+        """Sends the progress of the prompt, if the engine reports it."""
 
     @abstractmethod
     def comment(self) -> bytes:
-        """A sign of life."""
+        """Sends a comment, which keeps the connection alive."""
 
     @abstractmethod
     def fail(self, error: dict[str, Any]) -> bytes:
-        """The last event of a stream that breaks; `error` is the event's data in this API's error format."""
+        """Sends the last event of an interrupted stream. `error` is its data in this API's error format."""
 
     @abstractmethod
     def body(self) -> dict[str, Any]:
-        """The whole answer, at its end."""
+        """Returns the complete answer."""
 
     # -- reading -----------------------------------------------------------------------------------------------
 
     def event(self, event: ChatEvent) -> bytes:
-        """What one event of a stream becomes."""
+        """Converts one event of a stream."""
         if event.usage is not None:
             self.usage = event.usage
         if event.timings is not None:
@@ -125,12 +125,12 @@ class AnswerWriter(ABC):
         return self._take()
 
     def finish(self) -> bytes:
-        """The end of a stream that has come to its end; raises FormatIgnoredError."""
+        """Ends a complete stream. Raises FormatIgnoredError."""
         self._end()
         return self._take()
 
     def whole(self, event: ChatEvent) -> dict[str, Any]:
-        """The body of an answer in one piece; raises FormatIgnoredError."""
+        """Converts the body of a complete answer. Raises FormatIgnoredError."""
         self.begin()
         message = event.choices[0].message
         if message is not None and message.tool_calls:
@@ -171,7 +171,7 @@ class AnswerWriter(ABC):
             self.tagged.stop()
             self._think(thought)
         if probabilities is not None:
-            self.tagged.stop()  # they belong to the pieces as they are
+            self.tagged.stop()  # they belong to the unchanged pieces
         if delta.content:
             self._say(*self.tagged.feed(delta.content), probabilities)
         if delta.refusal:
@@ -196,7 +196,7 @@ class AnswerWriter(ABC):
         current = self._current
         if current is not None:
             if not current.complete:
-                self._held_text += text  # what comes in the midst of a call is told behind it
+                self._held_text += text  # pieces that arrive within a call are sent after it
                 return
             self._close_current()
         self.texts.append(text)
@@ -220,7 +220,7 @@ class AnswerWriter(ABC):
         self._tell_arguments()
 
     def _call_of(self, delta: CallDelta, *, begins: bool) -> ToolCall:
-        """The call that a piece belongs to: some servers number all of them 0, and tell them apart by id."""
+        """Returns the call of a piece. Some servers number all calls 0 and distinguish them by id."""
         for call in reversed(self._calls):
             same_id = not delta.id or not call.call_id or delta.id == call.call_id
             if (delta.index is None or call.index == delta.index) and same_id and not (delta.index is None and begins):
@@ -260,7 +260,7 @@ class AnswerWriter(ABC):
         self.end()
 
     def _check_json(self) -> None:
-        """An engine that ignores formats must not pass for one that keeps to them."""
+        """Refuses an answer that is not JSON, from an engine that ignored the format."""
         plain = self.finish_reason == "stop" and self.stop_word is None and not self.has_calls and not self.refused
         if self._json_field and plain and read_json("".join(self.texts)) is None:
             raise FormatIgnoredError(self._json_field)

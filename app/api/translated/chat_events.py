@@ -1,6 +1,6 @@
-"""What chat completions answer, whole or as events cut anywhere, as values. Pure.
+"""Decodes chat completions, complete or as events in arbitrary pieces. Pure.
 
-llama-server's fields (b11434), and those of others in their place: `reasoning` is vLLM's `reasoning_content`.
+Fields are llama-server's (b11434), and their names in other servers: `reasoning` is vLLM's `reasoning_content`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from app.relay.sse_lines import LineSplitter, data_of
 
 
 class FunctionDelta(msgspec.Struct, gc=False):
-    """The name comes whole, the arguments in pieces of JSON text; some servers send them as an object."""
+    """A piece of a function call: the name complete, the arguments in pieces. Some servers send an object."""
 
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
 class CallDelta(msgspec.Struct, gc=False):
-    """A piece of a tool call; of a whole answer, all of it, without an index."""
+    """A piece of a tool call. In a complete answer: all of it, without an index."""
 
     index: int | None = None
     id: str | None = None
@@ -29,7 +29,7 @@ class CallDelta(msgspec.Struct, gc=False):
 
 
 class ChatDelta(msgspec.Struct, gc=False):
-    """What an event adds to the message."""
+    """The part of the message in an event."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -56,13 +56,13 @@ class ChatChoice(msgspec.Struct, gc=False):
 
 
 class VerboseEnd(msgspec.Struct, gc=False):
-    """llama-server's own word about the end, where `verbose` asks for it."""
+    """llama-server's own fields about the end, if `verbose` requests them."""
 
     stopping_word: str | None = None
 
 
 class ChatEvent(msgspec.Struct, gc=False):
-    """One event of a stream, or a whole answer."""
+    """One event of a stream, or a complete answer."""
 
     choices: list[ChatChoice] = []
     usage: dict[str, Any] | None = None
@@ -74,13 +74,13 @@ class ChatEvent(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class StreamFailure:
-    """The relay's own error event, in the words of the client's API."""
+    """The relay's own error event, in the client's API format."""
 
     fields: dict[str, Any]
 
 
 class Comment:
-    """A sign of life between events."""
+    """A comment between events, which keeps the connection alive."""
 
 
 class Done:
@@ -93,7 +93,7 @@ _DECODER = msgspec.json.Decoder(ChatEvent)
 
 
 def read_whole(body: bytes) -> ChatEvent:
-    """Raises ValueError where it is no answer."""
+    """Decodes a complete answer. Raises ValueError for any other body."""
     try:
         event = _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -104,7 +104,7 @@ def read_whole(body: bytes) -> ChatEvent:
 
 
 class ChatReader:
-    """Feed it a stream's bytes as they come; it gives what they say."""
+    """Decodes a stream's bytes as they arrive."""
 
     __slots__ = ("_failing", "_lines")
 
@@ -127,7 +127,7 @@ class ChatReader:
         return parts
 
     def _data(self, data: bytes) -> StreamPart | None:
-        """None for what is no event of a chat completion: a foreign server's own."""
+        """Decodes an event. Returns None for one that is not of a chat completion, such as another server's own."""
         if data.strip() == b"[DONE]":
             return DONE
         failing, self._failing = self._failing, False

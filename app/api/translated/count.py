@@ -1,7 +1,7 @@
-"""How many tokens a request's prompt has: the engine renders it by its own template and counts, and generates nothing.
+"""Counts the tokens of a request's prompt: the engine renders its template and generates nothing.
 
-Three ways, in their order: llama-server's `input_tokens` for chat completions; `/apply-template` and `/tokenize`
-where a build does not have that; vLLM's `/tokenize`, which takes messages.
+It tries three ways in order: llama-server's `input_tokens` for chat completions; `/apply-template` and `/tokenize` for
+builds without it; vLLM's `/tokenize`, which takes messages.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from app.relay.response.writer import Send
 
 _COUNTED = "/v1/chat/completions/input_tokens"
 _NOT_THERE = frozenset((404, 405, 501))
-# What says how to answer is nothing to a prompt.
+# Fields about the answer do not affect the prompt.
 _OF_ANSWERS = ("stream", "stream_options", "max_tokens", "return_progress", "verbose", "echo")
 
 
 class TokenCounter:
-    """An ASGI callable for an API's endpoint that counts; `answer` holds more fields of its answers."""
+    """An ASGI callable for an API's counting endpoint. `answer` holds more fields of its answers."""
 
     def __init__(self, relay: Relay, translator: TranslatedRelay, answer: dict[str, Any]) -> None:
         self._relay = relay
@@ -47,7 +47,7 @@ class TokenCounter:
 
 
 class _Counting:
-    """One count."""
+    """One request for a count."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class _Counting:
         return [(b"content-type", b"application/json"), (b"content-length", b"%d" % length), *ids]
 
     async def run(self) -> int | None:
-        """None where the client has its answer already, or is gone."""
+        """Returns the count, or None if the client has its answer already or has left."""
         answer = _Answer()
         scope = dict(self._scope)
         headers = [(n, v) for n, v in scope["headers"] if n not in (b"content-type", b"content-length")]
@@ -141,7 +141,7 @@ class _Counting:
         return answer.number("count")
 
     async def _again(self, path: str, body: dict[str, Any]) -> _Answer:
-        """Another question for the same client, which its limits do not count once more."""
+        """Sends another request for the same client, which does not count towards its limits."""
         scope = dict(self._scope) | {"path": path, "raw_path": path.encode(), "query_string": b""}
         if (key := scope.get(KEY)) is not None:
             scope[KEY] = replace(key, rpm=None, tpm=None, concurrency=None)
@@ -160,7 +160,7 @@ class _Counting:
 
 
 class _Answer:
-    """What the relay would have sent."""
+    """The relay's answer, captured."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -173,7 +173,7 @@ class _Answer:
         return next((m["status"] for m in self.messages if m["type"] == "http.response.start"), 0)
 
     def field(self, name: str) -> Any:
-        """Of a good answer's body; None where it has none."""
+        """Returns a field of a successful answer's body, or None."""
         if self.status != 200:
             return None
         body = b"".join(m.get("body", b"") for m in self.messages if m["type"] == "http.response.body")
@@ -187,7 +187,7 @@ class _Answer:
         return value if isinstance(value, int) else None
 
     async def pass_on(self, send: Send, change: Callable[[bytes], bytes]) -> None:
-        """With its body changed."""
+        """Sends the answer with another body."""
         body = change(b"".join(m.get("body", b"") for m in self.messages if m["type"] == "http.response.body"))
         for message in self.messages:
             if message["type"] == "http.response.start":

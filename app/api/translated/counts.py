@@ -1,4 +1,4 @@
-"""How many tokens an answer took, from what its end says. Pure."""
+"""Reads token counts from the end of an answer. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """`prompt` includes `cached`, `completion` includes `reasoning`."""
+    """Tokens of an answer. `prompt` includes `cached`, `completion` includes `reasoning`."""
 
     prompt: int = 0
     cached: int = 0
@@ -17,9 +17,9 @@ class TokenCounts:
 
 
 def token_counts(usage: dict[str, Any], timings: dict[str, Any], *, thought: int, said: int) -> TokenCounts:
-    """`thought` and `said` are the characters of thoughts and of everything.
+    """Returns the counts. `thought` and `said` are the characters of thoughts and of everything.
 
-    llama-server does not count thoughts apart: they get their share by length then.
+    llama-server does not count thoughts separately: their share is estimated by length.
     """
     cached = number_of(usage.get("prompt_tokens_details"), "cached_tokens") or number_of(timings, "cache_n")
     prompt = number_of(usage, "prompt_tokens") or number_of(timings, "prompt_n") + number_of(timings, "cache_n")
@@ -33,6 +33,6 @@ def token_counts(usage: dict[str, Any], timings: dict[str, Any], *, thought: int
 
 
 def number_of(fields: Any, name: str) -> int:
-    """0 where there is none."""
+    """Returns a count, or 0 if it is missing."""
     value = fields.get(name) if isinstance(fields, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

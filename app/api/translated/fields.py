@@ -1,4 +1,4 @@
-"""A request's JSON read field by field; what is wrong is told with its place, `input[2].content[0].type`. Pure."""
+"""Reads a request's JSON field by field. Errors have a place: `input[2].content[0].type`. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from app.errors import InvalidBodyError
 
 
 class Fields:
-    """A JSON object and the place where it stands; a field that is null counts as left out."""
+    """A JSON object and its place in the request. A null field counts as missing."""
 
     __slots__ = ("place", "values")
 
     def __init__(self, value: Any, place: str = "") -> None:
-        """Raises InvalidBodyError where `value` is no object."""
+        """Raises InvalidBodyError if `value` is not an object."""
         if not isinstance(value, dict):
             raise wrong(place, "must be an object") if place else InvalidBodyError("The body must be a JSON object.")
         self.values = value
@@ -27,7 +27,7 @@ class Fields:
         return f"{self.place}.{name}" if self.place else name
 
     def wrong(self, name: str, words: str) -> InvalidBodyError:
-        """To be raised: `words` follow the field's name."""
+        """Returns an error to raise. `words` follow the field's name."""
         return wrong(self.where(name), words)
 
     def text(self, name: str) -> str | None:
@@ -37,7 +37,7 @@ class Fields:
         return value
 
     def needed_text(self, name: str) -> str:
-        """A string that is not empty."""
+        """Returns a required, non-empty string."""
         if not (value := self.text(name)):
             raise self.wrong(name, "is missing; it must be a string that is not empty")
         return value
@@ -81,18 +81,18 @@ class Fields:
         return None if value is None else Fields(value, self.where(name))
 
     def items(self, name: str) -> list[Any]:
-        """A list, empty where there is none."""
+        """Returns a list, empty if missing."""
         value = self.values.get(name)
         if value is not None and not isinstance(value, list):
             raise self.wrong(name, "must be a list")
         return value or []
 
     def objects(self, name: str) -> list[Fields]:
-        """A list of objects, empty where there is none."""
+        """Returns a list of objects, empty if missing."""
         return [Fields(value, f"{self.where(name)}[{i}]") for i, value in enumerate(self.items(name))]
 
     def texts(self, name: str) -> list[str]:
-        """A list of strings that are not empty."""
+        """Returns a list of non-empty strings."""
         values = self.items(name)
         for i, value in enumerate(values):
             if not isinstance(value, str) or not value:
@@ -100,13 +100,13 @@ class Fields:
         return values
 
     def refuse(self, reasons: dict[str, str]) -> None:
-        """Raises InvalidBodyError for a field that is there and cannot be honoured."""
+        """Raises InvalidBodyError for a field that is set and not supported."""
         for name, reason in reasons.items():
             if self.values.get(name) not in (None, False, [], {}):
                 raise self.wrong(name, f"cannot be honoured: {reason}")
 
     def others(self, known: Container[str]) -> dict[str, Any]:
-        """What nobody here reads: the engine's own sampling, or whatever else it may know."""
+        """Returns the fields that are not read here, such as the engine's own sampling."""
         return {name: value for name, value in self.values.items() if value is not None and name not in known}
 
 
@@ -115,6 +115,6 @@ def wrong(place: str, words: str) -> InvalidBodyError:
 
 
 def listed(words: Iterable[str]) -> str:
-    """`a, b or c`."""
+    """Joins names: `a, b or c`."""
     *first, last = words
     return f"{', '.join(first)} or {last}" if first else last

@@ -1,6 +1,6 @@
-"""Images, audio and files of a request as parts of a chat message. Pure.
+"""Converts a request's images, audio and files to parts of a chat message. Pure.
 
-Addresses stay addresses: the relay fetches them where `allow_remote_media` lists their host.
+URLs stay URLs: the relay fetches them if `allow_remote_media` lists their host.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def audio_part(data: str, kind: str) -> Part:
 
 
 def content_of(parts: list[Part], between: str = "\n") -> str | list[Part]:
-    """A plain text where there is nothing else, as the oldest servers take it."""
+    """Returns plain text if there are no other parts, since old servers take nothing else."""
     if all(part["type"] == "text" for part in parts):
         return between.join(part["text"] for part in parts)
     return parts
 
 
 def file_part(holder: Fields, name: str, data: str, kind: str, title: str | None) -> Part:
-    """A file in base64: text as text, images and audio as such. Raises InvalidBodyError for anything else."""
+    """Converts a base64 file: text to text, images and audio to media. Raises InvalidBodyError for other types."""
     kind = kind.partition(";")[0].strip().lower()
     if kind.startswith("image/"):
         return image_part(f"data:{kind};base64,{data}")
@@ -60,7 +60,7 @@ def titled(text: str, title: str | None) -> str:
 
 
 def split_data_url(url: str) -> tuple[str, str] | None:
-    """Kind and base64 of a data URL; None for any other text."""
+    """Returns media type and base64 of a data URL, or None for any other text."""
     head, comma, data = url.partition(",")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         return None

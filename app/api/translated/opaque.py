@@ -1,6 +1,6 @@
-"""A model's thoughts as a text that a client keeps and sends back unread. Pure.
+"""Packs a model's thoughts into a text that clients store and send back. Pure.
 
-Encoded, not encrypted: the client may read all of it in the same answer.
+It is encoded, not encrypted: the same answer contains the thoughts in clear text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def pack(text: str) -> str:
 
 
 def unpack(packed: str) -> str | None:
-    """The text; None where another server has made it."""
+    """Returns the thoughts, or None for another server's text."""
     if not packed.startswith(_PREFIX):
         return None
     try:
@@ -27,5 +27,5 @@ def unpack(packed: str) -> str | None:
 
 
 def mark(text: str) -> str:
-    """A short text that stands for a longer one which is sent beside it."""
+    """Returns a short text that identifies a longer one, which is sent beside it."""
     return urlsafe_b64encode(blake2b(text.encode("utf-8", "replace"), digest_size=24).digest()).decode()

@@ -1,6 +1,6 @@
-"""Places in a chat completion -> places in the request that it was made of. Pure.
+"""Maps places in a chat completion to places in the client's request. Pure.
 
-The relay and the engine say `messages[1].content[0]` of a request that the client has never seen in that shape.
+The relay and the engine name `messages[1].content[0]` of a request that the client has never seen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
 class Placed(dict[str, Any]):
-    """An object of a translated request, with the place that it had in the client's."""
+    """An object of a translated request, with its place in the client's request."""
 
     __slots__ = ("place",)
 
@@ -26,7 +26,7 @@ class Placed(dict[str, Any]):
 
 
 def own_place(place: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """The client's; `names` are its own for fields of the top level. What has none stays as it is."""
+    """Returns the client's place. `names` are its own names of top-level fields. Others stay as they are."""
     holder: Any = chat
     found, at = "", 0
     while (step := _STEP.match(place, at)) is not None:
@@ -45,7 +45,7 @@ def own_place(place: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> 
 
 
 def in_own_places(error: Any, chat: Mapping[str, Any], names: Mapping[str, str]) -> Any:
-    """An error's fields, nested or not, with the client's places in `param` and in the words of `message`."""
+    """Returns an error's fields, nested or not, with the client's places in `param` and `message`."""
     if not isinstance(error, dict):
         return error
     told = dict(error)
@@ -59,13 +59,13 @@ def in_own_places(error: Any, chat: Mapping[str, Any], names: Mapping[str, str])
 
 
 def _of_quoted(text: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """Words in quotes are places only where they begin with a field of the request."""
+    """Maps quoted text if it begins with a field of the request."""
     first = re.split(r"[.\[]", text, maxsplit=1)[0]
     return own_place(text, chat, names) if first in chat else text
 
 
 def refusal_in_own_places(body: bytes, chat: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
-    """Of a whole answer that refuses; one that cannot be read stays as it is."""
+    """Maps the places in a complete error response. An unreadable one stays unchanged."""
     try:
         error = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,7 +1,7 @@
-"""The relay between a translated request and a translated answer.
+"""Relays a translated request and translates its answer.
 
-The relay does what it always does (lease, the client's leaving, limits, metrics, honest ends); it sees a chat
-completion, and its own words come in the client's API format.
+The relay works as always (lease, disconnects, limits, metrics, broken streams). It sees a chat completion, and its own
+messages get the client's API format.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b
 
 @dataclass(frozen=True, slots=True)
 class AskedModel:
-    """Who is to answer, and the name of it that the client wrote."""
+    """The requested model, and its name in the client's request."""
 
     name: str
     ref: ModelRef
@@ -53,11 +53,11 @@ class AskedModel:
 
 
 class TranslatedRelay(ABC):
-    """An ASGI callable for the completions of one API; `api` is its name in an entry's `apis`."""
+    """An ASGI callable for the completions of one API. `api` is its name in an entry's `apis`."""
 
     api: str
     api_format: OpenAIFormat
-    # Fields of chat completions -> the client's, where they have other names
+    # Fields of chat completions -> the client's, if the names differ
     own_names: Mapping[str, str] = {}
 
     def __init__(self, relay: Relay, calls: Calls) -> None:
@@ -66,11 +66,11 @@ class TranslatedRelay(ABC):
 
     @abstractmethod
     async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
-        """The chat completion to ask for, and the writer of its answer; raises a RequestError."""
+        """Returns the chat completion to request, and the writer of its answer. Raises a RequestError."""
 
     @abstractmethod
     def answered(self, writer: AnswerWriter, scope: Scope) -> None:
-        """Called with the writer of a good answer, before its last bytes go out."""
+        """Receives the writer of a successful answer before its last bytes are sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
         exchange = _Exchange(self, scope, receive, send, request_id)
@@ -85,20 +85,20 @@ class TranslatedRelay(ABC):
             await exchange.refuse(UpstreamDiedError(str(error)))
 
     async def read(self, scope: Scope, receive: Receive) -> tuple[bytes, AskedModel]:
-        """The body, and whose it is; raises a RequestError or ClientDisconnectedError."""
+        """Reads the body and its model. Raises a RequestError or ClientDisconnectedError."""
         body = readable(await read_body(receive, declared_length(scope["headers"]), self._relay.max_body))
         fields = routing(body)
         ref = self._calls.named(fields.model, may_use(scope))
-        self._calls.remote(fields)  # refused in the client's own words, whatever becomes of them
+        self._calls.remote(fields)  # refused in the client's own terms, before any translation
         return body, AskedModel(fields.model or ref.name, ref)
 
     def passes(self, model: AskedModel) -> bool:
-        """Whether the server behind it speaks this API itself."""
+        """Tells whether the attached server speaks this API itself."""
         return isinstance(model.entry, AttachedEntry) and self.api in model.entry.apis
 
 
 class _Exchange:
-    """One request: what the relay receives and sends, and what the client sent and is sent."""
+    """One request: the relay's side (receive, send) and the client's."""
 
     def __init__(
         self, translator: TranslatedRelay, scope: Scope, receive: Receive, send: Send, request_id: str
@@ -110,27 +110,27 @@ class _Exchange:
         self._send = send
         self._request_id = request_id
         self._read = False
-        # None where the answer is the server's own, or a refusal
+        # None if the answer is the server's own, or a refusal
         self._writer: AnswerWriter | None = None
-        # The translated request, where there is one
+        # The translated request, if there is one
         self._chat: dict[str, Any] | None = None
-        # A refusal as it comes
+        # A refusal, sent as it arrives
         self._refusal: Message | None = None
-        # A stream as it comes
+        # A stream, sent as it arrives
         self._streams = False
         self._reader = ChatReader()
         self._ended = False
-        # An answer in one piece, kept to its end
+        # A complete answer, held until its end
         self._start: Message | None = None
         self._held_back: list[bytes] = []
 
     @property
     def holds_back(self) -> bool:
-        """Whether the client has been told nothing yet of an answer that has begun."""
+        """Tells whether an answer has begun of which the client has received nothing."""
         return self._start is not None
 
     async def receive(self) -> Message:
-        """First the translated body, then whatever comes."""
+        """Returns the translated body first, then the client's messages."""
         if self._read:
             return await self._receive()
         body, model = await self._translator.read(self.scope, self._receive)
@@ -139,7 +139,7 @@ class _Exchange:
             chat, self._writer = await self._translator.translate(Fields(decoded(body)), model, self.scope)
             self._chat = chat
             self._streams = bool(chat.get("stream"))
-            # The relay looks at path and query after the body.
+            # The relay reads path and query after the body.
             self.scope.update(path=_CHAT, raw_path=_CHAT.encode(), query_string=b"")
             body = msgspec.json.encode(chat | {"model": model.name})
         return {"type": "http.request", "body": body, "more_body": False}
@@ -180,7 +180,7 @@ class _Exchange:
             elif part is COMMENT:
                 out.append(writer.comment())
             elif isinstance(part, StreamFailure):
-                self._ended = True  # the relay breaks the connection behind it
+                self._ended = True  # the relay aborts the connection after it
                 out.append(writer.fail(self._placed(part.fields)))
             elif part is DONE:
                 out.append(await self._last(writer, out))
@@ -200,7 +200,7 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _last(self, writer: AnswerWriter, before: list[bytes]) -> bytes:
-        """The end of a stream; without a word on why it ended it is broken, and so is the connection then."""
+        """Returns the end of a stream. Without a finish reason it is interrupted, and the connection is aborted."""
         self._ended = True
         try:
             if not writer.ended:
@@ -231,7 +231,7 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def refuse(self, error: Exception) -> None:
-        """The whole answer is an error after all."""
+        """Replaces the complete answer by an error."""
         self._start, self._writer = None, None
         response = self._translator.api_format.error(error, request_id=self._request_id)
         await self._send({"type": "http.response.start", "status": response.status, "headers": response.headers})

@@ -1,6 +1,6 @@
-"""Thoughts at the beginning of a text, between `<think>` and `</think>`: told apart as the text comes. Pure.
+"""Separates thoughts between `<think>` and `</think>` at the beginning of a stream. Pure.
 
-Builds of 2025 stream them so (b6628), and so do other servers that were started without a parser for their model.
+Builds of 2025 (b6628) stream them so, and other servers that run without a reasoning parser.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class _ThoughtStage(enum.Enum):
 
 
 class TaggedThoughts:
-    """Feed it pieces; it holds back what may yet be a part of a tag."""
+    """Takes pieces of text. Holds back the end of a piece that may be part of a tag."""
 
     def __init__(self) -> None:
         self._stage = _ThoughtStage.BEGINNING
@@ -26,11 +26,11 @@ class TaggedThoughts:
         self._begun = False
 
     def stop(self) -> None:
-        """What comes now is text, whatever it looks like."""
+        """Treats all further pieces as text."""
         self._stage = _ThoughtStage.TEXT
 
     def feed(self, piece: str) -> tuple[str, str]:
-        """Thoughts and text that are certain by now."""
+        """Returns the thoughts and text that are certain."""
         if self._stage is _ThoughtStage.TEXT:
             return "", piece
         piece, self._held = self._held + piece, ""
@@ -51,7 +51,7 @@ class TaggedThoughts:
         return thoughts, piece
 
     def end(self) -> tuple[str, str]:
-        """What was held back, now that nothing follows."""
+        """Returns the text that was held back."""
         held, self._held = self._held, ""
         thinking, self._stage = self._stage is _ThoughtStage.THOUGHTS, _ThoughtStage.TEXT
         return (held, "") if thinking else ("", held)

@@ -1,4 +1,4 @@
-"""Tools and their calls, in the words of chat completions. Pure."""
+"""Tools and their calls in the format of chat completions. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 def function_tool(
     tool: Fields, name: str, parameters: dict[str, Any] | None, *, schema: str = "parameters"
 ) -> dict[str, Any]:
-    """A chat tool of a function; `tool` may have a `description` and `strict`, and its schema in `schema`."""
+    """Returns the chat tool of a function. `tool` may have `description`, `strict` and `schema`."""
     function: dict[str, Any] = Placed({"name": name}, tool.place)
     if description := tool.text("description"):
         function["description"] = description
@@ -27,9 +27,9 @@ def function_tool(
 
 
 def only(tools: Sequence[dict[str, Any]], names: Sequence[str], place: str) -> list[dict[str, Any]]:
-    """The chat tools of these names: leaving out the others is what every engine can do to allow no others.
+    """Returns the chat tools of these names, since every engine supports leaving out the others.
 
-    Raises InvalidBodyError for a name that is not there.
+    Raises InvalidBodyError for an unknown name.
     """
     by_name = {tool["function"]["name"]: tool for tool in tools}
     for name in names:
@@ -43,7 +43,10 @@ def call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def arguments_of(item: Fields, name: str) -> str:
-    """The JSON text of a call's arguments, `{}` for none; raises InvalidBodyError where it is no object."""
+    """Returns the JSON text of a call's arguments, `{}` if missing.
+
+    Raises InvalidBodyError if it is not an object.
+    """
     text = item.text(name) or ""
     if not text.strip():
         return "{}"
@@ -53,7 +56,7 @@ def arguments_of(item: Fields, name: str) -> str:
 
 
 def read_json(text: str) -> Any:
-    """None where it is no JSON."""
+    """Returns the value, or None if the text is not JSON."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
