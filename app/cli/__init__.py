@@ -1,7 +1,7 @@
-"""Every command of `llama-tandem`: its options, what it does on the terminal and what it prints.
+"""Every command of `llama-tandem`: its options, its work and its output on the terminal.
 
-It may import every other room; nothing imports it. Commands import what they need when they run, so that `--help` is
-quick. Begin with `options.py` (what commands share), then `serving.py`.
+It may import every other room; nothing imports it. Commands import their modules when they run, so that `--help` is
+quick. Begin with `options.py` (shared by commands), then `serving.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# In the order of the help page
+# Ordered as on the help page
 for topic in (serving, reload, open_page, talking, engine_commands, log_commands, models, figures, keys):
     cli.add_typer(topic.commands)
     for command in topic.commands.registered_commands:
@@ -58,6 +58,6 @@ def _global(
 
 
 def main() -> None:
-    """The console script, also where Python was asked to run the package."""
+    """Runs the console script, also for `python -m app`."""
     with refusals_of_the_system(), whole_words():
         cli(prog_name="llama-tandem")

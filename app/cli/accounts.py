@@ -1,4 +1,4 @@
-"""What `keys` and `usage` do and tell: in the ledger's database, where a running gateway sees it within a second."""
+"""The work of `keys` and `usage`, in the ledger's database. A running gateway sees changes within a second."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def create(
     expires: str = "never",
     admin: bool = False,
 ) -> tuple[str, list[str]]:
-    """The secret, which is kept nowhere, and what is to be said beside it; raises ConfigError."""
+    """Creates a key. Returns the secret, which is not stored, and notes for the user. Raises ConfigError."""
     now, secret = time.time(), new_secret()
     seconds = lifetime(expires)
     key = Key(
@@ -68,7 +68,7 @@ def create(
 
 
 def revoke(settings: Settings, name: str) -> str:
-    """What is to be said beside it, or nothing; raises ConfigError."""
+    """Revokes a key. Returns a note for the user, or an empty text. Raises ConfigError."""
     with records(settings) as database:
         store = KeyStore(database)
         store.revoke(name, time.time())
@@ -76,7 +76,7 @@ def revoke(settings: Settings, name: str) -> str:
 
 
 def shut_out(settings: Settings, keys: Sequence[Key], now: float) -> str:
-    """Words for a gateway that nobody can use; empty where somebody has a key, or none is needed."""
+    """Returns a warning if no client has a valid key but needs one, else an empty text."""
     needed = not settings.no_auth and keys and not settings.api_keys.get_secret_value()
     if not needed or any(key.valid(now) for key in keys):
         return ""
@@ -84,7 +84,7 @@ def shut_out(settings: Settings, keys: Sequence[Key], now: float) -> str:
 
 
 def show_keys(settings: Settings) -> None:
-    """Prints a table of those that are not revoked, and who gets in where there is none."""
+    """Prints a table of the keys that are not revoked, or who has access without keys."""
     every, now = KeyStore(records(settings)).all(), time.time()
     keys = [key for key in every if key.revoked is None]
     if keys:
@@ -112,7 +112,7 @@ def _table(keys: Sequence[Key], now: float) -> Table:
 
 
 def used(settings: Settings, by: str) -> list[dict[str, Any]]:
-    """Rows of sums, `by` some of key, alias and day, comma-separated; raises ConfigError or RecordsError."""
+    """Returns rows of sums, by key, alias and day, comma-separated in `by`. Raises ConfigError or RecordsError."""
     columns = [part.strip() for part in by.split(",")]
     if len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):
         raise ConfigError([f"--by: {by!r} must be one or more of {', '.join(COLUMNS)}, such as key,day"])
@@ -120,7 +120,7 @@ def used(settings: Settings, by: str) -> list[dict[str, Any]]:
 
 
 def show_usage(rows: Sequence[dict[str, Any]]) -> None:
-    """Prints a table; `-` is a request that needed no key."""
+    """Prints a table. `-` stands for requests that needed no key."""
     if not rows:
         print("Nothing has been used yet.")
         return
@@ -131,7 +131,7 @@ def show_usage(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def usage_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """With a line of names, unless there is nothing at all."""
+    """Returns CSV with a header line, or an empty text without rows."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The entry for what was pulled: to paste, or put into tandem.yaml with its comments kept."""
+"""Makes the entry for pulled files: to paste, or added to tandem.yaml with its comments kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.models.gguf.filenames import model_of
 
 
 def include_of(item: PullItem, paths: list[str]) -> str:
-    """A pattern for just these files, as entries have it."""
+    """Returns a pattern for exactly these files, in the form of entries."""
     if item.include is not None:
         return item.include
     first = glob.escape(paths[0])
@@ -30,7 +30,7 @@ def include_of(item: PullItem, paths: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """An entry of the settings file: which files of which repo, as patterns; `mmproj` is that of its projector."""
+    """A new entry: files of a repo, as patterns. `mmproj` is the pattern of its projector."""
 
     repo: str
     include: str
@@ -38,14 +38,14 @@ class NewEntry:
 
     @property
     def parts(self) -> dict[str, dict[str, str]]:
-        """As the entry holds them."""
+        """Returns the entry's keys."""
         patterns = {"target": self.include} | ({} if self.mmproj is None else {"mmproj": self.mmproj})
         return {key: {"repo": self.repo, "include": pattern} for key, pattern in patterns.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenEntry:
-    """An entry as it stands in the file."""
+    """An entry in the settings file."""
 
     parts: dict[str, Any]
 
@@ -54,7 +54,10 @@ NewEntries = Mapping[str, NewEntry | WrittenEntry]
 
 
 def entry_text(alias: str, entry: NewEntry) -> str:
-    """Lines for `models:` in tandem.yaml; JSON strings are YAML, but for how they escape what is beyond 16 bits."""
+    """Returns lines for `models:` in tandem.yaml.
+
+    JSON strings are YAML, except for their escapes beyond 16 bits.
+    """
     lines = [f"  {json.dumps(alias, ensure_ascii=False)}:"]
     for key, files in entry.parts.items():
         pattern = json.dumps(files["include"], ensure_ascii=False)
@@ -63,16 +66,19 @@ def entry_text(alias: str, entry: NewEntry) -> str:
 
 
 def add_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> None:
-    """Adds an entry to the settings file, which is made if need be; raises StoreError and changes nothing then."""
+    """Adds an entry to the settings file, and creates the file if needed.
+
+    Raises StoreError without any change.
+    """
     add_entries(file, {alias: entry})
 
 
 def add_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | None = None) -> None:
-    """All of them or none, as `add_entry` does; `settings` are for the top of the file, unless it has them."""
+    """Adds all entries or none, as `add_entry` does. `settings` are added at the top if the file lacks them."""
     text = with_entries(file, entries, settings)
     try:
         beside = file.with_name(f".{file.name}-{os.getpid()}")
-        # Line ends as the file has them; a mark of the encoding is not kept
+        # Line ends stay as in the file. A byte order mark is removed
         newline = "\r\n" if file.exists() and b"\r\n" in file.read_bytes() else "\n"
         beside.write_text(text, encoding="utf-8", newline=newline)
         if file.exists():
@@ -83,13 +89,13 @@ def add_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | N
 
 
 def with_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> str:
-    """The text of the settings file with one entry more; raises StoreError where it cannot have that."""
+    """Returns the settings file's text with one more entry. Raises StoreError if that is impossible."""
     return with_entries(file, {alias: entry})
 
 
 def with_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | None = None) -> str:
-    """As `with_entry`, of several."""
-    # A library that keeps comments, quotes and order; ours reads only
+    """As `with_entry`, for several."""
+    # This library keeps comments, quotes and order; PyYAML does not
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

@@ -1,4 +1,4 @@
-"""The admin API of a running gateway, as this machine's commands ask it: its address and its key from `state_dir`."""
+"""A client of a running gateway's admin API, with the address and key from `state_dir`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONNECT_S = 5.0
 
 
 class AdminClient:
-    """The gateway of the settings in the file `config`; raises ConfigError where nothing tells the way to it.
+    """A client for the gateway of these settings. Raises ConfigError if its address is unknown.
 
     A context manager.
     """
@@ -28,7 +28,7 @@ class AdminClient:
         self._root = admin_url(settings, config)
         self._settings = settings
         secret = local_secret(settings.state_dir)
-        # What is asked again and again is no news for the gateway's log
+        # Repeated requests stay out of the gateway's log
         headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {secret}"} if secret else {})
         timeout = httpx2.Timeout(None, connect=_CONNECT_S)
         self._client = httpx2.Client(  # no TLS, so no certificates: they take 30 ms to read
@@ -42,25 +42,25 @@ class AdminClient:
         self._client.close()
 
     def engines(self) -> list[dict[str, Any]]:
-        """Every engine that is or may be up; raises UpstreamError."""
+        """Returns every engine that is up or may be. Raises UpstreamError."""
         engines: list[dict[str, Any]] = self._ask("GET", "/admin/engines")["data"]
         return engines
 
     def requests(self) -> list[dict[str, Any]]:
-        """Those in flight; raises UpstreamError."""
+        """Returns the running requests. Raises UpstreamError."""
         requests: list[dict[str, Any]] = self._ask("GET", "/admin/requests")["data"]
         return requests
 
     def act(self, alias: str, verb: str, **query: int) -> dict[str, Any]:
-        """The engine after a verb; raises UpstreamError with the gateway's words."""
+        """Returns the engine after a verb. Raises UpstreamError with the gateway's message."""
         return self._ask("POST", f"/admin/models/{quote(alias, safe='')}/{verb}", **query)
 
     def reload(self) -> dict[str, Any]:
-        """What the settings' change has done; raises UpstreamError with what is wrong with them."""
+        """Returns the changes of a reload. Raises UpstreamError with the mistakes in the settings."""
         return self._ask("POST", "/admin/reload")
 
     def page_link(self) -> str:
-        """The page's address, which signs one browser in within a minute; raises UpstreamError."""
+        """Returns the page's address, which signs in one browser within a minute. Raises UpstreamError."""
         return f"{self._root}/ui#link={self._ask('POST', '/admin/links')['link']}"
 
     def _ask(self, method: str, path: str, **query: int) -> dict[str, Any]:

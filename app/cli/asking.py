@@ -1,6 +1,6 @@
-"""What a person, or a pipe, is asked: a choice by number or name, and a question for a model.
+"""Questions to a person or a pipe: a choice by number or name, and a prompt for a model.
 
-Imports no HTTP client: `run` asks before it starts a gateway, and imports what talks to it meanwhile.
+It imports no HTTP client: `run` asks before it starts a gateway, and imports the client meanwhile.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Literal
 from app.errors import UpstreamError
 from app.terminal import is_terminal, say
 
-# How a run ended, as exit codes: all answers came, one failed, Ctrl-C
+# Exit codes: every answer complete, one failed, Ctrl-C
 Outcome = Literal[0, 1, 130]
 
 
 def pick(what: str, names: list[str]) -> str:
-    """Asks for one of them, by its number or its name."""
+    """Asks for one of several, by number or name."""
     for number, name in enumerate(names, 1):
         say(f"{number:>3}  {name}")
     while True:
@@ -33,7 +33,7 @@ def pick(what: str, names: list[str]) -> str:
 
 
 def question(prompt: str | None) -> str:
-    """The prompt, behind what is piped in; raises UpstreamError where both are empty."""
+    """Returns the prompt, after piped input. Raises UpstreamError if both are empty."""
     piped = "" if sys.stdin is None or is_terminal(sys.stdin) else _read_all()
     text = "\n\n".join(part for part in (piped.rstrip("\n"), prompt) if part)
     if not text.strip():

@@ -1,4 +1,4 @@
-"""Whether attached servers answer, all asked at once."""
+"""Checks whether attached servers answer, all at once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _AT_ONCE = 32
 
 @contextmanager
 def answers(entries: Mapping[str, AttachedEntry]) -> Iterator[dict[str, Future[str]]]:
-    """By name what is wrong with the server, empty where it answers; the futures are done within seconds."""
+    """Yields the problem of each server by name, empty if it answers. The futures finish within seconds."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         yield {name: pool.submit(problem, entry) for name, entry in entries.items()}
 
 
 def problem(entry: AttachedEntry) -> str:
-    """A sentence where the server does not answer, or not with this key; empty otherwise. Blocks for seconds."""
+    """Returns a sentence if the server does not answer or refuses the key, else an empty text. Blocks for seconds."""
     import httpx2  # late: it takes 80 ms
 
     headers = {"Authorization": f"Bearer {entry.api_key.get_secret_value()}"} if entry.api_key else {}
@@ -38,7 +38,7 @@ def problem(entry: AttachedEntry) -> str:
 
 
 def port_hint(url: str) -> str:
-    """For an address without a port, where few model servers listen."""
+    """Returns a hint for an address without a port, since few model servers use the default."""
     parts = urlsplit(url)
     if parts.port is not None:
         return ""

@@ -1,7 +1,7 @@
-"""A chat in the terminal, streamed through a running gateway; one answer where stdin is no terminal.
+"""A chat on the terminal, streamed through a running gateway; one answer if stdin is not a terminal.
 
-Begin with `chat`. `conversation` asks and prints, `chat_input` reads what is typed, `chat_commands` holds `/help` and
-its like.
+Begin with `chat`. `conversation` asks and prints, `chat_input` reads the keyboard, `chat_commands` holds `/help` and
+similar commands.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def chat(
     history: Path | None = None,
     ours: bool = True,
 ) -> Outcome:
-    """Talks until the end of input; raises UpstreamError where the gateway cannot be used at all.
+    """Chats until the end of input. Raises UpstreamError if the gateway cannot be used at all.
 
-    With `prompt`, or without a terminal at stdin, it is one question; `by_line` makes each line one.
+    With `prompt`, or without a terminal at stdin, it asks one question. With `by_line` each line is one.
     """
     with ChatClient(root_of(root), key, remedy=START_ONE if ours else CHECK_ADDRESS) as client:
         alias = alias or the_model(client)
@@ -50,7 +50,7 @@ def chat(
 def talk(
     conversation: ChatConversation, prompt: str | None = None, *, by_line: bool = False, history: Path | None = None
 ) -> Outcome:
-    """As `chat`, with a model that is known to be there."""
+    """As `chat`, with a model that exists."""
     if is_terminal(sys.stdin) and prompt is None:
         _converse(conversation, history)
         return 0
@@ -60,7 +60,7 @@ def talk(
 
 
 def the_model(client: ChatClient) -> str:
-    """The only model, or the one that a person picks; raises UpstreamError with the names."""
+    """Returns the only model, or the one that a person picks. Raises UpstreamError with the names."""
     names: list[str] = [row["id"] for row in client.models()]
     if len(names) == 1:
         return names[0]
@@ -72,7 +72,7 @@ def the_model(client: ChatClient) -> str:
 
 
 def _answers(conversation: ChatConversation) -> Iterator[ChatAnswer]:
-    """One a line; `/reset` forgets what was said."""
+    """Prints one answer per line. `/reset` clears the conversation."""
     for line in sys.stdin:
         if line.strip() == "/reset":
             conversation.reset()

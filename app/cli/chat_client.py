@@ -1,4 +1,4 @@
-"""What the chat asks a gateway: its models, and an answer as a stream of events."""
+"""A client of a gateway for the chat: its models, and an answer as a stream of events."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from app.cli.options import reason_of
 from app.config.settings import Settings, root_url
 from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 
-# A message's content is a text, or a list of parts where it holds an image.
+# A message's content is a text, or a list of parts if it holds an image.
 Message = dict[str, Any]
 CONNECT_S = 5.0
-# For the settings' own gateway, and for an address that somebody has named
+# For the settings' own gateway, and for an address from the user
 START_ONE = "Start one: llama-tandem serve"
 CHECK_ADDRESS = "Is the address right, and does it listen there?"
 
 
 def read_key(path: Path) -> str:
-    """Raises ConfigError."""
+    """Reads a key file. Raises ConfigError."""
     try:
         return path.expanduser().read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError, RuntimeError) as error:
@@ -34,18 +34,21 @@ def read_key(path: Path) -> str:
 
 
 def root_of(url: str) -> str:
-    """The gateway's root for an address with or without scheme and `/v1`."""
+    """Returns the gateway's root URL, for an address with or without scheme and `/v1`."""
     url = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
     return url if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url) else f"http://{url}"
 
 
 class ChatClient:
-    """Every method raises UpstreamError in words; `remedy` is what to do where nobody answers at the address."""
+    """A client of one gateway. Every method raises UpstreamError with a message.
+
+    `remedy` is the advice if the address does not answer.
+    """
 
     def __init__(self, root: str, key: str | None = None, *, remedy: str = START_ONE) -> None:
         self.root = root
         self._remedy = remedy
-        # What is asked again and again is no news for the gateway's log
+        # Repeated requests stay out of the gateway's log
         headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {key}"} if key else {})
         timeout = httpx2.Timeout(None, connect=CONNECT_S)
         try:
@@ -60,11 +63,11 @@ class ChatClient:
         self._http.close()
 
     def get(self, path: str, **query: Any) -> Any:
-        """The JSON of a 200."""
+        """Returns the JSON of a 200."""
         return self._whole("GET", path, params=query)
 
     def post(self, path: str, body: Any = None) -> Any:
-        """The JSON of an answer below 300."""
+        """Returns the JSON of an answer below 300."""
         return self._whole("POST", path, json=body)
 
     def delete(self, path: str) -> None:
@@ -82,7 +85,7 @@ class ChatClient:
         raise UpstreamError(f"What listens at {self.root} is no llama-tandem: its answer at {path} is no JSON.")
 
     def lines(self, path: str, **query: Any) -> Iterator[str]:
-        """Lines of an answer as they come."""
+        """Yields lines of an answer as they arrive."""
         try:
             with self._http.stream("GET", path, params=query) as response:
                 if response.status_code != 200:
@@ -94,7 +97,7 @@ class ChatClient:
             raise UpstreamError(f"The gateway at {self.root} has ended.") from None
 
     def models(self) -> list[dict[str, Any]]:
-        """The rows of `/v1/models`."""
+        """Returns the rows of `/v1/models`."""
         page = self.get("/v1/models")
         rows = page.get("data") if isinstance(page, dict) else None
         if not isinstance(rows, list):
@@ -102,12 +105,12 @@ class ChatClient:
         return [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 
     def row(self, alias: str) -> dict[str, Any]:
-        """A model's row; raises UpstreamError where there is none."""
+        """Returns a model's row. Raises UpstreamError for an unknown model."""
         row = self.get(f"/v1/models/{quote(alias)}")
         return row if isinstance(row, dict) else {}
 
     def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
-        """Events of a streamed chat completion, comments as strings; ends with the connection closed."""
+        """Yields events of a streamed chat completion, comments as strings. Ends when the connection closes."""
         begun = False
         try:
             with self._http.stream("POST", "/v1/chat/completions", json=body | {"stream": True}) as response:
@@ -117,7 +120,7 @@ class ChatClient:
                 yield from _events(response.iter_lines())
         except httpx2.ConnectError as error:
             raise self._unreachable(error) from None
-        except (httpx2.HTTPError, ValueError) as error:  # ValueError: an event that is no JSON
+        except (httpx2.HTTPError, ValueError) as error:  # ValueError: an event that is not JSON
             what = "The answer broke off" if begun else f"The gateway at {self.root} does not answer"
             raise UpstreamError(f"{what}: {self._why(error)}") from None
 
@@ -131,7 +134,7 @@ class ChatClient:
 
 
 def admin_of(settings: Settings) -> ChatClient:
-    """For the admin API of the settings' own gateway, with this machine's key; raises ConfigError."""
+    """Returns a client for the admin API of the settings' own gateway, with the local key. Raises ConfigError."""
     if not (port := settings.admin_port or settings.port):
         raise ConfigError(["port: 0 picks a free port, which no command knows; set the gateway's, or TANDEM_PORT"])
     host = "127.0.0.1" if settings.admin_port else settings.host
@@ -149,12 +152,12 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, Any] | str]:
 
 
 def error_words(error: Any) -> str:
-    """OpenAI's error is an object; other servers' may be a mere text."""
+    """Returns an error's message. OpenAI's error is an object; other servers may send a text."""
     return str(error.get("message", error) if isinstance(error, dict) else error)
 
 
 def message_of(text: str, status: int) -> str:
-    """What an error's body says."""
+    """Returns the message in an error's body."""
     try:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError):

@@ -33,29 +33,29 @@ HELP = """\
 \"\"\"                    begins and ends a message of several lines; so does Alt-Enter or a line's last \\
 // at the beginning    sends a message that begins with a slash
 Ctrl-C                 stops an answer, or drops the line"""
-# Written by people who look for the way out
+# Words with which people try to leave
 _LEAVE = ("/bye", "/exit", "/quit", "exit", "quit")
 
 
 class LeaveChatError(Exception):
-    """The person wants to leave."""
+    """Raised when the user leaves the chat."""
 
 
 def is_command(line: str) -> bool:
-    """Whether a line is one of ours rather than a message: `/etc/hosts says` is a message."""
+    """Tells whether a line is a command, not a message: `/etc/hosts says` is a message."""
     word = line.split(maxsplit=1)[0] if line.strip() else ""
     return line.strip() in _LEAVE or (word.startswith("/") and "/" not in word[1:])
 
 
 class ChatCommands:
-    """Runs a command; `edit` gives the text that the person has written in an editor."""
+    """Runs commands. `edit` returns a text that the user has written in an editor."""
 
     def __init__(self, conversation: ChatConversation, edit: Callable[[], str | None]) -> None:
         self._conversation = conversation
         self._edit = edit
 
     def run(self, line: str) -> str | None:
-        """A message to send, or None; raises LeaveChatError, and other TandemErrors where it cannot be done."""
+        """Returns a message to send, or None. Raises LeaveChatError, and other TandemErrors if a command fails."""
         word, _, rest = line.strip().partition(" ")
         if line.strip() in _LEAVE:
             raise LeaveChatError

@@ -1,4 +1,4 @@
-"""What a person types in the chat: lines with history, pasted text as one message, messages of several lines."""
+"""Keyboard input of the chat: lines with history, and pasted or multi-line text as one message."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ _MARK = '"""'
 
 
 class DroppedLineError(Exception):
-    """Ctrl-C at a line that holds text."""
+    """Raised by Ctrl-C at a line that holds text."""
 
 
 class LineReader(Protocol):
-    """Reads one line; raises EOFError, KeyboardInterrupt for an empty one, DroppedLineError."""
+    """Reads one line. Raises EOFError, KeyboardInterrupt for an empty line, or DroppedLineError."""
 
     def __call__(self, prompt: str) -> str: ...
 
 
 def line_reader(history: Path | None) -> LineReader:
-    """With editing and history where the terminal can do it; `history` is a file of the person's own, or None."""
+    """Returns a reader, with editing and history if the terminal supports them.
+
+    `history` is the user's own file, or None.
+    """
     if os.environ.get("TERM") in ("dumb", ""):
         return _plain_line
     return _EditedLine(history)
@@ -72,7 +75,7 @@ class _EditedLine:
 
 
 def messages(read: LineReader) -> Iterator[str]:
-    """Whole messages, until the person leaves."""
+    """Yields complete messages until the user leaves."""
     while True:
         try:
             text = _message(read)
@@ -107,7 +110,7 @@ def _until_mark(line: str, read: LineReader) -> str:
 
 @contextmanager
 def type_ahead_kept() -> Iterator[None]:
-    """What is typed while an answer comes stays for the next message, after Ctrl-C too."""
+    """Keeps text that is typed during an answer for the next message, after Ctrl-C too."""
     try:
         before = termios.tcgetattr(sys.stdin.fileno())
     except (termios.error, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""An answer on the terminal as it comes: words kept whole at the margin, thoughts set apart, no control obeyed."""
+"""Prints an answer as it arrives: wraps at whole words, sets thoughts apart, neutralizes control characters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TextIO
 from app.terminal import Style, columns, in_colour, is_terminal, paint, visible
 
 _WORD = re.compile(r"\n|[^\S\n]+|\S+")
-# What begins or ends a stretch in bold, a code and a heading; the signs stay, so that what is copied is whole
+# Marks of bold text, code and headings. They stay visible, so that copied text is complete
 _HEADING = re.compile(r"#{1,6}\Z")
 
 
 class TerminalAnswer:
-    """Takes pieces of text. Where `stream` is no terminal they are written as they come, thoughts left out.
+    """Takes pieces of text. Without a terminal they are written as they arrive, without thoughts.
 
-    On a terminal the last word is held back until it is whole. `end` leaves the cursor at the beginning of a line.
+    On a terminal the last word is held back until it is complete. `end` leaves the cursor at the beginning of a line.
     """
 
     def __init__(self, stream: TextIO | None = None, *, thoughts: bool = True) -> None:
@@ -28,12 +28,12 @@ class TerminalAnswer:
         self._column = 0
         self._thinking = False
         self._anything = False
-        # Of the line and of the text so far
+        # State of the line and of the text so far
         self._fenced = self._bold = self._code = self._heading = False
         self._line_begins = True
 
     def think(self, text: str) -> None:
-        """A piece of what the model says to itself."""
+        """Writes a piece of the model's thoughts."""
         if not self._thoughts:
             return
         if not self._thinking:
@@ -43,7 +43,7 @@ class TerminalAnswer:
         self._take(text)
 
     def say(self, text: str) -> None:
-        """A piece of the answer."""
+        """Writes a piece of the answer."""
         if self._thinking:
             self._flush()
             self._between()
@@ -56,7 +56,7 @@ class TerminalAnswer:
         self._take(text)
 
     def end(self, *, empty: bool = True) -> None:
-        """What was held back, and the end of the line; an answer without a word is an empty line if `empty`."""
+        """Writes the held-back text and a line end. An answer without text is an empty line if `empty`."""
         self._flush()
         if self._column or (empty and not self._anything):
             self._write("\n")
@@ -69,7 +69,7 @@ class TerminalAnswer:
 
     def _take(self, text: str) -> None:
         text = self._held + text
-        # A control character's sequence may come in two pieces: shown sign by sign, so that does not matter
+        # An escape sequence may arrive in two pieces. Each character is shown by itself, so the split is harmless
         tail = re.search(r"\S*\Z", text)
         keep = tail[0] if tail else ""
         if len(keep) > columns(self._stream) // 2 or _wide(keep):
@@ -88,7 +88,7 @@ class TerminalAnswer:
             self._put(match[0])
 
     def _put(self, word: str) -> None:
-        """One word, a stretch of blanks, or the end of a line."""
+        """Writes one word, a run of blanks, or a line end."""
         from rich.cells import cell_len
 
         if word == "\n":
@@ -144,5 +144,5 @@ class TerminalAnswer:
 
 
 def _wide(text: str) -> bool:
-    """Whether it is of a script that has no blanks between words."""
+    """Tells whether the character is of a script without blanks between words."""
     return any("\u2e80" <= sign <= "\uffef" for sign in text)

@@ -1,4 +1,4 @@
-"""What `plan` and `check` tell, without starting an engine and without a device."""
+"""The reports of `plan` and `check`, made without starting an engine and without a device."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class CheckReport:
 
 
 def tally(reports: Iterable[CheckReport]) -> str:
-    """The last line: how many models there are, and what becomes of them."""
+    """Returns the last line: the number of models, by outcome."""
     outcomes = Counter(report.outcome for report in reports if report.outcome)
     models = "1 model" if outcomes.total() == 1 else f"{outcomes.total()} models"
     kinds = (OK, CANNOT_START, NO_ANSWER, FAILED_LAST)
@@ -71,7 +71,7 @@ def tally(reports: Iterable[CheckReport]) -> str:
 
 
 def planned(settings: Settings, alias: str) -> PlannedStart:
-    """As `plan_now`, with what it takes of memory."""
+    """As `plan_now`, with the memory that the plan needs."""
     plan, database = plan_now(settings, alias), records(settings)
     catalog = Catalog(settings)
     planner = Planner(settings, catalog, Ledger(database))
@@ -79,7 +79,7 @@ def planned(settings: Settings, alias: str) -> PlannedStart:
 
 
 def plan_now(settings: Settings, alias: str) -> LaunchPlan:
-    """The launch plan of `alias` on the build at hand; raises what the planning raises."""
+    """Returns the launch plan of `alias` on the installed build. Raises the planner's errors."""
     catalog = Catalog(settings)
     ref = catalog.resolve(alias)
     try:
@@ -90,9 +90,9 @@ def plan_now(settings: Settings, alias: str) -> LaunchPlan:
 
 
 def dialect_at_hand(config: Path | None) -> Dialect | None:
-    """What the llama-server of the settings takes, for a person who may have neither yet: then None.
+    """Returns the flags of the settings' llama-server, or None without settings or an engine.
 
-    Raises ConfigError only for a `config` that was named.
+    Raises ConfigError only for a `config` from the command line.
     """
     try:
         settings = load_settings(config)
@@ -106,7 +106,7 @@ def dialect_at_hand(config: Path | None) -> Dialect | None:
 
 
 def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
-    """A report on the engine, then one on each alias, or on the one that was asked for."""
+    """Yields a report on the engine, then one on each alias, or on the given one."""
     catalog, ledger = Catalog(settings), Ledger(records(settings))
     planner = Planner(settings, catalog, ledger, find=cache(locate))
     refs = [catalog.resolve(alias)] if alias is not None else catalog.refs()
@@ -160,9 +160,10 @@ def _alias(
     running: RunningEngine | None,
     seen: dict[str, MemoryVerdict],
 ) -> CheckReport:
-    """`used` is when its engine last came up or answered; `running` how it is in a gateway that runs.
+    """Reports on a model.
 
-    What it takes of memory is noted in `seen`.
+    `used` is when its engine last came up or answered; `running` is its state in a running gateway. Its memory is added
+    to `seen`.
     """
     lines, fine = [ref.name], True
     try:
@@ -192,7 +193,7 @@ def _alias(
 
 
 def _pins(settings: Settings, refs: Iterable[ModelRef], seen: Mapping[str, MemoryVerdict]) -> Iterator[CheckReport]:
-    """What pinned models leave for the others."""
+    """Yields warnings about what pinned models leave for the others."""
     local = {ref.engine_key: residency_of(ref.entry, settings.ttl) for ref in refs if isinstance(ref.entry, LocalEntry)}
     needs = {alias: verdict.footprint.by_device() for alias, verdict in seen.items()}
     budgets = next((verdict.budgets for verdict in seen.values()), {})
@@ -202,7 +203,7 @@ def _pins(settings: Settings, refs: Iterable[ModelRef], seen: Mapping[str, Memor
 
 
 def _history(ledger: Ledger, engine_key: str, failure: Failure | None) -> Iterator[str]:
-    """How its speculation was at the last start, and why it last failed."""
+    """Yields the speculation of the last start, and the reason of the last failure."""
     if (seen := ledger.last_speculation(engine_key)) is not None and (seen.active or seen.requested != NONE):
         off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
         state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
@@ -213,7 +214,7 @@ def _history(ledger: Ledger, engine_key: str, failure: Failure | None) -> Iterat
 
 
 def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
-    """Raises LaunchRefusedError for a device that this engine does not see, as it would refuse it at the start."""
+    """Raises LaunchRefusedError for a device that this engine does not have, as a start would."""
     if options.device is None or "--rpc" in options.args:  # remote ones are seen at a start only
         return
     try:
@@ -228,13 +229,13 @@ def _see_to_devices(engine: EngineBinary, options: LocalEntry) -> None:
 def _start(
     settings: Settings, catalog: Catalog, planner: Planner, ref: ModelRef, seen: dict[str, MemoryVerdict]
 ) -> Iterator[str]:
-    """What a start would be; raises what the planning raises."""
+    """Yields the lines on a start. Raises the planner's errors."""
     if ref.local_entry.pull == "on_demand":
-        catalog.files(ref)  # a draft that is not used now is pulled with the rest
+        catalog.files(ref)  # an unused draft is pulled too
     spec = catalog.spec(ref)
     yield f"  target     {_described(spec.target)}"
     if spec.draft is not None:
-        # Without it the model still starts: why it is not used is told below.
+        # Without it the model still starts. The reason is reported below.
         yield f"  draft      {f'{spec.draft} (damaged)' if damage(shards(spec.draft)) else _described(spec.draft)}"
     if spec.mmproj is not None:
         yield f"  projector  {_described(spec.mmproj)}"
@@ -255,13 +256,13 @@ def _start(
 
 
 def _to_pull(settings: Settings, ref: ModelRef, error: FilesMissingError) -> tuple[list[str], bool]:
-    """What would bring the files that are missing, and whether the first request does, as far as the Hub tells."""
+    """Returns how to get missing files, and whether the first request does, as far as the Hub tells."""
     if not error.repo:
         return [], False
     alias, entry = ref.alias, ref.entry
     try:
         items = items_of(alias, entry)
-    except StoreError:  # nothing of the Hub's
+    except StoreError:  # not from the Hub
         return [], False
     if isinstance(entry, AttachedEntry) or entry.pull == "never":
         names = " and ".join(f"{item.repo} ({item.pattern})" for item in items)
@@ -279,7 +280,7 @@ def _when(at: float) -> str:
 
 
 def _described(first: Path) -> str:
-    """Path, architecture, size; raises GgufError."""
+    """Returns path, architecture and size. Raises GgufError."""
     header = header_of(first)
     files = shards(first)
     for path in files:

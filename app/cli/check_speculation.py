@@ -1,4 +1,4 @@
-"""What `check` tells of speculation: the verdict on a draft, what else could draft, and what a start makes of it."""
+"""The lines of `check` on speculation: the verdict on a draft, alternatives, and the mode of a start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHOUT = "    so it starts without"
 
 
 def draft_in_doubt(engine: EngineBinary, spec: ModelSpec) -> list[str]:
-    """A warning for a draft that this engine will refuse; raises GgufError."""
+    """Yields a warning for a draft that this engine will refuse. Raises GgufError."""
     if spec.draft is None or damage(shards(spec.draft)):
         return []
     text = doubted(engine, header_of(spec.draft).architecture)
@@ -27,11 +27,11 @@ def draft_in_doubt(engine: EngineBinary, spec: ModelSpec) -> list[str]:
 
 
 def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
-    """The verdict on the draft, and what else could draft for the target; raises as `planner.settled` does."""
+    """Yields the verdict on the draft, and other ways to draft. Raises as `planner.settled` does."""
     dialect, verdict = planner.dialect(), settled.verdict
     lines = []
     if verdict is None and settled.spec.requested_mode == AUTO and settled.spec.options.draft:
-        # Whether `auto` has the draft among its choices
+        # True if the draft is one of the choices of `auto`
         target, draft = catalog.files(settled.spec.ref)
         if damaged := damage(draft):
             lines.append(f"    {Outcome.INCOMPATIBLE}: {damaged}")
@@ -46,7 +46,10 @@ def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> lis
 
 
 def speculation_lines(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
-    """What was asked for, what the headers say of it, and what will be launched; raises as `planner.settled` does."""
+    """Yields the requested mode, the headers' verdict and the launched mode.
+
+    Raises as `planner.settled` does.
+    """
     headers = _of_the_headers(catalog, planner, settled)
     if settled.spec.requested_mode == NONE and not headers:
         return []
@@ -60,5 +63,5 @@ def speculation_lines(catalog: Catalog, planner: Planner, settled: Settled) -> l
 
 
 def starts_without(lines: Iterable[str]) -> bool:
-    """Whether a start is without what was asked for."""
+    """Tells whether a start lacks the requested speculation."""
     return any(line.lstrip().startswith(_WITHOUT.lstrip()) for line in lines)

@@ -1,4 +1,4 @@
-"""What the shell completes: names of models, quantizations and keys; no network, and no word where nothing is known."""
+"""Shell completion: names of models, quantizations and keys. It uses no network and reports no errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the settings, and repos that are on this machine, with their quantizations behind a colon."""
+    """Returns names in the settings, and local repos with their quantizations after a colon."""
     settings = _settings(ctx)
     if settings is None:
         return []
@@ -30,7 +30,7 @@ def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def aliases(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Every name that a client may send."""
+    """Returns every name that a client may send."""
     settings = _settings(ctx)
     if settings is None:
         return []
@@ -40,7 +40,7 @@ def aliases(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def key_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Keys that are not revoked."""
+    """Returns the names of keys that are not revoked."""
     settings = _settings(ctx)
     if settings is None:
         return []
@@ -60,9 +60,9 @@ _VARIABLE = "_LLAMA_TANDEM_COMPLETE"
 
 @contextmanager
 def whole_words() -> Iterator[None]:
-    """Around the command: bash ends a word at a colon, and a model's name may have one.
+    """Adapts the completion to bash, which splits words at colons, as in names of models.
 
-    What it split is put together again, and of each proposal bash gets what stands behind the colon.
+    It joins the split words, and returns to bash the part of each proposal after the colon.
     """
     words = os.environ.get("COMP_WORDS", "").split("\n")
     at = os.environ.get("COMP_CWORD", "")
@@ -82,7 +82,7 @@ def whole_words() -> Iterator[None]:
 
 
 def joined_at_colons(words: Sequence[str], at: int) -> tuple[list[str], int]:
-    """Words with those around a lone colon as one, and where the one with the index `at` is now. Pure."""
+    """Joins words around a lone colon. Returns them, and the new place of the word at `at`. Pure."""
     joined: list[str] = []
     new = at
     for index, word in enumerate(words):
@@ -108,7 +108,7 @@ def _on_disk(settings: Settings) -> list[str]:
 
 
 def _settings(ctx: typer.Context) -> Settings | None:
-    """None where they cannot be read: a shell shows no errors while it completes."""
+    """Returns the settings, or None if they cannot be read: a completion shows no errors."""
     from app.config.settings import load_settings
     from app.errors import TandemError
 

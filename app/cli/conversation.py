@@ -1,4 +1,4 @@
-"""A conversation: what was said, with which model and which wishes; and one answer, asked for and printed."""
+"""A conversation with one model: its messages and request fields; and one answer, requested and printed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from app.terminal import is_terminal, one_line, paint, wrapped
 
 @dataclass(slots=True)
 class ChatAnswer:
-    """`seconds` are from the first token to the last; `error` is set where it failed, `stopped` after Ctrl-C."""
+    """A finished answer. `seconds` are from the first token to the last.
+
+    `error` is set after a failure, `stopped` after Ctrl-C.
+    """
 
     text: str = ""
     finish: str | None = None
@@ -30,7 +33,7 @@ class ChatAnswer:
     accepted: int = 0
 
     def figures(self) -> str:
-        """`31 tokens, 42 tok/s, 62 % of drafts accepted`; empty where the server told nothing."""
+        """Returns `31 tokens, 42 tok/s, 62 % of drafts accepted`, or an empty text without figures."""
         parts = []
         if self.tokens is not None:
             parts.append(f"{self.tokens} token{'' if self.tokens == 1 else 's'}")
@@ -42,7 +45,10 @@ class ChatAnswer:
 
 
 class ChatConversation:
-    """`wishes` are fields of the request, such as temperature. Prints answers on stdout, the rest on stderr."""
+    """A conversation. `wishes` are request fields, such as temperature.
+
+    It prints answers on stdout, and the rest on stderr.
+    """
 
     def __init__(
         self, client: ChatClient, alias: str, *, system: str | None = None, wishes: dict[str, Any] | None = None
@@ -57,18 +63,18 @@ class ChatConversation:
         self.set_system(system)
 
     def set_system(self, text: str | None) -> None:
-        """Another system message, from the next answer on; None or an empty one for none."""
+        """Sets the system message from the next answer on. None or an empty text removes it."""
         self.messages = [message for message in self.messages if message["role"] != "system"]
         if text:
             self.messages.insert(0, {"role": "system", "content": text})
 
     def reset(self) -> None:
-        """Forgets what was said; the system message stays."""
+        """Clears the conversation. The system message stays."""
         self.messages = [message for message in self.messages if message["role"] == "system"]
         self.last, self.images = None, []
 
     def ask(self, text: str) -> ChatAnswer:
-        """Says `text` and prints the answer. What failed is forgotten, what was stopped stays."""
+        """Sends `text` and prints the answer. A failed exchange is removed, a stopped one stays."""
         content: Any = text
         if self.images:
             content = [{"type": "text", "text": text}]
@@ -84,7 +90,7 @@ class ChatConversation:
         return answer
 
     def retry(self) -> ChatAnswer | None:
-        """Asks the last question again; None where there is none."""
+        """Sends the last question again. Returns None without one."""
         while self.messages and self.messages[-1]["role"] == "assistant":
             self.messages.pop()
         if not self.messages or self.messages[-1]["role"] != "user":
@@ -158,7 +164,7 @@ class ChatConversation:
 
 
 def one_line_each(text: str) -> str:
-    """Lines of an error, each with its controls shown."""
+    """Returns the lines of an error, with visible control characters."""
     return "\n".join(map(one_line, text.splitlines()))
 
 

@@ -1,4 +1,4 @@
-"""A draft that is on disk already and goes with a model: named to the person, never loaded unasked."""
+"""Finds a local draft that matches a model. It is suggested to the user, never loaded unasked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMPARED = 5
 
 
 def draft_for(settings: Settings, alias: str) -> str | None:
-    """What `--draft` takes for it: an alias, a repo with its quantization, or a path."""
+    """Returns a value for `--draft`: an alias, a repo with its quantization, or a path."""
     catalog = Catalog(settings)
     with suppress(TandemError, OSError):
         target = shards(catalog.spec(catalog.resolve(alias)).target)

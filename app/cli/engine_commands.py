@@ -1,4 +1,4 @@
-"""Commands that see and move the engines of a running gateway."""
+"""Commands that list and control the engines of a running gateway."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ commands = typer.Typer()
 
 
 def client_of(config: Path | None) -> AdminClient:
-    """Of the gateway that these settings are of; raises ConfigError."""
+    """Returns a client for the gateway of these settings. Raises ConfigError."""
     from app.cli.admin_client import AdminClient
     from app.config.settings import load_settings, settings_file
 

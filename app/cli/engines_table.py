@@ -1,4 +1,4 @@
-"""What `ps` prints: the engines of a running gateway that are up, on their way, or down with a reason."""
+"""The table of `ps`: engines of a running gateway that are up, in transition, or failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from app.terminal import console, size_in_words, table
 
 _COLUMNS = ("model", "state", "for", "pid", "port", "busy", "waiting", "decodes with", "unloads", "why")
-# In this order they go where a terminal is too narrow for all
+# Columns are dropped in this order on a narrow terminal
 _FIRST_TO_GO = ("port", "pid", "for")
 # Wider than any table
 _ANY_WIDTH = 10_000
@@ -19,12 +19,12 @@ _WORDS = ("model", "state", "decodes with", "unloads", "why")
 
 
 def shown(engines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that there is something to say of."""
+    """Returns the rows worth showing."""
     return [engine for engine in engines if engine["state"] != "stopped" or engine["waiting"]]
 
 
 def print_engines(engines: Sequence[dict[str, Any]]) -> None:
-    """A table of those that are up or failed, or a line where none is."""
+    """Prints a table of engines that are up or failed, or a line if there are none."""
     rows = shown(engines)
     if not rows:
         print("No engine is up. Load one: llama-tandem load MODEL")
@@ -39,7 +39,7 @@ def print_engines(engines: Sequence[dict[str, Any]]) -> None:
 
 
 def engines_table(engines: Sequence[dict[str, Any]], now: float, without: Collection[str] = ()) -> Table:
-    """`now` is in seconds since the epoch; columns `without` are left out."""
+    """Makes the table. `now` is in seconds since the epoch. Leaves out the columns `without`."""
     rows = table(*(column for column in _COLUMNS if column not in without), left=_WORDS)
     for engine in engines:
         slots = f"/{engine['slots']}" if engine["slots"] is not None else ""
@@ -60,7 +60,7 @@ def engines_table(engines: Sequence[dict[str, Any]], now: float, without: Collec
 
 
 def loading_words(engine: dict[str, Any]) -> str:
-    """How far a load is: `3.20 GB of 4.10 GB read, 12 s`; empty before there is anything to say."""
+    """Returns a load's progress: `3.20 GB of 4.10 GB read, 12 s`. Empty before the first figures."""
     loading = engine["loading"]
     if not loading:
         return ""
@@ -87,7 +87,7 @@ def _ago(moment: float | None, now: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`41s`, `5m`, `2h10m`, `3d`"""
+    """Formats seconds: `41s`, `5m`, `2h10m`, `3d`"""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"

@@ -1,4 +1,4 @@
-"""`ps --watch`: what runs and what it does, twice a second, until Ctrl-C."""
+"""`ps --watch`: engines and running requests, twice a second, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.terminal import columns, console, memory_in_words, table
 EVERY_S = 0.5
 # Blanks between two columns
 _BETWEEN = 2
-# In this order they go where a terminal is too narrow for all
+# Columns are dropped in this order on a narrow terminal
 _FIRST_TO_GO = ("context", "memory", "idle", "unloads in", "acceptance", "mode")
 _FIRST_TO_GO_BELOW = ("id", "first token", "client")
 _ENGINES = (
@@ -42,7 +42,7 @@ Rows = Sequence[dict[str, Any]]
 
 
 def watch(client: AdminClient, pause: Callable[[float], None] = time.sleep) -> None:
-    """Goes on until Ctrl-C; raises UpstreamError where the gateway has gone."""
+    """Runs until Ctrl-C. Raises UpstreamError if the gateway ends."""
     out = console()
     if not out.is_terminal:
         _one_after_another(client, out, pause)
@@ -55,7 +55,7 @@ def watch(client: AdminClient, pause: Callable[[float], None] = time.sleep) -> N
 
 
 def _one_after_another(client: AdminClient, out: Console, pause: Callable[[float], None]) -> None:
-    """Where lines cannot be written over: what is new alone."""
+    """Prints only changes, for a terminal that cannot overwrite lines."""
     last = ""
     for engines, requests in _looks(client, pause):
         with out.capture() as captured:
@@ -72,7 +72,7 @@ def _looks(client: AdminClient, pause: Callable[[float], None]) -> Iterator[tupl
 
 
 def view(engines: Rows, requests: Rows, now: float, out: Console) -> Group:
-    """Both tables as they fit into the width of `out`; `now` is in seconds since the epoch."""
+    """Returns both tables, fitted to the width of `out`. `now` is in seconds since the epoch."""
     rows = shown(engines)
     parts: list[Any] = []
     if rows:
@@ -87,7 +87,7 @@ def view(engines: Rows, requests: Rows, now: float, out: Console) -> Group:
 
 
 def _fitting(names: Sequence[str], rows: Sequence[dict[str, str]], goes: Sequence[str], out: Console) -> Table:
-    """A table of these rows, without what does not fit, and without columns that are empty in every row."""
+    """Returns a table of these rows, without empty columns and those that do not fit."""
     left = [column for column in names if any(row[column] != "-" for row in rows)]
     for column in ("", *goes):
         left = [name for name in left if name != column]
@@ -148,7 +148,7 @@ def _speed(speed: float | None) -> str:
 
 
 def _why(engine: dict[str, Any]) -> str:
-    """A line below the table: how far a load is, or why an engine is down."""
+    """Returns a line below the table: a load's progress, or why an engine is down."""
     if words := loading_words(engine):
         return f"{engine['alias']}: {words}"
     if engine["state"] in ("backoff", "fatal") and engine["diagnosis"]:

@@ -1,4 +1,4 @@
-"""The file that `init` writes: entries that work where it is run, and examples to take over."""
+"""The file that `init` writes: entries that work on this machine, and commented examples."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _FROM_HUB = f"""\
 
 
 def write_example(path: Path, found: Sequence[FoundModel] = ()) -> Path:
-    """Writes the file and its schema; raises ConfigError if it exists, in either spelling."""
+    """Writes the file and its schema. Raises ConfigError if it exists, in either spelling."""
     if path.name == FILE_NAME and (other := path.with_name(OTHER_NAME)).exists():
         raise ConfigError([f"{other}: is there already; it is left as it is"])
     try:
@@ -75,7 +75,7 @@ def write_example(path: Path, found: Sequence[FoundModel] = ()) -> Path:
     except FileExistsError:
         raise ConfigError([f"{path}: is there already; it is left as it is"]) from None
     except OSError as error:
-        # A part of it would be in the way of the next try, and be read as settings
+        # A partial file would block the next try, and be read as settings
         with suppress(OSError):
             path.unlink()
         raise ConfigError([f"{path}: cannot be written: {error.strerror}"]) from None
@@ -83,18 +83,18 @@ def write_example(path: Path, found: Sequence[FoundModel] = ()) -> Path:
 
 
 def schema_text() -> str:
-    """The JSON schema of the settings file, as its own file holds it."""
+    """Returns the content of the schema's own file."""
     return json.dumps(tandem_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def names_of(found: Sequence[FoundModel]) -> list[str]:
-    """The entries of a file that is written for these models."""
+    """Returns the entries' names in a file for these models."""
     fitting = [model.name for model in found if model.memory != "no"]
     return fitting + ([DEMO] if demo_is_installed() or not fitting else [])
 
 
 def reason_of_demo(found: Sequence[FoundModel]) -> str:
-    """A line on the entry that no file here is the reason for; empty where there is none."""
+    """Returns a line on the entry that is not from a found file, or an empty text."""
     if DEMO not in names_of(found):
         return ""
     if demo_is_installed():
@@ -114,7 +114,7 @@ def _entries(found: Sequence[FoundModel]) -> str:
 
 
 def _entry(model: FoundModel) -> str:
-    """JSON strings are YAML."""
+    """Formats an entry. JSON strings are YAML."""
     lines = [f"  # {model.reason()}", f"  {json.dumps(model.name, ensure_ascii=False)}:"]
     lines.append(f"    target: {{path: {json.dumps(str(model.path), ensure_ascii=False)}}}")
     if model.mmproj is not None:
