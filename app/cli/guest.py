@@ -1,4 +1,4 @@
-"""A model at a gateway that runs already: as its settings have it, or in its memory for as long as a command wants."""
+"""A model at a gateway that runs already: from its settings, or added in memory for the time of a command."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from app.errors import TandemError
 if TYPE_CHECKING:
     from app.cli.chat_client import ChatClient
 
-# On this machine it takes no time at all; seconds
+# Seconds; a local gateway answers at once
 _CONNECT_S = 2.0
 
 
 class Guest:
-    """A context manager; `is_served` says whether the settings' own gateway answers and has the model now.
+    """A context manager. `is_served` tells whether the settings' gateway answers and has the model.
 
-    What was added for the command goes with it, unless `keep`. A gateway of another version, of other keys or with
-    another model of that name is left alone.
+    An entry added for the command is removed with it, unless `keep`. A gateway of another version, with other keys or
+    another model of that name stays unchanged.
     """
 
     def __init__(self, settings: Settings, target: RunTarget, *, keep: bool = False) -> None:
@@ -38,13 +38,13 @@ class Guest:
                 with suppress(TandemError):
                     self._enter()
                     self.is_served = True
-        except BaseException:  # Ctrl-C: who knows whether the gateway has it by now
+        except BaseException:  # Ctrl-C: the gateway may have the entry already
             self._leave()
             raise
         return self
 
     def _enter(self) -> None:
-        """Raises UpstreamError or ConfigError where there is no such gateway, or it does not take the model."""
+        """Adds the model. Raises UpstreamError or ConfigError without such a gateway, or if it refuses the model."""
         from app.cli.chat_client import ChatClient, admin_of
 
         alias, entry = self._target.alias, self._target.entry
@@ -70,13 +70,13 @@ class Guest:
         if self.was_added:
             from app.cli.chat_client import admin_of
 
-            # The gateway may have ended meanwhile
+            # The gateway may have ended
             with suppress(TandemError), admin_of(self._settings) as admin:
                 admin.delete(f"/admin/models/{quote(self._target.alias, safe='')}")
 
 
 def _listens(settings: Settings) -> bool:
-    """Whether anything does at the gateway's address; asked first, since the HTTP client takes a while to import."""
+    """Tells whether a server listens at the address. Called first, since the HTTP client imports slowly."""
     address = urlsplit(root_url(settings.host, settings.port))
     with suppress(OSError), socket.create_connection((address.hostname, settings.port), _CONNECT_S):
         return True
@@ -84,6 +84,6 @@ def _listens(settings: Settings) -> bool:
 
 
 def _has(admin: ChatClient, alias: str, entry: dict[str, Any]) -> bool:
-    """Whether an earlier command has left this very entry there."""
+    """Tells whether an earlier command has added the same entry."""
     rows = {row["alias"]: row["entry"] for row in admin.get("/admin/models")["data"]}
     return alias in rows and all(rows[alias].get(key) == value for key, value in entry.items())

@@ -1,4 +1,4 @@
-"""The help page of a command, without Python's types."""
+"""The help page of a command, without Python types."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 
 
 class HelpInWords(TyperCommand):
-    """typer puts `<list[str]>` behind each argument, whatever its metavar; a metavar says it in a word."""
+    """Shows each argument by its metavar. typer would add `<list[str]>`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         for title, kind in (("Arguments", "argument"), ("Options", "option")):

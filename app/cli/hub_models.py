@@ -1,4 +1,4 @@
-"""`search` and `show`: what there is on the Hub, and whether it fits here."""
+"""`search` and `show`: models on the Hub, and whether they fit this machine."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show_found(repos: Sequence[Found], text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HubOffer:
-    """One quantization on the Hub as this machine sees it. `model` is what is here of it."""
+    """A quantization on the Hub, judged for this machine. `model` is its local copy."""
 
     quantization: Quantization
     memory: Fit
@@ -56,7 +56,7 @@ class HubOffer:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What `show` tells of one repo; `free` is disk space in bytes, `projectors` path -> bytes."""
+    """The content of `show` for a repo. `free` is disk space in bytes, `projectors` path -> bytes."""
 
     repo: str
     revision: str
@@ -67,7 +67,7 @@ class Page:
 
 
 def look_up(settings: Settings, name: str, hub: Hub) -> Page:
-    """`name` is an alias, or a repo with `hf:` before it or without; raises StoreError."""
+    """Returns the page for an alias, or a repo with or without `hf:`. Raises StoreError."""
     catalog = Catalog(settings)
     hub_name = _meant(catalog, name)
     listing = hub.listing(hub_name.repo)
@@ -87,7 +87,7 @@ def look_up(settings: Settings, name: str, hub: Hub) -> Page:
 
 
 def _named(name: HubName, there: Sequence[Quantization]) -> Sequence[Quantization]:
-    """All of them, or the one that the name asks for; raises StoreError where that is not there."""
+    """Returns all quantizations, or the named one. Raises StoreError if it does not exist."""
     if name.quantization is None or not there:
         return there
     named = [quantization for quantization in there if quantization.name.lower() == name.quantization.lower()]
@@ -100,11 +100,11 @@ def _named(name: HubName, there: Sequence[Quantization]) -> Sequence[Quantizatio
 
 
 def starts_of(settings: Settings, repo: str) -> list[PlannedStart]:
-    """What the models of tandem.yaml with a target from `repo` take of memory; of those that could start now."""
+    """Returns the memory of models in tandem.yaml with a target from `repo`, of those that could start now."""
     starts = []
     for ref in Catalog(settings).refs():
         if isinstance(ref.entry, LocalEntry) and ref.entry.target.repo == repo:
-            with suppress(TandemError):  # `check` says why
+            with suppress(TandemError):  # `check` reports why
                 starts.append(planned(settings, ref.alias))
     return starts
 
@@ -124,9 +124,9 @@ def _offer(quantization: Quantization, machine: Machine, free: int, model: Local
 
 
 def show_page(page: Page, models_dir: Path, starts: Sequence[PlannedStart]) -> None:
-    """Prints a table of the quantizations, what the judgement rests on, and what entries with this repo take.
+    """Prints a table of the quantizations, the basis of the judgement, and the memory of entries with this repo.
 
-    Raises StoreError where there is none.
+    Raises StoreError if the repo has no model.
     """
     if not page.offers:
         raise StoreError(f"{page.repo} has no GGUF model.{elsewhere(page.repo)}")
@@ -160,7 +160,7 @@ def _table(offers: Sequence[HubOffer]) -> Table:
 
 
 def page_fields(page: Page, starts: Sequence[PlannedStart]) -> dict[str, Any]:
-    """For JSON: sizes in bytes; `devices` is null where no engine told them, as a footprint is then."""
+    """Returns the JSON form, with sizes in bytes. `devices` and a footprint are null without an engine's report."""
     machine = page.machine
     return {
         "repo": page.repo,

@@ -1,4 +1,4 @@
-"""`import` on the terminal: what files, the folder and the Hub say of a command line, and where its entries go."""
+"""`import` on the terminal: looks up files, folders and the Hub, and prints or adds the entries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.errors import NotImportableError, TandemError
 
 
 def import_words(words: Sequence[str], config: Path | None, *, add: bool) -> None:
-    """Prints the entries, or adds them to the settings file; raises NotImportableError or StoreError."""
+    """Prints the entries, or adds them to the settings file. Raises NotImportableError or StoreError."""
     dialect = dialect_at_hand(config)
     preset, folder = router_of(words, dialect)
     imported: Imported | ImportedPreset
@@ -39,7 +39,7 @@ def import_words(words: Sequence[str], config: Path | None, *, add: bool) -> Non
 
 
 def read_preset(path: str) -> str:
-    """Raises NotImportableError."""
+    """Reads a preset file. Raises NotImportableError."""
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except OSError as error:
@@ -50,9 +50,9 @@ def read_preset(path: str) -> str:
 
 @lru_cache
 def repo_files(repo: str) -> tuple[str, ...] | None:
-    """As the Hub lists them; None, with the reason told, where it cannot be asked."""
+    """Returns the Hub's list of files, or None if the Hub cannot be reached, after printing the reason."""
     try:
-        from app.models.hub.client import Hub  # late, and only for lines that name a repo
+        from app.models.hub.client import Hub  # late: only needed for lines that name a repo
 
         return tuple(Hub().listing(repo).files)
     except TandemError as error:
@@ -61,7 +61,7 @@ def repo_files(repo: str) -> tuple[str, ...] | None:
 
 
 def _add(imported: Imported | ImportedPreset, file: Path) -> None:
-    """All of them or none; paths that were relative to the working folder become absolute where the file is not."""
+    """Adds all entries or none. Relative paths become absolute if the settings file is in another folder."""
     entries = imported.entries if isinstance(imported, ImportedPreset) else (imported,)
     here = file.parent.is_dir() and file.parent.samefile(Path.cwd())
     written = {entry.name: WrittenEntry(entry.keys if here else _absolute(entry.keys)) for entry in entries}

@@ -1,4 +1,4 @@
-"""Commands about who may use the gateway, and who has used it."""
+"""Commands about API keys and their usage."""
 
 from __future__ import annotations
 

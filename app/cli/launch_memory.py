@@ -1,4 +1,4 @@
-"""What a start takes of memory and whether it fits, for `plan` and `check`."""
+"""The memory that a start needs and whether it fits, for `plan` and `check`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from app.scheduler.memory_truth import MemoryTruth
 
 @dataclass(frozen=True, slots=True)
 class PlannedStart:
-    """A launch plan and whether memory holds it; `memory` is None where nothing tells."""
+    """A launch plan and its memory verdict. `memory` is None if unknown."""
 
     plan: LaunchPlan
     memory: MemoryVerdict | None
 
     def fields(self) -> dict[str, Any]:
-        """For JSON; sizes in bytes."""
+        """Returns the JSON form, with sizes in bytes."""
         return {
             "alias": self.plan.alias,
             "argv": list(self.plan.argv),
@@ -37,7 +37,7 @@ class PlannedStart:
         }
 
     def memory_fields(self) -> dict[str, Any]:
-        """The part of it that is about memory."""
+        """Returns the part about memory."""
         return {"footprint": None, "fits": None} if self.memory is None else self.memory.figures()
 
 
@@ -48,9 +48,9 @@ def start_of(
     plan: LaunchPlan,
     truth: MemoryTruth,
 ) -> PlannedStart:
-    """`plan` and whether it fits alone, or the plan without an optional draft where only that fits.
+    """Returns `plan` with its verdict, or the plan without an optional draft if only that fits.
 
-    `memory` is None where this engine does not tell its devices. Raises GgufError, and what planning raises.
+    `memory` is None if this engine does not list its devices. Raises GgufError and the planner's errors.
     """
     try:
         there = devices_of(planner.binary(), tuple(sorted(ref.local_entry.env.items())))
@@ -71,7 +71,7 @@ def start_of(
 
 
 def memory_lines(verdict: MemoryVerdict | None) -> Iterator[str]:
-    """What it takes and where; raises LaunchRefusedError where the gateway would refuse it for that."""
+    """Yields the memory by place. Raises LaunchRefusedError if the gateway would refuse the start."""
     if verdict is not None:
         yield f"  memory     {verdict.needs()}"
         if not verdict.fits:
@@ -81,5 +81,5 @@ def memory_lines(verdict: MemoryVerdict | None) -> Iterator[str]:
 
 @cache
 def devices_of(engine: EngineBinary, env: tuple[tuple[str, str], ...]) -> tuple[Device, ...]:
-    """Raises ProbeError."""
+    """Returns the engine's devices. Raises ProbeError."""
     return devices(engine, dict(env))

@@ -1,4 +1,4 @@
-"""`load`, watched: the gateway answers when the engine is up, and tells meanwhile how far it is."""
+"""`load` with progress: the gateway answers when the engine is up, and reports meanwhile."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from app.cli.admin_client import AdminClient
 from app.cli.engines_table import loading_words
 from app.errors import UpstreamError
 
-# The pace of the line that says how far a load is, in seconds
+# Seconds between updates of the progress line
 _EVERY_S = 1.0
 
 
 def watch_load(client: AdminClient, alias: str) -> dict[str, Any]:
-    """The engine once it is up; raises UpstreamError with the diagnosis where it does not come up."""
+    """Returns the engine once it is up. Raises UpstreamError with the diagnosis of a failed start."""
     ended = threading.Event()
     if sys.stderr.isatty():
         threading.Thread(target=_tell, args=(client, alias, ended), daemon=True).start()
@@ -27,7 +27,7 @@ def watch_load(client: AdminClient, alias: str) -> dict[str, Any]:
 
 
 def _tell(client: AdminClient, alias: str, ended: threading.Event) -> None:
-    """One line on the terminal, written over until the load ends."""
+    """Prints one line on the terminal, overwritten until the load ends."""
     while not ended.wait(_EVERY_S):
         with suppress(UpstreamError):
             engine = next((engine for engine in client.engines() if engine["alias"] == alias), None)

@@ -1,4 +1,4 @@
-"""`ls`, `rm` and `verify`: the models that are kept here."""
+"""`ls`, `rm` and `verify`: the models on disk."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _LEFT = tuple(column for column in _COLUMNS if column != "size")
 
 
 def state_in_words(model: LocalModel) -> str:
-    """Such as `complete` or `43 %`; where no journal tells the size of the rest, shards are counted."""
+    """Returns `complete`, `43 %` or similar. Counts shards if no journal knows the size of the rest."""
     if model.state == "missing":
         return "not here"
     if model.state == "complete":
         return "complete, by link" if any(part.linked for part in model.parts) else "complete"
     if model.size:
-        # Rounded down: what lacks a byte is not 100 %
+        # Rounded down: a file that lacks a byte is not at 100 %
         so_far = f"{100 * model.received // model.size} %"
     else:
         so_far = f"{sum(part.whole for part in model.parts)} of {len(model.parts)} shards"
@@ -45,7 +45,7 @@ def state_in_words(model: LocalModel) -> str:
 
 
 class LocalModels:
-    """The models on disk, read once; every method raises TandemError."""
+    """The models on disk, read once. Every method raises TandemError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -53,33 +53,33 @@ class LocalModels:
         self.models = inventory(settings, self._catalog)
 
     def last_uses(self) -> dict[str, float]:
-        """Alias -> seconds since the epoch, by the ledger; an alias that was never used is not in it."""
+        """Alias -> seconds since the epoch, from the ledger. An alias that was never used is missing."""
         latest: dict[str, float] = {}
         for name, at in Ledger(records(self._settings)).last_uses().items():
-            with suppress(UnknownAliasError):  # it has left the catalog since
+            with suppress(UnknownAliasError):  # it has since left the catalog
                 alias = self._catalog.resolve(name).alias
                 latest[alias] = max(at, latest.get(alias, 0.0))
         return latest
 
     def removable(self, names: Sequence[str], *, shared: bool) -> list[LocalModel]:
-        """What `rm` of these names deletes, all of it free to go."""
+        """Returns the models that `rm` would delete. None of them is in use."""
         return removable(selected(self.models, self._catalog, names), self._catalog, names, shared=shared)
 
     def verify(self, names: Sequence[str], emit: Emit, *, repair: bool) -> list[Checked]:
-        """Every file of these names, or of everything that is here."""
+        """Checks every file of these names, or all files."""
         models = selected(self.models, self._catalog, names) if names else self.models
 
         def hub() -> Hub:
-            from app.models.hub.client import Hub  # half a second, and seldom needed
+            from app.models.hub.client import Hub  # half a second, and rarely needed
 
             return Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)))
 
         return Verifier(hub, emit, repair=repair).verify(models)
 
-    # -- told --------------------------------------------------------------------------------------------------
+    # -- output ------------------------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """Prints a table and the sum of it."""
+        """Prints a table and its total."""
         out = console()
         if not self.models:
             out.print(f"Nothing is in {self._settings.models_dir} yet; `llama-tandem pull` fetches models.")
@@ -95,9 +95,9 @@ class LocalModels:
         )
 
     def fields(self) -> list[dict[str, Any]]:
-        """For JSON: sizes in bytes, `size` null where nobody knows it, times in seconds since the epoch.
+        """Returns the JSON form: sizes in bytes, times in seconds since the epoch.
 
-        `engine` is the state of the one that has it loaded, null where none has.
+        `size` is null if unknown. `engine` is the state of the engine that has the model loaded, or null.
         """
         uses, loaded = self.last_uses(), loaded_models(self._settings)
         return [
@@ -107,7 +107,7 @@ class LocalModels:
 
 
 def kept_fields(model: LocalModel) -> dict[str, Any]:
-    """One model as JSON has it."""
+    """Returns the JSON form of one model."""
     return {
         "repo": model.repo,
         "name": model.name,
@@ -126,7 +126,7 @@ def _last(model: LocalModel, uses: Mapping[str, float]) -> float | None:
 
 
 def _states(model: LocalModel, loaded: Mapping[str, str]) -> list[str]:
-    """Of the engines that have it loaded: `ready`, `starting`."""
+    """Returns the states of engines that have it loaded: `ready`, `starting`."""
     return list(dict.fromkeys(loaded[use.alias] for use in model.uses if use.alias in loaded))
 
 
@@ -143,7 +143,7 @@ def _row(model: LocalModel, used: float | None, states: Sequence[str]) -> tuple[
 
 
 def question(doomed: Sequence[LocalModel]) -> list[str]:
-    """What is to be known before it is deleted, a line a model."""
+    """Yields the facts before a deletion, a line per model."""
     lines = []
     for model in doomed:
         needed = f", needed by {', '.join(map(str, model.uses))}" if model.uses else ""
@@ -153,7 +153,7 @@ def question(doomed: Sequence[LocalModel]) -> list[str]:
 
 
 def removed_in_words(removed: Removed) -> str:
-    """For stdout, once it is gone."""
+    """Returns the line after a deletion, for stdout."""
     if removed.linked:
         return (
             f"{removed.model.title}: removed here; what it was linked to stays: {', '.join(map(str, removed.linked))}"
@@ -162,7 +162,7 @@ def removed_in_words(removed: Removed) -> str:
 
 
 def verdicts_in_words(checked: Sequence[Checked]) -> str:
-    """Such as `3 files: 2 fine, 1 repaired`."""
+    """Returns `3 files: 2 fine, 1 repaired` or similar."""
     counts = Counter(file.verdict for file in checked)
     files = "1 file" if len(checked) == 1 else f"{len(checked)} files"
     return f"{files}: {', '.join(f'{count} {verdict}' for verdict, count in counts.items()) or 'nothing to verify'}"

@@ -1,4 +1,4 @@
-"""Commands that show a running gateway's log, and open its settings."""
+"""Commands that show a running gateway's log, and edit its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`logs`: lines of a running gateway, as its log on a terminal has them."""
+"""`logs`: prints a running gateway's lines in its own format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.terminal import in_colour, visible
 
 
 def print_logs(settings: Settings, model: str | None, *, follow: bool, lines: int, as_json: bool) -> None:
-    """Returns at the end, or raises UpstreamError where a gateway that is followed goes."""
+    """Returns at the end. Raises UpstreamError if a followed gateway ends."""
     query: dict[str, Any] = {"lines": lines} | ({"model": model} if model else {})
     coloured = in_colour(sys.stdout)
     with admin_of(settings) as client:

@@ -1,4 +1,4 @@
-"""`open`: the page of a running gateway, in this machine's browser."""
+"""`open`: opens the page of a running gateway in this machine's browser."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def open_page(
 
     with errors_in_words(), client_of(config) as client:
         link = client.page_link()
-    # A terminal's browser would take the terminal
+    # A text browser would take over the terminal
     started = browser and _start_browser(link)
     print(f"{link}\nThe link works once, within a minute.{' A browser was started with it.' if started else ''}")
 
 
 def _start_browser(link: str) -> bool:
-    """Whether there is one with windows of its own."""
+    """Starts a graphical browser. Tells whether there is one."""
     import os
     import sys
     import webbrowser

@@ -1,4 +1,4 @@
-"""What the commands share: options, and errors in words."""
+"""Parts shared by commands: options, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.config.settings import Settings
     from app.records.database import Database
 
-# What writing fails by
+# Errors of failed writes
 _OF_WRITES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 Config = Annotated[
@@ -33,7 +33,7 @@ Alias = Annotated[
 
 @contextmanager
 def errors_in_words(code: int = 1) -> Iterator[None]:
-    """No traceback reaches a user: what is wrong, on stderr, and an exit code."""
+    """Prints a TandemError on stderr and exits, so that no traceback reaches the user."""
     from app.errors import TandemError
 
     try:
@@ -45,16 +45,16 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
         print(file=sys.stderr)
         raise typer.Exit(130) from None
     except BrokenPipeError:
-        # `llama-tandem plan x | head -1`: nobody reads on, and the interpreter must not try to flush either
+        # `llama-tandem plan x | head -1`: the reader has gone, and the interpreter must not flush
         sys.stdout = None
         raise typer.Exit(1) from None
 
 
 @contextmanager
 def refusals_of_the_system() -> Iterator[None]:
-    """A full disk, a file in the place of a folder: one line with the place, exit code 1, for every command.
+    """Prints a system error, such as a full disk, as one line with the path, and exits with 1.
 
-    What stdout still holds is written here: at the interpreter's end nobody could tell that it is lost.
+    It flushes stdout here: at the interpreter's end a failure could not be reported any more.
     """
     try:
         try:
@@ -71,12 +71,12 @@ def refusals_of_the_system() -> Iterator[None]:
 
 
 def tell_error(error: Exception) -> None:
-    """On stderr, each line with our name."""
+    """Prints an error on stderr, each line with the program's name."""
     from app.terminal import paint, visible, wrapped
 
     name = paint("llama-tandem:", "red", stream=sys.stderr)
     for line in visible(str(error)).splitlines():
-        # The text of a settings file stands indented below what is wrong with it, and keeps its columns
+        # An excerpt of a settings file is indented below its error, and keeps its columns
         if line.startswith(" "):
             print(line, file=sys.stderr)
         else:
@@ -89,7 +89,7 @@ def reason_of(error: Exception) -> str:
 
 
 def coloured(line: str) -> str:
-    """A line of a report for stdout, by what it says first."""
+    """Colours a line of a report for stdout, by its first words."""
     from app.terminal import Style, paint, visible, wrapped
 
     first: dict[str, Style] = {"ok": "green", "CANNOT": "red", "NO": "yellow", "warning:": "yellow"}
@@ -101,14 +101,14 @@ def coloured(line: str) -> str:
 
 
 def tell(text: str) -> None:
-    """A line on stderr."""
+    """Prints a line on stderr."""
     from app.terminal import say
 
     say(text, sys.stderr)
 
 
 def agreed(question: str) -> bool:
-    """Asks on stderr; a mere Enter agrees, Ctrl-C does not."""
+    """Asks on stderr. Enter means yes, Ctrl-C means no."""
     sys.stderr.write(question)
     sys.stderr.flush()
     try:
@@ -119,7 +119,7 @@ def agreed(question: str) -> bool:
 
 
 def records(settings: Settings) -> Database:
-    """What is wrong with them goes to stderr. To be closed by those who write."""
+    """Opens the database. Problems with it go to stderr. A caller that writes must close it."""
     from app.records.database import Database
 
     return Database(settings.state_dir, tell=lambda text: tell(f"llama-tandem: {text}"))

@@ -1,4 +1,4 @@
-"""A gateway that a command starts for itself, and that ends with it."""
+"""A gateway that a command starts, and that ends with the command."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from app.config.settings import Settings, root_url
 from app.engine.parent_death import tied_to_parent
 from app.errors import TandemError, UpstreamError
 
-# What a start may take before the first answer, and how often it is asked. Seconds.
+# Seconds until the first answer, and between tries.
 _START_S, _EVERY_S = 60.0, 0.05
-# What an end may take: streams have ended by then, engines have their own grace
+# Seconds for the end: streams have ended by then, engines have their own grace period
 _END_BESIDE_GRACE_S = 10.0
 _LINES_TOLD = 15
 
 
 class OwnGateway:
-    """A context manager around a child process; `keep` lets it go on behind it.
+    """A context manager around a child process. With `keep` the gateway stays after the command.
 
-    The child is in a session of its own, so that Ctrl-C reaches the command alone, and the kernel ends it with the
-    command. `entries` are models beside those of the settings file.
+    The child has its own session, so that Ctrl-C reaches the command alone, and the kernel ends it with the command.
+    `entries` are models added to those of the settings file.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class OwnGateway:
         return self._process.pid
 
     def wait_until_up(self) -> None:
-        """Raises UpstreamError with the last lines of its log where it does not come up."""
+        """Raises UpstreamError with the last lines of the log if the gateway fails to start."""
         from app.cli.chat_client import ChatClient  # while the child starts
 
         end = time.monotonic() + _START_S
@@ -82,7 +82,7 @@ class OwnGateway:
         raise UpstreamError(f"The gateway did not answer within {_START_S:.0f} s; its log is {self.log}")
 
     def end(self) -> None:
-        """Stops it and its engines; returns when they are gone. Ctrl-C meanwhile makes it hurry."""
+        """Stops the gateway and its engines, and waits for them. Ctrl-C meanwhile aborts at once."""
         patience = self._settings.stop_grace + _END_BESIDE_GRACE_S
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
@@ -112,7 +112,7 @@ def _environment(entries: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _free_port(settings: Settings) -> int:
-    """The one of the settings, or another where that is taken: who chats does not care."""
+    """Returns the settings' port, or a free one if it is taken."""
     for port in (settings.port, 0):
         with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Progress as a person or a program reads it: bars on a terminal, plain lines otherwise, JSON events when asked for."""
+"""Progress for a person or a program: bars on a terminal, plain lines otherwise, or JSON events."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S, _JSON_EVERY_S = 10.0, 0.5
-# Columns of a terminal: for a bar, where there are many; and for what stands behind it, with two left over. A line that
-# fills the terminal is broken by the `^C` of who stops a pull, and stays there.
+# Columns: for a bar, if there are several; and for the text after it, with two left over. A line that
+# fills the terminal would be wrapped by the `^C` of a stopped pull, and stay there.
 _BAR, _WIDE, _FIGURES = 24, 110, 38
 _STEADY = ("progress", "waiting", "checking")
 _WORDS = {"progress": "", "waiting": "another pull has ", "checking": "checked "}
@@ -28,7 +28,7 @@ _VERDICTS = get_args(Verdict)
 
 @contextmanager
 def shown(as_json: bool, out: TextIO | None = None, counted: frozenset[Kind] = RECEIVED) -> Iterator[Emit]:
-    """What to give a pull; notes of a JSON run are events too. The total is of `counted` events."""
+    """Yields the `emit` for a pull. Notes of a JSON run are events too. The total is of `counted` events."""
     stream = out or sys.stderr
     if as_json:
         yield _json(out or sys.stdout)
@@ -42,7 +42,7 @@ def shown(as_json: bool, out: TextIO | None = None, counted: frozenset[Kind] = R
 
 
 class _Due:
-    """Lets a steady event of a file through when it is time."""
+    """Limits steady events of a file to a fixed pace."""
 
     def __init__(self, every: float, clock: Callable[[], float]) -> None:
         self._every, self._clock = every, clock
@@ -96,7 +96,7 @@ def _verdict(event: DownloadEvent) -> str:
 
 @contextmanager
 def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
-    """One bar a file and a total, with rate and time left; of files that are to come too, if there is room."""
+    """Shows one bar per file and a total, with rate and time left. Shows future files if there is room."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -108,7 +108,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
         tasks: dict[str, TaskID] = {}
 
         def tell(text: str) -> None:
-            # Several lines are something to paste, which is nothing any more once it is folded
+            # Several lines are text to paste, which must not be wrapped
             shown = visible(text) if "\n" in text else wrapped(visible(text), sys.stderr)
             bars.console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
@@ -119,7 +119,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
             elif event.kind == "plan":
                 bars.update(total, total=event.size, completed=event.received)
             elif event.kind in _VERDICTS:
-                # The bar says it of a file that is fine
+                # The bar shows it for an intact file
                 if event.kind != "fine" or event.text:
                     tell(_verdict(event))
             elif event.kind != "file" or len(bars.tasks) + 1 < console.height:
@@ -137,7 +137,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
 
 @contextmanager
 def _one_line_bar(counted: frozenset[Kind]) -> Iterator[Emit]:
-    """The total alone, for a terminal that wants no escape codes."""
+    """Shows only the total, for a terminal without escape codes."""
     line, tally, began, size = StatusLine(), Tally(counted), time.monotonic(), 0
     before: int | None = None
 
@@ -160,12 +160,12 @@ def _one_line_bar(counted: frozenset[Kind]) -> Iterator[Emit]:
 
 
 def _short(name: str, width: int) -> str:
-    """With its end, where shards have their numbers."""
+    """Shortens a name and keeps its end, which has a shard's number."""
     return name if len(name) <= width else f"…{name[-max(1, width - 1) :]}"
 
 
 def _make_room(bars: Progress) -> None:
-    """Of more bars than the terminal has lines, those of files that are done go."""
+    """Removes bars of finished files if there are more than the terminal has lines."""
     shown = [task for task in bars.tasks if task.visible]
     done = next((task for task in shown[1:] if task.finished), None)
     if len(shown) + 1 >= bars.console.height and done is not None:

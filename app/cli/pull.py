@@ -1,4 +1,4 @@
-"""`pull`, as the command line has it."""
+"""The work of `pull` on the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull has brought: `entries` are for repos that no entry names yet, `seconds` what it took."""
+    """The result of a pull. `entries` are for repos without an entry, `seconds` is its duration."""
 
     files: list[Path]
     entries: tuple[NewEntry, ...]
@@ -37,7 +37,7 @@ class Pulled:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Returns the bytes of all files."""
         return sum(path.stat().st_size for path in self.files if path.exists())
 
 
@@ -51,7 +51,7 @@ def pull(
     add: str | None = None,
     update: bool = False,
 ) -> Pulled:
-    """Fetches everything that `names` need, and adds the entry where `add` names it; raises TandemError."""
+    """Downloads all files of `names`, and adds an entry called `add`. Raises TandemError."""
     began = time.monotonic()
     items = items_by(settings, names, include)
     catalog = Catalog(settings)
@@ -59,7 +59,7 @@ def pull(
     if add is not None and not (len(names) == 1 and all(of_hub)):
         raise StoreError("--add goes with the name of one repo, such as ORG/REPO or hf:ORG/REPO.")
     if add is not None:
-        # nobody should hear of it after 135 GB
+        # report it before 135 GB are downloaded
         with_entry(settings_file(config), add, NewEntry(items[0].repo, include or "*"))
     from app.models.hub.client import Hub  # late: names alone need no huggingface_hub
 
@@ -85,19 +85,19 @@ def pull(
 
 
 def _settled(settings: Settings, hub: Hub, item: PullItem, emit: Emit) -> PullItem:
-    """The item with a quantization where a person names none and the repo has several."""
+    """Returns the item with a quantization, if the user names none and the repo has several."""
     if item.include is not None or item.quantization is not None:
         return item
     try:
         offers = look_up(settings, f"hf:{item.repo}", hub).offers
-    except OfflineError:  # what is on this machine is looked up by the plan
+    except OfflineError:  # the plan looks up local files
         return item
     if len(offers) < 2:
         return item
     offer, line = chosen(item.repo, offers)
     emit(DownloadEvent("note", item.repo, text=line))
     quantization = offer.quantization
-    if quantization.name == quantization.paths[0].removesuffix(".gguf"):  # not told by a name of its own
+    if quantization.name == quantization.paths[0].removesuffix(".gguf"):  # not selected by name
         return replace(item, include=include_of(item, list(quantization.paths)))
     return replace(item, quantization=quantization.name)
 
@@ -108,7 +108,7 @@ def _entry_of(plan: Plan) -> NewEntry:
 
 
 def _of_what_lies_beside(plan: Plan) -> list[str]:
-    """Projectors, without which the model refuses images and sound, and heads that predict several tokens."""
+    """Yields projectors, which the model needs for images and sound, and multi-token prediction heads."""
     lines = []
     if plan.projector is not None:
         lines.append(f"{plan.projector} is the model's projector, for images and sound: the entry's mmproj")
@@ -122,11 +122,11 @@ def _of_what_lies_beside(plan: Plan) -> list[str]:
     ]
 
 
-# -- told at the end --------------------------------------------------------------------------------------------
+# -- output at the end ------------------------------------------------------------------------------------------
 
 
 def tell_what_is_next(settings: Settings, config: Path | None, names: list[str], pulled: Pulled) -> None:
-    """On stderr: what is here, and how it is used; on a terminal it asks whether to add the entry."""
+    """Prints on stderr what was downloaded and how to use it. On a terminal it offers to add the entry."""
     out = sys.stderr
     say(f"Here: {size_in_words(pulled.size)} in {pulled.seconds:.0f} s.", out)
     if not pulled.entries:
@@ -146,13 +146,13 @@ def tell_what_is_next(settings: Settings, config: Path | None, names: list[str],
 
 
 def entry_note(entry: NewEntry) -> DownloadEvent:
-    """The entry to paste, for a program."""
+    """Returns the entry to paste, for a program."""
     text = f"models:\n{entry_text(entry.repo.removesuffix('-GGUF'), entry)}"
     return DownloadEvent("note", entry.repo, text=text)
 
 
 def alias_of(settings: Settings, entry: NewEntry) -> str | None:
-    """The alias whose target is what was pulled."""
+    """Returns the alias whose target was pulled."""
     for alias, known in settings.models.items():
         files = known.target if isinstance(known, LocalEntry) else None
         if files is None or files.repo != entry.repo:

@@ -1,4 +1,4 @@
-"""Which quantization of a repo to take where a person names none: what fits this machine best."""
+"""Chooses the quantization of a repo that fits this machine best, if the user names none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.errors import StoreError
 from app.models.gguf.filenames import is_prediction_head
 from app.terminal import memory_in_words, size_in_words
 
-# As llama-server, Ollama and LM Studio take Q4_K_M first: then its neighbours, the better ones, and what is smaller
+# Q4_K_M first, as in llama-server, Ollama and LM Studio. Then its neighbours, better ones, and smaller ones
 _ORDER = (
     *("Q4_K_M", "UD-Q4_K_XL", "Q4_K_XL", "Q4_K_L", "Q4_K_S", "MXFP4", "MXFP4_MOE", "NVFP4"),
     *("IQ4_XS", "IQ4_NL", "Q4_0", "Q4_1", "UD-Q5_K_XL", "Q5_K_M", "Q5_K_S", "Q5_0", "Q5_1", "UD-Q6_K_XL", "Q6_K"),
@@ -19,7 +19,7 @@ _ORDER = (
 
 
 def chosen(repo: str, offers: Sequence[HubOffer]) -> tuple[HubOffer, str]:
-    """One of them, and a line that says why; raises StoreError where none fits."""
+    """Returns a quantization, and a line with the reason. Raises StoreError if none fits."""
     models = [offer for offer in offers if not is_prediction_head(offer.quantization.paths[0])] or list(offers)
     begun = [offer for offer in models if offer.model is not None and offer.model.received]
     if len(begun) == 1:
@@ -28,13 +28,13 @@ def chosen(repo: str, offers: Sequence[HubOffer]) -> tuple[HubOffer, str]:
     fitting = [offer for offer in whole if offer.memory != "no"]
     if not fitting:
         raise StoreError(_none_fits(repo, whole or models))
-    # What has no room on the disk is told as such when it is planned
+    # The plan reports a lack of disk space
     best = min([offer for offer in fitting if offer.disk] or fitting, key=_rank)
     return best, _line(repo, best, models, f"fits in memory ({best.memory})")
 
 
 def _rank(offer: HubOffer) -> tuple[int, int]:
-    """Known names in their order; of others the largest first."""
+    """Sorts known names in their order, and others from the largest."""
     name = offer.quantization.name.upper()
     return (_ORDER.index(name) if name in _ORDER else len(_ORDER), -offer.quantization.size)
 

@@ -1,4 +1,4 @@
-"""`reload`: a running gateway reads its settings again."""
+"""`reload`: makes a running gateway read its settings again."""
 
 from __future__ import annotations
 

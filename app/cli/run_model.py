@@ -1,4 +1,4 @@
-"""`run`: from a name to a chat. What is missing is pulled, a gateway started where none answers, the model loaded."""
+"""`run`: from a name to a chat. It pulls missing files, starts a gateway if none runs, and loads the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.errors import StoreError, TandemError, UpstreamError
 from app.models.catalog import Catalog
 from app.terminal import is_terminal, say
 
-# What talks to a gateway is imported while it starts
+# The gateway's clients are imported while it starts
 if TYPE_CHECKING:
     from app.cli.chat_client import ChatClient
 
@@ -38,9 +38,9 @@ def run(
     thoughts: bool = True,
     history: Path | None = None,
 ) -> Outcome:
-    """Returns when the chat ends, and with it a gateway of its own unless `keep`; raises TandemError."""
+    """Returns when the chat ends, and ends its own gateway unless `keep`. Raises TandemError."""
     if prompt is not None or not is_terminal(sys.stdin):
-        # Before anything is fetched: who has nothing to ask need not wait
+        # Before any download: an empty question fails at once
         prompt = question(prompt)
     target = resolve(settings, config, name)
     if draft is not None:
@@ -67,7 +67,7 @@ def run(
 def _gateway(
     stack: ExitStack, settings: Settings, config: Path | None, target: RunTarget, *, keep: bool
 ) -> tuple[ChatClient, Settings]:
-    """A client of one that has the model, and the settings with its port: one that runs, or one of our own."""
+    """Yields a client of a gateway with the model, running or started here, and the settings with its port."""
     url, remedy = root_url(settings.host, settings.port), ""
     guest = stack.enter_context(Guest(settings, target, keep=keep))
     if guest.is_served:
@@ -91,7 +91,7 @@ def _entries(target: RunTarget) -> dict[str, Any]:
 
 
 def _load(settings: Settings, client: ChatClient, alias: str) -> None:
-    """With a line that moves; raises UpstreamError with the diagnosis where it does not come up."""
+    """Loads the model and shows progress. Raises UpstreamError with the diagnosis of a failed start."""
     from app.cli.chat_client import admin_of
     from app.cli.waiting import Waiting
 
@@ -107,7 +107,7 @@ def _load(settings: Settings, client: ChatClient, alias: str) -> None:
 
 
 def _last_words(admin: ChatClient, alias: str) -> list[str]:
-    """The last lines that a failed engine has written, indented."""
+    """Returns the last lines of a failed engine's log, indented."""
     with suppress(TandemError):
         for engine in admin.get("/admin/engines")["data"]:
             if engine["alias"] == alias and (diagnosis := engine.get("diagnosis")):
@@ -116,7 +116,7 @@ def _last_words(admin: ChatClient, alias: str) -> list[str]:
 
 
 def _with_draft(settings: Settings, config: Path | None, target: RunTarget, name: str) -> RunTarget:
-    """The target's entry with a draft, under a name of its own where the settings have the target."""
+    """Returns the target's entry with a draft, under a new name if the settings have the target."""
     draft = resolve(settings, config, name)
     entry = target.entry or _written(settings, target.alias)
     part = (draft.entry or _written(settings, draft.alias))["target"]
@@ -124,7 +124,7 @@ def _with_draft(settings: Settings, config: Path | None, target: RunTarget, name
     return RunTarget(alias, {**entry, "draft": part})
 
 
-# What of an entry a draft changes nothing of
+# The keys of an entry that a draft does not affect
 _KEPT_KEYS = {"target", "mmproj", "ctx_size", "parallel", "device", "threads", "fit", "jinja", "temp", "top_p", "args"}
 
 
@@ -137,7 +137,7 @@ def _written(settings: Settings, alias: str) -> dict[str, Any]:
 
 
 def _draft_hint(settings: Settings, target: RunTarget) -> str:
-    """A line that names a draft on disk that goes with the model, where it has none."""
+    """Returns a line about a matching local draft, for a model without one."""
     known = target.entry or {}
     if target.entry is None:
         entry = Catalog(settings).resolve(target.alias).entry
@@ -151,7 +151,7 @@ def _draft_hint(settings: Settings, target: RunTarget) -> str:
 
 
 def load_with(settings: Settings, target: RunTarget) -> Settings:
-    """The settings with the target's entry among the models."""
+    """Returns the settings with the target's entry among the models."""
     if target.entry is None:
         return settings
     extra = load_settings(None, models={target.alias: target.entry}).models

@@ -1,4 +1,4 @@
-"""What `run NAME` means: an alias, a repo of the Hub, a GGUF file, or whatever there is."""
+"""Resolves the name in `run NAME`: an alias, a repo of the Hub, a GGUF file, or any local model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunTarget:
-    """A model to run: `entry` is what the settings file lacks of it, as it would be written there."""
+    """A model to run. `entry` is the entry that the settings file lacks."""
 
     alias: str
     entry: dict[str, Any] | None = None
 
 
 def resolve(settings: Settings, config: Path | None, name: str | None) -> RunTarget:
-    """Everything that it needs is on the disk when this returns, but for pulls of `auto` drafts; raises TandemError."""
+    """Returns the target with all its files on disk, except drafts of `auto`. Raises TandemError."""
     catalog = Catalog(settings)
     if name is None:
         return _whatever_there_is(settings, config, catalog)
@@ -67,7 +67,7 @@ def _fetch_what_is_missing(settings: Settings, config: Path | None, catalog: Cat
 
 def _pulled(settings: Settings, config: Path | None, name: str) -> Pulled:
     from app.cli.progress import shown
-    from app.cli.pull import pull  # the Hub's library takes half a second, and a model that is here needs none
+    from app.cli.pull import pull  # the Hub's library takes half a second, and a local model does not need it
 
     with shown(False) as emit:
         return pull(settings, config, [name], emit)
@@ -94,7 +94,7 @@ def _file(name: str) -> RunTarget:
         path = shards(path)[0]
     if not path.is_file():
         raise StoreError(f"There is no file {path}.")
-    read_header(path)  # a file that is none is told here, by its name
+    read_header(path)  # an invalid file is reported here, by its name
     alias = "".join(sign if not sign.isspace() and sign != "," else "-" for sign in model_of(path.name)).lstrip("-")
     return RunTarget(alias or "model", {"target": {"path": str(path)}})
 
@@ -114,7 +114,7 @@ def _whatever_there_is(settings: Settings, config: Path | None, catalog: Catalog
 
 
 def _found_here(settings: Settings) -> dict[str, RunTarget]:
-    """Models that no settings name, as `init` would write them."""
+    """Returns local models without settings, as `init` would write them."""
     found: dict[str, RunTarget] = {}
     for model in find_models(None, this_machine(settings.llama_server)):
         if model.memory != "no":
@@ -126,5 +126,5 @@ def _found_here(settings: Settings) -> dict[str, RunTarget]:
 
 
 def _demo() -> dict[str, RunTarget]:
-    """The model of a Python package; asked before folders and devices are looked through."""
+    """Returns the model of a Python package. It is tried before folders and devices are searched."""
     return {DEMO: RunTarget(DEMO, DEMO_ENTRY)} if demo_is_installed() else {}

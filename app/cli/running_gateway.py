@@ -1,4 +1,4 @@
-"""What the running gateway of these settings tells of its engines, for `check`, `ls` and `stats`."""
+"""Reads the engines of a running gateway, for `check`, `ls` and `stats`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UP = frozenset(("starting", "ready", "draining"))
 
 @dataclass(frozen=True, slots=True)
 class RunningEngine:
-    """`cause` says why it is down, empty where it is not or nobody has asked for it; `changed` which of its files."""
+    """An engine. `cause` says why it is down, or is empty. `changed` names its changed files."""
 
     state: str
     cause: str = ""
@@ -31,11 +31,11 @@ class RunningEngine:
 
     @property
     def failed(self) -> bool:
-        """A request for it is refused now."""
+        """True if the gateway now refuses requests for it."""
         return self.state in ("fatal", "backoff")
 
     def lines(self, known: str) -> list[str]:
-        """What a person should know of it; `known` is a cause that is told already."""
+        """Yields lines for a person. `known` is a cause that was already reported."""
         told = []
         cause = "" if self.cause == known else f": {self.cause}"
         if self.state == "fatal":
@@ -51,7 +51,7 @@ class RunningEngine:
 
 
 def loaded_models(settings: Settings) -> Mapping[str, str]:
-    """Entry -> the state of its engine, of those that are up; of a variant's where that alone is up."""
+    """Returns entry -> the state of its engine if it is up, or of a variant's if only that is up."""
     catalog, states = Catalog(settings), dict[str, str]()
     for name, engine in running_engines(settings).items():
         with suppress(UnknownAliasError):
@@ -61,7 +61,7 @@ def loaded_models(settings: Settings) -> Mapping[str, str]:
 
 
 def running_engines(settings: Settings) -> Mapping[str, RunningEngine]:
-    """By alias; empty where no gateway of these settings runs here. Blocks for two seconds at most."""
+    """Returns engines by alias; empty if no gateway of these settings runs. Blocks for two seconds at most."""
     secret = local_secret(settings.state_dir)
     if secret is None or not settings.port:
         return {}
@@ -70,14 +70,14 @@ def running_engines(settings: Settings) -> Mapping[str, RunningEngine]:
     root = root_url(settings.host, settings.port)
     admin = root_url("127.0.0.1", settings.admin_port) if settings.admin_port else root
     headers = {"Authorization": f"Bearer {secret}"}
-    with httpx2.Client(timeout=PATIENCE_S, trust_env=False, verify=False, headers=headers) as client:  # all loopback
+    with httpx2.Client(timeout=PATIENCE_S, trust_env=False, verify=False, headers=headers) as client:  # loopback only
         try:
             engines = client.get(f"{admin}/admin/engines").raise_for_status().json()["data"]
             models = client.get(f"{root}/v1/models").raise_for_status().json()["data"]
             changed = {row["id"]: row.get("file_changed", "") for row in models}
             return {row["alias"]: _engine(row, changed.get(row["alias"], "")) for row in engines}
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
-            return {}  # somebody else's server, or one of another version
+            return {}  # another program's server, or another version's
 
 
 def _engine(row: Mapping[str, Any], changed: str) -> RunningEngine:

@@ -1,4 +1,4 @@
-"""Commands that run the gateway, ready it and talk to it."""
+"""Commands that run the gateway and prepare its settings."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def schema() -> None:
         print(schema_text(), end="", flush=True)
 
 
-# Without interspersed options the flags of the line need no `--` before them; `-hf` is one of llama.cpp's, no `-h`.
+# Without interspersed options the flags of the line need no `--` before them. `-hf` is llama.cpp's, not `-h`.
 @commands.command("import", context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
 def import_(
     words: Annotated[

@@ -1,4 +1,4 @@
-"""`edit`: the settings file in the person's editor, checked when it is saved."""
+"""`edit`: opens the settings file in the user's editor, and checks it when it is saved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.terminal import is_terminal, say
 
 
 def edit_settings(config: Path | None) -> None:
-    """Raises ConfigError where what is saved is wrong and the person leaves it so."""
+    """Raises ConfigError if the saved file is invalid and the user leaves it so."""
     path = settings_file(config)
     if not path.exists():
         write_example(path)
@@ -50,7 +50,7 @@ def _asked_again(error: TandemError) -> bool:
 
 def _open(path: Path) -> None:
     words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "") or ["vi"]
-    # Ctrl-C is the editor's
+    # Ctrl-C is for the editor
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         done = subprocess.run([*words, str(path)])
@@ -63,7 +63,7 @@ def _open(path: Path) -> None:
 
 
 def _offer_reload(settings: Settings) -> None:
-    """To a gateway that runs; where none does there is nothing to apply it to."""
+    """Offers a reload to a running gateway."""
     try:
         with admin_of(settings) as client:
             client.get("/health")

@@ -1,4 +1,4 @@
-"""What `stats` tells: the ledger's measurements of the setup at hand, by alias and mode, beside plain decoding."""
+"""The tables of `stats`: the ledger's measurements of the current setup, by alias and mode."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _NOTHING_YET = (
 
 @dataclass(frozen=True, slots=True)
 class StatsReport:
-    """One alias; `note` says why there is nothing, or why it may not be of the setup at hand."""
+    """The measurements of an alias. `note` says why there are none, or why they may be of another setup."""
 
     stats: Stats
     note: str = ""
 
 
 def stats_now(settings: Settings, alias: str | None) -> list[StatsReport]:
-    """Of the alias that was asked for, else of all that have been measured; raises UnknownAlias."""
+    """Returns reports on the given alias, or on all measured ones. Raises UnknownAlias."""
     catalog, ledger = Catalog(settings), Ledger(records(settings))
     planner = Planner(settings, catalog, ledger)
     if alias is not None:
@@ -52,7 +52,7 @@ def stats_now(settings: Settings, alias: str | None) -> list[StatsReport]:
 
 
 def _report(planner: Planner, ledger: Ledger, ref: ModelRef) -> StatsReport:
-    """Of the entry, whichever of its variants was named."""
+    """Reports on the entry, for any of its variants."""
     name, entry = ref.alias, ref.entry
     if isinstance(entry, AttachedEntry):
         return StatsReport(Stats(name, (), 0), f"Nothing is recorded of a server that others run ({entry.url}).")
@@ -67,7 +67,7 @@ def _report(planner: Planner, ledger: Ledger, ref: ModelRef) -> StatsReport:
 
 
 def _key(planner: Planner, ref: ModelRef, measurements: Sequence[Measurement]) -> tuple[str, str]:
-    """That of the setup at hand, else the latest one's, and why."""
+    """Returns the key of the current setup, else the latest one, and why."""
     try:
         return planner.key(ref), ""
     except (TandemError, OSError) as error:
@@ -75,7 +75,7 @@ def _key(planner: Planner, ref: ModelRef, measurements: Sequence[Measurement]) -
 
 
 def tables(reports: Sequence[StatsReport], loaded: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Prints a table an alias; `loaded` are states of engines that are up."""
+    """Prints a table per alias. `loaded` are states of engines that are up."""
     out = console()
     for report in reports:
         stats = report.stats
@@ -111,7 +111,7 @@ def _table(stats: Stats) -> Table:
 
 
 def _against(figures: Figures, plain: Figures) -> list[float | None]:
-    """In the order of the table's columns."""
+    """Returns figures in the order of the table's columns."""
     return [
         ratio(figures.tpot_p50, plain.tpot_p50),
         ratio(figures.tpot_p95, plain.tpot_p95),
@@ -120,7 +120,7 @@ def _against(figures: Figures, plain: Figures) -> list[float | None]:
 
 
 def as_text(reports: Sequence[StatsReport]) -> str:
-    """The same as JSON: a list of aliases, `null` where nothing was measured."""
+    """Returns the JSON form: a list of aliases, `null` for missing figures."""
     return json.dumps([_fields(report) for report in reports], indent=2)
 
 
@@ -152,7 +152,7 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    """Three figures that matter, no exponent."""
+    """Formats three significant figures, without an exponent."""
     if value is None:
         return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""Commands about speed: what requests took, and which way of decoding is fastest."""
+"""Commands about speed: measured requests, and the fastest speculation mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that talk to a model."""
+"""Commands that chat with a model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def chat(
         from app.cli.chat import read_key
         from app.config.settings import load_settings, root_url
 
-        # The key of this machine goes to no address that somebody merely names.
+        # The key of this machine is never sent to an address from the command line.
         key = read_key(key_file) if key_file else None
         ours, history = url is None, None
         if url is None:
@@ -77,18 +77,18 @@ def chat(
 
 
 def words(prompt: list[str] | None) -> str | None:
-    """The words of a question that need no quotes."""
+    """Returns the words of an unquoted question."""
     return " ".join(prompt) if prompt else None
 
 
 def wishes_of(temperature: float | None, max_tokens: int | None) -> dict[str, Any]:
-    """Fields of a request, those that were given."""
+    """Returns the request fields that were given."""
     given = {"temperature": temperature, "max_tokens": max_tokens}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def history_file(settings: Settings) -> Path:
-    """What was typed in chats before."""
+    """The path of the user's earlier inputs."""
     return settings.state_dir / "chat_history"
 
 

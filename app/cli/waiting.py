@@ -1,4 +1,4 @@
-"""What a person sees while a model is fetched, loads or reads: one line that moves."""
+"""One progress line for the user while a model is downloaded, loads or reads the prompt."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.cli.chat_client import ChatClient
 from app.errors import TandemError
 from app.terminal import StatusLine, bar, size_in_words
 
-# Shown from here on: an answer that is there sooner needs no line. Then the gateway is asked this often. Seconds.
+# Seconds until the line appears, since quick answers need none, and seconds between requests to the gateway.
 _AFTER_S, _EVERY_S = 0.4, 0.3
 _TURNS = "|/-\\"
 
 
 class Waiting:
-    """A context in which the line moves; `heard` ends it early, `note` gives it the gateway's words."""
+    """A context in which the line is updated. `heard` ends it early, `note` shows the gateway's comments."""
 
     def __init__(self, client: ChatClient, alias: str, line: StatusLine | None = None) -> None:
         self._client = client
@@ -42,11 +42,11 @@ class Waiting:
         self.heard()
 
     def note(self, words: str) -> None:
-        """What a comment of the stream says."""
+        """Shows a comment of the stream."""
         self._words = words
 
     def heard(self) -> None:
-        """The wait is over; the line is gone when this returns."""
+        """Ends the wait. The line is gone when this returns."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(1)
@@ -69,7 +69,7 @@ class Waiting:
 
 
 def state_in_words(alias: str, row: Mapping[str, Any]) -> str:
-    """`loading smol [####....] 43 %`, by a row of `/v1/models`; empty for a model that is up."""
+    """Returns `loading smol [####....] 43 %`, from a row of `/v1/models`; empty for a model that is up."""
     if row.get("state") == "downloading" and isinstance(row.get("download"), dict):
         download = row["download"]
         rate = download.get("rate")
@@ -84,5 +84,5 @@ def state_in_words(alias: str, row: Mapping[str, Any]) -> str:
 def _share(done: Any, size: Any) -> str:
     if not isinstance(done, int | float) or not isinstance(size, int | float) or size <= 0:
         return ""
-    # Rounded down: what lacks a byte is not 100 %
+    # Rounded down: a file that lacks a byte is not at 100 %
     return f"{bar(done / size)} {int(100 * done / size)} %"

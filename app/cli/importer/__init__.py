@@ -1,5 +1,5 @@
-"""`llama-tandem import`: a command line of llama.cpp, of any year, becomes an entry of `tandem.yaml`.
+"""`llama-tandem import`: converts a llama.cpp command, of any year, to an entry of `tandem.yaml`.
 
-It is pure but for `router_folder`, and may import `config`, `engine.arguments`, `engine.dialect` and what is pure in
-`models`. Begin with `entry.py`.
+It is pure except for `router_folder`, and may import `config`, `engine.arguments`, `engine.dialect` and the pure part
+of `models`. Begin with `entry.py`.
 """

@@ -1,4 +1,4 @@
-"""A command line of llama.cpp, of whatever year, as an entry of the catalog."""
+"""Converts a llama.cpp command line, of any year, to an entry."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from app.engine.dialect import Dialect
 from app.engine.translate import Note
 from app.errors import NotImportableError
 
-# What is left after files and speculation, in the order of an entry.
+# Keys besides files and speculation, in the order of an entry.
 _KEYS = ("device", "ctx_size", "parallel", "threads", "fit", "prio", "jinja", "temp", "top_p")
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """`keys` as they stand in a tandem.yaml, `notes` on each flag that became something else than its own key."""
+    """The result: `keys` of a tandem.yaml, and `notes` on each flag that was converted or left out."""
 
     name: str
     keys: dict[str, Any]
@@ -36,19 +36,22 @@ class Imported:
 
     @property
     def yaml(self) -> str:
-        """A whole tandem.yaml."""
+        """Returns a complete tandem.yaml."""
         return as_yaml({self.name: self.keys})
 
 
 def import_line(
     words: Sequence[str], dialect: Dialect | None = None, repo_files: RepoFiles = unknown_files
 ) -> Imported:
-    """Raises NotImportableError, which names the flag; `dialect` is of the build that is to run the entry, if any."""
+    """Converts a command line. `dialect` is that of the build that will run the entry, if known.
+
+    Raises NotImportableError, which names the flag.
+    """
     return entry_of(read(words, dialect), dialect, repo_files)
 
 
 def entry_of(line: Line, dialect: Dialect | None, repo_files: RepoFiles = unknown_files) -> Imported:
-    """As `import_line`, of a line that was read before."""
+    """As `import_line`, for a parsed line."""
     return _Import(line, dialect, repo_files).done()
 
 
@@ -58,9 +61,9 @@ class _Import:
         self.repo_files = repo_files
         self.notes = line.notes
         self.env = line.env
-        # By what they decide: of two the last wins, as in llama.cpp.
+        # By slot: of two the last wins, as in llama.cpp.
         self.by_slot: dict[str, Argument] = {}
-        # Where the value of a key came from, for errors.
+        # The source of each key's value, for errors.
         self.origins: dict[str, str] = {}
         self.aliases: list[str] = []
         self.passed: list[Argument] = []
@@ -114,7 +117,7 @@ class _Import:
         return Imported(name, keys, tuple(self.notes))
 
     def _value(self, key: str, argument: Argument) -> Any:
-        """None for what is not worth a key; raises NotImportableError."""
+        """Returns the value, or None if it needs no key. Raises NotImportableError."""
         if key == "device":
             return argument.value
         if key == "jinja":
@@ -135,7 +138,7 @@ class _Import:
         self.notes.append(Note(argument.shown, text))
 
     def _files(self, part: str) -> dict[str, Any]:
-        """The mapping under `target`, `draft` or `mmproj`, empty if no flag names a file; raises NotImportableError."""
+        """Returns the mapping for `target`, `draft` or `mmproj`, empty without a flag. Raises NotImportableError."""
         path, repo, file, url = (self.by_slot.get(f"{part}.{kind}") for kind in ("path", "repo", "file", "url"))
         if path is not None:
             for other in filter(None, (repo, file, url)):
@@ -196,7 +199,7 @@ class _Import:
         return speculation([*self.speculation, *options], draft=draft, notes=self.notes)
 
     def _names(self) -> list[str]:
-        """The entry's name and its aliases; raises NotImportableError."""
+        """Returns the entry's name and its aliases. Raises NotImportableError."""
         names = list(dict.fromkeys(self.aliases))
         for name in names:
             try:

@@ -1,4 +1,4 @@
-"""Flags without a key of their own, for `args`."""
+"""Converts flags without a key of their own to `args`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.engine.translate import Note
 
 
 def arguments(passed: list[Argument], dialect: Dialect | None, notes: list[Note]) -> list[str]:
-    """As they are, but for what llama.cpp would overwrite itself and for flags that now want a value."""
+    """Returns the flags, without overwritten ones, and with values that today's builds require."""
     last: list[Argument] = []
     for argument in passed:
         before = next((other for other in last if other.flag == argument.flag), None)
@@ -40,7 +40,7 @@ def arguments(passed: list[Argument], dialect: Dialect | None, notes: list[Note]
 
 
 def _optional(argument: Argument, dialect: Dialect | None, notes: list[Note]) -> tuple[str, ...]:
-    """A switch of 2025 that takes on, off or auto since: as the build at hand wants it."""
+    """Converts a switch of 2025 that now takes on, off or auto to the form of this build."""
     said = (argument.flag, *argument.values)
     if dialect is None:
         if not argument.values:

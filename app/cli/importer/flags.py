@@ -1,7 +1,7 @@
-"""What becomes of each flag of llama.cpp's tools: one table. Beside it, which variables stand for flags.
+"""The table of llama.cpp's flags and what each one becomes, and the environment variables of flags.
 
-Spellings, environment variables and who takes a value: `llama-server --help` of August 2025 and of b11434, and
-common/arg.cpp of b11434 for the other tools. Flags that are not in the table are llama-server's own affair.
+Sources: `llama-server --help` of August 2025 and of b11434 for spellings, variables and values; common/arg.cpp of
+b11434 for the other tools. Flags outside the table pass to llama-server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TRUE = frozenset({"on", "enabled", "true", "1"})
 FALSE = frozenset({"off", "disabled", "false", "0"})
 CHOICES = TRUE | FALSE | {"auto", "-1"}
 
-# The least and the most values behind a flag.
+# The minimum and maximum number of values after a flag.
 SWITCH, ONE, TWO = (0, 0), (1, 1), (2, 2)
 # A switch in 2025, and since then followed by on, off or auto.
 OPTIONAL = (0, 1)
@@ -25,23 +25,23 @@ SCALED = (1, 2)
 
 @dataclass(frozen=True, slots=True)
 class KnownFlag:
-    """`slot` is what of an entry it decides, `dropped` why it decides nothing; with neither it goes into `args`.
+    """A flag: `slot` is the part of an entry that it sets, `dropped` why it is left out. Others go into `args`.
 
-    A slot is `target.path` and its like, a key, `name`, `speculation`, or an option of it, `MODE/KEY`. Of several flags
-    for one slot the last wins. `values` are the least and the most behind it, None where only the build knows.
+    A slot is `target.path` and similar, a key, `name`, `speculation`, or an option of it, `MODE/KEY`. Of several flags
+    for one slot the last wins. `values` are the minimum and maximum number, or None if only the build knows.
     """
 
     slot: str = ""
     dropped: str = ""
     values: tuple[int, int] | None = ONE
-    # What llama-cli drops and a server has as a limit for every request
+    # A limit in llama-cli, which a server applies to every request
     servers_too: bool = False
     secret: bool = False
     # An option that today's builds refuse
     removed: bool = False
-    # llama.cpp adds up what several say; of any other flag the last wins (PR 17940 warns about it)
+    # llama.cpp joins several; of any other flag the last wins (PR 17940 warns about it)
     adds_up: bool = False
-    # What to tell of one that stays in `args`
+    # The note for a flag that stays in `args`
     note: str = ""
 
     @property
@@ -49,7 +49,7 @@ class KnownFlag:
         return not (self.slot or self.dropped)
 
 
-# Whose option it is: of whichever draft mode there is; in the first half of 2026, of every n-gram mode.
+# The modes of an option: any draft mode; in the first half of 2026, every n-gram mode.
 DRAFT, NGRAM = "draft", "ngram"
 
 
@@ -114,7 +114,7 @@ FLAGS: dict[str, KnownFlag] = {
         "-hft --hf-token",
         KnownFlag(dropped="engines download nothing; `llama-tandem pull` logs in by HF_TOKEN", secret=True),
     ),
-    # It would load another model than the entry's (b11434).
+    # It would load a model other than the entry's (b11434).
     **_flags("-dr --docker-repo", KnownFlag(dropped="engines download nothing; name the file with --model")),
     # A router's
     "--models-preset": KnownFlag(dropped="its sections are the entries"),
@@ -141,7 +141,7 @@ FLAGS: dict[str, KnownFlag] = {
     **_flags("--in-prefix-bos --prompt-cache-all --prompt-cache-ro --verbose-prompt", _TERMINALS_SWITCH),
     **_flags("--display-prompt --no-display-prompt --show-timings --no-show-timings", _TERMINALS_SWITCH),
     **_flags("-h --help --usage --version --list-devices -cl --cache-list --completion-bash --license", _PRINTS),
-    # What stays in `args`
+    # Flags that stay in `args`
     **_flags("-fa --flash-attn --log-colors", KnownFlag(values=OPTIONAL)),
     **_flags("--lora-scaled --control-vector-scaled", KnownFlag(values=SCALED, adds_up=True)),
     "--control-vector-layer-range": KnownFlag(values=TWO),
@@ -157,11 +157,11 @@ _UNKNOWN = KnownFlag(values=None)
 
 
 def known(flag: str) -> KnownFlag:
-    """What the table has, or for any other flag that it stays in `args`."""
+    """Returns the table's row, or for another flag one that stays in `args`."""
     return FLAGS.get(flag, _UNKNOWN)
 
 
-# Variables whose flag is not the name in other letters.
+# Variables whose name does not match their flag.
 _NAMED: dict[str, str] = {
     "LLAMA_API_KEY": "--api-key",
     "LLAMA_OFFLINE": "--offline",
@@ -205,7 +205,7 @@ ENV_SWITCHES = NEGATABLE | {
 
 
 def flag_of(variable: str) -> str | None:
-    """The flag that an environment variable of llama.cpp stands for; None for any other variable."""
+    """Returns the flag of an llama.cpp environment variable, or None for any other variable."""
     if variable in _NAMED:
         return _NAMED[variable]
     name = variable.removeprefix("LLAMA_ARG_")

@@ -1,4 +1,4 @@
-"""What `-hf ORG/REPO[:QUANT]` means by the files that the repo has, as llama-server would take it. Pure."""
+"""Finds the files of `-hf ORG/REPO[:QUANT]` in a repo's list, as llama-server would. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from app.models.gguf.filenames import is_gguf, is_prediction_head, model_of, quantization_of
 from app.models.hub.quantizations import Quantization, quantizations
 
-# Names a repo's files; None where nobody can tell
+# Returns a repo's files, or None if they are unknown
 RepoFiles = Callable[[str], Sequence[str] | None]
 _PREFERRED = "Q4_K_M"
 
 
 def unknown_files(_: str) -> None:
-    """Nobody is asked."""
+    """Returns None without asking the Hub."""
     return
 
 
 def files_meant(paths: Sequence[str] | None, quant: str) -> tuple[dict[str, str], str]:
-    """What an entry says beside `repo`, and the end of a note on it; `quant` is empty where none was named."""
+    """Returns the keys beside `repo`, and the end of a note on them. `quant` may be empty."""
     pattern = {"include": f"*{glob.escape(quant or _PREFERRED)}*"}
     if paths is None:
         return pattern, "" if quant else (
@@ -44,7 +44,7 @@ def files_meant(paths: Sequence[str] | None, quant: str) -> tuple[dict[str, str]
 
 
 def _entry(offer: Quantization) -> dict[str, str]:
-    """By its quantization where that names one model of the repo."""
+    """Returns the quantization if it identifies one model of the repo."""
     first = offer.paths[0]
     if offer.name == quantization_of(model_of(first)):
         return {"quantization": offer.name}

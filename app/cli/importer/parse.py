@@ -1,4 +1,4 @@
-"""A command line of llama.cpp, word by word: what stands before the program, and each flag with its values."""
+"""Splits a llama.cpp command line: the words before the program, and each flag with its values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.errors import NotImportableError
 _FLAG = re.compile(r"-{1,2}[A-Za-z][\w.-]*")
 _WITH_VALUE = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)=(.*)", re.DOTALL)
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL | re.ASCII)
-# llama.cpp's programs under their names of all years, and its container images.
+# llama.cpp's programs under all their names since 2023, and its container images.
 _PROGRAM = re.compile(
     r"(llama-(server|cli|completion|speculative(-simple)?|lookup|simple(-chat)?|run|parallel|mtmd-cli|embedding)"
     r"|main|server|speculative|llama\.cpp:[\w.-]+)(\.exe)?"
@@ -34,7 +34,7 @@ _SUBCOMMANDS = {"serve", "server", "cli", "chat", "run", "completion"}
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A flag in llama.cpp's spelling with its values; `shown` is how it was given, without secrets."""
+    """A flag in llama.cpp's spelling with its values. `shown` is the original text, without secrets."""
 
     flag: str
     values: tuple[str, ...]
@@ -45,7 +45,7 @@ class Argument:
         return self.values[0]
 
     def number(self, *, whole: bool) -> int | float:
-        """Raises NotImportableError; what llama.cpp reads, less the trailing letters that it overlooks."""
+        """Returns the number. llama.cpp ignores trailing letters; this raises NotImportableError."""
         if re.fullmatch(r"[+-]?\d{1,18}", self.value, re.ASCII):
             return int(self.value) if whole else float(self.value)
         if not whole and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", self.value, re.ASCII):
@@ -55,7 +55,7 @@ class Argument:
         raise NotImportableError(f"{self.shown}: must be a {'whole ' if whole else ''}number")
 
     def is_on(self) -> bool:
-        """Raises NotImportableError."""
+        """Reads on or off. Raises NotImportableError."""
         if self.value not in TRUE | FALSE:
             raise NotImportableError(f"{self.shown}: must be on or off")
         return self.value in TRUE
@@ -63,7 +63,7 @@ class Argument:
 
 @dataclass(slots=True)
 class Line:
-    """What was given. The command line's own `arguments` win over those of its `variables`."""
+    """A parsed command line. Its own `arguments` win over those of its `variables`."""
 
     program: str
     variables: list[Argument] = field(default_factory=list)
@@ -73,14 +73,14 @@ class Line:
 
     @property
     def serves(self) -> bool:
-        """Whether it was a server's command line."""
+        """True for a server's command line."""
         return "serve" in self.program
 
 
 def read(words: Sequence[str], dialect: Dialect | None) -> Line:
-    """Raises NotImportableError for what no program of llama.cpp would take.
+    """Parses a command line. Raises NotImportableError for one that no llama.cpp program accepts.
 
-    `dialect` tells which flags take a value. Without it a flag's value is the word behind it that has no dash.
+    `dialect` tells which flags take a value. Without it, the next word is the value unless it begins with a dash.
     """
     words, shells = _as_words(words)
     start = _program_at(words)
@@ -98,14 +98,14 @@ def read(words: Sequence[str], dialect: Dialect | None) -> Line:
 
 
 def _as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words, and what a shell would keep for itself; one word with spaces in it is a whole line in quotes."""
+    """Returns the words, and the shell's own part. A single word with spaces is a complete quoted line."""
     try:
         "".join(words).encode()
     except UnicodeEncodeError:
         raise NotImportableError("the command line is not UTF-8 text, and a tandem.yaml has to be") from None
     if len(words) != 1 or not re.search(r"\s", words[0].strip()):
         return list(words), []
-    # Without the 2 of `2>&1`, which is no word.
+    # Without the 2 of `2>&1`, which is not a word.
     text = re.sub(r"(?<=\s)[012](?=>)", "", words[0].replace("\\\n", " "))
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split, lexer.commenters = True, ""
@@ -113,7 +113,7 @@ def _as_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
         parts = list(lexer)
     except ValueError as error:
         raise NotImportableError(f"the line's quotes do not match: {error}") from None
-    # `cd there && ./llama-server ... > log &`: what stands before the program may set variables for it
+    # `cd there && ./llama-server ... > log &`: the part before the program may set variables for it
     program = next((i for i, part in enumerate(parts) if _PROGRAM.fullmatch(_base(part))), 0)
     end = next((i for i in range(program, len(parts)) if _OPERATOR.fullmatch(parts[i])), len(parts))
     return [part for part in parts[:end] if not _OPERATOR.fullmatch(part)], parts[end:]
@@ -124,7 +124,7 @@ def _base(word: str) -> str:
 
 
 def _program_at(words: list[str]) -> int:
-    """Where the program stands; raises NotImportableError."""
+    """Returns the program's place. Raises NotImportableError."""
     start = next((i for i, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
     wrapped = start < len(words) and _base(words[start]) in _WRAPPERS
     if wrapped:
@@ -150,7 +150,7 @@ def _of_ollama(words: list[str]) -> str:
 
 
 def _before(line: Line, words: list[str], dialect: Dialect | None) -> None:
-    """Assignments become flags or `env`; the rest is skipped."""
+    """Converts assignments to flags or `env`, and skips other words."""
     skipped = []
     for word in words:
         if match := _ASSIGNMENT.fullmatch(word):
@@ -184,9 +184,10 @@ def _variable(line: Line, name: str, value: str, dialect: Dialect | None) -> Non
 
 
 def assigned(flag: str, value: str, shown: str, dialect: Dialect | None, *, guess: bool = False) -> Argument | None:
-    """The argument that FLAG = VALUE stands for, as variables and presets have it; None where it changes nothing.
+    """Returns the argument for FLAG = VALUE, as in variables and presets, or None if it has no effect.
 
-    Switches are on or off; `guess` tells one that nobody knows by its value. Raises NotImportableError.
+    Switches are on or off. With `guess`, an unknown flag is a switch if its value looks like one's. Raises
+    NotImportableError.
     """
     count = known(flag).values
     if count == OPTIONAL and value not in CHOICES:
@@ -213,7 +214,7 @@ def _is_switch(flag: str, dialect: Dialect | None, *, guessed: bool) -> bool:
 
 
 def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
-    """Raises NotImportableError for a word that belongs to no flag, and for a flag without its value."""
+    """Parses flags. Raises NotImportableError for a word without a flag, and a flag without its value."""
     at, before = 0, ""
     while at < len(words):
         word = words[at]
@@ -239,25 +240,25 @@ def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
 
 
 def shown_as(flag: str, values: Sequence[str]) -> str:
-    """As a person may see it."""
+    """Returns the text to show, without secrets."""
     return " ".join((flag, *(["..."] if known(flag).secret else values)))
 
 
 def _stray(word: str, before: str) -> NotImportableError:
     behind = f" behind {before}" if before else ""
     hint = f"; --model {word}?" if word.endswith(".gguf") else ""
-    # What word processors and blogs make of two hyphens
+    # Word processors and blogs replace two hyphens by a dash
     hint = "; its dash is not a hyphen" if word.startswith(("\N{EN DASH}", "\N{EM DASH}")) else hint
     return NotImportableError(f"{word!r}{behind} belongs to no flag, and llama.cpp takes no words of its own{hint}")
 
 
 def _spelling(word: str) -> str:
-    """The flag in a word, as llama.cpp reads it."""
+    """Returns the flag in a word, as llama.cpp reads it."""
     return spelt(word.partition("=")[0])
 
 
 def _count(flag: str, dialect: Dialect | None) -> tuple[int, int]:
-    """The least and the most values behind a flag."""
+    """Returns the minimum and maximum number of values after a flag."""
     if (count := known(flag).values) is not None:
         return count
     if dialect is None or flag not in dialect.flags:
@@ -266,7 +267,7 @@ def _count(flag: str, dialect: Dialect | None) -> tuple[int, int]:
 
 
 def _is_value(word: str, flag: str, dialect: Dialect | None, least: int) -> bool:
-    """Whether `word` is a value of the flag before it; a value may begin with a dash (`--threads -1`)."""
+    """Tells whether `word` is a value of the flag before it. A value may begin with a dash (`--threads -1`)."""
     if known(flag).values == OPTIONAL:
         return word in CHOICES
     if not word.startswith("-") or re.match(r"-[\d.]|-$", word):

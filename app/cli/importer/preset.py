@@ -27,7 +27,7 @@ _FOR_ALL = "*"
 _SECTION = re.compile(r"\[(.+)\]")
 _KEY = re.compile(r"[\w.-]+")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-# The router's own keys, which are no flags, and what becomes of them.
+# The router's own keys, which are not flags, and their conversion.
 _ROUTERS = {
     "load-on-startup": "dropped: a model is loaded when it is first asked for",
     "stop-timeout": "dropped: `stop_grace` in tandem.yaml is for all engines",
@@ -46,7 +46,7 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class ImportedPreset:
-    """`entries` in the order of the file, `notes` on what became something else, with their section."""
+    """`entries` in the order of the file, and `notes` on converted keys, with their section."""
 
     entries: tuple[Imported, ...]
     notes: tuple[Note, ...]
@@ -54,13 +54,13 @@ class ImportedPreset:
 
     @property
     def yaml(self) -> str:
-        """A whole tandem.yaml."""
+        """Returns a complete tandem.yaml."""
         head = "" if self.max_loaded is None else f"max_loaded: {self.max_loaded}\n"
         return head + as_yaml({entry.name: entry.keys for entry in self.entries})
 
 
 def router_of(words: Sequence[str], dialect: Dialect | None = None) -> tuple[str | None, str | None]:
-    """The preset file and the folder that a command line names; raises NotImportableError as `read` does."""
+    """Returns the preset file and folder of a command line. Raises NotImportableError as `read` does."""
     line = read(words, dialect)
     return _last(line, PRESET), _last(line, FOLDER)
 
@@ -73,9 +73,9 @@ def import_preset(
     folder: Sequence[RouterModel] = (),
     repo_files: RepoFiles = unknown_files,
 ) -> ImportedPreset:
-    """`text` is what is in the file called `name`; raises NotImportableError where no section can be an entry.
+    """Converts the `text` of file `name`. Raises NotImportableError if no section can be an entry.
 
-    Models of the `folder` that have a section take from it what it says, the others what holds for all.
+    Models of the `folder` get the values of their own section, or else those for all.
     """
     router = read(words, dialect)
     shared, sections = _sections(text, name)
@@ -95,7 +95,7 @@ def import_preset(
             problems.append(Note(f"[{section.name}]", f"left out: {error}"))
             continue
         entries[entry.name] = entry
-        # The router's own flags are told of once
+        # The router's own flags are reported once
         for note in entry.notes:
             notes[note if note.key in own else replace(note, key=f"[{section.name}] {note.key}")] = None
     if not entries:
@@ -106,16 +106,16 @@ def import_preset(
 
 
 def _last(line: Line, flag: str) -> str | None:
-    """The value that counts of a flag."""
+    """Returns the last value of a flag, which counts."""
     values = [argument.value for argument in (*line.variables, *line.arguments) if argument.flag == flag]
     return values[-1] if values else None
 
 
 def _sections(text: str, name: str) -> tuple[_Section, list[_Section]]:
-    """What holds for all, and the sections of models; raises NotImportableError, which names the line."""
+    """Returns the values for all, and the sections of models. Raises NotImportableError, which names the line."""
     shared = _Section(_FOR_ALL)
     sections: dict[str, _Section] = {}
-    section = shared  # what stands before the first section is the file's version
+    section = shared  # the file's version precedes the first section
     for number, raw in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         if not (line := re.split("[;#]", raw, maxsplit=1)[0].strip()):
             continue
@@ -138,7 +138,7 @@ def _line(
     notes: _Notes,
     lying: RouterModel | None = None,
 ) -> Line:
-    """The command line that a section stands for; raises NotImportableError."""
+    """Returns the command line of a section. Raises NotImportableError."""
     arguments: list[Argument] = []
     for origin in (shared, section):
         for key, value in origin.pairs:
@@ -165,7 +165,7 @@ def _line(
 
 
 def _argument(key: str, value: str, dialect: Dialect | None) -> Argument | None:
-    """None for what changes nothing; raises NotImportableError."""
+    """Returns the argument, or None if it has no effect. Raises NotImportableError."""
     flag = _flag(key, dialect)
     if known(flag).values == TWO:
         raise NotImportableError(f"{key} = {value}: {flag} takes two values, and a preset has one")
@@ -178,7 +178,7 @@ def _flag(key: str, dialect: Dialect | None) -> str:
         return named
     long, short = f"--{key.replace('_', '-')}", f"-{key}"
     listed = FLAGS.keys() | ENV_SWITCHES | (dialect.flags if dialect is not None else set())
-    # Short spellings are of at most five letters, long ones mostly of words
+    # Short spellings have five letters at most, long ones consist of words
     return long if long in listed or (short not in listed and len(key) > 3) else short
 
 

@@ -1,4 +1,4 @@
-"""The models of a folder as llama-server's router (`--models-dir`) sees them: a file each, or a folder of one model."""
+"""Lists the models of a folder as llama-server's router (`--models-dir`) does: files, or folders of one model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RouterModel:
 
 
 def models_of(folder: str) -> list[RouterModel]:
-    """By name, files of the folder and folders in it, no deeper; raises NotImportableError."""
+    """Returns models by name: files in the folder and its direct subfolders. Raises NotImportableError."""
     root = Path(folder).expanduser().absolute()
     try:
         entries = sorted(root.iterdir())
@@ -47,11 +47,11 @@ def _model(paths: list[Path], name: str) -> RouterModel | None:
 
 
 def _drafts(name: str) -> bool:
-    """What lies beside a model to draft for it; the router looks for it by its name."""
+    """Returns a model's draft files in the same folder, which the router finds by name."""
     return is_prediction_head(name) or name.lower().startswith(("dflash-", "dspark-"))
 
 
 def _clean(name: str) -> str:
-    """Without what a model's name may not hold."""
+    """Removes characters that a model's name may not hold."""
     clean = "".join(sign if sign.isprintable() and not sign.isspace() and sign != "," else "-" for sign in name)
     return clean.lstrip("-") or "model"

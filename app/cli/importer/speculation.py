@@ -1,4 +1,4 @@
-"""Flags of speculative decoding, of any year, as the value of `speculation`."""
+"""Converts flags of speculative decoding, of any year, to the value of `speculation`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.errors import NotImportableError
 _RENAMED = {name.removeprefix("draft-"): name for name in MODES if name.startswith("draft-")} | {
     "draft": "draft-simple"
 }
-# What --spec-default stands for (common/arg.cpp of b11434).
+# The modes of --spec-default (common/arg.cpp of b11434).
 _DEFAULT_MODE, _DEFAULT_OPTIONS = "ngram-mod", {"n_match": 24, "n_min": 48, "n_max": 64}
 Steps = dict[str, dict[str, Any]]
 
@@ -22,10 +22,10 @@ Steps = dict[str, dict[str, Any]]
 def speculation(
     arguments: list[Argument], *, draft: Argument | None, notes: list[Note]
 ) -> str | dict[str, Any] | list[Any] | None:
-    """What to write under `speculation`, None for nothing; raises NotImportableError.
+    """Returns the value of `speculation`, or None. Raises NotImportableError.
 
-    `arguments` holds --spec-type, --spec-default and the options, each of these once; `draft` is the flag that names
-    the draft model.
+    `arguments` holds --spec-type, --spec-default and the options, each once. `draft` is the flag that names the draft
+    model.
     """
     steps: Steps = {}
     named = _modes(arguments, steps, notes)
@@ -63,7 +63,7 @@ _IMPLIED = "draft, with speculation: draft-simple, which a draft model alone mea
 
 
 def _modes(arguments: list[Argument], steps: Steps, notes: list[Note]) -> list[Argument]:
-    """Fills `steps` from the flags that name modes, which add up; returns these flags."""
+    """Fills `steps` from the flags that name modes, which add up. Returns these flags."""
     named = [argument for argument in arguments if known(argument.flag).slot == "speculation"]
     for argument in named:
         if argument.flag == "--spec-default":
@@ -83,7 +83,7 @@ def _modes(arguments: list[Argument], steps: Steps, notes: list[Note]) -> list[A
 
 
 def _option(argument: Argument, steps: Steps, notes: list[Note], origins: list[str]) -> None:
-    """Gives an option to the modes that take it; raises NotImportableError for a value that none takes."""
+    """Sets an option in the modes that take it. Raises NotImportableError for a value that none takes."""
     flag = known(argument.flag)
     owner, _, key = flag.slot.partition("/")
     takers = [mode for mode in steps if _takes(mode, owner, key)]
@@ -108,7 +108,7 @@ def _takes(mode: str, owner: str, key: str) -> bool:
 def _value(argument: Argument, mode: str, option: Option, key: str) -> int | float | str:
     value = argument.value if option.choices else argument.number(whole=option.whole)
     if value == 0 and key == "n_max":
-        return 0  # no speculation, said by the caller
+        return 0  # no speculation; the caller reports it
     if (problem := option.problem(value)) is not None:
         raise NotImportableError(f"{argument.shown}: {key} of {mode} {problem}")
     return value

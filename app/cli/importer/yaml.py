@@ -1,4 +1,4 @@
-"""An entry as YAML that a person would write: one line a key, short mappings in braces."""
+"""Formats an entry as a person would write it: one line a key, short mappings in braces."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _PLAIN = re.compile(r"[A-Za-z_./~][\w./~+-]*", re.ASCII)
 
 
 def as_yaml(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """A whole tandem.yaml with these entries."""
+    """Returns a complete tandem.yaml with these entries."""
     return "models:\n" + "".join(_entry(name, keys) for name, keys in models.items())
 
 
 def _entry(name: str, keys: Mapping[str, Any]) -> str:
-    # As in the README: a person who turns it off looks for the word that llama-server takes.
+    # As in the README: users know the value from llama-server.
     values = {
         key: ("on" if value else "off") if key == "fit" else _value(value, key != "args") for key, value in keys.items()
     }
@@ -31,12 +31,12 @@ def _value(value: Any, bare: bool = True) -> str:
         return "[" + ", ".join(_value(item, bare) for item in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    # PyYAML's own words for a number: it reads a bare 1e-05 as text
+    # PyYAML's own form of a number: it reads a bare 1e-05 as text
     return _text(value, bare=bare) if isinstance(value, str) else yaml.safe_dump(value).splitlines()[0]
 
 
 def _text(text: str, *, bare: bool = True) -> str:
-    """Bare where YAML reads it back as the same text, else in double quotes."""
+    """Returns the bare text if YAML reads it back unchanged, else in double quotes."""
     if bare and _PLAIN.fullmatch(text) and yaml.safe_load(text) == text:
         return text
     quoted: str = yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=True)
