@@ -21,12 +21,12 @@ from app.terminal import console, table
 
 _NO_KEYS = 'There are no keys. Run "llama-tandem keys create --name NAME". After that, every request needs a key.'
 _NONE_LEFT = (
-    "No key is left, and every client is refused: there was one once. `llama-tandem keys create --name NAME` makes "
-    "another; `serve --no-auth` (no_auth: on) opens the gateway again."
+    'Every client is refused: no key is left. Run "llama-tandem keys create --name NAME", or open the gateway with '
+    '"llama-tandem serve --no-auth" (no_auth: on).'
 )
 _NONE_VALID = (
-    "No key is valid any more, and every client is refused. `llama-tandem keys create --name NAME` makes another; "
-    "`serve --no-auth` (no_auth: on) opens the gateway again."
+    'Every client is refused: no key is valid any more. Run "llama-tandem keys create --name NAME", or open the '
+    'gateway with "llama-tandem serve --no-auth" (no_auth: on).'
 )
 
 
@@ -59,11 +59,11 @@ def create(
         store = KeyStore(database)
         first = not store.all()
         store.add(key)
-    notes = [f"This is the key of {name}; it is shown this once and kept as a hash only."]
+    notes = [f"This is the key of {name}. It is shown only once, since only its hash is stored."]
     if first and not settings.api_keys.get_secret_value() and not settings.no_auth:
-        notes.append("It is the first one: from now on every client needs a key.")
+        notes.append("This is the first key: from now on, every request needs a key.")
     if not Catalog(settings).refs(key.may, presets=True):
-        notes.append(f"No model that is configured now is named like {', '.join(key.models)}.")
+        notes.append(f"No configured model matches {', '.join(key.models)}.")
     return secret, notes
 
 
@@ -95,9 +95,9 @@ def show_keys(settings: Settings) -> None:
 
 def _without_keys(settings: Settings, every: Sequence[Key]) -> str:
     if settings.no_auth:
-        return "There are no keys, and none is asked for: no_auth is on."
+        return "There are no keys, and none is required: no_auth is on."
     if settings.api_keys.get_secret_value():
-        return "There are no keys but those of TANDEM_API_KEYS (api_keys)."
+        return "The only keys are those of TANDEM_API_KEYS (api_keys)."
     return _NO_KEYS
 
 

@@ -72,7 +72,7 @@ class AdminClient:
             ) from None
         if response.status_code == 401:
             file = self._settings.state_dir / FILE_NAME
-            raise UpstreamError(f"The gateway at {self._root} does not take the key of {file}: is it another user's?")
+            raise UpstreamError(f"The gateway at {self._root} rejects the key of {file}. Is it another user's gateway?")
         if response.status_code != 200:
             raise UpstreamError(_words(response))
         answer: dict[str, Any] = response.json()

@@ -45,6 +45,6 @@ def _read_all() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError:
-        raise UpstreamError("stdin is no text in UTF-8.") from None
+        raise UpstreamError("stdin is not UTF-8 text.") from None
     except (OSError, ValueError):  # closed
         return ""

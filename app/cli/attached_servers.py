@@ -29,11 +29,11 @@ def problem(entry: AttachedEntry) -> str:
     try:
         answer = httpx2.get(f"{entry.url}/v1/models", headers=headers, timeout=PATIENCE_S, trust_env=False)
     except httpx2.TimeoutException:
-        return f"nothing came within {PATIENCE_S:g} s."
+        return f"no answer within {PATIENCE_S:g} s."
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         return f"{reason_of(error)}."
     if answer.status_code == 401:
-        return "it asks for a key: set api_key, or correct it."
+        return "it requires a key. Set or correct api_key."
     return ""
 
 

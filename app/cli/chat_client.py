@@ -54,7 +54,7 @@ class ChatClient:
         try:
             self._http = httpx2.Client(base_url=root, headers=headers, timeout=timeout, trust_env=False)
         except httpx2.InvalidURL as error:
-            raise UpstreamUnreachableError(f"{root} is no address of a gateway: {error}") from None
+            raise UpstreamUnreachableError(f"{root} is not the address of a gateway: {error}") from None
 
     def __enter__(self) -> ChatClient:
         return self
@@ -82,7 +82,7 @@ class ChatClient:
             raise UpstreamError(message_of(response.text, response.status_code))
         with suppress(ValueError):
             return response.json() if response.content else None
-        raise UpstreamError(f"What listens at {self.root} is no llama-tandem: its answer at {path} is no JSON.")
+        raise UpstreamError(f"The server at {self.root} is not llama-tandem: its answer at {path} is not JSON.")
 
     def lines(self, path: str, **query: Any) -> Iterator[str]:
         """Yields lines of an answer as they arrive."""
@@ -101,7 +101,7 @@ class ChatClient:
         page = self.get("/v1/models")
         rows = page.get("data") if isinstance(page, dict) else None
         if not isinstance(rows, list):
-            raise UpstreamError(f"What listens at {self.root} lists no models at /v1/models.")
+            raise UpstreamError(f"The server at {self.root} lists no models at /v1/models.")
         return [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 
     def row(self, alias: str) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class ChatCommands:
         if alias:
             row = self._conversation.client.row(alias)
             self._conversation.alias = alias
-            _shown(f"Going on with {row.get('id', alias)}.")
+            _shown(f"Continuing with {row.get('id', alias)}.")
             return
         for row in self._conversation.client.models():
             mark = "*" if row["id"] == self._conversation.alias else " "
@@ -118,7 +118,7 @@ class ChatCommands:
 
     def _stats(self, _: str) -> None:
         last = self._conversation.last
-        _shown((last.figures() if last else "") or "No answer has told figures yet.")
+        _shown((last.figures() if last else "") or "No answer has reported figures yet.")
 
     def _retry(self, _: str) -> None:
         if self._conversation.retry() is None:
@@ -164,7 +164,7 @@ class ChatCommands:
             if not all(isinstance(message["role"], str) and "content" in message for message in messages):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
-            raise UpstreamError(f"{name}: is no conversation that /save has written.") from None
+            raise UpstreamError(f"{name}: is not a conversation that /save has written.") from None
         self._conversation.reset()
         self._conversation.messages = list(messages)
         _shown(f"Going on behind {len(messages)} messages.")

@@ -174,7 +174,7 @@ def _alias(
         lines += [f"  {line}" for line in (*(() if fine else (reason,)), *hints)]
     except EngineNotFoundError:
         fine = False
-        lines.append("  CANNOT START: there is no engine, as said above.")
+        lines.append("  CANNOT START: there is no engine, see above.")
     except TandemError as error:
         fine = False
         lines.append(f"  CANNOT START: {error}")
@@ -185,7 +185,7 @@ def _alias(
     if not fine:
         return CheckReport(tuple(lines), fine=False, outcome=CANNOT_START)
     if (failure is not None and failure.at > used) or (running is not None and running.failed):
-        lines.append("  nothing speaks against a start now, but the last one failed, as said above")
+        lines.append("  a start looks possible now, but the last one failed, see above")
         return CheckReport(tuple(lines), fine=True, outcome=FAILED_LAST)
     return CheckReport(
         (*lines, f"  ok{', without speculation' if starts_without(lines) else ''}"), fine=True, outcome=OK
@@ -266,7 +266,7 @@ def _to_pull(settings: Settings, ref: ModelRef, error: FilesMissingError) -> tup
         return [], False
     if isinstance(entry, AttachedEntry) or entry.pull == "never":
         names = " and ".join(f"{item.repo} ({item.pattern})" for item in items)
-        return [f"`llama-tandem pull {alias}` brings {names}."], False
+        return [f'Run "llama-tandem pull {alias}" to download {names}.'], False
     from app.models.download.preview import preview  # huggingface_hub is slow to import
 
     try:

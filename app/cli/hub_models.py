@@ -36,7 +36,7 @@ _LEFT = ("quantization", "fits in memory", "room on disk", "here")
 def show_found(repos: Sequence[Found], text: str) -> None:
     """Prints a table of repos."""
     if not repos:
-        console().print(f"No GGUF repo on the Hub is named like {text!r}.", soft_wrap=True)
+        console().print(f"No GGUF repository on the Hub matches {text!r}.", soft_wrap=True)
         return
     shown = table("repo", "downloads", "likes", "access", left=("repo", "access"))
     for repo in repos:

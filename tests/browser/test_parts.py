@@ -45,7 +45,7 @@ def test_a_model_is_found_judged_and_pulled(
     page.goto(f"{gateway.url}/ui#get")
     page.get_by_label("Search the Hub").fill("nothing-like-this")
     page.keyboard.press("Enter")
-    expect(page.locator(".results")).to_contain_text("No GGUF repo is named like")
+    expect(page.locator(".results")).to_contain_text("No GGUF repository matches")
     page.get_by_label("Search the Hub").fill("tiny")
     page.get_by_role("button", name="Search", exact=True).click()
     page.get_by_role("button", name="org/Tiny-70B-GGUF").click()

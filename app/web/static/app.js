@@ -102,10 +102,10 @@ function drawHead() {
   drawGauges(document.getElementById("gauges"), state.memory);
 }
 
-/** What runs as engine, and the builds that those that are up tell of themselves. */
+/** The configured engine, and the builds of running engines. */
 function engineName(origin) {
   const builds = new Set([...state.engines.values()].map((engine) => engine.build).filter((build) => build && !/^b0-/.test(build)));
-  // Where the binary lies is told by whom one points at it
+  // The tooltip shows the path of the binary
   const short = /\(\/.*?([^/]+)\)$/.exec(origin)?.[1] ?? origin;
   return [short, ...builds].join(", ");
 }

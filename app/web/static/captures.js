@@ -1,4 +1,4 @@
-// What a request asked and got, where the setting `captures` keeps it.
+// The stored body and answer of a request, with the setting `captures`.
 
 import { json } from "./api.js";
 import { button, copy, fill, h } from "./dom.js";

@@ -1,4 +1,4 @@
-// How each client is told of this gateway.
+// The configuration of each client for this gateway.
 
 import { json } from "./api.js";
 import { button, copy, fill, h, options, say, setText } from "./dom.js";

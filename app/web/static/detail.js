@@ -42,7 +42,7 @@ export function drawDetail(place, id) {
     const rows = [...state.decisions.entries()].filter(([, row]) => row.alias === id || row.alias.startsWith(`${id}:`)).sort((a, b) => b[1].at - a[1].at).slice(0, 12);
     keyed(decisions, rows, ([key]) => key, ([, row]) => h("li", {}, h("time", {}, clock(row.at)), ` ${row.decision}${row.alias === id ? "" : ` ${row.alias.slice(id.length)}`}: ${row.why}`));
     nothing.hidden = rows.length > 0;
-    // What it would do next, and its command line, change with its state
+    // The next start and the command line change with the state
     const now = `${engine?.state} ${engine?.since}`;
     if (seen === now) return;
     seen = now;
@@ -76,7 +76,7 @@ function plainly(mode) {
   return mode === "none" ? "plain" : mode;
 }
 
-/** What traffic has measured of each mode. */
+/** Measurements of each mode, from traffic. */
 function figures(modes) {
   const rows = Object.entries(modes);
   if (!rows.length) return h("p", { class: "quiet" }, "Nothing was measured yet with these files, options and this engine.");

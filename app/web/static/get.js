@@ -41,7 +41,7 @@ export function show(main) {
     fill(results, h("p", { class: "quiet", role: "status" }, "Searching …"));
     try {
       const { data } = await json(`/admin/hub/search?text=${encodeURIComponent(text)}&limit=30`);
-      fill(results, data.length ? h("ul", { class: "rows" }, data.map(foundRow)) : h("p", { class: "empty" }, `No GGUF repo is named like “${text}”.`));
+      fill(results, data.length ? h("ul", { class: "rows" }, data.map(foundRow)) : h("p", { class: "empty" }, `No GGUF repository matches “${text}”.`));
     } catch (error) {
       fill(results);
       setText(problem, error.message);

@@ -8,7 +8,7 @@ const MODELS_SELDOM_MS = 15000;
 const MEMORY_EVERY_MS = 10000;
 const LONGEST_WAIT_MS = 8000;
 
-// A line in the log would be of interest to nobody
+// Polls stay out of the log of the gateway
 const POLL = { headers: { "X-Tandem-Poll": "1" } };
 
 let stream = null;
@@ -168,6 +168,6 @@ function change({ set = {}, gone = {}, finished = [] }) {
   }
   for (const row of Object.values(set.requests ?? {})) progress(row);
   addFinished(finished);
-  // What a model's row says of files and context changes with its engine
+  // A model's files and context in its row change with its engine
   if (set.engines || set.pulls || gone.pulls) askedAt = Math.min(askedAt, Date.now() - MODELS_SELDOM_MS + 1000);
 }

@@ -8,7 +8,7 @@ import { changed, engineKey, engineOf, listen, rates, state } from "./store.js";
 import { ago, bytes, memory, number, percent, seconds, stateOf } from "./words.js";
 
 const opened = new Set();
-// What the last act on a model came to, until the next one
+// The result of the last action on a model, until the next one
 const problems = new Map();
 let search = "";
 
@@ -113,7 +113,7 @@ function tags(place, model) {
   keyed(place, words, (word) => word, (word) => h("span", { class: "tag" }, word));
 }
 
-/** What decodes, what it brings, or why it is off. */
+/** The speculation mode, its gain, or why it is off. */
 export function verdictOf(model, engine) {
   const speculation = engine?.speculation ?? model.speculation;
   if (!speculation) return "";
@@ -142,7 +142,7 @@ function median(values) {
   return sorted[sorted.length >> 1];
 }
 
-/** What it is estimated to take of memory and what its process holds, or else how large its files are. */
+/** Its estimated and measured memory, or else the size of its files. */
 export function memoryOf(model, engine) {
   const key = engineKey(model);
   const estimated = Object.values(engine?.footprint ?? {}).reduce((sum, size) => sum + size, 0);

@@ -1,10 +1,10 @@
-// What the page knows, and who is told when it changes.
+// The state of the page, and subscribers to its changes.
 
 export const state = {
   session: { version: "", key: null, admin: false, key_needed: false },
   online: true,
   models: [],
-  // Whether the models were told at least once
+  // True once the list of models has arrived
   loaded: false,
   gateway: {},
   engines: new Map(),

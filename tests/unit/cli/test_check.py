@@ -258,7 +258,7 @@ def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
     )
     assert (engine.fine, local.fine, attached.outcome) == (False, False, NO_ANSWER)
     assert gone in engine.lines[0]
-    assert local.lines[-1] == "  CANNOT START: there is no engine, as said above."
+    assert local.lines[-1] == "  CANNOT START: there is no engine, see above."
     assert attached.lines[:2] == ("o", "  attached   http://o.invalid:1")
     assert attached.lines[2].startswith("  NO ANSWER: ") and attached.outcome == NO_ANSWER
     assert tally((engine, local, attached)) == "2 models: 1 cannot start, 1 no answer"
@@ -334,7 +334,7 @@ def test_files_of_a_repo_that_are_missing_can_be_pulled(machine: Path) -> None:
     """The command stands there to be pasted; nothing is asked of the Hub."""
     target, draft = {"repo": "org/big-GGUF", "include": "*Q4*"}, {"repo": "org/small-GGUF"}
     config = settings(machine, m={"target": target, "draft": draft})
-    advice = "`llama-tandem pull m` brings org/big-GGUF (*Q4*) and org/small-GGUF (*.gguf)."
+    advice = 'Run "llama-tandem pull m" to download org/big-GGUF (*Q4*) and org/small-GGUF (*.gguf).'
     _, model = reports(config)
     assert not model.fine and model.lines[-1] == f"  {advice}"
     with pytest.raises(FilesMissingError, match="no GGUF file matches") as refused:

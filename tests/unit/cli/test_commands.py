@@ -284,13 +284,13 @@ def test_a_key_is_shown_once_and_goes_when_it_is_revoked(folder: Path) -> None:
     limits = ["--rpm", "60", "--tpm", "100000", "--concurrency", "4", "--expires", "90d"]
     made = run("keys", "create", "--name", "laptop", "--models", "org/*", *limits)
     assert made.exit_code == 0 and made.stdout.startswith("lt-") and len(made.stdout.split()) == 1
-    assert "shown this once" in made.stderr and "every client needs a key" in made.stderr
+    assert "shown only once" in made.stderr and "every request needs a key" in made.stderr
     row = run("keys", "list").stdout.splitlines()[1].split()
     assert row[:5] == ["laptop", "org/*", "60", "100000", "4"]
     assert run("keys", "create", "--name", "laptop").exit_code == 1
     gone = run("keys", "revoke", "laptop")
-    assert gone.stdout == "Revoked laptop.\n" and "every client is refused" in gone.stderr
-    assert "No key is left, and every client is refused: there was one once." in run("keys", "list").stdout
+    assert gone.stdout == "Revoked laptop.\n" and "Every client is refused: no key is left." in gone.stderr
+    assert "Every client is refused: no key is left. Run" in run("keys", "list").stdout
     assert run("keys", "revoke", "laptop").exit_code == 1
 
 
@@ -302,10 +302,10 @@ def test_lists_of_keys_say_who_gets_in(folder: Path, monkeypatch: pytest.MonkeyP
     then = time.time() + 2
     monkeypatch.setattr("app.cli.accounts.time.time", lambda: then)
     listed = run("keys", "list").stdout
-    assert "(over)" in listed and "No key is valid any more, and every client is refused." in listed
+    assert "(over)" in listed and "Every client is refused: no key is valid any more." in listed
     run("keys", "revoke", "a")
     (folder / "tandem.yaml").write_text(f"no_auth: true\n{settings}")
-    assert run("keys", "list").stdout == "There are no keys, and none is asked for: no_auth is on.\n"
+    assert run("keys", "list").stdout == "There are no keys, and none is required: no_auth is on.\n"
     (folder / "tandem.yaml").write_text(f"api_keys: a-key-of-some-length\n{settings}")
     assert "TANDEM_API_KEYS" in run("keys", "list").stdout and "refused" not in run("keys", "list").stdout
 
@@ -313,7 +313,7 @@ def test_lists_of_keys_say_who_gets_in(folder: Path, monkeypatch: pytest.MonkeyP
 def test_a_key_for_no_model_is_made_with_a_warning(folder: Path) -> None:
     """The model may come later; a misspelt pattern would go unnoticed."""
     (folder / "tandem.yaml").write_text(f"state_dir: {folder}\n{MODELS}")
-    assert "No model" in run("keys", "create", "--name", "a", "--models", "ogr/*").stderr
+    assert "No configured model" in run("keys", "create", "--name", "a", "--models", "ogr/*").stderr
     assert "No model" not in run("keys", "create", "--name", "b", "--models", "org/?", "--admin").stderr
     assert run("keys", "list").stdout.splitlines()[2].split()[2] == "yes"
     assert run("keys", "create", "--name", "c", "--expires", "soon").exit_code == 1
