@@ -140,7 +140,8 @@ def read_document(path: Path) -> Document:
     if settings is None:
         return Document(path, {}, (), root, text)
     if not isinstance(settings, dict):
-        raise ConfigError([f"{path}: must be a mapping of settings, such as `port: 8000`"])
+        hint = "; here is a list: drop the dashes" if isinstance(settings, list) else ""
+        raise ConfigError([f"{path}: must be a mapping of settings, such as `port: 8000`{hint}"])
     problems = [Problem(_place(node.start_mark), words) for node, words in tree.problems]
     named = {key: value for key, value in settings.items() if isinstance(key, str) and not key.startswith("x-")}
     return Document(path, named, tuple(problems), root, text)

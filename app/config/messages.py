@@ -95,6 +95,10 @@ def _instead(loc: tuple[int | str, ...], settings: type[BaseModel]) -> str:
         return f" here; {name} stands at the top of the file, not indented"
     if len(loc) == 1 and name in LocalEntry.model_fields:
         return f" at the top of the file; {name} belongs into a model's entry, or into defaults for all of them"
+    if loc[2:-1] == ("attached",) and name in LocalEntry.model_fields:
+        return f" in an entry with url; {name} belongs to an entry with target"
+    if loc[2:-1] == ("local",) and name in ("api_key", "apis"):
+        return f" in an entry with target; {name} belongs to an entry with url"
     return unknown(name, known)
 
 
