@@ -33,7 +33,7 @@ def test_search_lists_repos_by_their_name(here: Here) -> None:
     assert "licence to accept" in next(row for row in rows if "Gated" in row)
     assert here.json("search", "4.7") == [{"repo": REPO, "downloads": 7, "likes": 3, "gated": False}]
     assert len(here.json("search", "glm", "--limit", "1")) == 1
-    assert "No GGUF repo" in here.command("search", "nothing").stdout
+    assert "No GGUF repository on the Hub matches" in here.command("search", "nothing").stdout
 
 
 def test_a_hub_that_is_busy_or_away_is_said_at_once(here: Here) -> None:
