@@ -417,7 +417,7 @@ class Gateway:
         if alias not in up:  # it has gone meanwhile
             self.memory.left(alias)
         elif self._opened and not self.memory.holds(up):
-            self.scheduler.reconfiguration.keep_to_the_limit(f"{alias} takes more memory than was worked out")
+            self.scheduler.reconfiguration.keep_to_the_limit(f"{alias} takes more memory than estimated")
 
     def _learn(self, learning: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(learning)

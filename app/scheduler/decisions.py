@@ -1,4 +1,4 @@
-"""Why engines came and went: the last decisions in words, the same as in the log."""
+"""The scheduler's last decisions, each with its reason. The log has the same texts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from app import logs
 log = logs.get_logger("scheduler")
 
 KEPT = 200
-# Of an alias for which nothing could be done yet
+# The verb of an alias whose request has to wait
 WAITS = "waits"
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementDecision:
-    """`verb` is what was decided for the engine of `alias`: loaded, evicted, unloaded, refused, waits ..."""
+    """One decision about the engine of `alias`. `verb` is loaded, evicted, unloaded, refused, waits, and so on.
+
+    `at` is in seconds since the epoch. The verb of a request that waits is `WAITS`.
+    """
 
     at: float
     alias: str
@@ -30,7 +33,7 @@ class PlacementDecision:
         return f"{self.alias} waits: {self.why}" if self.verb == WAITS else f"{self.verb} {self.alias}: {self.why}"
 
     def fields(self) -> dict[str, Any]:
-        """As the API shows it."""
+        """The decision as JSON for the admin API."""
         return {
             "at": round(self.at, 3),
             "alias": self.alias,
@@ -41,7 +44,7 @@ class PlacementDecision:
 
 
 class Decisions:
-    """The last `KEPT`, the newest first."""
+    """The last `KEPT` decisions, the newest first."""
 
     def __init__(self) -> None:
         self._kept: deque[PlacementDecision] = deque(maxlen=KEPT)

@@ -1,4 +1,4 @@
-"""What is known of one engine at a moment, for everybody outside the scheduler: frozen, and whole by itself."""
+"""A frozen snapshot of one engine, for readers outside the scheduler."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.supervisor.states import OCCUPYING, EngineState
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """The engine of one alias. Moments are seconds since the epoch, `retry_after` is seconds from now.
+    """The engine of one alias. Moments are seconds since the epoch; `retry_after` is seconds from now.
 
-    `since` is when the state began and `reason` why, in words. `waiting` counts requests in the gateway, `in_flight`
-    those with the engine; `slots` is how many it answers at once, None if nobody knows. `unloads_at` is None where no
-    clock unloads it.
+    `since` is the beginning of the state, `reason` its cause. `waiting` counts requests in the gateway, `in_flight`
+    those with the engine. `slots` is the number of requests that the engine answers at once, None if unknown.
+    `unloads_at` is None if no timer unloads the engine.
     """
 
     alias: str
@@ -35,19 +35,19 @@ class EngineStatus:
     unloads_at: float | None = None
     pinned: bool = False
     retry_after: float | None = None
-    # Of the last load that came to its end, in seconds
+    # The duration of the last completed load, in seconds
     load_seconds: float | None = None
     diagnosis: Diagnosis | None = None
-    # What runs; None while nothing is loaded
+    # The running engine; None while nothing is loaded
     speculation: Status | None = None
     facts: EngineFacts | None = None
-    # What was last started, and how far the start is that is under way
+    # The plan of the last start, and the progress of the current one
     plan: LaunchPlan | None = None
     loading: LoadProgress | None = None
 
     @property
     def up(self) -> bool:
-        """READY, or on its way there."""
+        """Whether the engine is READY or STARTING."""
         return self.state in (EngineState.STARTING, EngineState.READY)
 
     @property
@@ -56,11 +56,11 @@ class EngineStatus:
 
     @property
     def mode(self) -> str | None:
-        """What decodes, by llama-server's name; None while nothing is loaded."""
+        """The speculation mode that decodes, by llama-server's name; None while nothing is loaded."""
         return self.speculation.mode if self.speculation else None
 
     def fields(self) -> dict[str, Any]:
-        """As the APIs show it."""
+        """The status as JSON for the APIs. Moments and durations are rounded."""
         return {
             "alias": self.alias,
             "state": str(self.state),

@@ -1,4 +1,4 @@
-"""One alias's engine and its use, as the scheduler keeps it; everybody else gets an `EngineStatus`."""
+"""One alias's engine and its use: the scheduler's own record. Other rooms get an `EngineStatus`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from app.scheduler.snapshot import EngineView, Wait
 from app.supervisor.process import Engine
 from app.supervisor.states import EngineState
 
-# The weight of the latest answer in what answers take on average
+# The weight of the latest answer in the moving average of answer durations
 _LATEST = 0.2
 
 
 @dataclass(slots=True, eq=False)
 class EngineUse:
-    """Moments are on the loop's clock, durations in seconds."""
+    """The engine of one alias, its leases and its queue. Moments are on the loop's clock, durations in seconds."""
 
     engine: Engine
     residency: Residency
@@ -31,15 +31,15 @@ class EngineUse:
     stay: Stay = field(default_factory=Stay)
     last_used: float | None = None
     busy_since: float = math.inf
-    # Where a verb that the engine has not taken up yet will lead; without it two decisions in one turn of the
-    # loop would count the same free place twice.
+    # The state that the last sent verb leads to, until the engine takes it up. Without it two decisions in one turn of
+    # the loop would count the same free place twice.
     heading: EngineState | None = None
-    # The engine's state before this one, when it came into this one, and why
+    # The previous state, the moment of the last change, and its reason
     came_from: EngineState = EngineState.STOPPED
     _last_state: EngineState = EngineState.STOPPED
     since: float | None = None
     reason: str = ""
-    # Measured: the last load, and answers on average
+    # Measured: the last load, and the average answer
     load_seconds: float | None = None
     answer_seconds: float | None = None
     _slots_taken: int = 0
@@ -68,15 +68,15 @@ class EngineUse:
 
     @property
     def unload_at(self) -> float:
-        """When it is unloaded if nobody asks for it until then; never while it is busy."""
+        """The moment of the unload if no request comes before; infinite while the engine is busy."""
         if self.state is not EngineState.READY or self.leases or self.queue:
             return math.inf
         return self.stay.unload_at(self.residency, max(_ever(self.last_used), _ever(self.since)))
 
-    # -- what happens --------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------
 
     def moved(self, now: float) -> None:
-        """The engine is in another state than before."""
+        """Records a transition of the engine."""
         self.heading = None
         self.came_from, self._last_state = self._last_state, self.engine.state
         match self.engine.state:
@@ -107,14 +107,14 @@ class EngineUse:
                 self.answer_seconds = now - began if before is None else before + _LATEST * (now - began - before)
 
     def used_by_others(self, client: str, now: float) -> bool:
-        """Whether another client uses the engine, waits for it, or has used it a moment ago."""
+        """Whether another client uses the engine, waits for it, or has used it within `RECENT_S` seconds."""
         tickets = [*self.leases.values(), *(waiter.ticket for waiter in self.queue.all())]
         return any(ticket.client != client for ticket in tickets) or now - self.stay.used_by_others(client) < RECENT_S
 
-    # -- what is told of it --------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------
 
     def seconds_until_served(self, before: int) -> float | None:
-        """For a request that `before` others go before, by what loads and answers have taken; None if nothing has."""
+        """The expected wait of a request behind `before` others, from measured loads and answers; None without any."""
         parts = []
         if self.state is not EngineState.READY and self.load_seconds is not None:
             parts.append(self.load_seconds)
@@ -123,7 +123,7 @@ class EngineUse:
         return sum(parts) if parts else None
 
     def view(self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int], mapped: int) -> EngineView:
-        """For the policy."""
+        """The engine as the policy sees it."""
         return EngineView(
             self.alias,
             self.state,
@@ -145,7 +145,7 @@ class EngineUse:
         )
 
     def wait(self) -> Wait | None:
-        """That of the oldest waiter."""
+        """The wait of the oldest queued request, None for an empty queue."""
         since = self.queue.since
         return None if since is None else Wait(self.alias, since, self.residency.priority)
 

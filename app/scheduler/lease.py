@@ -1,4 +1,4 @@
-"""One request's hold on an engine."""
+"""The lease: one request's hold on an engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.supervisor.process import Engine
 
 
 class Lease:
-    """One request's hold on an engine, to the last byte. `release` is idempotent; `body` is what was asked."""
+    """One request's hold on an engine, to the last byte. `release` is idempotent; `body` is the request's body."""
 
     __slots__ = ("_answered", "_release", "alias", "base_url", "body", "cut", "engine", "in_flight", "key")
 
@@ -30,9 +30,9 @@ class Lease:
         self.key = key
         self.engine = engine
         self.body = body
-        # Requests with the engine when this one came to it, itself included
+        # Requests with the engine when this one began, itself included
         self.in_flight = in_flight
-        # Why the engine is being ended under this request
+        # The reason, if the engine is ended before this request is answered
         self.cut: TandemError | None = None
         self._release: Callable[[], None] | None = release
         self._answered = answered
@@ -41,7 +41,7 @@ class Lease:
         return f"<Lease {self.alias}: {'held' if self._release else 'released'}>"
 
     def answered(self) -> None:
-        """The engine has given a whole answer."""
+        """Reports that the engine has given a whole answer."""
         self._answered()
 
     def release(self) -> None:

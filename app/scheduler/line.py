@@ -1,7 +1,4 @@
-"""The oldest wait of each alias, kept in order from one decision to the next: a decision reads only as far as it must.
-
-Pure.
-"""
+"""Keeps the oldest wait of each alias in order between decisions. A decision reads only the beginning. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from app.scheduler.snapshot import Wait
 
 
 class WaitingLine:
-    """Those who have waited too long come first, by age; then by priority, and by age among those of one priority."""
+    """Waits in order: overdue ones by age, then the others by priority, and by age within a priority."""
 
     def __init__(self, waits: Iterable[Wait] = ()) -> None:
-        # The number says who came first of two in one moment
+        # The number orders waits that began at the same moment
         self._numbers = count()
         self._waits: dict[str, tuple[int, Wait]] = {}
         self._by_age: list[tuple[float, int, Wait]] = []
@@ -28,7 +25,7 @@ class WaitingLine:
 
     @classmethod
     def of(cls, waits: Iterable[Wait]) -> WaitingLine:
-        """Itself, where it is a line already."""
+        """Returns `waits` itself if it is a line already."""
         return waits if isinstance(waits, cls) else cls(waits)
 
     def __len__(self) -> int:
@@ -41,7 +38,7 @@ class WaitingLine:
         return (wait for _, wait in self._waits.values())
 
     def put(self, wait: Wait) -> None:
-        """In place of the wait of the same alias, if there is one."""
+        """Replaces the wait of the same alias."""
         known = self._waits.get(wait.alias)
         if known is not None and known[1] == wait:
             return
@@ -52,26 +49,26 @@ class WaitingLine:
         insort(self._by_rank, (-wait.priority, wait.since, number, wait))
 
     def drop(self, alias: str) -> None:
-        """Harmless for one that is not there."""
+        """Removes the wait of `alias`, if it has one."""
         if (known := self._waits.pop(alias, None)) is not None:
             number, wait = known
             del self._by_age[bisect_left(self._by_age, (wait.since, number))]
             del self._by_rank[bisect_left(self._by_rank, (-wait.priority, wait.since, number))]
 
     def in_order(self, overdue: float) -> Iterator[Wait]:
-        """Those who wait since `overdue` or longer come before all others."""
+        """Yields waits that began at `overdue` or before, then all others."""
         late = bisect_right(self._by_age, (overdue, math.inf))
         yield from (wait for _, _, wait in islice(self._by_age, late))
         yield from (wait for _, since, _, wait in self._by_rank if since > overdue)
 
     def among(self, aliases: Iterable[str], overdue: float) -> list[Wait]:
-        """As `in_order`, of these alone: what costs as much as there are of them."""
+        """Returns the waits of `aliases` in the same order as `in_order`. The cost depends on their number alone."""
         known = [self._waits[alias] for alias in aliases if alias in self._waits]
         known.sort(key=lambda each: (_rank(each[1], overdue), each[0]))
         return [wait for _, wait in known]
 
     def since_after(self, moment: float) -> float:
-        """When the oldest of those that came later began to wait; infinite where none did."""
+        """The beginning of the oldest wait that began after `moment`; infinite without any."""
         at = bisect_right(self._by_age, (moment, math.inf))
         return self._by_age[at][0] if at < len(self._by_age) else math.inf
 

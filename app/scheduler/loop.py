@@ -1,4 +1,4 @@
-"""The queues and the leases: who gets an engine when it is up, and who is told to come again."""
+"""Queues requests, leases READY engines to them, and refuses those that waited too long."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from app.scheduler.verbs import Verbs
 from app.supervisor.process import Engine
 from app.supervisor.states import OCCUPYING, EngineState
 
-# Somebody else's doing: no request has caused it.
+# The code of an engine that another process has ended: no request is the cause
 _ENDED_BY_OTHERS = "terminated"
 
 
 class Scheduler:
-    """Leases for local engines; `make` makes a ref's engine, `residency` says how long it stays and its slots.
+    """Leases for local engines. `make` creates the engine of a ref, `residency` gives its stay and its slots.
 
-    Engines are known by `ModelRef.engine_key`. At most `max_loaded` are up, and `queue` requests wait for one, ten
-    times as many in all. A request waits for a place, and then for a load, for `queue_timeout` seconds, and has room
-    made for it within `max_wait`. `prepare` is called before a load that no request asks for. `memory` says what
-    engines need and may take together.
+    Engines are known by `ModelRef.engine_key`. At most `max_loaded` are up. `queue` requests may wait for one engine,
+    ten times as many in all. A request waits `queue_timeout` seconds for a place, then as long for the load. Room is
+    made for it within `max_wait` seconds. `prepare` is called before a load without a request. `memory` gives needs and
+    budgets.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Scheduler:
         self._placement = Placement(limits, serve=self._serve, refuse=self.send_away, memory=memory)
         self._uses = self._placement.uses
         self.closing = False
-        # Requests that wait, for whatever engine
+        # Waiting requests, over all engines
         self.queued = 0
         self._suspects = Suspects()
         self.verbs = Verbs(self, self._placement, self._suspects, prepare)
@@ -84,7 +84,7 @@ class Scheduler:
 
     @property
     def decisions(self) -> list[PlacementDecision]:
-        """The last ones, the newest first."""
+        """The last decisions, the newest first."""
         return self._placement.decisions.all()
 
     def holding(self) -> list[str]:
@@ -92,7 +92,7 @@ class Scheduler:
         return [alias for alias, use in self._uses.items() if use.state in OCCUPYING]
 
     def status(self, ref: ModelRef) -> EngineStatus:
-        """The engine of `ref` as it is now; one that nobody has mentioned yet is stopped."""
+        """The engine of `ref` as it is now; STOPPED if no request has named it yet."""
         use = self._uses.get(ref.engine_key)
         if use is None:
             residency = self._residency(ref)
@@ -100,18 +100,18 @@ class Scheduler:
         return use.status()
 
     def statuses(self) -> list[EngineStatus]:
-        """All engines that are or may be up: of every model, and of the variants that somebody has asked for."""
+        """All engines that are or may be up: of every model, and of each variant that a request has named."""
         return [use.status() for use in self._uses.values()]
 
     async def settled(self, ref: ModelRef) -> EngineStatus:
-        """The status of `ref` once its engine has come up or has failed to."""
+        """The status of `ref` once its start has succeeded or failed."""
         engine = self.use(ref).engine
         while engine.state in (EngineState.STOPPED, EngineState.STARTING):
             await engine.changed()
         return self.status(ref)
 
     def start(self, ref: ModelRef, why: str) -> None:
-        """Starts the engine of `ref` without a request, when places are free."""
+        """Starts the engine of `ref` without a request, as soon as a place is free."""
         use = self.use(ref)
         self._placement.decisions.add(use.alias, "started", why)
         self._placement.head_for(use, EngineState.STARTING, why)
@@ -120,7 +120,7 @@ class Scheduler:
     # -- requests ------------------------------------------------------------------------------------------------
 
     def use(self, ref: ModelRef) -> EngineUse:
-        """The use of the engine of `ref`, made at its first mention: variants come up only when they are asked for."""
+        """The use of the engine of `ref`, created on first use: variants exist only once a request names them."""
         key = ref.engine_key
         if key not in self._uses:
             self._uses[key] = EngineUse(self._make(ref), self._residency(ref))
@@ -128,10 +128,10 @@ class Scheduler:
         return self._uses[key]
 
     async def lease(self, ref: ModelRef, body: bytes | None = None, ticket: Ticket | None = None) -> Lease:
-        """A hold on the READY engine of `ref`, which is started or waited for as needed, for a request with `body`.
+        """Leases the READY engine of `ref` to a request with `body`; starts the engine or waits for it as needed.
 
-        Raises an EngineUnavailableError. A caller that is cancelled leaves the queue; the start that it asked
-        for goes on for the others.
+        Raises an EngineUnavailableError. A cancelled caller leaves the queue; a start that it caused continues for the
+        others.
         """
         self._still_open(ref)
         use, alias, ticket = self.use(ref), ref.engine_key, ticket or Ticket()
@@ -142,7 +142,7 @@ class Scheduler:
         room_in_the_queue(use, self.queued, self._placement.limits)
         if use.state in (EngineState.STOPPED, EngineState.FATAL) or refused_for_memory(use.engine):
             await check(use.engine)
-            self._still_open(ref)  # the check may have lasted longer than the gateway, or the model
+            self._still_open(ref)  # the check may have outlasted the gateway, or the model
             use = self.use(ref)
             if refused_for_memory(use.engine):
                 self._placement.retry(use, "there is memory for it now")
@@ -154,7 +154,7 @@ class Scheduler:
         self._placement.pump()
         lease = None
         try:
-            # An errand lasts as long as the load does: no client waits for it
+            # An errand has no client that waits, so it lasts as long as the load
             limit = None if waiter.ticket.errand else self._placement.limits.queue_timeout
             async with asyncio.timeout(limit) as waiter.limit:
                 lease = await waiter.granted
@@ -172,11 +172,11 @@ class Scheduler:
         self._placement.concern(use)
 
     def _dequeue(self, use: EngineUse, waiter: Waiter) -> None:
-        """Forgets one that has left; harmless for one that was served."""
+        """Removes a waiter that has left; no effect on one that was served."""
         if use.queue.discard(waiter):
             self.queued -= 1
             self._placement.concern(use)
-            # What was kept for it may go
+            # The engine that was kept for it may be unloaded
             self._placement.look_at(use.unload_at)
 
     def _still_open(self, ref: ModelRef) -> None:
@@ -185,8 +185,8 @@ class Scheduler:
         self.reconfiguration.check(ref)
 
     def _serve(self, use: EngineUse) -> None:
-        """Those whose turn it is."""
-        # Again for slots of those who have left in this very turn of the loop
+        """Grants leases to the waiters that are next."""
+        # Repeated, since a waiter that left in this turn of the loop has given its slot back
         while waiters := use.queue.take(use.free_slots):
             self.queued -= len(waiters)
             for waiter in waiters:
@@ -195,7 +195,7 @@ class Scheduler:
         self._placement.concern(use)
 
     def send_away(self, use: EngineUse, error: Callable[[], TandemError]) -> None:
-        """Refuses all who wait for an engine, each with an error of its own."""
+        """Refuses all waiters of an engine, each with its own error."""
         for waiter in use.queue.all():
             self._dequeue(use, waiter)
             waiter.refuse(error())
@@ -236,7 +236,7 @@ class Scheduler:
             self._serve(use)
         if use.in_flight == 0:
             if ticket.keep_alive == 0 and not use.pinned and not use.used_by_others(ticket.client, now):
-                self._placement.drain(use, "unloaded", "keep_alive 0, and nobody else has used it for a minute")
+                self._placement.drain(use, "unloaded", "keep_alive 0, and no other client has used it for a minute")
             elif self.queued:
                 self._placement.pump()
             self._placement.look_at(use.unload_at)
@@ -244,17 +244,17 @@ class Scheduler:
     # -- engines -------------------------------------------------------------------------------------------------
 
     def changed(self, engine: Engine) -> None:
-        """To be called after every transition of an engine."""
+        """Handles a transition; to be called after each one of an engine."""
         use = self._uses.get(engine.alias)
         if use is not None and use.engine is engine:
             self._placement.moved(engine)
-            self._tell_waiters(use)
+            self._notify_waiters(use)
         self._placement.pump()
         if use is not None and use.engine is engine:
             self.reconfiguration.moved(use)
 
-    def _tell_waiters(self, use: EngineUse) -> None:
-        """What a transition means for those who wait for the engine or are with it."""
+    def _notify_waiters(self, use: EngineUse) -> None:
+        """Applies a transition to the requests that wait for the engine or are with it."""
         engine, now = use.engine, asyncio.get_running_loop().time()
         if engine.state is EngineState.STARTING:
             for waiter in use.queue.all():
@@ -264,34 +264,34 @@ class Scheduler:
             self._suspects.died(engine.alias, [lease.body for lease in use.leases], now)
 
     def limit(self, **limits: float) -> None:
-        """Other settings than before, by name; they hold from the next decision on."""
+        """Replaces limits by name, from the next decision on."""
         self._placement.limits = replace(self._placement.limits, **limits)  # type: ignore[arg-type]
         self._placement.pump()
 
     def reread(self, ref: ModelRef) -> None:
-        """The residency of `ref` has been written anew."""
+        """Reads the residency of `ref` again, after a reload of the settings."""
         if (use := self._uses.get(ref.engine_key)) is not None:
             use.residency = self._residency(ref)
             self._placement.concern(use)
             self._placement.pump()
 
     def preload(self, refs: Iterable[ModelRef]) -> None:
-        """Begins to load those of them that are to be there without a request."""
+        """Begins to load the models with `preload`."""
         self.verbs.preload((ref, self._residency(ref)) for ref in refs)
 
     def refuse_new(self) -> None:
-        """No new leases; those who wait are sent away, streams go on."""
+        """Grants no new leases and refuses waiting requests. Running streams continue."""
         self.closing = True
         for use in self._uses.values():
             self.send_away(use, shutting_down)
 
     def hurry(self) -> None:
-        """Every engine ends at once, whether it was stopping already or not."""
+        """Ends every engine at once, also those that are stopping already."""
         for use in self._uses.values():
             use.engine.hurry()
 
     async def close(self) -> None:
-        """Ends all engines, side by side; returns when every child is reaped."""
+        """Ends all engines in parallel; returns when every child is reaped."""
         self.refuse_new()
         self._placement.close()
         await self.verbs.close()

@@ -1,7 +1,7 @@
-"""What each engine takes of memory, and what all may take together: footprints, budgets, and what others use.
+"""Keeps each engine's memory needs, the budgets of all engines together, and the use by other processes.
 
-`planned` is called with each launch plan before it is started, so no engine starts whose needs are unknown; `came_up`
-puts what is found in their place, and `starved` what a start has run out of.
+`planned` runs for each launch plan before its start, so no engine with unknown needs starts. `came_up` replaces the
+estimate by measured sizes. `starved` raises it after a start that ran out of memory.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from app.scheduler.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan
 
 log = logs.get_logger("scheduler")
 
-# A start that ran out of memory needs more than was free: by so much at least, in bytes.
+# A start that ran out of memory needs at least so many bytes more than were free.
 _MORE = 1 << 20
-# Engines that are up are measured again so often at the most, in seconds: it takes some milliseconds each.
+# The shortest time between two measurements of running engines, in seconds. Each takes some milliseconds.
 AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class SeenMemory:
-    """This machine at one moment, in bytes; `devices` is None where no engine tells them.
+    """This machine's memory at one moment, in bytes; `devices` is None if no engine lists them.
 
-    `host_others` is what processes that are none of ours hold and cannot give back.
+    `host_others` is what other programs' processes hold and cannot give back.
     """
 
     devices: tuple[Device, ...] | None
@@ -45,7 +45,7 @@ class SeenMemory:
 
 
 class MemoryBook:
-    """Blocking looks are made in threads; everything else is told from the last of them."""
+    """Needs and budgets by place in memory. Looks block, so they run in threads; all else reads the last look."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class MemoryBook:
         on_known: Callable[[], None] = lambda: None,
         truth: MemoryTruth | None = None,
     ) -> None:
-        """`see` looks at the machine and may block; `up` names the engines that hold memory now.
+        """`see` looks at the machine and may block. `up` names the engines that hold memory now.
 
-        `on_known` is called whenever it turns out whether the memory is known. Without `truth` estimates hold.
+        `on_known` is called when the memory becomes known or unknown. Without `truth`, estimates are used.
         """
         self._setting = setting
         self._margin = margin
@@ -66,7 +66,7 @@ class MemoryBook:
         self._up = up
         self._on_known = on_known
         self._truth = truth
-        # Engines that are up, and what they took when they had come up; what starts ran out of that have not come up
+        # Running engines, their sizes right after the load, and the shortages of starts that have failed since
         self._running: dict[str, RunningPlan] = {}
         self._at_load: dict[str, tuple[Mapping[str, int], int]] = {}
         self._starved: dict[str, dict[str, tuple[int, int]]] = {}
@@ -77,23 +77,23 @@ class MemoryBook:
         self._devices: tuple[Device, ...] = ()
         self._looking = asyncio.Lock()
         self._measured_at = -math.inf
-        # Whether the machine told its memory at the last look; None before the first
+        # Whether the last look found the machine's memory; None before the first
         self.known: bool | None = None
 
     def needs(self, alias: str) -> Mapping[str, int]:
-        """Place -> bytes, empty where nothing is known."""
+        """Place -> bytes; empty if unknown."""
         return self._needs.get(alias, {})
 
     def mapped(self, alias: str) -> int:
-        """Bytes of the host's part that are pages of files, and may be more than the host has room for."""
+        """Bytes of the host's part that are mapped files. They may exceed the host's free memory."""
         return self._mapped.get(alias, 0)
 
     def budgets(self) -> dict[str, int]:
-        """Place -> bytes for all engines of ours, empty where memory is not known."""
+        """Place -> bytes for all engines of the gateway; empty if memory is unknown."""
         return {name: budget(place, self._setting, self._margin) for name, place in self._places.items()}
 
     def holds(self, aliases: Iterable[str]) -> bool:
-        """Whether these engines fit beside each other; one whose files are mapped may do so alone."""
+        """Whether these engines fit beside each other. A single engine may exceed the budget with mapped files."""
         names = list(aliases)
         sizes: Counter[str] = Counter()
         for alias in names:
@@ -101,7 +101,7 @@ class MemoryBook:
         return len(names) == 1 or not shortages(sizes, self.budgets())
 
     async def look(self) -> None:
-        """Sees the machine anew."""
+        """Looks at the machine again."""
         async with self._looking:
             before = self.known
             self._seen(await asyncio.to_thread(self._see))
@@ -112,7 +112,7 @@ class MemoryBook:
     def _seen(self, seen: SeenMemory) -> None:
         if seen.devices is None:
             if self.known is not False:
-                log.warning("memory is unknown: llama-server lists no devices; one engine at a time unless max_loaded")
+                log.warning("memory is unknown: llama-server lists no devices; set max_loaded to load more than one")
             self.known, self._places = False, {}
             return
         self.known, self._devices = True, seen.devices
@@ -130,9 +130,10 @@ class MemoryBook:
         plan: LaunchPlan,
         without_draft: Callable[[str], Awaitable[LaunchPlan]] | None = None,
     ) -> LaunchPlan:
-        """Notes what `plan` takes, and gives it back; raises InsufficientMemoryError where it would not fit alone.
+        """Records the needs of `plan` and returns it; raises InsufficientMemoryError if it does not fit alone.
 
-        `without_draft` plans again for a reason, and that plan is given where only it fits and the draft is optional.
+        `without_draft` makes the plan without the draft, for a reason. That plan is returned if the draft is optional
+        and only the smaller plan fits.
         """
         await self.look()
         if not self.known:
@@ -144,9 +145,9 @@ class MemoryBook:
                 lighter = await self._judged(less)
                 if why := why_without_draft(verdict, lighter):
                     plan, verdict = await without_draft(why), lighter
-                    log.warning("the draft is left out", alias=alias, reason=why)
+                    log.warning("loading without the draft", alias=alias, reason=why)
         except GgufError as error:
-            # Nothing that the engine itself would not tell better
+            # The engine itself reports a damaged header better
             log.warning("footprint unknown", alias=alias, error=str(error))
             return plan
         footprint, budgets = verdict.footprint, verdict.budgets
@@ -156,7 +157,7 @@ class MemoryBook:
                 needs[name] = max(learned, needs.get(name, 0))
         self._note(alias, needs, footprint.mapped if may_page(self._setting) else 0)
         if verdict.paged:
-            log.warning(f"memory: {verdict.paged}; it is slow, since its files are read again and again", alias=alias)
+            log.warning(f"memory: {verdict.paged}; it is slow, since its files are read repeatedly", alias=alias)
         if not verdict.fits:
             raise InsufficientMemoryError(alias, verdict.words(), verdict.figures())
         return plan
@@ -173,10 +174,10 @@ class MemoryBook:
             self._needs[alias], self._mapped[alias] = needs, mapped
             self._renewed.add(alias)
 
-    # -- what is found -------------------------------------------------------------------------------------------
+    # -- measured sizes ------------------------------------------------------------------------------------------
 
     async def came_up(self, alias: str, engine: RunningPlan) -> None:
-        """What it takes holds from now on, and is kept for its next start."""
+        """Measures a READY engine, uses the sizes from now on, and stores them for its next start."""
         truth = self._truth
         if truth is None or not self.known:
             return
@@ -185,40 +186,40 @@ class MemoryBook:
         if not held:
             return
         self._running[alias] = engine
-        starved = self._proved(alias)
-        # What nobody can measure is still known to be more than was there
+        starved = self._take_shortages(alias)
+        # A place that cannot be measured still needs more than its failed start had
         held = {name: HeldMemory(size, source=OUT_OF_MEMORY) for name, size in starved.items()} | held
         estimated, before = dict(self.needs(alias)), self.mapped(alias)
-        self._found(alias, held)
+        self._use_measured(alias, held)
         self._at_load[alias] = self._needs[alias], self.mapped(alias)
         if short := shortage_in_words(self.needs(alias), self._enough_for(alias)):
-            log.warning(f"memory: {short}; its next start is refused unless there is more", alias=alias)
+            log.warning(f"memory: {short}; the next start is refused unless more is free", alias=alias)
         log.debug("memory measured", alias=alias, estimated=estimated, mapped=before, measured=self._needs[alias])
         await asyncio.to_thread(truth.keep, engine.plan, held)
 
-    def _proved(self, alias: str) -> dict[str, int]:
-        """What its starts ran out of, now that it is up; nothing where it fits beside the same others after all."""
+    def _take_shortages(self, alias: str) -> dict[str, int]:
+        """The needs that failed starts showed; empty if it now fits beside the same engines."""
         starved = self._starved.pop(alias, {})
         up = set(self._up()) | {alias}
         if starved and not self.holds(up):
-            # Somebody else had the memory, and has given it back
+            # Another program had the memory, and has given it back
             needs = {name: before for name, (_, before) in starved.items()}
             self._note(alias, {**self.needs(alias), **needs}, self.mapped(alias))
             return {}
         return {name: learned for name, (learned, _) in starved.items()}
 
     def _enough_for(self, alias: str) -> dict[str, int]:
-        """The budgets, with what may be paged."""
+        """The budgets, plus the files that may be paged."""
         budgets = self.budgets()
         return budgets | ({HOST: budgets[HOST] + self.mapped(alias)} if HOST in budgets else {})
 
     def left(self, alias: str) -> None:
-        """Its process is gone; what it had grown to is not what it starts with."""
+        """Records that the process is gone: the next start needs the size after a load, without the growth."""
         if self._running.pop(alias, None) is not None:
             self._note(alias, *self._at_load.pop(alias))
 
     def starved(self, alias: str, diagnosis: Diagnosis, beside: Iterable[str]) -> None:
-        """Its start ran out of memory that should have been enough, `beside` others: it needs more than that was."""
+        """Raises the needs of `alias` after a start that ran out of memory `beside` other engines."""
         held: Counter[str] = Counter()
         for other in beside:
             held.update(self.needs(other))
@@ -226,13 +227,13 @@ class MemoryBook:
             limit = self.budgets().get(name, 0)
             learned, before = min(limit - held[name] + _MORE, limit), self.needs(alias).get(name, 0)
             if held[name] and learned > before:
-                kept = self._starved.setdefault(alias, {})
-                kept[name] = learned, kept[name][1] if name in kept else before
+                sizes = self._starved.setdefault(alias, {})
+                sizes[name] = learned, sizes[name][1] if name in sizes else before
                 self._note(alias, {**self.needs(alias), name: learned}, self.mapped(alias))
-                log.warning("it ran out of memory: it needs more than was worked out", alias=alias, **{name: learned})
+                log.warning("out of memory: the engine needs more than estimated", alias=alias, **{name: learned})
 
     async def _look_at_engines(self) -> None:
-        """Engines may grow, by the prompts that they keep; while they are up that counts."""
+        """Measures running engines again, since cached prompts make them grow."""
         now = asyncio.get_running_loop().time()
         if now < self._measured_at + AGAIN_S:
             return
@@ -243,24 +244,24 @@ class MemoryBook:
             ):
                 grown = {name: one for name, one in held.items() if one.size > self.needs(alias).get(name, 0)}
                 if alias in self._running:
-                    self._found(alias, grown)
+                    self._use_measured(alias, grown)
 
-    def _found(self, alias: str, held: Mapping[str, HeldMemory]) -> None:
+    def _use_measured(self, alias: str, held: Mapping[str, HeldMemory]) -> None:
         needs = {**self.needs(alias), **{name: one.size for name, one in held.items()}}
         mapped = held[HOST].mapped if HOST in held and may_page(self._setting) else self.mapped(alias)
         self._note(alias, needs, mapped)
 
     def renewed(self) -> set[str]:
-        """The aliases whose needs are others than when this was last asked."""
+        """The aliases whose needs have changed since the last call."""
         renewed, self._renewed = self._renewed, set()
         return renewed
 
     def configure(self, setting: Literal["auto"] | Mapping[str, int], margin: float) -> None:
-        """Other settings than before."""
+        """Replaces the settings."""
         self._setting, self._margin = setting, margin
 
     def fields(self, up: Iterable[str]) -> list[dict[str, Any]]:
-        """For `/admin/memory`: each place with its budget, and who of `up` holds how much of it; sizes in bytes."""
+        """The rows of `/admin/memory`: each place, its budget, and each engine's share; sizes in bytes."""
         budgets, aliases = self.budgets(), sorted(up)
         rows = []
         for name, place in self._places.items():
@@ -279,7 +280,7 @@ class MemoryBook:
 
 
 def _ran_out(diagnosis: Diagnosis, devices: list[str]) -> list[str]:
-    """Where, as far as the engine's words tell."""
+    """The places that the diagnosis names; empty if it names none."""
     if diagnosis.code == "host_memory" or not devices:
         return [HOST]
     if number := re.search(r"on device (\d+)", diagnosis.cause):

@@ -1,4 +1,4 @@
-"""A look at this machine's memory: devices by `--list-devices`, the host by the kernel and the container's limit."""
+"""Looks at this machine's memory: devices by `--list-devices`, the host by the kernel and the container's limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.engine.probe import kill_group
 from app.errors import TandemError
 from app.scheduler.memory_book import SeenMemory
 
-# A list of devices starts a process and asks drivers. Seconds.
+# The age in seconds up to which a list of devices is reused. A list starts a process, which queries drivers.
 _REMEMBERED_S = 5.0
 
 
@@ -36,15 +36,15 @@ class MemorySight:
         return SeenMemory(self._list(), host_memory(), max(host_used() - _of_our_children(), 0))
 
     def close(self) -> None:
-        """Ends a list of devices that is still being made, in another thread: it would hold up the end."""
+        """Ends a list that another thread is waiting for, since it would delay the shutdown."""
         for process in tuple(self._running):
             kill_group(process)
 
     def _list(self) -> tuple[Device, ...] | None:
-        """None where there is no engine, or it does not tell."""
+        """None without an engine, or if it lists none."""
         with suppress(TandemError):
             engine = locate(self.llama_server)
-            # One that sees no device will see none later
+            # A build that sees no device will see none later
             if engine.identity != self._identity or (self._devices != () and time.monotonic() > self._until):
                 self._identity, self._devices = "", None
                 self._devices = devices(engine, running=self._running)
@@ -54,7 +54,7 @@ class MemorySight:
 
 
 def _of_our_children() -> int:
-    """Bytes that engines hold for themselves; what they have mapped of files can be given back."""
+    """Bytes that engines hold for themselves, without mapped files, whose pages the kernel can drop."""
     sizes = 0
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):

@@ -1,6 +1,6 @@
-"""What engines really take of memory: found once they are up, kept by launch plan, used for the next start.
+"""Measures the memory of running engines and stores it by launch plan, for the next start.
 
-By the engine's own report where its log has one; else by NVML for the devices and by the process for the host.
+The engine's own report in its log comes first. Without one, NVML measures the devices, and the process the host.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROCESS, NVML, OUT_OF_MEMORY = "process", "nvml", "out of memory"
 
 @dataclass(frozen=True, slots=True)
 class RunningPlan:
-    """An engine that is up: what it was started with, its process, and what it has written since."""
+    """A running engine: its launch plan, its process, and its log so far."""
 
     plan: LaunchPlan
     pid: int
@@ -33,22 +33,22 @@ class RunningPlan:
 
 
 class MemoryTruth:
-    """Its calls block, but for `keep`; each may be made in a thread, one at a time."""
+    """Measures and stores. Calls block, except `keep`; each may run in a thread, one at a time."""
 
     def __init__(self, kept: Footprints, nvml: Nvml | None = None) -> None:
         self._kept = kept
         self._nvml = nvml or Nvml()
 
     def known(self, plan: LaunchPlan) -> Mapping[str, HeldMemory]:
-        """Of an engine that was started by this plan before."""
+        """The stored sizes of an earlier engine with this plan."""
         return self._kept.of(_key(plan))
 
     def keep(self, plan: LaunchPlan, held: Mapping[str, HeldMemory]) -> None:
-        """For the next start of this plan."""
+        """Stores sizes for the next start of this plan."""
         self._kept.record(_key(plan), held)
 
     def measured(self, engine: RunningPlan, devices: Sequence[Device]) -> dict[str, HeldMemory]:
-        """By place in memory; a place that nobody tells of is not in it, and empty means that the engine has gone."""
+        """Sizes by place in memory. Places without a source are absent; empty if the engine is gone."""
         process = held_by(engine.pid, engine.plan.files)
         if process is None:
             return {}
@@ -57,7 +57,7 @@ class MemoryTruth:
         return dict(held) if held is not None else self._outside(engine, process, devices)
 
     def _outside(self, engine: RunningPlan, process: HeldByProcess, devices: Sequence[Device]) -> dict[str, HeldMemory]:
-        # Devices are named as this process sees them, whatever the entry's own environment hides
+        # Devices have the names that this process sees, whatever the entry's own environment hides
         on_cards = self._nvml.held(process.pids, devices, os.environ)
         return {
             HOST: HeldMemory(process.own + process.mapped, process.mapped, PROCESS),
@@ -66,5 +66,5 @@ class MemoryTruth:
 
 
 def _key(plan: LaunchPlan) -> str:
-    """The same for a gateway that is started by hand and one that a system starts."""
+    """The same key for a gateway started by hand and one started by a service manager."""
     return fingerprint(replace(plan, env=of_the_machine(plan.env)))

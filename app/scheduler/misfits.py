@@ -1,7 +1,7 @@
-"""Engines that do not fit into memory together: found out by starts that fail beside others and succeed without them.
+"""Engines that do not fit into memory together, learned from starts that fail beside others and succeed without them.
 
-A start that fails for want of memory while others of ours are up may succeed once one of them has made room. One that
-fails alone is not ours to help: it makes nobody move for a while, unless others have given memory back since.
+A start that runs out of memory beside other engines may succeed once one of them is unloaded. A start that fails alone
+cannot be helped: for a while no engine is unloaded for it, unless memory has become free since.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 from app.scheduler.snapshot import Misfit
 
-# The codes of a diagnosis that more memory would cure
+# Codes of diagnoses that more memory would fix
 WANT_OF_MEMORY = frozenset(("device_memory", "host_memory", "memory"))
-# How long a failure alone makes nobody move, in seconds: twice as long after each time in vain.
+# Seconds in which no engine is unloaded after a failure alone; doubled after each further failure.
 HOPELESS_S, LONGEST_HOPELESS_S = 60.0, 600.0
-# More memory than at that failure is worth another try from so much on: bytes, and a share of what there was
+# Another try needs more memory than at that failure: at least so many bytes, and this share of the old size
 _WORTH_A_TRY, _WORTH_A_SHARE = 256 * 2**20, 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class _Hopeless:
-    """A start failed with nothing of ours beside it, when there was so much `room` by place in memory."""
+    """A start that failed with no other engine beside it; `room` was free then, in bytes by place in memory."""
 
     until: float
     lasts: float
@@ -35,7 +35,7 @@ class _Hopeless:
 
 @dataclass(slots=True)
 class _Shortage:
-    """A start failed while `beside` were up; `leaving` are on their way out for it."""
+    """A start that failed while `beside` were up; `leaving` are being unloaded for it."""
 
     beside: frozenset[str]
     leaving: set[str] = field(default_factory=set)
@@ -43,7 +43,7 @@ class _Shortage:
 
 
 class Misfits:
-    """`known` are those found so far. Times are in seconds, on the caller's clock."""
+    """`known` are the misfits found so far. Times are in seconds, on the caller's clock."""
 
     def __init__(self) -> None:
         self.known: set[Misfit] = set()
@@ -51,9 +51,9 @@ class Misfits:
         self._hopeless: dict[str, _Hopeless] = {}
 
     def failed(self, alias: str, code: str, beside: Set[str], room: Mapping[str, int], now: float) -> None:
-        """The engine of `alias` went down while `beside` were up; `code` is that of its diagnosis.
+        """Records that the engine of `alias` failed while `beside` were up; `code` is that of its diagnosis.
 
-        `room` is what all engines of ours could take then, in bytes by place in memory, as far as it is known.
+        `room` is the memory for all engines at that moment, in bytes by place, as far as it is known.
         """
         self._short.pop(alias, None)
         if code not in WANT_OF_MEMORY:
@@ -69,34 +69,34 @@ class Misfits:
 
     @property
     def short(self) -> Iterable[str]:
-        """Those whose start has failed beside others."""
+        """The aliases whose start has failed beside others."""
         return self._short
 
     def wants_memory(self, alias: str) -> bool:
-        """Whether others of ours may hold what its start failed for."""
+        """Whether other engines may hold the memory that its start lacked."""
         return alias in self._short
 
     def room_made(self, alias: str) -> bool:
-        """Whether one of those has gone since."""
+        """Whether one of those engines has been unloaded since."""
         return alias in self._short and self._short[alias].room_made
 
     def drained(self, alias: str, room_for: str) -> None:
-        """`alias` was told to make room."""
+        """Records that `alias` is being unloaded for `room_for`."""
         if (shortage := self._short.get(room_for)) is not None:
             shortage.leaving.add(alias)
 
     def gone(self, alias: str) -> None:
-        """Its memory is free."""
+        """Records that the memory of `alias` is free."""
         for shortage in self._short.values():
             shortage.room_made |= alias in shortage.leaving
 
     def forget(self, alias: str) -> None:
-        """Its next start is its first."""
+        """Forgets the failures of `alias`: its next start counts as its first."""
         self._short.pop(alias, None)
         self._hopeless.pop(alias, None)
 
     def came_up(self, alias: str, beside: Set[str]) -> None:
-        """What has to be away for it is known now."""
+        """Records a successful start. If engines of its last failure are away, they and `alias` become a misfit."""
         self._hopeless.pop(alias, None)
         shortage = self._short.pop(alias, None)
         if shortage is not None and not shortage.beside <= beside:

@@ -1,4 +1,4 @@
-"""What pinned models leave for all others: places and memory. Pure."""
+"""Reports the places and the memory that pinned models leave for all others. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.engine.footprint.budget import shortages
 from app.scheduler.residency import Residency
 from app.terminal import memory_in_words
 
-# A budget that is taken to so much has room for no other model
+# From this share on, a used budget leaves no room for another model
 _NEARLY_ALL = 0.95
 # Names in one line
 _SHOWN = 4
@@ -21,10 +21,10 @@ def pin_warnings(
     needs: Mapping[str, Mapping[str, int]],
     budgets: Mapping[str, int],
 ) -> Iterator[str]:
-    """Why others will be refused once all pinned ones are up.
+    """Yields the reasons why other models will be refused once all pinned ones are up.
 
-    `places` is `max_loaded`; `needs` has bytes by place in memory for each model of which it is known, and `budgets`
-    what all engines may take together.
+    `places` is `max_loaded`. `needs` gives bytes by place in memory for each model with known needs. `budgets` is the
+    memory for all engines together.
     """
     pinned = [alias for alias, residency in models.items() if residency.pin]
     others = [alias for alias in models if alias not in pinned]
@@ -61,7 +61,7 @@ def _in_memory(
 
 
 def _is_kept_out(own: Mapping[str, int], held: Mapping[str, int], budgets: Mapping[str, int]) -> bool:
-    """Whether an engine fits alone, and not beside those that hold so much."""
+    """Whether an engine fits alone, but not beside engines that hold `held`."""
     return not shortages(own, budgets) and bool(shortages(Counter(own) + Counter(held), budgets)) and bool(own)
 
 

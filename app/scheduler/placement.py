@@ -1,4 +1,4 @@
-"""Carries out `policy.decide`: sends engines their verbs, and tells the queue whose turn it is."""
+"""Carries out `policy.decide`: sends verbs to engines, and grants or refuses waiting requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from app.supervisor.states import OCCUPYING, EngineState
 
 
 class Placement:
-    """Which engines are up. `serve` grants a READY engine to those who wait for it, `refuse` sends them away."""
+    """The engines that are up. `serve` grants a READY engine to its waiters, `refuse` refuses them."""
 
     def __init__(
         self,
@@ -52,40 +52,40 @@ class Placement:
         self.memory = memory
         self._serve = serve
         self._refuse = refuse
-        # What the policy is told, of engines that are not stopped or that somebody waits for; and what of it may be
-        # out of date. A decision costs what has changed since the last one, and little for all the rest.
+        # The policy's view: engines that are not STOPPED or have waiters. `_changed` are the entries to renew, so a
+        # decision costs what has changed since the last one.
         self._views = EngineTable()
         self._waits = WaitingLine()
         self._changed: dict[str, EngineUse] = {}
-        # Why those who wait do, as it was last told
-        self._told: dict[str, Blocked] = {}
+        # The reason last reported for each waiting alias
+        self._reported: dict[str, Blocked] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def concern(self, use: EngineUse) -> None:
-        """Something about it has changed that the policy must know."""
+        """Marks a use as changed, for the next decision."""
         self._changed[use.alias] = use
 
     def pump(self) -> None:
-        """Decides and acts; to be called after whatever may change a decision."""
+        """Decides and acts; to be called after each event that may change a decision."""
         loop = asyncio.get_running_loop()
         snapshot = self._snapshot(loop.time())
         actions, blocked = decide_and_tell(snapshot)
         for action in actions:
             self._act(action)
-        self._tell(blocked)
+        self._report(blocked)
         self._wake_at(next_look(snapshot))
 
     def look_at(self, moment: float) -> None:
-        """Decides again then, if not before."""
+        """Schedules the next decision at `moment`, unless an earlier one is scheduled."""
         if self._timer is None or moment < self._timer.when():
             self._wake_at(moment)
 
     def close(self) -> None:
-        """Decides no more by the clock."""
+        """Cancels the scheduled decision."""
         self._wake_at(math.inf)
 
     def moved(self, engine: Engine) -> None:
-        """After a transition: what it tells of this engine and of others."""
+        """Records a transition of an engine, and its effect on others."""
         use = self.uses[engine.alias]
         now = asyncio.get_running_loop().time()
         use.moved(now)
@@ -102,20 +102,20 @@ class Placement:
                 self.misfits.failed(engine.alias, engine.diagnosis.code, beside, room, now)
 
     def forget(self, use: EngineUse) -> None:
-        """Its model is gone, and so is its engine: nobody waits for it."""
-        for known in (self.uses, self._changed, self._told):
+        """Removes an alias whose model and engine are gone and that has no waiters."""
+        for known in (self.uses, self._changed, self._reported):
             known.pop(use.alias, None)
         self._views.drop(use.alias)
         self._waits.drop(use.alias)
         self.misfits.forget(use.alias)
 
     def fits_now(self, use: EngineUse) -> bool:
-        """Whether there is a place for it, and memory, that is nobody's."""
+        """Whether a place and memory are free for it, without unloading another engine."""
         room, engine = Room(self._snapshot(asyncio.get_running_loop().time())), self._view(use)
         return not room.in_the_way(engine)[0] and not room.short(engine) and not room.loading_beside(engine)
 
     def beyond_limits(self, aliases: Iterable[str]) -> list[str]:
-        """Of engines that are up, those too many for `max_loaded` or the budgets; the first ones stay."""
+        """Returns the engines that exceed `max_loaded` or the budgets, counted in the given order."""
         nothing = replace(self._snapshot(asyncio.get_running_loop().time()), engines=())
         room, beyond = Room(nothing), []
         for alias in aliases:
@@ -127,25 +127,25 @@ class Placement:
         return beyond
 
     def drain(self, use: EngineUse, verb: str, why: str) -> None:
-        """A READY engine gets no new requests, and ends after those that it has."""
+        """Drains a READY engine: it gets no new requests, and ends after its running ones."""
         self.decisions.add(use.alias, verb, why)
         self.head_for(use, EngineState.DRAINING, f"{verb}: {why}")
         use.engine.drain()
 
     def retry(self, use: EngineUse, why: str) -> None:
-        """Ends a BACKOFF: it is about to be STOPPED."""
+        """Ends a BACKOFF: the engine becomes STOPPED."""
         self.head_for(use, EngineState.STOPPING, why)
         use.engine.retry()
 
     def head_for(self, use: EngineUse, state: EngineState, why: str) -> None:
-        """A verb is sent that leads there."""
+        """Records the state that a verb leads to, before it is sent."""
         use.heading, use.reason = state, why
         self.concern(use)
 
     def _wake_at(self, moment: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        # A hair later than the moment itself: a timer may fire early by the clock's resolution.
+        # A millisecond later than the moment: a timer may fire early by the clock's resolution.
         loop = asyncio.get_running_loop()
         self._timer = loop.call_at(moment + 0.001, self._woken) if moment < math.inf else None
 
@@ -160,7 +160,7 @@ class Placement:
             if alias in self.uses:
                 self.concern(self.uses[alias])
         for use in self._changed.values():
-            self._look_anew(use)
+            self._renew_view(use)
         self._changed.clear()
         return SchedulerSnapshot(
             now=now,
@@ -172,11 +172,11 @@ class Placement:
             budgets={} if self.memory is None else self.memory.budgets(),
         )
 
-    def _look_anew(self, use: EngineUse) -> None:
+    def _renew_view(self, use: EngineUse) -> None:
         alias, wait = use.alias, use.wait()
         if wait is None:
             self._waits.drop(alias)
-            self._told.pop(alias, None)
+            self._reported.pop(alias, None)
         else:
             self._waits.put(wait)
         if wait is None and use.state is EngineState.STOPPED:
@@ -184,11 +184,11 @@ class Placement:
         else:
             self._views.put(self._view(use))
 
-    def _tell(self, blocked: Iterable[Blocked]) -> None:
-        """Each reason once."""
+    def _report(self, blocked: Iterable[Blocked]) -> None:
+        """Reports each reason once."""
         for wait in blocked:
-            if self._told.get(wait.alias) != wait:
-                self._told[wait.alias] = wait
+            if self._reported.get(wait.alias) != wait:
+                self._reported[wait.alias] = wait
                 self.decisions.add(wait.alias, WAITS, wait.why)
 
     def _view(self, use: EngineUse) -> EngineView:
@@ -215,7 +215,9 @@ class Placement:
                 self._refuse(use, lambda: NoRoomError(alias, why))
             case NoMemory(alias, why):
                 self.decisions.add(alias, "refused", why)
-                self._refuse(use, lambda: InsufficientMemoryError(alias, f"{why}, even with nothing beside it.", {}))
+                self._refuse(
+                    use, lambda: InsufficientMemoryError(alias, f"{why}, even with no other engine loaded.", {})
+                )
             case Start(alias, why, inputs):
                 self.decisions.add(alias, "started", f"{why}; {inputs}" if inputs else why)
                 self.head_for(use, EngineState.STARTING, why)

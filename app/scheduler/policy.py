@@ -1,24 +1,25 @@
-"""Who gets a place and who keeps one: a pure decision from a snapshot to actions. No clock, no I/O, no log.
+"""Decides who gets a place and who keeps one: a pure function from a snapshot to actions. No clock, no I/O, no log.
 
-For each alias that somebody waits for, the engine is
+For each alias with a waiting request, the engine is
 
-(1) READY: those who wait get its free slots;
-(2) STARTING: they wait for that start, together;
-(3) FATAL, or in BACKOFF: they are refused with the diagnosis. In a BACKOFF that is over in this moment they wait, and
-    in one that is over soon of an engine that may come up: it has before, or somebody else has ended its start;
-(4) in BACKOFF for want of memory that engines of ours hold: one of those makes room as in (7), and it is tried again;
+(1) READY: the waiting requests get its free slots;
+(2) STARTING: they all wait for that start;
+(3) FATAL or in BACKOFF: they are refused with the diagnosis. They wait if the BACKOFF ends at this moment, or ends soon
+    for an engine that may come up: it has before, or another program ended its start;
+(4) in BACKOFF for want of memory that other engines of ours hold: one of them makes room as in (7), then it is retried;
 (5) DRAINING or STOPPING: they wait until it is STOPPED;
-(6) STOPPED, and there is room for it: it is started, after any other load onto one of its devices;
-(7) STOPPED otherwise: an engine that is on its way out already will do; else one makes room (`_victim`), and where all
-    that is in the way is pinned they are refused. Where memory is short as many make room as it takes, and where it
-    would be short without any of them they are refused before one goes;
+(6) STOPPED with room: it is started, after any other load onto one of its devices;
+(7) STOPPED without room: an engine that is leaving already is waited for. Otherwise one makes room (`_victim`). If all
+    obstacles are pinned, the requests are refused. If memory is short, as many engines leave as necessary. If memory
+    would be short without any of them, the requests are refused and no engine leaves;
 
-and without anybody who waits
+and without a waiting request
 
-(8) READY, idle, and past the end of its ttl: it is unloaded.
+(8) READY, idle and past its ttl: it is unloaded.
 
-Aliases come in the order of `_in_order`. Who needs a place and finds none keeps those behind from taking one: nobody is
-overtaken for ever. `Room` alone knows what fits. The memory of what is up never exceeds a budget by a start.
+Aliases are read in the order of `WaitingLine.in_order`. A request that needs a place and finds none keeps later ones
+from taking one, so it is not overtaken for ever. Only `Room` knows what fits. A start never makes the running engines
+exceed a budget.
 """
 
 from __future__ import annotations
@@ -48,27 +49,27 @@ from app.scheduler.snapshot import (
 )
 from app.supervisor.states import EngineState
 
-# An attribute of an enum costs more than all else that is done for one of a thousand waits.
+# Module constants: reading an enum's attribute costs more than all other work for one of a thousand waits.
 _STOPPED, _READY = EngineState.STOPPED, EngineState.READY
-# Of what is told of those that keep their place
+# Engines named in a reason
 _SHOWN = 4
-# Of those who go on waiting
+# Waiting requests with a reported reason
 _TOLD = 16
 
 
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
-    """The actions for now; called again after whatever they change."""
+    """Returns the actions for now; to be called again after their effects."""
     return decide_and_tell(snapshot)[0]
 
 
 def decide_and_tell(snapshot: SchedulerSnapshot) -> tuple[list[Action], list[Blocked]]:
-    """The actions for now, and why the first ones of those who go on waiting do."""
+    """Returns the actions for now, and the reasons of the first requests that still wait."""
     decision = _Decision(snapshot)
     return decision.actions(), decision.blocked
 
 
 def next_look(snapshot: SchedulerSnapshot) -> float:
-    """When time alone may change the decision: the end of a ttl, of a patience or of a minimum residency."""
+    """The moment when time alone may change the decision: a ttl, a patience or a minimum residency ends."""
     now, line = snapshot.now, WaitingLine.of(snapshot.waiting)
     ready = [engine for engine in EngineTable.of(snapshot.engines).running.values() if engine.state is _READY]
     moments = [engine.unload_at for engine in ready]
@@ -81,7 +82,7 @@ def next_look(snapshot: SchedulerSnapshot) -> float:
 
 
 class _Decision:
-    """One pass over the waits; what was decided for one counts for the next."""
+    """One pass over the waits. Each decision counts for the following ones."""
 
     def __init__(self, snapshot: SchedulerSnapshot) -> None:
         self._snapshot = snapshot
@@ -89,7 +90,7 @@ class _Decision:
         self._waits = WaitingLine.of(snapshot.waiting)
         self._room = Room(snapshot)
         self._drained: set[str] = set()
-        # Who needs a place and has to wait for one: those behind may not take it
+        # The alias that has to wait for a place; later ones may not take it
         self._next: str | None = None
         self.blocked: list[Blocked] = []
 
@@ -109,7 +110,7 @@ class _Decision:
         return actions
 
     def _worth_a_look(self) -> Iterator[Wait]:
-        """In order. Once nobody can take a place any more, a few, and those whose engines are not STOPPED."""
+        """Yields waits in order. Once no place can be taken, a few more, and those whose engines are not STOPPED."""
         overdue = self._snapshot.now - self._snapshot.max_wait
         seen: set[str] = set()
         closed, behind = False, 0
@@ -137,7 +138,7 @@ class _Decision:
             case EngineState.BACKOFF | EngineState.FATAL:  # (3)
                 return (Refuse(engine.alias),)
             case EngineState.DRAINING | EngineState.STOPPING:  # (5)
-                self._tell(wait, {engine.alias})
+                self._report(wait, {engine.alias})
                 return ()
             case _:  # (2)
                 return ()
@@ -146,11 +147,11 @@ class _Decision:
         if engine.room_made:
             return (Retry(engine.alias),)
         if self._room.leaving:
-            self._tell(wait, self._room.leaving)
+            self._report(wait, self._room.leaving)
             return ()
         if not any(not other.pinned for other in self._room.up.values()):
             return (Refuse(engine.alias),)
-        # Who holds what it ran out of, where that is known
+        # The engines that hold the missing memory, if they are known
         short = self._room.short(engine)
         return self._make_room(wait, self._room.holders(short) or set(self._room.up), short)
 
@@ -162,12 +163,12 @@ class _Decision:
         if not obstacles:
             return self._beside_others(engine, wait)
         if held := _held(room, obstacles, all_of_them):
-            return (NoRoom(engine.alias, f"{names(held)} in its way, and pinned"),)
+            return (NoRoom(engine.alias, f"{names(held)} pinned and in its way"),)
         if all_of_them:
             self._next = engine.alias
             return list(self._clear(wait, obstacles))
-        if leaving := room.leaving & obstacles:  # (7) cleared already
-            self._tell(wait, leaving)
+        if leaving := room.leaving & obstacles:  # (7) an engine is leaving already
+            self._report(wait, leaving)
             room.leaving.discard(min(leaving))
             return ()
         actions = self._make_room(wait, obstacles)
@@ -176,27 +177,27 @@ class _Decision:
         return actions
 
     def _beside_others(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
-        """There is a place for it; is there memory?"""
+        """Starts an engine that has a place, once it has memory."""
         room = self._room
         if short := room.short(engine):
             return self._with_room_in_memory(engine, wait, short)
         if busy_devices := room.loading_beside(engine):  # (6)
-            self._tell(wait, {alias for alias in room.holders(busy_devices) if room.up[alias].state is not _READY})
+            self._report(wait, {alias for alias in room.holders(busy_devices) if room.up[alias].state is not _READY})
             room.promise(engine)
             room.contended |= busy_devices
             return ()
         inputs = free_for(engine, room)
         room.take(engine)
-        return (Start(engine.alias, "somebody waits for it", inputs),)
+        return (Start(engine.alias, "a request waits for it", inputs),)
 
     def _with_room_in_memory(self, engine: EngineView, wait: Wait, short: dict[str, int]) -> Iterable[Action]:
-        """(7) Those that hold what is short, until what is left of them is enough."""
+        """(7) Drains engines that hold the missing memory, until the rest is enough."""
         room = self._room
         pinned = {alias for alias, other in room.up.items() if other.pinned and other.state is _READY}
         if room.short(engine, without=room.up.keys() - pinned, promises=False):
-            return (NoRoom(engine.alias, f"{names(pinned & room.holders(short))} in its way, and pinned"),)
+            return (NoRoom(engine.alias, f"{names(pinned & room.holders(short))} pinned and in its way"),)
         actions: list[Action] = []
-        # Behind another load onto its device nobody has to go yet: whoever is idle may be asked for again until then
+        # While another engine loads onto its device, nothing is drained: an idle engine may get a request until then
         in_turn = room.awaited.isdisjoint(room.devices_of(engine))
         room.awaited |= room.devices_of(engine)
         while in_turn and (still := room.short(engine, without=room.leaving | self._drained)):
@@ -211,7 +212,7 @@ class _Decision:
         return actions
 
     def _spare(self, engine: EngineView, drains: list[Action]) -> None:
-        """Those without whose memory it fits as well stay: a small one may have been chosen before a large one."""
+        """Keeps engines that need not leave after all: a small one may have been chosen before a large one."""
         for drain in drains[::-1]:
             kept = self._drained - {drain.alias}
             if not self._room.short(engine, without=self._room.leaving | kept):
@@ -219,25 +220,25 @@ class _Decision:
                 drains.remove(drain)
 
     def _clear(self, wait: Wait, obstacles: set[str]) -> Iterator[Action]:
-        """All of them, each as soon as it may go."""
+        """Drains all obstacles, each as soon as it may leave."""
         for _ in range(len(obstacles - self._room.leaving)):
             yield from self._make_room(wait, obstacles)
 
     def _make_room(self, wait: Wait, obstacles: set[str], memory: Iterable[str] = ()) -> list[Action]:
-        """At most one of `obstacles` goes; `memory` are the places where it is what is short."""
+        """Drains at most one of `obstacles`; `memory` are the places where their memory is missing."""
         victim = self._victim(wait, obstacles, memory)
         if victim is None:
-            self._tell(wait, obstacles - self._drained, memory)
+            self._report(wait, obstacles - self._drained, memory)
             return []
         self._drained.add(victim.alias)
         return [Drain(victim.alias, wait.alias, self._why(victim, wait, obstacles, memory))]
 
     def _victim(self, wait: Wait, obstacles: set[str], short: Iterable[str]) -> EngineView | None:
-        """Idle before busy, then the lowest priority, then the longest idle by what its load costs for what it frees of
-        the places in memory that are `short`.
+        """Chooses the engine that leaves: idle first, then the lowest priority, then the largest gain.
 
-        Never a pinned one. One that has answered since the wait began keeps its minimum residency; a busy one, or one
-        that somebody waits for, keeps its place for `patience` besides. What it has begun to answer it ends.
+        The gain is the idle time times the bytes freed in the places `short`, by the load time. A pinned engine never
+        leaves. An engine that has answered since the wait began keeps its minimum residency. A busy engine, or
+        one with waiting requests, also keeps its place for `patience`. It finishes its running answers.
         """
         candidates = [
             engine
@@ -280,8 +281,8 @@ class _Decision:
         others = sorted(obstacles - self._drained - self._room.leaving)[:_SHOWN]
         return "; ".join((goes, waited, *(f"{alias} is {use_of(self._room.up[alias], now)}" for alias in others)))
 
-    def _tell(self, wait: Wait, obstacles: Set[str], memory: Iterable[str] = ()) -> None:
-        """Why it goes on waiting: who is in its way, and why he stays."""
+    def _report(self, wait: Wait, obstacles: Set[str], memory: Iterable[str] = ()) -> None:
+        """Reports why a request still waits: the engines in its way, and why they stay."""
         if not self._is_news(wait):
             return
         engines = [self._engines[alias] for alias in sorted(obstacles)]
@@ -303,11 +304,11 @@ class _Decision:
 
 
 def _held(room: Room, obstacles: set[str], all_of_them: bool) -> set[str]:
-    """Those that no eviction moves, where they are enough to be in the way for ever."""
+    """The pinned engines that block a start for ever; empty if others could leave instead."""
     pinned = {alias for alias in obstacles if room.up[alias].pinned and room.up[alias].state is EngineState.READY}
     return pinned if pinned and (all_of_them or pinned == obstacles) else set()
 
 
 def _waited_for(engine: EngineView) -> float:
-    """How many seconds of a BACKOFF are no reason to refuse."""
+    """The seconds of a remaining BACKOFF that a request waits for instead of being refused."""
     return SHORT_BACKOFF_S if engine.may_come_up else 0.0

@@ -1,4 +1,4 @@
-"""Who waits for one engine: fair between clients, then first come."""
+"""The waiting requests of one engine: fair between clients, then first come, first served."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from app.scheduler.lease import Lease
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """What a request says of itself when it asks for an engine, and how many are before it while it waits.
+    """A request's demands on an engine, and its position while it waits.
 
-    `client` is whom it is from: slots go to clients by turns. `takes_slot` is for what the engine decodes or embeds.
-    `keep_alive` is how long the engine is to stay after the answer, in seconds, None for as long as the model's `ttl`
-    says; `pins` keeps it for good. An `errand` is the gateway's own: it loads, and is no use of the engine.
+    Slots go to clients by turns; `client` names the request's. `takes_slot` is True if the engine decodes or embeds.
+    `keep_alive` is the stay after the answer in seconds, None for the model's `ttl`. `pins` keeps the engine for good.
+    An `errand` is the gateway's own load and does not count as a use.
     """
 
     client: str = ""
@@ -28,7 +28,7 @@ class Ticket:
 
     @property
     def before(self) -> int | None:
-        """How many requests go first; None for a request that does not wait in a queue."""
+        """The number of requests ahead; None for a request that does not wait in a queue."""
         if self._queued is None:
             return None
         queue, waiter = self._queued
@@ -47,7 +47,7 @@ class Waiter:
     ticket: Ticket
     body: bytes | None = None
     granted: asyncio.Future[Lease] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    # Of the wait for a place, and then anew of that for the load
+    # Of the wait for a place, then of the wait for the load
     limit: asyncio.Timeout | None = None
 
     def wait_until(self, at: float) -> None:
@@ -61,7 +61,7 @@ class Waiter:
             self.granted.set_exception(error)
 
     def give_back(self) -> None:
-        """For a waiter that left in the same turn of the loop in which it was granted a lease."""
+        """Releases a lease that was granted in the same turn of the loop in which the waiter left."""
         if self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None:
             self.granted.result().release()
 
@@ -70,7 +70,7 @@ class EngineQueue:
     """The waiters of one engine. Those that take no slot wait for the engine alone."""
 
     def __init__(self) -> None:
-        # In the order of whose turn it is; each client's own in the order of their coming
+        # Clients in the order of their turns, each with its waiters in order of arrival
         self._clients: OrderedDict[str, dict[Waiter, None]] = OrderedDict()
         self._slotless: dict[Waiter, None] = {}
         self._slotted = 0
@@ -83,12 +83,12 @@ class EngineQueue:
 
     @property
     def slotted(self) -> int:
-        """How many wait for a slot."""
+        """The number of waiters for a slot."""
         return self._slotted
 
     @property
     def since(self) -> float | None:
-        """Since when the oldest waits."""
+        """The beginning of the oldest wait, None without waiters."""
         heads = [next(iter(waiters)).since for waiters in (*self._clients.values(), self._slotless) if waiters]
         return min(heads, default=None)
 
@@ -101,7 +101,7 @@ class EngineQueue:
         waiter.ticket.queued(self, waiter)
 
     def discard(self, waiter: Waiter) -> bool:
-        """Whether it was there."""
+        """Removes a waiter; returns whether it was queued."""
         if waiter in self._slotless:
             del self._slotless[waiter]
             return True
@@ -115,7 +115,7 @@ class EngineQueue:
         return True
 
     def take(self, slots: float) -> list[Waiter]:
-        """Those whose turn it is, where so many slots are free."""
+        """Removes and returns the next waiters for this number of free slots."""
         taken, self._slotless = list(self._slotless), {}
         while slots >= 1 and self._clients:
             client, waiters = self._clients.popitem(last=False)
@@ -132,7 +132,7 @@ class EngineQueue:
         return [waiter for waiters in (*self._clients.values(), self._slotless) for waiter in waiters]
 
     def before(self, waiter: Waiter) -> int:
-        """How many get a slot before `waiter` does, as things stand."""
+        """The number of waiters that get a slot before `waiter`, at present."""
         if waiter in self._slotless:
             return 0
         own = list(self._clients[waiter.ticket.client]).index(waiter)

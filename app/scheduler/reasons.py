@@ -1,4 +1,4 @@
-"""Why an engine goes, and why a request goes on waiting, in words. Pure."""
+"""Texts for decisions: why an engine leaves, and why a request still waits. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def use_of(engine: EngineView, now: float) -> str:
 
 
 def kept_by(engine: EngineView, snapshot: SchedulerSnapshot) -> str:
-    """Why it does not go, or has not gone yet: `busy with 2 for 12 s`."""
+    """The reason why an engine stays, or has not left yet: `busy with 2 for 12 s`."""
     now, words = snapshot.now, use_of(engine, snapshot.now)
     if engine.pinned or engine.state is not EngineState.READY:
         return words
@@ -32,25 +32,25 @@ def kept_by(engine: EngineView, snapshot: SchedulerSnapshot) -> str:
 
 
 def kind_of(engine: EngineView) -> str:
-    """The same for reasons that differ in nothing but figures."""
+    """A key that is equal for reasons that differ only in figures."""
     if engine.state in LEAVING:
         return "leaving"
     return "pinned" if engine.pinned else str(engine.state)
 
 
 def shortage(lacking: Mapping[str, int]) -> str:
-    """Place in memory -> bytes that are missing there."""
+    """Names the missing bytes of each place in memory."""
     return " and ".join(f"{memory_in_words(size)} of {name}" for name, size in lacking.items()) + " are missing"
 
 
 def sizes(engine: EngineView, places: Iterable[str], word: str) -> str:
-    """`5.20 GB on CUDA0 and 1.00 GB on host`; empty where it has nothing there."""
+    """`5.20 GB on CUDA0 and 1.00 GB on host`; empty if the engine needs nothing there."""
     parts = (f"{memory_in_words(size)} {word} {place}" for place in places if (size := engine.needs.get(place)))
     return " and ".join(parts)
 
 
 def free_for(engine: EngineView, room: Room) -> str:
-    """`1 of 2 places free; needs 4.80 GB of CUDA0, 8.00 GB free`, before it takes its place."""
+    """`1 of 2 places free; needs 4.80 GB of CUDA0, 8.00 GB free`, before the engine takes its place."""
     parts = [f"{room.free} of {room.places} places free"] if room.places < UNCAPPED else []
     for place, left in room.left(engine).items():
         parts.append(f"needs {sizes(engine, (place,), 'of')}, {memory_in_words(left)} free")
@@ -64,5 +64,5 @@ def names(aliases: Set[str]) -> str:
 
 
 def seconds(duration: float) -> str:
-    """Tenths where they say something."""
+    """Seconds with tenths, from 10 s on without."""
     return f"{duration:.1f} s" if duration < 10 else f"{duration:.0f} s"

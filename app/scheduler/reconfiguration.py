@@ -1,4 +1,4 @@
-"""Settings that have changed: models that are gone, engines that are to be others, limits that are lower."""
+"""Applies changed settings to engines: removed models, changed plans, lower limits."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from app.scheduler.loop import Scheduler
 
 _DOWN = (EngineState.STOPPED, EngineState.BACKOFF, EngineState.FATAL)
-# In the words of decisions
-_CHANGED, _GONE, _FEWER = "its settings have changed", "it is no model any more", "fewer may be up"
+# Reasons, as decisions show them
+_CHANGED, _GONE, _FEWER = "its settings have changed", "its model was removed", "fewer engines may be up"
 
 
 class Reconfiguration:
-    """Engines by alias or variant. What is busy finishes its answers first."""
+    """Ends and restarts engines after a reload, by alias or variant. A busy engine finishes its answers first."""
 
     def __init__(self, scheduler: Scheduler, placement: Placement) -> None:
         self._scheduler = scheduler
         self._placement = placement
-        # Those that start again once they are down, and what to tell of those that do not exist any more
+        # Engines to start again once they are down, and the error for each removed alias
         self._coming_back: set[str] = set()
         self._gone: dict[str, Callable[[], TandemError]] = {}
         # The loop keeps only weak references to tasks
@@ -35,23 +35,23 @@ class Reconfiguration:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Models, and the variants that somebody has asked for."""
+        """Models, and the variants that a request has named."""
         return tuple(self._placement.uses)
 
     def limit_starts(self, limits: StartLimits) -> None:
-        """Of the next start and the next stop of each engine."""
+        """Sets the limits of each engine's next start and next stop."""
         for use in self._placement.uses.values():
             use.engine.limit(limits)
 
     def keep_to_the_limit(self, why: str = _FEWER) -> None:
-        """Ends what is up beyond `max_loaded` and the budgets: the least recently used first, pinned ones last."""
+        """Ends engines beyond `max_loaded` and the budgets: the least recently used first, pinned ones last."""
         up = [use for use in self._placement.uses.values() if use.state in (EngineState.STARTING, EngineState.READY)]
         up.sort(key=_stays_first)
         for alias in self._placement.beyond_limits(use.alias for use in up):
             self._end(self._placement.uses[alias], why)
 
     def renew(self, alias: str) -> bool:
-        """The launch plan of `alias` is another now: an engine that is up ends and starts again; whether it was up."""
+        """Restarts an engine whose launch plan has changed; returns whether it was up."""
         use = self._placement.uses.get(alias)
         if use is None or not self._end(use, _CHANGED):
             return False
@@ -59,7 +59,7 @@ class Reconfiguration:
         return True
 
     def remove(self, alias: str, error: Callable[[], TandemError]) -> None:
-        """`alias` exists no longer: who waits or comes for it gets `error`."""
+        """Removes `alias`: its waiting and later requests get `error`."""
         if (use := self._placement.uses.get(alias)) is None:
             return
         self._coming_back.discard(alias)
@@ -69,21 +69,21 @@ class Reconfiguration:
         self.moved(use)
 
     def restore(self, alias: str) -> None:
-        """`alias` exists, whether it was removed before or not."""
+        """Makes `alias` available again, if it was removed."""
         self._gone.pop(alias, None)
 
     def check(self, ref: ModelRef) -> None:
-        """Raises the error of a model that is gone, while its engine ends."""
+        """Raises the error of a removed model while its engine ends."""
         if (error := self._gone.get(ref.engine_key)) is not None:
             raise error()
 
     def moved(self, use: EngineUse) -> None:
-        """To be called after every transition of an engine that is known."""
+        """Handles a transition of a known engine."""
         if use.engine.state not in _DOWN:
             return
         comes_back = use.alias in self._coming_back
         self._coming_back.discard(use.alias)
-        if use.state is not EngineState.STOPPED:  # it failed, or starts again for those who wait
+        if use.state is not EngineState.STOPPED:  # it failed, or starts again for waiting requests
             return
         if self._gone.pop(use.alias, None) is not None:
             self._placement.forget(use)
@@ -96,12 +96,12 @@ class Reconfiguration:
             use.engine.start()
 
     def _has_room(self, use: EngineUse) -> bool:
-        """It was up, so that it comes up again, but at nobody's cost."""
+        """Whether an engine that was up may start again without displacing another or delaying a request."""
         idle = not self._scheduler.closing and not self._scheduler.queued
         return idle and self._placement.fits_now(use)
 
     def _end(self, use: EngineUse, why: str) -> bool:
-        """Ends the engine behind its last lease, and with it what is known of a failed start; whether it was up."""
+        """Ends the engine after its last lease, and forgets a failed start; returns whether it was up."""
         match use.state:
             case EngineState.READY:
                 self._placement.drain(use, "unloaded", why)
@@ -121,5 +121,5 @@ class Reconfiguration:
 
 
 def _stays_first(use: EngineUse) -> tuple[bool, bool, int, float]:
-    """The pinned, then those that load for somebody, the busy, and the recently used."""
+    """A sort key: pinned engines, then loading, busy and recently used ones."""
     return not use.pinned, use.state is EngineState.READY, -use.in_flight, -(use.last_used or 0.0)

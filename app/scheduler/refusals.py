@@ -1,4 +1,4 @@
-"""Why a request gets no engine now, in words, and when it may come again."""
+"""The errors of requests that get no engine, with the seconds until a retry is worthwhile."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from app.supervisor.process import Engine
 from app.supervisor.readiness import refusal
 from app.supervisor.states import EngineState
 
-# For a client that is told to come again, where nothing better is known. Seconds.
+# Retry-After in seconds: if nothing is known, and its bounds.
 _COME_AGAIN_S, _COME_AGAIN_AT_LEAST_S, _COME_AGAIN_AT_MOST_S = 10.0, 2.0, 60.0
-# The queue in all, in units of that of one model
+# The limit of all queues together, as a multiple of that of one model
 _QUEUES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerLimits:
-    """Of the settings; may be replaced while it runs. Durations are in seconds, `queue` is in requests a model."""
+    """Limits from the settings; replaced at a reload. Durations are in seconds, `queue` is in requests per model."""
 
     max_loaded: int
     queue_timeout: float
@@ -40,7 +40,7 @@ class SchedulerLimits:
 
 
 async def check(engine: Engine) -> None:
-    """What is certain to fail fails here, before a working engine makes room for it."""
+    """Raises the error of a start that is certain to fail, before a working engine makes room for it."""
     try:
         await engine.preflight()
     except InsufficientMemoryError:
@@ -50,24 +50,24 @@ async def check(engine: Engine) -> None:
 
 
 def refused_for_memory(engine: Engine) -> bool:
-    """Whether its last start was not tried since its plan does not fit: what is free may be more by now."""
+    """Whether its last start was refused because its plan did not fit. More memory may be free by now."""
     diagnosis = engine.diagnosis
     return engine.state is EngineState.BACKOFF and diagnosis is not None and diagnosis.code == "insufficient_memory"
 
 
 def room_in_the_queue(use: EngineUse, queued: int, limits: SchedulerLimits) -> None:
-    """Raises QueueFullError; `queued` are the requests that wait, for whatever engine."""
+    """Raises QueueFullError if the model's queue or all queues are full; `queued` counts all waiting requests."""
     waiting = len(use.queue)
     if waiting < limits.queue and queued < limits.queue_in_all:
         return
-    words = f"{queued} requests wait here already."
+    words = f"Queue full: {queued} requests are waiting."
     if waiting >= limits.queue:
-        words = f"{waiting} requests wait for '{use.alias}' already."
+        words = f"Queue full: {waiting} requests are waiting for '{use.alias}'."
     raise QueueFullError(words, retry_after=_soon(use.seconds_until_served(waiting)))
 
 
 def too_late(use: EngineUse, timeout: float) -> EngineUnavailableError:
-    """What a request has waited for, for as long as it may."""
+    """The error of a request that has waited `timeout` seconds, by the state of its engine."""
     if use.state is EngineState.STARTING:
         loading = use.engine.loading
         retry_after = _soon(loading.seconds_left if loading else None)
@@ -83,7 +83,7 @@ def too_late(use: EngineUse, timeout: float) -> EngineUnavailableError:
 
 
 def refusal_of(engine: Engine) -> StartFailedError:
-    """Of an engine that is down with a diagnosis."""
+    """The error of an engine that is down with a diagnosis."""
     assert engine.diagnosis is not None
     return StartFailedError(engine.alias, engine.diagnosis, retry_after=engine.retry_after)
 
@@ -93,5 +93,5 @@ def shutting_down() -> ShuttingDownError:
 
 
 def _soon(seconds: float | None) -> float:
-    """When to come again, if the reason is expected to last so long."""
+    """Retry-After for an expected wait of `seconds`, within the bounds."""
     return min(max(_COME_AGAIN_S if seconds is None else seconds, _COME_AGAIN_AT_LEAST_S), _COME_AGAIN_AT_MOST_S)

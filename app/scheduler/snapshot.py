@@ -1,4 +1,4 @@
-"""What the policy decides from, and what it decides. Pure."""
+"""The policy's input and its output. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from app.supervisor.states import EngineState
 
-# How long a busy engine keeps its place, seconds; at most half of `max_wait`.
+# Seconds in which a busy engine keeps its place; at most half of `max_wait`.
 PATIENCE_S = 5.0
-# An engine that others wait for stays up for so many times what its load has taken, at most half of `max_wait`.
+# Minimum residency while other requests wait, as a multiple of the load time; at most half of `max_wait`.
 RESIDENCY_LOADS = 4.0
 MAX_WAIT_S = 30.0
-# A BACKOFF for so long is waited for by who knows that the engine can start
+# Seconds of a BACKOFF that a request waits for, if the engine has started before
 SHORT_BACKOFF_S = 2.0
-# A wait of so long is told with its reason
+# Seconds of a wait after which its reason is reported
 TOLD_AFTER_S = 1.0
 
 # Aliases whose engines cannot all be up at once
@@ -28,11 +28,10 @@ Misfit = frozenset[str]
 class EngineView:
     """One engine as the policy sees it. Moments are on the snapshot's clock.
 
-    `last_used` is when its last lease ended, `retry_at` when a BACKOFF is over, `ready_at` when its load ended,
-    `unload_at` when an idle engine's ttl is over. `may_come_up`: a start of it has succeeded,
-    or the last was ended by somebody else.
-    `wants_memory`: its start failed for want of memory that others of ours may hold. `room_made`: one of those has gone
-    since.
+    `last_used` is the end of its last lease, `retry_at` the end of a BACKOFF, `ready_at` the end of its load, and
+    `unload_at` the end of an idle engine's ttl. `may_come_up`: a start of it has succeeded, or another program ended
+    the last one. `wants_memory`: its start ran out of memory that other engines of ours may hold. `room_made`: one of
+    those has left since.
     """
 
     alias: str
@@ -48,19 +47,19 @@ class EngineView:
     exclusive: bool = False
     priority: int = 0
     unload_at: float = math.inf
-    # What its last load took, in seconds
+    # The duration of its last load, in seconds
     load_seconds: float = 1.0
     ready_at: float = -math.inf
-    # Since when there was a request with it at every moment
+    # The beginning of the time in which it has always had a request
     busy_since: float = math.inf
-    # Place in memory (`host`, `CUDA0`) -> bytes; empty where nobody knows
+    # Place in memory (`host`, `CUDA0`) -> bytes; empty if unknown
     needs: Mapping[str, int] = field(default_factory=dict)
-    # Bytes of the host's part that may go beyond the budget while nothing else is on the host: files that are mapped
+    # Bytes of mapped files on the host, which may exceed the budget while no other engine holds host memory
     mapped: int = 0
 
 
 class Wait(NamedTuple):
-    """Somebody waits for `alias` since `since`; a higher `priority` comes first."""
+    """A request waits for `alias` since `since`; a higher `priority` comes first."""
 
     alias: str
     since: float
@@ -68,19 +67,19 @@ class Wait(NamedTuple):
 
 
 class EngineTable:
-    """Engines by alias, kept from one decision to the next; `running` are those that are not STOPPED."""
+    """Engines by alias, kept between decisions; `running` are those that are not STOPPED."""
 
     def __init__(self, views: Iterable[EngineView] = ()) -> None:
         self._views: dict[str, EngineView] = {}
         self.running: dict[str, EngineView] = {}
-        # Places in memory -> how many STOPPED engines need just these
+        # Sets of places in memory -> the number of STOPPED engines that need exactly these
         self._stopped: Counter[frozenset[str]] = Counter()
         for view in views:
             self.put(view)
 
     @classmethod
     def of(cls, views: Iterable[EngineView]) -> EngineTable:
-        """Itself, where it is a table already."""
+        """Returns `views` itself if it is a table already."""
         return views if isinstance(views, cls) else cls(views)
 
     def __iter__(self) -> Iterator[EngineView]:
@@ -90,7 +89,7 @@ class EngineTable:
         return self._views[alias]
 
     def put(self, view: EngineView) -> None:
-        """In place of what is known of its alias."""
+        """Replaces the view of the same alias."""
         self.drop(view.alias)
         self._views[view.alias] = view
         if view.state is EngineState.STOPPED:
@@ -99,7 +98,7 @@ class EngineTable:
             self.running[view.alias] = view
 
     def drop(self, alias: str) -> None:
-        """Harmless for one that is not there."""
+        """Removes the view of `alias`, if it has one."""
         if (view := self._views.pop(alias, None)) is None:
             return
         if view.state is not EngineState.STOPPED:
@@ -111,16 +110,16 @@ class EngineTable:
             del self._stopped[places]
 
     def all_need(self, places: Set[str]) -> bool:
-        """Whether no engine that is STOPPED could do without these places in memory."""
+        """Whether every STOPPED engine needs one of these places in memory."""
         return not any(places.isdisjoint(needed) for needed in self._stopped)
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerSnapshot:
-    """`engines` are at least those that are up and those that somebody waits for.
+    """The state that one decision is made from. `engines` contains at least all running and all awaited ones.
 
-    Whoever decides often hands over an EngineTable and a WaitingLine that he keeps: a decision then costs what it
-    looks at.
+    A caller that decides often passes an EngineTable and a WaitingLine that it keeps. The cost of a decision then
+    depends only on the entries that it reads.
     """
 
     now: float
@@ -129,7 +128,7 @@ class SchedulerSnapshot:
     waiting: Iterable[Wait]
     misfits: frozenset[Misfit] = frozenset()
     max_wait: float = MAX_WAIT_S
-    # Place in memory -> bytes for all engines together; a place that is not in it has room for all
+    # Place in memory -> bytes for all engines together; a place without a budget has no limit
     budgets: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -137,7 +136,7 @@ class SchedulerSnapshot:
         return min(PATIENCE_S, self.max_wait / 2)
 
     def residency(self, engine: EngineView) -> float:
-        """Seconds that an engine stays up while others wait for its place."""
+        """Seconds that an engine stays up while other requests wait for its place."""
         return min(RESIDENCY_LOADS * engine.load_seconds, self.max_wait / 2)
 
 
@@ -148,14 +147,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """With the engine's diagnosis."""
+    """Refuses the waiting requests with the engine's diagnosis."""
 
     alias: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoRoom:
-    """Nothing that is in the way of `alias` may be unloaded."""
+    """Refuses them: no engine in the way of `alias` may be unloaded."""
 
     alias: str
     why: str = field(default="", compare=False)
@@ -163,7 +162,7 @@ class NoRoom:
 
 @dataclass(frozen=True, slots=True)
 class NoMemory:
-    """`alias` would not fit if it were alone."""
+    """Refuses them: `alias` does not fit even alone."""
 
     alias: str
     why: str = field(default="", compare=False)
@@ -171,7 +170,7 @@ class NoMemory:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """`inputs` are the figures that it was decided by, in words."""
+    """Starts the engine. `inputs` are the figures behind the decision."""
 
     alias: str
     why: str = field(default="", compare=False)
@@ -180,14 +179,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The start that failed for want of memory."""
+    """Repeats a start that ran out of memory."""
 
     alias: str
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """`alias` makes room for `room_for`, or has come to the end of its ttl where that is empty."""
+    """Drains `alias` to make room for `room_for`, or, if that is empty, at the end of its ttl."""
 
     alias: str
     room_for: str
@@ -196,12 +195,12 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """`alias` goes on waiting; `reasons` tell who is in its way and how, to know one reason from the next."""
+    """`alias` still waits. `reasons` are pairs of an engine and its obstacle; equal pairs are the same reason."""
 
     alias: str
     reasons: frozenset[tuple[str, str]]
     why: str = field(default="", compare=False)
 
 
-# What `decide` gives
+# The results of `decide`
 Action = Grant | Refuse | NoRoom | NoMemory | Start | Retry | Drain

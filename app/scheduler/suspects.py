@@ -1,6 +1,6 @@
-"""Requests that may be what kills their engine: one client must not take a model from all.
+"""Detects requests that crash their engine, so that one client cannot take a model from all others.
 
-A body that was alone in its engine at two deaths in a row, and was not answered in between, is refused for a while.
+A body is refused for a while after two crashes in a row at which it was the only request, without an answer in between.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 DEATHS, REFUSED_FOR_S = 2, 300.0
-# Of one alias; the oldest goes first.
+# Refused bodies per alias; the oldest is dropped first.
 _KEPT = 64
 
 
 @dataclass(slots=True)
 class _Suspicions:
-    """Of one alias: the body that was alone at the `deaths` last ones, and until when which bodies are refused."""
+    """The suspicions of one alias: the only body at the last `deaths` crashes, and the end of each refusal."""
 
     last: bytes | None = None
     deaths: int = 0
@@ -24,17 +24,17 @@ class _Suspicions:
 
 
 class Suspects:
-    """By alias and body, of which a hash is kept. Times are in seconds, on the caller's clock."""
+    """Suspicious bodies by alias, stored as hashes. Times are in seconds, on the caller's clock."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Suspicions] = {}
 
     def died(self, alias: str, bodies: Sequence[bytes | None], now: float) -> None:
-        """The engine of `alias` died while it answered `bodies`, or idle."""
+        """Records that the engine of `alias` crashed while it answered `bodies`, or idle."""
         known = self._known.setdefault(alias, _Suspicions())
         alone = bodies[0] if len(bodies) == 1 else None
         if alone is None:
-            # Whatever it was, it was no request that was alone: those before are not two in a row.
+            # No request was alone at this crash, so earlier crashes no longer count as a row.
             known.last = None
             return
         key = _hash(alone)
@@ -47,7 +47,7 @@ class Suspects:
             del known.refused_until[next(iter(known.refused_until))]
 
     def answered(self, alias: str, body: bytes | None) -> None:
-        """It kills nobody."""
+        """Clears a body that was answered."""
         known = self._known.get(alias)
         if known is None or (known.last is None and not known.refused_until):
             return
@@ -57,11 +57,11 @@ class Suspects:
             known.last = None
 
     def forget(self, alias: str) -> None:
-        """Nothing that was asked of it has killed it."""
+        """Clears all suspicions of `alias`."""
         self._known.pop(alias, None)
 
     def refused_for(self, alias: str, body: bytes | None, now: float) -> float:
-        """Seconds for which `body` is refused; 0 if it is not."""
+        """Seconds for which `body` is still refused; 0 if it is not."""
         known = self._known.get(alias)
         until = known.refused_until.get(_hash(body), 0.0) if known and known.refused_until else 0.0
         return max(0.0, until - now)

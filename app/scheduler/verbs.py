@@ -1,4 +1,4 @@
-"""What a person asks of one engine: load, unload, pin, unpin, reset; and what is loaded at the start."""
+"""Admin verbs for one engine (load, unload, pin, unpin, reset), and the loads at the start."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 log = logs.get_logger("scheduler")
 
 _DOWN = (EngineState.FATAL, EngineState.BACKOFF)
-# An admin's, in the words of decisions
+# The reason of an administrator's decision
 ASKED = "an administrator asks for it"
-# For whoever lost its engine to an `unload`
+# Retry-After of requests that an `unload` has interrupted, in seconds
 _COME_AGAIN_S = 5.0
 
 
 class Verbs:
-    """Each takes what the catalog makes of a name."""
+    """Verbs for engines, addressed by resolved model refs."""
 
     def __init__(
         self,
@@ -50,10 +50,10 @@ class Verbs:
         self._preloads: set[asyncio.Task[None]] = set()
 
     async def load(self, ref: ModelRef, why: str = ASKED) -> None:
-        """Returns when the engine is READY; others make room for it as for a request.
+        """Returns when the engine is READY; other engines make room for it as for a request.
 
-        What has failed is tried again at once. Loads of one engine are joined, and go on when a caller leaves. Raises
-        what `lease` raises, but for timeouts.
+        A failed start is retried at once. Loads of one engine are joined, and continue if a caller leaves. Raises the
+        errors of `lease`, except timeouts.
         """
         if self._scheduler.status(ref).state is EngineState.READY:
             return
@@ -77,36 +77,36 @@ class Verbs:
             log.warning("load failed", alias=alias, error=str(error))
 
     def preload(self, models: Iterable[tuple[ModelRef, Residency]]) -> None:
-        """Begins to load what is to be there from the start; what cannot be is a warning in the log."""
+        """Begins to load models with `preload`; each that cannot be loaded is a warning in the log."""
         refs = {ref.engine_key: (ref, residency) for ref, residency in models}
         residencies = ((alias, residency) for alias, (_, residency) in refs.items())
         chosen, refused = preloads(residencies, self._placement.limits.max_loaded)
         for alias, why in refused.items():
             self._placement.decisions.add(alias, "not preloaded", why)
             log.warning(f"preload: '{alias}' cannot be loaded at the start: {why}", alias=alias)
-        self._go_on(self._preload_all([refs[alias][0] for alias in chosen]))
+        self._in_background(self._preload_all([refs[alias][0] for alias in chosen]))
 
     async def _preload_all(self, refs: Iterable[ModelRef]) -> None:
-        """The first ones that memory holds together: none of them makes room for another."""
+        """Loads as many as memory holds together, in order: none of them makes room for another."""
         chosen: list[str] = []
         for ref in refs:
-            with suppress(TandemError):  # the load says it again
+            with suppress(TandemError):  # the load reports it
                 await check(self._scheduler.use(ref).engine)
             memory = self._placement.memory
             if memory is not None and not memory.holds([*chosen, ref.engine_key]):
-                words = "memory does not hold it beside those before it"
+                words = "too little memory beside the models before it"
                 self._placement.decisions.add(ref.engine_key, "not preloaded", words)
                 log.warning(f"preload: '{ref}' is not loaded: {words}", alias=ref.engine_key)
                 continue
             chosen.append(ref.engine_key)
-            self._go_on(self._load_with_warning(ref, "preload"))
+            self._in_background(self._load_with_warning(ref, "preload"))
 
     def load_soon(self, ref: ModelRef, why: str) -> None:
-        """Begins to load it; a failure is a warning in the log."""
-        self._go_on(self._load_with_warning(ref, why))
+        """Begins to load `ref`; a failure is a warning in the log."""
+        self._in_background(self._load_with_warning(ref, why))
 
     def pin_warnings(self, refs: Iterable[ModelRef]) -> list[str]:
-        """What the pinned ones of these models leave for the others, as far as it is known."""
+        """Warnings about the places and the memory that pinned models leave for the others, as far as it is known."""
         models = {ref.engine_key: self._scheduler.use(ref).residency for ref in refs}
         memory = self._placement.memory
         needs = {alias: memory.needs(alias) for alias in models} if memory is not None else {}
@@ -114,15 +114,15 @@ class Verbs:
         return list(pin_warnings(models, self._placement.limits.max_loaded, needs, budgets))
 
     async def tell_of_pins(self, refs: Sequence[ModelRef]) -> None:
-        """The same in the log, once it is known what the pinned ones take of memory."""
+        """Logs these warnings, once the needs of pinned models are known."""
         for use in map(self._scheduler.use, refs):
             if use.residency.pin:
-                with suppress(TandemError):  # its start says it
+                with suppress(TandemError):  # its start reports it
                     await check(use.engine)
         for warning in self.pin_warnings(refs):
             log.warning(warning)
 
-    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         preloading = asyncio.create_task(work, name="preload")
         self._preloads.add(preloading)
         preloading.add_done_callback(self._preloads.discard)
@@ -134,10 +134,10 @@ class Verbs:
             log.warning(f"{why}: '{ref}' is not loaded: {error}", alias=ref.engine_key)
 
     def unload(self, ref: ModelRef, *, now: bool = False) -> None:
-        """Ends an engine after the requests that it has; with `now` these are broken off, and those that wait refused.
+        """Ends an engine after its running requests. With `now`, it aborts them and refuses waiting ones.
 
-        One that is still loading ends at once: those who wait for it are refused. A request that comes later loads it
-        anew.
+        An engine that is still loading ends at once, and its waiting requests are refused. A later request loads it
+        again.
         """
         use = self._scheduler.use(ref)
         alias, state = use.alias, use.state
@@ -161,20 +161,20 @@ class Verbs:
         use.engine.hurry()
 
     async def unloaded(self, ref: ModelRef) -> None:
-        """Returns when an engine on its way out has ended; the next request may have started it anew by then."""
+        """Returns when a leaving engine has ended. The next request may have started it again by then."""
         use = self._scheduler.use(ref)
         while use.heading is not None or use.engine.state in (EngineState.DRAINING, EngineState.STOPPING):
             await use.engine.changed()
 
     def unload_unless_used(self, ref: ModelRef, client: str) -> bool:
-        """Unloads an idle engine that no other client has used in the last minute; whether nothing is loaded then."""
+        """Unloads an idle engine that no other client has used in the last minute; returns whether it is unloaded."""
         use, now = self._scheduler.use(ref), asyncio.get_running_loop().time()
         if use.state is EngineState.READY and not use.pinned and not use.leases and not use.used_by_others(client, now):
-            self._placement.drain(use, "unloaded", "keep_alive 0, and nobody else has used it for a minute")
+            self._placement.drain(use, "unloaded", "keep_alive 0, and no other client has used it for a minute")
         return use.state not in (EngineState.READY, EngineState.STARTING)
 
     def pin(self, ref: ModelRef, pinned: bool | None) -> None:
-        """Neither another model nor its ttl unloads a pinned one; it is not loaded by that. None: as its entry says."""
+        """Pins an engine against others and its ttl, or unpins it; None restores its entry's value."""
         use = self._scheduler.use(ref)
         use.stay.pin = pinned
         self._placement.decisions.add(use.alias, "pinned" if use.pinned else "unpinned", ASKED)
@@ -182,7 +182,7 @@ class Verbs:
         self._placement.pump()
 
     async def reset(self, ref: ModelRef) -> None:
-        """Forgets that starts have failed and that requests have killed it: the next request starts it at once."""
+        """Forgets failed starts and crashes, so the next request starts the engine at once."""
         use = self._scheduler.use(ref)
         self._suspects.forget(use.alias)
         self._placement.misfits.forget(use.alias)
@@ -194,7 +194,7 @@ class Verbs:
             await use.engine.changed()
 
     async def close(self) -> None:
-        """Loads that nobody can wait for any more."""
+        """Cancels loads and preloads."""
         loads = [*self._loads.values(), *self._preloads]
         for load in loads:
             load.cancel()
@@ -203,6 +203,6 @@ class Verbs:
 
 def _unloaded(alias: str) -> EngineUnloadedError:
     return EngineUnloadedError(
-        f"The engine of '{alias}' was unloaded by an administrator; a new request loads it again.",
+        f"The engine of '{alias}' was unloaded by an administrator. Retry the request to load it again.",
         retry_after=_COME_AGAIN_S,
     )

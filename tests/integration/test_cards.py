@@ -117,7 +117,7 @@ def test_idle_engines_go_where_another_takes_more_than_was_thought(make: Callabl
     [line] = gateway.logged("engine draining") or [{}]
     assert line["alias"] == "a"
     decisions = gateway.client.get("/admin/decisions", headers=gateway.admin).json()["data"]
-    assert any("b takes more memory than was worked out" in row["why"] for row in decisions), decisions
+    assert any("b takes more memory than estimated" in row["why"] for row in decisions), decisions
 
 
 def test_running_out_of_memory_is_learned(make: Callable[..., Gateway], cards: Cards) -> None:
@@ -126,7 +126,7 @@ def test_running_out_of_memory_is_learned(make: Callable[..., Gateway], cards: C
     for alias in "cab":
         assert first.chat(alias).status_code == 200
     assert cards.failures == ["CUDA0"] and up(first) == {"b", "c"}
-    assert first.logged("it needs more than was worked out")
+    assert first.logged("the engine needs more than estimated")
     assert first.chat("a").status_code == 200
     assert cards.failures == ["CUDA0"], "what does not go together is known"
     first.terminate()
@@ -177,7 +177,7 @@ def test_an_optional_draft_is_left_out_and_everybody_says_so(make_gateway: Make,
     speculation = gateway.client.get("/v1/models/m").json()["speculation"]
     assert (speculation["requested"], speculation["active"], speculation["mode"]) == ("draft-simple", False, "none")
     assert "draft is optional and left out: with it CUDA0 needs" in speculation["reason"]
-    assert gateway.logged("the draft is left out")
+    assert gateway.logged("loading without the draft")
     plan = gateway.command("plan", "m")
     assert str(draft) not in plan.stdout and "draft: The draft is optional and left out" in plan.stderr
     checked = gateway.command("check", "m")

@@ -21,7 +21,6 @@ from tests.support.paths import ROOT
 EXEMPT = (
     "app/engine/",
     "app/relay/amendments/",
-    "app/scheduler/",
     "app/supervisor/",
 )
 

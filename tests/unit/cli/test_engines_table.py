@@ -23,7 +23,7 @@ def cells(engine: EngineStatus) -> dict[str, str]:
 def test_a_row_says_what_a_person_asks_for() -> None:
     """State and since when, where it listens, who is with it, when it goes, and why it is as it is."""
     engine = EngineStatus(
-        "org/m", EngineState.READY, since=NOW - 130, reason="somebody waits for it", pid=42, port=8001, slots=4
+        "org/m", EngineState.READY, since=NOW - 130, reason="a request waits for it", pid=42, port=8001, slots=4
     )
     assert cells(engine) == {
         "model": "org/m",
@@ -35,7 +35,7 @@ def test_a_row_says_what_a_person_asks_for() -> None:
         "waiting": "0",
         "decodes with": "-",
         "unloads": "-",
-        "why": "somebody waits for it",
+        "why": "a request waits for it",
     }
 
 

@@ -234,7 +234,7 @@ def test_a_pinned_engine_never_makes_room() -> None:
     pinned, idle = ready("p", pinned=True, unload_at=0), ready("i", last_used=9)
     assert decide(snapshot(pinned, idle, B, waiting=("b",), max_loaded=2, waited=LATER)) == [Drain("i", "b")]
     [refused] = decide(snapshot(pinned, B, waiting=("b",), waited=LATER))
-    assert (refused, refused.why) == (NoRoom("b"), "'p' is in its way, and pinned")  # type: ignore[union-attr]
+    assert (refused, refused.why) == (NoRoom("b"), "'p' is pinned and in its way")  # type: ignore[union-attr]
     starting = EngineView("p", EngineState.STARTING, pinned=True)
     assert decide(snapshot(starting, B, waiting=("b",))) == []  # it may yet fail
 

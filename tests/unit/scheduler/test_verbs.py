@@ -236,7 +236,7 @@ def test_decisions_are_told_with_their_reasons() -> None:
         await asked(scheduler, "b", 0.1)
         words = [decision.words for decision in scheduler.decisions]
         assert words[1] == "evicted a: idle 41 s; b has waited 0.0 s for a place; c is pinned"
-        assert words[0].startswith("started b: somebody waits for it")
+        assert words[0].startswith("started b: a request waits for it")
         assert scheduler.status(ref_to("a")).reason.startswith("evicted: idle 41 s")
 
     clock.run(main())

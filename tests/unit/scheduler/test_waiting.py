@@ -96,7 +96,7 @@ def test_a_full_queue_says_when_to_come_again() -> None:
         held = await scheduler.lease(ref_to("a"))
         waiting = [asyncio.create_task(scheduler.lease(ref_to("a"))) for _ in range(2)]
         await turn()
-        with pytest.raises(QueueFullError, match="2 requests wait for 'a' already") as caught:
+        with pytest.raises(QueueFullError, match="Queue full: 2 requests are waiting for 'a'") as caught:
             await scheduler.lease(ref_to("a"))
         assert caught.value.retry_after == 24.0
         (await scheduler.lease(ref_to("b"))).release()  # another's queue is another's
@@ -116,7 +116,7 @@ def test_the_queue_of_all_is_bounded_too() -> None:
         scheduler, _ = lively(dict.fromkeys("abcdefghijkl", ONE_SLOT), queue=1)
         waiting = [asyncio.create_task(scheduler.lease(ref_to(alias))) for alias in "abcdefghij"]
         await turn()
-        with pytest.raises(QueueFullError, match="10 requests wait here already"):
+        with pytest.raises(QueueFullError, match="Queue full: 10 requests are waiting"):
             await scheduler.lease(ref_to("k"))
         for each in waiting:
             each.cancel()
@@ -243,7 +243,7 @@ def test_pinned_models_are_nobodys_place() -> None:
         await asked(scheduler, "c", 0.1)
         await asked(scheduler, "b", 0.1)
         assert {alias for alias in "abcd" if scheduler.status(ref_to(alias)).up} == {"a", "b"}
-        with pytest.raises(NoRoomError, match="no room for 'd': 'a' and 'b' are in its way, and pinned"):
+        with pytest.raises(NoRoomError, match="no room for 'd': 'a' and 'b' are pinned and in its way"):
             await scheduler.lease(ref_to("d"))
         scheduler.verbs.pin(ref_to("b"), False)
         await asked(scheduler, "d", 0.1)
