@@ -1,4 +1,4 @@
-"""What a starting engine does beside its log: bytes read, memory, processor time.
+"""Measures what a starting engine does besides logging: bytes read, memory, processor time.
 
 llama-server logs nothing while it reads weights, for minutes on a slow disk. An engine that reads, fills memory or
 computes is slow and not hung.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-# The health probe, asked every 15 ms, costs an engine that hangs some 3 % of a core, and a few small reads.
+# The health probe runs every 15 ms. It costs a hung engine about 3 % of a core, and a few small reads.
 _LEAST_CPU_SHARE = 0.2
 _LEAST_BYTES_PER_SECOND = 1 << 18
 
@@ -25,14 +25,14 @@ class Activity:
     cpu: float = 0.0
 
     def moved_since(self, earlier: Activity, seconds: float) -> bool:
-        """Whether so much was done in between that a start is under way."""
+        """Whether the difference to `before` within `seconds` shows that a start makes progress."""
         least = _LEAST_BYTES_PER_SECOND * seconds
         grown = max(self.read - earlier.read, self.resident - earlier.resident)
         return grown >= least or self.cpu - earlier.cpu >= _LEAST_CPU_SHARE * seconds
 
 
 def activity_of(pid: int) -> Activity:
-    """Zeros for a process that has gone, or that may not be looked into.
+    """Zeros for a process that is gone or may not be inspected.
 
     Blocks: to find the children, psutil reads the parent of every process of the machine.
     """
@@ -51,9 +51,9 @@ def _of_one(process: psutil.Process) -> Activity:
         times = process.cpu_times()
         cpu = times.user + times.system
         resident = process.memory_info().rss
-        # macOS counts no bytes of a process
+        # macOS counts no bytes per process
         counters = process.io_counters() if hasattr(process, "io_counters") else None
         if counters is not None:
-            # read_chars holds what came out of the page cache too; mapped weights show in read_bytes and in memory
+            # read_chars includes the page cache; mapped weights show in read_bytes and in resident memory
             read = max(counters.read_bytes, getattr(counters, "read_chars", 0))
     return Activity(read, resident, cpu)

@@ -1,27 +1,27 @@
-"""How long an engine that has failed is left alone. Pure; moments are on the caller's clock."""
+"""Delays the restart of an engine that has failed. Pure; moments are on the caller's clock."""
 
 from __future__ import annotations
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
-# Of failures after an engine that worked: the first starts again without a delay.
+# Delays after failures in a row. The first failure of an engine that has worked is retried without a delay.
 _WORKED = -1
 
 
 class Backoff:
-    """A second after the first failure, twice as long after each more, a minute at most."""
+    """The delay is a second after the first failure, twice as long after each further one, a minute at most."""
 
     def __init__(self) -> None:
-        # When a start may be tried again
+        # The moment from which a start may be tried again
         self.until = 0.0
-        # In a row
+        # Failures in a row
         self._failures = 0
 
     def worked(self) -> None:
-        """What happened before no longer counts."""
+        """Forgets failures, since the engine has worked."""
         self._failures = _WORKED
 
     def forget(self) -> None:
-        """As if it had never been started."""
+        """Resets to the state before the first start."""
         self._failures = 0
 
     def failed(self, now: float) -> None:

@@ -1,9 +1,9 @@
 """One child process: spawn, signal, wait, log lines. It knows nothing of llama-server.
 
-A child dies with the gateway, `kill -9` of the gateway included: on Linux by PR_SET_PDEATHSIG, elsewhere
-because its stdin ends. The kernel sends the death signal when the *thread* that forked ends, so spawn on the
-main thread, never from a pool. `asyncio`'s own subprocesses are not used: uvloop's fork copies page tables
-(34 ms at 1 GB) and takes no process group.
+A child dies with the gateway, even after `kill -9` of the gateway: on Linux by PR_SET_PDEATHSIG, elsewhere because its
+stdin ends. The kernel sends the death signal when the *thread* that forked ends, so `spawn` must run on the main
+thread, never in a pool. `asyncio`'s own subprocesses are not used: uvloop's fork copies page tables (34 ms at 1 GB) and
+takes no process group.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from contextlib import suppress
 from app.engine.parent_death import tied_to_parent
 
 LOG_LINES_KEPT = 400
-# A line longer than this is cut: a child that never ends its line must not fill our memory.
+# A longer line is cut: a child that never ends its line must not fill the gateway's memory.
 LINE_LIMIT = 8192
 # How long the last lines may take to arrive after the exit; a grandchild can hold the pipe open for ever.
 LAST_WORDS_S = 0.5
 
 
 class Child:
-    """A running child in a session of its own; `returncode` is negative for a signal, as Popen's."""
+    """A running child in its own session; `returncode` is negative for a signal, as in Popen."""
 
     def __init__(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -46,13 +46,13 @@ class Child:
     def spawn(
         cls, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None] = lambda _: None
     ) -> Child:
-        """Needs a running loop, and never awaits: a cancelled caller cannot lose a child half-way.
+        """Starts a child. Needs a running loop and never awaits, so a cancelled caller cannot lose a child.
 
-        Raises OSError where there is nothing to execute.
+        Raises OSError if the program cannot be executed.
         """
         linux = sys.platform == "linux"
         if not linux:
-            # The embedded engine and llama-server end when their stdin does, if they are told to look.
+            # The embedded engine and llama-server end with their stdin, if the environment says so.
             env = {**env, "LLAMA_TANDEM_PARENT_STDIN": "1", "LLAMA_SERVER_ROUTER_PORT": "1"}
         process = subprocess.Popen(
             tied_to_parent(argv),
@@ -106,8 +106,8 @@ class Child:
     def _reap(self, descriptor: int) -> None:
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
-        # What a wrapper script has started does not outlive it: it would keep port and memory. Before the reaping,
-        # while the number of the group cannot be another's.
+        # The children of a wrapper script must end too: they would keep port and memory. This is done before the
+        # reaping, while no other process group can have the number.
         self.signal(signal.SIGKILL)
         self._settle(self._process.wait())
 
@@ -130,13 +130,13 @@ class Child:
         return returncode
 
     def signal(self, number: signal.Signals) -> None:
-        """Reaches the whole process group; a child that is gone already is no error."""
+        """Signals the whole process group; ignores a child that is gone."""
         if self.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
     async def terminate(self, grace: float, hurry: asyncio.Event) -> int:
-        """SIGTERM, grace (cut short by `hurry`), SIGTERM again, SIGKILL; the exit code.
+        """SIGTERM, grace (cut short by `hurry`), SIGTERM again, SIGKILL; returns the exit code.
 
         llama-server takes a second SIGTERM as "at once", which still lets it free device memory in order.
         """

@@ -1,7 +1,7 @@
-"""Where saved slots lie: `state_dir/conversations/<model>/<plan>/<when>-<rank>-<tokens>-<bytes>.slot`, 0700. Blocking.
+"""Saved slots in `state_dir/conversations/<model>/<plan>/<when>-<rank>-<tokens>-<bytes>.slot`, mode 0700. Blocking.
 
-Files hold what was said. They go with their model, with their plan, after `keep`, and the oldest where they would take
-more than `disk` or a tenth of what the disk has free.
+Files hold the texts of conversations. They are deleted with their model, with their plan, and after `keep`. The oldest
+are deleted if all take more than `disk`, or more than a tenth of the free space.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _SHARE_OF_FREE = 10
 _NAME = re.compile(r"(\d{13})-(\d{4})-(\d+)-(\d+)\.slot")
 PART = ".part"
 _VERDICT = "verdict.json"
-# llama.cpp's `llama_state_seq_save_file`: magic, version, count, so many tokens (b11434). Since 2026 llama-server wraps
-# them: -1, kind, count, tokens, and what belongs to media.
+# llama.cpp's `llama_state_seq_save_file`: magic, version, count, then the tokens (b11434). Since 2026 llama-server
+# wraps them: -1, kind, count, tokens, then data of media.
 _HEAD = struct.Struct("<3I")
 _MAGIC = 0x67677371
 _WRAPPED, _WRAPPER = 0xFFFFFFFF, 3
@@ -36,7 +36,7 @@ _MOST_TOKENS = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class SavedSlot:
-    """One file. `when` is in milliseconds since the epoch, `rank` orders those of one moment: 0 is the latest used."""
+    """One file. `when` is in milliseconds since the epoch. `rank` orders files of one moment: 0 is the latest used."""
 
     path: Path
     when: int
@@ -46,7 +46,7 @@ class SavedSlot:
 
     @classmethod
     def at(cls, path: Path) -> SavedSlot | None:
-        """None for a file that is none."""
+        """Reads the file's name; None if it is no saved slot's."""
         match = _NAME.fullmatch(path.name)
         return cls(path, *map(int, match.groups())) if match else None
 
@@ -59,7 +59,7 @@ class SavedSlot:
             return False
 
     def read_tokens(self) -> list[int]:
-        """What the slot had read; empty where the file does not tell."""
+        """The tokens that the slot had read; empty if the file does not contain them."""
         return tokens_in(self.path)
 
 
@@ -68,7 +68,7 @@ def slot_name(when: int, rank: int, tokens: int, size: int) -> str:
 
 
 def tokens_in(path: Path) -> list[int]:
-    """The tokens at the beginning of a slot's file; empty where there are none, or in a form nobody knows here."""
+    """The tokens at the beginning of a slot's file; empty if there are none, or in an unknown format."""
     with suppress(OSError, struct.error), path.open("rb") as file:
         magic, _, count = _HEAD.unpack(file.read(_HEAD.size))
         if magic != _MAGIC or not 0 < count < _MOST_TOKENS:
@@ -76,14 +76,14 @@ def tokens_in(path: Path) -> list[int]:
         words = struct.unpack(f"<{count}I", file.read(4 * count))
         if words[0] == _WRAPPED:
             words = words[_WRAPPER : _WRAPPER + words[2]] if count > _WRAPPER else ()
-        # A token beyond 31 bits stands for media
+        # A number above 31 bits stands for media
         return list(words) if all(word < 1 << 31 for word in words) else []
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreVerdict:
-    """Whether a plan's restored slots were found to be used, and why not."""
+    """Whether the engine uses restored slots of a plan, and the reason if it does not."""
 
     works: bool
     reason: str = ""
@@ -96,34 +96,34 @@ class PlanFolder:
         self.path = path
 
     def make(self) -> None:
-        """Raises OSError."""
+        """Creates the folder with mode 0700. Raises OSError."""
         for folder in (self.path.parent.parent, self.path.parent, self.path):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if folder.stat().st_mode & 0o077:
                 folder.chmod(0o700)
 
     def slots(self) -> list[SavedSlot]:
-        """The most recent first."""
+        """The saved slots, the most recent first."""
         return sorted(_slots_in(self.path), key=lambda slot: (-slot.when, slot.rank))
 
     def remove_parts(self) -> None:
-        """What saves have left behind that were not finished."""
+        """Deletes the files of unfinished saves."""
         for path in self.path.glob(f"*{PART}"):
             _remove(path)
 
     def keep_only(self, most: int) -> None:
-        """Ends the oldest beyond `most`, and those that a later one goes on from."""
+        """Deletes files beyond the `most` recent ones, and those whose conversation a later file continues."""
         later: list[list[int]] = []
         for at, slot in enumerate(self.slots()):
             tokens = slot.read_tokens()
-            if at >= most or any(_goes_on(tokens, other) for other in later):
+            if at >= most or any(_continued_by(tokens, other) for other in later):
                 _remove(slot.path)
             else:
                 later.append(tokens)
 
     @property
     def verdict(self) -> RestoreVerdict | None:
-        """None where nothing was restored yet."""
+        """The stored verdict; None before the first restore."""
         try:
             words = json.loads((self.path / _VERDICT).read_text())
             return RestoreVerdict(bool(words["works"]), str(words["reason"]))
@@ -131,7 +131,7 @@ class PlanFolder:
             return None
 
     def judge(self, verdict: RestoreVerdict) -> None:
-        """Kept for as long as the plan; of one that works not nothing stays but that."""
+        """Stores the verdict. If restores do not work, deletes all slots of this plan."""
         if not verdict.works:
             for slot in self.slots():
                 _remove(slot.path)
@@ -141,7 +141,7 @@ class PlanFolder:
 
 @dataclass(slots=True)
 class KeptSlots:
-    """Those of one engine that runs. `why_not` says why none are kept, empty where they are or no user would wonder."""
+    """The saved slots of one running engine. `why_not` is the reason for saving none, if users cannot know it."""
 
     alias: str
     folder: PlanFolder | None = None
@@ -149,13 +149,13 @@ class KeptSlots:
 
 
 class ConversationFiles:
-    """All of them, below one folder."""
+    """The saved slots of all models, below one folder."""
 
     def __init__(self, state_dir: Path) -> None:
         self.root = state_dir / FOLDER
 
     def folder(self, alias: str, fingerprint: str) -> PlanFolder:
-        """Of this plan, without those of any other that the model had; raises OSError."""
+        """Creates the folder of this plan, and deletes those of the model's other plans. Raises OSError."""
         here = PlanFolder(self._of(alias) / fingerprint[:32])
         for other in self._of(alias).glob("*"):
             if other != here.path:
@@ -165,37 +165,37 @@ class ConversationFiles:
         return here
 
     def forget(self, alias: str) -> None:
-        """The model is gone."""
+        """Deletes the files of a removed model."""
         shutil.rmtree(self._of(alias), ignore_errors=True)
 
     def forget_all_but(self, aliases: Sequence[str]) -> None:
-        """Models that were removed while no gateway ran."""
+        """Deletes the files of all models that are not in `aliases`."""
         known = {self._of(alias) for alias in aliases}
         for path in self.root.glob("*"):
             if path not in known:
                 shutil.rmtree(path, ignore_errors=True)
 
     def expire(self, limits: ConversationLimits, now: float) -> None:
-        """Ends what is too old, and the oldest of what is too much; of `off` all."""
+        """Deletes files that are too old, and the oldest beyond the limit of bytes. If `off`, deletes all."""
         if not limits.on:
             shutil.rmtree(self.root, ignore_errors=True)
             return
-        kept, room = 0, self.room(limits)
+        total, room = 0, self.room(limits)
         for slot in sorted(self._all(), key=lambda slot: (-slot.when, slot.rank)):
-            kept += slot.size
+            total += slot.size
             too_old = slot.when < (now - limits.keep) * 1000
-            if too_old or kept > room:
-                kept -= slot.size
+            if too_old or total > room:
+                total -= slot.size
                 _remove(slot.path)
                 why = "it is older than `keep`" if too_old else "no room is left for it"
-                log.info("saved conversation ended", tokens=slot.tokens, why=why)
+                log.info("saved conversation deleted", tokens=slot.tokens, why=why)
 
     def size(self) -> int:
         """Bytes of all saved slots."""
         return sum(slot.size for slot in self._all())
 
     def room(self, limits: ConversationLimits) -> float:
-        """Bytes that all saved slots may take now."""
+        """Bytes that all saved slots together may take now."""
         try:
             free = shutil.disk_usage(self.root).free + self.size()
         except OSError:
@@ -221,8 +221,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _goes_on(tokens: Sequence[int], later: Sequence[int]) -> bool:
-    """Whether `later` has nearly all of `tokens` at its beginning: templates drop what was thought, say."""
+def _continued_by(tokens: Sequence[int], later: Sequence[int]) -> bool:
+    """Whether `later` begins with nearly all of `tokens`. Templates may drop a part, such as reasoning."""
     if not tokens:
         return False
     same = next((at for at, (one, other) in enumerate(zip(tokens, later, strict=False)) if one != other), None)

@@ -1,6 +1,6 @@
-"""Conversations survive a swap: slots are saved when their engine is drained, and restored before it is READY again.
+"""Keeps conversations over a swap: saves slots of a drained engine, and restores them before it is READY again.
 
-Nothing is believed that was not seen: the first restore of a plan is proved by what the engine need not read again.
+The first restore of a plan is verified: the engine must skip the restored tokens of the prompt.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from app.supervisor.readiness import EngineAddress, fingerprint
 
 log = logs.get_logger("engine")
 
-# What fewer tokens would win is not worth a file
+# Shorter conversations are not worth a file
 LEAST_TOKENS = 256
-# A save delays a swap by so much at the most, and a restore a load
+# The longest delays of a swap by a save, and of a load by a restore
 SAVE_WITHIN_S, RESTORE_WITHIN_S = 2.0, 30.0
 _EXPIRE_EVERY_S = 600.0
 
 
 class Conversations:
-    """Of all engines. What goes wrong with them is a line in the log, and never the end of a start or a stop."""
+    """The conversations of all engines. A failure is logged, and never fails a start or a stop."""
 
     def __init__(
         self,
@@ -41,19 +41,19 @@ class Conversations:
         self._metrics = metrics
         self._now = now
         self._expiring: asyncio.Task[None] | None = None
-        # None for as long as nobody has told
+        # None until `watch` is called
         self._aliases: frozenset[str] | None = None
-        # Of each alias's last start
+        # By alias, of its last start
         self._kept: dict[str, KeptSlots] = {}
 
     def why_not(self, alias: str) -> str:
-        """Why the conversations of this model are not kept, where that is no setting; empty where they are."""
+        """The reason why this model's conversations are not kept, unless a setting says so; empty if they are."""
         return self._kept[alias].why_not if alias in self._kept and self.limits.on else ""
 
-    # -- the files' life -----------------------------------------------------------------------------------------
+    # -- files ---------------------------------------------------------------------------------------------------
 
     def watch(self, aliases: Collection[str]) -> None:
-        """Ends files of models that are not among these, and from now on what is too old."""
+        """Deletes files of all other models, and from now on those that are too old."""
         self._aliases = frozenset(aliases)
         self._expiring = asyncio.create_task(self._expire_for_ever(list(aliases)), name="conversations")
 
@@ -64,12 +64,12 @@ class Conversations:
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
     async def expire(self) -> None:
-        """Ends what is too old or too much."""
+        """Deletes files that are too old or too many."""
         await asyncio.to_thread(self._files.expire, self.limits, self._now())
         self._metrics.conversation_bytes = await asyncio.to_thread(self._files.size)
 
     def use(self, limits: ConversationLimits, aliases: Collection[str]) -> None:
-        """Changed settings: of models that are gone nothing stays."""
+        """Applies changed settings, and deletes the files of removed models."""
         changed, self.limits, self._aliases = limits != self.limits, limits, frozenset(aliases)
         self._files.forget_all_but(list(aliases))
         if changed:
@@ -83,68 +83,68 @@ class Conversations:
     # -- one engine ----------------------------------------------------------------------------------------------
 
     async def prepare(self, plan: LaunchPlan) -> KeptSlots:
-        """Before a start: a folder, or none and why."""
-        kept = self._kept[plan.alias] = KeptSlots(plan.alias)
+        """Before a start: chooses the folder, or a reason for saving nothing."""
+        kept_slots = self._kept[plan.alias] = KeptSlots(plan.alias)
         if not self.limits.on or not plan.saves_slots:
-            kept.why_not = plan.why_unsaved if self.limits.on else ""
-            if kept.why_not:
-                log.warning(f"conversations are not kept: {kept.why_not}", alias=plan.alias)
-            return kept
+            kept_slots.why_not = plan.why_unsaved if self.limits.on else ""
+            if kept_slots.why_not:
+                log.warning(f"conversations are not kept: {kept_slots.why_not}", alias=plan.alias)
+            return kept_slots
         try:
             folder = await asyncio.to_thread(self._files.folder, plan.alias, fingerprint(plan))
             await asyncio.to_thread(self._files.expire, self.limits, self._now())
             verdict = await asyncio.to_thread(lambda: folder.verdict)
         except OSError as error:
-            kept.why_not = f"their folder cannot be used: {error}"
-            log.warning(f"conversations are not kept: {kept.why_not}", alias=plan.alias)
-            return kept
+            kept_slots.why_not = f"their folder cannot be used: {error}"
+            log.warning(f"conversations are not kept: {kept_slots.why_not}", alias=plan.alias)
+            return kept_slots
         if verdict is not None and not verdict.works:
-            kept.why_not = verdict.reason
+            kept_slots.why_not = verdict.reason
         else:
-            kept.folder = folder
-        return kept
+            kept_slots.folder = folder
+        return kept_slots
 
-    async def restore(self, kept: KeptSlots, address: EngineAddress) -> None:
-        """Before READY: as many as there are slots, the most recent first."""
-        if kept.folder is None:
+    async def restore(self, kept_slots: KeptSlots, address: EngineAddress) -> None:
+        """Before READY: restores as many conversations as there are slots, the most recent first."""
+        if kept_slots.folder is None:
             return
-        saved = await asyncio.to_thread(kept.folder.slots)
+        saved = await asyncio.to_thread(kept_slots.folder.slots)
         if not saved:
             return
-        import httpx2  # late: it takes 80 ms to import
+        import httpx2  # imported here, since the import takes 80 ms
 
         from app.supervisor.slot_transfer import SlotTransfer
 
         try:
-            async with asyncio.timeout(RESTORE_WITHIN_S), SlotTransfer(kept, address, self._metrics) as transfer:
+            async with asyncio.timeout(RESTORE_WITHIN_S), SlotTransfer(kept_slots, address, self._metrics) as transfer:
                 await transfer.restore(saved)
         except TimeoutError:
-            self._failed(kept, "restored", f"it took longer than {RESTORE_WITHIN_S:g} s")
+            self._failed(kept_slots, "restored", f"it took longer than {RESTORE_WITHIN_S:g} s")
         except (httpx2.HTTPError, OSError) as error:
-            # It may have died of a file: the next start must not meet it.
+            # The engine may have crashed at a file: the next start must not read it again.
             for slot in saved:
                 await asyncio.to_thread(slot.path.unlink, missing_ok=True)
-            self._failed(kept, "restored", f"the engine gave no answer ({type(error).__name__})")
+            self._failed(kept_slots, "restored", f"the engine gave no answer ({type(error).__name__})")
 
-    async def save(self, kept: KeptSlots, address: EngineAddress) -> bool:
-        """Before an engine that has nothing to do is ended; whether the engine is free again."""
-        if (folder := kept.folder) is None or not self.limits.on:
+    async def save(self, kept_slots: KeptSlots, address: EngineAddress) -> bool:
+        """Before an idle engine is ended: saves its slots. Returns False if the engine may still be writing."""
+        if (folder := kept_slots.folder) is None or not self.limits.on:
             return True
-        if self._aliases is not None and kept.alias not in self._aliases:
-            return True  # removed while its engine still answered
+        if self._aliases is not None and kept_slots.alias not in self._aliases:
+            return True  # the model was removed while its engine still answered
         import httpx2
 
         from app.supervisor.slot_transfer import SlotTransfer
 
         try:
-            async with asyncio.timeout(SAVE_WITHIN_S), SlotTransfer(kept, address, self._metrics) as transfer:
+            async with asyncio.timeout(SAVE_WITHIN_S), SlotTransfer(kept_slots, address, self._metrics) as transfer:
                 room = await asyncio.to_thread(self._files.room, self.limits)
                 await transfer.save(LEAST_TOKENS, int(self._now() * 1000), room)
         except TimeoutError:
-            self._failed(kept, "saved", f"it took longer than {SAVE_WITHIN_S:g} s")
+            self._failed(kept_slots, "saved", f"it took longer than {SAVE_WITHIN_S:g} s")
             return False
         except (httpx2.HTTPError, OSError) as error:
-            self._failed(kept, "saved", f"{type(error).__name__}: {error}")
+            self._failed(kept_slots, "saved", f"{type(error).__name__}: {error}")
         finally:
             await asyncio.shield(asyncio.to_thread(self._tidy, folder))
         return True
@@ -154,11 +154,11 @@ class Conversations:
         self._files.expire(self.limits, self._now())
         self._metrics.conversation_bytes = self._files.size()
 
-    async def ended(self, kept: KeptSlots) -> None:
-        """Behind the process: what it has written of a save that was given up."""
-        if kept.folder is not None:
-            await asyncio.to_thread(kept.folder.remove_parts)
+    async def ended(self, kept_slots: KeptSlots) -> None:
+        """After the engine's exit: deletes the files of interrupted saves."""
+        if kept_slots.folder is not None:
+            await asyncio.to_thread(kept_slots.folder.remove_parts)
 
-    def _failed(self, kept: KeptSlots, what: str, why: str) -> None:
-        self._metrics.conversations[kept.alias, "failed"] += 1
-        log.warning(f"conversations were not {what}: {why}", alias=kept.alias)
+    def _failed(self, kept_slots: KeptSlots, what: str, why: str) -> None:
+        self._metrics.conversations[kept_slots.alias, "failed"] += 1
+        log.warning(f"conversations were not {what}: {why}", alias=kept_slots.alias)

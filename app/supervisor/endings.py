@@ -1,4 +1,4 @@
-"""Why an engine that was READY is gone or about to go, where that was not our doing."""
+"""Diagnoses the end of a READY engine that the gateway has not ended."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from app.errors import Diagnosis
 from app.supervisor.child import Child
 from app.supervisor.ports import LOOPBACK
 
-# What llama-server says at a SIGTERM (b10434, b11434). It sends no more tokens then, and goes when its last answer
-# does, which may be at its next ping in half a minute.
+# llama-server's log line after a SIGTERM (b10434, b11434). It sends no more tokens then, and exits with its last
+# answer, which may last until its next ping, half a minute later.
 _GOODBYE = "cleaning up before exit"
-# The socket is closed right behind the line. A prompt in a verbose log may hold the line, too.
+# The socket closes right after the line. A prompt in a verbose log may contain the line, too.
 _CLOSES_WITHIN_S, _LOOK_EVERY_S = 2.0, 0.05
-# With which it goes then; 1 after a second signal
-_TOLD_TO_END = (0, 1)
-# Codes of what nobody but somebody else has done
+# Exit codes after a SIGTERM: 0, or 1 after a second signal
+_ENDED_BY_SIGNAL = (0, 1)
+# Codes of endings that only another process can cause
 FROM_OUTSIDE = frozenset(("killed", "terminated"))
 
 
 class Ending(NamedTuple):
-    """Of the process with this key."""
+    """The diagnosis of the process with this key."""
 
     key: str
     diagnosis: Diagnosis
@@ -36,12 +36,12 @@ def says_goodbye(line: str) -> bool:
 
 
 async def until_deaf(goodbye: asyncio.Event, port: int) -> None:
-    """Returns when the engine at `port` has said goodbye, and takes no connections any more."""
+    """Returns when the engine at `port` has logged its goodbye and accepts no connections."""
     while True:
         await goodbye.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSES_WITHIN_S):
-                while await _listens(port):  # noqa: ASYNC110 - there is nothing but asking
+                while await _listens(port):  # noqa: ASYNC110 - polling is the only way
                     await asyncio.sleep(_LOOK_EVERY_S)
                 return
         goodbye.clear()
@@ -57,17 +57,17 @@ async def _listens(port: int) -> bool:
 
 
 def exited(child: Child) -> Diagnosis:
-    """It has ended. With 0 llama-server does so when it is told to, and we have told it nothing."""
-    told = child.returncode == 0 or (child.returncode in _TOLD_TO_END and _said_goodbye(child.log))
-    return diagnose(-signal.SIGTERM if told else child.returncode, tuple(child.log))
+    """The diagnosis of an engine that has exited. Status 0 means a signal, and the gateway sent none."""
+    signalled = child.returncode == 0 or (child.returncode in _ENDED_BY_SIGNAL and _said_goodbye(child.log))
+    return diagnose(-signal.SIGTERM if signalled else child.returncode, tuple(child.log))
 
 
 def unresponsive(child: Child) -> Diagnosis:
-    """It is alive, and takes no connections."""
+    """The diagnosis of an engine that is alive but accepts no connections."""
     if _said_goodbye(child.log):
         return diagnose(-signal.SIGTERM, tuple(child.log))
-    cause = "llama-server takes no connections any more."
-    advice = "The next request starts it again; the last lines of its log may say more."
+    cause = "llama-server no longer accepts connections."
+    advice = "Send the request again to restart it, or see the last lines of its log."
     return Diagnosis("unresponsive", cause, advice, permanent=False, log_tail=last_lines(child.log))
 
 

@@ -1,4 +1,4 @@
-"""An HTTP client for what the gateway itself asks an engine of its own."""
+"""The HTTP client for the gateway's own requests to its engines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import httpx2
 def engine_client(
     base_url: str, key: str | None, timeout: float | httpx2.Timeout | None, **more: Any
 ) -> httpx2.AsyncClient:
-    """For plain HTTP on a network that is ours; `timeout` is in seconds. Other options are httpx2's.
+    """A client for plain HTTP on loopback; `timeout` is in seconds. Other options are httpx2's.
 
-    Certificates are not read: to read them takes 30 ms of the event loop, in which no stream goes on.
+    It reads no certificates, since that blocks the event loop for 30 ms.
     """
     headers: Mapping[str, str] = {} if key is None else {"Authorization": f"Bearer {key}"}
     return httpx2.AsyncClient(

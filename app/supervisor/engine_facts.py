@@ -1,4 +1,4 @@
-"""What an engine that is up tells of itself, and the files that it was started with: lists describe what runs."""
+"""Reads the facts of a running engine and of the files that it was started with, for lists of models."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.models.purpose import header_of
 if TYPE_CHECKING:
     from app.supervisor.readiness import EngineAddress
 
-# It has answered the same question a moment before.
+# Seconds until an answer is late. The engine has answered `/props` a moment before.
 _ANSWER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """A file as it was; `size` is in bytes, `identity` changes when another takes its place."""
+    """A file at one moment; `size` is in bytes. `identity` changes if another file takes its place."""
 
     path: Path
     size: int
@@ -29,7 +29,7 @@ class FileStamp:
 
     @classmethod
     def of(cls, path: Path) -> FileStamp | None:
-        """None where there is no such file."""
+        """None for a missing file."""
         try:
             stat = path.stat()
         except OSError:
@@ -39,48 +39,48 @@ class FileStamp:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFiles:
-    """The files of a start, of all its models, as they were before it; `header` is the target's."""
+    """The files of all models of a start, as they were before it; `header` is the target's."""
 
     stamps: tuple[FileStamp, ...]
     header: Header | None
 
     @classmethod
     def of(cls, files: Iterable[Path]) -> LoadedFiles:
-        """Reads a header, if nobody has before."""
+        """Stamps `paths`, and reads the target's header unless it is cached."""
         paths = list(files)
         stamps = tuple(stamp for path in paths if (stamp := FileStamp.of(path)) is not None)
         return cls(stamps, header_of(paths[0]) if paths else None)
 
     @property
     def changed(self) -> str:
-        """What has become of them since, in words; empty where all are as they were."""
+        """Describes the changes of the files since then; empty without any."""
         now = [(stamp, FileStamp.of(stamp.path)) for stamp in self.stamps]
         gone = [stamp.path.name for stamp, found in now if found is None]
         other = [stamp.path.name for stamp, found in now if found not in (None, stamp)]
         parts = [f"{', '.join(names)} was {what}" for names, what in ((gone, "deleted"), (other, "replaced")) if names]
-        return f"{' and '.join(parts)} since the engine was started: what runs is what was there then" if parts else ""
+        return f"{' and '.join(parts)} since the engine was started: it still runs the old files" if parts else ""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What runs; None for whatever a build does not tell. `context` is a slot's, in tokens."""
+    """Facts of a running engine; None for each unreported one. `context` is that of one slot, in tokens."""
 
     files: LoadedFiles
     context: int | None = None
     trained: int | None = None
     parameters: int | None = None
     template: str | None = None
-    # Whether the template takes tools
+    # Whether the template supports tools
     tools: bool | None = None
     vision: bool | None = None
     audio: bool | None = None
-    # As the engine names itself, such as `b11434-4227c9b`
+    # The engine's own version, such as `b11434-4227c9b`
     build: str | None = None
 
 
 async def facts_of(address: EngineAddress, files: LoadedFiles) -> EngineFacts:
-    """Asks `/props` and `/v1/models` of an engine that is ready; one that does not answer tells nothing."""
-    import httpx2  # late: it takes 80 ms to import
+    """Requests `/props` and `/v1/models` of a READY engine. Without an answer all facts are None."""
+    import httpx2  # imported here, since the import takes 80 ms
 
     from app.supervisor.engine_client import engine_client
 
@@ -94,7 +94,7 @@ async def facts_of(address: EngineAddress, files: LoadedFiles) -> EngineFacts:
 
 
 def read(props: dict[str, Any], listed: dict[str, Any], files: LoadedFiles) -> EngineFacts:
-    """From the two answers, whatever is in them."""
+    """Reads the facts from the two responses, whatever their contents."""
     caps, modalities = _object(props.get("chat_template_caps")), _object(props.get("modalities"))
     rows = listed.get("data")
     meta = _object(_object(rows[0]).get("meta")) if isinstance(rows, list) and rows else {}

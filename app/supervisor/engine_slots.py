@@ -1,4 +1,4 @@
-"""The slots of an engine that is up, asked by HTTP: what they hold, to save and to restore them, what that is worth."""
+"""The slots of a running engine over HTTP: list, save, restore, erase, and verify a restore."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.supervisor.readiness import EngineAddress
 
 
 class SlotsRefusedError(Exception):
-    """The engine does not do it, and says why in its words; `lasting` where it never will."""
+    """The engine refuses, with its own message. `lasting` is True if it always will."""
 
     def __init__(self, message: str, *, lasting: bool) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class SlotsRefusedError(Exception):
 
 
 class SlotHeld(NamedTuple):
-    """`tokens` is None where the build does not tell; `task` grows with each request, None for an unused slot."""
+    """`tokens` is None if the build does not report it. `task` grows with each request; None if unused."""
 
     number: int
     tokens: int | None
@@ -30,7 +30,7 @@ class SlotHeld(NamedTuple):
 
 
 class EngineSlots:
-    """Raises httpx2.HTTPError where the engine does not answer, SlotsRefusedError where it refuses."""
+    """Methods raise httpx2.HTTPError if the engine does not answer, SlotsRefusedError if it refuses."""
 
     def __init__(self, address: EngineAddress) -> None:
         self._client = engine_client(address.base_url, address.key, None)
@@ -44,7 +44,7 @@ class EngineSlots:
         await self._client.aclose()
 
     async def held(self) -> list[SlotHeld]:
-        """Empty where the build does not list them."""
+        """The slots; empty if the build does not list them."""
         response = await self._client.get("/slots")
         rows = _json(response) if response.status_code == 200 else []
         fields = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
@@ -55,40 +55,40 @@ class EngineSlots:
         ]
 
     async def save(self, number: int, name: str) -> tuple[int, int | None]:
-        """How many tokens were saved, and in how many bytes, None where the build does not tell."""
-        said = await self._act(number, "save", name)
-        return _whole(said.get("n_saved")) or 0, _whole(said.get("n_written"))
+        """Saves a slot; returns its tokens and its bytes, None if the build does not report these."""
+        reply = await self._act(number, "save", name)
+        return _whole(reply.get("n_saved")) or 0, _whole(reply.get("n_written"))
 
     async def restore(self, number: int, name: str) -> int:
-        """How many tokens the engine says that it has restored."""
-        said = await self._act(number, "restore", name)
-        return _whole(said.get("n_restored")) or 0
+        """Restores a slot; returns the number of tokens that the engine reports as restored."""
+        reply = await self._act(number, "restore", name)
+        return _whole(reply.get("n_restored")) or 0
 
     async def erase(self, number: int) -> None:
-        """Forgets what the slot has read, in a draft too, which a restore leaves as it is.
+        """Clears a slot, also in the draft, which a restore does not touch.
 
-        Where the draft has read something else, such as the warm-up, the next request would be a 500 (b11434: `failed
-        to process speculative batch`).
+        If the draft held other tokens, such as the warm-up, the next request would fail with 500 (b11434: `failed to
+        process speculative batch`).
         """
         await self._act(number, "erase")
 
     async def _act(self, number: int, action: str, name: str = "") -> dict[str, Any]:
         body = {"filename": name} if name else {}
         response = await self._client.post(f"/slots/{number}?action={action}", json=body)
-        said = _object(_json(response))
+        reply = _object(_json(response))
         if response.status_code == 200:
-            return said
-        error = _object(said.get("error"))
+            return reply
+        error = _object(reply.get("error"))
         words = str(error.get("message") or f"status {response.status_code}")
         raise SlotsRefusedError(words, lasting=response.status_code in (404, 501))
 
     async def reused(self, number: int, tokens: Sequence[int]) -> int | None:
-        """How many of these tokens the slot need not read again; None where the engine does not tell.
+        """The number of these tokens that the slot need not read again; None if the engine does not report it.
 
-        What it has to read is told before it is read, so that a restore without effect costs one batch at the most.
+        The engine reports the number before it reads, so a restore without effect costs one batch at most.
         """
         body = {
-            # One more: a whole prompt that is there already would be read in part for its last token
+            # One more token: of a cached whole prompt llama-server would read a part again for the last one
             "prompt": [*tokens, tokens[-1]],
             "id_slot": number,
             "n_predict": 1,

@@ -1,4 +1,4 @@
-"""Is it up, and is it ours?"""
+"""Waits until an engine is up, and verifies that it is the gateway's own."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import httpx2
 
 from app.supervisor.engine_client import engine_client
 
-# Ready has to be noticed within 25 ms of the first 200; a poll takes about a millisecond.
+# Ready must be noticed within 25 ms of the first 200; a poll takes about a millisecond.
 POLL_S = 0.015
 ANSWER_S = 2.0
 
 
 class ForeignServerError(Exception):
-    """Somebody answers at our port, and not as our child should; `props` is what a server without a key tells."""
+    """Another server answers at the port; `props` is what it sends without a key."""
 
     def __init__(self, message: str, props: Mapping[str, Any] | None = None) -> None:
         self.props = props or {}
@@ -25,24 +25,24 @@ class ForeignServerError(Exception):
 
 
 async def wait_until_healthy(base_url: str, key: str) -> None:
-    """Returns once `base_url` is ready and proved to be the child that was given `key`.
+    """Returns once `base_url` is ready and verified to be the child that was given `key`.
 
-    `/health` is public on every build and proves nothing: any server could answer there. `/props` answers 200
-    with the key and 401 without. Raises ForeignServerError otherwise.
+    `/health` is public on every build and identifies no server. `/props` answers 200 with the key and 401 without.
+    Raises ForeignServerError otherwise.
     """
     async with engine_client(base_url, None, ANSWER_S) as client:
-        while not await _healthy(client):  # noqa: ASYNC110 - there is nothing but asking
+        while not await _healthy(client):  # noqa: ASYNC110 - polling is the only way
             await asyncio.sleep(POLL_S)
         try:
             ours = await client.get("/props", headers={"Authorization": f"Bearer {key}"})
             anyone = await client.get("/props")
         except httpx2.HTTPError as error:
             raise ForeignServerError(
-                f"it is healthy, and does not answer GET /props ({type(error).__name__})"
+                f"it is healthy, but does not answer GET /props ({type(error).__name__})"
             ) from error
         if ours.status_code != 200 or anyone.status_code != 401:
             statuses = f"{ours.status_code} with our key and {anyone.status_code} without"
-            raise ForeignServerError(f"GET /props gives {statuses}; 200 and 401 are right", _props(anyone))
+            raise ForeignServerError(f"GET /props gives {statuses}, not 200 and 401", _props(anyone))
 
 
 def _props(answer: httpx2.Response) -> dict[str, Any]:

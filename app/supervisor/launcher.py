@@ -1,4 +1,4 @@
-"""From a launch plan to a running engine that is healthy, ours, and speculates as asked or says why not."""
+"""Starts an engine from its launch plan: healthy, verified as our own, and with its speculation checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PORT_TRIES = 8
 
 @dataclass(slots=True)
 class Running:
-    """A child and where it answers; `since` is when it became ready, on the loop's clock."""
+    """A child and its address; `since` is when it became ready, on the loop's clock."""
 
     child: Child
     port: int
@@ -43,13 +43,13 @@ class Running:
     speculation: Status
     # None until it is ready
     facts: EngineFacts | None = None
-    # What of its slots outlives it
+    # Its saved slots
     kept: KeptSlots | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedPlan:
-    """A plan, and what it was made from: the fingerprint of its files, and limits, which a reload makes anew."""
+    """A plan with the fingerprint of its files and its limits. A reload replaces the limits."""
 
     plan: LaunchPlan
     fingerprint: str
@@ -60,12 +60,12 @@ class CheckedPlan:
         return cls(plan, fingerprint(plan), limits)
 
     def holds(self, limits: StartLimits) -> bool:
-        """Whether settings, files and binary are what they were. Reads the files' stats."""
+        """Whether settings, files and binary are unchanged. Reads the files' stats."""
         return limits is self.limits and fingerprint(self.plan) == self.fingerprint
 
 
 class Launcher:
-    """One alias's starts, one at a time. `running` is set as soon as there is a child to end."""
+    """Starts one alias's engine, one start at a time. `running` is set as soon as there is a child to end."""
 
     def __init__(
         self,
@@ -78,39 +78,39 @@ class Launcher:
     ) -> None:
         self.alias = alias
         self.running: Running | None = None
-        # Of the start that is under way
+        # The progress of the current start
         self.loading: LoadProgress | None = None
-        # The running child has said that it goes
+        # Set when the running child logs its goodbye
         self.goodbye = asyncio.Event()
-        # Ends a stop's patience
+        # Set to cut the grace of a stop short
         self.hurry = asyncio.Event()
-        # What the preflight has left for the next start
+        # The plan of the preflight, for the next start
         self.checked: CheckedPlan | None = None
-        # The last start's plan, and what it may not be tried with again
+        # The last start's plan, and the fingerprint with which it failed for good
         self.plan: LaunchPlan | None = None
         self.refused: str | None = None
         self.limits = limits
         self._plan = plan
         self._ports = ports
-        # Knows plans whose speculation is certain to fail again
+        # Stores the plans whose speculation fails at every start
         self._ledger = ledger
-        # Without them an engine begins each time with nothing read
+        # None: no slots are saved or restored
         self._conversations = conversations
 
     async def preflight(self) -> CheckedPlan:
-        """A plan of now; raises what the plan raises."""
+        """Makes a plan from the present settings and files. Raises the plan's errors."""
         limits = self.limits  # before the settings are read
         return await asyncio.to_thread(CheckedPlan.of, await self._plan(), limits)
 
     async def _checked_plan(self) -> CheckedPlan:
-        """The preflight's plan, once, if it still holds, else a new one: `auto` chooses anew at each start."""
+        """The preflight's plan, once, if nothing has changed; else a new one, for which `auto` chooses again."""
         checked, self.checked = self.checked, None
         if checked is not None and await asyncio.to_thread(checked.holds, self.limits):
             return checked
         return await self.preflight()
 
     async def start(self) -> Diagnosis | None:
-        """None when the engine is ready, else why it is not; the child of a failed start is reaped."""
+        """Starts the engine; returns a diagnosis unless it is ready. The child of a failed start is reaped."""
         self.refused = None
         try:
             checked = await self._checked_plan()
@@ -128,13 +128,13 @@ class Launcher:
         return await self._retry(plan, plan.fallback, diagnosis)
 
     async def _retry(self, plan: LaunchPlan, fallback: LaunchPlan, first: Diagnosis) -> Diagnosis | None:
-        """One try without speculation, which may have been what killed the start."""
+        """Starts once more without speculation, which may be the cause of the failure."""
         reason = f"{named(plan.chain)} failed at the start: {first.cause}"
         log.warning("trying again without speculation", alias=self.alias, reason=reason)
         diagnosis = await self._without(fallback, reason)
         if diagnosis is None and first.permanent and self.refused is not None:
             self._ledger.record_inert(self.refused, reason)
-        # Where plain decoding fails as well, speculation was not to blame.
+        # If plain decoding fails as well, speculation was not the cause.
         return diagnosis
 
     async def _without(self, fallback: LaunchPlan, reason: str) -> Diagnosis | None:
@@ -154,7 +154,7 @@ class Launcher:
             diagnosis = await self._start_on(port, plan)
             if diagnosis is None or diagnosis.code != "port_taken":
                 return diagnosis
-            log.info("port taken by someone else", alias=self.alias, port=port)
+            log.info("port taken by another process", alias=self.alias, port=port)
         return diagnosis
 
     async def _start_on(self, port: int, plan: LaunchPlan) -> Diagnosis | None:
@@ -178,7 +178,7 @@ class Launcher:
         size = _size(plan)
         self.loading = LoadProgress(size, clock)
         diagnosis = await until_ready(child, address, self.limits, size, argv=argv, saw=self._saw)
-        diagnosis = diagnosis or await self._proven(running, plan) or await self._restored(running)
+        diagnosis = diagnosis or await self._check_speculation(running, plan) or await self._restored(running)
         if diagnosis is not None:
             await self.end()
         else:
@@ -186,13 +186,13 @@ class Launcher:
             running.since = clock()
         return diagnosis
 
-    async def _proven(self, running: Running, plan: LaunchPlan) -> Diagnosis | None:
-        """Fills in the speculation's status; a diagnosis where the engine died of the proof, or must not be inert."""
+    async def _check_speculation(self, running: Running, plan: LaunchPlan) -> Diagnosis | None:
+        """Checks the speculation and sets its status. Returns a diagnosis if the engine died, or must not be inert."""
         if not plan.chain:
             active = None if running.speculation.requested_mode == "none" and not plan.fallback_reason else False
             running.speculation = Status(plan.requested_mode, active=active or False, reason=plan.fallback_reason)
             return None
-        import httpx2  # late, as in until_ready
+        import httpx2  # imported here, as in until_ready
 
         from app.supervisor.speculation_check import gather
 
@@ -220,7 +220,7 @@ class Launcher:
             with suppress(asyncio.CancelledError, httpx2.HTTPError, ValueError):
                 await gathering
         status = judge(plan.requested_mode, named(plan.chain), draft_mode=drafts(plan.chain), evidence=evidence)
-        # What is left of a chain may be on, and it still has to be said why the rest is not.
+        # A part of the chain may be on; the reason why the rest is off stays.
         status = replace(status, reason=" ".join(filter(None, (plan.fallback_reason, status.reason))))
         running.speculation = status
         if not status.active and plan.fallback is None:
@@ -230,7 +230,7 @@ class Launcher:
         return None
 
     async def _restored(self, running: Running) -> Diagnosis | None:
-        """Gives the engine back what it had read; a diagnosis where it has died of that."""
+        """Restores the engine's slots; returns a diagnosis if it crashed meanwhile."""
         if self._conversations is None or running.kept is None:
             return None
         await self._conversations.restore(running.kept, running.address)
@@ -239,16 +239,16 @@ class Launcher:
         return None
 
     async def save_conversations(self) -> None:
-        """Of a running engine that has nothing to do and is about to be ended; in two seconds, or not."""
+        """Saves the slots of an idle engine that is about to be ended; gives up after two seconds."""
         running = self.running
         if self._conversations is None or running is None or running.kept is None:
             return
         if not await self._conversations.save(running.kept, running.address):
-            # It still writes, and would take its grace for that
+            # It is still writing, and would use its whole grace for that
             self.hurry.set()
 
     async def end(self) -> None:
-        """SIGTERM, grace, SIGKILL; returns when the child is reaped. Harmless without one."""
+        """SIGTERM, grace, SIGKILL; returns when the child is reaped. Does nothing without a child."""
         if (running := self.running) is not None:
             await running.child.terminate(self.limits.grace, self.hurry)
             self.forget()
@@ -256,7 +256,7 @@ class Launcher:
                 await self._conversations.ended(running.kept)
 
     def forget(self) -> None:
-        """Gives the port of a child that is gone back."""
+        """Releases the port of a child that is gone."""
         if self.running is not None:
             self._ports.release(self.running.port)
             self.running = None
@@ -274,7 +274,7 @@ class Launcher:
 
 
 def _size(plan: LaunchPlan) -> int:
-    """Of the plan's model files, in bytes; a file that is gone counts as none."""
+    """Bytes of the plan's model files. A missing file counts as none."""
     size = 0
     for path in plan.files:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""How far a load is: bytes of the model's files that a starting engine has read, for those who wait for it."""
+"""The progress of a load: bytes of the model's files that a starting engine has read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from app.supervisor.activity import Activity
 from app.terminal import size_in_words
 
-# A line of the log this often, in seconds
+# Seconds between two log lines
 TELL_EVERY_S = 10.0
 
 
 class LoadProgress:
-    """Of `size` bytes, from now on; `clock` is in seconds.
+    """The progress from now on of a load of `size` bytes; `clock` is in seconds.
 
     `read` is an estimate from what the process reads and maps, and never more than `size`.
     """
@@ -25,8 +25,8 @@ class LoadProgress:
         self._began = self._told = clock()
 
     def saw(self, activity: Activity) -> bool:
-        """Whether it is time to tell of it."""
-        # What is mapped is not read, and what is read may be copied: the larger of the two tells how far it is.
+        """Updates the progress; returns whether it is time to log it."""
+        # Mapped files are not read, and read data may be copied: the larger figure is the progress.
         self.read = min(self.size, max(self.read, activity.read, activity.resident))
         due = self._clock() - self._told >= TELL_EVERY_S
         if due:
@@ -39,13 +39,13 @@ class LoadProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """None before anything can be said, and behind the last byte: what comes then has no measure."""
+        """None at the beginning, and after the last byte: the time of the rest cannot be estimated."""
         if not 0 < self.read < self.size:
             return None
         return self.seconds * (self.size - self.read) / self.read
 
     def fields(self) -> dict[str, Any]:
-        """For a program: bytes and seconds."""
+        """The progress as JSON: bytes and seconds."""
         left = self.seconds_left
         return {
             "read": self.read,
@@ -55,7 +55,7 @@ class LoadProgress:
         }
 
     def words(self) -> str:
-        """For a person: `12.30 GB of 40.10 GB read, 93 s so far`."""
+        """The progress as a text: `12.30 GB of 40.10 GB read, 93 s so far`."""
         so_far = f"{self.seconds:.0f} s so far"
         if not self.size:
             return so_far

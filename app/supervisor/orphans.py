@@ -1,8 +1,8 @@
-"""Engines that an earlier gateway left behind, told by a marker in their environment.
+"""Ends engines that an earlier gateway left behind, found by a marker in their environment.
 
-The kernel ends children with their gateway on Linux; this is for the systems and the moments where it does not
-(macOS; a gateway killed between fork and prctl). A child is ended only when the gateway whose pid and start
-time stand in its marker is gone, so two gateways never touch each other's.
+On Linux the kernel ends children with their gateway. The sweep covers systems and moments where it does not: macOS, or
+a gateway killed between fork and prctl. A child is ended only if the gateway in its marker (pid and start time) is
+gone, so two gateways never touch each other's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _orphan(value: str) -> bool:
 
 
 def sweep() -> list[int]:
-    """Kills the orphans that we may kill and returns their pids."""
+    """Kills the orphans that this user may kill, and returns their pids."""
     swept = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

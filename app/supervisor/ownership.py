@@ -1,4 +1,4 @@
-"""Whether what answers at a port without our key is still our own child, behind a wrapper that dropped the key."""
+"""Finds out whether a server that answers without our key is still our own child, behind a wrapper that dropped it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from app.errors import Diagnosis
 
 
 def is_own(pid: int, port: int, argv: Sequence[str], props: Mapping[str, Any]) -> bool:
-    """By who listens: the process or one that it has started; else by the model that `props` names.
+    """Compares the listening process with the child and its descendants, else the model in `props` with the plan's.
 
-    In a container it is the container's proxy that listens, so the model's path decides there. `props` is empty where
-    the server did not tell them. Blocks, as psutil reads the parent of every process of the machine.
+    In a container the container's proxy listens, so the model's path decides. `props` is empty if the server sent none.
+    Blocks: psutil reads the parent of every process of the machine.
     """
     return _listens(pid, port) or ("--model" in argv and props.get("model_path") == _behind("--model", argv))
 
@@ -41,11 +41,11 @@ def _listens_itself(process: psutil.Process, port: int) -> bool:
 
 
 def key_not_handed_on(program: str, tail: tuple[str, ...]) -> Diagnosis:
-    """`program` is what the gateway starts: nothing but it stands between the gateway and llama-server."""
+    """The diagnosis for a wrapper; `program` is the gateway's child, which starts llama-server."""
     return Diagnosis(
         "key_not_handed_on",
-        f"The engine runs without its key: {program} does not hand LLAMA_API_KEY on to llama-server.",
-        "Hand the environment variable on (docker run -e LLAMA_API_KEY; no `env -i` without it), "
+        f"The engine runs without its key: {program} does not pass LLAMA_API_KEY to llama-server.",
+        "Pass the environment variable on (docker run -e LLAMA_API_KEY; no `env -i` without it), "
         "and set no other key there.",
         permanent=True,
         log_tail=tail,

@@ -10,14 +10,14 @@ LOOPBACK = "127.0.0.1"
 
 
 class Ports:
-    """Ports in use by our own engines, which may not listen yet, and a look at everybody else's."""
+    """Ports of our own engines, which may not listen yet. Each port is also tried, for other programs."""
 
     def __init__(self, first: int) -> None:
         self._first = first
         self._held: set[int] = set()
 
     def take(self, *, above: int = 0) -> int:
-        """Holds a port that nobody listens on; raises EngineUnavailableError when there is none up to 65535."""
+        """Reserves a port on which no process listens. Raises EngineUnavailableError if none is free up to 65535."""
         for port in range(max(self._first, above + 1, 1), 65536):
             if port not in self._held and _free(port):
                 self._held.add(port)
@@ -30,7 +30,7 @@ class Ports:
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        # As llama-server binds: a port in TIME_WAIT is free, one that is listened on is not.
+        # As llama-server binds: a port in TIME_WAIT is free, one with a listener is not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -1,12 +1,12 @@
-"""One task owns one engine: it alone writes the state, everyone else sends verbs and reads.
+"""The task that owns one engine. Only it writes the state; other tasks send verbs and read.
 
     engine.start() ... engine.drain() ... engine.stop()     verbs: return at once
-    engine.state, engine.diagnosis, engine.address          what is true now
+    engine.state, engine.diagnosis, engine.address          the present state
     on_change                                               called after every transition
-    on_proven                                               called when traffic has proven speculation
+    on_proven                                               called when traffic has shown speculation
 
-An engine never restarts itself: the next request does, unless it is in BACKOFF or FATAL. What may pass by itself is
-BACKOFF, for as long as somebody asks; FATAL is what a restart cannot mend.
+An engine never restarts itself: the next request does, unless it is in BACKOFF or FATAL. BACKOFF is for failures that
+may pass by themselves. FATAL is for failures that a restart cannot fix.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from app.supervisor.states import EngineEvent, EngineState, next_state
 
 log = logs.get_logger("engine")
 
-# So long in READY says that the engine works: what happened before no longer counts.
+# After so many seconds in READY the engine counts as working, and earlier failures are forgotten.
 PROVEN_AFTER_S = 60.0
 
 
@@ -55,14 +55,14 @@ class Engine:
         conversations: Conversations | None = None,
     ) -> None:
         self.alias = alias
-        # What is true now
+        # The present state
         self.state = EngineState.STOPPED
         self.diagnosis: Diagnosis | None = None
         self.starts = 0
         self._has_been_up = False
         self._on_change = on_change
         self._on_proven = on_proven
-        # The owning task's own
+        # Used by the owning task only
         self._launcher = Launcher(alias, plan, ports, limits, ledger, conversations)
         self._keeps_conversations = conversations is not None
         self._backoff = Backoff()
@@ -86,17 +86,17 @@ class Engine:
 
     @property
     def plan(self) -> LaunchPlan | None:
-        """What was last started."""
+        """The plan of the last start."""
         return self._launcher.plan
 
     @property
     def speculation(self) -> Status | None:
-        """What the proof found; None while nothing is loaded."""
+        """The result of the check; None while nothing is loaded."""
         return self._running.speculation if self._running and self.state is not EngineState.STARTING else None
 
     @property
     def facts(self) -> EngineFacts | None:
-        """What runs; None while nothing is loaded."""
+        """Facts of the running engine; None while nothing is loaded."""
         return self._running.facts if self._running else None
 
     @property
@@ -106,19 +106,19 @@ class Engine:
 
     @property
     def loading(self) -> LoadProgress | None:
-        """How far a start is; None unless STARTING, and before there is a process."""
+        """The progress of a start; None unless STARTING, and before there is a process."""
         return self._launcher.loading if self.state is EngineState.STARTING else None
 
     def limit(self, limits: StartLimits) -> None:
-        """Of its next start and its next stop; new ones at each reload, so that a plan by the old settings ends."""
+        """Sets the limits of the next start and stop. A reload passes a new object, so older plans no longer hold."""
         self._launcher.limits = limits
 
     def answered(self) -> None:
-        """It has answered a request, so it works: what happened before no longer counts."""
+        """Records an answered request: the engine works, so earlier failures are forgotten."""
         self._backoff.worked()
 
     def drafted(self) -> None:
-        """A token was drafted in traffic: proof for the modes that no warm-up can make draft."""
+        """Records a token drafted in traffic. It shows that a mode works which no warm-up can make draft."""
         running = self._running
         if running is not None and not running.speculation.active and running.speculation.mode != NONE:
             reason = self.plan.fallback_reason if self.plan else ""
@@ -132,18 +132,18 @@ class Engine:
 
     @property
     def address(self) -> EngineAddress:
-        """Only of an engine that runs."""
+        """The address of a running engine."""
         assert self._running is not None
         return self._running.address
 
     @property
     def may_come_up(self) -> bool:
-        """Whether a start has succeeded, or the last one was ended by somebody else: the next may well be better."""
+        """Whether a start has succeeded, or another program ended the last one, so that the next may succeed."""
         return self._has_been_up or (self.diagnosis is not None and self.diagnosis.code in endings.FROM_OUTSIDE)
 
     @property
     def retry_at(self) -> float:
-        """When a BACKOFF is over, on the loop's clock."""
+        """The end of a BACKOFF, on the loop's clock."""
         return self._backoff.until
 
     @property
@@ -158,7 +158,7 @@ class Engine:
         await self._changed.wait()
 
     async def post_mortem(self, key: str | None, patience: float = 2.0) -> Diagnosis | None:
-        """After a broken connection: why the process with this key is gone, or goes within `patience` seconds.
+        """After a broken connection: the diagnosis of the process with this key, if it ends within `patience` seconds.
 
         None if it does not. The kernel closes a crashed process's sockets before it has written the core file.
         """
@@ -169,15 +169,15 @@ class Engine:
         return self._ending.diagnosis if self._ending is not None and self._ending.key == key else None
 
     def _serves(self, key: str | None) -> bool:
-        """Whether the process with this key is up, for all that is known."""
+        """Whether the process with this key is up, as far as known."""
         up = self.state in (EngineState.READY, EngineState.DRAINING)
         return up and self._running is not None and self._running.address.key == key
 
     async def preflight(self) -> None:
-        """What can be known before a start, and so before another engine makes room for it.
+        """Checks what can be known before a start, and so before another engine makes room for it.
 
-        Raises what the plan raises. A FATAL engine whose files or binary have changed is reset. The next start goes by
-        the same plan, unless the settings or a file of it change in between.
+        Raises the plan's errors. A FATAL engine whose files or binary have changed is reset. The next start uses the
+        same plan, unless the settings or a file of it change in between.
         """
         checked = await self._launcher.preflight()
         if self.state is EngineState.FATAL and checked.fingerprint != self._launcher.refused:
@@ -199,7 +199,7 @@ class Engine:
         self._verbs.put_nowait(EngineEvent.DRAINED)
 
     async def unresponsive(self, key: str | None) -> None:
-        """The process with this key takes no connections; returns once it is on its way out."""
+        """Reports that the process with this key accepts no connections; returns once it is ending."""
         if self._serves(key):
             self._verbs.put_nowait(EngineEvent.UNRESPONSIVE)
         while self._serves(key):
@@ -209,23 +209,23 @@ class Engine:
         self._verbs.put_nowait(EngineEvent.RESET)
 
     def retry(self) -> None:
-        """Ends a BACKOFF: what the start failed of has gone."""
+        """Ends a BACKOFF, since the cause of the failure is gone."""
         self._verbs.put_nowait(EngineEvent.RETRY)
 
     def stop(self) -> None:
-        """A second one hurries the first."""
+        """Stops the engine. A second call cuts the grace short."""
         if self.state is EngineState.STOPPING:
             self._launcher.hurry.set()
         else:
             self._verbs.put_nowait(EngineEvent.STOP)
 
     def hurry(self) -> None:
-        """Stop without grace."""
+        """Stops without grace."""
         self._launcher.hurry.set()
         self.stop()
 
     async def close(self) -> None:
-        """Stops the engine for good: returns when its child is reaped."""
+        """Stops the engine for good; returns when its child is reaped."""
         if self.state is not EngineState.STOPPING:
             self.stop()
         while self.state is not EngineState.STOPPED or not self._verbs.empty():
@@ -252,8 +252,8 @@ class Engine:
 
     def _move(self, event: EngineEvent) -> None:
         before, self.state = self.state, next_state(self.state, event)
-        if self.state is not before:  # a stop of what is stopped is no news
-            # A failure is told once, with its cause, by who hears of the change
+        if self.state is not before:  # stopping a stopped engine is no event
+            # The caller that gets the diagnosis logs a failure, so here it is a debug line
             failed = self.state in (EngineState.BACKOFF, EngineState.FATAL) and self.diagnosis is not None
             write = log.debug if failed else log.info
             write(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
@@ -262,7 +262,7 @@ class Engine:
         self._on_change(self)
 
     async def _verb(self, *accepted: EngineEvent) -> EngineEvent:
-        """The next verb that means something in this state; late ones (a drain of what has exited) do not."""
+        """The next verb that is valid in this state. Late ones are dropped, such as a drain after the exit."""
         while True:
             event = await self._verbs.get()
             if event in accepted:
@@ -275,7 +275,7 @@ class Engine:
         deaf = asyncio.ensure_future(endings.until_deaf(self._launcher.goodbye, self._running.port))
         try:
             await asyncio.wait({verb, gone, deaf}, return_when=asyncio.FIRST_COMPLETED)
-            # A stop counts in the very turn of the exit, too: whoever closes the engine waits for STOPPED.
+            # A stop in the same turn as the exit counts too: the caller of `close` waits for STOPPED.
             stop = verb.done() and verb.result() is EngineEvent.STOP
             if gone.done() and not stop:
                 return EngineEvent.EXITED
@@ -299,7 +299,7 @@ class Engine:
         stop = asyncio.ensure_future(self._verb(EngineEvent.STOP))
         try:
             await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if stop.done():  # as above, in the very turn in which the start ends
+            if stop.done():  # as above, in the same turn as the end of the start
                 return EngineEvent.STOP
             self.diagnosis = starting.result()
         finally:
@@ -309,18 +309,18 @@ class Engine:
                 await starting
         if self.diagnosis is None:
             self._has_been_up = True
-            self._tell_of_speculation()
+            self._log_speculation()
             return EngineEvent.HEALTHY
         if self.diagnosis.permanent:
             return EngineEvent.START_REFUSED
         return self._failed(EngineEvent.START_FAILED)
 
-    def _tell_of_speculation(self) -> None:
+    def _log_speculation(self) -> None:
         assert self._running is not None
         status = self._running.speculation
         if status.requested_mode != NONE:
-            tell = log.info if status.active else log.warning
-            tell("speculation is on" if status.active else "speculation is off", alias=self.alias, **status.fields())
+            write = log.info if status.active else log.warning
+            write("speculation is on" if status.active else "speculation is off", alias=self.alias, **status.fields())
 
     async def _serving(self) -> EngineEvent:
         event = await self._verb_or_end(EngineEvent.DRAIN, EngineEvent.STOP, EngineEvent.UNRESPONSIVE)
@@ -358,7 +358,7 @@ class Engine:
                 log.warning("conversations were not saved", alias=self.alias, error=repr(error))
 
     def _note_the_end(self, running: Running, event: EngineEvent) -> None:
-        """For those whose answers it breaks off; an end of our own making needs no reason."""
+        """Records the cause for the answers that this end interrupts; the gateway's own stops have none."""
         if event is EngineEvent.EXITED:
             self.diagnosis = endings.exited(running.child)
         elif event is EngineEvent.UNRESPONSIVE:

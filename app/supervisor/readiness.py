@@ -1,4 +1,4 @@
-"""One start, watched: ready, exited, hung, or somebody else's."""
+"""Watches one start until the engine is ready, exited, hung, or found to be another server."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from app.supervisor.activity import Activity, activity_of
 from app.supervisor.child import Child
 from app.supervisor.ownership import is_own, key_not_handed_on
 
-# Half an hour, or more for files that a slow disk or network needs longer for.
+# Half an hour, or more for large files on a slow disk or network.
 _LEAST_START_S = 1800
 _SLOWEST_BYTES_PER_SECOND = 20e6
-# How often a child is looked at while it starts.
+# Seconds between two looks at a starting child.
 _LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class StartLimits:
-    """Seconds: a start without any progress, the whole start (0: by the size of the files), SIGTERM to SIGKILL."""
+    """Seconds: a start without progress, the whole start (0: by the size of the files), SIGTERM to SIGKILL."""
 
     stall: float = 60
     start: float = 0
@@ -35,7 +35,7 @@ class StartLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> StartLimits:
-        """Those that a person has set."""
+        """The limits of the settings."""
         return cls(stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace)
 
     def whole(self, size: int) -> float:
@@ -45,7 +45,7 @@ class StartLimits:
 
 @dataclass(frozen=True, slots=True)
 class EngineAddress:
-    """Where a READY engine answers, and the key that it wants."""
+    """The address of a READY engine, and its key."""
 
     base_url: str
     key: str
@@ -60,12 +60,12 @@ async def until_ready(
     argv: Sequence[str],
     saw: Callable[[Activity], None],
 ) -> Diagnosis | None:
-    """None once the child is ready and proved to be ours, else why it is not; the child may still run then.
+    """None once the child is ready and verified as our own, else the diagnosis. The child may still run then.
 
-    `size` is that of the model's files in bytes, `argv` what the child was started with; `saw` gets what the child has
-    done, once a second.
+    `size` is the size of the model's files in bytes, `argv` the child's command line. `saw` gets the child's activity
+    once a second.
     """
-    # httpx2 takes 80 ms to import: while the engine loads, not before
+    # httpx2 takes 80 ms to import, so it is imported while the engine loads
     from app.supervisor.health import ForeignServerError, wait_until_healthy
 
     healthy = asyncio.ensure_future(wait_until_healthy(address.base_url, address.key))
@@ -83,13 +83,13 @@ async def until_ready(
     except ForeignServerError as error:
         if await asyncio.to_thread(is_own, child.pid, _port(address), argv, error.props) and not gone.done():
             return key_not_handed_on(argv[0], last_lines(child.log))
-        cause = f"What answers at {address.base_url} is not our engine: {error}."
+        cause = f"Another server answers at {address.base_url}: {error}."
         return Diagnosis("port_taken", cause, "The next port is tried.", False, last_lines(child.log))
     finally:
         for task in watched:
             task.cancel()
         with suppress(asyncio.CancelledError, ForeignServerError):
-            await healthy  # its connection is closed before anyone goes on
+            await healthy  # close its connection first
 
 
 def _port(address: EngineAddress) -> int:
@@ -97,7 +97,7 @@ def _port(address: EngineAddress) -> int:
 
 
 async def _hung(child: Child, stall: float, whole: float, saw: Callable[[Activity], None]) -> str:
-    """Returns which limit was passed: `stall` without any progress, or `whole` in all; both in seconds."""
+    """Returns the limit that was passed: `stall` without progress, or `whole` in all; both in seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + whole
     active = looked = loop.time()
@@ -117,8 +117,7 @@ async def _hung(child: Child, stall: float, whole: float, saw: Callable[[Activit
 
 
 def fingerprint(plan: LaunchPlan) -> str:
-    """Equal for two plans that must end the same way: the same command on whatever port, the same bytes on disk as far
-    as stat tells."""
+    """Equal for plans that must end the same way: same command without its port, same files by size and mtime."""
     stats = []
     for path in (Path(plan.argv[0]), *plan.engine, *plan.files, *plan.named, *plan.left_out):
         with suppress(OSError):
@@ -129,19 +128,19 @@ def fingerprint(plan: LaunchPlan) -> str:
 
 
 _REFUSALS: dict[type[TandemError], str] = {
-    GgufError: "See what it is and who may read it, or download it again.",
+    GgufError: "Check the file and its permissions, or download it again.",
     LaunchRefusedError: "Correct the model's entry, or use another build.",
 }
-_NO_ENGINE = "Name another llama-server with llama_server in the settings."
+_NO_ENGINE = "Set llama_server to another llama-server."
 
 
 def refusal(error: TandemError) -> Diagnosis:
-    """A start that was not even tried, because it is certain to fail."""
+    """The diagnosis of a start that was not tried, because it is certain to fail."""
     cause = f"{str(error).rstrip('.')}."
     if isinstance(error, FilesMissingError):
         return Diagnosis("missing_file", cause, error.advice, permanent=True)
-    if isinstance(error, InsufficientMemoryError):  # others may give back what they hold
-        advice = "Make it smaller as said, or end what else holds the memory."
+    if isinstance(error, InsufficientMemoryError):  # other programs may free memory
+        advice = "Change the entry as suggested, or end other programs that hold memory."
         return Diagnosis("insufficient_memory", cause, advice, permanent=False)
     code = error.code if isinstance(error, GgufError | LaunchRefusedError) else "refused"
     return Diagnosis(code, cause, _REFUSALS.get(type(error), _NO_ENGINE), permanent=True)

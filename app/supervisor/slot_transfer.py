@@ -1,4 +1,4 @@
-"""One save or one restore of an engine's slots, from its first question to its last file."""
+"""One save or one restore of an engine's slots, with verification of a plan's first restore."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from app.terminal import size_in_words
 
 log = logs.get_logger("engine")
 
-# Of the saved tokens that a restored slot need not read again: the last ones may be
-_PROOF_SHARE = 0.9
-_PROOF_WITHIN_S = 10.0
+# The share of the saved tokens that a restored slot must skip: it may read the last ones again
+_VERIFIED_SHARE = 0.9
+_VERIFIED_WITHIN_S = 10.0
 
 
 class SlotTransfer:
-    """Raises httpx2.HTTPError where the engine stops answering, and OSError."""
+    """Methods raise httpx2.HTTPError if the engine stops answering, and OSError."""
 
     def __init__(self, kept: KeptSlots, address: EngineAddress, metrics: Metrics) -> None:
         assert kept.folder is not None
@@ -43,9 +43,9 @@ class SlotTransfer:
     # -- saving --------------------------------------------------------------------------------------------------
 
     async def save(self, least: int, when: int, room: float) -> None:
-        """Every used slot with more than `least` tokens, the latest used first, while it fits into `room` bytes.
+        """Saves each used slot with more than `least` tokens, the latest used first, as long as `room` bytes last.
 
-        A slot that nothing has used since it was restored keeps the file that it has.
+        A slot without requests since its restore keeps its present file.
         """
         held = await self._slots.held()
         used = [slot for slot in held if slot.task is not None and (slot.tokens is None or slot.tokens > least)]
@@ -63,9 +63,9 @@ class SlotTransfer:
         await asyncio.to_thread(self._folder.keep_only, len(held))
 
     async def _save_one(self, slot: SlotHeld, rank: int, least: int, when: int, room: float) -> int:
-        """How many bytes it has taken."""
+        """Saves a slot; returns the bytes of its file."""
         if slot.tokens is not None and (needed := slot.tokens * await self._bytes_a_token()) > room:
-            self._failed("saved", f"{slot.tokens} tokens take {size_in_words(int(needed))}, and there is less room")
+            self._failed("saved", f"{slot.tokens} tokens take {size_in_words(int(needed))}, and less is free")
             return 0
         began = time.monotonic()
         part = self._folder.path / f"{when:013d}-{rank:04d}{PART}"
@@ -76,7 +76,7 @@ class SlotTransfer:
             return 0
         if size > room or size != (size if written is None else written):
             await asyncio.to_thread(part.unlink)
-            why = "there is less room" if size > room else "the disk took less than that"
+            why = "less is free" if size > room else "the disk took less than that"
             self._failed("saved", f"{tokens} tokens take {size_in_words(written or size)}, and {why}")
             return 0
         await asyncio.to_thread(part.rename, self._folder.path / slot_name(when, rank, tokens, size))
@@ -86,21 +86,21 @@ class SlotTransfer:
         return size
 
     async def _bytes_a_token(self) -> float:
-        """As the plan's files tell; 0 where there are none."""
+        """Bytes per token of the plan's files; 0 without files."""
         saved = await asyncio.to_thread(self._folder.slots)
         return max((slot.size / slot.tokens for slot in saved if slot.tokens), default=0.0)
 
     # -- restoring -----------------------------------------------------------------------------------------------
 
     async def restore(self, saved: Sequence[SavedSlot]) -> None:
-        """As many as the engine has slots, in this order; the plan's first restore is proved before."""
+        """Restores as many as the engine has slots, in this order. The plan's first restore is verified before."""
         held = await self._slots.held()
         whole = [slot for slot in saved[: len(held)] if await self._is_whole(slot)]
         if not whole:
             return
         if await asyncio.to_thread(lambda: self._folder.verdict) is None:
             smallest = min(whole, key=lambda slot: slot.size)
-            if not await self._prove(smallest, held[0].number):
+            if not await self._verify(smallest, held[0].number):
                 return
         for slot, place in zip(whole, held, strict=False):
             await self._restore_one(slot, place.number)
@@ -128,23 +128,23 @@ class SlotTransfer:
             log.info("conversation restored", alias=self._kept.alias, tokens=tokens, seconds=round(seconds, 3))
         return True
 
-    async def _prove(self, slot: SavedSlot, number: int) -> bool:
-        """Whether the engine makes use of what it restores; only what is certain is remembered."""
+    async def _verify(self, slot: SavedSlot, number: int) -> bool:
+        """Whether the engine uses what it restores. The verdict is stored only if it is certain."""
         tokens = await asyncio.to_thread(slot.read_tokens)
         if not tokens:
-            await self._give_up("this llama-server's files do not tell which tokens they hold, so nothing proves them")
+            await self._give_up("no restore can be verified: the slot files of this llama-server lack their tokens")
             return False
         if not await self._restore_one(slot, number, counts=False):
             return False
         try:
-            async with asyncio.timeout(_PROOF_WITHIN_S):
+            async with asyncio.timeout(_VERIFIED_WITHIN_S):
                 reused = await self._slots.reused(number, tokens)
         except TimeoutError:
-            self._failed("restored", f"no proof within {_PROOF_WITHIN_S:g} s")
+            self._failed("restored", f"not verified within {_VERIFIED_WITHIN_S:g} s")
             return False
-        if reused is None or reused < _PROOF_SHARE * len(tokens):
-            said = "it does not tell" if reused is None else f"it reuses {reused} of {len(tokens)} tokens"
-            await self._give_up(f"this llama-server makes no use of what it restores: {said}")
+        if reused is None or reused < _VERIFIED_SHARE * len(tokens):
+            evidence = "it reports no reuse" if reused is None else f"it reuses {reused} of {len(tokens)} tokens"
+            await self._give_up(f"this llama-server does not use restored slots: {evidence}")
             return False
         await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=True))
         return True
@@ -154,7 +154,7 @@ class SlotTransfer:
         self._failed("restored", why)
 
     async def _give_up(self, reason: str, what: str = "restored") -> None:
-        """Of this plan nothing is saved any more."""
+        """Saves nothing more for this plan."""
         await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=False, reason=reason))
         self._failed(what, reason)
         self._kept.folder, self._kept.why_not = None, reason

@@ -1,4 +1,4 @@
-"""Asks an engine that has just come up whether it really speculates: a warm-up, and `/slots`."""
+"""Checks whether an engine that has just come up really speculates, by a warm-up and `/slots`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.supervisor.readiness import EngineAddress
 # Short first, since most drafts show at once. A request for one or two tokens never drafts (b11434).
 WARM_UP_TOKENS = (12, 52)
 _PROMPT = "The quick brown fox jumps over the lazy dog. The quick brown fox jumps over the"
-# What llama-server says when it gives a draft up; the later lines of one failure are the general ones.
+# llama-server's log lines when it gives a draft up; of one failure the later lines are the general ones.
 _GIVEN_UP = re.compile(
     r"vocabs are not compatible|failed to initialize speculative|requires a draft context"
     r"|is not eagle3|speculative decoding not supported|not compatible with the target"
@@ -25,8 +25,8 @@ _LOG_HEAD = re.compile(r"^(?:[\d.]+ )?[A-Z] +\S+ +\S+: ")
 
 
 async def gather(address: EngineAddress, chain: Chain, log: Iterable[str]) -> Evidence:
-    """Raises httpx2.HTTPError where the engine stops answering: then it has died of it."""
-    # No limit on a read: large models on slow machines take minutes for it, and a death closes the connection.
+    """Collects the evidence. Raises httpx2.HTTPError if the engine stops answering: it has crashed."""
+    # No read timeout: large models on slow machines take minutes, and a crash closes the connection.
     async with engine_client(address.base_url, address.key, None) as client:
         drafted = await _warm_up(client) if drafts(chain) else None
         slots = await _slots(client)
@@ -35,7 +35,7 @@ async def gather(address: EngineAddress, chain: Chain, log: Iterable[str]) -> Ev
 
 
 async def _warm_up(client: httpx2.AsyncClient) -> int | None:
-    """Drafted tokens of a greedy completion; None where the engine completes nothing, such as an embedding model."""
+    """Drafted tokens of a greedy completion; None if the engine completes nothing, such as an embedding model."""
     for tokens in WARM_UP_TOKENS:
         body = {"prompt": _PROMPT, "n_predict": tokens, "temperature": 0, "cache_prompt": False, "ignore_eos": True}
         response = await client.post("/completion", json=body)

@@ -1,7 +1,7 @@
 """The life of one supervised engine, as data.
 
-Requests are verbs (start, drain, stop, reset, retry); everything else is a fact that is already true when
-it is fed in: `start_failed` fires after the child is reaped. Busy or idle is a count, not a state.
+Requests are verbs (start, drain, stop, reset, retry). Other events are facts that are already true when they are sent:
+`start_failed` is sent after the child is reaped. Busy or idle is a count, not a state.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ TRANSITIONS: MappingProxyType[EngineState, MappingProxyType[EngineEvent, EngineS
                 EngineEvent.EXITED: EngineState.STOPPED,
             }
         ),
-        # a second stop escalates: the next signal is sent at once
+        # a second stop sends the next signal at once
         EngineState.STOPPING: MappingProxyType(
             {EngineEvent.STOP: EngineState.STOPPING, EngineEvent.EXITED: EngineState.STOPPED}
         ),
@@ -74,7 +74,7 @@ TRANSITIONS: MappingProxyType[EngineState, MappingProxyType[EngineEvent, EngineS
             {
                 EngineEvent.BACKOFF_ELAPSED: EngineState.STOPPED,
                 EngineEvent.STOP: EngineState.STOPPED,
-                # what it failed of has gone
+                # the cause of the failure is gone
                 EngineEvent.RETRY: EngineState.STOPPED,
             }
         ),
@@ -84,16 +84,16 @@ TRANSITIONS: MappingProxyType[EngineState, MappingProxyType[EngineEvent, EngineS
     }
 )
 
-# States in which the engine holds memory, or is about to: what `max_loaded` counts.
+# States in which the engine holds memory, or is about to: `max_loaded` counts these.
 OCCUPYING = frozenset({EngineState.STARTING, EngineState.READY, EngineState.DRAINING, EngineState.STOPPING})
 
 
 class IllegalTransitionError(RuntimeError):
-    """A programming error: the event has no meaning in the state."""
+    """A programming error: the event is not valid in the state."""
 
 
 def next_state(state: EngineState, event: EngineEvent) -> EngineState:
-    """Raises IllegalTransitionError for a pair that the table does not hold."""
+    """Raises IllegalTransitionError for a pair that is not in the table."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:

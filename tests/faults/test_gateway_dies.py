@@ -89,7 +89,7 @@ def test_port_lost_to_somebody_between_look_and_bind(make_gateway: Make) -> None
     eventually(lambda: gateway.state() == "backoff")
     answer = gateway.chat()
     assert answer.json()["error"]["cause"] == "port_taken"
-    eventually(lambda: len(gateway.logged("port taken by someone else")) > 1)
+    eventually(lambda: len(gateway.logged("port taken by another process")) > 1)
 
 
 def test_server_that_asks_for_no_key_is_not_ours(make_gateway: Make, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_server_that_asks_for_no_key_is_not_ours(make_gateway: Make, tmp_path: P
     gateway = make_gateway(llama_server=str(script))
     answer = gateway.chat()
     assert answer.status_code == 503
-    assert "not our engine" in answer.json()["error"]["message"]
+    assert "Another server answers at" in answer.json()["error"]["message"]
 
 
 def test_two_gateways_do_not_touch_each_other(make_gateway: Make) -> None:

@@ -35,9 +35,9 @@ def test_a_wrapper_that_drops_the_key_is_named_at_the_first_try(make_gateway: Ma
     answer = gateway.chat()
     error = answer.json()["error"]
     assert (answer.status_code, error["cause"]) == (503, "key_not_handed_on")
-    assert "does not hand LLAMA_API_KEY on" in error["message"] and "docker run -e" in error["message"]
+    assert "does not pass LLAMA_API_KEY" in error["message"] and "docker run -e" in error["message"]
     assert "retry-after" not in answer.headers
-    assert not gateway.logged("port taken by someone else")
+    assert not gateway.logged("port taken by another process")
 
 
 def test_a_wrapper_that_hands_everything_on_serves(make_gateway: Make, tmp_path: Path) -> None:
