@@ -1,4 +1,5 @@
-"""What OpenAI's requests ask for and llama-server ignores or breaks on: mended on the way in, answered on the way out.
+"""Amends fields of OpenAI's requests that llama-server ignores or fails on, and changes their answers.
 
-It is pure and may import `relay.request` and `relay.response.usage`. Begin with `amend.py`; docs/api.md has the list.
+This folder is pure. It may import `relay.request` and `relay.response.usage`. Begin with `amend.py`; docs/api.md lists
+the fields.
 """

@@ -1,7 +1,7 @@
-"""A request as it goes on, and what its answer is to be turned into. Pure.
+"""Amends a request before it is relayed, and says how its answer is to be changed. Pure.
 
-Each amendment is made for a field that asks for it; a request without any of them is neither decoded nor copied. What
-depends on llama-server's ways is left alone where somebody else's server answers (`ours` is False).
+Each amendment belongs to a field. A request without any of these fields is neither decoded nor copied. Amendments for
+llama-server's own behaviour are not made for attached servers (`ours` is False).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _CHAT = "/v1/chat/completions"
 _COUNTED = "/v1/chat/completions/input_tokens"
 _COMPLETIONS = "/v1/completions"
 _EMBEDDINGS = "/v1/embeddings"
-# Choices of one answer; no engine has so many slots.
+# Choices of one answer; no engine has as many slots.
 MOST_CHOICES = 1024
 
 
 class Amended(NamedTuple):
-    """`target` is path and query upstream; `answer` is None where that stays as it is."""
+    """The changed request. `target` is path and query upstream; `answer` is None if the answer stays unchanged."""
 
     body: bytes
     target: str
@@ -41,9 +41,9 @@ class Amended(NamedTuple):
 
 
 def amended(target: str, body: bytes, fields: Routing, request_id: str, *, ours: bool) -> Amended | None:
-    """None for a request that goes on as it is; raises InvalidBodyError for one that cannot be honoured.
+    """Returns None for a request that stays unchanged. Raises InvalidBodyError for one that llama-server cannot serve.
 
-    `target` is that of the upstream.
+    `target` is path and query upstream.
     """
     path = target.partition("?")[0]
     amend = _AT.get(path)
@@ -70,13 +70,13 @@ def _encoded(value: Any) -> bytes:
 
 def _chat(draft: Draft) -> None:
     _messages(draft)
-    if draft.there("functions") or draft.there("function_call"):
+    if draft.has("functions") or draft.has("function_call"):
         _functions(draft)
-    if draft.there("tools") or "tools" in draft.values:
+    if draft.has("tools") or "tools" in draft.values:
         _tools(draft)
-    elif draft.there("tool_choice") and draft.value("tool_choice") not in ("auto", "none"):
-        raise InvalidBodyError("'tool_choice' is for requests with 'tools', and there are none.", param="tool_choice")
-    if draft.there("response_format"):
+    elif draft.has("tool_choice") and draft.value("tool_choice") not in ("auto", "none"):
+        raise InvalidBodyError("'tool_choice' needs 'tools', which the request lacks.", param="tool_choice")
+    if draft.has("response_format"):
         _format(draft)
     if draft.path == _CHAT:
         _stop(draft)
@@ -84,24 +84,24 @@ def _chat(draft: Draft) -> None:
 
 
 def _messages(draft: Draft) -> None:
-    if not draft.there("messages"):
+    if not draft.has("messages"):
         return
     raw = bytes(draft.fields.messages)
     if raw[1:-1].strip() == b"" and raw.startswith(b"["):
-        raise InvalidBodyError("'messages' is empty; it must have one message at least.", param="messages")
+        raise InvalidBodyError("'messages' is empty: send at least one message.", param="messages")
     if (mended := mended_messages(raw)) is not None:
         draft.values["messages"] = mended
 
 
 def _functions(draft: Draft) -> None:
-    if not draft.there("functions"):
+    if not draft.has("functions"):
         if draft.value("function_call") != "none":
-            words = "'function_call' is for requests with 'functions', and there are none."
+            words = "'function_call' needs 'functions', which the request lacks."
             raise InvalidBodyError(words, param="function_call")
         draft.drop.add("function_call")
         return
     functions, choice = draft.value("functions"), draft.value("function_call")
-    draft.values |= legacy_functions(functions, choice, tools_too=draft.there("tools"))
+    draft.values |= legacy_functions(functions, choice, tools_too=draft.has("tools"))
     draft.drop |= {"functions", "function_call"}
     draft.changes.append(LegacyCalls())
 
@@ -137,8 +137,8 @@ def _format(draft: Draft) -> None:
 
 
 def _stop(draft: Draft) -> None:
-    """An empty stop word would end every answer before its first token."""
-    if not draft.there("stop") or b'""' not in bytes(draft.fields.stop):
+    """Removes empty stop words: each would end every answer before its first token."""
+    if not draft.has("stop") or b'""' not in bytes(draft.fields.stop):
         return
     stop = draft.value("stop")
     words = [word for word in (stop if isinstance(stop, list) else [stop]) if word != ""]
@@ -149,8 +149,8 @@ def _stop(draft: Draft) -> None:
 
 
 def _several(draft: Draft) -> None:
-    """Counts all choices where there are several; the answer's changes, if there are any, become its amendment."""
-    n = draft.value("n") if draft.there("n") else 1
+    """Counts all choices of an answer with several, and turns the draft's changes into its amended answer."""
+    n = draft.value("n") if draft.has("n") else 1
     per_prompt = n if isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= MOST_CHOICES else 1
     choices = per_prompt * max(1, len(draft.prompts))
     tally = None
@@ -172,7 +172,7 @@ def _completion(draft: Draft) -> None:
 
 
 def _embeddings(draft: Draft) -> None:
-    if not draft.there("dimensions"):
+    if not draft.has("dimensions"):
         return
     dimensions = draft.value("dimensions")
     if not isinstance(dimensions, int) or isinstance(dimensions, bool) or dimensions < 1:

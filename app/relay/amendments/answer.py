@@ -1,4 +1,4 @@
-"""An answer on its way to a client whose request was amended: whole, or event by event. Sans-io and pure."""
+"""Changes the answer of an amended request, whole or event by event. Sans-io and pure."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ CLOSING = b"data: [DONE]\n\n"
 
 
 class AnswerChange(Protocol):
-    """One thing that is different in the answer."""
+    """One change of the answer."""
 
     def whole(self, answer: Event) -> Event:
-        """Of an answer in one piece."""
+        """Changes an answer in one piece."""
 
     def event(self, event: Event) -> Event | None:
-        """Of a stream; None for an event that is not sent on."""
+        """Changes an event of a stream; None drops it."""
 
     def last(self) -> Event | None:
-        """An event to be sent before the stream's end."""
+        """An event to send before the stream's end."""
 
 
 class AmendedAnswer(Protocol):
-    """What the relay does with the bytes of an answer; `tally` counts where llama-server does not."""
+    """The relay's interface to a changed answer; `tally` counts tokens that llama-server does not."""
 
     tally: ChoiceCounts | None
     per_prompt: int
 
     def whole(self, body: bytes) -> bytes:
-        """Of an answer in one piece; raises InvalidBodyError where it shows that the request cannot be honoured."""
+        """Changes an answer in one piece. Raises InvalidBodyError if it shows that the request cannot be served."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Of a stream, cut anywhere."""
+        """Takes the next bytes of a stream, cut anywhere, and returns the bytes to send."""
 
     def end(self) -> bytes:
-        """What is left when the stream has ended."""
+        """Returns the bytes that are left at the end of the stream."""
 
 
 class ChangedAnswer:
-    """`changes` are made in their order. What is no event of a completion passes as it is, errors among it."""
+    """Applies `changes` in their order. Other events than a completion's pass unchanged, such as errors."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ChangedAnswer:
         self.tally = tally
         self.per_prompt = per_prompt
         self._changes = changes
-        # Behind a stream's last byte
+        # Sent after a stream's last byte
         self._closing = closing
         self._rest = b""
 
@@ -86,7 +86,7 @@ class ChangedAnswer:
         return rest + self._closing
 
     def _block(self, block: bytes) -> bytes:
-        """One event with the empty line behind it."""
+        """Changes one event; `block` includes its empty line."""
         data = block.strip()
         if not data.startswith(b"data:") or b"\n" in data:
             return block
@@ -116,7 +116,7 @@ def _written(event: Event) -> bytes:
 
 
 class Counted:
-    """`usage` of all choices and prompts: once in a stream, with the last choice's end."""
+    """Sets `usage` to the sum of all choices and prompts: once in a stream, at the end of the last choice."""
 
     def __init__(self, tally: ChoiceCounts, choices: int, prompt_lengths: Sequence[int]) -> None:
         self._tally = tally
@@ -131,7 +131,7 @@ class Counted:
             return answer
         first = usage.get("completion_tokens")
         if not isinstance(first, int) or first != timings.get("predicted_n"):
-            return answer  # counted already
+            return answer  # the server has counted all choices
         prompt = usage.get("prompt_tokens") or 0
         if self._lengths and self._lengths[0]:
             prompt = round(prompt * sum(self._lengths) / self._lengths[0])
@@ -147,7 +147,7 @@ class Counted:
                 self._left -= choice.get("finish_reason") is not None
         usage, timings = event.get("usage"), event.get("timings")
         if not isinstance(timings, dict):
-            return event  # not llama-server's: others count all of them
+            return event  # not llama-server, and others count all choices
         self._tally.add(self._last_index, usage, timings)
         if not isinstance(usage, dict):
             return event
@@ -163,7 +163,7 @@ class Counted:
 
 
 class LegacyCalls:
-    """Tool calls as `function_call`, for who has asked with `functions`."""
+    """Renames tool calls to `function_call`, for requests with `functions`."""
 
     def whole(self, answer: Event) -> Event:
         return answer | {"choices": [self._choice(choice, "message") for choice in answer.get("choices") or ()]}
@@ -175,19 +175,19 @@ class LegacyCalls:
         return None
 
     def _choice(self, choice: Any, name: str) -> Any:
-        said = choice.get(name) if isinstance(choice, dict) else None
-        if not isinstance(said, dict):
+        message = choice.get(name) if isinstance(choice, dict) else None
+        if not isinstance(message, dict):
             return choice
-        calls = said.get("tool_calls")
-        kept = {field: value for field, value in said.items() if field != "tool_calls"}
+        calls = message.get("tool_calls")
+        renamed = {field: value for field, value in message.items() if field != "tool_calls"}
         if isinstance(calls, list) and calls and calls[0].get("index", 0) == 0:
-            kept["function_call"] = calls[0].get("function") or {}
+            renamed["function_call"] = calls[0].get("function") or {}
         reason = choice.get("finish_reason")
-        return choice | {name: kept, "finish_reason": "function_call" if reason == "tool_calls" else reason}
+        return choice | {name: renamed, "finish_reason": "function_call" if reason == "tool_calls" else reason}
 
 
 class Echoed:
-    """Each prompt before its text; `prompts` are by number."""
+    """Puts each prompt before its text; `prompts` are by number."""
 
     def __init__(self, prompts: Sequence[str], per_prompt: int) -> None:
         self._prompts = prompts

@@ -1,4 +1,4 @@
-"""What /v1/completions is asked for beside a text: several prompts, echoes, suffixes, formats. Pure."""
+"""Amends fields of /v1/completions: several prompts, `echo`, `suffix`, `response_format`, `best_of`. Pure."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from app.relay.amendments.draft import Draft
 from app.relay.amendments.formats import as_native, nested, refuse_ignored
 from app.relay.amendments.infill import PATH
 
-# A list of texts or of lists; one of tokens is one prompt, and may be as long as a body
+# A list of texts or of lists. A list of tokens is one prompt, and may be as long as a body
 _SEVERAL = re.compile(rb"\[\s*[\[\"]")
 _LOOKED_AT = 1000
 
 
 def amended_completion(draft: Draft) -> None:
-    """Raises InvalidBodyError. Other people's servers have `echo` and its like, or refuse them."""
-    if draft.there("prompt") and _SEVERAL.match(bytes(memoryview(draft.fields.prompt)[:_LOOKED_AT])):
+    """Raises InvalidBodyError. Attached servers get `echo` and similar fields unchanged."""
+    if draft.has("prompt") and _SEVERAL.match(bytes(memoryview(draft.fields.prompt)[:_LOOKED_AT])):
         draft.prompts = _lengths(draft.value("prompt"))
     if not draft.ours:
         return
-    if draft.there("best_of"):
+    if draft.has("best_of"):
         _best_of(draft)
-    if draft.there("response_format"):
+    if draft.has("response_format"):
         _format(draft)
-    if draft.there("suffix"):
+    if draft.has("suffix"):
         _suffix(draft)
-    if draft.there("echo"):
+    if draft.has("echo"):
         _echo(draft)
 
 
 def _lengths(prompt: Any) -> list[int]:
-    """Of each of several prompts; llama-server takes a list with a token in it as one prompt."""
+    """The length of each of several prompts. llama-server takes a list with a token in it as one prompt."""
     if not isinstance(prompt, list) or any(isinstance(part, int) for part in prompt):
         return []
     return [len(part) if isinstance(part, str | list) else 0 for part in prompt] if len(prompt) > 1 else []
@@ -44,14 +44,14 @@ def _best_of(draft: Draft) -> None:
     if best_of != n:
         message = (
             f"'best_of' cannot be honoured: llama-server does not choose among answers. Leave it out, "
-            f"or ask for all of them by 'n' (now {n!r})."
+            f"or request all answers with 'n' (now {n!r})."
         )
         raise InvalidBodyError(message, param="best_of")
     draft.drop.add("best_of")
 
 
 def _format(draft: Draft) -> None:
-    """By the native field: /v1/completions passes over OpenAI's."""
+    """Uses the native field: /v1/completions ignores OpenAI's."""
     response_format = nested(draft.value("response_format"))
     refuse_ignored(response_format)
     draft.values |= as_native(response_format)
@@ -68,15 +68,15 @@ def _suffix(draft: Draft) -> None:
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     for name, fits, words in (
-        ("prompt", isinstance(prompt, str), "'prompt' must be one text where there is a 'suffix'."),
-        ("n", draft.value("n") in (None, 1), "'n' must be 1 where there is a 'suffix'."),
-        ("echo", not draft.value("echo"), "'echo' must be left out where there is a 'suffix'."),
+        ("prompt", isinstance(prompt, str), "'prompt' must be one text if 'suffix' is set."),
+        ("n", draft.value("n") in (None, 1), "'n' must be 1 if 'suffix' is set."),
+        ("echo", not draft.value("echo"), "'echo' must be left out if 'suffix' is set."),
     ):
         if not fits:
             raise InvalidBodyError(words, param=name)
     draft.target = PATH
     draft.values |= {"input_prefix": prompt, "input_suffix": suffix}
-    if draft.there("max_tokens"):
+    if draft.has("max_tokens"):
         draft.values["n_predict"] = draft.value("max_tokens")
     draft.drop |= {"prompt", "n", "echo"}
 
@@ -91,9 +91,9 @@ def _echo(draft: Draft) -> None:
     prompt = draft.value("prompt")
     prompts = prompt if isinstance(prompt, list) else [prompt]
     if not prompts or not all(isinstance(text, str) for text in prompts):
-        raise InvalidBodyError("'echo' is for prompts that are texts; these are tokens.", param="echo")
+        raise InvalidBodyError("'echo' needs prompts that are texts; these are tokens.", param="echo")
     if draft.fields.wants_logprobs:
-        message = "'echo' with 'logprobs' cannot be honoured: llama-server tells no log probabilities of prompts."
+        message = "'echo' with 'logprobs' cannot be honoured: llama-server reports none for prompts."
         raise InvalidBodyError(message, param="echo")
     n = draft.value("n")
     draft.changes.append(Echoed(prompts, n if isinstance(n, int) and n > 0 else 1))

@@ -1,4 +1,4 @@
-"""A request under change. Pure."""
+"""A request while it is being amended. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NULL_TEXT = b"null"
 
 
 class Draft:
-    """Values to set, as JSON where they are bytes; fields to leave out; changes to the answer."""
+    """Values to set (bytes are JSON), fields to drop, and changes of the answer."""
 
     def __init__(self, path: str, fields: Routing, request_id: str, *, ours: bool) -> None:
         self.path = path
@@ -24,17 +24,17 @@ class Draft:
         self.drop: set[str] = set()
         self.changes: list[AnswerChange] = []
         self.answer: AmendedAnswer | None = None
-        # Of several prompts their lengths, in whatever measure
+        # The length of each of several prompts, in characters or tokens
         self.prompts: list[int] = []
 
     def value(self, name: str) -> Any:
-        """As it is by now; None where it is left out."""
+        """The present value; None for a dropped field."""
         if name in self.values:
             return self.values[name]
         raw = getattr(self.fields, name)
         return None if name in self.drop or raw is NULL else decoded(raw)
 
-    def there(self, name: str) -> bool:
-        """Whether the client has sent something; costs nothing where it has not."""
+    def has(self, name: str) -> bool:
+        """Whether the client has sent the field with a value; cheap if it has not."""
         raw = getattr(self.fields, name)
         return raw is not NULL and bytes(memoryview(raw)[:4]) != NULL_TEXT

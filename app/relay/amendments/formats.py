@@ -1,4 +1,4 @@
-"""`response_format`: schemas where llama-server looks for them, and none that it would not keep to. Pure."""
+"""Amends `response_format`: moves schemas to where llama-server reads them, refuses ignored ones. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from app.errors import InvalidBodyError
 from app.relay.amendments.patterns import ignored_patterns
 
 _TYPES = ("text", "json_object", "json_schema")
-# What a schema has and a wrapper of one does not
+# Keys that a schema has and its wrapper does not
 _OF_SCHEMAS = frozenset(("type", "properties", "anyOf", "oneOf", "allOf", "$ref", "enum", "const", "items"))
 
 
 def nested(response_format: Any) -> Any:
-    """The schema within `json_schema.schema`; other clients put it beside `type`, or into `json_schema` itself."""
+    """Moves the schema to `json_schema.schema`. Some clients send it beside `type`, or as `json_schema` itself."""
     if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
         return response_format
     wrapper = response_format.get("json_schema")
@@ -30,7 +30,7 @@ def _schema_of(holder: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse_ignored(response_format: Any) -> None:
-    """Raises InvalidBodyError for a format that llama-server would pass over; `response_format` is nested."""
+    """Raises InvalidBodyError for a format that llama-server would ignore; `response_format` is nested."""
     if not isinstance(response_format, dict) or response_format.get("type") not in _TYPES:
         words = "'response_format' must be an object whose 'type' is text, json_object or json_schema."
         raise InvalidBodyError(words, param="response_format")
@@ -50,13 +50,13 @@ def refuse_ignored_patterns(schema: Any, place: str) -> None:
     for where, pattern, reason in ignored_patterns(schema, place):
         message = (
             f"'{where}' cannot be enforced, as a strict schema has to be: '{pattern}' has {reason}. "
-            "Write it anew (^...$, and classes such as [0-9] for \\d), or leave it out."
+            "Rewrite it (^...$, and classes such as [0-9] for \\d), or leave it out."
         )
         raise InvalidBodyError(message, param=where)
 
 
 def as_native(response_format: Any) -> dict[str, Any]:
-    """The fields that hold a text completion to a format; /v1/completions passes over `response_format`."""
+    """The native fields for a text completion, since /v1/completions ignores `response_format`."""
     if response_format["type"] == "text":
         return {}
     if response_format["type"] == "json_schema":

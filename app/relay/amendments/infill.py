@@ -1,4 +1,4 @@
-"""`suffix` of /v1/completions by llama-server's /infill, and its answer as a text completion. Pure."""
+"""Serves `suffix` of /v1/completions by llama-server's /infill, with the answer as a text completion. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REASONS = {"limit": "length"}
 
 
 class InfilledText:
-    """The native answer in OpenAI's shape, but for `[DONE]`, with which the native stream does not end."""
+    """Converts the native answer to OpenAI's format, except `[DONE]`, which the native stream lacks."""
 
     def __init__(self, request_id: str) -> None:
         self._head = {"id": f"cmpl-{request_id}", "object": "text_completion", "created": int(time.time())}

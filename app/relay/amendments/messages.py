@@ -1,8 +1,8 @@
-"""The messages of a chat: nulls left out, empty arguments made `{}`, calls of 2023 made tool calls. Pure.
+"""Amends the messages of a chat: drops nulls, fills empty arguments with `{}`, converts function calls of 2023. Pure.
 
 llama-server (b11434) answers 500 to a null `reasoning_content`, `name` or `id`, to a tool call without `type` or
-without `arguments`, and to `""` as arguments where the template wants an object. Messages without any of these words
-are not looked into.
+without `arguments`, and to `""` as arguments if the template needs an object. Messages without any of these words are
+not decoded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def mended_messages(raw: bytes) -> bytes | None:
-    """JSON of the messages as they go on; None where they stay as they are, also where they cannot be read."""
+    """The amended messages as JSON; None if they stay unchanged or cannot be read."""
     if not any(word in raw for word in _WORDS):
         return None
     refuse_crowded(raw)
     try:
         messages = _MESSAGES.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # the engine has its own words for it
+        return None  # the engine reports it
     open_calls: list[tuple[str, str]] = []
     changed, mended = False, []
     for number, message in enumerate(messages):
@@ -56,7 +56,7 @@ def _mended(message: Any, number: int, open_calls: list[tuple[str, str]]) -> Any
 
 
 def _answered(open_calls: list[tuple[str, str]], name: Any, number: int) -> str:
-    """The oldest call of that name that has no answer yet."""
+    """The id of the oldest call of `name` without an answer."""
     for i, (called, call_id) in enumerate(open_calls):
         if called == name:
             del open_calls[i]

@@ -1,7 +1,7 @@
-"""Which patterns of a JSON schema llama-server makes a grammar of; for any other it takes every text. Pure.
+"""Finds patterns of a JSON schema for which llama-server makes no grammar, so that it allows every text. Pure.
 
-Read in b11434's `json-schema-to-grammar.cpp` and compared with runs of it. Malformed patterns are not told here: the
-engine refuses them itself.
+The rules are from b11434's `json-schema-to-grammar.cpp`, compared with runs of it. Malformed patterns are not reported:
+the engine refuses them itself.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _HOLDS_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "de
 _IS_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "prefixItems")
 _REPEAT = re.compile(r"\{(\d+|\d*,\d*)\}")
 MOST_NESTED = 100
-# Deeper ones are no schema that a grammar is made of
+# llama-server makes no grammar of deeper schemas
 _DEEPEST = 64
 
 
 def ignored_patterns(schema: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, str, str]]:
-    """Each pattern that would not be enforced: its place, itself, and what no grammar has."""
+    """Yields each pattern that would not be enforced: its place, the pattern, and the unsupported part."""
     if not isinstance(schema, dict) or depth > _DEEPEST:
         return
     pattern = schema.get("pattern")
@@ -41,7 +41,7 @@ def ignored_patterns(schema: Any, place: str = "", depth: int = 0) -> Iterator[t
 
 
 def no_grammar(pattern: str) -> str | None:
-    """Why a pattern is not enforced, in words behind `it has`; None for one that is."""
+    """The unsupported part of a pattern, to follow `it has`; None if the pattern is enforced."""
     if len(pattern) < 2 or not (pattern.startswith("^") and pattern.endswith("$")):
         return "no ^ at its beginning or no $ at its end"
     inner, at, depth = pattern[1:-1], 0, 0
@@ -79,7 +79,7 @@ def no_grammar(pattern: str) -> str | None:
 
 
 def _escape(text: str, at: int, *, within_class: bool) -> int | None:
-    """How long it is; None for one that no grammar knows. What ends in a backslash is the engine's to refuse."""
+    """The length of an escape; None if grammars lack it. A backslash at the end is left to the engine."""
     following = text[at + 1 : at + 2]
     if not following:
         return 1
@@ -89,7 +89,7 @@ def _escape(text: str, at: int, *, within_class: bool) -> int | None:
 
 
 def _end_of_class(text: str, at: int) -> int | str:
-    """Behind its bracket; the escape where there is one that no grammar knows."""
+    """The index after the closing bracket, or the escape that grammars lack."""
     at += 1
     while at < len(text) and text[at] != "]":
         if text[at] == "\\":

@@ -1,6 +1,6 @@
-"""The tokens of an answer with several choices, of which llama-server counts one. Pure.
+"""Sums the tokens of an answer with several choices, of which llama-server counts one. Pure.
 
-A stream tells usage, timings or both at the end of each choice; an answer in one piece tells those of the first only
+A stream has usage, timings or both at the end of each choice. An answer in one piece has those of the first choice only
 (b11434). Choices of one prompt follow each other: the prompt of choice `i` is `i // per_prompt`.
 """
 
@@ -14,17 +14,17 @@ Counts = dict[str, Any]
 
 
 class ChoiceCounts:
-    """Feed it what each choice tells of itself; `per_prompt` is the number of choices that a prompt has."""
+    """Collects the counts of each choice; `per_prompt` is the number of choices per prompt."""
 
     __slots__ = ("_ends", "_per_prompt")
 
     def __init__(self, per_prompt: int) -> None:
         self._per_prompt = max(1, per_prompt)
-        # By choice, the latest word of each kind
+        # By choice, the latest usage and timings
         self._ends: dict[int, tuple[Counts, Counts]] = {}
 
     def add(self, index: int, usage: Any, timings: Any) -> None:
-        """What an event says of choice `index`; anything but an object says nothing."""
+        """Adds the counts of choice `index` in an event; anything but an object is ignored."""
         known_usage, known_timings = self._ends.get(index, ({}, {}))
         self._ends[index] = (
             usage if isinstance(usage, dict) else known_usage,
@@ -32,14 +32,14 @@ class ChoiceCounts:
         )
 
     def usage(self) -> Counts:
-        """OpenAI's `usage` of all choices that have told theirs: prompts once each."""
+        """OpenAI's `usage` of all choices with counts; each prompt counts once."""
         completion = sum(_completion(*end) for end in self._ends.values())
         prompts, cached = 0, 0
         for first in self._firsts():
             prompts += _prompt(*first)
             cached += _cached(*first)
-        told = next((usage for usage, _ in self._ends.values() if usage), {})
-        return told | {
+        reported = next((usage for usage, _ in self._ends.values() if usage), {})
+        return reported | {
             "completion_tokens": completion,
             "prompt_tokens": prompts,
             "total_tokens": prompts + completion,
@@ -47,7 +47,7 @@ class ChoiceCounts:
         }
 
     def counts(self) -> Usage | None:
-        """None as long as less than two choices have told theirs."""
+        """The sum as the relay records it; None with less than two choices."""
         if len(self._ends) < 2:
             return None
         usage, timings = self.usage(), [timings for _, timings in self._ends.values()]
@@ -61,7 +61,7 @@ class ChoiceCounts:
         )
 
     def _firsts(self) -> list[tuple[Counts, Counts]]:
-        """Of each prompt, what the first of its choices told."""
+        """The counts of each prompt's first choice."""
         firsts: dict[int, tuple[Counts, Counts]] = {}
         for index in sorted(self._ends):
             firsts.setdefault(index // self._per_prompt, self._ends[index])
@@ -86,8 +86,7 @@ def _number(fields: Any, name: str) -> int:
 
 
 def shared_out(choices: list[Any], first: int) -> int:
-    """The tokens of all choices of an answer that counts `first` for the first: by their log probabilities, else by
-    the length of their texts."""
+    """The tokens of all choices, `first` for the first: by log probabilities, else estimated by text length."""
     lengths = [_length(choice) for choice in choices]
     tokens = [_probabilities(choice) for choice in choices]
     rate = first / lengths[0] if lengths[0] else 0.0

@@ -1,6 +1,6 @@
-"""The tools of a chat: which may be called, and `functions`, their form of 2023. Pure.
+"""Amends the tools of a chat: which may be called, and `functions`, their form of 2023. Pure.
 
-llama-server (b11434) reads `tool_choice` only where it is a word, and knows no `functions`.
+llama-server (b11434) reads `tool_choice` only if it is a string, and ignores `functions`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Fields = dict[str, Any]
 
 
 def legacy_functions(functions: Any, choice: Any, *, tools_too: bool) -> Fields:
-    """`functions` and `function_call` as `tools` and their choice; raises InvalidBodyError."""
+    """Converts `functions` and `function_call` to `tools` and `tool_choice`. Raises InvalidBodyError."""
     if not isinstance(functions, list) or not all(isinstance(function, dict) for function in functions):
         raise InvalidBodyError("'functions' must be a list of objects.", param="functions")
     if not functions:
@@ -35,7 +35,7 @@ def legacy_functions(functions: Any, choice: Any, *, tools_too: bool) -> Fields:
 
 
 def without_nulls(tools: Any) -> Any:
-    """A tool's own fields and its function's; what is within a schema is the schema's."""
+    """Drops null fields of tools and of their functions. Schemas stay unchanged."""
     if not isinstance(tools, list):
         return tools
     return [_without_nulls(tool) for tool in tools]
@@ -44,30 +44,30 @@ def without_nulls(tools: Any) -> Any:
 def _without_nulls(tool: Any) -> Any:
     if not isinstance(tool, dict):
         return tool
-    kept = {name: value for name, value in tool.items() if value is not None}
-    function = kept.get("function")
+    rest = {name: value for name, value in tool.items() if value is not None}
+    function = rest.get("function")
     if isinstance(function, dict):
-        kept["function"] = {name: value for name, value in function.items() if value is not None}
-    return kept
+        rest["function"] = {name: value for name, value in function.items() if value is not None}
+    return rest
 
 
 def chosen(tools: Any, choice: Any) -> Fields:
-    """The fields by which an engine that knows only words calls no other tool than `choice` allows.
+    """The fields with which an engine that reads only strings calls no other tool than `choice` allows.
 
-    Raises InvalidBodyError for a choice that is none.
+    Raises InvalidBodyError for an invalid choice.
     """
     names, mode = _allowed(choice)
-    there = tools if isinstance(tools, list) else []
-    by_name = {_name_of(tool): tool for tool in there}
+    listed = tools if isinstance(tools, list) else []
+    by_name = {_name_of(tool): tool for tool in listed}
     for name in names:
         if name not in by_name:
             message = f"'tool_choice' names '{name}', which is not among the tools."
             raise InvalidBodyError(message, param="tool_choice")
-    return {"tools": [tool for tool in there if _name_of(tool) in names], "tool_choice": mode}
+    return {"tools": [tool for tool in listed if _name_of(tool) in names], "tool_choice": mode}
 
 
 def tool_use(fields: Routing) -> bool | None:
-    """Whether a tool has to be called; None where none may be, since there are none or the choice says so."""
+    """Whether a tool must be called; None if none may be, without tools or by the choice."""
     if bytes(memoryview(fields.tools)[:2]).strip() in (b"nu", b"[]"):
         return None
     choice = bytes(fields.tool_choice)
@@ -75,7 +75,7 @@ def tool_use(fields: Routing) -> bool | None:
 
 
 def _allowed(choice: Any) -> tuple[list[str], str]:
-    """Names, and the word for an engine."""
+    """The names of allowed tools, and the string for the engine."""
     kind = choice.get("type") if isinstance(choice, dict) else None
     if kind == "function":
         name = _name_of(choice) or choice.get("name")

@@ -1,4 +1,4 @@
-"""Embeddings of as many numbers as were asked for: cut, and of length one again. Pure."""
+"""Shortens embeddings to `dimensions` numbers, and scales them to length one. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class ShorterVectors:
-    """The answer of /v1/embeddings, one row in memory at a time."""
+    """Changes the answer of /v1/embeddings with one row in memory at a time."""
 
     def __init__(self, dimensions: int) -> None:
         self.tally: ChoiceCounts | None = None
@@ -26,7 +26,7 @@ class ShorterVectors:
         self._dimensions = dimensions
 
     def whole(self, body: bytes) -> bytes:
-        """Raises InvalidBodyError where the model's vectors are shorter than was asked for."""
+        """Raises InvalidBodyError if the model's vectors are shorter than requested."""
         try:
             fields = _FIELDS.decode(body)
             rows = _ROWS.decode(fields.get("data", b"[]"))
@@ -47,7 +47,7 @@ class ShorterVectors:
         if vector is None or len(vector) == self._dimensions:
             return text
         if len(vector) < self._dimensions:
-            message = f"'dimensions' is {self._dimensions}, and this model's vectors have {len(vector)} numbers."
+            message = f"'dimensions' is {self._dimensions}, but this model's vectors have only {len(vector)} numbers."
             raise InvalidBodyError(message, param="dimensions")
         shorter = vector[: self._dimensions]
         length = math.sqrt(math.fsum(number * number for number in shorter)) or 1.0
@@ -60,7 +60,7 @@ class ShorterVectors:
 
 
 def _numbers(embedding: Any) -> list[float] | None:
-    """Of a list, or of base64 of 32-bit floats; None for what is neither."""
+    """The numbers of a list, or of base64 of 32-bit floats; None for anything else."""
     if isinstance(embedding, list):
         return embedding if all(isinstance(number, int | float) for number in embedding) else None
     if not isinstance(embedding, str):

@@ -154,5 +154,5 @@ def test_vectors_are_cut_and_of_length_one() -> None:
 
 
 def test_more_numbers_than_there_are_is_a_refusal() -> None:
-    with pytest.raises(InvalidBodyError, match="have 2 numbers"):
+    with pytest.raises(InvalidBodyError, match="have only 2 numbers"):
         vectors(dimensions=3).whole(b'{"data":[{"embedding":[1,0],"index":0}]}')
