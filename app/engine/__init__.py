@@ -1,4 +1,4 @@
-"""What one build of llama-server can do, and how it is launched and diagnosed.
+"""The abilities, the launch and the diagnosis of one build of llama-server.
 
-It may import `models` and everything below. Begin with `locate.py`, then `dialect.py` and `launch.py`.
+This folder may import `models` and everything below. Begin with `locate.py`, then `dialect.py` and `launch.py`.
 """

@@ -1,8 +1,8 @@
-"""Whether a build of llama.cpp knows an architecture, without loading a model.
+"""Finds out whether a build of llama.cpp knows an architecture, without loading a model.
 
-No flag lists them. llama.cpp holds their names as texts in the file that refuses the others with `unknown model
-architecture`, so a name that is not in that file is not known. One that is there may be there for another reason
-(`bert` ends `modern-bert`, and linkers keep one text for both): a start can still refuse it.
+No flag lists them. llama.cpp has their names as texts in the file that contains `unknown model architecture`, so a
+missing name is unknown. A name may also be present for another reason (`bert` ends `modern-bert`, and linkers share
+texts), so a start can still fail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WITNESS = b"unknown model architecture"
 
 
 def knows(engine: EngineBinary, architecture: str) -> bool | None:
-    """False: it will refuse such a model. None: this engine's files do not tell. Takes up to a second."""
+    """False: the engine will refuse the architecture. None: its files do not show it. Takes up to a second."""
     verdict = None
     for path in _candidates(engine):
         listed = _tells(path, architecture)
@@ -31,14 +31,14 @@ def knows(engine: EngineBinary, architecture: str) -> bool | None:
 
 
 def doubt(engine: EngineBinary, architecture: str | None) -> str | None:
-    """A sentence for a person where the engine is certain to refuse; None where it is not, or a header names none."""
+    """The reason why the engine is certain to refuse; None if it may not, or without a name."""
     if not architecture or knows(engine, architecture) is not False:
         return None
-    return f"the engine here does not know the architecture {architecture}: a newer one may ({engine.origin})"
+    return f"this engine does not know the architecture {architecture}; try a newer one ({engine.origin})"
 
 
 def doubts(llama_server: str, files: Iterable[Path]) -> list[str]:
-    """What is to be said of models that the engine of the settings would refuse; nothing while there is none yet.
+    """The reasons why the settings' engine would refuse these models; empty while it is not installed.
 
     Raises GgufError.
     """

@@ -1,7 +1,6 @@
-"""Whether the build at hand takes the values of an entry's flags and variables: asked where its help page is vague.
+"""Tries values of an entry's flags and variables on the build itself, if its help page does not describe them.
 
-llama-server reads its command line before it looks for the model, so with a model that is nowhere it ends within
-milliseconds.
+llama-server reads its command line before it looks for the model. With a missing model it ends within milliseconds.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from app.engine.probe import run_to_its_end
 from app.engine.template_trial import NOWHERE, PATIENCE_S, TEMPLATES
 from app.errors import LaunchRefusedError
 
-# What a diagnosis is called that is about a value
+# The code of a diagnosis about a value
 _BAD_VALUE = "bad_value"
-# Variables of which each stands for a flag
+# Each of these variables stands for a flag
 _VARIABLES = "LLAMA_ARG_"
 # `- distribute: spread execution evenly over all nodes`
 _EXPLAINED = re.compile(r"(?:^|\s)- ([a-z][\w+-]*):")
 
 
 def check_values(plan: LaunchPlan, given: Iterable[Given], dialect: Dialect, engine: EngineBinary) -> None:
-    """Raises LaunchRefusedError, as the start would fail. Blocks for milliseconds at the first time."""
+    """Raises LaunchRefusedError for a value that the build refuses. The first call blocks for milliseconds."""
     vague = [flag for flag in given if _is_vague(flag, dialect)]
     if not vague and not any(name.startswith(_VARIABLES) for name in plan.env):
         return
@@ -43,7 +42,7 @@ def check_values(plan: LaunchPlan, given: Iterable[Given], dialect: Dialect, eng
 
 
 def _is_vague(given: Given, dialect: Dialect) -> bool:
-    """A value of a form that no choice and no number on the help page tells; files are looked at elsewhere."""
+    """Whether the help page gives neither choices nor a number for the value. Files are checked elsewhere."""
     flag = dialect.described.get(given.name)
     if flag is None or not given.values or is_judged(flag):
         return False
@@ -51,7 +50,7 @@ def _is_vague(given: Given, dialect: Dialect) -> bool:
 
 
 def _forms(problem: str, vague: Iterable[Given], dialect: Dialect) -> Iterator[str]:
-    """What would be right, as the help page has it."""
+    """Yields the right form of each refused value, as the help page has it."""
     for given in vague:
         if f" {given.written}:" in problem:
             form = _form(dialect.described[given.name])
@@ -59,7 +58,7 @@ def _forms(problem: str, vague: Iterable[Given], dialect: Dialect) -> Iterator[s
 
 
 def _form(flag: Flag) -> str:
-    """`KEY=TYPE:VALUE,...`, or the words that the page explains; a bare `TYPE` says nothing."""
+    """`KEY=TYPE:VALUE,...`, or the words that the page explains; empty for a bare `TYPE`."""
     if re.search(r"\W", flag.values):
         return flag.values
     words = _EXPLAINED.findall(flag.text)
@@ -68,7 +67,7 @@ def _form(flag: Flag) -> str:
 
 @lru_cache(maxsize=256)
 def _tried(engine: EngineBinary, _identity: str, words: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> str:
-    """What is wrong with them; empty where nothing is, or nobody knows."""
+    """The problem with these words; empty if there is none, or if it is unknown."""
     return _trial(engine, words, dict(env))
 
 

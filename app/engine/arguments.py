@@ -1,7 +1,7 @@
-"""An entry's `args`, read as the build at hand would read them: flags with their values, or what is wrong. Pure.
+"""Reads an entry's `args` as the build would: flags with their values. Pure.
 
-llama-server takes whatever follows a flag for its value, and tells `invalid argument` or `stoi` where that goes wrong.
-Read here first, each mistake has words that say what would be right, and no engine has to end for it.
+llama-server takes any word after a flag for its value, and reports mistakes as `invalid argument` or `stoi`. Checked
+here, each mistake gets a message with the right form, and no engine has to fail for it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from dataclasses import dataclass
 from app.engine.dialect import FLAG, Dialect, Flag
 from app.errors import LaunchRefusedError
 
-# They print something and end, so nothing would be served.
+# With these llama-server prints something and ends.
 _PRINTS = frozenset(
     ["-h", "--help", "--usage", "--version", "-cl", "--cache-list", "--list-devices", "--completion-bash", "--license"]
 )
 _CHOICES = re.compile(r"\[([\w.+-]+(?:\|[\w.+-]+)+)\]|\{([\w.+-]+(?:,[\w.+-]+)+)\}")
 _ALLOWED = re.compile(r"allowed values: ([\w.+-]+(?:, [\w.+-]+)*)")
-# What llama.cpp takes for on, off and auto beside these words (common/arg.cpp)
+# llama.cpp's other words for on, off and auto (common/arg.cpp)
 _SYNONYMS = {"on": ("enabled", "true", "1"), "off": ("disabled", "false", "0"), "auto": ("-1",)}
 _DEFAULT = re.compile(r"\(default: (-?\d+(?:\.\d+)?)\b")
-# Where no default tells: flags that count something
+# Flags that count something, if no default shows it
 _COUNTS = re.compile(r"threads|tokens|--n-|per-slot|layers")
 _LARGEST = 2**31
-# As stoi reads it: what follows the digits does not count.
+# As stoi reads it: text after the digits is ignored.
 _WHOLE = re.compile(r"\s*([+-]?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One flag as the entry has it: `written` there, `name` to the build, its values."""
+    """One flag of an entry: `written` there, `name` as the build has it, and its values."""
 
     written: str
     name: str
@@ -40,7 +40,7 @@ class Given:
 
 
 def spelt(arg: str) -> str:
-    """As llama.cpp reads a long flag: `--ctx_size` is `--ctx-size`."""
+    """The spelling that llama.cpp reads: `--ctx_size` is `--ctx-size`."""
     return "--" + arg[2:].replace("_", "-") if arg.startswith("--") else arg
 
 
@@ -49,7 +49,7 @@ def looks_like_flag(arg: str) -> bool:
 
 
 def read_arguments(args: Sequence[str], dialect: Dialect) -> Iterator[Given]:
-    """Every flag with what follows it; of one that the build does not know, all words up to the next flag.
+    """Yields every flag with its values. Of an unknown flag, these are all words up to the next flag.
 
     Raises LaunchRefusedError.
     """
@@ -72,16 +72,16 @@ def read_arguments(args: Sequence[str], dialect: Dialect) -> Iterator[Given]:
 
 
 def unknown(flag: str, dialect: Dialect) -> LaunchRefusedError:
-    """For a flag that this build does not have under any name."""
+    """The error of a flag that this build has under no name."""
     match = difflib.get_close_matches(spelt(flag), [name for name in dialect.flags if name not in _PRINTS], n=1)
-    hint = f"did you mean {match[0]}?" if match else "`llama-server --help` lists what it takes."
+    hint = f"did you mean {match[0]}?" if match else "run `llama-server --help` for its flags."
     return LaunchRefusedError(f"args: this llama-server does not know {flag}; {hint}")
 
 
 def _checked_count(arg: str, name: str, rest: Sequence[str], dialect: Dialect) -> int:
-    """How many words belong to the flag; raises LaunchRefusedError where they are not there."""
+    """The number of words that belong to the flag. Raises LaunchRefusedError if some are missing."""
     if name in _PRINTS:
-        raise LaunchRefusedError(f"args: with {arg} llama-server prints something and ends; leave it out.")
+        raise LaunchRefusedError(f"args: with {arg} llama-server prints something and exits; remove it.")
     count = 2 if name in dialect.pairs else int(name in dialect.takes_value)
     for word in range(count):
         if word >= len(rest) or spelt(rest[word]) in dialect.flags:
@@ -89,13 +89,13 @@ def _checked_count(arg: str, name: str, rest: Sequence[str], dialect: Dialect) -
             form = getattr(dialect.described.get(name), "values", "")
             raise LaunchRefusedError(
                 f"args: {arg} takes {what}{f' ({form})' if form else ''}, and "
-                f"{f'{rest[word]} follows' if word < len(rest) else 'nothing follows'}; put it behind the flag."
+                f"{f'{rest[word]} follows' if word < len(rest) else 'nothing follows'}; add it after the flag."
             )
     return count
 
 
 def _stray(arg: str, last: Given | None, dialect: Dialect) -> LaunchRefusedError:
-    """A word where a flag belongs."""
+    """The error of a word in the place of a flag."""
     flag, space, value = arg.partition(" ")
     if arg.startswith("--") and "=" in flag:
         flag, _, value = arg.partition("=")
@@ -116,7 +116,7 @@ def _stray(arg: str, last: Given | None, dialect: Dialect) -> LaunchRefusedError
 
 
 def _check_value(given: Given, flag: Flag) -> None:
-    """Raises LaunchRefusedError for what no build would take: a word for a number, a choice that is none."""
+    """Raises LaunchRefusedError for a value that every build refuses: no number, or none of the choices."""
     value = given.values[0]
     if choices := _choices(flag):
         taken = {word for choice in choices for word in (choice, *_SYNONYMS.get(choice, ()))}
@@ -137,7 +137,7 @@ def _check_value(given: Given, flag: Flag) -> None:
 
 
 def is_judged(flag: Flag) -> bool:
-    """Whether its values are choices or numbers, which are looked at here."""
+    """Whether its values are choices or numbers, which this module checks."""
     return flag.values == "N" or bool(_choices(flag))
 
 
@@ -153,7 +153,7 @@ def _choices(flag: Flag) -> list[str]:
 
 
 def _no_number(value: str, flag: Flag) -> str:
-    """What would be right where this is no number that llama.cpp reads; it reads as far as there are digits."""
+    """The kind of number that is needed, empty if `value` is one. llama.cpp reads up to the last digit."""
     if f"'{value}'" in flag.text:  # `'auto', or 'all'`
         return ""
     default = _DEFAULT.search(flag.text)

@@ -1,4 +1,4 @@
-"""What the control groups that this process is in let it have of memory: a container's, or a service's."""
+"""Reads the memory limits of this process's control groups: those of a container or a service."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-# Of the second generation and of the first: the limit, what is used, and the prefix of the sums in memory.stat
+# Of cgroup v2 and v1: the files of limit and use, and the prefix of the sums in memory.stat
 _SECOND = ("memory.max", "memory.current", "")
 _FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryGroup:
-    """`limit` and `used` in bytes; what is used leaves out pages of files, which can be given back."""
+    """`limit` and `used` in bytes. `used` excludes file pages, which the kernel can drop."""
 
     limit: int
     used: int
 
 
 def memory_group(root: Path = ROOT, own: Path = OWN) -> MemoryGroup | None:
-    """The group with the least limit, of the process's own and those that it is part of; None where none has any."""
+    """The group with the lowest limit among the process's own and its ancestors; None without a limit."""
     found = [group for folder, names in _folders(root, own) if (group := _group(folder, names)) is not None]
     return min(found, key=lambda group: group.limit, default=None)
 
 
 def _folders(root: Path, own: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """Where a limit may stand. In a container the paths are often those outside: then its own group is the root."""
+    """Yields folders that may have a limit, the root too: containers often show the paths outside."""
     lines: list[str] = []
     with suppress(OSError):
         lines = own.read_text().splitlines()

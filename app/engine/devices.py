@@ -1,4 +1,4 @@
-"""The devices that a llama-server sees beside the processor, by its `--list-devices`."""
+"""Lists the devices of a llama-server, by its `--list-devices`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEVICE = re.compile(r"^ +(\S+): (.+) \((\d+) MiB, (\d+) MiB free\)\s*$")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """`total` and `free` are its memory in bytes."""
+    """One device; `total` and `free` are its memory in bytes."""
 
     name: str
     description: str
@@ -29,9 +29,9 @@ class Device:
 def devices(
     engine: EngineBinary, own: Mapping[str, str] | None = None, running: set[subprocess.Popen[bytes]] | None = None
 ) -> tuple[Device, ...]:
-    """None at all for a build for the processor alone. Raises ProbeError.
+    """Empty for a build without device support. Raises ProbeError.
 
-    `own` is an entry's environment, which can hide some; `running` holds the process for as long as it runs.
+    `own` is an entry's environment, which can hide devices. `running` contains the process while it runs.
     """
     page = ask(engine, "--list-devices", running, own)
     if _HEAD not in page:
@@ -40,12 +40,12 @@ def devices(
 
 
 def parse(page: str) -> tuple[Device, ...]:
-    """What the page lists; lines of another form are none of its devices."""
+    """The devices on the page; lines of another form are skipped."""
     matches = (_DEVICE.match(line) for line in page.partition(_HEAD)[2].splitlines())
     return tuple(Device(m[1], m[2], int(m[3]) << 20, int(m[4]) << 20) for m in matches if m is not None)
 
 
 def absent(names: str, there: Iterable[Device]) -> list[str]:
-    """Which names of a `--device` list nobody has; llama.cpp compares them without case, and takes `none`."""
+    """The names of a `--device` list that no device has. llama.cpp ignores their case, and allows `none`."""
     known = {"none", *(device.name.lower() for device in there)}
     return [name for name in map(str.strip, names.split(",")) if name.lower() not in known]

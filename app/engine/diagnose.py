@@ -1,7 +1,7 @@
-"""Why an engine failed: exit code, signal and log -> one line of cause, one of advice.
+"""Diagnoses a failed engine: exit code, signal and log -> one sentence of cause, one of advice.
 
-Nearly every failure of llama-server is exit code 1, so the log decides, by the patterns of `diagnose_rules.py`. Where
-none matches, the last line that tells of an error is the cause.
+Nearly every failure of llama-server has exit code 1, so the log decides, by the patterns of `diagnose_rules.py`. If
+none matches, the last error line is the cause.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from app.errors import Diagnosis
 TAIL_LINES = 20
 LINE_LIMIT = 500
 _DRAFT = re.compile(r"failed to load draft model, '([^']*)'")
-# `0.00.012.242 E srv    load_model: ...` since 2026; words alone before that, and in wrappers
+# `0.00.012.242 E srv    load_model: ...` since 2026; the text alone before, and from wrappers
 _SAYS_ERROR = re.compile(r"^[\d.]+ E |^E |\b(?i:error|failed|fatal|cannot|can't|not found|denied|what\(\)):? ")
 _SAYS_NOTHING = re.compile(
     r"failed to (?:load|create)(?:_| )?(?:model|context)\b|failed to (?:initialize the context|load draft model)|"
     r"exiting due to|failed to fit params|trying to fit params|failed to initialize HTTP server|embedded engine: |"
     r"please consider|terminate called|^[\d.]+ [IWD] "
 )
-# Level, the part of the program, and its function
+# Level, part of the program, function
 _HEAD = re.compile(r"^(?:[\d.]+ )?(?:E )?(?:\w{2,5} +(?=\w+: ))?(?:\w+: +)?(?:error: )?", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -32,46 +32,46 @@ _SIGNALS = {
     signal.SIGILL: (
         "illegal_instruction",
         "llama-server used an instruction that this processor does not have.",
-        "It was built for another processor: build it here (make llama-server), or take the embedded engine.",
+        "Build it on this machine (make llama-server), or use the embedded engine.",
         True,
     ),
     signal.SIGKILL: (
         "killed",
-        "llama-server was killed from outside, most likely by the kernel for want of memory.",
-        "Look at `dmesg`; lower ctx_size, or take a smaller quantization.",
+        "llama-server was killed by another process, most likely by the kernel for lack of memory.",
+        "Check `dmesg`. Lower ctx_size, or use a smaller quantization.",
         False,
     ),
     signal.SIGSEGV: (
         "crashed",
         "llama-server crashed (segmentation fault).",
-        "Another build may do; the last lines of its log say where it was.",
+        "Try another build. See the last lines of its log.",
         False,
     ),
     signal.SIGABRT: (
         "aborted",
-        "llama-server aborted itself.",
-        "The last lines of its log say why.",
+        "llama-server aborted.",
+        "See the last lines of its log.",
         False,
     ),
     signal.SIGTERM: (
         "terminated",
-        "llama-server was told to stop (SIGTERM) by somebody else.",
-        "Look for what ends it; the next request starts it again.",
+        "Another process has stopped llama-server (SIGTERM).",
+        "Find that process. The next request starts the engine again.",
         False,
     ),
 }
 
 _EXITS = {
-    # as shells, setpriv and env say it
-    126: ("not_executable", "llama-server is not executable.", "chmod +x it, or name another."),
-    127: ("not_found", "llama-server is not there any more.", "Check llama_server in the settings."),
+    # the exit codes of shells, setpriv and env
+    126: ("not_executable", "llama-server is not executable.", "Run chmod +x on it, or name another one."),
+    127: ("not_found", "llama-server was not found.", "Check llama_server in the settings."),
 }
 
-LOG_SAYS_MORE = "The last lines of its log say more."
+LOG_SAYS_MORE = "See the last lines of its log."
 
 
 def last_lines(log: Iterable[str]) -> tuple[str, ...]:
-    """What of a log is kept for the answer and for `check`: its last lines, plain and not too long."""
+    """The last lines of a log for answers and `check`: without colours, and cut to a length."""
     return tuple(line for line in _plain(log) if line.strip())[-TAIL_LINES:]
 
 
@@ -80,13 +80,13 @@ def _plain(log: Iterable[str]) -> list[str]:
 
 
 def diagnose(returncode: int | None, log: Sequence[str], *, hung: str | None = None) -> Diagnosis:
-    """`returncode` as Popen's, None for a process that runs; `hung` says which limit such a one has passed."""
+    """Diagnoses an exit. `returncode` is Popen's, None for a running process; `hung` names the passed limit."""
     tail = last_lines(log)
     if hung is not None:
-        advice = "If it only needs longer, raise start_stall_timeout or start_timeout."
+        advice = "If it only needs more time, raise start_stall_timeout or start_timeout."
         return Diagnosis("hung", f"The start hangs: {hung}.", advice, False, tail)
     if returncode is not None and returncode - 128 in _SIGNALS:
-        # a wrapper script, or a container, says a signal as a shell does
+        # wrapper scripts and containers report a signal as shells do
         returncode = 128 - returncode
     diagnosis = _by_log("\n".join(_plain(log)), tail) if returncode != 0 else None
     return diagnosis or _by_exit(returncode, tail)
@@ -97,7 +97,7 @@ def _by_log(text: str, tail: tuple[str, ...]) -> Diagnosis | None:
         if match := rule.pattern.search(text):
             groups = [(group or "").strip().rstrip(".") for group in match.groups()]
             cause = " ".join(rule.cause.format(*groups, model=_model(text)).split())
-            cause = re.sub(r"[: ]+\.$", ".", cause)  # what a group that is empty leaves behind
+            cause = re.sub(r"[: ]+\.$", ".", cause)  # left by an empty group
             if rule.code == "load_failed" and (line := last_error(text.splitlines())):
                 cause = f"{cause.rstrip('.')}: {line}."
             return Diagnosis(rule.code, cause + _told_beside(text, cause), rule.advice, rule.permanent, tail)
@@ -105,17 +105,17 @@ def _by_log(text: str, tail: tuple[str, ...]) -> Diagnosis | None:
 
 
 def _told_beside(text: str, cause: str) -> str:
-    """Sentences on what the failing load was for, where `cause` does not say it."""
+    """Sentences about the purpose of the failed load, unless `cause` contains them."""
     more = ""
     if (draft := _DRAFT.search(text)) and "draft model" not in cause:
         more += f" It is the draft model's: {draft[1]}."
     if "failed to reload model after sleeping" in text and "sleeping" not in cause:
-        more += " It was to be loaded again after sleeping."
+        more += " It failed to load again after sleeping."
     return more
 
 
 def last_error(log: Sequence[str]) -> str:
-    """The last line that tells of an error and says more than that there was one; empty where none does."""
+    """The last error line that has details; empty without one."""
     for line in reversed(log):
         if _SAYS_ERROR.search(line) and not _SAYS_NOTHING.search(line):
             return _HEAD.sub("", line).strip().rstrip(".")
@@ -123,7 +123,7 @@ def last_error(log: Sequence[str]) -> str:
 
 
 def _model(text: str) -> str:
-    """The file that the load failed at. The target is loaded first, so a line on the draft decides."""
+    """The file whose load failed. The target is loaded first, so a line about the draft decides."""
     if draft := _DRAFT.search(text):
         return f"The draft model {draft[1]}"
     if target := re.search(r"failed to load model,? '([^']*)'|failed to load model from (\S[^\n]*)", text):
@@ -134,7 +134,7 @@ def _model(text: str) -> str:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # most of the real-time signals have a number only
+    except ValueError:  # most real-time signals have a number only
         return f"signal {number}"
 
 
@@ -148,7 +148,7 @@ def _by_exit(returncode: int | None, tail: tuple[str, ...]) -> Diagnosis:
         if number in _SIGNALS:
             code, cause, advice, permanent = _SIGNALS[signal.Signals(number)]
             return Diagnosis(code, cause, advice, permanent, tail)
-        return Diagnosis("signalled", f"llama-server died of {_signal_name(number)}.", LOG_SAYS_MORE, False, tail)
+        return Diagnosis("signalled", f"llama-server was ended by {_signal_name(number)}.", LOG_SAYS_MORE, False, tail)
     if line:
         return Diagnosis("exited", f"llama-server failed: {line}.", LOG_SAYS_MORE, False, tail)
     cause = "llama-server failed." if returncode is None else f"llama-server ended with exit code {returncode}."

@@ -1,6 +1,6 @@
-"""llama-server's words for files and flags that do not go together, with cause and advice for a person. Pure.
+"""Patterns of llama-server's messages about files and flags, each with cause and advice. Pure.
 
-They were seen on b11434 unless a comment says otherwise.
+The messages are b11434's unless a comment says otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LogRule:
-    """`pattern` over the whole log; its groups fill `cause`, and `{model}` there says which file it was."""
+    """`pattern` is searched in the whole log. Its groups fill `cause`; `{model}` there is the file."""
 
     code: str
     pattern: re.Pattern[str]
@@ -27,7 +27,7 @@ def log_rule(code: str, pattern: str, cause: str, advice: str, *, permanent: boo
 FILE_RULES = (
     log_rule(
         "chat_template",
-        # b11434 tells the template first, and the place in it on lines of their own behind.
+        # b11434 logs the template first, then the place in it on lines of their own.
         r"the supplied chat template is not supported:?[\s\S]*?common_chat_templates_init: error: ([^\n]+)",
         "The chat template does not parse: {0}.",
         "Correct it; --chat-template-file or --chat-template in the entry's args names it.",
@@ -41,13 +41,13 @@ FILE_RULES = (
     log_rule(
         "chat_template",
         r"was started without --jinja|custom template is not supported, try using --jinja",
-        "The chat template needs jinja, which is off: without it llama-server takes only templates that it knows.",
+        "The chat template needs jinja, which is off: without it llama-server accepts only built-in templates.",
         "Set jinja: true in the model's entry, or leave the template out.",
     ),
     log_rule(
         "chat_template",
         r"the supplied chat template is not supported",
-        "llama-server does not take the chat template.",
+        "llama-server does not accept the chat template.",
         "Correct it, or set jinja: true in the model's entry.",
     ),
     log_rule(
@@ -59,8 +59,8 @@ FILE_RULES = (
     log_rule(
         "missing_file",
         r'error while handling argument "([^"]+)": not a directory: (.+)',
-        "The folder {1}, which {0} names, is not there.",
-        "Make it, or correct the path in the entry's args.",
+        "The folder {1}, which {0} names, does not exist.",
+        "Create it, or correct the path in the entry's args.",
     ),
     log_rule(
         "missing_file",
@@ -71,8 +71,8 @@ FILE_RULES = (
     log_rule(
         "missing_file",
         r"static assets path not found: (.+)",
-        "The folder {0}, which --path names, is not there.",
-        "Make it, or correct the path in the entry's args.",
+        "The folder {0}, which --path names, does not exist.",
+        "Create it, or correct the path in the entry's args.",
     ),
     log_rule(
         "missing_file",
@@ -83,26 +83,26 @@ FILE_RULES = (
     log_rule(
         "lora_failed",
         r"failed to apply lora adapter: ([^\n]+?)\s*\n(?:[^\n]*\n)*?[^\n]*failed to load lora adapter '([^']+)'",
-        "The LoRA adapter {1} does not go with the model: {0}.",
+        "The LoRA adapter {1} does not fit the model: {0}.",
         "Name an adapter that was made for this model (GGUF with general.type adapter).",
     ),
     log_rule(
         "cache_type",
         r"[Qq]uantized V cache requires flash_attn|V cache quantization requires flash_attn",
         "A quantized V cache needs flash attention, which is off.",
-        "Put --flash-attn on into the entry's args, or leave --cache-type-v out.",
+        "Add --flash-attn on to the entry's args, or leave --cache-type-v out.",
     ),
     log_rule(
         "flash_attention",
         r"SPLIT_MODE_TENSOR requires flash_attn",
         "--split-mode tensor needs flash attention, which is off.",
-        "Put --flash-attn on into the entry's args, or take another --split-mode.",
+        "Add --flash-attn on to the entry's args, or use another --split-mode.",
     ),
     log_rule(
         "cache_type",
         r"([KV]) cache type (\S+) with block size (\d+) does not divide n_embd_head_?\w*\s*=?\s*\(?(\d+)",
         "The {0} cache type {1} comes in blocks of {2}, which do not divide the model's head size of {3}.",
-        "Take f16, bf16 or f32 for the cache, or leave it out of the entry's args.",
+        "Use f16, bf16 or f32 for the cache, or remove it from the entry's args.",
     ),
     log_rule(
         "wrong_kind",
@@ -119,20 +119,20 @@ FILE_RULES = (
     log_rule(
         "projector",
         r"mismatch between text model \(n_embd = (\d+)\) and (?:gen-audio )?mmproj \(n_embd = (\d+)\)",
-        "The multimodal projector belongs to another model: it makes vectors of {1}, and the model takes {0}.",
+        "The multimodal projector belongs to another model: its vectors have {1} numbers, the model's {0}.",
         "Name the projector that was made for this model as mmproj.",
     ),
     log_rule(
         "split",
         r"invalid split file name: ([^\n]+)",
         "{0} is a part of a model in several files, and its name does not say which.",
-        "Give the files back their names, such as NAME-00001-of-00003.gguf, with the numbers that they had.",
+        "Restore the original names, such as NAME-00001-of-00003.gguf, with their numbers.",
     ),
     log_rule(
         "split",
         r"(?:invalid|illegal) split file idx: (\d+) \(file: ([^)]+)\)",
         "{1} is in the wrong place: it says of itself that it is part number {0}, counted from 0.",
-        "Name the first part as target, and give each file the number that it had.",
+        "Name the first part as target, and restore each file's number.",
     ),
     log_rule(
         "split",
@@ -144,6 +144,6 @@ FILE_RULES = (
         "wrong_kind",
         r"error loading model hyperparameters: key not found in model: (\S+)",
         "{model} lacks {0} in its header, so it is no whole model.",
-        "An adapter or a projector looks like this: name the model itself.",
+        "If it is an adapter or a projector, name the model itself.",
     ),
 )

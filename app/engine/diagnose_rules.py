@@ -1,6 +1,6 @@
-"""llama-server's own words for what goes wrong, each with a cause and an advice for a person. Pure.
+"""Patterns of llama-server's error messages, each with a cause and an advice. Pure.
 
-They were seen on b11434 unless a comment says otherwise. The first that matches wins, so the specific ones come first.
+The messages are b11434's unless a comment says otherwise. The first match wins, so specific patterns come first.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ RULES = (
     log_rule(
         "bad_device",
         r'(?:error while handling argument "([^"]+)": )?invalid device: (\S+)',
-        "There is no device {1}, which {0} asks for.",
-        "`llama-server --list-devices` shows those that there are.",
+        "The device {1}, which {0} names, does not exist.",
+        "Run `llama-server --list-devices` to list them.",
     ),
     log_rule(
         "removed_flag",
         r'error while handling argument "([^"]+)": (the argument has been removed[^\n]*)',
         "This llama-server no longer has the flag {0}: {1}.",
-        "Take the new flag into the entry's args.",
+        "Use the new flag in the entry's args.",
     ),
     log_rule(
         "bad_value",
@@ -45,7 +45,7 @@ RULES = (
         "bad_value",
         r'error while handling environment variable "([^"]+)": (.+)',
         "llama-server refuses the value of {0}: {1}.",
-        "Correct it in the entry's env, or wherever the gateway gets it from.",
+        "Correct it in the entry's env, or in the gateway's environment.",
     ),
     log_rule(
         "bad_value",
@@ -62,26 +62,26 @@ RULES = (
     log_rule(
         "too_many_slots",
         r"n_seq_max must be <= (\d+)",
-        "llama-server takes at most {0} slots.",
+        "llama-server supports at most {0} slots.",
         "Lower parallel in the model's entry.",
     ),
     log_rule(
         "missing_library",
         r"error while loading shared libraries: ([^:\n]+)",
         "llama-server needs the library {0}, which is not found.",
-        "Install it, or put its folder into LD_LIBRARY_PATH.",
+        "Install it, or add its folder to LD_LIBRARY_PATH.",
     ),
     log_rule(
         "missing_wheel",
         r"llama-tandem: the embedded engine needs the wheel (\w+)",
         "The embedded engine needs the wheel {0}, which is not installed.",
-        f"{GET_WHEEL} brings it.",
+        f"Run {GET_WHEEL}.",
     ),
     log_rule(
         "unfit_wheel",
         r"llama-tandem: the embedded engine does not work with (xllamacpp [^:\n]+)",
         "The embedded engine does not work with {0}.",
-        f"{GET_WHEEL} brings a version that fits.",
+        f"Run {GET_WHEEL} for a supported version.",
     ),
     log_rule(
         "missing_file",
@@ -93,7 +93,7 @@ RULES = (
         "not_gguf",
         r"invalid magic characters: '[^']*'",
         "{model} is not GGUF.",
-        "Download it again; an error page saved under the model's name looks like this.",
+        "Download it again. It may be a saved error page.",
     ),
     log_rule(
         "not_gguf",
@@ -105,7 +105,7 @@ RULES = (
         "truncated",
         r"data is not within the file bounds|model is corrupted or incomplete|failed to read (?:header|key|tensor)",
         "{model} is incomplete.",
-        "Its download was cut off: download it again.",
+        "Download it again.",
     ),
     log_rule(
         "unknown_architecture",
@@ -117,31 +117,31 @@ RULES = (
         "device_memory",
         r"allocating ([\d.]+ MiB) on device (\d+): cudaMalloc failed",
         "Not enough memory on device {1}: {0} could not be allocated.",
-        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or take a smaller quantization.",
+        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or use a smaller quantization.",
         permanent=False,
     ),
     log_rule(
         "device_memory",
-        # CUDA and HIP, Vulkan, SYCL and Metal, as their users report them
+        # CUDA and HIP, Vulkan, SYCL and Metal, from their users' reports
         r"unable to allocate (?!CPU)\S+ buffer|failed to allocate (?!CPU)\S+ buffer of size|CUDA error: out of memory|"
         r"Device memory allocation of size \d+ failed|ErrorOutOfDeviceMemory|OUT_OF_DEVICE_MEMORY|"
         r"ErrorOutOfMemory\)|ggml_metal\w*: error: failed to allocate buffer",
         "Not enough memory on a device.",
-        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or take a smaller quantization.",
+        "Lower ctx_size, offload fewer layers (--n-gpu-layers in args), or use a smaller quantization.",
         permanent=False,
     ),
     log_rule(
         "host_memory",
         r"insufficient memory \(attempted to allocate\s+([\d.]+ MB)\)",
         "Not enough memory on the host: {0} could not be allocated.",
-        "Lower ctx_size or parallel, or take a smaller quantization.",
+        "Lower ctx_size or parallel, or use a smaller quantization.",
         permanent=False,
     ),
     log_rule(
         "host_memory",
         r"ErrorOutOfHostMemory|OUT_OF_HOST_MEMORY|mmap(?: failed|[^\n]*):? Cannot allocate memory",
         "Not enough memory on the host.",
-        "Lower ctx_size or parallel, or take a smaller quantization.",
+        "Lower ctx_size or parallel, or use a smaller quantization.",
         permanent=False,
     ),
     log_rule(
@@ -155,7 +155,7 @@ RULES = (
         "draft_failed",
         r"failed to load draft model, '([^']*)'",
         "The draft model {0} cannot be loaded.",
-        "Check that file, or leave draft out.",
+        "Check the file, or remove draft.",
     ),
     log_rule(
         "mtp_missing",
@@ -173,13 +173,13 @@ RULES = (
         "projector",
         r"clip_init: failed to load model '([^']+)': ([^\n]+)",
         "The multimodal projector {0} cannot be loaded: {1}.",
-        "Name the projector that was made for this model as mmproj, or leave mmproj out.",
+        "Name the projector that was made for this model as mmproj, or remove mmproj.",
     ),
     log_rule(
         "projector",
         r"[Ff]ailed to load CLIP model from ([^\n]+)|failed to load multimodal model,? '([^']+)'",
         "{0}{1} cannot be loaded as a multimodal projector.",
-        "Name the projector that was made for this model as mmproj, or leave mmproj out.",
+        "Name the projector that was made for this model as mmproj, or remove mmproj.",
     ),
     log_rule(
         "assertion",
@@ -189,17 +189,18 @@ RULES = (
     ),
     log_rule(
         "draft_vocabulary",
-        # Before the general abort, whose form it has. Seen on b11434 where target and draft are up to 128 tokens apart,
-        # which passes llama-server's own check; the warm-up is the same every time, and so is its end.
+        # Before the general abort, which has the same form. Seen on b11434 if the vocabularies of target and draft
+        # differ by up to 128 tokens, which passes llama-server's own check. The warm-up is always the same, so it fails
+        # each time.
         r"get_sub_batch: failed to add token (\d+)",
-        "The token {0} came up, which only one of target and draft has.",
-        "Use a draft model with the target's vocabulary, or leave draft out.",
+        "Target and draft have different vocabularies: only one of them has the token {0}.",
+        "Use a draft model with the target's vocabulary, or remove draft.",
     ),
     log_rule(
         "wake_failed",
         r"failed to reload model after sleeping",
         "The model could not be loaded again after sleeping.",
-        "Something else may have taken its memory; --sleep-idle-seconds in the entry's args lets it sleep.",
+        "Free memory, or remove --sleep-idle-seconds from the entry's args.",
         permanent=False,
     ),
     log_rule(
@@ -207,13 +208,13 @@ RULES = (
         # GGML_ABORT: `ggml-rpc.cpp:519: ...`
         r"(?m)^(\S+\.(?:cpp|cuh?|c|h|mm?):\d+: .+)",
         "llama.cpp aborted: {0}.",
-        "The line above is what to search for.",
+        "Search for this line in llama.cpp's issues.",
         permanent=False,
     ),
     log_rule(
         "load_failed",
         r"failed to load model,? '[^']*'|error loading model: .+",
         "{model} cannot be loaded.",
-        "The last lines of its log say more.",
+        "See the last lines of its log.",
     ),
 )

@@ -1,6 +1,6 @@
-"""What one build of llama-server accepts, read off its `--help`.
+"""The flags and values that one build of llama-server accepts, read from its `--help`.
 
-Flags come, go and change their meaning between builds, so nothing here looks at a version number.
+Flags are added, removed and redefined between builds, so version numbers are not used.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from app.errors import ProbeError
 
-# The help page's layout on every build looked at (August 2025 to October 2026): flags from column 0, their
-# description from column 40 or on the next line.
+# The layout of help pages in all tested builds (August 2025 to October 2026): flags from column 0, descriptions from
+# column 40 or on the next line.
 _COLUMN = 40
 _HEAD = re.compile(r"(?:-{1,2}[A-Za-z0-9][\w-]*(?:,\s*|\s+|$))+")
 FLAG = re.compile(r"-{1,2}[A-Za-z0-9][\w-]*")
@@ -22,7 +22,7 @@ _REMOVED = "the argument has been removed"
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One entry of the help page: `values` is what stands behind the names, `text` the description."""
+    """One entry of the help page: `values` is the text after the names, `text` the description."""
 
     names: tuple[str, ...]
     values: str
@@ -31,26 +31,26 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`flags` holds every spelling that works; `takes_value` those that want a value behind them."""
+    """`flags` contains every spelling that works; `takes_value` those that need a value."""
 
     flags: frozenset[str]
     takes_value: frozenset[str]
-    # Values of --spec-type; empty where the build has no such flag and `--model-draft` alone drafts.
+    # Values of --spec-type; empty if the build has no such flag and `--model-draft` alone drafts.
     speculation_modes: frozenset[str]
-    # Whether --spec-type takes several modes at once, comma-separated.
+    # Whether --spec-type takes several modes, separated by commas.
     chains: bool
-    # Flags that are on without being said, such as `--jinja` since 2026.
+    # Flags that are on by default, such as `--jinja` since 2026.
     on_by_default: frozenset[str]
-    # Values of --load-mode; empty where the build has --mlock and --no-mmap instead.
+    # Values of --load-mode; empty if the build has --mlock and --no-mmap instead.
     load_modes: frozenset[str] = frozenset()
     # Flags that take two words, such as `--lora-scaled FNAME SCALE` in 2025.
     pairs: frozenset[str] = frozenset()
-    # What the help page says of each spelling.
+    # The help page's entry of each spelling.
     described: Mapping[str, Flag] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_help(cls, page: str) -> Dialect:
-        """Raises ProbeError for a page that is not llama-server's."""
+        """Raises ProbeError if the page is not llama-server's."""
         entries = [entry for entry in _entries(page) if _REMOVED not in entry.text]
         names = frozenset(name for entry in entries for name in entry.names)
         if not {"--model", "--port"} <= names:
@@ -61,7 +61,7 @@ class Dialect:
             flags=names,
             takes_value=frozenset(name for entry in entries if entry.values for name in entry.names),
             speculation_modes=frozenset(re.findall(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", modes)),
-            # A list of choices in brackets, `[none|ngram-mod]`, is for one of them (b9093).
+            # A list of choices in brackets, `[none|ngram-mod]`, takes one of them (b9093).
             chains="," in modes,
             on_by_default=frozenset(
                 name for entry in entries if "(default: enabled" in entry.text for name in entry.names
@@ -73,10 +73,10 @@ class Dialect:
 
     @property
     def translates_vocabularies(self) -> bool:
-        """Whether a draft may have a vocabulary of its own: tokens are carried over as text.
+        """Whether the draft may have another vocabulary, with tokens translated as text.
 
-        Builds of 2025 to early 2026 (llama.cpp PR 12635). The flag's old name outlived the feature as an alias, so a
-        build that names `draft-simple`, none of which translates, is not one of them.
+        Builds of 2025 to early 2026 do this (llama.cpp PR 12635). The flag's old name outlived the feature as an alias.
+        A build that names `draft-simple` does not translate.
         """
         return "--spec-replace" in self.flags and "draft-simple" not in self.speculation_modes
 

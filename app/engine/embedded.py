@@ -1,4 +1,4 @@
-"""The embedded engine: llama-server from the xllamacpp wheel, as a process of its own.
+"""The embedded engine: llama-server from the xllamacpp wheel, in its own process.
 
     python -P -m app.engine.embedded --model tiny.gguf --port 8001 ...
 
@@ -22,7 +22,7 @@ UNFIT = f"llama-tandem: the embedded engine does not work with xllamacpp {{}}: {
 
 
 def main(argv: list[str]) -> NoReturn:
-    """Parses, loads, serves until a signal. Exit codes are llama-server's: 0 after SIGTERM, 1 for any refusal."""
+    """Parses, loads, and serves until a signal. Exit codes are llama-server's: 0 after SIGTERM, 1 for any refusal."""
     _end_with_stdin()
     try:
         import xllamacpp
@@ -39,17 +39,17 @@ def main(argv: list[str]) -> NoReturn:
 
 
 def _serve(module: Any, params: Any) -> NoReturn:
-    # Server() holds the GIL for the whole load, so no Python handler could run: until then the default action, as
-    # the binary's own before its load is done.
+    # Server() holds the GIL during the whole load, so no Python handler could run. Until then the default action
+    # applies, like the binary's own before its load is done.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         server = module.Server(params)
     except (RuntimeError, ValueError) as error:
-        # llama.cpp says why on stderr, from a thread of its own; this sentence is only the end of it.
+        # llama.cpp logs the reason on stderr, in its own thread; this sentence follows it.
         flush_log(module)
         _leave(1, f"E embedded engine: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Not `del server`: it was seen to hang for ever, and waits for open streams.
+        # Not `del server`: it has hung for ever, and it waits for open streams.
         signal.signal(number, lambda *_: os._exit(0))
     while True:
         signal.pause()
@@ -57,7 +57,7 @@ def _serve(module: Any, params: Any) -> NoReturn:
 
 
 def _end_with_stdin() -> None:
-    """Where the kernel cannot tie us to the gateway (macOS), our stdin is a pipe that ends with it."""
+    """Where the kernel cannot tie this process to the gateway (macOS), stdin is a pipe that ends with the gateway."""
     if os.environ.get("LLAMA_TANDEM_PARENT_STDIN") != "1":
         return
 
@@ -77,7 +77,7 @@ def _leave(code: int, message: str = "") -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        pass  # nobody listens any more
+        pass  # the reader of stdout is gone
     os._exit(code)
 
 

@@ -1,9 +1,9 @@
-"""A door to llama.cpp's own command line parser, which the xllamacpp wheel exports without saying so.
+"""Calls llama.cpp's own command line parser, which the xllamacpp wheel exports but does not document.
 
-It gives every flag, `--help`, the environment, config.ini and the binary's error texts. Since nobody promises it, the
-extra `embedded` pins the versions that were tried, and the parser is used only where it proves itself: the C++ object
-inside a `CommonParams` is found by five sentinel values that must occur together exactly once, and a trial parse must
-be readable through the Python attributes. Seen to work with wheels 2026.4.8929 to 2026.10.11549 (offset 16 in each).
+It handles every flag, `--help`, the environment, config.ini and the binary's error texts. Since its interface may
+change, the extra `embedded` pins the tested versions, and the parser is verified before use. The C++ object inside a
+`CommonParams` is found by five sentinel values that must occur together exactly once. A trial parse must be readable
+through the Python attributes. Tested with wheels 2026.4.8929 to 2026.10.11549 (offset 16 in each).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Parse = Callable[[Sequence[str], Any], bool]
 
 
 def find_parser(xllamacpp: Any) -> Parse | None:
-    """`parse(flags, params)`, False where llama.cpp refuses them; None where the wheel does not prove to have it."""
+    """Returns `parse(flags, params)`, which is False for refused flags; None if the wheel has no usable parser."""
     try:
         function = getattr(ctypes.CDLL(xllamacpp.xllamacpp.__file__), _SYMBOL)
     except (OSError, AttributeError):
@@ -43,7 +43,7 @@ def find_parser(xllamacpp: Any) -> Parse | None:
 
 
 def flush_log(xllamacpp: Any) -> None:
-    """Waits until llama.cpp's log thread has written what it holds; does nothing where the wheel lacks the call.
+    """Waits until llama.cpp's log thread has written its lines; does nothing if the wheel lacks the call.
 
     The cause of a failed load is among the last lines, and the process is about to end.
     """
@@ -59,7 +59,7 @@ def flush_log(xllamacpp: Any) -> None:
 
 
 def _offset(params_type: Any) -> int | None:
-    """Where the C++ struct begins in the Python object: its first five ints are the sentinels."""
+    """The offset of the C++ struct in the Python object: its first five ints are the sentinels."""
     params = params_type()
     for name, value in _SENTINELS.items():
         setattr(params, name, value)

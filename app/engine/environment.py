@@ -1,4 +1,4 @@
-"""What of the gateway's environment an engine gets, and what of it is held back."""
+"""Selects the variables of the gateway's environment that an engine gets."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 _SYSTEM = (
     *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "LANGUAGE", "LC_*"),
-    # Where drivers look for their sockets, manifests (Vulkan's `icd.d`) and shader caches
+    # Sockets, manifests (Vulkan's `icd.d`) and shader caches of drivers
     *("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_DATA_DIRS", "XDG_CONFIG_DIRS"),
     *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
     # The dynamic loader and the allocator
     *("LD_*", "DYLD_*", "NIX_LD*", "GLIBC_TUNABLES", "MALLOC_*", "MIMALLOC_*", "TCMALLOC_*", "JEMALLOC_*"),
 )
-# By maker or interface; the names are those of the drivers' and the libraries' manuals.
+# By maker or interface; the names are from the manuals of drivers and libraries.
 _DEVICES = (
     *("CUDA_*", "CUBLAS*", "CUDNN_*", "NVIDIA_*", "NV_*", "NCCL_*", "__NV_*", "__GL_*", "__GLX_*", "__EGL_*"),
     *("HIP*", "HSA_*", "ROCR_*", "ROCM_*", "ROC_*", "ROCBLAS_*", "ROCPROFILER_*", "TENSILE_*", "RCCL_*", "MIOPEN_*"),
@@ -29,7 +29,7 @@ _DEVICES = (
     *("MUSA_*", "MTHREADS_*", "MTGPU_*", "MCCL_*", "ASCEND_*", "ACL_*", "CANN_*", "HCCL_*", "ATB_*"),
     *("HEXAGON_*", "QNN_*", "ADSP_*", "CDSP_*", "DSP_*", "RKNN_*", "ZDNN_*", "NNPA_*", "TPU_*"),
     *("SPACEMIT_*", "VIRTGPU_*", "VIRGL_*", "APIR_*"),
-    # Whoever's else
+    # Other variables
     *(
         "*_DEVICE",
         "*_DEVICES",
@@ -45,23 +45,23 @@ _PROCESSOR = (
     *("OMP_*", "GOMP_*", "KMP_*", "LIBOMP_*", "OPENBLAS_*", "GOTO_*", "MKL_*", "MKLROOT", "BLIS_*", "BLAS_*"),
     *("VECLIB_*", "FLEXIBLAS*", "ARMPL_*", "NVPL_*", "AOCL_*", "ATLAS_*", "TBB_*", "TBBROOT", "HWLOC_*", "NUMA_*"),
 )
-# MTMD_BACKEND_DEVICE is where a projector runs (b11434).
+# MTMD_BACKEND_DEVICE selects the projector's device (b11434).
 _INHERITED = (*_SYSTEM, *_DEVICES, *_PROCESSOR, "GGML_*", "MTMD_*")
-# Such as NVIDIA_API_KEY: no driver wants one.
+# Such as NVIDIA_API_KEY: no driver needs one.
 _OF_A_LOGIN = (
     *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*"),
     *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
 )
 _SECRETS = ("*_KEY", "*_TOKEN", "*SECRET*", "*PASSWORD*")
-# llama-server's own (b11434). They would change every engine behind the back of its entry.
+# llama-server's own (b11434). They would change every engine against its entry.
 _ENGINES_OWN = ("LLAMA_*", "AIP_*")
 _NOT_OURS = ("LLAMA_TANDEM_*",)
-# What engines get at any rate, and docker/Dockerfile.cuda says
+# The value that engines get anyway, and that docker/Dockerfile.cuda sets
 _AGREED = {"LLAMA_ARG_HOST": "127.0.0.1"}
 
 
 def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config_home: Path) -> dict[str, str]:
-    """An allow-list of `environ`, what every engine gets, and the entry's `env`, which wins.
+    """An allow-list of `environ`, fixed variables of every engine, and the entry's `env`, which wins.
 
     `config_home` is a folder without files: llama-server reads `$XDG_CONFIG_HOME/llama.cpp/config.ini`.
     """
@@ -73,12 +73,12 @@ def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config
 
 
 def of_the_machine(env: Mapping[str, str]) -> dict[str, str]:
-    """Without what differs from one login to the next, and bears on nothing that an engine does."""
+    """Drops variables that differ between logins and do not affect engines."""
     return {name: value for name, value in env.items() if not _matches(name, _OF_A_LOGIN)}
 
 
 def held_back(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of variables that llama-server would obey and no engine gets, sorted; those without a value do nothing.
+    """The names of variables that llama-server would read and engines do not get, sorted. Empty ones have no effect.
 
     Credentials of the Hub are not among them: the gateway itself uses them, and engines download nothing.
     """
@@ -92,23 +92,23 @@ def held_back(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def user_config(environ: Mapping[str, str]) -> Path:
-    """Where a llama-server that is started by hand finds its user's settings; engines are kept from it."""
+    """The path of a user's llama-server settings, which engines do not read."""
     home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
     return Path(home, "llama.cpp", "config.ini")
 
 
 def what_is_held_back(environ: Mapping[str, str]) -> list[str]:
-    """One line on the variables and one on the user's config.ini, as far as there are any, and what to do instead."""
+    """One line on the variables and one on the user's config.ini, if there are any, with the alternative."""
     lines = []
     if names := held_back(environ):
-        instead = "say it in an entry of tandem.yaml, by a key, in args or in env"
+        instead = "set them in tandem.yaml, by an entry's keys, args or env"
         lines.append(f"engines do not get {', '.join(names)} of the environment: {instead}")
     if (config := user_config(environ)).is_file():
-        lines.append(f"engines do not read {config}: say in the entries of tandem.yaml what it says")
+        lines.append(f"engines do not read {config}: move its settings to the entries of tandem.yaml")
     return lines
 
 
 @lru_cache(maxsize=4096)
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Remembered: `check` asks the same of each of hundreds of entries."""
+    """Cached, since `check` calls it for each of hundreds of entries."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)

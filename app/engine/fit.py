@@ -1,4 +1,4 @@
-"""Whether a model fits a machine, by sizes alone. Pure."""
+"""Estimates whether a model fits a machine, by sizes alone. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from app.engine.memory import Machine
 from app.terminal import memory_in_words
 
-# Asked for beside the weights: a context of some thousand tokens and the buffers for computing take about as much.
+# Added to the weights: about the size of a context of some thousand tokens and of the compute buffers.
 _LEAST_BESIDE = 1 << 30
 Fit = Literal["devices", "devices and host", "host", "no"]
 
@@ -18,7 +18,7 @@ def needed(size: int) -> int:
 
 
 def fit(size: int, machine: Machine) -> Fit:
-    """Where files of `size` bytes have room, if nothing else is loaded. Devices that nobody tells are not counted."""
+    """The place where files of `size` bytes fit if nothing else is loaded. Unknown devices are not counted."""
     on_devices = sum(device.total for device in machine.devices or ())
     if needed(size) <= on_devices:
         return "devices"
@@ -28,7 +28,7 @@ def fit(size: int, machine: Machine) -> Fit:
 
 
 def basis(machine: Machine) -> list[str]:
-    """What the judgement rests on, in sentences."""
+    """The figures behind the judgement, in sentences."""
     source = f"({machine.origin}, --list-devices)"
     if machine.devices is None:
         seen = f"devices unknown: {machine.origin}"
@@ -36,15 +36,15 @@ def basis(machine: Machine) -> list[str]:
         told = (f"{d.name} {_room(d.total, d.free)} ({d.description})" for d in machine.devices)
         seen = f"{', '.join(told)} {source}"
     else:
-        seen = f"no device beside the processor {source}"
+        seen = f"no device {source}"
     same, least = ", the same memory" if machine.unified else "", memory_in_words(_LEAST_BESIDE)
     return [
         f"Memory here: {seen}; host {_room(machine.host, machine.host_free)}{same}.",
-        f"Counted is the files' size and a tenth of it, at least {least}, for context and buffers, with nothing else "
+        f"The estimate is the files' size plus a tenth, at least {least}, for context and buffers, with nothing else "
         "loaded; a long context takes more.",
     ]
 
 
 def _room(total: int, free: int | None) -> str:
-    """Only the whole counts for the judgement: what is free is another figure in a minute."""
+    """The total, and the free part, which changes too fast to be part of the judgement."""
     return memory_in_words(total) + (f", {memory_in_words(free)} of it free" if free is not None else "")

@@ -43,7 +43,7 @@ class NamedFile:
 
 
 def named_files(given: Sequence[Given], dialect: Dialect) -> Iterator[NamedFile]:
-    """All that have to be there. What llama-server writes (logs, caches) is none of them."""
+    """Yields all files and folders that must exist. Files that llama-server writes (logs, caches) are left out."""
     for flag in given:
         if flag.name in _FOLDERS:
             yield NamedFile(flag.written, Path(flag.values[0]), folder=True)
@@ -56,13 +56,13 @@ def named_files(given: Sequence[Given], dialect: Dialect) -> Iterator[NamedFile]
 
 
 def problem(file: NamedFile, target: Header) -> str:
-    """Why llama-server could not use it, in a sentence; empty where it can."""
+    """The reason why llama-server cannot use it, in a sentence; empty if it can."""
     if file.folder:
-        return "" if file.path.is_dir() else f"args: {file.flag} names the folder {file.path}, which is not there."
+        return "" if file.path.is_dir() else f"args: {file.flag} names the folder {file.path}, which does not exist."
     if not file.path.exists():
-        return f"args: {file.flag} names {file.path}, which is not there; put it there, or correct the path."
+        return f"args: {file.flag} names {file.path}, which does not exist; put it there, or correct the path."
     if not file.path.is_file():
-        return f"args: {file.flag} names {file.path}, which is no file."
+        return f"args: {file.flag} names {file.path}, which is not a file."
     flag = "--" + file.flag[2:].replace("_", "-")
     if flag in _ADAPTERS | _VECTORS:
         unread = readable(file.path)
@@ -72,7 +72,7 @@ def problem(file: NamedFile, target: Header) -> str:
 
 
 def _no_text(file: NamedFile) -> str:
-    """As `problem`, for templates, grammars and schemas."""
+    """Like `problem`, for templates, grammars and schemas."""
     named = f"args: {file.flag} names {file.path}, which"
     try:
         with file.path.open("rb") as opened:

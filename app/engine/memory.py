@@ -1,4 +1,4 @@
-"""What memory this machine has, as far as it tells."""
+"""The memory of this machine, as far as it is known."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from app.errors import TandemError
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`host` and `host_free` are memory in bytes; `devices` is None where no engine tells them.
+    """`host` and `host_free` are bytes. `devices` is None if no engine lists them.
 
-    `origin` says who told them or why nobody. `unified`: the devices have the host's own memory.
+    `origin` is the engine that listed them, or the reason why none did. `unified`: the devices share the host's memory.
     """
 
     devices: tuple[Device, ...] | None
@@ -28,7 +28,7 @@ class Machine:
 
 
 def this_machine(llama_server: str) -> Machine:
-    """By `--list-devices` of the engine that the settings name, and the operating system."""
+    """Asks the settings' engine (`--list-devices`) and the operating system."""
     host, unified = host_memory(), sys.platform == "darwin"
     free = max(host - host_used(), 0)
     try:
@@ -39,13 +39,13 @@ def this_machine(llama_server: str) -> Machine:
 
 
 def host_memory() -> int:
-    """Bytes, of the machine, or of the container or service that this runs in."""
+    """Bytes of the machine, or the limit of this container or service."""
     total, group = int(psutil.virtual_memory().total), memory_group()
     return total if group is None else min(total, group.limit)
 
 
 def host_used() -> int:
-    """Bytes that processes of the machine, or of the container or service, hold and cannot give back."""
+    """Bytes that processes of the machine, container or service hold and cannot give back."""
     memory, group = psutil.virtual_memory(), memory_group()
     if group is not None and group.limit < memory.total:
         return group.used

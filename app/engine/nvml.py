@@ -1,4 +1,4 @@
-"""What processes hold of NVIDIA's devices, by NVML: the extra `nvidia`. Nothing without it, or without a driver."""
+"""Measures processes' memory on NVIDIA devices by NVML (the extra `nvidia`). Empty without it, or without a driver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.engine.devices import Device
 
 log = logs.get_logger("engine")
 
-# NVML counts what the driver keeps for itself as memory of the card, CUDA does not.
+# NVML includes the driver's own memory in a card's total, CUDA does not.
 _ALIKE = 0.06
 
 
@@ -27,16 +27,16 @@ class _Card:
 
 
 class Nvml:
-    """Asks the driver; for one thread at a time. `module` is pynvml, imported at the first question."""
+    """Queries the driver; for one thread at a time. `module` is pynvml, imported at the first query."""
 
     def __init__(self, module: ModuleType | None = None) -> None:
         self._module = module
         self._absent = False
 
     def held(self, pids: Collection[int], devices: Sequence[Device], env: Mapping[str, str]) -> dict[str, int]:
-        """Name of a device -> bytes that these processes hold there; only devices that NVML knows are in it.
+        """Device name -> bytes that these processes hold there, for each device that NVML knows.
 
-        `env` is what `devices` were listed with: which cards are seen, and in which order. Empty where these processes
+        `env` is the environment in which `devices` were listed: it selects and orders cards. Empty if these processes
         hold nothing: in a container NVML may know them by other numbers.
         """
         nvml = self._started()
@@ -47,7 +47,7 @@ class Nvml:
             cards = _matched(cuda, _visible(_cards(nvml), env))
             sizes = {name: _of_processes(nvml, card.handle, pids) for name, card in cards.items()}
         except nvml.NVMLError as error:
-            log.debug("NVML does not tell", error=str(error))
+            log.debug("NVML failed", error=str(error))
             return {}
         return sizes if any(sizes.values()) else {}
 
@@ -56,14 +56,14 @@ class Nvml:
             return None
         try:
             if self._module is None:
-                import pynvml  # late: only who has a card needs it
+                import pynvml  # imported here, since only machines with a card need it
 
                 self._module = pynvml
         except ImportError:
             self._absent = True
             return None
         try:
-            self._module.nvmlInit()  # counted: more often than once costs nothing
+            self._module.nvmlInit()  # reference-counted, so repeated calls cost nothing
         except self._module.NVMLError as error:
             self._absent = True
             log.debug("no NVML", error=str(error))
@@ -86,7 +86,7 @@ def _cards(nvml: Any) -> list[_Card]:
 
 
 def _visible(cards: list[_Card], env: Mapping[str, str]) -> list[_Card]:
-    """As CUDA_VISIBLE_DEVICES orders them; it names cards by number or by the beginning of a UUID."""
+    """The cards in the order of CUDA_VISIBLE_DEVICES, which names them by number or by the beginning of a UUID."""
     wanted = env.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return cards
@@ -94,13 +94,13 @@ def _visible(cards: list[_Card], env: Mapping[str, str]) -> list[_Card]:
     for name in map(str.strip, wanted.split(",")):
         found = [card for card in cards if (card.index == int(name) if name.isdigit() else card.uuid.startswith(name))]
         if not name or len(found) != 1:
-            break  # CUDA takes no card from there on
+            break  # CUDA ignores all cards from here on
         seen.append(found[0])
     return seen
 
 
 def _matched(devices: Sequence[Device], cards: list[_Card]) -> dict[str, _Card]:
-    """Each device with the first card left of its name and size: CUDA may put the fastest first, NVML never does."""
+    """Each device with the first remaining card of its name and size. CUDA may order by speed, NVML never does."""
     left, found = list(cards), {}
     for device in devices:
         card = next((card for card in left if card.name == device.description and _alike(card, device)), None)
@@ -119,11 +119,12 @@ def _of_processes(nvml: Any, handle: Any, pids: Collection[int]) -> int:
     sizes: Counter[int] = Counter()
     for list_of in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
         for process in list_of(handle):
-            # One that computes and draws is in both lists, with the same figure; None where the driver does not tell
+            # A process that computes and draws is in both lists, with the same figure. It is None if the driver reports
+            # none
             sizes[process.pid] = max(sizes[process.pid], process.usedGpuMemory or 0)
     return sum(size for pid, size in sizes.items() if pid in pids)
 
 
 def _text(value: str | bytes) -> str:
-    """Bytes in old releases of pynvml."""
+    """Old releases of pynvml return bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

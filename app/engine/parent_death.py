@@ -1,4 +1,4 @@
-"""Children that cannot outlive us."""
+"""Ties children to this process, so that they cannot outlive it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-# Where util-linux's setpriv is missing: the same in Python, 11 ms slower. It also closes the gap between
-# fork and prctl, by looking whether the parent is still the one that it was.
+# Without util-linux's setpriv: the same in Python, 11 ms slower. It also closes the gap between fork and prctl, by
+# checking that the parent is still the same.
 _TIE_TO_PARENT = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
@@ -20,9 +20,9 @@ except OSError as error: print(f"{sys.argv[2]}: {error.strerror}", file=sys.stde
 
 
 def tied_to_parent(argv: Sequence[str]) -> list[str]:
-    """The argv that runs `argv` so that the kernel kills it when this process dies; elsewhere than on Linux just that.
+    """Wraps `argv` so that the kernel kills the child when this process dies. Only on Linux.
 
-    The kernel sends the signal when the *thread* that forked ends: it has to stay for as long as the child is wanted.
+    The kernel sends the signal when the *thread* that forked ends, so this thread must outlive the child.
     """
     if sys.platform != "linux":
         return list(argv)

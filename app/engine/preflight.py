@@ -1,6 +1,6 @@
-"""What can be known of a start without loading: what speaks against it, and what is worth saying beforehand.
+"""Checks a start without loading: finds errors, and settings with surprising effects.
 
-`check` and a start ask the same questions here, so that both refuse with the same words.
+`check` and a start call the same functions, so both refuse with the same messages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from app.terminal import memory_in_words
 
 
 def check_files(spec: ModelSpec, engine: EngineBinary) -> None:
-    """Target and projector are whole, of one set, and what their places want. A draft is `settle`'s to judge.
+    """Checks that target and projector are complete, belong together and fit their keys. `settle` checks drafts.
 
     Raises GgufError or LaunchRefusedError.
     """
@@ -48,7 +48,7 @@ def check_files(spec: ModelSpec, engine: EngineBinary) -> None:
 
 
 def check_draft(spec: ModelSpec, engine: EngineBinary) -> None:
-    """Whether this engine can load a draft that `settle` lets pass, where plain decoding is no way out.
+    """Checks that this engine can load the draft, if plain decoding is not allowed instead.
 
     Raises LaunchRefusedError or GgufError.
     """
@@ -60,7 +60,7 @@ def check_draft(spec: ModelSpec, engine: EngineBinary) -> None:
 
 
 def check_arguments(spec: ModelSpec, dialect: Dialect) -> tuple[Path, ...]:
-    """Flags, the files that they name, and the cache; returns these files. Raises LaunchRefusedError."""
+    """Checks flags, the files that they name, and the cache; returns these files. Raises LaunchRefusedError."""
     given, header = _given(spec, dialect), header_of(spec.target)
     files = tuple(named_files(given, dialect))
     for file in files:
@@ -74,7 +74,7 @@ def check_arguments(spec: ModelSpec, dialect: Dialect) -> tuple[Path, ...]:
 
 
 def advice(spec: ModelSpec) -> Iterator[Note]:
-    """What will start, and not as one may think; raises GgufError."""
+    """Notes on settings that start but have surprising effects. Raises GgufError."""
     trained, context = header_of(spec.target).context_length, spec.options.ctx_size or 0
     unified = {"-kvu", "--kv-unified"} & set(spec.options.args)
     slot = context // (1 if unified else spec.options.parallel)
@@ -86,8 +86,8 @@ def advice(spec: ModelSpec) -> Iterator[Note]:
         yield Note("ctx_size", text)
     size = sum(path.stat().st_size for path in shards(spec.target))
     if size > host_memory() and spec.options.device is None:
-        text = f"the files have {memory_in_words(size)}, and this machine's memory {memory_in_words(host_memory())}"
-        yield Note("target", f"{text}: without a device that holds the rest it is read from the disk again and again")
+        text = f"the files have {memory_in_words(size)}, and this machine has {memory_in_words(host_memory())}"
+        yield Note("target", f"{text}: without a device for the rest, the files are read from disk repeatedly")
 
 
 def _given(spec: ModelSpec, dialect: Dialect) -> list[Given]:
@@ -96,28 +96,28 @@ def _given(spec: ModelSpec, dialect: Dialect) -> list[Given]:
 
 # LLAMA_MAX_SEQ since 2025
 _MOST_SLOTS = 256
-# What bounds the threads of a process: of the system, and mappings of memory, of which each thread takes two.
+# Limits of a process's threads: the system's, and memory mappings, of which each thread takes two.
 _LIMITS_OF_THREADS = ((Path("/proc/sys/kernel/threads-max"), 1), (Path("/proc/sys/vm/max_map_count"), 2))
 
 
 def _impossible(spec: ModelSpec) -> str:
-    """A sentence where a number is beyond what llama-server or this machine can do."""
+    """A sentence if a number exceeds what llama-server or this machine can do."""
     if spec.options.parallel > _MOST_SLOTS:
-        return f"parallel: llama-server takes at most {_MOST_SLOTS} slots, not {spec.options.parallel}."
+        return f"parallel: llama-server supports at most {_MOST_SLOTS} slots, not {spec.options.parallel}."
     threads = spec.options.threads or 0
     for path, each in _LIMITS_OF_THREADS:
         with suppress(OSError, ValueError):
             if threads > (most := int(path.read_text()) // each):
-                return f"threads: this machine takes at most {most}, not {threads}; as many as it has cores is right."
+                return f"threads: this machine supports at most {most}, not {threads}; use its number of cores."
     return ""
 
 
-# No machine's devices have more beside the host's memory than this many times as much.
+# The memory of all devices together is at most this multiple of the host's.
 _MOST = 16
 
 
 def _too_much(spec: ModelSpec, given: list[Given]) -> str:
-    """A sentence where the context's cache is beyond any memory here: llama-server would try, for minutes."""
+    """A sentence if the context's cache exceeds any memory here: llama-server would try for minutes."""
     context = spec.options.ctx_size or 0
     if context == 1:
         return "ctx_size: llama-server aborts with a context of one token; give 2 or more, or 0 for the model's own."
@@ -128,7 +128,7 @@ def _too_much(spec: ModelSpec, given: list[Given]) -> str:
 
 
 def doubted(engine: EngineBinary, architecture: str | None) -> str | None:
-    """As `doubt`, remembered for as long as the engine stays the same."""
+    """Like `doubt`, cached while the engine stays the same."""
     return _doubt(engine, engine.identity, architecture)
 
 

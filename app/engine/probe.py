@@ -1,4 +1,4 @@
-"""Runs a build's `--help` once and remembers the page, by the binary's path, size and mtime."""
+"""Runs a build's `--help` once and caches the page, by the binary's path, size and mtime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_S = 20
 
 
 class Prober:
-    """Dialects by binary. The cache on disk may vanish or rot at any time: then the binary is asked again."""
+    """Dialects by binary. If the cache on disk is missing or damaged, the binary is run again."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._folder = cache_dir / "help"
@@ -30,21 +30,21 @@ class Prober:
         self._running: set[subprocess.Popen[bytes]] = set()
 
     async def dialect(self, engine: EngineBinary) -> Dialect:
-        """As `dialect_now`, without blocking the event loop."""
+        """Like `dialect_now`, without blocking the event loop."""
         return await asyncio.to_thread(self.dialect_now, engine)
 
     def dialect_now(self, engine: EngineBinary) -> Dialect:
-        """Raises ProbeError, in words for a person, where the binary does not print a usable page."""
+        """Raises ProbeError if the binary prints no usable page."""
         try:
             identity = engine.identity
         except OSError as error:
-            raise ProbeError(f"{engine.origin}: cannot be read any more: {error.strerror}") from None
+            raise ProbeError(f"{engine.origin}: cannot be read: {error.strerror}") from None
         if identity not in self._known:
             self._known[identity] = self._cached(identity) or self._probed(engine, identity)
         return self._known[identity]
 
     def close(self) -> None:
-        """Ends a `--help` that still runs, in another thread; its caller gets ProbeError."""
+        """Ends a `--help` that another thread is still running; its caller gets ProbeError."""
         for process in tuple(self._running):
             kill_group(process)
 
@@ -67,7 +67,7 @@ class Prober:
         return dialect
 
     def _remember(self, identity: str, page: str) -> None:
-        """Whole or not at all: another gateway may read at any moment."""
+        """Writes the whole file or nothing, since another gateway may read at any moment."""
         self._folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self._folder)
         try:
@@ -80,7 +80,7 @@ class Prober:
 
 
 def help_page(engine: EngineBinary, running: set[subprocess.Popen[bytes]]) -> str:
-    """What `--help` prints; raises ProbeError. `running` holds the process for as long as it runs."""
+    """The output of `--help`. Raises ProbeError. `running` contains the process while it runs."""
     return ask(engine, "--help", running)
 
 
@@ -90,7 +90,7 @@ def ask(
     running: set[subprocess.Popen[bytes]] | None = None,
     own: Mapping[str, str] | None = None,
 ) -> str:
-    """What a flag prints that only prints, with an entry's `own` environment; `running` as of `help_page`.
+    """The output of a flag that only prints, with an entry's `own` environment; `running` as in `help_page`.
 
     Raises ProbeError.
     """
@@ -110,7 +110,7 @@ def ask(
 def run_to_its_end(
     command: list[str], env: Mapping[str, str], running: set[subprocess.Popen[bytes]], *, patience: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[bytes]:
-    """What does not end in time is killed with all that it has started; raises OSError or TimeoutExpired."""
+    """Runs a command; kills its process group after `patience` seconds. Raises OSError or TimeoutExpired."""
     process = subprocess.Popen(
         tied_to_parent(command),
         env=dict(env),
@@ -132,16 +132,16 @@ def run_to_its_end(
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """The whole group: a wrapper script may wait for a child of its own."""
+    """Kills the whole group: a wrapper script may wait for a child."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _why(returncode: int, stderr: bytes) -> str:
     if returncode == -signal.SIGILL:
-        return "illegal instruction; it was built for another processor"
+        return "illegal instruction: it was built for another processor"
     if returncode < 0:
         names = {number.value: number.name for number in signal.Signals}
-        return f"it died of {names.get(-returncode, f'signal {-returncode}')}"
+        return f"it was ended by {names.get(-returncode, f'signal {-returncode}')}"
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     return lines[-1].strip() if lines else f"exit code {returncode}"

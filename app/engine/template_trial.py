@@ -1,6 +1,6 @@
-"""Whether the build at hand takes an entry's chat template. It is asked: each build reads a Jinja of its own.
+"""Tries an entry's chat template on the build itself, since each build parses its own Jinja dialect.
 
-llama-server looks at the template before the model, so with a model that is nowhere it ends within milliseconds.
+llama-server reads the template before the model. With a missing model it ends within milliseconds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from app.errors import LaunchRefusedError
 TEMPLATES, _SWITCHES = ("--chat-template", "--chat-template-file"), ("--jinja", "--no-jinja")
 # Any free port, since it listens before it looks for the model
 NOWHERE = ("--model", "/nonexistent/model.gguf", "--host", "127.0.0.1", "--port", "0")
-# Its log has a thread of its own, and the place of the mistake may be lost when the process ends.
+# Its log has its own thread, and the place of the mistake may be lost when the process ends.
 _TRIES, _PLACE = 3, "does not parse"
-# A wrapper may start a server whatever it is asked for: then the start will tell.
+# A wrapper may start a server whatever its arguments: then the start will show it.
 PATIENCE_S = 5.0
 
 
 def check_template(plan: LaunchPlan, engine: EngineBinary) -> None:
-    """Raises LaunchRefusedError, as the start would fail. Blocks for milliseconds at the first time."""
+    """Raises LaunchRefusedError if the start would fail. The first call blocks for milliseconds."""
     words = template_words(plan.argv)
     if not words:
         return
@@ -37,7 +37,7 @@ def check_template(plan: LaunchPlan, engine: EngineBinary) -> None:
 
 
 def template_words(argv: Sequence[str]) -> tuple[str, ...]:
-    """The flags of a command line that decide on a template; none where the model's own is used."""
+    """The flags of a command line that select a template; empty if the model's own is used."""
     words: list[str] = []
     named = False
     for place, word in enumerate(argv):
@@ -53,7 +53,7 @@ def template_words(argv: Sequence[str]) -> tuple[str, ...]:
 def _tried(
     engine: EngineBinary, _identity: str, words: tuple[str, ...], env: tuple[tuple[str, str], ...], _stamps: object
 ) -> str:
-    """What is wrong with the template, and what would be right; empty where nothing is, or nobody knows."""
+    """The problem with the template, and its fix; empty if there is none, or if it is unknown."""
     return _trial(engine, words, dict(env))
 
 

@@ -1,7 +1,7 @@
-"""A launch intent in the words of the build at hand.
+"""Translates a launch intent to the flags of a build.
 
-What a build does not know is dropped with a stated reason where that is harmless, and refused where it changes what
-was asked for.
+A flag that the build lacks is dropped with a note if that is harmless. It is refused if that changes what the entry
+requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """Flags in the build's own words. `argv` lacks the program; the port is in it."""
+    """Flags in the build's spelling. `argv` lacks the program; the port is in it."""
 
     argv: tuple[str, ...]
     notes: tuple[Note, ...]
@@ -43,22 +43,20 @@ class _Writer:
         self.notes: list[Note] = []
 
     def needed(self, key: str, names: tuple[str, ...], *values: str) -> None:
-        """Writes the first spelling that the build knows, or refuses: without it the user gets something else."""
+        """Writes the first spelling that the build knows. Raises LaunchRefusedError without one."""
         name = self.dialect.first(*names)
         if name is None:
-            raise LaunchRefusedError(
-                f"{key}: this llama-server has no {names[0]}; use another build, or leave {key} out."
-            )
+            raise LaunchRefusedError(f"{key}: this llama-server has no {names[0]}; use another build, or remove {key}.")
         if name != names[0]:
             self.notes.append(Note(key, f"{names[0]} is {name} on this build"))
         self.argv += [name, *values]
 
     def harmless(self, key: str, name: str, value: str, why: str) -> None:
-        """Writes the flag where the build knows it; drops it with the reason otherwise."""
+        """Writes the flag if the build knows it, else drops it with the reason."""
         if name in self.dialect.flags:
             self.argv += [name, value]
         else:
-            self.notes.append(Note(key, f"{name} is unknown to this build and left out: {why}"))
+            self.notes.append(Note(key, f"{name} is unknown to this build and dropped: {why}"))
 
     def if_known(self, *names: str) -> None:
         if name := self.dialect.first(*names):
@@ -66,7 +64,7 @@ class _Writer:
 
 
 def translate(spec: ModelSpec, dialect: Dialect, port: int) -> Translation:
-    """The launch intent of `spec` in the words of `dialect`; raises LaunchRefusedError."""
+    """The launch intent of `spec` in the flags of `dialect`. Raises LaunchRefusedError."""
     options, writer = spec.options, _Writer(dialect)
     writer.needed("target", ("--model", "-m"), str(spec.target))
     if spec.mmproj is not None:
@@ -91,12 +89,12 @@ def translate(spec: ModelSpec, dialect: Dialect, port: int) -> Translation:
     return Translation(tuple(writer.argv), tuple(writer.notes))
 
 
-# Before --spec-type named draft modes, a draft model drafted by being there, in one way only.
+# Before --spec-type named draft modes, a draft model was always used, in one way only.
 _IMPLIED = "draft-simple"
 
 
 def _speculation(writer: _Writer, spec: ModelSpec) -> None:
-    """The chain of modes, its options and the draft's files; raises LaunchRefusedError."""
+    """Writes the chain of modes, its options and the draft's files. Raises LaunchRefusedError."""
     if spec.draft is not None:
         writer.needed("draft", ("--model-draft", "--spec-draft-model", "-md"), str(spec.draft))
     modes = [step.mode for step in spec.chain if _is_said(writer, step.mode)]
@@ -106,7 +104,7 @@ def _speculation(writer: _Writer, spec: ModelSpec) -> None:
         writer.argv += ["--spec-type", ",".join(modes)]
         if _IMPLIED in modes:
             # llama.cpp PR 23988 (June 2026): --model-draft alone loads the draft and never uses it.
-            text = "--spec-type draft-simple added: --model-draft alone would never be used"
+            text = "--spec-type draft-simple added: a draft from --model-draft alone is never used"
             writer.notes.append(Note("draft", text))
     for step in spec.chain:
         for key, value in step.options.items():
@@ -114,13 +112,13 @@ def _speculation(writer: _Writer, spec: ModelSpec) -> None:
 
 
 def _is_said(writer: _Writer, mode: str) -> bool:
-    """Whether --spec-type has to name the mode; raises LaunchRefusedError where the build does not have it."""
+    """Whether --spec-type must name the mode. Raises LaunchRefusedError if the build does not have it."""
     known = writer.dialect.speculation_modes
     if mode in known:
         return True
     if mode == _IMPLIED:
         if known:
-            text = "this build's --spec-type has no draft-simple: a draft model drafts without being named there"
+            text = "this build's --spec-type has no draft-simple: a draft model is used without it"
             writer.notes.append(Note("draft", text))
         return False
     there = ", ".join(sorted(known - {"none"})) or "only draft-simple, with a draft model"
@@ -131,11 +129,11 @@ def _onoff(value: bool | None) -> str:
     return "on" if value else "off"
 
 
-# In the order of the recipe. Sampling, context, slots and threads change what the user gets, so a build without
-# them is refused; `fit` only fills in what was left open, and `prio` is a wish to the operating system.
+# In the order of the recipe. Sampling, context, slots and threads change the answers, so a build without them is
+# refused. `fit` only fills in what the entry leaves open, and `prio` is a hint to the operating system.
 _OPTIONS: dict[str, Callable[[_Writer, LocalEntry], None]] = {
     "threads": lambda w, o: w.needed("threads", ("--threads", "-t"), str(o.threads)),
-    "fit": lambda w, o: w.harmless("fit", "--fit", _onoff(o.fit), "it loads without fitting itself to the memory"),
+    "fit": lambda w, o: w.harmless("fit", "--fit", _onoff(o.fit), "it loads without adapting to the memory"),
     "prio": lambda w, o: w.harmless("prio", "--prio", str(o.prio), "it runs with normal priority"),
     "temp": lambda w, o: w.needed("temp", ("--temp", "--temperature"), str(o.temp)),
     "top_p": lambda w, o: w.needed("top_p", ("--top-p",), str(o.top_p)),
@@ -150,17 +148,17 @@ def _jinja(writer: _Writer, options: LocalEntry) -> None:
     if name in writer.dialect.flags:
         writer.argv.append(name)
     elif not options.jinja and "--jinja" not in writer.dialect.on_by_default:
-        # Such as August 2025: --jinja is off unless it is asked for, and there is no --no-jinja.
-        writer.notes.append(Note("jinja", f"{name} is unknown to this build and left out: it is so by default"))
+        # Such as August 2025: --jinja is off by default, and there is no --no-jinja.
+        writer.notes.append(Note("jinja", f"{name} is unknown to this build and dropped: it is the default"))
     else:
-        raise LaunchRefusedError(f"jinja: this llama-server has no {name}; use another build, or leave jinja out.")
+        raise LaunchRefusedError(f"jinja: this llama-server has no {name}; use another build, or remove jinja.")
 
 
 _PURPOSES = {Purpose.EMBEDDING: ("--embedding", "--embeddings"), Purpose.RERANK: ("--reranking", "--rerank")}
 
 
 def _purpose(writer: _Writer, spec: ModelSpec) -> None:
-    """Started without the flag, a model for embeddings or reranking would refuse what it is there for."""
+    """Adds the flag without which a model for embeddings or reranking would refuse its own requests."""
     if spec.purpose is Purpose.COMPLETION or is_said(spec.options):
         return
     names = _PURPOSES[spec.purpose]
@@ -180,7 +178,7 @@ def _gateways_own(writer: _Writer, options: LocalEntry) -> None:
     writer.needed("parallel", ("--parallel", "-np"), str(options.parallel))
     if "--slots" in writer.dialect.flags and "--slots" not in writer.dialect.on_by_default:
         writer.argv.append("--slots")
-    writer.if_known("--no-ui", "--no-webui")  # nobody is to browse an engine past the gateway
+    writer.if_known("--no-ui", "--no-webui")  # clients must not bypass the gateway with an engine's page
 
 
 # Renamed or removed since: old spelling -> (new spelling, fixed value or None to keep the user's). Both ways.
@@ -190,14 +188,14 @@ _SUCCESSORS: dict[str, tuple[str, str | None]] = {
 }
 
 
-# Flags of one meaning together, so they are read together: a second --load-mode would overwrite the first
-# (llama.cpp PRs 20834 and 26133). Maps what was given to the first of these modes that the build has.
+# Flags of one meaning are read together, since a second --load-mode would overwrite the first (llama.cpp PRs 20834 and
+# 26133). Maps given flags to the first of these modes that the build has.
 _LOAD_FLAGS = ("--mmap", "--no-mmap", "--mlock", "-dio", "--direct-io")
 _NO_DIRECT_IO = ("-ndio", "--no-direct-io")
 _LOAD_MODES: dict[frozenset[str], tuple[str, ...]] = {
     frozenset({"--mmap"}): ("mmap",),
     frozenset({"--no-mmap"}): ("none",),
-    # Mapping was on by default. Where there is no mmap+mlock, mlock means both.
+    # Mapping was on by default. Without mmap+mlock, mlock means both.
     frozenset({"--mlock"}): ("mmap+mlock", "mlock"),
     frozenset({"--mlock", "--mmap"}): ("mmap+mlock", "mlock"),
     frozenset({"--mlock", "--no-mmap"}): ("mlock",),
@@ -206,11 +204,11 @@ _LOAD_MODES: dict[frozenset[str], tuple[str, ...]] = {
 
 
 def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
-    """Turns flags that --load-mode has replaced into it; returns the other arguments."""
+    """Replaces flags by --load-mode, where the build has it; returns the other arguments."""
     if not writer.dialect.load_modes:
         return args
     for needless in [arg for arg in args if arg in _NO_DIRECT_IO and arg not in writer.dialect.flags]:
-        writer.notes.append(Note("args", f"{needless} left out: without --load-mode dio it is so"))
+        writer.notes.append(Note("args", f"{needless} dropped: it is the default without --load-mode dio"))
         args = tuple(arg for arg in args if arg != needless)
     replaced = [arg for arg in args if arg in _LOAD_FLAGS and arg not in writer.dialect.flags]
     if not replaced:
@@ -227,7 +225,7 @@ def _load_mode(writer: _Writer, args: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
-    """The entry's own flags: never dropped, translated where the build has renamed them; raises LaunchRefusedError."""
+    """Writes the entry's own flags, translated if the build has renamed them. Raises LaunchRefusedError."""
     given = list(read_arguments(_load_mode(writer, args), writer.dialect))
     for flag in given:
         if flag.name in writer.dialect.flags:
@@ -237,7 +235,7 @@ def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
 
 
 def _successor(writer: _Writer, flag: Given) -> None:
-    """Writes what `flag` is called now; raises LaunchRefusedError where there is nothing."""
+    """Writes the present name of `flag`. Raises LaunchRefusedError if there is none."""
     successor, value = _SUCCESSORS.get(flag.name, ("", None))
     if successor not in writer.dialect.flags:
         raise unknown(flag.written, writer.dialect)

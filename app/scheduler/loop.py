@@ -111,7 +111,7 @@ class Scheduler:
         return self.status(ref)
 
     def start(self, ref: ModelRef, why: str) -> None:
-        """Starts the engine of `ref` without a request, as soon as a place is free."""
+        """Starts the engine of `ref` at once, without a request. The caller checks that a place is free."""
         use = self.use(ref)
         self._placement.decisions.add(use.alias, "started", why)
         self._placement.head_for(use, EngineState.STARTING, why)

@@ -35,17 +35,17 @@ class RunningPlan:
 class MemoryTruth:
     """Measures and stores. Calls block, except `keep`; each may run in a thread, one at a time."""
 
-    def __init__(self, kept: Footprints, nvml: Nvml | None = None) -> None:
-        self._kept = kept
+    def __init__(self, stored: Footprints, nvml: Nvml | None = None) -> None:
+        self._stored = stored
         self._nvml = nvml or Nvml()
 
     def known(self, plan: LaunchPlan) -> Mapping[str, HeldMemory]:
         """The stored sizes of an earlier engine with this plan."""
-        return self._kept.of(_key(plan))
+        return self._stored.of(_key(plan))
 
     def keep(self, plan: LaunchPlan, held: Mapping[str, HeldMemory]) -> None:
         """Stores sizes for the next start of this plan."""
-        self._kept.record(_key(plan), held)
+        self._stored.record(_key(plan), held)
 
     def measured(self, engine: RunningPlan, devices: Sequence[Device]) -> dict[str, HeldMemory]:
         """Sizes by place in memory. Places without a source are absent; empty if the engine is gone."""

@@ -214,9 +214,9 @@ class _Decision:
     def _spare(self, engine: EngineView, drains: list[Action]) -> None:
         """Keeps engines that need not leave after all: a small one may have been chosen before a large one."""
         for drain in drains[::-1]:
-            kept = self._drained - {drain.alias}
-            if not self._room.short(engine, without=self._room.leaving | kept):
-                self._drained = kept
+            drained = self._drained - {drain.alias}
+            if not self._room.short(engine, without=self._room.leaving | drained):
+                self._drained = drained
                 drains.remove(drain)
 
     def _clear(self, wait: Wait, obstacles: set[str]) -> Iterator[Action]:
@@ -271,7 +271,7 @@ class _Decision:
                 yield Drain(engine.alias, "", f"{use_of(engine, self._snapshot.now)}, the end of its ttl")
 
     def _why(self, victim: EngineView, wait: Wait, obstacles: set[str], memory: Iterable[str]) -> str:
-        """`idle 41 s, frees 5.20 GB on CUDA0; b has waited 0.2 s and needs 4.80 GB; c is pinned`"""
+        """`idle 41 s, frees 5.20 GiB on CUDA0; b has waited 0.2 s and needs 4.80 GiB; c is pinned`"""
         now, waiting = self._snapshot.now, self._engines[wait.alias]
         freed, needed = sizes(victim, memory, "on"), sizes(waiting, memory, "on")
         goes = f"{use_of(victim, now)}, frees {freed}" if freed else use_of(victim, now)

@@ -44,13 +44,13 @@ def shortage(lacking: Mapping[str, int]) -> str:
 
 
 def sizes(engine: EngineView, places: Iterable[str], word: str) -> str:
-    """`5.20 GB on CUDA0 and 1.00 GB on host`; empty if the engine needs nothing there."""
+    """`5.20 GiB on CUDA0 and 1.00 GiB on host`; empty if the engine needs nothing there."""
     parts = (f"{memory_in_words(size)} {word} {place}" for place in places if (size := engine.needs.get(place)))
     return " and ".join(parts)
 
 
 def free_for(engine: EngineView, room: Room) -> str:
-    """`1 of 2 places free; needs 4.80 GB of CUDA0, 8.00 GB free`, before the engine takes its place."""
+    """`1 of 2 places free; needs 4.80 GiB of CUDA0, 8.00 GiB free`, before the engine takes its place."""
     parts = [f"{room.free} of {room.places} places free"] if room.places < UNCAPPED else []
     for place, left in room.left(engine).items():
         parts.append(f"needs {sizes(engine, (place,), 'of')}, {memory_in_words(left)} free")

@@ -41,7 +41,7 @@ class Conversations:
         self._metrics = metrics
         self._now = now
         self._expiring: asyncio.Task[None] | None = None
-        # None until `watch` is called
+        # None until the models are known
         self._aliases: frozenset[str] | None = None
         # By alias, of its last start
         self._kept: dict[str, KeptSlots] = {}

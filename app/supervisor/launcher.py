@@ -44,7 +44,7 @@ class Running:
     # None until it is ready
     facts: EngineFacts | None = None
     # Its saved slots
-    kept: KeptSlots | None = None
+    kept_slots: KeptSlots | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,9 @@ class Launcher:
         files = await asyncio.to_thread(LoadedFiles.of, plan.files)
         key = secrets.token_urlsafe(32)
         env = {**plan.env, "LLAMA_API_KEY": key, MARKER: marker()}
-        kept = await self._conversations.prepare(plan) if self._conversations else None
-        if kept is not None and kept.folder is not None:
-            plan = plan.saving_slots_in(kept.folder.path)
+        kept_slots = await self._conversations.prepare(plan) if self._conversations else None
+        if kept_slots is not None and kept_slots.folder is not None:
+            plan = plan.saving_slots_in(kept_slots.folder.path)
         argv = plan.with_port(port).argv
         try:
             child = Child.spawn(argv, env, self._log_line)
@@ -174,7 +174,7 @@ class Launcher:
         clock = asyncio.get_running_loop().time
         status = Status(plan.requested_mode, reason=plan.fallback_reason)
         self.goodbye.clear()
-        running = self.running = Running(child, port, address, clock(), status, kept=kept)
+        running = self.running = Running(child, port, address, clock(), status, kept_slots=kept_slots)
         size = _size(plan)
         self.loading = LoadProgress(size, clock)
         diagnosis = await until_ready(child, address, self.limits, size, argv=argv, saw=self._saw)
@@ -231,9 +231,9 @@ class Launcher:
 
     async def _restored(self, running: Running) -> Diagnosis | None:
         """Restores the engine's slots; returns a diagnosis if it crashed meanwhile."""
-        if self._conversations is None or running.kept is None:
+        if self._conversations is None or running.kept_slots is None:
             return None
-        await self._conversations.restore(running.kept, running.address)
+        await self._conversations.restore(running.kept_slots, running.address)
         if (returncode := running.child.returncode) is not None:
             return diagnose(returncode, tuple(running.child.log))
         return None
@@ -241,9 +241,9 @@ class Launcher:
     async def save_conversations(self) -> None:
         """Saves the slots of an idle engine that is about to be ended; gives up after two seconds."""
         running = self.running
-        if self._conversations is None or running is None or running.kept is None:
+        if self._conversations is None or running is None or running.kept_slots is None:
             return
-        if not await self._conversations.save(running.kept, running.address):
+        if not await self._conversations.save(running.kept_slots, running.address):
             # It is still writing, and would use its whole grace for that
             self.hurry.set()
 
@@ -252,8 +252,8 @@ class Launcher:
         if (running := self.running) is not None:
             await running.child.terminate(self.limits.grace, self.hurry)
             self.forget()
-            if self._conversations is not None and running.kept is not None:
-                await self._conversations.ended(running.kept)
+            if self._conversations is not None and running.kept_slots is not None:
+                await self._conversations.ended(running.kept_slots)
 
     def forget(self) -> None:
         """Releases the port of a child that is gone."""

@@ -22,15 +22,15 @@ class LoadProgress:
         self.size = size
         self.read = 0
         self._clock = clock
-        self._began = self._told = clock()
+        self._began = self._reported_at = clock()
 
     def saw(self, activity: Activity) -> bool:
         """Updates the progress; returns whether it is time to log it."""
         # Mapped files are not read, and read data may be copied: the larger figure is the progress.
         self.read = min(self.size, max(self.read, activity.read, activity.resident))
-        due = self._clock() - self._told >= TELL_EVERY_S
+        due = self._clock() - self._reported_at >= TELL_EVERY_S
         if due:
-            self._told = self._clock()
+            self._reported_at = self._clock()
         return due
 
     @property

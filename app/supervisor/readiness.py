@@ -117,7 +117,7 @@ async def _hung(child: Child, stall: float, whole: float, saw: Callable[[Activit
 
 
 def fingerprint(plan: LaunchPlan) -> str:
-    """Equal for plans that must end the same way: same command without its port, same files by size and mtime."""
+    """Equal for plans that must end the same way: command but for the port, environment, files by size and mtime."""
     stats = []
     for path in (Path(plan.argv[0]), *plan.engine, *plan.files, *plan.named, *plan.left_out):
         with suppress(OSError):

@@ -24,10 +24,10 @@ _VERIFIED_WITHIN_S = 10.0
 class SlotTransfer:
     """Methods raise httpx2.HTTPError if the engine stops answering, and OSError."""
 
-    def __init__(self, kept: KeptSlots, address: EngineAddress, metrics: Metrics) -> None:
-        assert kept.folder is not None
-        self._kept = kept
-        self._folder: PlanFolder = kept.folder
+    def __init__(self, kept_slots: KeptSlots, address: EngineAddress, metrics: Metrics) -> None:
+        assert kept_slots.folder is not None
+        self._kept_slots = kept_slots
+        self._folder: PlanFolder = kept_slots.folder
         self._metrics = metrics
         self._slots = EngineSlots(address)
 
@@ -80,9 +80,9 @@ class SlotTransfer:
             self._failed("saved", f"{tokens} tokens take {size_in_words(written or size)}, and {why}")
             return 0
         await asyncio.to_thread(part.rename, self._folder.path / slot_name(when, rank, tokens, size))
-        self._metrics.conversations[self._kept.alias, "saved"] += 1
+        self._metrics.conversations[self._kept_slots.alias, "saved"] += 1
         seconds = round(time.monotonic() - began, 3)
-        log.info("conversation saved", alias=self._kept.alias, tokens=tokens, bytes=size, seconds=seconds)
+        log.info("conversation saved", alias=self._kept_slots.alias, tokens=tokens, bytes=size, seconds=seconds)
         return size
 
     async def _bytes_a_token(self) -> float:
@@ -124,8 +124,8 @@ class SlotTransfer:
             return False
         if counts:
             seconds = time.monotonic() - began
-            self._metrics.restored(self._kept.alias, tokens, seconds)
-            log.info("conversation restored", alias=self._kept.alias, tokens=tokens, seconds=round(seconds, 3))
+            self._metrics.restored(self._kept_slots.alias, tokens, seconds)
+            log.info("conversation restored", alias=self._kept_slots.alias, tokens=tokens, seconds=round(seconds, 3))
         return True
 
     async def _verify(self, slot: SavedSlot, number: int) -> bool:
@@ -157,8 +157,8 @@ class SlotTransfer:
         """Saves nothing more for this plan."""
         await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=False, reason=reason))
         self._failed(what, reason)
-        self._kept.folder, self._kept.why_not = None, reason
+        self._kept_slots.folder, self._kept_slots.why_not = None, reason
 
     def _failed(self, what: str, why: str) -> None:
-        self._metrics.conversations[self._kept.alias, "failed"] += 1
-        log.warning(f"a conversation was not {what}: {why}", alias=self._kept.alias)
+        self._metrics.conversations[self._kept_slots.alias, "failed"] += 1
+        log.warning(f"a conversation was not {what}: {why}", alias=self._kept_slots.alias)

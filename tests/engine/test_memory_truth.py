@@ -18,7 +18,7 @@ MIB = 1 << 20
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ([], "measured of its process"),
+        ([], "measured by its process"),
         (["-lv", "4"], "as the engine itself reports"),
         (["--log-jsonl"], "as the engine itself reports"),
     ],

@@ -176,12 +176,12 @@ def test_an_optional_draft_is_left_out_and_everybody_says_so(make_gateway: Make,
     assert gateway.chat().status_code == 200
     speculation = gateway.client.get("/v1/models/m").json()["speculation"]
     assert (speculation["requested"], speculation["active"], speculation["mode"]) == ("draft-simple", False, "none")
-    assert "draft is optional and left out: with it CUDA0 needs" in speculation["reason"]
+    assert "optional draft is not loaded: with it CUDA0 needs" in speculation["reason"]
     assert gateway.logged("loading without the draft")
     plan = gateway.command("plan", "m")
-    assert str(draft) not in plan.stdout and "draft: The draft is optional and left out" in plan.stderr
+    assert str(draft) not in plan.stdout and "draft: The optional draft is not loaded" in plan.stderr
     checked = gateway.command("check", "m")
-    assert "draft: The draft is optional and left out" in checked.stdout and checked.returncode == 0
+    assert "draft: The optional draft is not loaded" in checked.stdout and checked.returncode == 0
     gateway.reload(memory={"CUDA0": "900MiB"})
     assert str(draft) in gateway.command("plan", "m").stdout
 

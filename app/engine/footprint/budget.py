@@ -1,4 +1,4 @@
-"""What the gateway's engines may take together of each device and of the host, and whether a footprint fits. Pure."""
+"""Computes the budget of all engines on each device and on the host, and checks footprints against it. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.terminal import memory_in_words
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlace:
-    """The host, or one device: its memory, and what processes that are none of ours use of it, in bytes."""
+    """The host, or one device: its memory, and the use by other programs, in bytes."""
 
     name: str
     total: int
@@ -20,10 +20,10 @@ class MemoryPlace:
 
 
 def budget(place: MemoryPlace, setting: Literal["auto"] | Mapping[str, int], margin: float) -> int:
-    """Bytes for engines of ours.
+    """Bytes for all engines of the gateway.
 
-    `auto` is all but the margin and what others use. A figure holds as it is, also one above the place's memory, less
-    what others use of what it leaves free.
+    `auto` is the total minus the margin and the use by other programs. A figure of the settings counts as it is, even
+    above the place's memory. Other programs' use is subtracted only as far as it exceeds what the figure leaves free.
     """
     figure = None if isinstance(setting, str) else _figure(setting, place.name)
     if figure is None:
@@ -32,22 +32,22 @@ def budget(place: MemoryPlace, setting: Literal["auto"] | Mapping[str, int], mar
 
 
 def _figure(setting: Mapping[str, int], name: str) -> int | None:
-    """llama.cpp compares names of devices without case."""
+    """The setting of a place; llama.cpp ignores the case of device names."""
     return next((size for key, size in setting.items() if key.lower() == name.lower()), None)
 
 
 def may_page(setting: Literal["auto"] | Mapping[str, int]) -> bool:
-    """Whether an engine may map more of its files than the host has room for: not where a figure says how much."""
+    """Whether an engine may map more of its files than the host has room for: only without a figure for the host."""
     return isinstance(setting, str) or _figure(setting, HOST) is None
 
 
 def shortages(needs: Mapping[str, int], budgets: Mapping[str, int]) -> dict[str, int]:
-    """Device -> bytes that are missing; a device without a budget has room for all."""
+    """Device -> missing bytes; a device without a budget has no limit."""
     return {name: size - budgets[name] for name, size in needs.items() if name in budgets and size > budgets[name]}
 
 
 def shortage_in_words(needs: Mapping[str, int], budgets: Mapping[str, int]) -> str:
-    """`CUDA0 needs 30.00 GiB of 24.00 GiB`; empty where all fits."""
+    """`CUDA0 needs 30.00 GiB of 24.00 GiB`; empty if all fits."""
     short = shortages(needs, budgets)
     return ", ".join(
         f"{name} needs {memory_in_words(needs[name])} of {memory_in_words(max(budgets[name], 0))}" for name in short

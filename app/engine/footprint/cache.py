@@ -1,6 +1,6 @@
-"""The bytes of the cache: keys and values of each token, and what layers with a state keep for a slot. Pure.
+"""The bytes of the cache: keys and values of each token, and the state of recurrent layers for a slot. Pure.
 
-As llama_kv_cache, its form for sliding windows and llama_memory_recurrent have it (b11434).
+After llama_kv_cache, its variant for sliding windows, and llama_memory_recurrent (b11434).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _STATE_BYTES = 4
 
 
 def cells(options: LoadOptions, context: int) -> tuple[int, int]:
-    """Tokens that a stream of the cache holds, and how many streams: one for each slot, or one for all of them."""
+    """The tokens of a cache stream, and the number of streams: one per slot, or one shared by all."""
     streams = 1 if options.unified else options.slots
     return _padded(max(-(-_padded(context) // streams), 1)), streams
 
 
 def window_cells(options: LoadOptions, shape: ModelShape, stream: int) -> int:
-    """Tokens that a stream holds for sliding layers: the window, and what a step adds before old ones go."""
+    """The tokens of a stream for sliding layers: the window, and those of a step before old ones are dropped."""
     if options.full_windows:
         return stream
     slots = options.slots if options.unified else 1
@@ -43,7 +43,7 @@ def cache_by_device(
 
 
 def bytes_of_token(layer: LayerShape, place: ModelPlace) -> float:
-    """What one token takes in one layer."""
+    """Bytes of one token in one layer."""
     return layer.key * BYTES.get(place.key_type, 2.0) + layer.value * BYTES.get(place.value_type, 2.0)
 
 

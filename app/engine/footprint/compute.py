@@ -1,8 +1,8 @@
-"""The bytes of the buffers that one step is computed in. Pure.
+"""The bytes of the compute buffers. Pure.
 
-llama.cpp plans a graph for a whole batch and keeps the most that is alive in it at once. The masks of the cache are
-alive throughout. Beside them there is the widest step of a layer, or the logits of the tokens that are asked for. The
-factors were fitted to what b11434 reports for models of several architectures (tests/engine/test_footprint.py).
+llama.cpp plans a graph for a whole batch and keeps the largest set of tensors alive at once. The masks of the cache are
+always alive. Beside them is the widest step of a layer, or the logits of the output tokens. The factors were fitted to
+b11434's reports for models of several architectures (tests/engine/test_footprint.py).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from app.engine.footprint.model_shape import ModelShape
 from app.engine.footprint.placement import LayerPlaces
 
 _FLOAT, _HALF = 4, 2
-# Copies of a step's input where several devices work on steps at once (GGML_SCHED_MAX_COPIES)
+# Copies of a step's input if several devices work on steps at once (GGML_SCHED_MAX_COPIES)
 _PIPELINE = 4
 
 
 def compute_by_device(shape: ModelShape, options: LoadOptions, places: LayerPlaces, context: int) -> Counter[str]:
-    """Device -> bytes; each device that holds layers has buffers of its own, and the host has the inputs."""
+    """Device -> bytes. Each device with layers has its own buffers, and the host has the inputs."""
     masks, scores = _attention(shape, options, context)
     tokens = min(options.ubatch, context)
     step = tokens * _FLOAT * (_RESIDUALS * shape.width + _widest(shape, options)) + scores
@@ -39,16 +39,16 @@ def compute_by_device(shape: ModelShape, options: LoadOptions, places: LayerPlac
 
 
 def output_bytes(shape: ModelShape, options: LoadOptions) -> int:
-    """The host's copy of the logits, one row for each slot."""
+    """Bytes of the host's copy of the logits, one row per slot."""
     return options.slots * shape.vocabulary * _FLOAT
 
 
-# Of the residual stream, alive beside a layer's widest step
+# Numbers of the residual stream, alive beside a layer's widest step
 _RESIDUALS = 5
 
 
 def _widest(shape: ModelShape, options: LoadOptions) -> int:
-    """Numbers for a token in a layer's widest step: gate, up and their product, or queries and what becomes of them."""
+    """Numbers per token in a layer's widest step: gate, up and their product, or queries and their results."""
     attention = 3 * shape.heads * shape.head_size - 4 * shape.width
     if not options.flash:
         attention += 2 * shape.kv_width
@@ -56,18 +56,18 @@ def _widest(shape: ModelShape, options: LoadOptions) -> int:
 
 
 def _attention(shape: ModelShape, options: LoadOptions, context: int) -> tuple[int, int]:
-    """Bytes of the masks, and of the scores that exist only without flash attention."""
+    """Bytes of the masks, and of the scores, which exist only without flash attention."""
     stream, _ = cells(options, context)
     tokens = min(options.ubatch, context)
     number = _HALF if options.flash else _FLOAT
     kinds = {layer.sliding for layer in shape.layers if layer.key}
     lengths = [window_cells(options, shape, stream) if sliding else stream for sliding in kinds]
-    # Each stream's tokens see its own cells only.
+    # Tokens of a stream see only its own cells.
     masks = sum(length * tokens * number for length in lengths)
     scores = 0 if options.flash else max(lengths, default=0) * tokens * shape.heads * _FLOAT
     return masks, scores
 
 
 def _outputs(options: LoadOptions, tokens: int) -> int:
-    """Rows of logits in one step: the last token of each slot and what is drafted for it, or all for embeddings."""
+    """Rows of logits in one step: each slot's last token and its drafted ones, or all tokens for embeddings."""
     return tokens if options.embeddings else min(options.slots * (1 + options.drafted), tokens)

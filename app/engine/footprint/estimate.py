@@ -1,8 +1,8 @@
-"""The footprint of a launch plan: the target, its draft, the projector and adapters, part by part. Pure but for reading
-headers, which are remembered.
+"""Estimates the footprint of a launch plan: target, draft, projector and adapters, part by part.
 
-Sources: llama.cpp's src/llama-model.cpp (layers to devices), llama-kv-cache*.cpp, llama-memory-recurrent.cpp and
-common/fit.cpp as of b11434. `fit` shrinks what the plan leaves open, so the same is done here.
+Pure, except for reading headers, which are cached. Sources: llama.cpp's src/llama-model.cpp (layers to devices),
+llama-kv-cache*.cpp, llama-memory-recurrent.cpp and common/fit.cpp as of b11434. `--fit` shrinks what the plan leaves
+open, so the same is done here.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from app.models.gguf.filenames import shards
 from app.models.gguf.remembered import header_of, tensors_in
 from app.models.gguf.tensors import Tensor
 
-# What --fit leaves free on each device
+# Bytes that --fit leaves free on each device
 _FIT_MARGIN = 1 << 30
 _STEP = 256  # tokens
 
 
 def estimate(argv: Sequence[str], devices: Sequence[Device] = (), host: int | None = None) -> Footprint:
-    """Of an engine with this command line, where it sees `devices`, on a host with so many bytes of memory.
+    """The footprint of an engine with this command line and `devices`, on a host with so many bytes.
 
     Raises GgufError.
     """
@@ -43,7 +43,7 @@ def estimate(argv: Sequence[str], devices: Sequence[Device] = (), host: int | No
 
 
 def _fitted(engine: _Engine, own: int, devices: Sequence[Device], host: int | None) -> Footprint:
-    """As `--fit` leaves it: first a smaller context where none is given, then fewer layers on devices."""
+    """Applies `--fit`: first a smaller context if none is given, then fewer layers on devices."""
     options = engine.options
     free = {device.name: device.free - _FIT_MARGIN for device in devices}
     if host is not None and not devices:
@@ -61,12 +61,12 @@ def _fitted(engine: _Engine, own: int, devices: Sequence[Device], host: int | No
 
 
 def fits_in(footprint: Footprint, free: Mapping[str, int]) -> bool:
-    """Whether each device that `free` names has room for its part."""
+    """Whether each device in `free` has room for its part."""
     return all(size <= free[name] for name, size in footprint.by_device().items() if name in free)
 
 
 def _largest(engine: _Engine, least: int, full: int, free: Mapping[str, int]) -> int:
-    """The largest context that fits; `least` does."""
+    """The largest context that fits; `least` fits."""
     low, high = least // _STEP, -(-full // _STEP)
     while high - low > 1:
         middle = (low + high) // 2
@@ -84,7 +84,7 @@ def _fewest_moved(engine: _Engine, context: int, free: Mapping[str, int]) -> Foo
 
 
 class _Engine:
-    """What the files say, read once; `at` puts it together for a context."""
+    """The files' headers, read once; `at` computes the footprint for a context."""
 
     def __init__(self, options: LoadOptions, devices: Sequence[Device]) -> None:
         self.options = options
@@ -102,7 +102,7 @@ class _Engine:
 
     @property
     def own_context(self) -> int:
-        """Where none is given: the trained one for each slot, or for all that share one cache."""
+        """The default context: the trained one for each slot, or for all that share one cache."""
         return self._target[0].trained_context * (1 if self.options.unified else self.options.slots)
 
     @property
@@ -110,7 +110,7 @@ class _Engine:
         return len(self._target[0].layers) + 1
 
     def at(self, context: int, layers: int | None = None) -> Footprint:
-        """For a context of the whole process, with `layers` of the target on devices if given."""
+        """The footprint for a context of the whole process, with `layers` of the target on devices if given."""
         shape, tensors = self._target
         whole = self._model("target", shape, tensors, self.options.place, context, layers)
         if self._draft is not None:
@@ -145,7 +145,7 @@ def _model(path: str | None) -> tuple[ModelShape, tuple[Tensor, ...]] | None:
 
 
 def _tensors(path: str) -> tuple[Tensor, ...]:
-    """Of all shards."""
+    """The tensors of all shards."""
     return tuple(tensor for shard in shards(Path(path)) for tensor in tensors_in(shard))
 
 

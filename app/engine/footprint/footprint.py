@@ -1,4 +1,4 @@
-"""How much memory an engine takes, by device and by part."""
+"""The memory of an engine, by device and by part."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class FootprintPart:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The parts of an engine's memory; `context` is the context that they were worked out for, in tokens.
+    """The parts of an engine's memory; `context` is the context of the estimate, in tokens.
 
-    `maps_files`: weights on the host are pages of their files. `measured` is what an engine of the same launch plan was
-    found to take, by device: it holds instead of the parts there.
+    `maps_files`: weights on the host are pages of their files. `measured` are sizes by device of an engine with the
+    same launch plan. They replace the parts of that device.
     """
 
     parts: tuple[FootprintPart, ...]
@@ -38,7 +38,7 @@ class Footprint:
     measured: Mapping[str, HeldMemory] = field(default_factory=dict, hash=False)
 
     def by_device(self) -> dict[str, int]:
-        """Device -> bytes, the host first; devices that hold nothing are left out."""
+        """Device -> bytes, the host first; devices without any are left out."""
         sizes = self.estimated() | {name: held.size for name, held in self.measured.items()}
         return {name: size for name, size in sizes.items() if size or name == HOST}
 
@@ -50,7 +50,7 @@ class Footprint:
         return dict(sizes)
 
     def by_use(self) -> dict[tuple[Whose, Use], int]:
-        """Bytes on all devices together."""
+        """Bytes of each use on all devices together."""
         sizes: Counter[tuple[Whose, Use]] = Counter()
         for part in self.parts:
             sizes[part.whose, part.use] += part.size
@@ -70,5 +70,5 @@ class Footprint:
 
 
 def parts(whose: Whose, use: Use, sizes: Mapping[str, float]) -> Iterable[FootprintPart]:
-    """One part for each device that holds something."""
+    """One part for each device with a size."""
     return [FootprintPart(whose, use, device, int(size)) for device, size in sizes.items() if size > 0]

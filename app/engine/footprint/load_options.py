@@ -1,4 +1,4 @@
-"""What a command line says of an engine's memory, with llama-server's own defaults for the rest (b11434). Pure."""
+"""Reads the options of a command line that concern memory, with llama-server's defaults (b11434). Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from app.engine.arguments import spelt
 
 _OFF = frozenset({"off", "disabled", "false", "0"})
-# Every layer, and the output beside them: more than any model has.
+# Every layer, and the output: more than any model has.
 ALL_LAYERS = 1 << 20
 _CONTEXT, _BATCH, _UBATCH = 0, 2048, 512
-# Tokens that one step of a mode proposes at most, and the flags that say otherwise.
+# The most tokens that one step of a mode proposes, and the flags that change it.
 _DRAFTED = {
     "draft": (3, ("--spec-draft-n-max", "--draft-max", "--draft", "--draft-n")),
     "ngram-simple": (48, ("--spec-ngram-simple-size-m",)),
@@ -25,10 +25,10 @@ _EMBEDDING = ("--embedding", "--embeddings", "--rerank", "--reranking")
 
 @dataclass(frozen=True, slots=True)
 class ModelPlace:
-    """Where the weights and the cache of one model go.
+    """The devices of one model's weights and cache.
 
-    `layers` counts those on devices, from the end, None for as many as fit; `cpu_experts` those layers whose experts
-    stay on the host, from the start.
+    `layers` is the number of layers on devices, from the end; None for as many as fit. `cpu_experts` is the number of
+    layers, from the start, whose experts stay on the host.
     """
 
     devices: tuple[str, ...] | None = None
@@ -45,7 +45,7 @@ class ModelPlace:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """`context` is 0 for the model's own; `drafted` is how many tokens a step may propose.
+    """`context` is 0 for the model's own. `drafted` is the number of tokens that a step may propose.
 
     `maps_files`: weights on the host are pages of their file, which the system may drop and read again.
     """
@@ -74,7 +74,7 @@ class LoadOptions:
 
 
 class _Line:
-    """A command line that can be asked; what stands later holds."""
+    """Looks flags up in a command line; of repeated flags the last counts."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = [spelt(arg) if arg.startswith("--") else arg for arg in argv]
@@ -84,7 +84,7 @@ class _Line:
         return next(iter(self.texts(*names)), None)
 
     def texts(self, *names: str) -> Iterator[str]:
-        """The values behind these names, the last one first."""
+        """The values of these names, the last first."""
         for at in range(len(self._argv) - 2, -1, -1):
             if self._argv[at] in names:
                 yield self._raw[at + 1]
@@ -104,7 +104,7 @@ class _Line:
 
 
 def read_options(argv: Sequence[str]) -> LoadOptions:
-    """Of a whole command line, in any build's spelling; what it does not say is llama-server's default."""
+    """The options of a whole command line, in any build's spelling, with llama-server's defaults."""
     line = _Line(argv)
     unified = line.switch(False, ("-kvu", "--kv-unified"), ("-no-kvu", "--no-kv-unified"))
     slots, per_slot = line.number(1, "-np", "--parallel"), line.number(0, "--kv-unified-per-slot")
@@ -137,7 +137,7 @@ def read_options(argv: Sequence[str]) -> LoadOptions:
 
 
 def _maps_files(line: _Line) -> bool:
-    """By the flags of builds before `--load-mode`, and by it."""
+    """By the flags of builds before `--load-mode`, and by `--load-mode`."""
     if (mode := line.text("-lm", "--load-mode")) is not None:
         return mode in ("auto", "mmap")
     mapped = line.switch(True, ("--mmap",), ("--no-mmap", "-dio", "--direct-io"))
@@ -160,7 +160,7 @@ def _target_place(line: _Line) -> ModelPlace:
 
 
 def _draft_place(line: _Line, target: ModelPlace) -> ModelPlace:
-    """A draft follows its target's devices and split, and nothing else."""
+    """A draft follows its target's devices and split, and no other options of the target."""
     experts = line.has("-cmoed", "--cpu-moe-draft", "--spec-draft-cpu-moe")
     own = line.text("-devd", "--device-draft", "--spec-draft-device")
     return ModelPlace(
@@ -177,7 +177,7 @@ def _draft_place(line: _Line, target: ModelPlace) -> ModelPlace:
 
 
 def _devices(text: str | None) -> tuple[str, ...] | None:
-    """None for all that there are."""
+    """None for all devices."""
     if text is None:
         return None
     return tuple(name for name in map(str.strip, text.split(",")) if name and name.lower() != "none")
@@ -196,7 +196,7 @@ def _layers(text: str | None) -> int | None:
 
 
 def _overrides(texts: Iterator[str]) -> tuple[tuple[str, str], ...]:
-    """Pattern and buffer type, the first that matches a tensor's name holds."""
+    """Pattern and buffer type; the first that matches a tensor's name applies."""
     pairs = (pair.rpartition("=") for text in reversed(list(texts)) for pair in text.split(","))
     return tuple((pattern, kind) for pattern, _, kind in pairs if pattern)
 
@@ -209,7 +209,7 @@ def _split(text: str | None) -> tuple[float, ...]:
 
 
 def _adapters(text: str) -> list[str]:
-    """`FILE:SCALE,...` on builds of today, `FILE` before."""
+    """`FILE:SCALE,...` in recent builds, `FILE` before."""
     return [
         file if scale.replace(".", "", 1).isdigit() and file else item
         for item in text.split(",")
@@ -218,7 +218,7 @@ def _adapters(text: str) -> list[str]:
 
 
 def _flash(line: _Line) -> bool:
-    """`auto` is on wherever a device has the kernels, as all common ones have."""
+    """`auto` is on if a device has the kernels, as all common ones do."""
     return (line.text("-fa", "--flash-attn") or "auto") not in _OFF
 
 
@@ -227,7 +227,7 @@ def _modes(line: _Line) -> list[str]:
 
 
 def _drafted(line: _Line) -> int:
-    """The most tokens that a step proposes, of all modes of the chain."""
+    """The most tokens that a step proposes, over all modes of the chain."""
     modes = _modes(line)
     if not modes and line.has("-md", "--model-draft", "--spec-draft-model") and not line.has("--spec-type"):
         modes = ["draft-simple"]

@@ -1,4 +1,4 @@
-"""What of a GGUF header decides about memory: the sizes of each layer. Pure."""
+"""Reads from a GGUF header what decides about memory: the sizes of each layer. Pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from app.engine.footprint.sliding_windows import layers_with_cache, sliding_layers, window_of
 from app.models.gguf.header import Header
 
-# Layers of these either attend or carry a state, by whether they have heads for keys and values.
+# Layers of these architectures attend or carry a state, depending on whether they have heads for keys and values.
 _BY_HEADS = frozenset(
     {"granitehybrid", "jamba", "kimi-linear", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "plamo2"}
 )
 _STATE_ONLY = frozenset({"arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7"})
 _BOTH = frozenset({"falcon-h1"})
-_MOST_LAYERS = 1024  # twice what llama.cpp takes
-_FULL_ATTENTION_EVERY = 4  # of qwen3next and its like, where the file does not say
+_MOST_LAYERS = 1024  # twice the size that llama.cpp allocates
+_FULL_ATTENTION_EVERY = 4  # for qwen3next and similar, if the file lacks it
 
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """`key` and `value` are numbers that the cache keeps for a token, `state` those that a slot keeps whatever its
-    length; `sliding`: only a window's tokens are kept."""
+    """`key` and `value` are the cached numbers per token. `state` are those per slot, of any length.
+
+    `sliding`: only a window's tokens are cached.
+    """
 
     key: int = 0
     value: int = 0
@@ -30,7 +32,7 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """`heads` and `head_size` are the largest of all layers; `window` is 0 where none slides."""
+    """`heads` and `head_size` are the largest of all layers. `window` is 0 without sliding layers."""
 
     layers: tuple[LayerShape, ...]
     width: int
@@ -46,7 +48,7 @@ class ModelShape:
 
 
 def shape_of(header: Header, *, mtp: bool = False) -> ModelShape:
-    """Of the model, or of its layers for multi-token prediction alone; raises GgufError."""
+    """The shape of the model, or of its layers for multi-token prediction alone. Raises GgufError."""
     blocks = min(header.block_count or 0, _MOST_LAYERS)
     ahead = min(header.number("{arch}.nextn_predict_layers") or 0, blocks)
     count = ahead if mtp else blocks - ahead
@@ -79,7 +81,7 @@ def shape_of(header: Header, *, mtp: bool = False) -> ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class _HeadSizes:
-    """Numbers in a head's key and value, in full layers and in sliding ones; `latent`: values are part of the keys."""
+    """Numbers in a head's key and value, in full and in sliding layers. `latent`: values are part of the keys."""
 
     key: int
     value: int
@@ -120,7 +122,7 @@ def _kinds(header: Header, at: int, kv_heads: int) -> tuple[bool, bool]:
         return True, True
     if architecture in _BY_HEADS:
         return kv_heads > 0, kv_heads == 0
-    if header.number("{arch}.ssm.state_size"):  # qwen3next, qwen35 and what follows them
+    if header.number("{arch}.ssm.state_size"):  # qwen3next, qwen35 and later ones
         every = header.number("{arch}.full_attention_interval") or _FULL_ATTENTION_EVERY
         attends = (at + 1) % every == 0
         return attends, not attends
@@ -128,7 +130,7 @@ def _kinds(header: Header, at: int, kv_heads: int) -> tuple[bool, bool]:
 
 
 def _state(header: Header) -> int:
-    """Numbers of a layer's state for one slot, of 4 bytes each, as llama.cpp's n_embd_r and n_embd_s have it."""
+    """Numbers of a layer's state for one slot, 4 bytes each, as in llama.cpp's n_embd_r and n_embd_s."""
     number, width = header.number, header.number("{arch}.embedding_length") or 0
     if head := number("{arch}.wkv.head_size"):
         shifts = number("{arch}.token_shift_count")
@@ -144,14 +146,14 @@ def _state(header: Header) -> int:
 
 
 def _inner(header: Header, width: int) -> int:
-    """Numbers for a token in the widest step of a layer that carries a state."""
+    """Numbers per token in the widest step of a layer with a state."""
     if header.number("{arch}.wkv.head_size") or header.number("{arch}.shortconv.l_cache"):
         return width
     return header.number("{arch}.ssm.inner_size") or 0
 
 
 def _each(header: Header, key: str, count: int) -> list[int | None]:
-    """A number for each layer, where the header has one for all or a list; raises GgufError."""
+    """A number per layer, from a single one or a list in the header. Raises GgufError."""
     listed = header.arrays.get(f"{header.architecture}.{key}")
     if listed is None or listed.holds_texts:
         return [header.number("{arch}." + key)] * count

@@ -1,4 +1,4 @@
-"""Which device holds which layer: llama.cpp's own split, from the last layer backwards. Pure."""
+"""Assigns layers to devices by llama.cpp's own split, from the last layer backwards. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.engine.footprint.load_options import ALL_LAYERS, ModelPlace
 
 @dataclass(frozen=True, slots=True)
 class LayerPlaces:
-    """The device of each layer, and of the output behind them; `devices` are those that take part."""
+    """The device of each layer, then of the output; `devices` are those in use."""
 
     layers: tuple[str, ...]
     output: str
@@ -21,19 +21,19 @@ class LayerPlaces:
 
     @property
     def whole(self) -> bool:
-        """Whether all of it is on devices."""
+        """Whether all layers are on devices."""
         return HOST not in (*self.layers, self.output)
 
     @property
     def on_devices(self) -> int:
-        """How many layers are, the output among them."""
+        """The number of layers on devices, the output included."""
         return sum(name != HOST for name in (*self.layers, self.output))
 
 
 def place_layers(place: ModelPlace, count: int, devices: Sequence[Device], layers: int | None = None) -> LayerPlaces:
-    """The places of `count` layers and the output; `layers` replaces how many of them `place` puts on devices.
+    """The places of `count` layers and the output; `layers` replaces the number of `place` on devices.
 
-    Devices take layers in the proportions of the split, or of their free memory where none is given.
+    Devices take layers in the proportions of the split, or of their free memory without one.
     """
     there = _chosen(place, devices)
     wanted = place.layers if layers is None else layers
@@ -48,7 +48,7 @@ def place_layers(place: ModelPlace, count: int, devices: Sequence[Device], layer
 
 
 def _chosen(place: ModelPlace, devices: Sequence[Device]) -> list[Device]:
-    """Those that the flags name, in their order; llama.cpp compares names without case."""
+    """The devices that the flags name, in their order; llama.cpp ignores the case of names."""
     chosen = list(devices)
     if place.devices is not None:
         by_name = {device.name.lower(): device for device in devices}
@@ -59,7 +59,7 @@ def _chosen(place: ModelPlace, devices: Sequence[Device]) -> list[Device]:
 
 
 def _shares(place: ModelPlace, devices: Sequence[Device]) -> list[float]:
-    """Up to which part of the layers each device holds them."""
+    """The cumulative share of the layers for each device."""
     given = [*place.split[: len(devices)], *[0.0] * (len(devices) - len(place.split))]
     weights = given if any(given) else [float(max(device.free, 1)) for device in devices]
     total = sum(weights)

@@ -1,4 +1,4 @@
-"""The bytes of a multimodal projector: its weights, and the buffers for the largest image at its start. Pure."""
+"""The bytes of a multimodal projector: its weights, and the buffers for the largest image. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from app.models.gguf.header import Header
 from app.models.gguf.tensors import Tensor
 
 _FLOAT = 4
-# Audio comes in pieces of 30 s, 1,500 positions of an encoder
+# Audio is processed in pieces of 30 s, 1,500 positions of an encoder
 _AUDIO_POSITIONS = 1500
 _RESIDUALS = 5
 
 
 def projector_parts(header: Header, tensors: Iterable[Tensor], device: str) -> list[FootprintPart]:
-    """All of it is on one device."""
+    """The parts of a projector, all on one device."""
     sizes = {device: sum(tensor.size for tensor in tensors)}
     compute = sum(_encoder(header, kind) for kind in ("vision", "audio"))
     return [*parts("projector", "weights", sizes), *parts("projector", "compute", {device: compute})]
 
 
 def _encoder(header: Header, kind: str) -> int:
-    """Scores of every position with every other, and a layer's widest step."""
+    """Bytes of the scores of all position pairs, and of a layer's widest step."""
     number = header.number
     width, hidden = number(f"clip.{kind}.embedding_length") or 0, number(f"clip.{kind}.feed_forward_length") or 0
     if not width:

@@ -1,4 +1,4 @@
-"""What would make an engine fit that does not: less context, fewer slots, a smaller cache, no draft, a smaller file."""
+"""Finds changes that make an engine fit: less context, fewer slots, a smaller cache, no draft, a smaller file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LEAST_CONTEXT, _STEP = 1024, 256
 
 
 class _Of(Protocol):
-    """The footprint with more flags, or without some."""
+    """Computes the footprint with more flags, or without some."""
 
     def __call__(self, *flags: str, without: Sequence[str] = ()) -> Footprint: ...
 
 
 def remedies(argv: Sequence[str], devices: Sequence[Device], host: int | None, budgets: Mapping[str, int]) -> list[str]:
-    """Changes of an entry, each of which is enough by itself, in its own words; raises GgufError."""
+    """Changes of an entry, in its own spelling, each of which is enough alone. Raises GgufError."""
 
     def of(*flags: str, without: Sequence[str] = ()) -> Footprint:
         return estimate([*_without(argv, without), *flags], devices, host)
@@ -46,7 +46,7 @@ def _changes(options: LoadOptions, whole: Footprint, of: _Of) -> Iterator[tuple[
 
 
 def _context_that_fits(of: _Of, whole: Footprint, budgets: Mapping[str, int]) -> int:
-    """The largest, 0 where none helps."""
+    """The largest context that fits, 0 if none does."""
     low, high = _LEAST_CONTEXT // _STEP, whole.context // _STEP
     if low >= high or not fits_in(of("--ctx-size", str(low * _STEP)), budgets):
         return 0
@@ -57,7 +57,7 @@ def _context_that_fits(of: _Of, whole: Footprint, budgets: Mapping[str, int]) ->
 
 
 def _smaller_file(of: _Of, whole: Footprint, budgets: Mapping[str, int]) -> list[str]:
-    """How much smaller the weights have to be where nothing else is enough."""
+    """The necessary size of the weights, if nothing else is enough."""
     least = of("--ctx-size", str(min(_LEAST_CONTEXT, whole.context or _LEAST_CONTEXT)))
     short = sum(shortages(least.by_device(), budgets).values())
     weights = sum(size for (_, use), size in least.by_use().items() if use == "weights")

@@ -1,6 +1,6 @@
-"""What an engine says of its own memory in its log, where the build says so. Pure.
+"""Reads an engine's own report of its memory from its log, if the build logs one. Pure.
 
-Buffers are named by older builds at once and by b11434 with `-lv 4`; `--log-jsonl` of b11434 tells what is planned.
+Older builds log buffers by default, b11434 with `-lv 4`. `--log-jsonl` of b11434 logs the planned sizes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HOST_BUFFERS = ("CPU", "BLAS", "AMX", "Host")
 def reported(
     log: Iterable[str], options: LoadOptions, devices: Collection[str] = ()
 ) -> Mapping[str, HeldMemory] | None:
-    """Place in memory -> bytes, after all `log` of a start; None where it does not tell of the whole engine."""
+    """Place in memory -> bytes, from the whole `log` of a start; None if it does not cover the whole engine."""
     if options.projector is not None:
         return None  # its weights are in no line
     lines = list(log)
@@ -37,7 +37,7 @@ def _buffers(lines: Sequence[str], options: LoadOptions, devices: Collection[str
     sizes: Counter[str] = Counter()
     mapped = 0.0
     weights = contexts = 0
-    # A context may plan its buffers more than once: the last size holds
+    # A context may plan its buffers more than once: the last size counts
     compute: dict[tuple[str, str], float] = {}
     before = ""
     for writer, buffer, use, amount in (match.groups() for line in lines for match in _BUFFER.finditer(line)):
@@ -74,10 +74,10 @@ def _place_of(buffer: str, devices: Collection[str]) -> str | None:
 
 
 def _planned(lines: Sequence[str], options: LoadOptions) -> dict[str, HeldMemory] | None:
-    """The last record of each model: an earlier one is of a plan that was given up."""
+    """The last record of each model: earlier ones belong to discarded plans."""
     models = _models(options)
     if options.mtp and options.draft is None:
-        return None  # how many records there are is not known
+        return None  # the number of records is unknown
     records = [rows for line in lines if _RECORD in line for rows in _rows(line)]
     if len(records) < models:
         return None
@@ -91,7 +91,7 @@ def _planned(lines: Sequence[str], options: LoadOptions) -> dict[str, HeldMemory
 
 
 def _rows(line: str) -> list[list[dict[str, int | str]]]:
-    """Of a record; none where it has another form."""
+    """The rows of a record; empty if it has another form."""
     try:
         rows = json.loads(line)["data"]["rows"]
         return [rows] if all(isinstance(row["self"], int) for row in rows) else []

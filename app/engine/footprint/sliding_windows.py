@@ -1,14 +1,14 @@
-"""Which layers keep a window of the last tokens only, and share or lack a cache of their own. Pure.
+"""The layers that keep only a window of the last tokens, and those that share a cache or have none. Pure.
 
-Files seldom tell: the pattern is part of llama.cpp's code for an architecture (`set_swa_pattern` in src/models). One
-that is not known here counts as if each layer kept all tokens, which is never too little.
+Files seldom have the pattern: it is part of llama.cpp's code for an architecture (`set_swa_pattern` in src/models). For
+an unknown architecture each layer counts as keeping all tokens, which is never too little.
 """
 
 from __future__ import annotations
 
 from app.models.gguf.header import Header
 
-# One layer of so many sees everything: the last of each group, or the first.
+# One layer of so many sees all tokens: the last of each group, or the first.
 _LAST_SEES_ALL = {
     "afmoe": 4,
     "cohere2": 4,
@@ -24,19 +24,19 @@ _LAST_SEES_ALL = {
     "plamo3": 8,
 }
 _FIRST_SEES_ALL = {"modern-bert": 3, "smallthinker": 4}
-# Not in the files of these
+# The files of these lack it
 _WINDOWS = {"llama4": 8192, "smallthinker": 4096}
-# Layers from here on use an earlier one's cache.
+# Layers from here on use an earlier layer's cache.
 _SHARED_FROM = {"gemma3n": 20}
 
 
 def window_of(header: Header) -> int:
-    """Tokens that a sliding layer sees, 0 where none slides."""
+    """The tokens that a sliding layer sees, 0 without sliding layers."""
     return header.number("{arch}.attention.sliding_window") or _WINDOWS.get(header.architecture or "", 0)
 
 
 def sliding_layers(header: Header, count: int) -> tuple[bool, ...]:
-    """For each of `count` layers whether it keeps a window only; raises GgufError."""
+    """For each of `count` layers, whether it keeps only a window. Raises GgufError."""
     architecture = header.architecture or ""
     if not window_of(header):
         return (False,) * count
@@ -53,6 +53,6 @@ def sliding_layers(header: Header, count: int) -> tuple[bool, ...]:
 
 
 def layers_with_cache(header: Header, count: int) -> int:
-    """How many layers, from the first, have a cache of their own."""
+    """The number of layers, from the first, with their own cache."""
     shared = header.number("{arch}.attention.shared_kv_layers") or 0
     return max(min(_SHARED_FROM.get(header.architecture or "", count), count - shared), 0)

@@ -1,6 +1,6 @@
-"""Whether an engine fits alone, with the figures and what would help. Pure.
+"""Judges whether an engine fits alone, with figures and remedies. Pure.
 
-`check`, `plan` and refusals say the same.
+`check`, `plan` and refusals show the same verdict.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from app.terminal import memory_in_words
 
 @dataclass(frozen=True, slots=True)
 class MemoryVerdict:
-    """`short` says what is missing where, `helps` what would make it fit; both are empty where it fits.
+    """`short` is the missing memory by place, `helps` the changes that make it fit; both are empty if it fits.
 
-    `paged` says what the host lacks of an engine that fits only since its files are mapped; it starts alone, slowly.
+    `paged` is the host's missing memory for an engine that fits only because its files are mapped. It starts alone, and
+    is slow.
     """
 
     footprint: Footprint
@@ -39,13 +40,13 @@ class MemoryVerdict:
         """`CUDA0 8.20 GiB (weights 7.80 GiB, cache 300.00 MiB, buffers 100.00 MiB), host 400.00 MiB (...)`"""
         sizes = self.footprint.by_device()
         held = [f"{name} {memory_in_words(sizes[name])} ({self._why(name)})" for name in sizes if sizes[name]]
-        return ", ".join(held) or "nothing that its headers tell"
+        return ", ".join(held) or "unknown: its headers lack the sizes"
 
     def words(self) -> str:
-        """A sentence: it fits, or what is missing and what would help."""
+        """A sentence: it fits, or the missing memory and the remedies."""
         if self.paged:
             return (
-                f"{self.paged}: it starts with nothing beside it on the host, and reads its files again and again, "
+                f"{self.paged}: it starts only with no other engine on the host, and reads its files repeatedly, "
                 "which is slow"
             )
         if self.fits:
@@ -55,7 +56,7 @@ class MemoryVerdict:
         return f"it does not fit, even alone: {self.short}.{helps}"
 
     def figures(self) -> dict[str, Any]:
-        """The same for a program; sizes in bytes."""
+        """The verdict as JSON; sizes in bytes."""
         return {
             "footprint": self.footprint.by_device(),
             "budgets": dict(self.budgets),
@@ -69,7 +70,7 @@ class MemoryVerdict:
         return [name for name in self.footprint.by_device() if name in self.budgets]
 
     def _why(self, name: str) -> str:
-        """Of what it consists, or how it is known."""
+        """The parts of a figure, or its source."""
         held = self.footprint.measured.get(name)
         return self._parts(name) if held is None else found_by(held)
 
@@ -86,13 +87,13 @@ class MemoryVerdict:
 _FOUND_BY = {
     "engine": "as the engine itself reports",
     "nvml": "measured by NVML",
-    "process": "measured of its process",
-    "out of memory": "at least: with less a start ran out of memory",
+    "process": "measured by its process",
+    "out of memory": "at least: a start with less ran out of memory",
 }
 
 
 def found_by(held: HeldMemory) -> str:
-    """In words, how a figure is known."""
+    """The source of a measured figure, as a text."""
     return _FOUND_BY.get(held.source, "measured")
 
 
@@ -105,10 +106,10 @@ def judge(
     pages: bool = False,
     measured: Mapping[str, HeldMemory] | None = None,
 ) -> MemoryVerdict:
-    """Of an engine with this command line; raises GgufError.
+    """The verdict on an engine with this command line. Raises GgufError.
 
-    `pages`: files that are mapped may be larger than the budget of the host, as llama-server itself allows.
-    `measured` is what an engine of this launch plan was found to take.
+    `pages`: mapped files may exceed the host's budget, as llama-server itself allows. `measured` are the sizes of an
+    engine with this launch plan.
     """
     footprint = replace(estimate(argv, devices, host), measured=measured or {})
     short = shortage_in_words(footprint.by_device(), budgets)
@@ -121,22 +122,22 @@ def judge(
         return MemoryVerdict(footprint, budgets, paged=short)
     estimated = footprint.estimated()
     for name, held in footprint.measured.items():
-        # Changes are worked out: what the estimate lacks they would take as well
+        # Remedies are estimated, so the part that the estimate lacks is subtracted from the budget
         if name in enough:
             enough[name] -= max(held.size - estimated.get(name, 0), 0)
     return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, devices, host, enough)))
 
 
 def why_without_draft(whole: MemoryVerdict, without: MemoryVerdict) -> str:
-    """Why an optional draft is left out: that is what makes the model fit. Empty where it is not."""
+    """The reason why an optional draft is dropped: the model fits only without it. Empty if it does not help."""
     if not without.fits or not (whole.short or (whole.paged and not without.paged)):
         return ""
-    return f"The draft is optional and left out: with it {whole.short or whole.paged}."
+    return f"The optional draft is not loaded: with it {whole.short or whole.paged}."
 
 
 def budgets_alone(
     devices: Sequence[Device], host: int, setting: Literal["auto"] | Mapping[str, int], margin: float
 ) -> dict[str, int]:
-    """What engines may take of a machine on which nothing else runs."""
+    """The budgets on a machine with no other programs."""
     places = [MemoryPlace(HOST, host), *(MemoryPlace(device.name, device.total) for device in devices)]
     return {place.name: budget(place, setting, margin) for place in places}

@@ -17,14 +17,14 @@ _EXPERTS = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch|)exps\.")
 _DENSE = re.compile(r"\.ffn_(?:up|down|gate)\.")
 # Read one row at a time, so the host keeps them.
 _INPUTS = ("token_embd", "position_embd", "token_types", "per_layer_token_embd")
-# ggml's numbers of types that a processor without a device beside it repacks: Q4_0, Q4_K, IQ4_NL, MXFP4.
+# ggml's numbers of the types that a processor without a device repacks: Q4_0, Q4_K, IQ4_NL, MXFP4.
 _REPACKED = frozenset({2, 12, 20, 39})
 
 
 def weights_by_device(
     tensors: Iterable[Tensor], place: ModelPlace, places: LayerPlaces, *, repacks: bool
 ) -> Counter[str]:
-    """Device -> bytes. `repacks`: whether the processor's own layouts are used, so that no copy can be shared."""
+    """Device -> bytes. `repacks`: the processor uses its own layouts, so a tied output needs a copy."""
     sizes: Counter[str] = Counter()
     embedding, has_output = None, False
     for tensor in tensors:
@@ -34,7 +34,7 @@ def weights_by_device(
             embedding = tensor
         has_output |= tensor.name == "output.weight"
     if embedding is not None and not has_output:
-        # Tied: the output layer reads the same numbers, by a copy of its own where it is somewhere else.
+        # Tied: the output layer reads the same numbers, from its own copy if it is on another device.
         copied = places.output != HOST or (repacks and embedding.kind in _REPACKED)
         sizes[places.output] += embedding.size if copied else 0
     return sizes
@@ -59,7 +59,7 @@ def _matches(pattern: str, name: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str] | None:
-    """None for what llama.cpp's own syntax takes and this one does not: no tensor is moved for it then."""
+    """None for a pattern in llama.cpp's syntax that Python's lacks: it then moves no tensor."""
     try:
         return re.compile(pattern)
     except re.error:

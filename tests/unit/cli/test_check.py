@@ -181,7 +181,7 @@ def test_a_model_of_an_architecture_that_the_engine_does_not_know_cannot_start(m
     (machine / "llama-server").write_bytes(b"unknown model architecture: '\0llama\0")
     report = reports(settings(machine, m=entry(machine / "m.gguf")))[1]
     assert not report.fine
-    assert "CANNOT START: target: the engine here does not know the architecture glm4moe" in report.lines[-1]
+    assert "CANNOT START: target: this engine does not know the architecture glm4moe" in report.lines[-1]
     target, draft = header_only(machine / "m.gguf", "llama"), header_only(machine / "d.gguf", "glm9")
     report = reports(settings(machine, m=entry(target, draft={"path": str(draft)})))[1]
     assert report.fine and any("warning: draft: the engine here" in line for line in report.lines)
@@ -356,7 +356,7 @@ def test_a_failure_before_the_last_good_start_is_past(machine: Path) -> None:
     [
         ({"args": ["--lora", "no.gguf"]}, "--lora names no.gguf, which is not there"),
         ({"args": ["--chat-template-file", "/no.jinja"]}, "--chat-template-file names /no.jinja, which is not there"),
-        ({"args": ["--slot-save-path", "/no"]}, "names the folder /no, which is not there"),
+        ({"args": ["--slot-save-path", "/no"]}, "names the folder /no, which does not exist"),
         ({"args": ["-ngl 99"]}, "is one argument of several words"),
         ({"args": ["-fa"]}, "-fa takes a value"),
         ({"args": ["-ctv", "q4_0", "-fa", "off"]}, "needs flash attention"),

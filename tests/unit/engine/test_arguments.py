@@ -57,7 +57,7 @@ def test_flags_have_their_values(args: list[str], given: list[tuple[str, ...]]) 
             "takes one word, FNAME:SCALE, on this llama-server: give /m/a.gguf:0.05",
         ),
         (["--flash-atn", "on"], "does not know --flash-atn; did you mean --flash-attn?"),
-        (["--qqqqqqqq"], "does not know --qqqqqqqq; `llama-server --help` lists"),
+        (["--qqqqqqqq"], "does not know --qqqqqqqq; run `llama-server --help`"),
         (["-fa", "maybe"], "-fa takes on, off or auto, not 'maybe'"),
         (["-ctk", "q9"], "-ctk takes f32, f16, bf16, q8_0, q4_0, q4_1, iq4_nl, q5_0 or q5_1, not 'q9'"),
         (["--pooling", "sum"], "--pooling takes none, mean, cls, last or rank, not 'sum'"),
@@ -65,7 +65,7 @@ def test_flags_have_their_values(args: list[str], given: list[tuple[str, ...]]) 
         (["--batch-size", "many"], "--batch-size takes a whole number, not 'many'"),
         (["--ctx-checkpoints", "99999999999"], "takes at most 2147483647, not '99999999999'"),
         (["-b", "0"], "-b 0: llama-server aborts with batches of fewer than 2 tokens"),
-        (["--version"], "prints something and ends"),
+        (["--version"], "prints something and exits"),
     ],
 )
 def test_a_mistake_is_told_with_what_would_be_right(args: list[str], words: str) -> None:

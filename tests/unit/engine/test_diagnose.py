@@ -220,7 +220,7 @@ def test_the_cause_names_the_file_and_whether_it_is_the_draft(log: list[str], ca
 def test_a_bad_device_names_the_flag() -> None:
     """The target's and the draft's devices are two keys."""
     diagnosis = diagnose(1, ['error while handling argument "--device-draft": invalid device: CUDA9'])
-    assert diagnosis.cause == "There is no device CUDA9, which --device-draft asks for."
+    assert diagnosis.cause == "The device CUDA9, which --device-draft names, does not exist."
 
 
 def test_a_removed_flag_is_told_with_its_successor() -> None:
@@ -275,7 +275,7 @@ PARSER = [
         (
             ['error while handling argument "--slot-save-path": not a directory: /nope'],
             "missing_file",
-            "The folder /nope, which --slot-save-path names, is not there.",
+            "The folder /nope, which --slot-save-path names, does not exist.",
         ),
         (
             [
@@ -295,7 +295,7 @@ PARSER = [
                 CREATE,
             ],
             "lora_failed",
-            "The LoRA adapter /m/t.gguf does not go with the model: expect general.type to be 'adapter'",
+            "The LoRA adapter /m/t.gguf does not fit the model: expect general.type to be 'adapter'",
         ),
         (
             ["0.00.031.348 E llama_init_from_model: quantized V cache requires flash_attn to be enabled", NO_CONTEXT],
@@ -330,7 +330,7 @@ PARSER = [
         (
             ["0.00.053 E llama_init_from_model: failed to initialize the context: n_seq_max must be <= 256"],
             "too_many_slots",
-            "llama-server takes at most 256 slots.",
+            "llama-server supports at most 256 slots.",
         ),
         (["0.00.03 E clip_init: unknown projector type: newest"], "projector", "does not know: newest."),
         (
@@ -344,7 +344,7 @@ PARSER = [
         (
             ["0.00.048 E mtmd: mismatch between text model (n_embd = 64) and mmproj (n_embd = 4096)"],
             "projector",
-            "belongs to another model: it makes vectors of 4096, and the model takes 64.",
+            "belongs to another model: its vectors have 4096 numbers, the model's 64.",
         ),
         (
             load("/m/r.gguf", "llama_model_load: error loading model: invalid split file name: /m/r.gguf"),

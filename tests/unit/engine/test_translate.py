@@ -227,7 +227,7 @@ def test_turning_off_what_is_off_needs_no_flag() -> None:
     for flag in ("--no-direct-io", "-ndio"):
         translation = translated(NEW, args=[flag, "--mlock"])
         assert line(translation).endswith("--load-mode mmap+mlock")
-        assert f"{flag} left out: without --load-mode dio it is so" in [note.text for note in translation.notes]
+        assert f"{flag} dropped: it is the default without --load-mode dio" in [note.text for note in translation.notes]
 
 
 def test_flags_of_loading_stay_on_a_build_that_has_them() -> None:

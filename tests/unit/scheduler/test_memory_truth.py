@@ -207,7 +207,7 @@ def test_an_optional_draft_is_left_out_where_that_makes_it_fit(
     assert chosen is (less if left_out else whole)
     assert bool(reasons) == left_out
     if left_out:
-        assert "draft is optional and left out: with it CUDA0 needs" in reasons[-1]
+        assert "optional draft is not loaded: with it CUDA0 needs" in reasons[-1]
     assert book.needs("m")["CUDA0"] <= budget * MIB
 
 
