@@ -23,7 +23,7 @@ def knows(engine: EngineBinary, architecture: str) -> bool | None:
     """False: the engine will refuse the architecture. None: its files do not show it. Takes up to a second."""
     verdict = None
     for path in _candidates(engine):
-        listed = _tells(path, architecture)
+        listed = _contains(path, architecture)
         if listed:
             return True
         verdict = listed if verdict is None else verdict
@@ -56,7 +56,7 @@ def _candidates(engine: EngineBinary) -> list[Path]:
     return list(dict.fromkeys([*engine.files, *beside(engine.files[0], "libllama.*")])) if engine.files else []
 
 
-def _tells(path: Path, architecture: str) -> bool | None:
+def _contains(path: Path, architecture: str) -> bool | None:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data.find(_WITNESS) < 0:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from app.config.path_flags import PATH_FLAGS
-from app.engine.arguments import Given, is_judged
+from app.engine.arguments import EntryFlag, is_judged
 from app.engine.diagnose import diagnose
 from app.engine.dialect import Dialect, Flag
 from app.engine.launch import LaunchPlan
@@ -29,7 +29,7 @@ _VARIABLES = "LLAMA_ARG_"
 _EXPLAINED = re.compile(r"(?:^|\s)- ([a-z][\w+-]*):")
 
 
-def check_values(plan: LaunchPlan, given: Iterable[Given], dialect: Dialect, engine: EngineBinary) -> None:
+def check_values(plan: LaunchPlan, given: Iterable[EntryFlag], dialect: Dialect, engine: EngineBinary) -> None:
     """Raises LaunchRefusedError for a value that the build refuses. The first call blocks for milliseconds."""
     vague = [flag for flag in given if _is_vague(flag, dialect)]
     if not vague and not any(name.startswith(_VARIABLES) for name in plan.env):
@@ -41,7 +41,7 @@ def check_values(plan: LaunchPlan, given: Iterable[Given], dialect: Dialect, eng
         raise LaunchRefusedError(f"{key}: {problem}{forms}", code=_BAD_VALUE)
 
 
-def _is_vague(given: Given, dialect: Dialect) -> bool:
+def _is_vague(given: EntryFlag, dialect: Dialect) -> bool:
     """Whether the help page gives neither choices nor a number for the value. Files are checked elsewhere."""
     flag = dialect.described.get(given.name)
     if flag is None or not given.values or is_judged(flag):
@@ -49,7 +49,7 @@ def _is_vague(given: Given, dialect: Dialect) -> bool:
     return not {*flag.names} & {*PATH_FLAGS, *TEMPLATES}
 
 
-def _forms(problem: str, vague: Iterable[Given], dialect: Dialect) -> Iterator[str]:
+def _forms(problem: str, vague: Iterable[EntryFlag], dialect: Dialect) -> Iterator[str]:
     """Yields the right form of each refused value, as the help page has it."""
     for given in vague:
         if f" {given.written}:" in problem:

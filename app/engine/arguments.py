@@ -31,7 +31,7 @@ _WHOLE = re.compile(r"\s*([+-]?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class EntryFlag:
     """One flag of an entry: `written` there, `name` as the build has it, and its values."""
 
     written: str
@@ -48,13 +48,13 @@ def looks_like_flag(arg: str) -> bool:
     return bool(FLAG.fullmatch(arg)) and not re.fullmatch(r"-\d+", arg)
 
 
-def read_arguments(args: Sequence[str], dialect: Dialect) -> Iterator[Given]:
+def read_arguments(args: Sequence[str], dialect: Dialect) -> Iterator[EntryFlag]:
     """Yields every flag with its values. Of an unknown flag, these are all words up to the next flag.
 
     Raises LaunchRefusedError.
     """
     rest = list(args)
-    last: Given | None = None
+    last: EntryFlag | None = None
     while rest:
         arg = rest.pop(0)
         if not looks_like_flag(arg):
@@ -64,7 +64,7 @@ def read_arguments(args: Sequence[str], dialect: Dialect) -> Iterator[Given]:
             count = next((n for n, word in enumerate(rest) if looks_like_flag(word)), len(rest))
         else:
             count = _checked_count(arg, name, rest, dialect)
-        last = Given(arg, name, tuple(rest[:count]))
+        last = EntryFlag(arg, name, tuple(rest[:count]))
         del rest[:count]
         if (flag := dialect.described.get(name)) is not None and last.values:
             _check_value(last, flag)
@@ -94,7 +94,7 @@ def _checked_count(arg: str, name: str, rest: Sequence[str], dialect: Dialect) -
     return count
 
 
-def _stray(arg: str, last: Given | None, dialect: Dialect) -> LaunchRefusedError:
+def _stray(arg: str, last: EntryFlag | None, dialect: Dialect) -> LaunchRefusedError:
     """The error of a word in the place of a flag."""
     flag, space, value = arg.partition(" ")
     if arg.startswith("--") and "=" in flag:
@@ -115,7 +115,7 @@ def _stray(arg: str, last: Given | None, dialect: Dialect) -> LaunchRefusedError
     return LaunchRefusedError(f"args: {arg!r} stands where a flag belongs: {last.written} before it {takes}.")
 
 
-def _check_value(given: Given, flag: Flag) -> None:
+def _check_value(given: EntryFlag, flag: Flag) -> None:
     """Raises LaunchRefusedError for a value that every build refuses: no number, or none of the choices."""
     value = given.values[0]
     if choices := _choices(flag):

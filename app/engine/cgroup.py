@@ -23,8 +23,8 @@ class MemoryGroup:
 
 def memory_group(root: Path = ROOT, own: Path = OWN) -> MemoryGroup | None:
     """The group with the lowest limit among the process's own and its ancestors; None without a limit."""
-    found = [group for folder, names in _folders(root, own) if (group := _group(folder, names)) is not None]
-    return min(found, key=lambda group: group.limit, default=None)
+    groups = [group for folder, names in _folders(root, own) if (group := _group(folder, names)) is not None]
+    return min(groups, key=lambda group: group.limit, default=None)
 
 
 def _folders(root: Path, own: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:

@@ -45,7 +45,7 @@ def parse(page: str) -> tuple[Device, ...]:
     return tuple(Device(m[1], m[2], int(m[3]) << 20, int(m[4]) << 20) for m in matches if m is not None)
 
 
-def absent(names: str, there: Iterable[Device]) -> list[str]:
+def absent(names: str, seen: Iterable[Device]) -> list[str]:
     """The names of a `--device` list that no device has. llama.cpp ignores their case, and allows `none`."""
-    known = {"none", *(device.name.lower() for device in there)}
+    known = {"none", *(device.name.lower() for device in seen)}
     return [name for name in map(str.strip, names.split(",")) if name.lower() not in known]

@@ -54,7 +54,7 @@ class Dialect:
         entries = [entry for entry in _entries(page) if _REMOVED not in entry.text]
         names = frozenset(name for entry in entries for name in entry.names)
         if not {"--model", "--port"} <= names:
-            raise ProbeError("its --help is not that of a llama-server: neither --model nor --port is in it")
+            raise ProbeError("its --help is not that of a llama-server: it has neither --model nor --port")
         modes = next((entry.values for entry in entries if "--spec-type" in entry.names), "")
         loads = next((entry.text for entry in entries if "--load-mode" in entry.names), "")
         return cls(

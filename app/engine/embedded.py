@@ -18,7 +18,7 @@ from app.engine.embedded_native import DEFAULT_PORT, find_parser, flush_log
 from app.engine.wheel import GET_WHEEL
 
 MISSING = f"llama-tandem: the embedded engine needs the wheel xllamacpp: {GET_WHEEL}"
-UNFIT = f"llama-tandem: the embedded engine does not work with xllamacpp {{}}: {GET_WHEEL} brings a version that fits"
+UNFIT = f"llama-tandem: the embedded engine does not work with xllamacpp {{}}: run {GET_WHEEL} for a supported version"
 
 
 def main(argv: list[str]) -> NoReturn:

@@ -29,7 +29,7 @@ _DEVICES = (
     *("MUSA_*", "MTHREADS_*", "MTGPU_*", "MCCL_*", "ASCEND_*", "ACL_*", "CANN_*", "HCCL_*", "ATB_*"),
     *("HEXAGON_*", "QNN_*", "ADSP_*", "CDSP_*", "DSP_*", "RKNN_*", "ZDNN_*", "NNPA_*", "TPU_*"),
     *("SPACEMIT_*", "VIRTGPU_*", "VIRGL_*", "APIR_*"),
-    # Other variables
+    # By common parts of names
     *(
         "*_DEVICE",
         "*_DEVICES",

@@ -33,8 +33,8 @@ def basis(machine: Machine) -> list[str]:
     if machine.devices is None:
         seen = f"devices unknown: {machine.origin}"
     elif machine.devices:
-        told = (f"{d.name} {_room(d.total, d.free)} ({d.description})" for d in machine.devices)
-        seen = f"{', '.join(told)} {source}"
+        rooms = (f"{d.name} {_room(d.total, d.free)} ({d.description})" for d in machine.devices)
+        seen = f"{', '.join(rooms)} {source}"
     else:
         seen = f"no device {source}"
     same, least = ", the same memory" if machine.unified else "", memory_in_words(_LEAST_BESIDE)

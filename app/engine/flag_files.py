@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.engine.arguments import Given
+from app.engine.arguments import EntryFlag
 from app.engine.dialect import Dialect
 from app.models.gguf.header import Header
 from app.models.gguf.places import misplaced_adapter, readable
@@ -42,7 +42,7 @@ class NamedFile:
     folder: bool = False
 
 
-def named_files(given: Sequence[Given], dialect: Dialect) -> Iterator[NamedFile]:
+def named_files(given: Sequence[EntryFlag], dialect: Dialect) -> Iterator[NamedFile]:
     """Yields all files and folders that must exist. Files that llama-server writes (logs, caches) are left out."""
     for flag in given:
         if flag.name in _FOLDERS:

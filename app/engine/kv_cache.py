@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.engine.arguments import Given
+from app.engine.arguments import EntryFlag
 from app.engine.dialect import Dialect
 from app.models.gguf.header import Header
 from app.models.gguf.places import head_sizes
@@ -33,7 +33,7 @@ _OFF = frozenset(["off", "disabled", "false", "0"])
 _LESS = ("attention.sliding_window", "ssm.state_size", "ssm.inner_size", "wkv.head_size", "attention.kv_lora_rank")
 
 
-def cache_problem(given: Sequence[Given], dialect: Dialect, header: Header) -> str:
+def cache_problem(given: Sequence[EntryFlag], dialect: Dialect, header: Header) -> str:
     """A sentence if the engine would refuse the types of its cache; empty if it accepts them."""
     key, value = _last(given, _K, "f16"), _last(given, _V, "f16")
     if value in _BLOCK and _flash(given, dialect) is False:
@@ -50,7 +50,7 @@ def cache_problem(given: Sequence[Given], dialect: Dialect, header: Header) -> s
     return ""
 
 
-def least_cache(header: Header, context: int, given: Sequence[Given]) -> int:
+def least_cache(header: Header, context: int, given: Sequence[EntryFlag]) -> int:
     """Bytes of the cache for `context` tokens; 0 if the header does not show it."""
     layers, heads, sizes = header.block_count, header.number("{arch}.attention.head_count_kv"), head_sizes(header)
     if not layers or not heads or sizes is None or any(header.number("{arch}." + key) for key in _LESS):
@@ -59,7 +59,7 @@ def least_cache(header: Header, context: int, given: Sequence[Given]) -> int:
     return int(context * layers * heads * each)
 
 
-def _flash(given: Sequence[Given], dialect: Dialect) -> bool | None:
+def _flash(given: Sequence[EntryFlag], dialect: Dialect) -> bool | None:
     """None if the engine decides."""
     if "--flash-attn" in dialect.flags and "--flash-attn" not in dialect.takes_value:  # a switch, off unless given
         return any(flag.name in _FLASH for flag in given)
@@ -71,6 +71,6 @@ def _on(dialect: Dialect) -> str:
     return '[--flash-attn, "on"]' if "--flash-attn" in dialect.takes_value else "[--flash-attn]"
 
 
-def _last(given: Sequence[Given], names: tuple[str, ...], default: str) -> str:
+def _last(given: Sequence[EntryFlag], names: tuple[str, ...], default: str) -> str:
     """The value that counts if a flag is given more than once."""
     return next((flag.values[0] for flag in reversed(given) if flag.name in names and flag.values), default)

@@ -124,7 +124,7 @@ def build_plan(
 
 def _why_unsaved(spec: ModelSpec, dialect: Dialect) -> str:
     if own := own_slot_folder(spec.options.args):
-        return f"{own} in args sets an own folder for saved slots, which the gateway does not use"
+        return f"{own} in args sets a separate folder for saved slots, which the gateway does not use"
     if SLOT_FOLDER not in dialect.flags:
         return f"this llama-server has no {SLOT_FOLDER}"
     return ""

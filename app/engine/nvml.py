@@ -87,28 +87,28 @@ def _cards(nvml: Any) -> list[_Card]:
 
 def _visible(cards: list[_Card], env: Mapping[str, str]) -> list[_Card]:
     """The cards in the order of CUDA_VISIBLE_DEVICES, which names them by number or by the beginning of a UUID."""
-    wanted = env.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
+    setting = env.get("CUDA_VISIBLE_DEVICES")
+    if setting is None:
         return cards
     seen: list[_Card] = []
-    for name in map(str.strip, wanted.split(",")):
-        found = [card for card in cards if (card.index == int(name) if name.isdigit() else card.uuid.startswith(name))]
-        if not name or len(found) != 1:
+    for name in map(str.strip, setting.split(",")):
+        named = [card for card in cards if (card.index == int(name) if name.isdigit() else card.uuid.startswith(name))]
+        if not name or len(named) != 1:
             break  # CUDA ignores all cards from here on
-        seen.append(found[0])
+        seen.append(named[0])
     return seen
 
 
 def _matched(devices: Sequence[Device], cards: list[_Card]) -> dict[str, _Card]:
     """Each device with the first remaining card of its name and size. CUDA may order by speed, NVML never does."""
-    left, found = list(cards), {}
+    left, matches = list(cards), {}
     for device in devices:
         card = next((card for card in left if card.name == device.description and _alike(card, device)), None)
         card = card or next((card for card in left if _alike(card, device)), None)
         if card is not None:
             left.remove(card)
-            found[device.name] = card
-    return found
+            matches[device.name] = card
+    return matches
 
 
 def _alike(card: _Card, device: Device) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.engine.architectures import doubt
-from app.engine.arguments import Given, read_arguments
+from app.engine.arguments import EntryFlag, read_arguments
 from app.engine.dialect import Dialect
 from app.engine.flag_files import named_files, problem
 from app.engine.kv_cache import cache_problem, least_cache
@@ -90,7 +90,7 @@ def advice(spec: ModelSpec) -> Iterator[Note]:
         yield Note("target", f"{text}: without a device for the rest, the files are read from disk repeatedly")
 
 
-def _given(spec: ModelSpec, dialect: Dialect) -> list[Given]:
+def _given(spec: ModelSpec, dialect: Dialect) -> list[EntryFlag]:
     return list(read_arguments(spec.options.args, dialect))
 
 
@@ -116,7 +116,7 @@ def _impossible(spec: ModelSpec) -> str:
 _MOST = 16
 
 
-def _too_much(spec: ModelSpec, given: list[Given]) -> str:
+def _too_much(spec: ModelSpec, given: list[EntryFlag]) -> str:
     """A sentence if the context's cache exceeds any memory here: llama-server would try for minutes."""
     context = spec.options.ctx_size or 0
     if context == 1:

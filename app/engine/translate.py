@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.config.model_entry import LocalEntry
 from app.config.speculation import MODES
-from app.engine.arguments import Given, read_arguments, unknown
+from app.engine.arguments import EntryFlag, read_arguments, unknown
 from app.engine.dialect import Dialect
 from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
@@ -121,8 +121,8 @@ def _is_said(writer: _Writer, mode: str) -> bool:
             text = "this build's --spec-type has no draft-simple: a draft model is used without it"
             writer.notes.append(Note("draft", text))
         return False
-    there = ", ".join(sorted(known - {"none"})) or "only draft-simple, with a draft model"
-    raise LaunchRefusedError(f"speculation: this llama-server has no mode {mode}; it has {there}.")
+    available = ", ".join(sorted(known - {"none"})) or "only draft-simple, with a draft model"
+    raise LaunchRefusedError(f"speculation: this llama-server has no mode {mode}; it has {available}.")
 
 
 def _onoff(value: bool | None) -> str:
@@ -234,7 +234,7 @@ def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
             _successor(writer, flag)
 
 
-def _successor(writer: _Writer, flag: Given) -> None:
+def _successor(writer: _Writer, flag: EntryFlag) -> None:
     """Writes the present name of `flag`. Raises LaunchRefusedError if there is none."""
     successor, value = _SUCCESSORS.get(flag.name, ("", None))
     if successor not in writer.dialect.flags:

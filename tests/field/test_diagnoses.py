@@ -49,7 +49,7 @@ def test_an_adapter_that_comes_later_ends_fatal(make_gateway: Make, tmp_path: Pa
     entry = {"target": {"path": str(write_target(tmp_path / "t.gguf"))}, "args": ["--lora", str(late)], "ctx_size": 256}
     gateway = make_gateway(models={"m": entry}, llama_server=ENGINES.get("binary", "embedded"))
     error = gateway.chat().json()["error"]
-    assert error["cause"] == "missing_file" and f"--lora names {late}, which is not there" in error["message"]
+    assert error["cause"] == "missing_file" and f"--lora names {late}, which does not exist" in error["message"]
     write_adapter(tmp_path / "made.gguf")
     shutil.move(tmp_path / "made.gguf", late)
     assert gateway.chat(max_tokens=1).status_code == 200

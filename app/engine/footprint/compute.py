@@ -43,7 +43,7 @@ def output_bytes(shape: ModelShape, options: LoadOptions) -> int:
     return options.slots * shape.vocabulary * _FLOAT
 
 
-# Numbers of the residual stream, alive beside a layer's widest step
+# Copies of the residual stream that are alive beside a layer's widest step
 _RESIDUALS = 5
 
 

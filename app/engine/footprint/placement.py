@@ -35,15 +35,15 @@ def place_layers(place: ModelPlace, count: int, devices: Sequence[Device], layer
 
     Devices take layers in the proportions of the split, or of their free memory without one.
     """
-    there = _chosen(place, devices)
-    wanted = place.layers if layers is None else layers
-    wanted = min(ALL_LAYERS if wanted is None else wanted, count + 1) if there else 0
-    first = count + 1 - wanted
-    shares = _shares(place, there)
+    in_use = _chosen(place, devices)
+    on_devices = place.layers if layers is None else layers
+    on_devices = min(ALL_LAYERS if on_devices is None else on_devices, count + 1) if in_use else 0
+    first = count + 1 - on_devices
+    shares = _shares(place, in_use)
     names = [HOST] * first
-    for at in range(wanted):
-        position = at / max(wanted, 1)
-        names.append(next((d.name for d, end in zip(there, shares, strict=True) if position < end), there[-1].name))
+    for at in range(on_devices):
+        position = at / max(on_devices, 1)
+        names.append(next((d.name for d, end in zip(in_use, shares, strict=True) if position < end), in_use[-1].name))
     return LayerPlaces(tuple(names[:count]), names[count], tuple(dict.fromkeys(n for n in names if n != HOST)))
 
 

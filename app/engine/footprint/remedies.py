@@ -28,10 +28,10 @@ def remedies(argv: Sequence[str], devices: Sequence[Device], host: int | None, b
         return estimate([*_without(argv, without), *flags], devices, host)
 
     options, whole = read_options(argv), of()
-    found = [words for words, changed in _changes(options, whole, of) if fits_in(changed, budgets)]
+    changes = [words for words, changed in _changes(options, whole, of) if fits_in(changed, budgets)]
     if context := _context_that_fits(of, whole, budgets):
-        found.insert(0, f"ctx_size: {context}")
-    return found or _smaller_file(of, whole, budgets)
+        changes.insert(0, f"ctx_size: {context}")
+    return changes or _smaller_file(of, whole, budgets)
 
 
 def _changes(options: LoadOptions, whole: Footprint, of: _Of) -> Iterator[tuple[str, Footprint]]:
@@ -68,12 +68,12 @@ def _smaller_file(of: _Of, whole: Footprint, budgets: Mapping[str, int]) -> list
 
 def _without(argv: Sequence[str], names: Sequence[str]) -> list[str]:
     """The command line without these flags and their values."""
-    kept, skip = [], False
+    rest, skip = [], False
     for arg in argv:
         if skip:
             skip = False
         elif arg in names:
             skip = True
         else:
-            kept.append(arg)
-    return kept
+            rest.append(arg)
+    return rest

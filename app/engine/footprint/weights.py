@@ -48,8 +48,8 @@ def _device(name: str, place: ModelPlace, places: LayerPlaces) -> str:
     if block is None:
         return HOST if name.startswith(_INPUTS) else places.output
     layer = int(block[1])
-    kept = (layer < place.cpu_experts and _EXPERTS.search(name)) or (layer < place.cpu_ffn and _DENSE.search(name))
-    return HOST if kept or layer >= len(places.layers) else places.layers[layer]
+    on_host = (layer < place.cpu_experts and _EXPERTS.search(name)) or (layer < place.cpu_ffn and _DENSE.search(name))
+    return HOST if on_host or layer >= len(places.layers) else places.layers[layer]
 
 
 def _matches(pattern: str, name: str) -> bool:

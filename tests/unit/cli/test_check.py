@@ -184,7 +184,7 @@ def test_a_model_of_an_architecture_that_the_engine_does_not_know_cannot_start(m
     assert "CANNOT START: target: this engine does not know the architecture glm4moe" in report.lines[-1]
     target, draft = header_only(machine / "m.gguf", "llama"), header_only(machine / "d.gguf", "glm9")
     report = reports(settings(machine, m=entry(target, draft={"path": str(draft)})))[1]
-    assert report.fine and any("warning: draft: the engine here" in line for line in report.lines)
+    assert report.fine and any("warning: draft: this engine" in line for line in report.lines)
     assert not any("does not know" in line for line in reports(settings(machine, m=entry(target)))[1].lines)
 
 
@@ -354,8 +354,8 @@ def test_a_failure_before_the_last_good_start_is_past(machine: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"args": ["--lora", "no.gguf"]}, "--lora names no.gguf, which is not there"),
-        ({"args": ["--chat-template-file", "/no.jinja"]}, "--chat-template-file names /no.jinja, which is not there"),
+        ({"args": ["--lora", "no.gguf"]}, "--lora names no.gguf, which does not exist"),
+        ({"args": ["--chat-template-file", "/no.jinja"]}, "--chat-template-file names /no.jinja, which does not exist"),
         ({"args": ["--slot-save-path", "/no"]}, "names the folder /no, which does not exist"),
         ({"args": ["-ngl 99"]}, "is one argument of several words"),
         ({"args": ["-fa"]}, "-fa takes a value"),

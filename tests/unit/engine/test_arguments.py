@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.config.model_entry import LocalEntry
-from app.engine.arguments import Given, read_arguments
+from app.engine.arguments import EntryFlag, read_arguments
 from app.engine.dialect import Dialect
 from app.engine.translate import translate
 from app.errors import LaunchRefusedError
@@ -80,8 +80,8 @@ def test_builds_differ_in_what_takes_a_value() -> None:
     """In August 2025 -fa was a switch, and --lora-scaled took two words."""
     args = ["-fa", "--lora-scaled", "/m/a.gguf", "0.05"]
     assert list(read_arguments(args, OLD)) == [
-        Given("-fa", "-fa"),
-        Given("--lora-scaled", "--lora-scaled", ("/m/a.gguf", "0.05")),
+        EntryFlag("-fa", "-fa"),
+        EntryFlag("--lora-scaled", "--lora-scaled", ("/m/a.gguf", "0.05")),
     ]
     with pytest.raises(LaunchRefusedError, match="'on' stands where a flag belongs: -fa before it takes no value"):
         list(read_arguments(["-fa", "on"], OLD))
