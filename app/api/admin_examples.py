@@ -13,7 +13,7 @@ _ENGINE: dict[str, Any] = {
     "alias": _ALIAS,
     "state": "ready",
     "since": _AT,
-    "reason": "somebody waits for it",
+    "reason": "a request waits for it",
     "pid": 4242,
     "port": 8001,
     "slots": 4,
@@ -33,8 +33,8 @@ _DECISION = {
     "at": _AT,
     "alias": _ALIAS,
     "decision": "started",
-    "why": "somebody waits for it",
-    "words": f"started {_ALIAS}: somebody waits for it",
+    "why": "a request waits for it",
+    "words": f"started {_ALIAS}: a request waits for it",
 }
 _PLACE = {
     "name": "CUDA0",
