@@ -152,7 +152,7 @@ def test_a_folder_of_the_entrys_own_is_left_alone(serve: Serve, models: Models, 
     own.mkdir()
     gateway = serve(**entries(models, args=["--slot-save-path", f"{own}/"]))
     ask(gateway, SHIPS)
-    assert "folder of its own" in gateway.client.get("/v1/models/m").json()["conversations_off"]
+    assert "separate folder" in gateway.client.get("/v1/models/m").json()["conversations_off"]
     assert gateway.logged("conversations are not kept")
     swap(gateway)
     assert saved(gateway) == [] and list(own.iterdir()) == []

@@ -14,7 +14,7 @@ PERMANENT = {
     "magic": ("not_gguf", "not GGUF"),
     "truncated": ("truncated", "incomplete"),
     "arch": ("unknown_architecture", "architecture"),
-    "bad-device": ("bad_device", "no device"),
+    "bad-device": ("bad_device", "does not exist"),
     "draft": ("missing_file", "the draft model's"),
     "sigill": ("illegal_instruction", "instruction"),
 }
