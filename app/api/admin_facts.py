@@ -50,9 +50,11 @@ class GatewayFacts:
         return {"version": version(), "started": self._began, "engine": self._binary(), "loaded": up, **limits}
 
     def beside(self, engine: EngineStatus) -> dict[str, Any]:
-        """`footprint` is what it is estimated to take, place -> bytes; empty before its first plan.
+        """Returns the fields that the page needs beside an engine's status.
 
-        `repo` is where its files come from, null where that is no repo of the Hub.
+        `footprint` is the memory that its start was planned with, place -> bytes; empty before the first plan.
+        `measured` is the memory of the running engine, place -> bytes; empty if it is not measured.
+        `repo` is the Hub repo of its files, or null.
         """
         entry = None
         with suppress(TandemError):
@@ -60,7 +62,8 @@ class GatewayFacts:
         return {
             "context": engine.facts.context if engine.facts else None,
             "build": engine.facts.build if engine.facts else None,
-            "footprint": dict(self._memory.needs(engine.alias)),
+            "footprint": dict(self._memory.expected(engine.alias)),
+            "measured": dict(self._memory.measured(engine.alias)),
             "repo": entry.target.repo if isinstance(entry, LocalEntry) else None,
         }
 

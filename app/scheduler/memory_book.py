@@ -68,6 +68,7 @@ class MemoryBook:
         self._truth = truth
         # Running engines, their sizes right after the load, and the shortages of starts that have failed since
         self._running: dict[str, RunningPlan] = {}
+        self._expected: dict[str, Mapping[str, int]] = {}
         self._at_load: dict[str, tuple[Mapping[str, int], int]] = {}
         self._starved: dict[str, dict[str, tuple[int, int]]] = {}
         self._needs: dict[str, Mapping[str, int]] = {}
@@ -83,6 +84,14 @@ class MemoryBook:
     def needs(self, alias: str) -> Mapping[str, int]:
         """Place -> bytes; empty if unknown."""
         return self._needs.get(alias, {})
+
+    def expected(self, alias: str) -> Mapping[str, int]:
+        """Place -> bytes that the last start of `alias` was planned with; empty if unknown."""
+        return self._expected.get(alias) or self.needs(alias)
+
+    def measured(self, alias: str) -> Mapping[str, int]:
+        """Place -> bytes of a running engine; empty before its measurement."""
+        return self.needs(alias) if alias in self._running else {}
 
     def mapped(self, alias: str) -> int:
         """Bytes of the host's part that are mapped files. They may exceed the host's free memory."""
@@ -190,6 +199,7 @@ class MemoryBook:
         # A place that cannot be measured still needs more than its failed start had
         held = {name: HeldMemory(size, source=OUT_OF_MEMORY) for name, size in starved.items()} | held
         estimated, before = dict(self.needs(alias)), self.mapped(alias)
+        self._expected[alias] = estimated
         self._use_measured(alias, held)
         self._at_load[alias] = self._needs[alias], self.mapped(alias)
         if short := shortage_in_words(self.needs(alias), self._enough_for(alias)):
@@ -215,6 +225,7 @@ class MemoryBook:
 
     def left(self, alias: str) -> None:
         """Records that the process is gone: the next start needs the size after a load, without the growth."""
+        self._expected.pop(alias, None)
         if self._running.pop(alias, None) is not None:
             self._note(alias, *self._at_load.pop(alias))
 

@@ -36,11 +36,6 @@ function rowsOf(memory) {
   if (!memory) return [];
   return memory.data.filter((place) => place.total).map((place) => ({
     name: place.name, total: place.total, others: place.others, budget: place.budget,
-    ours: Object.values(place.engines ?? {}).reduce((sum, held) => sum + sizeOf(held), 0), free: place.free,
+    ours: Object.values(place.engines ?? {}).reduce((sum, size) => sum + size, 0), free: place.free,
   }));
-}
-
-/** An engine's part of a place is a number of bytes, or has what was estimated and what was measured. */
-export function sizeOf(held) {
-  return typeof held === "number" ? held : held?.measured ?? held?.estimated ?? 0;
 }

@@ -3,7 +3,6 @@
 import { json, named } from "./api.js";
 import { button, fill, h, keyed, say, setText, svg } from "./dom.js";
 import { drawDetail } from "./detail.js";
-import { sizeOf } from "./gauges.js";
 import { changed, engineKey, engineOf, listen, rates, state } from "./store.js";
 import { ago, bytes, memory, number, percent, seconds, stateOf } from "./words.js";
 
@@ -145,9 +144,8 @@ function median(values) {
 /** Its estimated and measured memory, or else the size of its files. */
 export function memoryOf(model, engine) {
   const key = engineKey(model);
-  const estimated = Object.values(engine?.footprint ?? {}).reduce((sum, size) => sum + size, 0);
-  const told = (state.memory?.data ?? []).map((place) => place.engines?.[key]).filter((held) => held?.measured);
-  const measured = told.length ? told.reduce((sum, held) => sum + sizeOf(held), 0) : state.resident.get(key);
+  const sum = (places) => Object.values(places ?? {}).reduce((all, size) => all + size, 0);
+  const estimated = sum(engine?.footprint), measured = sum(engine?.measured) || state.resident.get(key);
   const parts = [];
   if (estimated) parts.push(`${memory(estimated)} estimated`);
   if (measured && engine && !["stopped", "fatal", "backoff"].includes(engine.state)) parts.push(`${memory(measured)} measured`);

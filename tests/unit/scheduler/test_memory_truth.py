@@ -71,12 +71,22 @@ def test_the_engines_own_report_holds_and_is_kept(make: Make, model: Path) -> No
     estimated = book.needs("m")["CUDA0"]
     asyncio.run(book.came_up("m", up(plan, *REPORT)))
     assert book.needs("m") == {"host": 20 * MIB, "CUDA0": 1000 * MIB} and estimated < 1000 * MIB
+    assert book.measured("m") == book.needs("m") and book.expected("m")["CUDA0"] == estimated
     book.write()  # type: ignore[attr-defined]
     later = make()
     asyncio.run(later.planned("m", replace(plan, env={"HOME": "/elsewhere", "LANG": "C"})))
     assert later.needs("m") == {"host": 20 * MIB, "CUDA0": 1000 * MIB}
     asyncio.run(later.planned("m", plan_of(model, argv=(*plan.argv, "-ub", "256"))))
     assert later.needs("m")["CUDA0"] < 1000 * MIB, "another plan takes what it takes"
+
+
+def test_an_engine_that_has_ended_is_expected_to_take_what_it_took(make: Make, model: Path) -> None:
+    book, plan = make("m"), plan_of(model)
+    asyncio.run(book.planned("m", plan))
+    assert book.measured("m") == {} and book.expected("m") == book.needs("m") != {}
+    asyncio.run(book.came_up("m", up(plan, *REPORT)))
+    book.left("m")
+    assert book.measured("m") == {} and book.expected("m") == {"host": 20 * MIB, "CUDA0": 1000 * MIB}
 
 
 def test_nvml_and_the_process_tell_what_the_engine_does_not(make: Make, model: Path) -> None:
