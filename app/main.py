@@ -12,10 +12,10 @@ from typing import Any
 
 from app import logs, version
 from app.api.cors import Application, Cors
-from app.api.dispatch import Front, reporter
+from app.api.dispatch import Dispatcher, reporter
 from app.api.messages.relay import MessagesRelay, message_paths
 from app.api.models import ModelRows
-from app.api.responses.keeper import Keeper
+from app.api.responses.keeper import ResponseKeeper
 from app.api.responses.relay import ResponsesRelay, response_paths
 from app.auth.guard import Guard
 from app.auth.key_cache import Keyring
@@ -36,7 +36,7 @@ from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.pulls.on_demand import OnDemand
-from app.pulls.other_processes import Elsewhere
+from app.pulls.other_processes import OtherPulls
 from app.pulls.registry import Pulls
 from app.pulls.worker import pull_work
 from app.records.database import Database
@@ -49,7 +49,7 @@ from app.records.responses import ResponseStore
 from app.records.usage import UsageRecorder
 from app.relay.relay import Relay
 from app.relay.request.media_fetch import MediaFetcher
-from app.relay.request.parse import Calls
+from app.relay.request.parse import CallReader
 from app.relay.traffic import Traffic
 from app.relay.upstream.client import UpstreamClient
 from app.relay.upstream.router import Router
@@ -112,7 +112,7 @@ class Gateway:
         self._router = Router(self.catalog, self.scheduler, self._on_demand)
         self._client = UpstreamClient()
         media_hosts = hosts_of(settings.allow_remote_media)
-        self._calls = Calls(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
+        self._calls = CallReader(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
         self._fetcher = MediaFetcher(media_hosts)
         self.traffic = Traffic()
         self._keep_bodies(settings)
@@ -132,7 +132,7 @@ class Gateway:
             open_to_all=settings.no_auth,
         )
         store = ResponseStore(settings.state_dir, tell=log.warning)
-        self._keeper = Keeper(store, self.keys, seconds=settings.responses_keep)
+        self._keeper = ResponseKeeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
         self.sessions = Sessions(self.keys.valid)
         self._own_key: Key | None = None
@@ -141,7 +141,7 @@ class Gateway:
         messages = MessagesRelay(self.relay, self._calls)
         responses = ResponsesRelay(self.relay, self._calls, self._keeper)
         translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
-        front = Front(self._build_api, self.relay, self._life, self._guard, translations)
+        front = Dispatcher(self._build_api, self.relay, self._life, self._guard, translations)
         self.app = Cors(front, origins)
         # Called with the settings that a reload has applied
         self.followers: list[Callable[[Settings], None]] = []
@@ -168,7 +168,7 @@ class Gateway:
         return self.reloader.running
 
     def _build_api(self) -> Application:
-        from app.api.admin import admin_routes  # Imports FastAPI, so it is called late: see Front
+        from app.api.admin import admin_routes  # Imports FastAPI, so it is called late: see Dispatcher
         from app.api.admin_engine import engine_view_routes
         from app.api.admin_events import event_routes
         from app.api.admin_facts import GatewayFacts
@@ -189,7 +189,7 @@ class Gateway:
         from app.api.pulls import pull_routes
         from app.api.responses.endpoints import kept_response_routes
 
-        elsewhere = Elsewhere(self.settings.models_dir)
+        elsewhere = OtherPulls(self.settings.models_dir)
         rows = ModelRows(
             self.catalog,
             self.scheduler,
@@ -273,7 +273,7 @@ class Gateway:
             return
         if self.eager is None:
             self.scheduler.verbs.preload((ref, self._residency(ref)) for ref in self.local)
-        await self.scheduler.verbs.tell_of_pins(self.local)
+        await self.scheduler.verbs.warn_of_pins(self.local)
 
     def _most_loaded(self, settings: Settings) -> int:
         """Returns 1 if the memory is unknown, or not read yet."""

@@ -18,7 +18,7 @@ from app.api.cors import Application
 from app.api.formats.openai import OpenAIFormat, no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.formats.status_codes import HttpError
-from app.api.ollama.relay import Door
+from app.api.ollama.relay import OllamaRelay
 from app.api.page import page_file, send_page
 from app.api.paths import tidied
 from app.api.routes import HEALTHS, OLLAMA, RESPONSES, allowed, goes_to, relayed
@@ -48,7 +48,7 @@ class ApiTranslation(Protocol):
         """Answers one request, whose body is unread."""
 
 
-class Front:
+class Dispatcher:
     """The callable for uvicorn. `translations` are by path.
 
     `build_api` makes the FastAPI part. That takes a quarter of a second of imports and 13 MB, and neither completions
@@ -70,7 +70,7 @@ class Front:
         self._life = life
         self._guard = guard
         self._api_formats = ApiFormats()
-        self._ollama = Door(relay)
+        self._ollama = OllamaRelay(relay)
         self._translations = translations or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,7 +20,7 @@ from app.models.gguf.tensors import parameter_count
 from app.models.purpose import Purpose, purpose
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
-from app.pulls.other_processes import Elsewhere
+from app.pulls.other_processes import OtherPulls
 from app.scheduler.loop import Scheduler
 from app.speculation.status import Status
 from app.supervisor.engine_facts import EngineFacts
@@ -40,7 +40,7 @@ class ModelRows:
         catalog: Catalog,
         scheduler: Scheduler,
         on_demand: OnDemand,
-        elsewhere: Elsewhere,
+        elsewhere: OtherPulls,
         list_aliases: Callable[[], bool] = lambda: False,
         warning: Callable[[str], str | None] = lambda _: None,
         why_unsaved: Callable[[str], str] = lambda _: "",

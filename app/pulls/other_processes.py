@@ -17,7 +17,7 @@ from app.pulls.progress import PullSnapshot
 _GOOD_S = 1.0
 
 
-class Elsewhere:
+class OtherPulls:
     """Looks up downloads by entry, whichever variant is requested."""
 
     def __init__(self, models_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:

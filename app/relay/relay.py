@@ -26,7 +26,7 @@ from app.relay.open_request import OpenRequest
 from app.relay.record import AnswerMeter, Report
 from app.relay.request.body import ClientDisconnectedError, Receive
 from app.relay.request.media_fetch import MediaFetcher
-from app.relay.request.parse import Call, Calls
+from app.relay.request.parse import Call, CallReader
 from app.relay.request.scope import Scope
 from app.relay.response.forward import forward
 from app.relay.response.writer import CLIENT_LEFT, ResponseWriter, Send, StreamAbortedError
@@ -51,7 +51,7 @@ class Relay:
 
     def __init__(
         self,
-        calls: Calls,
+        calls: CallReader,
         router: Router,
         client: UpstreamClient,
         metrics: Metrics,

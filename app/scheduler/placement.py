@@ -13,7 +13,7 @@ from app.scheduler.engine_use import EngineUse
 from app.scheduler.line import WaitingLine
 from app.scheduler.memory_book import MemoryBook
 from app.scheduler.misfits import Misfits
-from app.scheduler.policy import decide_and_tell, next_look
+from app.scheduler.policy import decide_with_reasons, next_look
 from app.scheduler.refusals import SchedulerLimits, refusal_of
 from app.scheduler.room import Room
 from app.scheduler.snapshot import (
@@ -69,7 +69,7 @@ class Placement:
         """Decides and acts; to be called after each event that may change a decision."""
         loop = asyncio.get_running_loop()
         snapshot = self._snapshot(loop.time())
-        actions, blocked = decide_and_tell(snapshot)
+        actions, blocked = decide_with_reasons(snapshot)
         for action in actions:
             self._act(action)
         self._report(blocked)

@@ -31,8 +31,8 @@ from app.scheduler.line import WaitingLine
 from app.scheduler.reasons import free_for, kept_by, kind_of, names, seconds, shortage, sizes, use_of
 from app.scheduler.room import Room
 from app.scheduler.snapshot import (
+    REASON_AFTER_S,
     SHORT_BACKOFF_S,
-    TOLD_AFTER_S,
     Action,
     Blocked,
     Drain,
@@ -59,10 +59,10 @@ _TOLD = 16
 
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
     """Returns the actions for now; to be called again after their effects."""
-    return decide_and_tell(snapshot)[0]
+    return decide_with_reasons(snapshot)[0]
 
 
-def decide_and_tell(snapshot: SchedulerSnapshot) -> tuple[list[Action], list[Blocked]]:
+def decide_with_reasons(snapshot: SchedulerSnapshot) -> tuple[list[Action], list[Blocked]]:
     """Returns the actions for now, and the reasons of the first requests that still wait."""
     decision = _Decision(snapshot)
     return decision.actions(), decision.blocked
@@ -76,7 +76,7 @@ def next_look(snapshot: SchedulerSnapshot) -> float:
     if line:
         moments += [engine.ready_at + snapshot.residency(engine) for engine in ready]
         moments += [
-            limit + line.since_after(now - limit) for limit in (TOLD_AFTER_S, snapshot.patience, snapshot.max_wait)
+            limit + line.since_after(now - limit) for limit in (REASON_AFTER_S, snapshot.patience, snapshot.max_wait)
         ]
     return min((moment for moment in moments if moment > now), default=math.inf)
 
@@ -300,7 +300,7 @@ class _Decision:
             self.blocked.append(Blocked(wait.alias, frozenset((("", "behind"),)), why))
 
     def _is_news(self, wait: Wait) -> bool:
-        return len(self.blocked) < _TOLD and self._snapshot.now - wait.since >= TOLD_AFTER_S
+        return len(self.blocked) < _TOLD and self._snapshot.now - wait.since >= REASON_AFTER_S
 
 
 def _held(room: Room, obstacles: set[str], all_of_them: bool) -> set[str]:

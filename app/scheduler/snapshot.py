@@ -18,7 +18,7 @@ MAX_WAIT_S = 30.0
 # Seconds of a BACKOFF that a request waits for, if the engine has started before
 SHORT_BACKOFF_S = 2.0
 # Seconds of a wait after which its reason is reported
-TOLD_AFTER_S = 1.0
+REASON_AFTER_S = 1.0
 
 # Aliases whose engines cannot all be up at once
 Misfit = frozenset[str]

@@ -113,7 +113,7 @@ class Verbs:
         budgets = memory.budgets() if memory is not None else {}
         return list(pin_warnings(models, self._placement.limits.max_loaded, needs, budgets))
 
-    async def tell_of_pins(self, refs: Sequence[ModelRef]) -> None:
+    async def warn_of_pins(self, refs: Sequence[ModelRef]) -> None:
         """Logs these warnings, once the needs of pinned models are known."""
         for use in map(self._scheduler.use, refs):
             if use.residency.pin:

@@ -30,7 +30,7 @@ _OF_BODY = (b"content-type", b"content-length", b"x-accel-buffering")
 _BROKEN = UpstreamDiedError("The engine's answer ended before its end.")
 
 
-class Door:
+class OllamaRelay:
     """An ASGI callable for Ollama's completions."""
 
     def __init__(self, relay: Relay) -> None:

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.responses.keeper import Keeper
+from app.api.responses.keeper import ResponseKeeper
 from app.errors import InvalidBodyError
 
 
-def kept_response_routes(keeper: Keeper) -> APIRouter:
+def kept_response_routes(keeper: ResponseKeeper) -> APIRouter:
     """Returns the routes, with `/v1` and without."""
     routes = APIRouter()
 

@@ -26,7 +26,7 @@ _NOTHING_KEPT = "this gateway keeps no responses (responses_keep: 0); send the w
 _DECODER = msgspec.json.Decoder(list[dict[str, Any]])
 
 
-class Keeper:
+class ResponseKeeper:
     """Stored responses. `seconds` is the time after the last use in a conversation; 0 stores nothing."""
 
     def __init__(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.api.formats.openai import ResponsesFormat
-from app.api.responses.keeper import Keeper
+from app.api.responses.keeper import ResponseKeeper
 from app.api.responses.request import input_items, translate
 from app.api.responses.response import ResponsesWriter
 from app.api.translated.answer import AnswerWriter
@@ -15,7 +15,7 @@ from app.api.translated.count import TokenCounter
 from app.api.translated.fields import Fields
 from app.api.translated.relay import AskedModel, TranslatedRelay
 from app.relay.relay import Relay
-from app.relay.request.parse import Calls
+from app.relay.request.parse import CallReader
 from app.relay.request.scope import Scope
 
 
@@ -26,7 +26,7 @@ class ResponsesRelay(TranslatedRelay):
     api_format = ResponsesFormat()
     own_names: Mapping[str, str] = {"max_tokens": "max_output_tokens", "messages": "input"}
 
-    def __init__(self, relay: Relay, calls: Calls, keeper: Keeper) -> None:
+    def __init__(self, relay: Relay, calls: CallReader, keeper: ResponseKeeper) -> None:
         super().__init__(relay, calls)
         self._keeper = keeper
 

@@ -27,7 +27,7 @@ from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive, read_body, routing
 from app.relay.request.json_decode import decoded
 from app.relay.request.json_text import readable
-from app.relay.request.parse import Calls
+from app.relay.request.parse import CallReader
 from app.relay.request.scope import Scope, declared_length
 from app.relay.response.writer import Send, StreamAbortedError
 
@@ -60,7 +60,7 @@ class TranslatedRelay(ABC):
     # Fields of chat completions -> the client's, if the names differ
     own_names: Mapping[str, str] = {}
 
-    def __init__(self, relay: Relay, calls: Calls) -> None:
+    def __init__(self, relay: Relay, calls: CallReader) -> None:
         self._relay = relay
         self._calls = calls
 

@@ -50,7 +50,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     must_call: bool | None = None
 
 
-class Calls:
+class CallReader:
     """Parses requests. `max_body` is in bytes. `media_hosts` are the hosts that remote media may come from."""
 
     def __init__(self, catalog: Catalog, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:

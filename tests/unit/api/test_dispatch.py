@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.api.dispatch import Front
+from app.api.dispatch import Dispatcher
 from app.api.routes import GETS, POSTS
 from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
@@ -44,14 +44,14 @@ class Relayed:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def alone() -> tuple[Front, Relayed]:
+def alone() -> tuple[Dispatcher, Relayed]:
     """A front whose FastAPI part must not be built."""
 
     def never() -> Any:
         raise AssertionError("FastAPI was asked for")
 
     relay: Any = Relayed()
-    return Front(never, relay, never), relay
+    return Dispatcher(never, relay, never), relay
 
 
 ASKED = [*(("POST", path) for path in sorted(POSTS)), *(("GET", path) for path in sorted(GETS))]
@@ -160,7 +160,7 @@ def test_an_unforeseen_failure_is_an_answer_without_our_insides(
     def fails(*_: Any, **__: Any) -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr("app.relay.request.parse.Calls.named", fails)
+    monkeypatch.setattr("app.relay.request.parse.CallReader.named", fails)
     monkeypatch.setattr("app.api.models.ModelRows.all", fails)
     app, seen = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path)).app, []
 
@@ -190,7 +190,7 @@ def test_fastapi_is_built_once_for_all_who_ask_at_once() -> None:
         return page
 
     relay: Any = Relayed()
-    front = Front(build, relay, build)
+    front = Dispatcher(build, relay, build)
 
     async def three() -> list[Answer]:
         return await asyncio.gather(*(ask(front, "GET", "/docs") for _ in range(3)))
@@ -218,5 +218,5 @@ def test_lifespan_brackets_the_gateways_life() -> None:
         seen.append(message["type"])
 
     relay: Any = Relayed()
-    asyncio.run(Front(lambda: relay, relay, life)({"type": "lifespan"}, receive, send))
+    asyncio.run(Dispatcher(lambda: relay, relay, life)({"type": "lifespan"}, receive, send))
     assert seen == ["open", "lifespan.startup.complete", "closed", "lifespan.shutdown.complete"]

@@ -14,7 +14,7 @@ from app.models.catalog import Catalog
 from app.models.gguf.header import Header
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
-from app.pulls.other_processes import Elsewhere
+from app.pulls.other_processes import OtherPulls
 from app.pulls.registry import Pulls
 from app.scheduler.loop import Scheduler
 from tests.support import tiny_models
@@ -32,7 +32,7 @@ def rows(**models: Any) -> ModelRows:
     settings = Settings(models=models)
     catalog = Catalog(settings)
     nothing_to_pull = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
-    elsewhere = Elsewhere(settings.models_dir)
+    elsewhere = OtherPulls(settings.models_dir)
     return ModelRows(catalog, Scheduler(never, max_loaded=1, queue_timeout=1), nothing_to_pull, elsewhere)
 
 

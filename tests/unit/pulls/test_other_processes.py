@@ -14,7 +14,7 @@ from app.models.disk.layout import FileLocation
 from app.models.disk.locks import locked
 from app.models.download.journal import Identity
 from app.models.download.partial import Partial, announce
-from app.pulls.other_processes import Elsewhere
+from app.pulls.other_processes import OtherPulls
 from app.pulls.progress import PullSnapshot
 
 REPO, DRAFT = "org/m-GGUF", "org/d-GGUF"
@@ -34,7 +34,7 @@ class World:
         self.settings = Settings.model_validate({"models_dir": folder, "models": models})
         self.catalog = Catalog(self.settings)
         self.now = 0.0
-        self.elsewhere = Elsewhere(folder, clock=lambda: self.now)
+        self.elsewhere = OtherPulls(folder, clock=lambda: self.now)
         self._locks = locks
 
     def pulling(self, path: str, blocks: int, repo: str = REPO, to_come: tuple[str, ...] = ()) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.api.formats.openai import OpenAIFormat
-from app.api.ollama.relay import Door
+from app.api.ollama.relay import OllamaRelay
 from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
 from app.models.catalog import Catalog
@@ -18,7 +18,7 @@ from app.models.ref import ModelRef
 from app.records.metrics import Metrics
 from app.relay.record import RequestRecord
 from app.relay.relay import Relay
-from app.relay.request.parse import Call, Calls
+from app.relay.request.parse import Call, CallReader
 from app.relay.response.usage import UsageTap
 from app.relay.upstream.destination import Destination
 from app.scheduler.queue import Ticket
@@ -78,7 +78,7 @@ def heard(
 
     async def main() -> None:
         upstream: Any = Upstream(chunks, headers_after=headers_after, kind=kind)
-        calls = Calls(Catalog(Settings(models={"a": AttachedEntry(url="http://other:1")})), max_body=1 << 20)
+        calls = CallReader(Catalog(Settings(models={"a": AttachedEntry(url="http://other:1")})), max_body=1 << 20)
         relay = Relay(calls, upstream, upstream, Metrics(), report=lambda _: None)
         scope = {"method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
         coming = [{"type": "http.request", "body": BODY, "more_body": False}]
@@ -90,7 +90,7 @@ def heard(
             got.append((asyncio.get_running_loop().time(), message.get("body", b"")))
 
         if path.startswith("/api/"):
-            await Door(relay)(scope, receive, send, request_id="r-1")
+            await OllamaRelay(relay)(scope, receive, send, request_id="r-1")
         else:
             await relay(scope, receive, send, api_format=OpenAIFormat(), request_id="r-1")
 
@@ -147,7 +147,7 @@ def test_a_client_that_leaves_has_nothing_held_for_it(leaves_after: float, strea
 
     async def main() -> None:
         upstream: Any = Upstream([(1, TOKEN), (20, LAST)], headers_after=7, kind=b"text/event-stream")
-        calls = Calls(Catalog(Settings(models={"a": AttachedEntry(url="http://other:1")})), max_body=1 << 20)
+        calls = CallReader(Catalog(Settings(models={"a": AttachedEntry(url="http://other:1")})), max_body=1 << 20)
         records: list[RequestRecord] = []
         relay = Relay(calls, upstream, upstream, Metrics(), report=records.append)
         scope = {"method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": []}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.scheduler.line import WaitingLine
-from app.scheduler.policy import decide_and_tell, next_look
+from app.scheduler.policy import decide_with_reasons, next_look
 from app.scheduler.snapshot import EngineTable, EngineView, SchedulerSnapshot, Wait
 from app.supervisor.states import EngineState
 
@@ -60,7 +60,7 @@ def test_what_is_kept_decides_as_what_is_built_anew(
         line.put(wait)
     kept = SchedulerSnapshot(60.0, places, table, line, budgets={"host": size, "CUDA0": size})
     anew = replace(kept, engines=tuple(table), waiting=tuple(line))
-    (actions, blocked), (expected, expected_blocked) = decide_and_tell(kept), decide_and_tell(anew)
+    (actions, blocked), (expected, expected_blocked) = decide_with_reasons(kept), decide_with_reasons(anew)
     assert {*actions} == {*expected}
     assert {*blocked} == {*expected_blocked}
     assert next_look(kept) == next_look(anew)
@@ -74,8 +74,8 @@ def test_a_long_line_is_not_read_to_its_end_and_nobody_in_it_is_forgotten() -> N
     host = EngineView("host", EngineState.STOPPED, needs={"host": 1})
     waits = [Wait(view.alias, 96.0 + at / 100) for at, view in enumerate([*stopped, other])]
     case = SchedulerSnapshot(100.0, 2, (busy, *stopped, other), waits, max_wait=300.0)
-    assert [str(action) for action in decide_and_tell(case)[0]] == ["Grant(alias='other')"]
+    assert [str(action) for action in decide_with_reasons(case)[0]] == ["Grant(alias='other')"]
     by_memory = replace(case, max_loaded=9, budgets={"CUDA0": 4, "host": 9})
-    assert [action.alias for action in decide_and_tell(by_memory)[0]] == ["other"]
+    assert [action.alias for action in decide_with_reasons(by_memory)[0]] == ["other"]
     more = replace(by_memory, engines=(*case.engines, host), waiting=[*waits, Wait("host", 99.0)])
-    assert [action.alias for action in decide_and_tell(more)[0]] == ["other", "host"]
+    assert [action.alias for action in decide_with_reasons(more)[0]] == ["other", "host"]

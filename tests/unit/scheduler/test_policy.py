@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scheduler.policy import decide, decide_and_tell, next_look
+from app.scheduler.policy import decide, decide_with_reasons, next_look
 from app.scheduler.snapshot import (
     PATIENCE_S,
     SHORT_BACKOFF_S,
@@ -334,7 +334,7 @@ def test_pins_and_exclusive_engines_are_kept_to(
 
 
 def why(case: SchedulerSnapshot) -> dict[str, str]:
-    return {blocked.alias: blocked.why for blocked in decide_and_tell(case)[1]}
+    return {blocked.alias: blocked.why for blocked in decide_with_reasons(case)[1]}
 
 
 def test_a_wait_is_told_with_who_is_in_its_way() -> None:
@@ -350,10 +350,10 @@ def test_a_wait_is_told_with_who_is_in_its_way() -> None:
     assert why(replace(case, now=10.9)) == {}
     assert next_look(replace(case, now=10.9)) == 11.0
     later = replace(case, now=13.5, engines=(replace(busy, in_flight=1), pinned, B, c))
-    assert decide_and_tell(later)[1] == decide_and_tell(case)[1]
+    assert decide_with_reasons(later)[1] == decide_with_reasons(case)[1]
     leaving = replace(case, engines=(replace(busy, state=EngineState.DRAINING), pinned, B, c))
     assert why(leaving)["b"] == "a is draining, busy with 2"
-    assert decide_and_tell(leaving)[1] != decide_and_tell(case)[1]
+    assert decide_with_reasons(leaving)[1] != decide_with_reasons(case)[1]
 
 
 def test_a_wait_for_memory_and_for_a_load_is_told() -> None:

@@ -11,17 +11,17 @@ from app.config.model_entry import AttachedEntry, Entry, Files, LocalEntry
 from app.config.settings import Settings
 from app.errors import ModelRequiredError, UnknownAliasError
 from app.models.catalog import Catalog
-from app.relay.request.parse import Call, Calls
+from app.relay.request.parse import Call, CallReader
 
 FILES = Files.model_validate({"path": "/m.gguf"})
 OTHER = AttachedEntry(url="http://other:9001", aliases=("o",))
 
 
-def calls(**entries: Entry) -> Calls:
-    return Calls(Catalog(Settings(models=entries)), max_body=1 << 20)
+def calls(**entries: Entry) -> CallReader:
+    return CallReader(Catalog(Settings(models=entries)), max_body=1 << 20)
 
 
-def read(reader: Calls, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> Call:
+def read(reader: CallReader, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> Call:
     """As the relay would, of a POST."""
     scope = {
         "method": "POST",

@@ -26,7 +26,7 @@ from app.relay.open_request import OpenRequest
 from app.relay.record import AnswerMeter
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Routing, routing
-from app.relay.request.parse import Call, Calls
+from app.relay.request.parse import Call, CallReader
 from app.relay.response.writer import ResponseWriter
 from app.relay.upstream.client import UpstreamClient
 from app.relay.upstream.connection import IncompleteResponseError
@@ -112,7 +112,7 @@ class World:
         self.router = Router(catalog, self, on_demand)  # type: ignore[arg-type]
         client = UpstreamClient()
         client._pool = self  # type: ignore[assignment]
-        calls = Calls(catalog, max_body=1 << 20)
+        calls = CallReader(catalog, max_body=1 << 20)
         self.relay = Relay(calls, self.router, client, Metrics(), report=lambda _: None)
 
     def status(self, alias: str) -> EngineStatus:
