@@ -6,6 +6,7 @@ quick. Begin with `options.py` (shared by commands), then `serving.py`.
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -59,5 +60,9 @@ def _global(
 
 def main() -> None:
     """Runs the console script, also for `python -m app`."""
-    with refusals_of_the_system(), whole_words():
-        cli(prog_name="llama-tandem")
+    try:
+        with refusals_of_the_system(), whole_words():
+            cli(prog_name="llama-tandem")
+    finally:
+        # The command has ended. Python would print a traceback for Ctrl-C while it ends itself.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -117,7 +117,7 @@ def test_embeddings_are_as_long_as_was_asked(serve: Callable[..., Gateway], mode
     assert short[0] / short[1] == pytest.approx(whole[0] / whole[1], rel=1e-4)
     answer = gateway.client.post("/api/embed", json={"model": "e", "input": "a", "dimensions": 8}).json()
     assert answer["embeddings"][0] == pytest.approx(short, abs=1e-5)
-    with pytest.raises(openai.BadRequestError, match="vectors have 64 numbers"):
+    with pytest.raises(openai.BadRequestError, match="vectors have only 64 numbers"):
         client.embeddings.create(model="e", input="a", dimensions=65)
 
 
