@@ -236,13 +236,16 @@ def test_its_gateway_dies(here: RunFolder) -> None:
         terminal.see("\n>")
         terminal.type("hello\r")
         terminal.see("16 tokens")
+        terminal.see("\n>", times=2)
         for process in here.gateways():
             process.kill()
         terminal.type("again\r")
         terminal.see("No gateway answers at")
         terminal.see("run it again")
+        terminal.see("\n>", times=3)
         terminal.type("/save said.json\r")
         terminal.see("Wrote said.json")
+        terminal.see("\n>", times=4)
         terminal.type("/bye\r")
         assert terminal.end() == 0
     eventually(lambda: not here.left())
