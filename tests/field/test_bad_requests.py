@@ -60,11 +60,13 @@ def test_a_chat_model_says_that_it_is_one(
     answer = gateway.client.post(f"/v1/{kind}", json=body)
     assert answer.status_code == 400 and flag in answer.json()["error"]["message"]
     if kind == "embeddings":
-        client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none")
-        with pytest.raises(openai.BadRequestError):
-            client.embeddings.create(model="m", input="x")
-        asked = eventually(lambda: len(gateway.logged("POST /v1/embeddings")) > 1 and gateway.logged("POST /v1/embed"))
-        assert len(asked) == 2  # ours, and one of the SDK's
+        with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none") as client:
+            with pytest.raises(openai.BadRequestError):
+                client.embeddings.create(model="m", input="x")
+            asked = eventually(
+                lambda: len(gateway.logged("POST /v1/embeddings")) > 1 and gateway.logged("POST /v1/embed")
+            )
+            assert len(asked) == 2  # ours, and one of the SDK's
 
 
 def test_an_input_above_the_batch_says_what_would_take_it(

@@ -55,10 +55,12 @@ def test_a_conversation_with_a_bad_tool_call_is_not_stuck(
 def test_a_message_as_an_sdk_dumps_it_can_be_sent_again(serve: Callable[..., Gateway], models: dict[str, Path]) -> None:
     """With all the nulls of `model_dump()`."""
     gateway = serve(m={"target": {"path": str(models["target"])}})
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
-    said: Any = client.chat.completions.create(model="m", messages=[USER], max_tokens=1).choices[0].message.model_dump()
-    again: Any = [USER, said | {"reasoning_content": None, "name": None}, USER]
-    assert client.chat.completions.create(model="m", messages=again, max_tokens=1).choices
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client:
+        said: Any = (
+            client.chat.completions.create(model="m", messages=[USER], max_tokens=1).choices[0].message.model_dump()
+        )
+        again: Any = [USER, said | {"reasoning_content": None, "name": None}, USER]
+        assert client.chat.completions.create(model="m", messages=again, max_tokens=1).choices
 
 
 def test_usage_is_that_of_all_choices_and_prompts(serve: Callable[..., Gateway], models: dict[str, Path]) -> None:
@@ -110,15 +112,15 @@ def test_tools_that_the_template_does_not_know(serve: Callable[..., Gateway], mo
 def test_embeddings_are_as_long_as_was_asked(serve: Callable[..., Gateway], models: dict[str, Path]) -> None:
     """OpenAI's SDK, which asks for base64, and Ollama's API."""
     gateway = serve(e={"target": {"path": str(models["target"])}, "args": ["--embeddings", "--pooling", "mean"]})
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
-    whole = client.embeddings.create(model="e", input="a").data[0].embedding
-    short = client.embeddings.create(model="e", input=["a", "b"], dimensions=8).data[0].embedding
-    assert len(short) == 8 and sum(number * number for number in short) == pytest.approx(1, abs=1e-5)
-    assert short[0] / short[1] == pytest.approx(whole[0] / whole[1], rel=1e-4)
-    answer = gateway.client.post("/api/embed", json={"model": "e", "input": "a", "dimensions": 8}).json()
-    assert answer["embeddings"][0] == pytest.approx(short, abs=1e-5)
-    with pytest.raises(openai.BadRequestError, match="vectors have only 64 numbers"):
-        client.embeddings.create(model="e", input="a", dimensions=65)
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client:
+        whole = client.embeddings.create(model="e", input="a").data[0].embedding
+        short = client.embeddings.create(model="e", input=["a", "b"], dimensions=8).data[0].embedding
+        assert len(short) == 8 and sum(number * number for number in short) == pytest.approx(1, abs=1e-5)
+        assert short[0] / short[1] == pytest.approx(whole[0] / whole[1], rel=1e-4)
+        answer = gateway.client.post("/api/embed", json={"model": "e", "input": "a", "dimensions": 8}).json()
+        assert answer["embeddings"][0] == pytest.approx(short, abs=1e-5)
+        with pytest.raises(openai.BadRequestError, match="vectors have only 64 numbers"):
+            client.embeddings.create(model="e", input="a", dimensions=65)
 
 
 def test_a_format_holds_wherever_it_is_written(serve: Callable[..., Gateway], models: dict[str, Path]) -> None:
