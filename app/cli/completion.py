@@ -66,7 +66,8 @@ def whole_words() -> Iterator[None]:
     """
     words = os.environ.get("COMP_WORDS", "").split("\n")
     at = os.environ.get("COMP_CWORD", "")
-    if os.environ.get(_VARIABLE) != "complete_bash" or ":" not in words or not at.isdecimal():
+    bash_split_a_name = os.environ.get(_VARIABLE) == "complete_bash" and ":" in words and at.isdecimal()
+    if not bash_split_a_name:
         yield
         return
     joined, new = joined_at_colons(words, int(at))

@@ -1,6 +1,6 @@
-"""ASGI's `send` of one request, with a way more: bytes of a body that need not wait for a turn of the loop.
+"""ASGI's `send` of one request, which can also write bytes of a body without waiting for the event loop.
 
-A wrapper around `send` (a translation, a HEAD) has no such way, so it sees every message.
+A wrapper around `send` (a translation, a HEAD) cannot, so it gets every message.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class DirectSend:
         return self._cycle.send(message)
 
     def direct(self) -> Callable[[bytes], bool] | None:
-        """Writes a chunk at once, of a byte at least; it gives False, and writes nothing, where `send` would wait.
+        """Returns a function that writes a chunk (not empty) at once, or returns False if `send` would wait.
 
-        None where a body cannot be written so: one without chunks, or whose head has not been sent.
+        Returns None if the head has not been sent, or if the body has no chunks.
         """
         cycle = self._cycle
         if not (cycle.response_started and cycle.chunked_encoding):

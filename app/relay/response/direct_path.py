@@ -1,8 +1,8 @@
-"""The short way of a stream: from the engine's socket to the client's in one turn of the loop, with no task woken.
+"""Passes a stream's bytes from the engine's socket to the client's in one turn of the event loop, without a task.
 
-Taken once a stream's head and its first text have passed (forward.py). Left for a chunk that may hold an error or ends
-within an event, for a client that reads too slowly, behind a comment, and at the stream's end: the loop in forward.py
-deals with these, and the stream may come back here behind them.
+A stream takes this path after its head and its first text (forward.py). It leaves the path for a chunk that may hold an
+error or ends within an event, for a slow client, after a comment, and at its end. The loop in forward.py handles these,
+and the stream may then take the path again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from app.relay.response.writer import WriteNow
 
 
 def direct_path(write_now: WriteNow, keepalive: StreamKeepalive, tap: UsageTap) -> Callable[[bytes], bool]:
-    """Passes a chunk on, at once, and counts it; it gives False for one that is not for this way.
+    """Returns a function that writes a chunk at once and counts it, or returns False and writes nothing.
 
-    The caller has passed on all that came before. It is called once a token, so it is one frame with few below.
+    The caller must have written all earlier chunks. The function runs once per token, so it makes few calls.
     """
     feed, now = tap.feed, keepalive.clock
 

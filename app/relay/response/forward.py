@@ -108,8 +108,9 @@ async def _events(
     keepalive = StreamKeepalive(
         writer.write, comment, lambda: usage_tap.between_events, last=writer.spoken, every=every
     )
-    write_now = writer.direct()
-    take = None if write_now is None else direct_path(write_now, keepalive, usage_tap)
+    take = None
+    if unchanged is not None and (write_now := writer.direct()) is not None:
+        take = direct_path(write_now, keepalive, usage_tap)
     try:
         async for chunk in chunks:
             if error_filter.held_back or suspicious(chunk):
