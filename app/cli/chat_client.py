@@ -52,7 +52,9 @@ class ChatClient:
         headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {key}"} if key else {})
         timeout = httpx2.Timeout(None, connect=CONNECT_S)
         try:
-            self._http = httpx2.Client(base_url=root, headers=headers, timeout=timeout, trust_env=False)
+            # A connection kept between two questions could be one of a gateway that has ended meanwhile
+            limits = httpx2.Limits(max_keepalive_connections=0)
+            self._http = httpx2.Client(base_url=root, headers=headers, timeout=timeout, limits=limits, trust_env=False)
         except httpx2.InvalidURL as error:
             raise UpstreamUnreachableError(f"{root} is not the address of a gateway: {error}") from None
 
@@ -121,13 +123,12 @@ class ChatClient:
         except httpx2.ConnectError as error:
             raise self._unreachable(error) from None
         except (httpx2.HTTPError, ValueError) as error:  # ValueError: an event that is not JSON
-            what = "The answer broke off" if begun else f"The gateway at {self.root} does not answer"
-            raise UpstreamError(f"{what}: {self._why(error)}") from None
-
-    def _why(self, error: Exception) -> str:
-        if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
-            return f"the gateway at {self.root} has closed the connection."
-        return reason_of(error)
+            closed = isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError)
+            if not begun:
+                why = "it has closed the connection" if closed else reason_of(error)
+                raise UpstreamError(f"The gateway at {self.root} does not answer: {why}. {self._remedy}") from None
+            why = f"the gateway at {self.root} has closed the connection." if closed else reason_of(error)
+            raise UpstreamError(f"The answer broke off: {why}") from None
 
     def _unreachable(self, error: Exception) -> UpstreamUnreachableError:
         return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason_of(error)}). {self._remedy}")

@@ -52,6 +52,12 @@ class _EditedLine:
             typed = event.current_buffer.text
             event.app.exit(exception=DroppedLineError() if typed else KeyboardInterrupt(), style="class:aborting")
 
+        # A Ctrl-D that was typed during an answer: Linux turns it into a NUL when the terminal changes its mode
+        @keys.add("c-@")
+        def _(event: Any) -> None:
+            if not event.current_buffer.text:
+                event.app.exit(exception=EOFError(), style="class:exiting")
+
         @keys.add("escape", "enter")
         def _(event: Any) -> None:
             event.current_buffer.insert_text("\n")

@@ -120,6 +120,9 @@ class ResponseStore:
             if not exists(self.path):
                 return None
             with closing(connect(self.path, READ_PATIENCE_S)) as connection:
+                # The writer may have created the file, but no table yet
+                if connection.execute("PRAGMA schema_version").fetchone() == (0,):
+                    return None
                 query = """SELECT id, owner, expires, previous, items, body FROM response
                     WHERE id = ? AND owner = ? AND expires >= ?"""
                 row = connection.execute(query, (response_id, owner, self._clock())).fetchone()

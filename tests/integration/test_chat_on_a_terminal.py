@@ -108,6 +108,17 @@ def test_a_stopped_answer_stays_and_typed_ahead_lines_too(make_gateway: Make) ->
     assert '"assistant"' in text and '"long"' in text
 
 
+def test_ctrl_d_during_an_answer_leaves_after_it(make_gateway: Make) -> None:
+    """Like any other key that is typed ahead."""
+    with chatting(make_gateway(args=["--tps", "10"])) as terminal:
+        terminal.see("\n>")
+        terminal.type("hello\r")
+        terminal.see("t3")
+        terminal.type("\x04")
+        terminal.see("16 tokens,")
+        assert terminal.end() == 0
+
+
 @pytest.mark.parametrize("environment", [{"TERM": "xterm-256color"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_a_hostile_model_steers_no_terminal(
     environment: dict[str, str], hostile: list[str], make_gateway: Make

@@ -239,6 +239,7 @@ def test_its_gateway_dies(here: RunFolder) -> None:
         terminal.see("\n>", times=2)
         for process in here.gateways():
             process.kill()
+        eventually(lambda: not here.gateways())
         terminal.type("again\r")
         terminal.see("No gateway answers at")
         terminal.see("run it again")

@@ -43,6 +43,14 @@ def test_a_response_belongs_to_its_key(tmp_path: Path, clock: Clock) -> None:
     again.close()
 
 
+def test_a_file_without_tables_holds_no_response(tmp_path: Path, clock: Clock) -> None:
+    """The writer creates the file first, so that a reader may see it empty."""
+    made = store(tmp_path, clock)
+    made.path.touch(mode=0o600)
+    assert made.get("a", "o") is None
+    assert made.chain("a", "o") == "a"
+
+
 def test_a_conversation_lives_as_long_as_its_last_response(tmp_path: Path, clock: Clock) -> None:
     """Going on from a response keeps all before it; then they expire together."""
     made = store(tmp_path, clock)
