@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import httpx2
 
+from app.supervisor.http_transport import GatewayTransport
+
 
 def engine_client(
-    base_url: str, key: str | None, timeout: float | httpx2.Timeout | None, **more: Any
+    base_url: str, key: str | None, timeout: float | httpx2.Timeout | None, *, keeps_connections: bool = True
 ) -> httpx2.AsyncClient:
-    """A client for plain HTTP on loopback; `timeout` is in seconds. Other options are httpx2's.
+    """A client for plain HTTP on loopback; `timeout` is in seconds.
 
     It reads no certificates, since that blocks the event loop for 30 ms.
     """
     headers: Mapping[str, str] = {} if key is None else {"Authorization": f"Bearer {key}"}
-    return httpx2.AsyncClient(
-        base_url=base_url, headers=headers, timeout=timeout, trust_env=False, verify=False, **more
-    )
+    limits = httpx2.Limits() if keeps_connections else httpx2.Limits(max_keepalive_connections=0)
+    transport = GatewayTransport(verify=False, trust_env=False, limits=limits)
+    return httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=timeout, trust_env=False, transport=transport)

@@ -31,7 +31,7 @@ from app.supervisor.launcher import Launcher, Running
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.ports import Ports
 from app.supervisor.readiness import EngineAddress, StartLimits
-from app.supervisor.states import EngineEvent, EngineState, next_state
+from app.supervisor.states import OCCUPYING, EngineEvent, EngineState, next_state
 
 log = logs.get_logger("engine")
 
@@ -247,8 +247,33 @@ class Engine:
             EngineState.FATAL: self._fatal,
         }
         while True:
-            event = await stages[self.state]()
+            try:
+                event = await stages[self.state]()
+            except (Exception, asyncio.CancelledError) as error:
+                if _cancelled() or self.state not in OCCUPYING:
+                    raise
+                event = await self._fault(error)
             self._move(event)
+
+    async def _fault(self, error: BaseException) -> EngineEvent:
+        """Ends the process after a fault of llama-tandem itself. Otherwise requests would wait for ever.
+
+        An unrequested CancelledError comes from a task that this task awaits.
+        """
+        log.error("supervision failed", alias=self.alias, state=str(self.state), exc_info=error)
+        cause = f"llama-tandem failed while the engine was {self.state} ({type(error).__name__}: {error})."
+        self.diagnosis = Diagnosis("supervision_failed", cause, "Report it, with the traceback in the log.", False)
+        if self.state is EngineState.STARTING:
+            try:
+                await self._launcher.end()
+            except Exception as another:
+                log.error("supervision failed", alias=self.alias, state=str(self.state), exc_info=another)
+                self._launcher.forget()
+            return self._failed(EngineEvent.START_FAILED)
+        if self.state in (EngineState.READY, EngineState.DRAINING):
+            return EngineEvent.STOP
+        self._launcher.forget()
+        return EngineEvent.EXITED
 
     def _move(self, event: EngineEvent) -> None:
         before, self.state = self.state, next_state(self.state, event)
@@ -259,7 +284,10 @@ class Engine:
             write(f"engine {self.state}", alias=self.alias, was=str(before), why=str(event), pid=self.pid)
         self._changed.set()
         self._changed = asyncio.Event()
-        self._on_change(self)
+        try:
+            self._on_change(self)
+        except Exception as error:
+            log.error("a change of state was not followed", alias=self.alias, state=str(self.state), exc_info=error)
 
     async def _verb(self, *accepted: EngineEvent) -> EngineEvent:
         """The next verb that is valid in this state. Late ones are dropped, such as a drain after the exit."""
@@ -278,6 +306,7 @@ class Engine:
             # A stop in the same turn as the exit counts too: the caller of `close` waits for STOPPED.
             stop = verb.done() and verb.result() is EngineEvent.STOP
             if gone.done() and not stop:
+                gone.result()  # a wait that failed is no exit
                 return EngineEvent.EXITED
             return verb.result() if verb.done() else EngineEvent.UNRESPONSIVE
         finally:
@@ -381,3 +410,9 @@ class Engine:
     def _failed(self, event: EngineEvent) -> EngineEvent:
         self._backoff.failed(asyncio.get_running_loop().time())
         return event
+
+
+def _cancelled() -> bool:
+    """Tells whether the present task has been cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

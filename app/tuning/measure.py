@@ -45,7 +45,7 @@ def connect(address: EngineAddress) -> httpx2.AsyncClient:
         address.base_url,
         address.key,
         httpx2.Timeout(None, connect=10),
-        limits=httpx2.Limits(max_keepalive_connections=0),
+        keeps_connections=False,
     )
 
 

@@ -151,7 +151,10 @@ class MediaFetcher:
 def _client() -> AsyncClient:
     import httpx2
 
+    from app.supervisor.http_transport import GatewayTransport
+
     return httpx2.AsyncClient(
+        transport=GatewayTransport(trust_env=False),
         timeout=None,
         trust_env=False,
         headers={"accept": "image/*, audio/*", "accept-encoding": "identity", "user-agent": "llama-tandem"},

@@ -117,6 +117,63 @@ def test_a_stop_in_the_turn_of_the_exit_is_heard() -> None:
     assert seen[:4] == [EngineState.STARTING, EngineState.READY, EngineState.STOPPING, EngineState.STOPPED]
 
 
+@pytest.mark.parametrize("fault", [RuntimeError("odd"), asyncio.CancelledError()])
+def test_a_fault_of_a_start_fails_that_start_only(fault: BaseException) -> None:
+    """A stray cancellation too: with the task of the engine gone, its waiters would wait for ever."""
+    seen: list[EngineState] = []
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        launcher.started.set_exception(fault)
+        made.start()
+        await come_to(made, EngineState.BACKOFF)
+        assert made.diagnosis is not None and made.diagnosis.code == "supervision_failed"
+        assert type(fault).__name__ in made.diagnosis.cause and not made.diagnosis.permanent
+        await come_to(made, EngineState.STOPPED)
+        launcher.started = asyncio.get_running_loop().create_future()
+        launcher.started.set_result(None)
+        made.start()
+        await come_to(made, EngineState.READY)
+        await made.close()
+
+    asyncio.run(scenario())
+    assert seen[:2] == [EngineState.STARTING, EngineState.BACKOFF]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("odd"), asyncio.CancelledError()])
+def test_a_fault_while_it_serves_ends_the_process(fault: BaseException) -> None:
+    """Nobody would notice its death otherwise."""
+    seen: list[EngineState] = []
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        launcher.started.set_result(None)
+        made.start()
+        await come_to(made, EngineState.READY)
+        launcher.exited.set_exception(fault)
+        await come_to(made, EngineState.STOPPED)
+        assert made.pid is None
+        await made.close()
+
+    asyncio.run(scenario())
+    assert seen[:4] == [EngineState.STARTING, EngineState.READY, EngineState.STOPPING, EngineState.STOPPED]
+
+
+def test_a_listener_that_fails_stops_no_engine() -> None:
+    """The state has changed, whatever its listeners make of it."""
+
+    async def scenario() -> None:
+        made, launcher = engine([])
+        made._on_change = lambda _: 1 / 0
+        launcher.started.set_result(None)
+        made.start()
+        await come_to(made, EngineState.READY)
+        await made.close()
+        assert made.state is EngineState.STOPPED
+
+    asyncio.run(scenario())
+
+
 def test_what_may_pass_is_never_given_up() -> None:
     """A minute apart at the longest; an answer clears the count, and the next failure costs no delay."""
     seen: list[EngineState] = []
