@@ -64,8 +64,8 @@ from app.scheduler.residency import Residency, residency_of
 from app.scheduler.room import UNCAPPED
 from app.supervisor.conversation_files import ConversationFiles
 from app.supervisor.conversations import Conversations
+from app.supervisor.host import LocalHost
 from app.supervisor.orphans import sweep
-from app.supervisor.ports import Ports
 from app.supervisor.process import Engine
 from app.supervisor.readiness import StartLimits
 from app.supervisor.states import EngineState
@@ -102,7 +102,7 @@ class Gateway:
             residency=self._residency,
             prepare=self._fetched,
         )
-        self._ports = Ports(settings.engine_port)
+        self._host = LocalHost(settings.engine_port)
         self._conversations = Conversations(ConversationFiles(settings.state_dir), settings.conversations, self.metrics)
         self._recorder = Recorder(self._database)
         self._usage = UsageRecorder(self._database)
@@ -368,7 +368,7 @@ class Gateway:
         return Engine(
             ref.engine_key,
             plan=plan,
-            ports=self._ports,
+            host=self._host,
             limits=StartLimits.of(self.settings),
             ledger=self._ledger,
             on_change=partial(self._changed, ref),

@@ -58,8 +58,7 @@ class LaunchPlan:
 
     def with_port(self, port: int) -> LaunchPlan:
         """The same plan on another port."""
-        at = self.argv.index("--port") + 1
-        return replace(self, argv=(*self.argv[:at], str(port), *self.argv[at + 1 :]))
+        return replace(self, argv=listening_at(self.argv, port=port))
 
     def saving_slots_in(self, folder: Path) -> LaunchPlan:
         """The same plan, with slots saved in this folder."""
@@ -68,6 +67,15 @@ class LaunchPlan:
     def shell_line(self) -> str:
         """The command line on one line, quoted for a shell."""
         return shlex.join(self.argv)
+
+
+def listening_at(argv: tuple[str, ...], *, port: int, address: str | None = None) -> tuple[str, ...]:
+    """The same command line with another port, and another address unless it is None."""
+    line = list(argv)
+    line[line.index("--port") + 1] = str(port)
+    if address is not None and "--host" in line:
+        line[line.index("--host") + 1] = address
+    return tuple(line)
 
 
 def build_plan(

@@ -51,6 +51,8 @@ TandemError
 │   ├── QueueFullError            the queue is full
 │   ├── NoRoomError               pinned engines hold the place
 │   ├── InsufficientMemoryError   it does not fit, even alone
+│   ├── NoPortError               for an engine
+│   ├── HostLostError             the machine of an engine
 │   ├── EngineUnloadedError       by an administrator
 │   ├── EngineLoadingError        it is still loading
 │   ├── DeadlyRequestError        this request seems to crash the engine
@@ -83,7 +85,9 @@ from app.errors.engines import (
     EngineUnavailableError,
     EngineUnloadedError,
     FormatIgnoredError,
+    HostLostError,
     InsufficientMemoryError,
+    NoPortError,
     NoRoomError,
     PullFailedError,
     QueueFullError,
@@ -159,6 +163,7 @@ __all__ = [
     "ForbiddenError",
     "FormatIgnoredError",
     "GgufError",
+    "HostLostError",
     "HubError",
     "InsufficientMemoryError",
     "InvalidBodyError",
@@ -168,6 +173,7 @@ __all__ = [
     "ModelExistsError",
     "ModelRequiredError",
     "NewerRecordsError",
+    "NoPortError",
     "NoRoomError",
     "NotImportableError",
     "NotOnHubError",

@@ -96,6 +96,18 @@ class InsufficientMemoryError(EngineUnavailableError):
         super().__init__(f"The memory is not enough for '{alias}': {words}")
 
 
+class NoPortError(EngineUnavailableError):
+    """No port is free for an engine."""
+
+
+class HostLostError(EngineUnavailableError):
+    """The machine of an engine does not answer any more. `reason` names it."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The engine's machine is lost: {reason}.", retry_after=1)
+
+
 class EngineUnloadedError(EngineUnavailableError):
     """An administrator unloaded the engine of a waiting or running request."""
 

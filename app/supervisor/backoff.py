@@ -24,6 +24,10 @@ class Backoff:
         """Resets to the state before the first start."""
         self._failures = 0
 
+    def spare(self, now: float) -> None:
+        """Ends the delay: the last failure was not the engine's, and does not count."""
+        self.until = now
+
     def failed(self, now: float) -> None:
         self._failures += 1
         # The exponent is bounded, since an engine may fail for days.

@@ -16,6 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from app.engine.parent_death import tied_to_parent
 
@@ -26,27 +27,44 @@ LINE_LIMIT = 8192
 LAST_WORDS_S = 0.5
 
 
-class Child:
-    """A running child in its own session; `returncode` is negative for a signal, as in Popen."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a child: its exit code, negative for a signal as in Popen; or why its host is lost, and it with it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+    code: int | None = None
+    lost: str = ""
+
+
+class LocalChild:
+    """A running child in its own session, which is to listen at an address."""
+
+    def __init__(self, process: subprocess.Popen[bytes], on_line: Callable[[str], None], at: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         self.pid = process.pid
+        self.port = at[1]
+        self.base_url = f"http://{at[0]}:{at[1]}"
         self.log: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self.last_output = loop.time()
         self._process = process
         self._on_line = on_line
         self._rest = b""
-        self._exited: asyncio.Future[int] = loop.create_future()
+        self._exited: asyncio.Future[Ended] = loop.create_future()
         self._log_ended: asyncio.Future[None] = loop.create_future()
         self._watch_log()
         self._watch_exit()
 
     @classmethod
     def spawn(
-        cls, argv: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None] = lambda _: None
-    ) -> Child:
-        """Starts a child. Needs a running loop and never awaits, so a cancelled caller cannot lose a child.
+        cls,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        on_line: Callable[[str], None] = lambda _: None,
+        *,
+        at: tuple[str, int],
+    ) -> LocalChild:
+        """Starts a child, which is to listen `at` this address.
+
+        Needs a running loop and never awaits, so a cancelled caller cannot lose a child.
 
         Raises OSError if the program cannot be executed.
         """
@@ -62,7 +80,7 @@ class Child:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        return cls(process, on_line)
+        return cls(process, on_line, at)
 
     def _watch_log(self) -> None:
         assert self._process.stdout is not None
@@ -115,28 +133,33 @@ class Child:
         if self._process.stdin is not None:
             self._process.stdin.close()
         if not self._exited.done():
-            self._exited.set_result(returncode)
+            self._exited.set_result(Ended(returncode))
 
     @property
-    def returncode(self) -> int | None:
+    def ended(self) -> Ended | None:
+        """None while it runs."""
         return self._exited.result() if self._exited.done() else None
 
-    async def wait(self) -> int:
-        """The exit code, once the child is reaped and its last lines are in `log`."""
-        returncode = await asyncio.shield(self._exited)
+    def when_reaped(self, then: Callable[[], None]) -> None:
+        """Calls `then` in the first turn of the loop after the end."""
+        self._exited.add_done_callback(lambda _: then())
+
+    async def wait(self) -> Ended:
+        """Its end, once the child is reaped and its last lines are in `log`."""
+        ended = await asyncio.shield(self._exited)
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._log_ended), LAST_WORDS_S)
         self._close_log()
-        return returncode
+        return ended
 
     def signal(self, number: signal.Signals) -> None:
         """Signals the whole process group; ignores a child that is gone."""
-        if self.returncode is None:
+        if self.ended is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
-    async def terminate(self, grace: float, hurry: asyncio.Event) -> int:
-        """SIGTERM, grace (cut short by `hurry`), SIGTERM again, SIGKILL; returns the exit code.
+    async def terminate(self, grace: float, hurry: asyncio.Event) -> Ended:
+        """SIGTERM, grace (cut short by `hurry`), SIGTERM again, SIGKILL; returns when the child is reaped.
 
         llama-server takes a second SIGTERM as "at once", which still lets it free device memory in order.
         """
@@ -146,7 +169,7 @@ class Child:
             await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             for task in waiting:
                 task.cancel()
-            if self.returncode is not None:
+            if self.ended is not None:
                 return await self.wait()
         self.signal(signal.SIGKILL)
         return await self.wait()

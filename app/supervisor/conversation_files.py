@@ -63,6 +63,10 @@ class SavedSlot:
         return tokens_in(self.path)
 
 
+def is_whole(slot: SavedSlot) -> bool:
+    return slot.whole
+
+
 def slot_name(when: int, rank: int, tokens: int, size: int) -> str:
     return f"{when:013d}-{rank:04d}-{tokens}-{size}.slot"
 
@@ -89,11 +93,11 @@ class RestoreVerdict:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
 class PlanFolder:
     """The files of one launch plan."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
 
     def make(self) -> None:
         """Creates the folder with mode 0700. Raises OSError."""
@@ -148,11 +152,19 @@ class KeptSlots:
     why_not: str = ""
 
 
+def verdict_of(folder: PlanFolder) -> RestoreVerdict | None:
+    return folder.verdict
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationFiles:
     """The saved slots of all models, below one folder."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self.root = state_dir / FOLDER
+    state_dir: Path
+
+    @property
+    def root(self) -> Path:
+        return self.state_dir / FOLDER
 
     def folder(self, alias: str, fingerprint: str) -> PlanFolder:
         """Creates the folder of this plan, and deletes those of the model's other plans. Raises OSError."""
@@ -208,6 +220,28 @@ class ConversationFiles:
     def _all(self) -> Iterator[SavedSlot]:
         for folder in self.root.glob("*/*"):
             yield from _slots_in(folder)
+
+
+def tidy(files: ConversationFiles, folder: PlanFolder, limits: ConversationLimits, now: float) -> int:
+    """Deletes the rest of a save, and what is too old or too much; returns the bytes of all saved slots."""
+    folder.remove_parts()
+    files.expire(limits, now)
+    return files.size()
+
+
+def size_of_file(path: Path) -> int:
+    """Raises OSError."""
+    return path.stat().st_size
+
+
+def rename_file(path: Path, name: str) -> None:
+    """Raises OSError."""
+    path.rename(path.with_name(name))
+
+
+def remove_file(path: Path) -> None:
+    """Raises OSError, but not for a file that is gone."""
+    path.unlink(missing_ok=True)
 
 
 def _slots_in(folder: Path) -> Iterator[SavedSlot]:

@@ -8,13 +8,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from app import logs
 from app.config.conversations import ConversationLimits
 from app.engine.launch import LaunchPlan
+from app.errors import HostLostError
 from app.records.metrics import Metrics
-from app.supervisor.conversation_files import ConversationFiles, KeptSlots, PlanFolder
+from app.supervisor.conversation_files import ConversationFiles, KeptSlots, PlanFolder, remove_file, tidy, verdict_of
+from app.supervisor.host import RunsWork
 from app.supervisor.readiness import EngineAddress, fingerprint
+
+if TYPE_CHECKING:
+    from app.supervisor.slot_transfer import SlotTransfer
 
 log = logs.get_logger("engine")
 
@@ -34,13 +41,17 @@ class Conversations:
         limits: ConversationLimits,
         metrics: Metrics,
         now: Callable[[], float] = time.time,
+        run: RunsWork = asyncio.to_thread,
     ) -> None:
-        """`now` gives seconds since the epoch."""
+        """`now` gives seconds since the epoch. `run` does the work on files where the engines run."""
         self.limits = limits
         self._files = files
         self._metrics = metrics
         self._now = now
+        self._run = run
         self._expiring: asyncio.Task[None] | None = None
+        # Of reloads
+        self._tidying: set[asyncio.Task[None]] = set()
         # None until the models are known
         self._aliases: frozenset[str] | None = None
         # By alias, of its last start
@@ -58,27 +69,32 @@ class Conversations:
         self._expiring = asyncio.create_task(self._expire_for_ever(list(aliases)), name="conversations")
 
     async def _expire_for_ever(self, aliases: list[str]) -> None:
-        await asyncio.to_thread(self._files.forget_all_but, aliases)
+        await self._run(ConversationFiles.forget_all_but, self._files, aliases)
         while True:
             await self.expire()
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
     async def expire(self) -> None:
         """Deletes files that are too old or too many."""
-        await asyncio.to_thread(self._files.expire, self.limits, self._now())
-        self._metrics.conversation_bytes = await asyncio.to_thread(self._files.size)
+        await self._run(ConversationFiles.expire, self._files, self.limits, self._now())
+        self._metrics.conversation_bytes = await self._run(ConversationFiles.size, self._files)
 
     def use(self, limits: ConversationLimits, aliases: Collection[str]) -> None:
         """Applies changed settings, and deletes the files of removed models."""
         changed, self.limits, self._aliases = limits != self.limits, limits, frozenset(aliases)
-        self._files.forget_all_but(list(aliases))
-        if changed:
-            self._files.expire(limits, self._now())
+        tidying = asyncio.create_task(self._forget(list(aliases), expire=changed), name="conversations of a reload")
+        self._tidying.add(tidying)
+        tidying.add_done_callback(self._tidying.discard)
+
+    async def _forget(self, aliases: list[str], *, expire: bool) -> None:
+        await self._run(ConversationFiles.forget_all_but, self._files, aliases)
+        if expire:
+            await self.expire()
 
     async def close(self) -> None:
         if self._expiring is not None:
             self._expiring.cancel()
-            await asyncio.wait({self._expiring})
+            await asyncio.wait({self._expiring, *self._tidying})
 
     # -- one engine ----------------------------------------------------------------------------------------------
 
@@ -91,9 +107,10 @@ class Conversations:
                 log.warning(f"conversations are not kept: {kept_slots.why_not}", alias=plan.alias)
             return kept_slots
         try:
-            folder = await asyncio.to_thread(self._files.folder, plan.alias, fingerprint(plan))
-            await asyncio.to_thread(self._files.expire, self.limits, self._now())
-            verdict = await asyncio.to_thread(lambda: folder.verdict)
+            print_of_plan = await self._run(fingerprint, plan)
+            folder = await self._run(ConversationFiles.folder, self._files, plan.alias, print_of_plan)
+            await self._run(ConversationFiles.expire, self._files, self.limits, self._now())
+            verdict = await self._run(verdict_of, folder)
         except OSError as error:
             kept_slots.why_not = f"their folder cannot be used: {error}"
             log.warning(f"conversations are not kept: {kept_slots.why_not}", alias=plan.alias)
@@ -108,22 +125,20 @@ class Conversations:
         """Before READY: restores as many conversations as there are slots, the most recent first."""
         if kept_slots.folder is None:
             return
-        saved = await asyncio.to_thread(kept_slots.folder.slots)
+        saved = await self._run(PlanFolder.slots, kept_slots.folder)
         if not saved:
             return
         import httpx2  # imported here, since the import takes 80 ms
 
-        from app.supervisor.slot_transfer import SlotTransfer
-
         try:
-            async with asyncio.timeout(RESTORE_WITHIN_S), SlotTransfer(kept_slots, address, self._metrics) as transfer:
+            async with asyncio.timeout(RESTORE_WITHIN_S), self._transfer(kept_slots, address) as transfer:
                 await transfer.restore(saved)
         except TimeoutError:
             self._failed(kept_slots, "restored", f"it took longer than {RESTORE_WITHIN_S:g} s")
         except (httpx2.HTTPError, OSError) as error:
             # The engine may have crashed at a file: the next start must not read it again.
             for slot in saved:
-                await asyncio.to_thread(slot.path.unlink, missing_ok=True)
+                await self._run(remove_file, slot.path)
             self._failed(kept_slots, "restored", f"the engine gave no answer ({type(error).__name__})")
 
     async def save(self, kept_slots: KeptSlots, address: EngineAddress) -> bool:
@@ -134,11 +149,9 @@ class Conversations:
             return True  # the model was removed while its engine still answered
         import httpx2
 
-        from app.supervisor.slot_transfer import SlotTransfer
-
         try:
-            async with asyncio.timeout(SAVE_WITHIN_S), SlotTransfer(kept_slots, address, self._metrics) as transfer:
-                room = await asyncio.to_thread(self._files.room, self.limits)
+            async with asyncio.timeout(SAVE_WITHIN_S), self._transfer(kept_slots, address) as transfer:
+                room = await self._run(ConversationFiles.room, self._files, self.limits)
                 await transfer.save(LEAST_TOKENS, int(self._now() * 1000), room)
         except TimeoutError:
             self._failed(kept_slots, "saved", f"it took longer than {SAVE_WITHIN_S:g} s")
@@ -146,18 +159,23 @@ class Conversations:
         except (httpx2.HTTPError, OSError) as error:
             self._failed(kept_slots, "saved", f"{type(error).__name__}: {error}")
         finally:
-            await asyncio.shield(asyncio.to_thread(self._tidy, folder))
+            await asyncio.shield(self._tidy(folder))
         return True
 
-    def _tidy(self, folder: PlanFolder) -> None:
-        folder.remove_parts()
-        self._files.expire(self.limits, self._now())
-        self._metrics.conversation_bytes = self._files.size()
+    def _transfer(self, kept_slots: KeptSlots, address: EngineAddress) -> SlotTransfer:
+        from app.supervisor.slot_transfer import SlotTransfer  # It imports httpx2
+
+        return SlotTransfer(kept_slots, address, self._metrics, self._run)
+
+    async def _tidy(self, folder: PlanFolder) -> None:
+        size = await self._run(tidy, self._files, folder, self.limits, self._now())
+        self._metrics.conversation_bytes = size
 
     async def ended(self, kept_slots: KeptSlots) -> None:
         """After the engine's exit: deletes the files of interrupted saves."""
         if kept_slots.folder is not None:
-            await asyncio.to_thread(kept_slots.folder.remove_parts)
+            with suppress(HostLostError):
+                await self._run(PlanFolder.remove_parts, kept_slots.folder)
 
     def _failed(self, kept_slots: KeptSlots, what: str, why: str) -> None:
         self._metrics.conversations[kept_slots.alias, "failed"] += 1

@@ -52,6 +52,11 @@ class LoadedFiles:
         return cls(stamps, header_of(paths[0]) if paths else None)
 
     @property
+    def size(self) -> int:
+        """Bytes of all files. A missing file counts as none."""
+        return sum(stamp.size for stamp in self.stamps)
+
+    @property
     def changed(self) -> str:
         """Describes the changes of the files since then; empty without any."""
         now = [(stamp, FileStamp.of(stamp.path)) for stamp in self.stamps]

@@ -13,18 +13,16 @@ from app import logs
 from app.config.speculation import drafts, named
 from app.engine.diagnose import LOG_SAYS_MORE, diagnose, last_lines
 from app.engine.launch import LaunchPlan
-from app.errors import Diagnosis, TandemError
+from app.errors import Diagnosis, HostLostError, NoPortError, TandemError
 from app.records.ledger import Ledger
 from app.speculation.status import Status, judge
 from app.supervisor.activity import Activity
-from app.supervisor.child import Child
 from app.supervisor.conversation_files import KeptSlots
 from app.supervisor.conversations import Conversations
-from app.supervisor.endings import says_goodbye
+from app.supervisor.endings import ended_early, lost, says_goodbye
 from app.supervisor.engine_facts import EngineFacts, LoadedFiles, facts_of
+from app.supervisor.host import Child, Host, SpawnOrder
 from app.supervisor.load_progress import LoadProgress
-from app.supervisor.orphans import MARKER, marker
-from app.supervisor.ports import LOOPBACK, Ports
 from app.supervisor.readiness import EngineAddress, StartLimits, fingerprint, refusal, until_ready
 
 log = logs.get_logger("engine")
@@ -37,7 +35,6 @@ class Running:
     """A child and its address; `since` is when it became ready, on the loop's clock."""
 
     child: Child
-    port: int
     address: EngineAddress
     since: float
     speculation: Status
@@ -56,12 +53,13 @@ class CheckedPlan:
     limits: StartLimits
 
     @classmethod
-    def of(cls, plan: LaunchPlan, limits: StartLimits) -> CheckedPlan:
-        return cls(plan, fingerprint(plan), limits)
+    async def of(cls, plan: LaunchPlan, limits: StartLimits, host: Host) -> CheckedPlan:
+        """Checks a plan for this host, which has the files."""
+        return cls(plan, await host.run(fingerprint, plan), limits)
 
-    def holds(self, limits: StartLimits) -> bool:
-        """Whether settings, files and binary are unchanged. Reads the files' stats."""
-        return limits is self.limits and fingerprint(self.plan) == self.fingerprint
+    async def holds(self, limits: StartLimits, host: Host) -> bool:
+        """Whether settings, files and binary are unchanged. The host reads the files' stats."""
+        return limits is self.limits and await host.run(fingerprint, self.plan) == self.fingerprint
 
 
 class Launcher:
@@ -71,7 +69,7 @@ class Launcher:
         self,
         alias: str,
         plan: Callable[[], Awaitable[LaunchPlan]],
-        ports: Ports,
+        host: Host,
         limits: StartLimits,
         ledger: Ledger,
         conversations: Conversations | None = None,
@@ -91,7 +89,7 @@ class Launcher:
         self.refused: str | None = None
         self.limits = limits
         self._plan = plan
-        self._ports = ports
+        self._host = host
         # Stores the plans whose speculation fails at every start
         self._ledger = ledger
         # None: no slots are saved or restored
@@ -100,12 +98,12 @@ class Launcher:
     async def preflight(self) -> CheckedPlan:
         """Makes a plan from the present settings and files. Raises the plan's errors."""
         limits = self.limits  # before the settings are read
-        return await asyncio.to_thread(CheckedPlan.of, await self._plan(), limits)
+        return await CheckedPlan.of(await self._plan(), limits, self._host)
 
     async def _checked_plan(self) -> CheckedPlan:
         """The preflight's plan, once, if nothing has changed; else a new one, for which `auto` chooses again."""
         checked, self.checked = self.checked, None
-        if checked is not None and await asyncio.to_thread(checked.holds, self.limits):
+        if checked is not None and await checked.holds(self.limits, self._host):
             return checked
         return await self.preflight()
 
@@ -113,7 +111,16 @@ class Launcher:
         """Starts the engine; returns a diagnosis unless it is ready. The child of a failed start is reaped."""
         self.refused = None
         try:
+            return await self._planned_start()
+        except HostLostError as error:
+            self.forget()
+            return lost(error.reason)
+
+    async def _planned_start(self) -> Diagnosis | None:
+        try:
             checked = await self._checked_plan()
+        except HostLostError:
+            raise
         except TandemError as error:
             return refusal(error)
         plan = self.plan = checked.plan
@@ -147,46 +154,47 @@ class Launcher:
     async def _start(self, plan: LaunchPlan) -> Diagnosis | None:
         port = 0
         for _ in range(PORT_TRIES):
-            try:
-                port = self._ports.take(above=port)
-            except TandemError as error:
-                return Diagnosis("no_port", str(error), "Set engine_port lower.", permanent=False)
-            diagnosis = await self._start_on(port, plan)
+            diagnosis, port = await self._start_above(port, plan)
             if diagnosis is None or diagnosis.code != "port_taken":
                 return diagnosis
             log.info("port taken by another process", alias=self.alias, port=port)
         return diagnosis
 
-    async def _start_on(self, port: int, plan: LaunchPlan) -> Diagnosis | None:
-        files = await asyncio.to_thread(LoadedFiles.of, plan.files)
+    async def _start_above(self, port: int, plan: LaunchPlan) -> tuple[Diagnosis | None, int]:
+        """Starts the engine on a higher port than this; returns the diagnosis unless it is ready, and its port."""
+        files = await self._host.run(LoadedFiles.of, plan.files)
         key = secrets.token_urlsafe(32)
-        env = {**plan.env, "LLAMA_API_KEY": key, MARKER: marker()}
         kept_slots = await self._conversations.prepare(plan) if self._conversations else None
         if kept_slots is not None and kept_slots.folder is not None:
             plan = plan.saving_slots_in(kept_slots.folder.path)
-        argv = plan.with_port(port).argv
+        order = SpawnOrder(secrets.token_hex(8), plan.argv, {**plan.env, "LLAMA_API_KEY": key}, above=port)
         try:
-            child = Child.spawn(argv, env, self._log_line)
+            child = await self._host.spawn(order, self._log_line)
         except OSError as error:
-            self._ports.release(port)
-            return diagnose(127, [f"{argv[0]}: {error.strerror}"])
-        address = EngineAddress(f"http://{LOOPBACK}:{port}", key)
+            return diagnose(127, [f"{plan.argv[0]}: {error.strerror}"]), port
+        except NoPortError as error:
+            return Diagnosis("no_port", str(error), "Set engine_port lower.", permanent=False), port
         clock = asyncio.get_running_loop().time
         status = Status(plan.requested_mode, reason=plan.fallback_reason)
         self.goodbye.clear()
-        running = self.running = Running(child, port, address, clock(), status, kept_slots=kept_slots)
-        size = _size(plan)
-        self.loading = LoadProgress(size, clock)
-        diagnosis = await until_ready(child, address, self.limits, size, argv=argv, saw=self._saw)
-        diagnosis = diagnosis or await self._check_speculation(running, plan) or await self._restored(running)
+        address = EngineAddress(child.base_url, key)
+        running = self.running = Running(child, address, clock(), status, kept_slots=kept_slots)
+        diagnosis = await self._until_serving(running, plan, files.size)
         if diagnosis is not None:
             await self.end()
         else:
             running.facts = await facts_of(address, files)
             running.since = clock()
-        return diagnosis
+        return diagnosis, child.port
 
-    async def _check_speculation(self, running: Running, plan: LaunchPlan) -> Diagnosis | None:
+    async def _until_serving(self, running: Running, plan: LaunchPlan, size: int) -> Diagnosis | None:
+        """Ready, its speculation checked, its slots restored; or the diagnosis."""
+        self.loading = LoadProgress(size, asyncio.get_running_loop().time)
+        child, address, limits = running.child, running.address, self.limits
+        ready = until_ready(self._host, child, address, limits, size, argv=plan.argv, saw=self._saw)
+        return await ready or await self._check_speculation(running, plan, size) or await self._restored(running)
+
+    async def _check_speculation(self, running: Running, plan: LaunchPlan, size: int) -> Diagnosis | None:
         """Checks the speculation and sets its status. Returns a diagnosis if the engine died, or must not be inert."""
         if not plan.chain:
             active = None if running.speculation.requested_mode == "none" and not plan.fallback_reason else False
@@ -199,11 +207,11 @@ class Launcher:
         child = running.child
         gathering = asyncio.ensure_future(gather(running.address, plan.chain, child.log))
         gone = asyncio.ensure_future(child.wait())
-        limit = self.limits.whole(_size(plan))
+        limit = self.limits.whole(size)
         try:
             await asyncio.wait({gathering, gone}, return_when=asyncio.FIRST_COMPLETED, timeout=limit)
             if gone.done():
-                return diagnose(gone.result(), tuple(child.log))
+                return ended_early(gone.result(), child.log)
             if not gathering.done():
                 late = f"no answer to the warm-up within {limit:g} s"
                 return diagnose(None, tuple(child.log), hung=late)
@@ -211,7 +219,7 @@ class Launcher:
         except (httpx2.HTTPError, ValueError) as error:
             # A crash closes the connection before the process is gone.
             with suppress(TimeoutError):
-                return diagnose(await asyncio.wait_for(child.wait(), 2), tuple(child.log))
+                return ended_early(await asyncio.wait_for(child.wait(), 2), child.log)
             cause = f"The warm-up got no answer: {type(error).__name__}."
             return Diagnosis("no_proof", cause, LOG_SAYS_MORE, permanent=False, log_tail=last_lines(child.log))
         finally:
@@ -234,8 +242,8 @@ class Launcher:
         if self._conversations is None or running.kept_slots is None:
             return None
         await self._conversations.restore(running.kept_slots, running.address)
-        if (returncode := running.child.returncode) is not None:
-            return diagnose(returncode, tuple(running.child.log))
+        if (ended := running.child.ended) is not None:
+            return ended_early(ended, running.child.log)
         return None
 
     async def save_conversations(self) -> None:
@@ -256,10 +264,8 @@ class Launcher:
                 await self._conversations.ended(running.kept_slots)
 
     def forget(self) -> None:
-        """Releases the port of a child that is gone."""
-        if self.running is not None:
-            self._ports.release(self.running.port)
-            self.running = None
+        """Forgets a child that is gone."""
+        self.running = None
 
     def _saw(self, activity: Activity) -> None:
         assert self.loading is not None
@@ -271,12 +277,3 @@ class Launcher:
         if says_goodbye(line):
             self.goodbye.set()
         log.debug(line, alias=self.alias, pid=self.running.child.pid if self.running else None)
-
-
-def _size(plan: LaunchPlan) -> int:
-    """Bytes of the plan's model files. A missing file counts as none."""
-    size = 0
-    for path in plan.files:
-        with suppress(OSError):
-            size += path.stat().st_size
-    return size

@@ -1,39 +1,38 @@
-"""Loopback ports for engines: the first free one from `engine_port` up."""
+"""Ports for engines at one address: the first free one from a first port up."""
 
 from __future__ import annotations
 
 import socket
 
-from app.errors import EngineUnavailableError
-
-LOOPBACK = "127.0.0.1"
+from app.errors import NoPortError
 
 
 class Ports:
     """Ports of our own engines, which may not listen yet. Each port is also tried, for other programs."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, address: str) -> None:
         self._first = first
+        self._address = address
         self._held: set[int] = set()
 
     def take(self, *, above: int = 0) -> int:
-        """Reserves a port on which no process listens. Raises EngineUnavailableError if none is free up to 65535."""
+        """Reserves a port on which no process listens. Raises NoPortError if none is free up to 65535."""
         for port in range(max(self._first, above + 1, 1), 65536):
-            if port not in self._held and _free(port):
+            if port not in self._held and _free(self._address, port):
                 self._held.add(port)
                 return port
-        raise EngineUnavailableError(f"No port is free from {self._first} up.", retry_after=5)
+        raise NoPortError(f"No port is free from {self._first} up.", retry_after=5)
 
     def release(self, port: int) -> None:
         self._held.discard(port)
 
 
-def _free(port: int) -> bool:
+def _free(address: str, port: int) -> bool:
     with socket.socket() as probe:
         # As llama-server binds: a port in TIME_WAIT is free, one with a listener is not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((address, port))
         except OSError:
             return False
         return True

@@ -27,9 +27,9 @@ from app.supervisor.backoff import Backoff
 from app.supervisor.conversations import Conversations
 from app.supervisor.endings import Ending
 from app.supervisor.engine_facts import EngineFacts
+from app.supervisor.host import Host
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.load_progress import LoadProgress
-from app.supervisor.ports import Ports
 from app.supervisor.readiness import EngineAddress, StartLimits
 from app.supervisor.states import OCCUPYING, EngineEvent, EngineState, next_state
 
@@ -47,7 +47,7 @@ class Engine:
         alias: str,
         *,
         plan: Callable[[], Awaitable[LaunchPlan]],
-        ports: Ports,
+        host: Host,
         limits: StartLimits,
         ledger: Ledger,
         on_change: Callable[[Engine], None],
@@ -63,7 +63,7 @@ class Engine:
         self._on_change = on_change
         self._on_proven = on_proven
         # Used by the owning task only
-        self._launcher = Launcher(alias, plan, ports, limits, ledger, conversations)
+        self._launcher = Launcher(alias, plan, host, limits, ledger, conversations)
         self._keeps_conversations = conversations is not None
         self._backoff = Backoff()
         self._ending: Ending | None = None
@@ -82,7 +82,7 @@ class Engine:
 
     @property
     def port(self) -> int | None:
-        return self._running.port if self._running else None
+        return self._running.child.port if self._running else None
 
     @property
     def plan(self) -> LaunchPlan | None:
@@ -300,7 +300,7 @@ class Engine:
         assert self._running is not None
         verb = asyncio.ensure_future(self._verb(*accepted))
         gone = asyncio.ensure_future(self._running.child.wait())
-        deaf = asyncio.ensure_future(endings.until_deaf(self._launcher.goodbye, self._running.port))
+        deaf = asyncio.ensure_future(endings.until_deaf(self._launcher.goodbye, self._running.address.base_url))
         try:
             await asyncio.wait({verb, gone, deaf}, return_when=asyncio.FIRST_COMPLETED)
             # A stop in the same turn as the exit counts too: the caller of `close` waits for STOPPED.
@@ -408,7 +408,11 @@ class Engine:
         return EngineEvent.BACKOFF_ELAPSED
 
     def _failed(self, event: EngineEvent) -> EngineEvent:
-        self._backoff.failed(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if self.diagnosis is not None and self.diagnosis.code == endings.NODE_LOST:
+            self._backoff.spare(now)
+        else:
+            self._backoff.failed(now)
         return event
 
 

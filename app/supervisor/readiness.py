@@ -13,9 +13,19 @@ from urllib.parse import urlsplit
 from app.config.settings import Settings
 from app.engine.diagnose import diagnose, last_lines
 from app.engine.launch import LaunchPlan
-from app.errors import Diagnosis, FilesMissingError, GgufError, InsufficientMemoryError, LaunchRefusedError, TandemError
+from app.errors import (
+    Diagnosis,
+    FilesMissingError,
+    GgufError,
+    HostLostError,
+    InsufficientMemoryError,
+    LaunchRefusedError,
+    TandemError,
+)
 from app.supervisor.activity import Activity, activity_of
-from app.supervisor.child import Child
+from app.supervisor.child import Ended
+from app.supervisor.endings import ended_early
+from app.supervisor.host import Child, Host
 from app.supervisor.ownership import is_own, key_not_handed_on
 
 # Half an hour, or more for large files on a slow disk or network.
@@ -52,6 +62,7 @@ class EngineAddress:
 
 
 async def until_ready(
+    host: Host,
     child: Child,
     address: EngineAddress,
     limits: StartLimits,
@@ -62,26 +73,26 @@ async def until_ready(
 ) -> Diagnosis | None:
     """None once the child is ready and verified as our own, else the diagnosis. The child may still run then.
 
-    `size` is the size of the model's files in bytes, `argv` the child's command line. `saw` gets the child's activity
-    once a second.
+    The child runs on `host`. `size` is the size of the model's files in bytes, `argv` the child's command line. `saw`
+    gets the child's activity once a second.
     """
     # httpx2 takes 80 ms to import, so it is imported while the engine loads
     from app.supervisor.health import ForeignServerError, wait_until_healthy
 
     healthy = asyncio.ensure_future(wait_until_healthy(address.base_url, address.key))
     gone = asyncio.ensure_future(child.wait())
-    hung = asyncio.ensure_future(_hung(child, limits.stall, limits.whole(size), saw))
-    watched: set[asyncio.Future[None] | asyncio.Future[int] | asyncio.Future[str]] = {healthy, gone, hung}
+    hung = asyncio.ensure_future(_hung(host, child, limits.stall, limits.whole(size), saw))
+    watched: set[asyncio.Future[None] | asyncio.Future[Ended] | asyncio.Future[str]] = {healthy, gone, hung}
     try:
         await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         if gone.done():
-            return diagnose(gone.result(), tuple(child.log))
+            return ended_early(gone.result(), child.log)
         if healthy.done():
             healthy.result()
             return None
         return diagnose(None, tuple(child.log), hung=hung.result())
     except ForeignServerError as error:
-        if await asyncio.to_thread(is_own, child.pid, _port(address), argv, error.props) and not gone.done():
+        if await host.run(is_own, child.pid, _port(address), argv, error.props) and not gone.done():
             return key_not_handed_on(argv[0], last_lines(child.log))
         cause = f"Another server answers at {address.base_url}: {error}."
         return Diagnosis("port_taken", cause, "The next port is tried.", False, last_lines(child.log))
@@ -90,18 +101,20 @@ async def until_ready(
             task.cancel()
         with suppress(asyncio.CancelledError, ForeignServerError):
             await healthy  # close its connection first
+        with suppress(asyncio.CancelledError, HostLostError):
+            await hung
 
 
 def _port(address: EngineAddress) -> int:
     return urlsplit(address.base_url).port or 0
 
 
-async def _hung(child: Child, stall: float, whole: float, saw: Callable[[Activity], None]) -> str:
+async def _hung(host: Host, child: Child, stall: float, whole: float, saw: Callable[[Activity], None]) -> str:
     """Returns the limit that was passed: `stall` without progress, or `whole` in all; both in seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + whole
     active = looked = loop.time()
-    before = await asyncio.to_thread(activity_of, child.pid)
+    before = await host.run(activity_of, child.pid)
     while True:
         stalled = max(active, child.last_output) + stall
         if loop.time() >= end:
@@ -109,7 +122,7 @@ async def _hung(child: Child, stall: float, whole: float, saw: Callable[[Activit
         if loop.time() >= stalled:
             return f"no progress for {stall:g} s (no log output, no bytes read, no memory filled, no computing)"
         await asyncio.sleep(min(end - loop.time(), stalled - loop.time(), _LOOK_EVERY_S, stall / 4))
-        now = await asyncio.to_thread(activity_of, child.pid)
+        now = await host.run(activity_of, child.pid)
         if now.moved_since(before, loop.time() - looked):
             active = loop.time()
         saw(now)

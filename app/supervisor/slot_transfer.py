@@ -9,8 +9,21 @@ from types import TracebackType
 
 from app import logs
 from app.records.metrics import Metrics
-from app.supervisor.conversation_files import PART, KeptSlots, PlanFolder, RestoreVerdict, SavedSlot, slot_name
+from app.supervisor.conversation_files import (
+    PART,
+    KeptSlots,
+    PlanFolder,
+    RestoreVerdict,
+    SavedSlot,
+    is_whole,
+    remove_file,
+    rename_file,
+    size_of_file,
+    slot_name,
+    verdict_of,
+)
 from app.supervisor.engine_slots import EngineSlots, SlotHeld, SlotsRefusedError
+from app.supervisor.host import RunsWork
 from app.supervisor.readiness import EngineAddress
 from app.terminal import size_in_words
 
@@ -24,11 +37,15 @@ _VERIFIED_WITHIN_S = 10.0
 class SlotTransfer:
     """Methods raise httpx2.HTTPError if the engine stops answering, and OSError."""
 
-    def __init__(self, kept_slots: KeptSlots, address: EngineAddress, metrics: Metrics) -> None:
+    def __init__(
+        self, kept_slots: KeptSlots, address: EngineAddress, metrics: Metrics, run: RunsWork = asyncio.to_thread
+    ) -> None:
+        """`run` does the work on files."""
         assert kept_slots.folder is not None
         self._kept_slots = kept_slots
         self._folder: PlanFolder = kept_slots.folder
         self._metrics = metrics
+        self._run = run
         self._slots = EngineSlots(address)
 
     async def __aenter__(self) -> SlotTransfer:
@@ -51,7 +68,7 @@ class SlotTransfer:
         used = [slot for slot in held if slot.task is not None and (slot.tokens is None or slot.tokens > least)]
         if not used:
             return
-        await asyncio.to_thread(self._folder.make)
+        await self._run(PlanFolder.make, self._folder)
         for rank, slot in enumerate(sorted(used, key=lambda slot: slot.task or 0, reverse=True)):
             try:
                 room -= await self._save_one(slot, rank, least, when, room)
@@ -60,7 +77,7 @@ class SlotTransfer:
                     await self._give_up(f"llama-server does not save its slots: {error}", "saved")
                     return
                 self._failed("saved", f"llama-server says: {error}")
-        await asyncio.to_thread(self._folder.keep_only, len(held))
+        await self._run(PlanFolder.keep_only, self._folder, len(held))
 
     async def _save_one(self, slot: SlotHeld, rank: int, least: int, when: int, room: float) -> int:
         """Saves a slot; returns the bytes of its file."""
@@ -70,16 +87,16 @@ class SlotTransfer:
         began = time.monotonic()
         part = self._folder.path / f"{when:013d}-{rank:04d}{PART}"
         tokens, written = await self._slots.save(slot.number, part.name)
-        size = (await asyncio.to_thread(part.stat)).st_size
+        size = await self._run(size_of_file, part)
         if tokens <= least:
-            await asyncio.to_thread(part.unlink)
+            await self._run(remove_file, part)
             return 0
         if size > room or size != (size if written is None else written):
-            await asyncio.to_thread(part.unlink)
+            await self._run(remove_file, part)
             why = "less is free" if size > room else "the disk took less than that"
             self._failed("saved", f"{tokens} tokens take {size_in_words(written or size)}, and {why}")
             return 0
-        await asyncio.to_thread(part.rename, self._folder.path / slot_name(when, rank, tokens, size))
+        await self._run(rename_file, part, slot_name(when, rank, tokens, size))
         self._metrics.conversations[self._kept_slots.alias, "saved"] += 1
         seconds = round(time.monotonic() - began, 3)
         log.info("conversation saved", alias=self._kept_slots.alias, tokens=tokens, bytes=size, seconds=seconds)
@@ -87,7 +104,7 @@ class SlotTransfer:
 
     async def _bytes_a_token(self) -> float:
         """Bytes per token of the plan's files; 0 without files."""
-        saved = await asyncio.to_thread(self._folder.slots)
+        saved = await self._run(PlanFolder.slots, self._folder)
         return max((slot.size / slot.tokens for slot in saved if slot.tokens), default=0.0)
 
     # -- restoring -----------------------------------------------------------------------------------------------
@@ -98,7 +115,7 @@ class SlotTransfer:
         whole = [slot for slot in saved[: len(held)] if await self._is_whole(slot)]
         if not whole:
             return
-        if await asyncio.to_thread(lambda: self._folder.verdict) is None:
+        if await self._run(verdict_of, self._folder) is None:
             smallest = min(whole, key=lambda slot: slot.size)
             if not await self._verify(smallest, held[0].number):
                 return
@@ -106,7 +123,7 @@ class SlotTransfer:
             await self._restore_one(slot, place.number)
 
     async def _is_whole(self, slot: SavedSlot) -> bool:
-        if await asyncio.to_thread(lambda: slot.whole):
+        if await self._run(is_whole, slot):
             return True
         await self._ignore(slot, "the file has another size than it was saved with")
         return False
@@ -130,7 +147,7 @@ class SlotTransfer:
 
     async def _verify(self, slot: SavedSlot, number: int) -> bool:
         """Whether the engine uses what it restores. The verdict is stored only if it is certain."""
-        tokens = await asyncio.to_thread(slot.read_tokens)
+        tokens = await self._run(SavedSlot.read_tokens, slot)
         if not tokens:
             await self._give_up("no restore can be verified: the slot files of this llama-server lack their tokens")
             return False
@@ -146,16 +163,16 @@ class SlotTransfer:
             evidence = "it reports no reuse" if reused is None else f"it reuses {reused} of {len(tokens)} tokens"
             await self._give_up(f"this llama-server does not use restored slots: {evidence}")
             return False
-        await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=True))
+        await self._run(PlanFolder.judge, self._folder, RestoreVerdict(works=True))
         return True
 
     async def _ignore(self, slot: SavedSlot, why: str) -> None:
-        await asyncio.to_thread(slot.path.unlink, missing_ok=True)
+        await self._run(remove_file, slot.path)
         self._failed("restored", why)
 
     async def _give_up(self, reason: str, what: str = "restored") -> None:
         """Saves nothing more for this plan."""
-        await asyncio.to_thread(self._folder.judge, RestoreVerdict(works=False, reason=reason))
+        await self._run(PlanFolder.judge, self._folder, RestoreVerdict(works=False, reason=reason))
         self._failed(what, reason)
         self._kept_slots.folder, self._kept_slots.why_not = None, reason
 

@@ -9,14 +9,14 @@ import httpx2
 
 from app.config.settings import Settings
 from app.config.speculation import NONE, drafts
-from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.errors import LaunchRefusedError, UpstreamError
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Ledger
+from app.supervisor.endings import ended_early
+from app.supervisor.host import LocalHost
 from app.supervisor.launcher import Launcher
-from app.supervisor.ports import Ports
 from app.supervisor.readiness import StartLimits
 from app.tuning import memory
 from app.tuning.arms import Arm
@@ -48,7 +48,7 @@ class LoadedEngine:
         assert self.launcher.running is not None
         child = self.launcher.running.child
         try:
-            return str(diagnose(await asyncio.wait_for(child.wait(), _LAST_BREATH_S), tuple(child.log)))
+            return str(ended_early(await asyncio.wait_for(child.wait(), _LAST_BREATH_S), child.log))
         except TimeoutError:
             return str(error)
 
@@ -64,7 +64,7 @@ class Engines:
         self._planner = planner
         self._ref = ref
         self._ledger = ledger
-        self._ports = Ports(settings.engine_port)
+        self._host = LocalHost(settings.engine_port)
         self._limits = StartLimits(
             stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace
         )
@@ -73,7 +73,7 @@ class Engines:
 
     async def start(self, arm: Arm) -> LoadedEngine:
         """Starts an arm's engine. Raises CannotStartError, also if it would use another mode."""
-        launcher = Launcher(self._ref.engine_key, lambda: self._plan(arm), self._ports, self._limits, self._ledger)
+        launcher = Launcher(self._ref.engine_key, lambda: self._plan(arm), self._host, self._limits, self._ledger)
         self._launchers.append(launcher)
         diagnosis = await launcher.start()
         if diagnosis is not None:

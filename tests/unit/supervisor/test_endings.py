@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from app.supervisor import endings
+from app.supervisor.child import Ended
 from tests.support import clock
 
 GOODBYE = "0.12.345.678 I srv    operator(): operator(): cleaning up before exit..."
 
 
 def child(returncode: int | None, *log: str) -> Any:
-    return SimpleNamespace(returncode=returncode, log=log)
+    return SimpleNamespace(ended=None if returncode is None else Ended(returncode), log=log)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_a_goodbye_counts_once_nobody_listens_any_more(monkeypatch: pytest.Monke
     """A verbose log has prompts in it, and anybody may write that line into one."""
     listening = True
 
-    async def listens(port: int) -> bool:
+    async def listens(base_url: str) -> bool:
         return listening
 
     monkeypatch.setattr(endings, "_listens", listens)
@@ -49,7 +50,7 @@ def test_a_goodbye_counts_once_nobody_listens_any_more(monkeypatch: pytest.Monke
     async def main() -> None:
         nonlocal listening
         goodbye = asyncio.Event()
-        deaf = asyncio.create_task(endings.until_deaf(goodbye, 8001))
+        deaf = asyncio.create_task(endings.until_deaf(goodbye, "http://127.0.0.1:8001"))
         goodbye.set()
         await asyncio.sleep(60)
         assert (deaf.done(), goodbye.is_set()) == (False, False)
@@ -61,3 +62,10 @@ def test_a_goodbye_counts_once_nobody_listens_any_more(monkeypatch: pytest.Monke
         assert deaf.done()
 
     clock.run(main())
+
+
+def test_the_log_of_a_lost_engine_is_not_its_cause() -> None:
+    lost = SimpleNamespace(ended=Ended(lost="box2: its agent died"), log=(GOODBYE,))
+    diagnosis = endings.exited(lost)  # type: ignore[arg-type]
+    assert diagnosis.code == "node_lost" and "box2: its agent died" in diagnosis.cause
+    assert endings.ended_early(lost.ended, lost.log) == diagnosis

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.engine.launch import LaunchPlan
-from app.errors import Diagnosis, FilesMissingError
+from app.errors import Diagnosis, FilesMissingError, HostLostError
 from app.records.database import Database
 from app.records.ledger import Ledger
+from app.supervisor.child import Ended
+from app.supervisor.host import LocalHost, SpawnOrder
 from app.supervisor.launcher import Launcher
-from app.supervisor.ports import Ports
 from app.supervisor.readiness import StartLimits
 
 
@@ -27,7 +30,7 @@ class World:
         self.started: list[LaunchPlan] = []
         self.missing = False
         ledger = Ledger(Database(Path("/nowhere")))
-        self.launcher = Launcher("m", self._plan, Ports(1), StartLimits(), ledger)
+        self.launcher = Launcher("m", self._plan, LocalHost(1), StartLimits(), ledger)
         self.launcher._start = self._start  # type: ignore[method-assign]
 
     async def _plan(self) -> LaunchPlan:
@@ -113,5 +116,52 @@ def test_a_start_without_a_preflight_makes_its_plan(world: World) -> None:
         world.missing = True
         diagnosis = await world.launcher.start()
         assert diagnosis is not None and (diagnosis.code, len(world.started)) == ("missing_file", 1)
+
+    asyncio.run(main())
+
+
+class Lost:
+    """A child that has ended with its host."""
+
+    pid, port, base_url, last_output = 1, 9, "http://127.0.0.1:9", 0.0
+    log = ("llama-server: error: out of memory",)
+    ended = Ended(lost="box2: 3 beats missed")
+
+    async def wait(self) -> Ended:
+        return self.ended
+
+    async def terminate(self, grace: float, hurry: asyncio.Event) -> Ended:
+        return self.ended
+
+
+class LostHost(LocalHost):
+    """A host that is lost after `calls` calls, or right after the spawn."""
+
+    def __init__(self, calls: int | None) -> None:
+        super().__init__(1)
+        self.calls = calls
+
+    async def spawn(self, order: SpawnOrder, on_line: Callable[[str], None]) -> Any:
+        return Lost()
+
+    async def run(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if self.calls is not None:
+            if not self.calls:
+                raise HostLostError("box2: 3 beats missed")
+            self.calls -= 1
+        return await super().run(work, *args, **kwargs)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, None])
+def test_a_start_on_a_lost_host_is_not_the_engines_failure(world: World, calls: int | None) -> None:
+    """Whenever it is lost: the log explains nothing, and the next start may succeed at once."""
+
+    async def main() -> None:
+        ledger = Ledger(Database(Path("/nowhere")))
+        launcher = Launcher("m", world._plan, LostHost(calls), StartLimits(), ledger)
+        diagnosis = await launcher.start()
+        assert diagnosis is not None and (diagnosis.code, diagnosis.permanent) == ("node_lost", False)
+        assert "box2: 3 beats missed" in diagnosis.cause and diagnosis.log_tail == ()
+        assert launcher.running is None
 
     asyncio.run(main())

@@ -15,7 +15,8 @@ from app.errors import Diagnosis
 from app.records.database import Database
 from app.records.ledger import Ledger
 from app.speculation.status import Status
-from app.supervisor.ports import Ports
+from app.supervisor.child import Ended
+from app.supervisor.host import LocalHost
 from app.supervisor.process import Engine
 from app.supervisor.readiness import EngineAddress, StartLimits
 from app.supervisor.states import EngineState
@@ -32,20 +33,19 @@ class Launcher:
         self.plan: LaunchPlan | None = None
         self.running: Any = None
         self.keys = count(1)
-        self.returncode = 1
+        self.ended = Ended(1)
         self.started: asyncio.Future[Diagnosis | None] = loop.create_future()
-        self.exited: asyncio.Future[int] = loop.create_future()
+        self.exited: asyncio.Future[Ended] = loop.create_future()
 
     async def start(self) -> Diagnosis | None:
         diagnosis = await self.started
         if diagnosis is None:
-            child = SimpleNamespace(pid=1, wait=self.wait, returncode=self.returncode, log=())
+            child = SimpleNamespace(pid=1, wait=self.wait, port=8001, ended=self.ended, log=())
             address = EngineAddress("http://127.0.0.1:8001", f"key {next(self.keys)}")
             self.running = SimpleNamespace(child=child, since=0.0, speculation=Status("none"), address=address)
-            self.running.port = 8001
         return diagnosis
 
-    async def wait(self) -> int:
+    async def wait(self) -> Ended:
         return await asyncio.shield(self.exited)
 
     async def end(self) -> None:
@@ -64,7 +64,7 @@ def engine(seen: list[EngineState]) -> tuple[Engine, Launcher]:
     made = Engine(
         "m",
         plan=no_plan,
-        ports=Ports(1),
+        host=LocalHost(1),
         limits=StartLimits(),
         ledger=Ledger(Database(Path("/nowhere"))),
         on_change=lambda made: seen.append(made.state),
@@ -109,7 +109,7 @@ def test_a_stop_in_the_turn_of_the_exit_is_heard() -> None:
         launcher.started.set_result(None)
         await come_to(made, EngineState.READY)
         made.stop()
-        launcher.exited.set_result(1)
+        launcher.exited.set_result(Ended(1))
         await made.changed()
         await made.close()
 
@@ -201,6 +201,33 @@ def test_what_may_pass_is_never_given_up() -> None:
     assert EngineState.FATAL not in seen
 
 
+def test_an_engine_that_is_lost_with_its_host_starts_again_at_once() -> None:
+    """However often: it has not failed. Failures of its own before still count."""
+    seen: list[EngineState] = []
+
+    async def scenario() -> None:
+        made, launcher = engine(seen)
+        for _ in range(3):
+            launcher.ended = Ended(lost="box2: 3 beats missed")
+            launcher.started, launcher.exited = (asyncio.get_running_loop().create_future() for _ in range(2))
+            launcher.started.set_result(None)
+            made.start()
+            await come_to(made, EngineState.READY)
+            launcher.exited.set_result(launcher.ended)
+            await come_to(made, EngineState.BACKOFF)
+            assert made.diagnosis is not None and made.diagnosis.code == "node_lost"
+            assert made.retry_after == 0 and made.may_come_up
+            await come_to(made, EngineState.STOPPED)
+        launcher.started = asyncio.get_running_loop().create_future()
+        launcher.started.set_result(Diagnosis("host_memory", "Not enough.", "", permanent=False))
+        made.start()
+        await come_to(made, EngineState.BACKOFF)
+        assert round(made.retry_after or 0.0) == 1
+        await made.close()
+
+    clock.run(scenario())
+
+
 @pytest.mark.parametrize(("returncode", "code"), [(-9, "killed"), (-11, "crashed"), (0, "terminated"), (1, "exited")])
 def test_those_who_were_with_a_process_hear_why_it_is_gone(returncode: int, code: str) -> None:
     """Even if the next one is up on the same port by then: it is another one's key."""
@@ -209,13 +236,13 @@ def test_those_who_were_with_a_process_hear_why_it_is_gone(returncode: int, code
     async def scenario() -> None:
         made, launcher = engine(seen)
         made.start()
-        launcher.returncode = returncode
+        launcher.ended = Ended(returncode)
         launcher.started.set_result(None)
         await come_to(made, EngineState.READY)
         made.answered()
         waiting = asyncio.create_task(made.post_mortem("key 1"))
         await asyncio.sleep(0)
-        launcher.exited.set_result(returncode)
+        launcher.exited.set_result(Ended(returncode))
         await come_to(made, EngineState.STOPPED)
         launcher.exited = asyncio.get_running_loop().create_future()
         made.start()
