@@ -273,7 +273,7 @@ class Gateway:
             return
         if self.eager is None:
             self.scheduler.verbs.preload((ref, self._residency(ref)) for ref in self.local)
-        await self.scheduler.verbs.warn_of_pins(self.local)
+        await self.scheduler.verbs.log_warnings(self.local)
 
     def _most_loaded(self, settings: Settings) -> int:
         """Returns 1 if the memory is unknown, or not read yet."""

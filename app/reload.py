@@ -143,7 +143,7 @@ class Reloader:
         self.running = new
         restarted = self._engines(other)
         self._load_what_is_new(before)
-        warnings += tuple(self._scheduler.verbs.pin_warnings(self._local()))
+        warnings += tuple(self._scheduler.verbs.warnings(self._local()))
         warnings += tuple(f"{alias} stands in the settings now: the one in memory is gone" for alias in replaced)
         return replace(done, restarted=restarted, restart_needed=waiting, warnings=warnings)
 

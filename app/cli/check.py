@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
 from app.cli.check_speculation import draft_in_doubt, speculation_lines, starts_without
-from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, start_of
+from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, memory_warnings, start_of
 from app.cli.options import records
 from app.cli.running_gateway import RunningEngine, running_engines
 from app.config.model_entry import AttachedEntry, LocalEntry
@@ -134,7 +134,7 @@ def _engine(settings: Settings) -> CheckReport:
         return CheckReport((f"engine: {error}",), fine=False)
     if SYSTEM_CONFIG.is_file():
         lines.append(f"  warning: {SYSTEM_CONFIG} is there; llama-server takes from it what an entry does not say")
-    lines += [f"  warning: {line}" for line in what_is_held_back(os.environ)]
+    lines += [f"  warning: {line}" for line in (*what_is_held_back(os.environ), *memory_warnings(settings))]
     return CheckReport(tuple(lines), fine=True)
 
 

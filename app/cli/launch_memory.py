@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -9,12 +10,14 @@ from typing import Any
 
 from app.config.settings import Settings
 from app.engine.devices import Device, devices
-from app.engine.footprint.budget import may_page
+from app.engine.footprint.budget import may_page, unknown_places
+from app.engine.footprint.footprint import HOST
 from app.engine.footprint.verdict import MemoryVerdict, budgets_alone, judge, why_without_draft
 from app.engine.launch import LaunchPlan
-from app.engine.locate import EngineBinary
+from app.engine.locate import EngineBinary, locate
 from app.engine.memory import host_memory
-from app.errors import LaunchRefusedError, ProbeError
+from app.engine.visible_devices import visible
+from app.errors import LaunchRefusedError, ProbeError, TandemError
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.scheduler.memory_truth import MemoryTruth
@@ -53,14 +56,15 @@ def start_of(
     `memory` is None if this engine does not list its devices. Raises GgufError and the planner's errors.
     """
     try:
-        there = devices_of(planner.binary(), tuple(sorted(ref.local_entry.env.items())))
+        there = devices_of(planner.binary(), ())
     except ProbeError:
         return PlannedStart(plan, None)
     host = host_memory()
     budgets = budgets_alone(there, host, settings.memory, settings.memory_margin)
 
     def judged(plan: LaunchPlan) -> MemoryVerdict:
-        return judge(plan.argv, there, host, budgets, pages=may_page(settings.memory), measured=truth.known(plan))
+        devices = visible(there, plan.env, os.environ)
+        return judge(plan.argv, devices, host, budgets, pages=may_page(settings.memory), measured=truth.known(plan))
 
     whole = judged(plan)
     if plan.draft_is_optional and (whole.short or whole.paged):
@@ -77,6 +81,17 @@ def memory_lines(verdict: MemoryVerdict | None) -> Iterator[str]:
         if not verdict.fits:
             raise LaunchRefusedError(f"memory: {verdict.words()}", code="insufficient_memory")
         yield f"    {'warning: ' if verdict.paged else ''}{verdict.words()}"
+
+
+def memory_warnings(settings: Settings) -> list[str]:
+    """Returns what `memory` says in vain; nothing if the engine does not list its devices."""
+    if isinstance(settings.memory, str):
+        return []
+    try:
+        there = devices_of(locate(settings.llama_server), ())
+    except TandemError:
+        return []
+    return unknown_places(settings.memory, (HOST, *(device.name for device in there)))
 
 
 @cache

@@ -11,7 +11,7 @@ from app.engine.locate import EngineBinary
 from app.engine.probe import ask
 from app.errors import ProbeError
 
-_HEAD = "Available devices:"
+_HEAD, _NONE = "Available devices:", "(none)"
 # `  CUDA0: NVIDIA GeForce RTX 4090 (24077 MiB, 23000 MiB free)`
 _DEVICE = re.compile(r"^ +(\S+): (.+) \((\d+) MiB, (\d+) MiB free\)\s*$")
 
@@ -36,7 +36,11 @@ def devices(
     page = ask(engine, "--list-devices", running, own)
     if _HEAD not in page:
         raise ProbeError(f"{engine.origin}: --list-devices lists nothing")
-    return parse(page)
+    listed, lines = parse(page), page.partition(_HEAD)[2].split("\n")
+    strange = next((line.strip() for line in lines if line.strip() not in ("", _NONE)), "")
+    if strange and not listed:
+        raise ProbeError(f"{engine.origin}: --list-devices names devices in an unknown form: {strange}")
+    return listed
 
 
 def parse(page: str) -> tuple[Device, ...]:

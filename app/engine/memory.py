@@ -45,8 +45,7 @@ def host_memory() -> int:
 
 
 def host_used() -> int:
-    """Bytes that processes of the machine, container or service hold and cannot give back."""
+    """Bytes of `host_memory` that are not available: processes of the machine or of the container hold them."""
     memory, group = psutil.virtual_memory(), memory_group()
-    if group is not None and group.limit < memory.total:
-        return group.used
-    return int(memory.total - memory.available)
+    left = int(memory.available) if group is None else min(int(memory.available), group.limit - group.used)
+    return max(host_memory() - left, 0)

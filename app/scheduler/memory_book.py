@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from app import logs
 from app.engine.devices import Device
-from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortage_in_words, shortages
+from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortage_in_words, shortages, unknown_places
 from app.engine.footprint.footprint import HOST
 from app.engine.footprint.verdict import MemoryVerdict, judge, why_without_draft
 from app.engine.launch import LaunchPlan
+from app.engine.visible_devices import visible
 from app.errors import Diagnosis, GgufError, InsufficientMemoryError
 from app.records.footprints import HeldMemory
-from app.scheduler.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan
+from app.scheduler.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, ran_out_of
 
 log = logs.get_logger("scheduler")
 
@@ -101,6 +102,14 @@ class MemoryBook:
         """Place -> bytes for all engines of the gateway; empty if memory is unknown."""
         return {name: budget(place, self._setting, self._margin) for name, place in self._places.items()}
 
+    def warnings(self) -> list[str]:
+        """What the setting says in vain, once the memory is known."""
+        return unknown_places(self._setting, self._places) if self._places else []
+
+    def figures(self, alias: str) -> dict[str, Any]:
+        """The fields of a refusal: the needs of `alias`, and the budgets; sizes in bytes."""
+        return {"footprint": dict(self.needs(alias)), "budgets": self.budgets()}
+
     def holds(self, aliases: Iterable[str]) -> bool:
         """Whether these engines fit beside each other. A single engine may exceed the budget with mapped files."""
         names = list(aliases)
@@ -173,7 +182,8 @@ class MemoryBook:
 
     async def _judged(self, plan: LaunchPlan) -> MemoryVerdict:
         """Raises GgufError."""
-        host, devices, budgets = self._places[HOST].total, self._devices, self.budgets()
+        host, budgets = self._places[HOST].total, self.budgets()
+        devices = visible(self._devices, plan.env, os.environ)
         measured = {} if self._truth is None else await asyncio.to_thread(self._truth.known, plan)
         pages = may_page(self._setting)
         return await asyncio.to_thread(judge, plan.argv, devices, host, budgets, pages=pages, measured=measured)
@@ -234,7 +244,7 @@ class MemoryBook:
         held: Counter[str] = Counter()
         for other in beside:
             held.update(self.needs(other))
-        for name in _ran_out(diagnosis, [name for name, size in self.needs(alias).items() if size and name != HOST]):
+        for name in ran_out_of(diagnosis, [name for name, size in self.needs(alias).items() if size and name != HOST]):
             limit = self.budgets().get(name, 0)
             learned, before = min(limit - held[name] + _MORE, limit), self.needs(alias).get(name, 0)
             if held[name] and learned > before:
@@ -288,13 +298,3 @@ class MemoryBook:
                 }
             )
         return rows
-
-
-def _ran_out(diagnosis: Diagnosis, devices: list[str]) -> list[str]:
-    """The places that the diagnosis names; empty if it names none."""
-    if diagnosis.code == "host_memory" or not devices:
-        return [HOST]
-    if number := re.search(r"on device (\d+)", diagnosis.cause):
-        named = [name for name in devices if re.fullmatch(rf"\D+{number[1]}", name)]
-        return named[:1]
-    return devices if len(devices) == 1 else []

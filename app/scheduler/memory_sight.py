@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import time
 from contextlib import suppress
 
 import psutil
 
+from app import logs
 from app.engine.devices import Device, devices
 from app.engine.held import own_memory
 from app.engine.locate import locate
@@ -16,8 +18,12 @@ from app.engine.probe import kill_group
 from app.errors import TandemError
 from app.scheduler.memory_book import SeenMemory
 
+log = logs.get_logger("scheduler")
+
 # The age in seconds up to which a list of devices is reused. A list starts a process, which queries drivers.
 _REMEMBERED_S = 5.0
+# The same after a failure: a list that hangs would delay each start by its whole patience.
+_FAILED_S = 60.0
 
 
 class MemorySight:
@@ -27,8 +33,9 @@ class MemorySight:
         # May be replaced
         self.llama_server = llama_server
         self._devices: tuple[Device, ...] | None = None
+        self._had_devices = False
         self._identity = ""
-        self._until = 0.0
+        self._until = -math.inf
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def see(self) -> SeenMemory:
@@ -41,16 +48,24 @@ class MemorySight:
             kill_group(process)
 
     def _list(self) -> tuple[Device, ...] | None:
-        """None without an engine, or if it lists none."""
-        with suppress(TandemError):
+        """None without an engine, or if it has never listed any. After a failure the last list holds."""
+        try:
             engine = locate(self.llama_server)
-            # A build that sees no device will see none later
-            if engine.identity != self._identity or (self._devices != () and time.monotonic() > self._until):
-                self._identity, self._devices = "", None
+            if engine.identity != self._identity:
+                self._identity, self._devices, self._had_devices = engine.identity, None, False
+                self._until = -math.inf
+        except (TandemError, OSError):
+            return None
+        # A build that has never seen a device will see none later
+        if (self._devices != () or self._had_devices) and time.monotonic() >= self._until:
+            try:
                 self._devices = devices(engine, running=self._running)
-                self._identity, self._until = engine.identity, time.monotonic() + _REMEMBERED_S
-            return self._devices
-        return None
+                self._had_devices |= bool(self._devices)
+                self._until = time.monotonic() + _REMEMBERED_S
+            except TandemError as error:
+                self._until = time.monotonic() + _FAILED_S
+                log.warning(f"devices not listed: {error}")
+        return self._devices
 
 
 def _of_our_children() -> int:

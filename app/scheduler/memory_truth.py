@@ -6,6 +6,7 @@ The engine's own report in its log comes first. Without one, NVML measures the d
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,8 @@ from app.engine.footprint.report import reported
 from app.engine.held import HeldByProcess, held_by
 from app.engine.launch import LaunchPlan
 from app.engine.nvml import Nvml
+from app.engine.visible_devices import visible
+from app.errors import Diagnosis
 from app.records.footprints import Footprints, HeldMemory
 from app.supervisor.readiness import fingerprint
 
@@ -52,9 +55,12 @@ class MemoryTruth:
         process = held_by(engine.pid, engine.plan.files)
         if process is None:
             return {}
-        names = [device.name for device in devices]
-        held = reported(engine.log, read_options(engine.plan.argv), names) if engine.log else None
-        return dict(held) if held is not None else self._outside(engine, process, devices)
+        seen = visible(devices, engine.plan.env, os.environ)
+        held = reported(engine.log, read_options(engine.plan.argv), seen) if engine.log else None
+        if held is None:
+            return self._outside(engine, process, devices)
+        # The engine has its own names
+        return {seen[name].name if name in seen else name: size for name, size in held.items()}
 
     def _outside(self, engine: RunningPlan, process: HeldByProcess, devices: Sequence[Device]) -> dict[str, HeldMemory]:
         # Devices have the names that this process sees, whatever the entry's own environment hides
@@ -68,3 +74,13 @@ class MemoryTruth:
 def _key(plan: LaunchPlan) -> str:
     """The same key for a gateway started by hand and one started by a service manager."""
     return fingerprint(replace(plan, env=of_the_machine(plan.env)))
+
+
+def ran_out_of(diagnosis: Diagnosis, devices: list[str]) -> list[str]:
+    """The places that the diagnosis names; empty if it names none."""
+    if diagnosis.code == "host_memory" or not devices:
+        return [HOST]
+    if number := re.search(r"on device (\d+)", diagnosis.cause):
+        named = [name for name in devices if re.fullmatch(rf"\D+{number[1]}", name)]
+        return named[:1]
+    return devices if len(devices) == 1 else []

@@ -215,9 +215,9 @@ class Placement:
                 self._refuse(use, lambda: NoRoomError(alias, why))
             case NoMemory(alias, why):
                 self.decisions.add(alias, "refused", why)
-                self._refuse(
-                    use, lambda: InsufficientMemoryError(alias, f"{why}, even with no other engine loaded.", {})
-                )
+                figures = {} if self.memory is None else self.memory.figures(alias)
+                words = f"{why}, even with no other engine loaded."
+                self._refuse(use, lambda: InsufficientMemoryError(alias, words, figures))
             case Start(alias, why, inputs):
                 self.decisions.add(alias, "started", f"{why}; {inputs}" if inputs else why)
                 self.head_for(use, EngineState.STARTING, why)

@@ -105,21 +105,22 @@ class Verbs:
         """Begins to load `ref`; a failure is a warning in the log."""
         self._in_background(self._load_with_warning(ref, why))
 
-    def pin_warnings(self, refs: Iterable[ModelRef]) -> list[str]:
-        """Warnings about the places and the memory that pinned models leave for the others, as far as it is known."""
+    def warnings(self, refs: Iterable[ModelRef]) -> list[str]:
+        """Warnings about `memory`, and about what pinned models leave for the others, as far as it is known."""
         models = {ref.engine_key: self._scheduler.use(ref).residency for ref in refs}
         memory = self._placement.memory
         needs = {alias: memory.needs(alias) for alias in models} if memory is not None else {}
         budgets = memory.budgets() if memory is not None else {}
-        return list(pin_warnings(models, self._placement.limits.max_loaded, needs, budgets))
+        strange = memory.warnings() if memory is not None else []
+        return [*strange, *pin_warnings(models, self._placement.limits.max_loaded, needs, budgets)]
 
-    async def warn_of_pins(self, refs: Sequence[ModelRef]) -> None:
+    async def log_warnings(self, refs: Sequence[ModelRef]) -> None:
         """Logs these warnings, once the needs of pinned models are known."""
         for use in map(self._scheduler.use, refs):
             if use.residency.pin:
                 with suppress(TandemError):  # its start reports it
                     await check(use.engine)
-        for warning in self.pin_warnings(refs):
+        for warning in self.warnings(refs):
             log.warning(warning)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

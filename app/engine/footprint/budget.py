@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,14 @@ def budget(place: MemoryPlace, setting: Literal["auto"] | Mapping[str, int], mar
 def _figure(setting: Mapping[str, int], name: str) -> int | None:
     """The setting of a place; llama.cpp ignores the case of device names."""
     return next((size for key, size in setting.items() if key.lower() == name.lower()), None)
+
+
+def unknown_places(setting: Literal["auto"] | Mapping[str, int], known: Iterable[str]) -> list[str]:
+    """Warnings about names in the setting that are no place of this machine."""
+    places = list(known)
+    there = {name.lower() for name in places}
+    strange = [] if isinstance(setting, str) else [name for name in setting if name.lower() not in there]
+    return [f"memory: there is no {name} here, so it limits nothing; use {', '.join(places)}" for name in strange]
 
 
 def may_page(setting: Literal["auto"] | Mapping[str, int]) -> bool:

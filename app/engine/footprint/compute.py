@@ -25,7 +25,8 @@ def compute_by_device(shape: ModelShape, options: LoadOptions, places: LayerPlac
     masks, scores = _attention(shape, options, context)
     tokens = min(options.ubatch, context)
     step = tokens * _FLOAT * (_RESIDUALS * shape.width + _widest(shape, options)) + scores
-    logits = _outputs(options, tokens) * shape.vocabulary * _FLOAT + tokens * _FLOAT * _RESIDUALS * shape.width
+    outputs = 0 if shape.encoder else _outputs(options, tokens)
+    logits = outputs * shape.vocabulary * _FLOAT + tokens * _FLOAT * _RESIDUALS * shape.width
     pipelined = len(places.devices) > 1 and places.whole
     sizes: Counter[str] = Counter()
     for device in (*places.devices, HOST):
@@ -39,8 +40,8 @@ def compute_by_device(shape: ModelShape, options: LoadOptions, places: LayerPlac
 
 
 def output_bytes(shape: ModelShape, options: LoadOptions) -> int:
-    """Bytes of the host's copy of the logits, one row per slot."""
-    return options.slots * shape.vocabulary * _FLOAT
+    """Bytes of the host's copy of the logits, or of an encoder's results, one row per slot."""
+    return options.slots * (shape.width if shape.encoder else shape.vocabulary) * _FLOAT
 
 
 # Copies of the residual stream that are alive beside a layer's widest step
@@ -62,6 +63,8 @@ def _attention(shape: ModelShape, options: LoadOptions, context: int) -> tuple[i
     number = _HALF if options.flash else _FLOAT
     kinds = {layer.sliding for layer in shape.layers if layer.key}
     lengths = [window_cells(options, shape, stream) if sliding else stream for sliding in kinds]
+    if shape.encoder:
+        lengths = [tokens]
     # Tokens of a stream see only its own cells.
     masks = sum(length * tokens * number for length in lengths)
     scores = 0 if options.flash else max(lengths, default=0) * tokens * shape.heads * _FLOAT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from app.records.footprints import HeldMemory
@@ -55,6 +55,11 @@ class Footprint:
         for part in self.parts:
             sizes[part.whose, part.use] += part.size
         return dict(sizes)
+
+    def renamed(self, names: Mapping[str, str]) -> Footprint:
+        """The same with other names of devices; those that `names` lacks stay."""
+        parts = (replace(part, device=names.get(part.device, part.device)) for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
     @property
     def mapped(self) -> int:

@@ -13,6 +13,13 @@ _BY_HEADS = frozenset(
 )
 _STATE_ONLY = frozenset({"arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7"})
 _BOTH = frozenset({"falcon-h1"})
+# Encoders: a step sees its own tokens only, so no cache is kept, and there is no output layer.
+_ENCODERS = frozenset(
+    {
+        *("bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert"),
+        *("nomic-bert", "nomic-bert-moe"),
+    }
+)
 _MOST_LAYERS = 1024  # twice the size that llama.cpp allocates
 _FULL_ATTENTION_EVERY = 4  # for qwen3next and similar, if the file lacks it
 
@@ -32,7 +39,10 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """`heads` and `head_size` are the largest of all layers. `window` is 0 without sliding layers."""
+    """`heads` and `head_size` are the largest of all layers. `window` is 0 without sliding layers.
+
+    `encoder`: no cache and no output layer.
+    """
 
     layers: tuple[LayerShape, ...]
     width: int
@@ -45,6 +55,7 @@ class ModelShape:
     vocabulary: int
     trained_context: int
     window: int
+    encoder: bool = False
 
 
 def shape_of(header: Header, *, mtp: bool = False) -> ModelShape:
@@ -76,6 +87,7 @@ def shape_of(header: Header, *, mtp: bool = False) -> ModelShape:
         vocabulary=header.vocabulary_size or 0,
         trained_context=header.context_length or 0,
         window=window_of(header),
+        encoder=header.architecture in _ENCODERS,
     )
 
 
@@ -116,6 +128,8 @@ def _layer(header: Header, at: int, kv_heads: int, sizes: _HeadSizes, sliding: b
 def _kinds(header: Header, at: int, kv_heads: int) -> tuple[bool, bool]:
     """Whether a layer attends, and whether it carries a state."""
     architecture = header.architecture or ""
+    if architecture in _ENCODERS:
+        return False, False
     if architecture in _STATE_ONLY:
         return False, True
     if architecture in _BOTH:

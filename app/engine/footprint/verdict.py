@@ -14,6 +14,7 @@ from app.engine.footprint.budget import MemoryPlace, budget, shortage_in_words, 
 from app.engine.footprint.estimate import estimate
 from app.engine.footprint.footprint import HOST, Footprint
 from app.engine.footprint.remedies import remedies
+from app.engine.visible_devices import as_named
 from app.records.footprints import HeldMemory
 from app.terminal import memory_in_words
 
@@ -99,7 +100,7 @@ def found_by(held: HeldMemory) -> str:
 
 def judge(
     argv: Sequence[str],
-    devices: Sequence[Device],
+    devices: Sequence[Device] | Mapping[str, Device],
     host: int,
     budgets: Mapping[str, int],
     *,
@@ -108,10 +109,14 @@ def judge(
 ) -> MemoryVerdict:
     """The verdict on an engine with this command line. Raises GgufError.
 
-    `pages`: mapped files may exceed the host's budget, as llama-server itself allows. `measured` are the sizes of an
-    engine with this launch plan.
+    `devices` may be a mapping, from the engine's names to this machine's devices. The verdict, `budgets` and `measured`
+    have the machine's names. `pages`: mapped files may exceed the host's budget, as llama-server itself allows.
+    `measured` are the sizes of an engine with this launch plan.
     """
-    footprint = replace(estimate(argv, devices, host), measured=measured or {})
+    seen = devices if isinstance(devices, Mapping) else {device.name: device for device in devices}
+    names = {name: device.name for name, device in seen.items()}
+    estimated = estimate(argv, as_named(seen), host).renamed(names)
+    footprint = replace(estimated, measured=measured or {})
     short = shortage_in_words(footprint.by_device(), budgets)
     if not short:
         return MemoryVerdict(footprint, budgets)
@@ -120,12 +125,13 @@ def judge(
         enough[HOST] += footprint.mapped
     if not shortages(footprint.by_device(), enough):
         return MemoryVerdict(footprint, budgets, paged=short)
-    estimated = footprint.estimated()
+    sizes = footprint.estimated()
     for name, held in footprint.measured.items():
         # Remedies are estimated, so the part that the estimate lacks is subtracted from the budget
         if name in enough:
-            enough[name] -= max(held.size - estimated.get(name, 0), 0)
-    return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, devices, host, enough)))
+            enough[name] -= max(held.size - sizes.get(name, 0), 0)
+    its_own = {name: enough[names.get(name, name)] for name in (HOST, *seen) if names.get(name, name) in enough}
+    return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, as_named(seen), host, its_own)))
 
 
 def why_without_draft(whole: MemoryVerdict, without: MemoryVerdict) -> str:

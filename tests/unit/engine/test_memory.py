@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from app.engine import devices
 from app.engine import memory as machine
 from app.engine.cgroup import MemoryGroup, memory_group
-from app.engine.memory import host_memory, this_machine
+from app.engine.memory import host_memory, host_used, this_machine
 
 ROOT = Path(__file__).parents[3]
 
@@ -68,6 +69,44 @@ def test_a_service_has_what_its_slices_leave_it(tmp_path: Path, names: tuple[str
     assert memory_group(tmp_path, own) == MemoryGroup(5000, 3700)
     write_group(top / "system.slice" / "tandem.service", names, "2000", 1300)
     assert memory_group(tmp_path, own) == MemoryGroup(2000, 1000)
+
+
+@pytest.mark.parametrize("names", [SECOND, FIRST], ids=["second", "first"])
+def test_a_group_above_may_have_less_left_than_its_own(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    """Its limit is higher, but its other services hold most of it; it may even be over it."""
+    top = tmp_path if names is SECOND else tmp_path / "memory"
+    write_group(top / "slice", names, "9000", 9000)
+    write_group(top / "slice" / "tandem", names, "2000", 800)
+    own = tmp_path / "cgroup"
+    own.write_text(f"{'0::' if names is SECOND else '9:memory:'}/slice/tandem\n")
+    assert memory_group(tmp_path, own) == MemoryGroup(2000, 1700)
+    write_group(top / "slice", names, "9000", 9800)
+    assert memory_group(tmp_path, own) == MemoryGroup(2000, 2000)
+
+
+def test_a_group_is_kept_below_its_high_mark(tmp_path: Path) -> None:
+    """Above it the kernel slows the group down; `max` is no limit."""
+    write_group(tmp_path, SECOND, "4000", 1000)
+    (tmp_path / "memory.high").write_text("3000\n")
+    assert memory_group(tmp_path, tmp_path / "absent") == MemoryGroup(3000, 700)
+    (tmp_path / "memory.high").write_text("max\n")
+    assert memory_group(tmp_path, tmp_path / "absent") == MemoryGroup(4000, 700)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_group(tmp_path, tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize(
+    ("group", "used"),
+    [(None, 6 << 30), (MemoryGroup(8 << 30, 1 << 30), 4 << 30), (MemoryGroup(8 << 30, 7 << 30), 7 << 30)],
+)
+def test_a_group_has_no_more_than_the_machine_has_left(
+    monkeypatch: pytest.MonkeyPatch, group: MemoryGroup | None, used: int
+) -> None:
+    """Of 10 GiB, 4 are available: a group of 8 has used 4 of its own then, though it holds only one."""
+    whole = SimpleNamespace(total=10 << 30, available=4 << 30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: whole)
+    monkeypatch.setattr(machine, "memory_group", lambda: group)
+    assert host_used() == used
 
 
 def test_a_path_from_outside_the_container_means_its_root(tmp_path: Path) -> None:

@@ -101,16 +101,18 @@ def test_nvml_and_the_process_tell_what_the_engine_does_not(make: Make, model: P
 def test_an_entry_that_sees_one_card_only_is_measured_on_that(
     make: Make, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It calls its card CUDA0, and so does the estimate; to the gateway it is the second."""
+    """It calls its card CUDA0; to the gateway it is the second, before and after it is measured."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     held = [ScriptedCard("A fake GPU", 8192, "GPU-1"), ScriptedCard("A fake GPU", 8192, "GPU-2", {os.getpid(): 700})]
     book = make("m", nvml=Nvml(scripted_nvml(*held)), devices=(CARD, replace(CARD, name="CUDA1")))
     plan = plan_of(model, env={"CUDA_VISIBLE_DEVICES": "1"})
     plan = replace(plan, argv=(*plan.argv, "--device", "CUDA0"))
     asyncio.run(book.planned("m", plan))
-    assert book.needs("m")["CUDA0"] > 0
+    assert "CUDA0" not in book.needs("m") and book.needs("m")["CUDA1"] > 0
     asyncio.run(book.came_up("m", up(plan)))
     assert (book.needs("m")["CUDA0"], book.needs("m")["CUDA1"]) == (0, 700 * MIB)
+    asyncio.run(book.came_up("m", up(plan, *REPORT)))
+    assert book.needs("m")["CUDA1"] == 1000 * MIB
 
 
 def test_a_device_that_nobody_tells_of_keeps_its_estimate(make: Make, model: Path) -> None:
