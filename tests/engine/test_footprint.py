@@ -16,6 +16,7 @@ import pytest
 from app.engine.footprint.estimate import estimate
 from tests.engine.conftest import BINARY
 from tests.support.architectures import WRITERS, write_llama
+from tests.support.more_architectures import MORE_WRITERS
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no llama-server: make llama-server")
@@ -84,6 +85,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("architecture", WRITERS)
 def test_the_estimate_is_what_the_engine_reports(written: dict[str, Path], architecture: str, line: str) -> None:
     assert_near(["-m", str(written[architecture]), *LINES[line]])
+
+
+@pytest.mark.parametrize("line", ["slots", "no-flash", "models-own"])
+@pytest.mark.parametrize("architecture", MORE_WRITERS)
+def test_encoders_hybrids_and_sinks_are_estimated_as_well(tmp_path: Path, architecture: str, line: str) -> None:
+    """An encoder keeps no cache and has no output layer, however large its vocabulary."""
+    model = MORE_WRITERS[architecture](tmp_path / "m.gguf")
+    assert_near(["-m", str(model), *LINES[line], *(["--embeddings"] if architecture == "bert" else [])])
 
 
 @pytest.mark.parametrize(

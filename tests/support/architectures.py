@@ -25,7 +25,7 @@ CONVOLUTION = 3  # of lfm2
 Shapes = dict[str, tuple[int, ...]]
 Value = int | float | list[int]
 # Small, and computed with: llama.cpp wants them as they are
-_FLOATS = ("norm.weight", "inp.weight", "conv1d.weight", "conv.weight", "ssm_a", "ssm_d", "bias")
+_FLOATS = ("norm.weight", "inp.weight", "conv1d.weight", "conv.weight", "ssm_a", "ssm_d", "bias", "sinks.weight")
 
 
 def write_llama(
@@ -252,10 +252,14 @@ def _write(
     for key, value in {**keys, "vocab_size": vocabulary}.items():
         if isinstance(value, list):
             writer.add_array(f"{architecture}.{key}", value)
+        elif isinstance(value, bool):
+            writer.add_bool(f"{architecture}.{key}", value)
         elif isinstance(value, int):
             writer.add_uint32(f"{architecture}.{key}", value)
         else:
             writer.add_float32(f"{architecture}.{key}", value)
+    if architecture == "bert":
+        writer.add_token_type_count(2)
     texts = list(_texts(vocabulary))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
