@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from app.engine.processes import descendants
+
 
 @dataclass(frozen=True, slots=True)
 class HeldByProcess:
@@ -27,7 +29,7 @@ def held_by(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> Held
     """`files` are those that it may have mapped. None for a process that is gone. Blocks for milliseconds."""
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
+        family = [process, *descendants(process)]
     except psutil.Error:
         return None
     names = {str(path) for path in files} | {str(path.resolve()) for path in files}

@@ -15,6 +15,7 @@ from app.engine.held import own_memory
 from app.engine.locate import locate
 from app.engine.memory import host_memory, host_used
 from app.engine.probe import kill_group
+from app.engine.processes import descendants
 from app.errors import TandemError
 from app.scheduler.memory_book import SeenMemory
 
@@ -71,7 +72,7 @@ class MemorySight:
 def _of_our_children() -> int:
     """Bytes that engines hold for themselves, without mapped files, whose pages the kernel can drop."""
     sizes = 0
-    for child in psutil.Process().children(recursive=True):
+    for child in descendants(psutil.Process()):
         with suppress(psutil.Error):
             sizes += own_memory(child)
     return sizes

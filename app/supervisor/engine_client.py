@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from functools import cache
 
 import httpx2
 
@@ -14,9 +16,10 @@ def engine_client(
 ) -> httpx2.AsyncClient:
     """A client for plain HTTP on loopback; `timeout` is in seconds.
 
-    It reads no certificates, since that blocks the event loop for 30 ms.
+    It shares one TLS context, which plain HTTP does not use: making one blocks the event loop for 7 ms, and reading
+    certificates for 30 ms.
     """
     headers: Mapping[str, str] = {} if key is None else {"Authorization": f"Bearer {key}"}
     limits = httpx2.Limits() if keeps_connections else httpx2.Limits(max_keepalive_connections=0)
-    transport = GatewayTransport(verify=False, trust_env=False, limits=limits)
+    transport = GatewayTransport(verify=_unused_tls(), trust_env=False, limits=limits)
     return httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=timeout, trust_env=False, transport=transport)

@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 
+from app.engine.processes import descendants
 from app.errors import Diagnosis
 
 
@@ -14,7 +15,7 @@ def is_own(pid: int, port: int, argv: Sequence[str], props: Mapping[str, Any]) -
     """Compares the listening process with the child and its descendants, else the model in `props` with the plan's.
 
     In a container the container's proxy listens, so the model's path decides. `props` is empty if the server sent none.
-    Blocks: psutil reads the parent of every process of the machine.
+    Blocks: psutil reads the sockets of each of these processes.
     """
     return _listens(pid, port) or ("--model" in argv and props.get("model_path") == _behind("--model", argv))
 
@@ -26,7 +27,7 @@ def _behind(flag: str, argv: Sequence[str]) -> str:
 def _listens(pid: int, port: int) -> bool:
     try:
         parent = psutil.Process(pid)
-        processes = [parent, *parent.children(recursive=True)]
+        processes = [parent, *descendants(parent)]
     except psutil.Error:
         return False
     return any(_listens_itself(process, port) for process in processes)

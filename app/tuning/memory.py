@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from app.engine.processes import descendants
+
 _SMI_LIMIT_S = 10.0
 
 
@@ -20,7 +22,7 @@ def resident(pid: int) -> int | None:
     total = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
+        for member in (process, *descendants(process)):
             with suppress(psutil.Error):
                 total += member.memory_info().rss
     return total or None
