@@ -51,7 +51,7 @@ class KeyView(BaseModel):
     valid: bool
 
 
-class KeyMade(KeyView):
+class CreatedKey(KeyView):
     key: str = Field(description="The key itself, told this once; a hash of it is kept.")
     first: bool = Field(description="Whether clients need a key only from now on.")
 
@@ -66,14 +66,14 @@ def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
         return {"object": "list", "data": [_view(key) for key in rows if key.revoked is None]}
 
     @routes.post("", summary="Make a key", status_code=201, responses=_KEYS)
-    async def make(asked: NewKey) -> KeyMade:
+    async def make(asked: NewKey) -> CreatedKey:
         """Where it is the first, every client needs a key from then on."""
         first, secret = not keys.required, new_secret()
         with _in_words():
             key = _key(asked, secret)
             await asyncio.to_thread(store.add, key)
         await _counts(lambda: keys.find(secret.encode()) is not None)
-        return KeyMade(**_view(key), key=secret, first=first and keys.required)
+        return CreatedKey(**_view(key), key=secret, first=first and keys.required)
 
     @routes.delete("/{name:path}", summary="Revoke a key", responses=_KEYS)
     async def revoke(name: KeyName) -> dict[str, Any]:

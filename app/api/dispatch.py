@@ -21,7 +21,7 @@ from app.api.formats.status_codes import HttpError
 from app.api.ollama.relay import OllamaRelay
 from app.api.page import page_file, send_page
 from app.api.paths import tidied
-from app.api.routes import HEALTHS, OLLAMA, RESPONSES, allowed, goes_to, relayed
+from app.api.routes import HEALTHS, OLLAMA, RESPONSES, allowed, relayed, upstream_path
 from app.auth.guard import Guard
 from app.errors import TandemError
 from app.records.metrics import Finished, Metrics
@@ -98,7 +98,7 @@ class Dispatcher:
             await translation(scope, receive, send, request_id=request_id)
         elif relayed(method, path):
             api_format = self._api_formats.of(path)
-            if (target := goes_to(path)) is not None:
+            if (target := upstream_path(path)) is not None:
                 scope = scope | {"raw_path": target}
             await self._relay(scope, receive, send, api_format=api_format, request_id=request_id)
         elif path in OLLAMA and method == "POST":

@@ -33,7 +33,7 @@ class LoadRequest(BaseModel):
     model: str
 
 
-class EngineVerbs:
+class EngineActions:
     """The verbs by any name of a model; raises UnknownAliasError and AttachedModelError."""
 
     def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
@@ -77,7 +77,7 @@ class EngineVerbs:
 def engine_routes(catalog: Catalog, scheduler: Scheduler, live: LiveFigures) -> APIRouter:
     """For admin keys: below `/admin`, and what clients of llama-server's router know."""
     routes = APIRouter()
-    verbs = EngineVerbs(catalog, scheduler)
+    verbs = EngineActions(catalog, scheduler)
 
     @routes.get("/admin/engines", summary="Every engine that is or may be up", responses=ADMIN)
     async def engines() -> dict[str, Any]:
@@ -106,7 +106,7 @@ def engine_routes(catalog: Catalog, scheduler: Scheduler, live: LiveFigures) -> 
     return routes
 
 
-def _conventional(routes: APIRouter, verbs: EngineVerbs, verb: str) -> None:
+def _conventional(routes: APIRouter, verbs: EngineActions, verb: str) -> None:
     """As llama-server's router has it; what is done already is a success, too."""
 
     @routes.post(f"/v1/models/{verb}", include_in_schema=False)

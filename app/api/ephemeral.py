@@ -37,15 +37,15 @@ class NewModel(BaseModel):
     target: Any = Field(description="The model's files.", examples=[{"repo": "unsloth/GLM-4.7-GGUF"}])
 
 
-class ModelAdded(BaseModel):
+class AddedModel(BaseModel):
     alias: str
     entry: dict[str, Any] = Field(description="As it holds, with what `defaults` add.")
     warnings: list[str] = Field(default=[], description="What speaks against a start.")
 
 
-class ModelsAdded(BaseModel):
+class AddedModels(BaseModel):
     object: str = "list"
-    data: list[ModelAdded]
+    data: list[AddedModel]
 
 
 def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
@@ -53,13 +53,13 @@ def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
     routes = APIRouter(prefix="/admin/models")
 
     @routes.get("", summary="The models that are in memory alone", responses=ADMIN)
-    async def every() -> ModelsAdded:
-        return ModelsAdded(
-            data=[ModelAdded(alias=alias, entry=_fields(entry)) for alias, entry in reloader.ephemeral.items()]
+    async def every() -> AddedModels:
+        return AddedModels(
+            data=[AddedModel(alias=alias, entry=_fields(entry)) for alias, entry in reloader.ephemeral.items()]
         )
 
     @routes.post("", summary="Add a model until the gateway ends", status_code=201, responses=_ADD)
-    async def add(model: NewModel, request: Request, response: Response) -> ModelAdded:
+    async def add(model: NewModel, request: Request, response: Response) -> AddedModel:
         """A reload keeps it. Env, args and paths outside models_dir are for the gateway's own user."""
         written = {**(model.model_extra or {}), "target": model.target}
         made = ephemeral_entry(model.alias, written, reloader.running)
@@ -70,7 +70,7 @@ def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
             )
         warnings = await reloader.add(made.alias, made.entry)
         response.headers["Location"] = f"/admin/models/{quote(made.alias)}"
-        return ModelAdded(alias=made.alias, entry=_fields(made.entry), warnings=list(warnings))
+        return AddedModel(alias=made.alias, entry=_fields(made.entry), warnings=list(warnings))
 
     @routes.delete("/{alias:path}", summary="Remove such a model", status_code=204, responses=_REMOVE)
     async def remove(alias: str) -> Response:

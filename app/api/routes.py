@@ -54,7 +54,7 @@ def relayed(method: str, path: str) -> bool:
     return method == "GET" and path in GETS
 
 
-def goes_to(path: str) -> bytes | None:
+def upstream_path(path: str) -> bytes | None:
     """The path upstream where it has another name there."""
     if path.startswith("/v1/") and changes_engine(path):
         return path.removeprefix("/v1").encode()

@@ -67,11 +67,11 @@ def tune(
     """
     with errors_in_words():
         from app.config.settings import load_settings
-        from app.tuning.command import Options
+        from app.tuning.command import TuneOptions
         from app.tuning.command import tune as measure
 
         only = tuple(mode.strip() for mode in modes.split(",") if mode.strip()) if modes is not None else None
-        code = measure(load_settings(config), alias, Options(only, prompts, _minutes(minutes), chart, as_json))
+        code = measure(load_settings(config), alias, TuneOptions(only, prompts, _minutes(minutes), chart, as_json))
     if code:
         raise typer.Exit(code)
 

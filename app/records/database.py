@@ -18,7 +18,7 @@ from app.errors import NewerRecordsError, RecordsError, TableMismatchError
 from app.records.connection import connect, create, exists, private
 from app.records.schema import VERSION, check_version, has_table, mend, migrate, mismatches, version_of
 from app.records.trouble import Warnings, concerns_all, in_words
-from app.records.writer import NOT_RECORDED, FigureSource, Opened, Work, Writer
+from app.records.writer import NOT_RECORDED, FigureSource, OpenedDatabase, Work, Writer
 
 FILE_NAME = "ledger.sqlite3"
 # Seconds that a reader, a blocking writer, and the end of the process wait for another process's lock.
@@ -125,7 +125,7 @@ class Database:
 
     # -- the writer's connection -----------------------------------------------------------------------------
 
-    def _open_to_write(self) -> Opened:
+    def _open_to_write(self) -> OpenedDatabase:
         """Opens and migrates the file. Raises NewerRecordsError, sqlite3.Error or OSError."""
         create(self.path)
         # A test may call the writer from several threads.
@@ -144,7 +144,7 @@ class Database:
             raise
         for advice in unusable.values():
             self.warnings.once(advice)
-        return Opened(connection, unusable, lambda: _leads_to(self.path, file))
+        return OpenedDatabase(connection, unusable, lambda: _leads_to(self.path, file))
 
     def _explain(self, error: Exception) -> RecordsError:
         return in_words("write", self.path, error)

@@ -30,7 +30,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Speculated:
+class SpeculationResult:
     """The last start of an alias's engine, and the result of its requested speculation."""
 
     at: float
@@ -70,7 +70,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TuningRecord:
     """The result of `llama-tandem tune` for a key, which identifies files, build and hardware.
 
     `recommended` is a chain of modes as for `app.config.speculation.parse_chain`. `arms` has one JSON object per
@@ -143,10 +143,10 @@ class Ledger:
         statement = "UPDATE last_speculation SET active = 1, reason = ? WHERE alias = ?"
         self._record("last_speculation", (statement, (reason, alias)))
 
-    def last_speculation(self, alias: str) -> Speculated | None:
+    def last_speculation(self, alias: str) -> SpeculationResult | None:
         query = "SELECT at, requested, active, mode, reason FROM last_speculation WHERE alias = ?"
         for at, requested, active, mode, reason in self._read("last_speculation", query, alias):
-            return Speculated(at, requested, bool(active), mode, reason)
+            return SpeculationResult(at, requested, bool(active), mode, reason)
         return None
 
     def record_inert(self, plan: str, reason: str) -> None:
@@ -198,7 +198,7 @@ class Ledger:
 
     # -- tuning ----------------------------------------------------------------------------------------------
 
-    def record_tuned(self, result: Tuned) -> None:
+    def record_tuned(self, result: TuningRecord) -> None:
         """Replaces the key's result, except a complete one by a partial one.
 
         Blocks. Raises RecordsError, so that hours of measurement are not lost silently.
@@ -212,11 +212,11 @@ class Ledger:
         conflict = f"ON CONFLICT (key) DO UPDATE SET {taken} WHERE excluded.partial <= tuned.partial"
         self._database.write("tuned", _work((f"{_insert('tuned', columns)} {conflict}", row)))
 
-    def tuned(self, key: str) -> Tuned | None:
+    def tuned(self, key: str) -> TuningRecord | None:
         query = "SELECT alias, at, partial, recommended, arms FROM tuned WHERE key = ?"
         with suppress(ValueError, TypeError):  # A row of a foreign program
             for alias, at, partial, recommended, arms in self._read("tuned", query, key):
-                return Tuned(key, alias, at, bool(partial), json.loads(recommended), json.loads(arms))
+                return TuningRecord(key, alias, at, bool(partial), json.loads(recommended), json.loads(arms))
         return None
 
     # -- the database ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import msgspec
 from app.records.connection import connect, create, exists
 from app.records.database import CLOSE_WITHIN_S, READ_PATIENCE_S, WRITE_PATIENCE_S
 from app.records.trouble import Warnings, in_words
-from app.records.writer import Opened, Writer
+from app.records.writer import OpenedDatabase, Writer
 
 FILE_NAME = "responses.sqlite3"
 LIMIT_BYTES = 1 << 30
@@ -34,7 +34,7 @@ _CHAIN = """WITH RECURSIVE chain(id) AS (
 ) """
 
 
-class KeptResponse(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True):
     """`items` are the input items of this request only, `body` is the response, JSON each.
 
     `expires` is since the epoch.
@@ -69,11 +69,11 @@ class ResponseStore:
         self._warnings = Warnings(tell, time.monotonic)
         self._writer = Writer(self._open, lambda error: in_words("write", self.path, error), self._warnings)
         # Put, but not written yet
-        self._pending: dict[str, KeptResponse] = {}
+        self._pending: dict[str, StoredResponse] = {}
 
     # -- without waiting ---------------------------------------------------------------------------------------
 
-    def put(self, response: KeptResponse) -> None:
+    def put(self, response: StoredResponse) -> None:
         """Stores a response, and prolongs the life of those that it continues."""
         self._pending[response.response_id] = response
 
@@ -113,7 +113,7 @@ class ResponseStore:
         """Tells whether a response was ever stored."""
         return exists(self.path)
 
-    def get(self, response_id: str, owner: str) -> KeptResponse | None:
+    def get(self, response_id: str, owner: str) -> StoredResponse | None:
         if (pending := self._pending.get(response_id)) is not None:
             return pending if pending.owner == owner else None
         try:
@@ -128,11 +128,11 @@ class ResponseStore:
                 row = connection.execute(query, (response_id, owner, self._clock())).fetchone()
         except (sqlite3.Error, OSError) as error:
             raise in_words("read", self.path, error) from None
-        return None if row is None else KeptResponse(*row)
+        return None if row is None else StoredResponse(*row)
 
-    def chain(self, response_id: str, owner: str) -> list[KeptResponse] | str:
+    def chain(self, response_id: str, owner: str) -> list[StoredResponse] | str:
         """Returns a response and its predecessors, oldest first, or the id of a missing one."""
-        responses: list[KeptResponse] = []
+        responses: list[StoredResponse] = []
         next_id: str | None = response_id
         while next_id is not None:
             response = self.get(next_id, owner)
@@ -162,7 +162,7 @@ class ResponseStore:
         if error is not None:
             self._warnings.say(f"could not store a response: {error}")
 
-    def _open(self) -> Opened:
+    def _open(self) -> OpenedDatabase:
         new = not exists(self.path)
         create(self.path)
         connection = connect(self.path, 1.0, any_thread=True)
@@ -178,7 +178,7 @@ class ResponseStore:
         except BaseException:
             connection.close()
             raise
-        return Opened(connection, {}, lambda: _is(self.path, file.st_ino))
+        return OpenedDatabase(connection, {}, lambda: _is(self.path, file.st_ino))
 
 
 def _is(path: Path, inode: int) -> bool:

@@ -25,7 +25,7 @@ _Row = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class Used:
+class UsageSums:
     """Sums. `cached` is the part of `tokens_in` that was in the engine's cache.
 
     `seconds` sums the requests' durations.
@@ -52,7 +52,7 @@ def day(at: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(at))
 
 
-def add_usage(connection: sqlite3.Connection, sums: Mapping[_Row, Used], now: float) -> None:
+def add_usage(connection: sqlite3.Connection, sums: Mapping[_Row, UsageSums], now: float) -> None:
     """Adds to the rows, and drops rows too old at `now` (seconds since the epoch). Raises sqlite3.Error."""
     columns = (*COLUMNS, *_SUMS)
     added = ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
@@ -92,7 +92,7 @@ class UsageRecorder:
         self._clock = clock
         # The loop adds, the database's thread takes.
         self._lock = threading.Lock()
-        self._sums: dict[_Row, Used] = {}
+        self._sums: dict[_Row, UsageSums] = {}
         database.add_source(self)
 
     def add(self, request: Finished) -> None:
@@ -101,7 +101,7 @@ class UsageRecorder:
             return
         row = (request.key, request.entry, day(self._clock()))
         with self._lock:
-            self._sums.setdefault(row, Used()).add(request)
+            self._sums.setdefault(row, UsageSums()).add(request)
         self._database.due()
 
     def take(self) -> Work | None:

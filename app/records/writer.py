@@ -46,7 +46,7 @@ class FigureSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedDatabase:
     """A migrated connection, and its unusable tables: name -> reason."""
 
     connection: sqlite3.Connection
@@ -85,7 +85,7 @@ class Writer:
 
     def __init__(
         self,
-        open_file: Callable[[], Opened],
+        open_file: Callable[[], OpenedDatabase],
         explain: Callable[[Exception], RecordsError],
         warnings: Warnings,
         clock: Callable[[], float] = time.monotonic,
@@ -104,7 +104,7 @@ class Writer:
         self._retry_at = -inf
         self._ends_at: float | None = None
         # Used by the thread only
-        self._opened: Opened | None = None
+        self._opened: OpenedDatabase | None = None
         self._failures = 0
 
     # -- for any thread --------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Writer:
         with transaction(opened.connection):
             return [self._write_item(opened, item) for item in batch]
 
-    def _write_item(self, opened: Opened, item: _Item) -> _Outcome:
+    def _write_item(self, opened: OpenedDatabase, item: _Item) -> _Outcome:
         """Writes one item alone, so that a failing item does not block the others."""
         if item.table in opened.unusable:
             return None, TableMismatchError(opened.unusable[item.table])

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from app.config.speculation import named, parse_chain
-from app.records.ledger import Tuned
+from app.records.ledger import TuningRecord
 from app.speculation.bandit import ModeChoice
 
 
-def recommended(result: Tuned | None) -> ModeChoice | None:
+def recommended(result: TuningRecord | None) -> ModeChoice | None:
     """Returns None without a complete result, or for the result of another version that cannot be parsed."""
     if result is None or result.partial:
         return None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
-from app.tuning.result import ArmResult, Result
+from app.tuning.result import ArmResult, TuningResult
 
 _WIDTH, _ROW, _BAR, _TOP, _BOTTOM = 860, 34, 18, 84, 62
 _RIGHT, _PAD, _LETTER, _LONGEST_NAME = 190, 24, 7.6, 40
@@ -35,7 +35,7 @@ _STYLE = """
 """
 
 
-def draw(result: Result) -> str:
+def draw(result: TuningResult) -> str:
     """Returns an SVG file as text. A run without any block gives a card that says so."""
     rows = [row for row in result.arms if row.goodput is not None]
     height = _TOP + _ROW * max(1, len(rows)) + _BOTTOM
@@ -49,11 +49,11 @@ def draw(result: Result) -> str:
     )
 
 
-def _body(result: Result, rows: Sequence[ArmResult], height: int) -> Iterator[str]:
+def _body(result: TuningResult, rows: Sequence[ArmResult], height: int) -> Iterator[str]:
     where = f"{result.rounds} {'round' if result.rounds == 1 else 'rounds'} of {', '.join(result.kinds)}"
     levels = f"{', '.join(map(str, result.levels))} requests in flight"
     slots = f"{result.slots} {'slot' if result.slots == 1 else 'slots'}"
-    partial = f" · {result.lacking}" if result.partial else ""
+    partial = f" · {result.missing_data}" if result.partial else ""
     yield f'<text class="quiet" x="{_PAD}" y="54">{_text(f"{where} · {levels} · {slots}{partial}")}</text>'
     if not rows:
         yield f'<text x="{_PAD}" y="{_TOP + 20}">No block was measured.</text>'

@@ -22,18 +22,18 @@ from app.models.catalog import Catalog
 from app.models.gguf.header import read_header
 from app.planner import Planner
 from app.records.database import Database
-from app.records.ledger import Ledger, Tuned
+from app.records.ledger import Ledger, TuningRecord
 from app.speculation.compat import mtp_layers
 from app.terminal import memory_in_words
 from app.tuning import memory
 from app.tuning.arms import PLAIN_ARM, Arm, Candidates, candidates
 from app.tuning.chart import draw
 from app.tuning.design import LEVELS
-from app.tuning.engines import Engines
-from app.tuning.progress import Lines, Screen
+from app.tuning.engines import TuningEngines
+from app.tuning.progress import LineProgress, TerminalProgress
 from app.tuning.prompts import Prompts, read_prompts
 from app.tuning.report import sentence, show
-from app.tuning.result import Result, arm_results
+from app.tuning.result import TuningResult, arm_results
 from app.tuning.run import PlainFailedError, Race
 from app.tuning.texts import BUILT_IN
 
@@ -41,7 +41,7 @@ _LONGEST_MIN = 7 * 24 * 60
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TuneOptions:
     """The options of the command line. `minutes` is the budget of the whole run."""
 
     modes: tuple[str, ...] | None = None
@@ -51,7 +51,7 @@ class Options:
     as_json: bool = False
 
 
-def tune(settings: Settings, name: str, options: Options) -> int:
+def tune(settings: Settings, name: str, options: TuneOptions) -> int:
     """Returns the exit code: 0, or 128 plus the signal that ended the run.
 
     Raises TandemError before any measurement.
@@ -69,7 +69,7 @@ def _minutes(count: float) -> str:
 
 
 class _Tuning:
-    def __init__(self, settings: Settings, name: str, options: Options) -> None:
+    def __init__(self, settings: Settings, name: str, options: TuneOptions) -> None:
         catalog = Catalog(settings)
         # A variant fixes one mode, and all modes are compared here.
         self._ref = catalog.resolve(name).pinned_to("")
@@ -121,16 +121,16 @@ class _Tuning:
     def run(self) -> int:
         seconds = self._options.minutes * 60
         console = Console(stderr=True)
-        progress = (Screen if console.is_terminal else Lines)(console, seconds)
-        engines = Engines(self._settings, self._planner, self._ref, self._ledger)
+        progress = (TerminalProgress if console.is_terminal else LineProgress)(console, seconds)
+        engines = TuningEngines(self._settings, self._planner, self._ref, self._ledger)
         for line in self._notices():
             progress.say(line)
         own = self._entry.chain or PLAIN
         race = Race(self._candidates.arms, engines, self._prompts, progress, together=self._together(), own=own)
-        progress.tracks = race.tracks
+        progress.records = race.records
         with progress, asyncio.Runner() as runner:
             ended = runner.run(self._watched(race, engines, seconds))
-        if ended and not any(track.samples for track in race.tracks.values()) and not self._signal:
+        if ended and not any(record.samples for record in race.records.values()) and not self._signal:
             raise LaunchRefusedError(f"Nothing was measured: {sentence(ended)}")
         self._tell(race, ended)
         return 128 + self._signal if self._signal else 0
@@ -139,7 +139,7 @@ class _Tuning:
         """Writes the rest for the ledger."""
         self._database.close()
 
-    async def _watched(self, race: Race, engines: Engines, seconds: float) -> str:
+    async def _watched(self, race: Race, engines: TuningEngines, seconds: float) -> str:
         """Runs the race and returns why it ended early, or "". All children have ended when it returns."""
         running = asyncio.ensure_future(race.run(seconds))
 
@@ -190,7 +190,7 @@ class _Tuning:
 
     def _tell(self, race: Race, ended: str) -> None:
         """Saves, then prints, so that a broken pipe cannot lose the measurements."""
-        result = Result(
+        result = TuningResult(
             alias=self._alias,
             key=self._key,
             at=time.time(),
@@ -198,7 +198,7 @@ class _Tuning:
             kinds=tuple(self._prompts),
             levels=LEVELS,
             slots=self._entry.parallel,
-            arms=arm_results(race.tracks),
+            arms=arm_results(race.records),
             left_out=self._candidates.left_out,
             ended=ended,
         )
@@ -215,7 +215,7 @@ class _Tuning:
         if chart:
             print(f"Chart: {chart}")
 
-    def _keep(self, result: Result) -> str:
+    def _keep(self, result: TuningResult) -> str:
         """Saves the result. Returns why it could not, or "" also if there is nothing to save."""
         # A run without a comparison does not show that plain decoding is best, so `auto` must not use it.
         if not any(row.blocks and (row.arm.chain or result.partial) for row in result.arms):
@@ -227,14 +227,14 @@ class _Tuning:
                 f"the result of {day} stays, with {earlier.blocks} blocks of plain decoding; here are {result.blocks}."
             )
         arms = [row.fields() for row in result.arms]
-        tuned = Tuned(self._key, self._alias, result.at, result.partial, written(result.chain), arms)
+        tuned = TuningRecord(self._key, self._alias, result.at, result.partial, written(result.chain), arms)
         try:
             self._ledger.record_tuned(tuned)
         except RecordsError as error:
             return str(error)
         return ""
 
-    def _draw(self, result: Result) -> str | None:
+    def _draw(self, result: TuningResult) -> str | None:
         """Writes the chart. Returns its path, or None if it cannot be written."""
         try:
             self._chart.write_text(draw(result), encoding="utf-8")

@@ -57,7 +57,7 @@ class CannotStartError(Exception):
     """An arm's engine does not start. The text says why."""
 
 
-class Engines:
+class TuningEngines:
     """Starts and stops engines. `close` stops the rest, even after a cancellation."""
 
     def __init__(self, settings: Settings, planner: Planner, ref: ModelRef, ledger: Ledger) -> None:

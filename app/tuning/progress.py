@@ -17,15 +17,15 @@ from app.config.speculation import NONE
 from app.terminal import bar
 from app.tuning.arms import Arm
 from app.tuning.design import Cell, Estimate
-from app.tuning.result import Track, estimates
+from app.tuning.result import ArmRecord, estimates
 from app.tuning.statistics import Sample, mean_goodput
 
 
-class Lines:
+class LineProgress:
     """For logs and pipes, on stderr."""
 
     def __init__(self, console: Console, seconds: float) -> None:
-        self.tracks: Mapping[str, Track] = {}
+        self.records: Mapping[str, ArmRecord] = {}
         self._console = console
         self._seconds = seconds
         self._end = time.monotonic() + seconds
@@ -46,16 +46,16 @@ class Lines:
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
-    def doing(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
+    def show_step(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
         pass
 
-    def measured(self, arm: Arm, sample: Sample) -> None:
+    def show_block(self, arm: Arm, sample: Sample) -> None:
         cell = sample.cell
         where = f"round {cell.round + 1}, {cell.kind}, {cell.in_flight} in flight"
         self.say(f"{where}, {arm.name}: {sample.goodput:.1f} tok/s, {self._left}")
 
 
-class Screen(Lines):
+class TerminalProgress(LineProgress):
     """For a terminal."""
 
     def __init__(self, console: Console, seconds: float) -> None:
@@ -73,11 +73,11 @@ class Screen(Lines):
     ) -> None:
         self._live.stop()
 
-    def doing(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
+    def show_step(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
         where = f": {cell.kind}, {cell.in_flight} in flight, round {cell.round + 1}" if cell else ""
         self._now = Text(f"{what} {arm.name}{where}")
 
-    def measured(self, arm: Arm, sample: Sample) -> None:
+    def show_block(self, arm: Arm, sample: Sample) -> None:
         pass
 
     def _render(self) -> RenderableType:
@@ -86,13 +86,13 @@ class Screen(Lines):
         table = Table(box=None, padding=(0, 2), show_edge=False)
         for name in ("", "blocks", "tok/s", "gain", ""):
             table.add_column(name, justify="right" if name else "left", header_style="dim")
-        gains = estimates(self.tracks) if self.tracks else {}
-        for name, track in self.tracks.items():
-            speed, gain = mean_goodput(track.samples), gains.get(name)
-            state = "left out" if track.failed else f"out after round {track.dropped}" if track.dropped else ""
+        gains = estimates(self.records) if self.records else {}
+        for name, record in self.records.items():
+            speed, gain = mean_goodput(record.samples), gains.get(name)
+            state = "left out" if record.failed else f"out after round {record.dropped}" if record.dropped else ""
             table.add_row(
-                Text(name, style="" if track.racing else "dim"),
-                str(len(track.samples) or ""),
+                Text(name, style="" if record.racing else "dim"),
+                str(len(record.samples) or ""),
                 f"{speed:.1f}" if speed else "",
                 "plain" if name == NONE else _gain(gain),
                 Text(state, style="dim"),

@@ -12,19 +12,19 @@ from rich.text import Text
 from app.config.speculation import Chain, Step
 from app.speculation.bandit import LEAST_GAIN
 from app.terminal import size_in_words
-from app.tuning.result import ArmResult, Result
+from app.tuning.result import ArmResult, TuningResult
 
 
-def show(result: Result, console: Console) -> None:
+def show(result: TuningResult, console: Console) -> None:
     """Prints the report."""
     console.print(_main(result))
-    if any(row.by for row in result.arms):
+    if any(row.gain_by for row in result.arms):
         console.print(_details(result))
     for line in words(result):
         console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def words(result: Result) -> Iterator[str]:
+def words(result: TuningResult) -> Iterator[str]:
     """Returns the lines below the tables."""
     for row in result.arms:
         if row.failed:
@@ -43,10 +43,10 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def recommendation(result: Result) -> Iterator[str]:
+def recommendation(result: TuningResult) -> Iterator[str]:
     """Returns the recommendation and its reason."""
     if result.partial:
-        yield f"No recommendation: {result.lacking}. Give it more time with --minutes, or fewer --modes."
+        yield f"No recommendation: {result.missing_data}. Give it more time with --minutes, or fewer --modes."
         return
     best = result.best
     if best is None:
@@ -58,7 +58,7 @@ def recommendation(result: Result) -> Iterator[str]:
         f"Recommendation: {best.name}. It delivers {estimate.gain:.1%} more tokens per second than plain decoding "
         f"(95 % interval {_interval(best)}, {estimate.blocks} blocks)."
     )
-    losses = [f"{_where(part)} ({gain:+.1%})" for part, gain in best.by.items() if gain < -LEAST_GAIN]
+    losses = [f"{_where(part)} ({gain:+.1%})" for part, gain in best.gain_by.items() if gain < -LEAST_GAIN]
     if losses:
         yield f"It is slower than plain decoding with {', '.join(losses)}."
     yield f"In tandem.yaml: speculation: {as_entry(best.arm.chain)}"
@@ -68,7 +68,7 @@ def _where(part: str | int) -> str:
     return f"{part} in flight" if isinstance(part, int) else part
 
 
-def _why_none(result: Result) -> str:
+def _why_none(result: TuningResult) -> str:
     rows = [row for row in result.arms if row.estimate is not None and not row.failed]
     if not rows:
         return "There was no other way of decoding to compare it with."
@@ -95,7 +95,7 @@ def _step(step: Step) -> str:
     return f"{{mode: {step.mode}{options}}}" if options else step.mode
 
 
-def _texts(result: Result) -> Iterator[str]:
+def _texts(result: TuningResult) -> Iterator[str]:
     """Compares the greedy answers. Speculation promises equal ones, but rounding can change them."""
     for row in result.arms:
         if row.difference is not None:
@@ -109,7 +109,7 @@ def _texts(result: Result) -> Iterator[str]:
         yield "All arms gave the same greedy answers as plain decoding."
 
 
-def _main(result: Result) -> Table:
+def _main(result: TuningResult) -> Table:
     title = f"{result.alias}: {result.rounds} {'round' if result.rounds == 1 else 'rounds'}"
     table = _table(title)
     gpu = any(row.gpu_memory for row in result.arms)
@@ -130,15 +130,15 @@ def _main(result: Result) -> Table:
     return table
 
 
-def _details(result: Result) -> Table:
+def _details(result: TuningResult) -> Table:
     table = _table("Gain by text, and by requests in flight")
     parts: list[str | int] = [*result.kinds, *result.levels]
     for part in parts:
         # Two short lines, so that eight columns fit into a terminal of 80.
         table.add_column(f"{part} in\nflight" if isinstance(part, int) else part.replace(" ", "\n"), justify="right")
     for row in result.arms:
-        if row.by:
-            gains = [_percent(row.by[part]) if part in row.by else "" for part in parts]
+        if row.gain_by:
+            gains = [_percent(row.gain_by[part]) if part in row.gain_by else "" for part in parts]
             table.add_row(Text(row.name), *gains, style="bold green" if row is result.best else "")
     return table
 

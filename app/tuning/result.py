@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.config.speculation import NONE, PLAIN, Chain, written
-from app.records.ledger import Tuned
+from app.records.ledger import TuningRecord
 from app.tuning.arms import PLAIN_ARM, Arm
 from app.tuning.design import WANTED_ROUNDS, Cell, Estimate
 from app.tuning.statistics import Sample, acceptance, estimate, log_ratios, mean_gain, mean_goodput, recommended
 
 
 @dataclass(slots=True)
-class Track:
+class ArmRecord:
     """One arm's record during the race. Memory is the maximum in bytes, or None if unknown.
 
     `texts` are its greedy answers to prompts that were sent alone, by (kind, number). `dropped` is the round, from 1,
@@ -33,7 +33,7 @@ class Track:
     def racing(self) -> bool:
         return not self.dropped and not self.failed
 
-    def weighed(self, memory: int | None, gpu: int | None) -> None:
+    def keep_memory(self, memory: int | None, gpu: int | None) -> None:
         """Keeps the maximum of old and new memory."""
         self.memory = max(filter(None, (self.memory, memory)), default=None)
         self.gpu_memory = max(filter(None, (self.gpu_memory, gpu)), default=None)
@@ -41,14 +41,14 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """One line of the table. `goodput` is in tokens per second. `by` holds gains by kind and by requests in flight."""
+    """One line of the table. `goodput` is tokens per second. `gain_by` has gains by kind and by requests in flight."""
 
     arm: Arm
     goodput: float | None
     estimate: Estimate | None
     blocks: int
-    by: Mapping[str | int, float]
-    at_level: Mapping[int, float]
+    gain_by: Mapping[str | int, float]
+    goodput_by_level: Mapping[int, float]
     acceptance: float | None
     memory: int | None
     gpu_memory: int | None
@@ -69,12 +69,12 @@ class ArmResult:
             "name": self.name,
             "chain": written(self.arm.chain),
             "goodput": self.goodput,
-            "goodput_in_flight": {str(level): value for level, value in self.at_level.items()},
+            "goodput_in_flight": {str(level): value for level, value in self.goodput_by_level.items()},
             "gain": estimate.gain if estimate else None,
             "low": estimate.low if estimate else None,
             "high": estimate.high if estimate else None,
             "blocks": self.blocks,
-            "gain_by": {str(key): value for key, value in self.by.items()},
+            "gain_by": {str(key): value for key, value in self.gain_by.items()},
             "acceptance": self.acceptance,
             "memory": self.memory,
             "gpu_memory": self.gpu_memory,
@@ -86,7 +86,7 @@ class ArmResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TuningResult:
     """`arms` begin with plain decoding. `left_out` were never started.
 
     `ended` says why the run ended early, or is empty.
@@ -104,7 +104,7 @@ class Result:
     ended: str = ""
 
     @property
-    def lacking(self) -> str:
+    def missing_data(self) -> str:
         """Returns what the data lack for a recommendation, or ""."""
         if self.rounds == 0:
             return "not one round was whole"
@@ -117,14 +117,14 @@ class Result:
 
     @property
     def partial(self) -> bool:
-        return bool(self.lacking)
+        return bool(self.missing_data)
 
     @property
     def blocks(self) -> int:
         """The number of blocks with plain decoding, the reference of all others."""
         return self.arms[0].blocks if self.arms else 0
 
-    def yields_to(self, earlier: Tuned | None) -> bool:
+    def yields_to(self, earlier: TuningRecord | None) -> bool:
         """Tells whether the ledger's result under this key is better: complete, or from a run that was not
         cut short."""
         if earlier is None or earlier.partial != self.partial:
@@ -163,28 +163,28 @@ def _rounds(count: int) -> str:
     return "one round" if count == 1 else f"{count} rounds"
 
 
-def estimates(tracks: Mapping[str, Track]) -> dict[str, Estimate]:
+def estimates(records: Mapping[str, ArmRecord]) -> dict[str, Estimate]:
     """Returns the current gains of all arms with blocks to compare, plain decoding excluded."""
-    plain = tracks[NONE].samples
-    others = [track for track in tracks.values() if track.arm != PLAIN_ARM and not track.failed]
-    compared = {track.arm.name: log_ratios(track.samples, plain) for track in others}
+    plain = records[NONE].samples
+    others = [record for record in records.values() if record.arm != PLAIN_ARM and not record.failed]
+    compared = {record.arm.name: log_ratios(record.samples, plain) for record in others}
     count = sum(bool(ratios) for ratios in compared.values())
     gains = {name: estimate(ratios, count) for name, ratios in compared.items()}
     return {name: value for name, value in gains.items() if value is not None}
 
 
-def arm_results(tracks: Mapping[str, Track]) -> tuple[ArmResult, ...]:
+def arm_results(records: Mapping[str, ArmRecord]) -> tuple[ArmResult, ...]:
     """Returns plain decoding, then the others, best first and failed ones last."""
-    gains = estimates(tracks)
-    rows = [_row(track, tracks[NONE], gains.get(track.arm.name)) for track in tracks.values()]
+    gains = estimates(records)
+    rows = [_row(record, records[NONE], gains.get(record.arm.name)) for record in records.values()]
     return tuple(
         sorted(rows, key=lambda row: (row.name != NONE, bool(row.failed), -(row.estimate.gain if row.estimate else -1)))
     )
 
 
-def _row(track: Track, plain: Track, estimate: Estimate | None) -> ArmResult:
+def _row(record: ArmRecord, plain: ArmRecord, estimate: Estimate | None) -> ArmResult:
     base = mean_goodput(plain.samples)
-    ratios = log_ratios(track.samples, plain.samples) if track is not plain else {}
+    ratios = log_ratios(record.samples, plain.samples) if record is not plain else {}
     kinds, levels = {cell.kind for cell in ratios}, {cell.in_flight for cell in ratios}
     parts: dict[str | int, dict[Cell, float]] = {
         **{kind: {cell: y for cell, y in ratios.items() if cell.kind == kind} for kind in kinds},
@@ -192,27 +192,29 @@ def _row(track: Track, plain: Track, estimate: Estimate | None) -> ArmResult:
     }
     gains = {part: mean_gain(some) for part, some in parts.items()}
     by_level = {
-        level: mean_goodput([sample for sample in track.samples if sample.cell.in_flight == level])
-        for level in sorted({sample.cell.in_flight for sample in track.samples})
+        level: mean_goodput([sample for sample in record.samples if sample.cell.in_flight == level])
+        for level in sorted({sample.cell.in_flight for sample in record.samples})
     }
-    shared = [number for number in track.texts if number in plain.texts] if track is not plain else []
-    differing = [number for number in shared if track.texts[number] != plain.texts[number]]
-    goodput = base if track is plain else base * (1 + estimate.gain) if base and estimate else None
+    shared = [number for number in record.texts if number in plain.texts] if record is not plain else []
+    differing = [number for number in shared if record.texts[number] != plain.texts[number]]
+    goodput = base if record is plain else base * (1 + estimate.gain) if base and estimate else None
     return ArmResult(
-        arm=track.arm,
+        arm=record.arm,
         goodput=goodput,
         estimate=estimate,
-        blocks=len(track.samples),
-        by={part: gain for part, gain in gains.items() if gain is not None},
-        at_level={level: value for level, value in by_level.items() if value is not None},
-        acceptance=acceptance(track.samples),
-        memory=track.memory,
-        gpu_memory=track.gpu_memory,
+        blocks=len(record.samples),
+        gain_by={part: gain for part, gain in gains.items() if gain is not None},
+        goodput_by_level={level: value for level, value in by_level.items() if value is not None},
+        acceptance=acceptance(record.samples),
+        memory=record.memory,
+        gpu_memory=record.gpu_memory,
         answers=len(shared),
         differing=len(differing),
-        difference=_apart(differing[0][0], plain.texts[differing[0]], track.texts[differing[0]]) if differing else None,
-        dropped=track.dropped,
-        failed=track.failed,
+        difference=_apart(differing[0][0], plain.texts[differing[0]], record.texts[differing[0]])
+        if differing
+        else None,
+        dropped=record.dropped,
+        failed=record.failed,
     )
 
 

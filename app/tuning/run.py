@@ -21,11 +21,11 @@ from app.tuning.design import (
     too_slow,
     worse_half,
 )
-from app.tuning.engines import CannotStartError, Engines, LoadedEngine
+from app.tuning.engines import CannotStartError, LoadedEngine, TuningEngines
 from app.tuning.measure import block, warm_up
 from app.tuning.plan import in_minutes, plan_run
 from app.tuning.prompts import Prompts
-from app.tuning.result import Track, estimates
+from app.tuning.result import ArmRecord, estimates
 from app.tuning.statistics import Sample
 
 
@@ -35,10 +35,10 @@ class RaceProgress(Protocol):
     def say(self, text: str) -> None:
         """Prints a lasting line."""
 
-    def doing(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
+    def show_step(self, what: str, arm: Arm, cell: Cell | None = None) -> None:
         """Shows the current step."""
 
-    def measured(self, arm: Arm, sample: Sample) -> None:
+    def show_block(self, arm: Arm, sample: Sample) -> None:
         """Shows a finished block."""
 
 
@@ -47,12 +47,12 @@ class PlainFailedError(Exception):
 
 
 class Race:
-    """`tracks` and `rounds` are current at any time. Cancelling `run` leaves them as they are."""
+    """`records` and `rounds` are current at any time. Cancelling `run` leaves them as they are."""
 
     def __init__(
         self,
         arms: Sequence[Arm],
-        engines: Engines,
+        engines: TuningEngines,
         prompts: Prompts,
         progress: RaceProgress,
         *,
@@ -60,7 +60,7 @@ class Race:
         own: Chain = PLAIN,
     ) -> None:
         """`own` are the entry's current modes."""
-        self.tracks = {arm.name: Track(arm) for arm in arms}
+        self.records = {arm.name: ArmRecord(arm) for arm in arms}
         self.rounds = 0
         self._engines = engines
         self._prompts = prompts
@@ -88,7 +88,7 @@ class Race:
 
     @property
     def _racing(self) -> list[Arm]:
-        return [track.arm for track in self.tracks.values() if track.racing]
+        return [record.arm for record in self.records.values() if record.racing]
 
     @property
     def _left(self) -> float:
@@ -106,15 +106,15 @@ class Race:
                 sent[cell.kind] += cell.in_flight
                 self._turn += 1
                 for engine in order(loaded, self._turn):
-                    if self.tracks[engine.arm.name].racing:
+                    if self.records[engine.arm.name].racing:
                         await self._block(engine, cell, numbers)
             for engine in loaded:
                 await self._engines.stop(engine)
 
     async def _load(self, arm: Arm) -> LoadedEngine | None:
-        if not self.tracks[arm.name].racing:
+        if not self.records[arm.name].racing:
             return None
-        self._progress.doing("starting", arm)
+        self._progress.show_step("starting", arm)
         began = asyncio.get_running_loop().time()
         try:
             engine = await self._engines.start(arm)
@@ -148,11 +148,11 @@ class Race:
         self._progress.say(plan.words)
         self._reserve = list(plan.left_out)
         for arm in plan.left_out:
-            self.tracks[arm.name].failed = f"The time was too short for it: all need about {in_minutes(plan.seconds)}."
+            self.records[arm.name].failed = f"The time was too short for it: all need about {in_minutes(plan.seconds)}."
 
     async def _block(self, engine: LoadedEngine, cell: Cell, numbers: Sequence[int]) -> None:
-        arm, track = engine.arm, self.tracks[engine.arm.name]
-        self._progress.doing("answering", arm, cell)
+        arm, record = engine.arm, self.records[engine.arm.name]
+        self._progress.show_step("answering", arm, cell)
         prompts = [self._prompts[cell.kind][number] for number in numbers]
         try:
             sample, texts = await block(engine.client, cell, prompts, self._tokens)
@@ -161,26 +161,26 @@ class Race:
             return
         if cell.in_flight == 1:
             # In a batch an answer may differ by rounding, since other batch sizes add up in another order.
-            track.texts.setdefault((cell.kind, numbers[0]), texts[0])
-        track.weighed(*await engine.memory())
+            record.texts.setdefault((cell.kind, numbers[0]), texts[0])
+        record.keep_memory(*await engine.memory())
         if sample is not None:
-            track.samples.append(sample)
-            self._progress.measured(arm, sample)
+            record.samples.append(sample)
+            self._progress.show_block(arm, sample)
 
     def _fail(self, arm: Arm, why: str) -> None:
         if arm == PLAIN_ARM:
             raise PlainFailedError(why)
-        self.tracks[arm.name].failed = why
+        self.records[arm.name].failed = why
         self._progress.say(f"{arm.name} is left out: {why}")
         if self._reserve:
             instead = self._reserve.pop(0)
-            self.tracks[instead.name].failed = ""
+            self.records[instead.name].failed = ""
             self._progress.say(f"{instead.name} is tried in its place.")
 
     def _drop(self, seconds: float) -> None:
         """Drops arms. `seconds` is the duration of the last round."""
         racing = {arm.name for arm in self._racing}
-        gains = {name: value for name, value in estimates(self.tracks).items() if name in racing}
+        gains = {name: value for name, value in estimates(self.records).items() if name in racing}
         for name in beaten(gains):
             self._out(name, f"certainly slower than the best ({gains.pop(name).gain:+.1%})")
         if too_slow(self.rounds, self._left, seconds):
@@ -188,5 +188,5 @@ class Race:
                 self._out(name, f"in the worse half ({gains[name].gain:+.1%}), and the budget is short")
 
     def _out(self, name: str, why: str) -> None:
-        self.tracks[name].dropped = self.rounds
+        self.records[name].dropped = self.rounds
         self._progress.say(f"{name} is out after round {self.rounds}: {why}")

@@ -19,8 +19,8 @@ from app.config.speculation import parse_chain
 from app.models.catalog import Catalog
 from app.planner import Planner
 from app.records.database import Database
-from app.records.ledger import Ledger, Tuned
-from app.tuning.command import Options, tune
+from app.records.ledger import Ledger, TuningRecord
+from app.tuning.command import TuneOptions, tune
 from tests.support.gateway import engines_of, eventually, fake_llama_server, header_only
 from tests.support.headers import write_header
 from tests.support.ports import free_port
@@ -65,7 +65,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, output, errors
 
 
-def saved(folder: Path, output: str) -> Tuned | None:
+def saved(folder: Path, output: str) -> TuningRecord | None:
     """What the ledger has under the key that `--json` printed."""
     return Ledger(Database(folder / "state")).tuned(json.loads(output)["key"])
 
@@ -124,7 +124,7 @@ def test_a_run_that_is_broken_off_does_not_replace_a_whole_one(tmp_path: Path) -
     settings = load_settings(config)
     catalog = Catalog(settings)
     key = Planner(settings, catalog, Ledger(Database(settings.state_dir))).key(catalog.resolve("org/m"))
-    whole = Tuned(key, "org/m", 1.0, False, "none", [{"name": "none", "blocks": 99}])
+    whole = TuningRecord(key, "org/m", 1.0, False, "none", [{"name": "none", "blocks": 99}])
     Ledger(Database(settings.state_dir)).record_tuned(whole)
     process = start(tmp_path, "--modes", "ngram-mod")
     assert process.stderr is not None
@@ -247,7 +247,7 @@ def test_a_gain_is_recommended_as_an_entry_holds_it(
     )
     (tmp_path / "llama-server").chmod(0o755)
     monkeypatch.setattr("app.tuning.memory.room_for_all", lambda sizes: False)
-    assert tune(load_settings(config), "org/m:plain", Options(("ngram-mod",), minutes=0.2)) == 0
+    assert tune(load_settings(config), "org/m:plain", TuneOptions(("ngram-mod",), minutes=0.2)) == 0
     output = capsys.readouterr().out
     assert "Recommendation: ngram-mod. It delivers" in output
     assert "In tandem.yaml: speculation: ngram-mod" in output

@@ -12,7 +12,7 @@ import pytest
 
 from app.records.database import FILE_NAME, Database
 from app.records.ledger import Ledger
-from app.records.usage import Used, add_usage
+from app.records.usage import UsageSums, add_usage
 from app.records.writer import Writer
 
 
@@ -23,7 +23,7 @@ def ledger_in(folder: Path) -> Iterator[Ledger]:
         yield Ledger(database)
 
 
-def write_usage(folder: Path, rows: Mapping[Any, Used], now: float) -> None:
+def write_usage(folder: Path, rows: Mapping[Any, UsageSums], now: float) -> None:
     """`now` is in seconds since the epoch."""
     with Database(folder) as database:
         database.write("usage", lambda connection: add_usage(connection, rows, now))

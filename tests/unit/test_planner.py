@@ -12,7 +12,7 @@ from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.database import Database
-from app.records.ledger import Ledger, Measurement, Tuned
+from app.records.ledger import Ledger, Measurement, TuningRecord
 from tests.support.gateway import header_only
 from tests.support.paths import DATA
 
@@ -40,7 +40,7 @@ def ref(planner: Planner, name: str = "m") -> ModelRef:
 
 
 def tuned(planner: Planner, recommended: object, *, partial: bool = False, key: str | None = None) -> None:
-    found = Tuned(key or planner.key(ref(planner)), "m", 0.0, partial, recommended, [])  # type: ignore[arg-type]
+    found = TuningRecord(key or planner.key(ref(planner)), "m", 0.0, partial, recommended, [])  # type: ignore[arg-type]
     planner._ledger.record_tuned(found)
 
 

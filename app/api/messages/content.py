@@ -9,7 +9,7 @@ import msgspec
 from app.api.translated.fields import Fields, wrong
 from app.api.translated.media import Part, content_of, file_part, image_part, text_part, titled
 from app.api.translated.opaque import unpack
-from app.api.translated.places import Placed
+from app.api.translated.places import PlacedObject
 from app.api.translated.tools import call
 
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
@@ -80,7 +80,7 @@ def _user(message: Fields) -> list[ChatMessage]:
         else:
             parts += shown(block)
     if parts or not results:
-        results.append(Placed({"role": "user", "content": content_of(parts)}, message.place))
+        results.append(PlacedObject({"role": "user", "content": content_of(parts)}, message.place))
     return results
 
 
@@ -89,7 +89,9 @@ def _tool_result(block: Fields) -> ChatMessage:
     content = content_of(parts)
     if block.flag("is_error"):
         content = _as_error(content)
-    return Placed({"role": "tool", "tool_call_id": block.needed_text("tool_use_id"), "content": content}, block.place)
+    return PlacedObject(
+        {"role": "tool", "tool_call_id": block.needed_text("tool_use_id"), "content": content}, block.place
+    )
 
 
 def _as_error(content: str | list[Part]) -> str | list[Part]:
@@ -105,7 +107,7 @@ def shown(block: Fields) -> list[Part]:
     if kind == "text":
         return [text_part(_text(block))]
     if kind == "image":
-        return [Placed(_image(block), block.place)]
+        return [PlacedObject(_image(block), block.place)]
     if kind == "document":
         return _document(block)
     if kind == "search_result":
@@ -153,7 +155,7 @@ def _document(block: Fields) -> list[Part]:
         return [*([text_part(heading)] if heading else []), *parts]
     if kind == "base64":
         media_type = source.text("media_type") or ""
-        return [Placed(file_part(source, "data", source.needed_text("data"), media_type, heading), block.place)]
+        return [PlacedObject(file_part(source, "data", source.needed_text("data"), media_type, heading), block.place)]
     raise source.wrong("type", "must be text, content or base64: documents are not fetched")
 
 
@@ -181,7 +183,7 @@ def _assistant(message: Fields) -> ChatMessage:
             calls.append(_tool_use(block))
         else:
             raise block.wrong("type", f"is {kind!r}: this block cannot be used here")
-    chat: ChatMessage = Placed({"role": "assistant", "content": "".join(texts)}, message.place)
+    chat: ChatMessage = PlacedObject({"role": "assistant", "content": "".join(texts)}, message.place)
     if thought := "".join(thoughts):
         chat["reasoning_content"] = thought
     if calls:

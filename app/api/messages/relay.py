@@ -12,7 +12,7 @@ from app.api.messages.response import MessageWriter
 from app.api.translated.answer import AnswerWriter
 from app.api.translated.count import TokenCounter
 from app.api.translated.fields import Fields
-from app.api.translated.relay import AskedModel, TranslatedRelay
+from app.api.translated.relay import RequestedModel, TranslatedRelay
 from app.relay.relay import Relay
 from app.relay.request.scope import Scope
 
@@ -24,7 +24,9 @@ class MessagesRelay(TranslatedRelay):
     api_format = AnthropicFormat()
     own_names: Mapping[str, str] = {"stop": "stop_sequences"}
 
-    async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
+    async def translate(
+        self, fields: Fields, model: RequestedModel, scope: Scope
+    ) -> tuple[dict[str, Any], AnswerWriter]:
         request = translate(fields, ours=model.ours)
         certain = model.ours and model.entry.request is None
         writer = MessageWriter(request, model.name, f"msg_{secrets.token_hex(12)}", limit_is_ours=certain)

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.api.messages.content import chat_messages, system_text
 from app.api.translated.fields import Fields
-from app.api.translated.places import Placed
+from app.api.translated.places import PlacedObject
 from app.api.translated.tools import NO_PARAMETERS, function_tool, only
 
 _REFUSED = {
@@ -169,8 +169,10 @@ def _structured(fields: Fields, body: dict[str, Any]) -> bool:
     schema = wanted.object("schema")
     if schema is None:
         raise wanted.wrong("schema", "is missing; it must be a JSON schema")
-    named = {"name": "output", "schema": Placed(schema.values, schema.place), "strict": True}
-    body["response_format"] = Placed({"type": "json_schema", "json_schema": Placed(named, wanted.place)}, wanted.place)
+    named = {"name": "output", "schema": PlacedObject(schema.values, schema.place), "strict": True}
+    body["response_format"] = PlacedObject(
+        {"type": "json_schema", "json_schema": PlacedObject(named, wanted.place)}, wanted.place
+    )
     return True
 
 

@@ -51,14 +51,14 @@ class MessageWriter(AnswerWriter):
         }
         self._begin_message()
 
-    def think(self, text: str) -> None:
+    def add_reasoning(self, text: str) -> None:
         if self._open != "thinking":
             self._open_block("thinking", {"type": "thinking", "thinking": "", "signature": ""})
         self._pieces.append(text)
         if self._request.shows_thoughts:
             self._delta({"type": "thinking_delta", "thinking": text})
 
-    def say(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
+    def add_text(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
         if self._expected and not (text := self._without_prefill(text)):
             return
         if self._open != "text":
@@ -67,7 +67,7 @@ class MessageWriter(AnswerWriter):
         self._delta({"type": "text_delta", "text": text})
 
     def refuse(self, text: str) -> None:
-        self.say(text, None)
+        self.add_text(text, None)
 
     def open_call(self, call: ToolCall) -> None:
         call.slot = call
@@ -76,7 +76,7 @@ class MessageWriter(AnswerWriter):
         block = {"type": "tool_use", "id": call.call_id, "name": call.name, "input": {}}
         self._open_block("tool_use", block | {"caller": {"type": "direct"}})
 
-    def argue(self, call: ToolCall, text: str) -> None:
+    def add_arguments(self, call: ToolCall, text: str) -> None:
         self._delta({"type": "input_json_delta", "partial_json": text})
 
     def close_call(self, call: ToolCall) -> None:
@@ -100,16 +100,16 @@ class MessageWriter(AnswerWriter):
         if self._echoed:
             text, self._echoed, self._expected = self._echoed, "", ""
             if text != self._request.prefill:
-                self.say(text, None)
+                self.add_text(text, None)
         self._begin_message()
         self._close_block()
         reason, word = self._stop()
-        self._tell(
+        self._send_event(
             "message_delta",
             delta={"stop_reason": reason, "stop_sequence": word, "stop_details": None, "container": None},
             usage=self._usage(),
         )
-        self._tell("message_stop")
+        self._send_event("message_stop")
 
     def body(self) -> dict[str, Any]:
         reason, word = self._stop()
@@ -125,14 +125,14 @@ class MessageWriter(AnswerWriter):
         if not self._begun:
             self._begun = True
             usage = self._prompt | {"cache_creation_input_tokens": 0, "output_tokens": 0, "service_tier": "standard"}
-            self._tell("message_start", message=self._message([], usage))
+            self._send_event("message_start", message=self._message([], usage))
             self._out.append(_PING)
 
     def _open_block(self, kind: str, block: dict[str, Any]) -> None:
         self._begin_message()
         self._close_block()
         self._open = kind
-        self._tell("content_block_start", index=len(self._content), content_block=block)
+        self._send_event("content_block_start", index=len(self._content), content_block=block)
         self._content.append(dict(block))
 
     def _close_block(self) -> None:
@@ -146,13 +146,13 @@ class MessageWriter(AnswerWriter):
             self._delta({"type": "signature_delta", "signature": block["signature"]})
         elif self._open == "text":
             block["text"] = text
-        self._tell("content_block_stop", index=len(self._content) - 1)
+        self._send_event("content_block_stop", index=len(self._content) - 1)
         self._open, self._pieces = "", []
 
     def _delta(self, delta: dict[str, Any]) -> None:
-        self._tell("content_block_delta", index=len(self._content) - 1, delta=delta)
+        self._send_event("content_block_delta", index=len(self._content) - 1, delta=delta)
 
-    def _tell(self, name: str, **fields: Any) -> None:
+    def _send_event(self, name: str, **fields: Any) -> None:
         self._out.append(_event(name, {"type": name, **fields}))
 
     # -- the end -----------------------------------------------------------------------------------------------

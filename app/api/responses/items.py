@@ -16,7 +16,7 @@ from app.api.translated.media import (
     titled,
 )
 from app.api.translated.opaque import unpack
-from app.api.translated.places import Placed
+from app.api.translated.places import PlacedObject
 from app.api.translated.tools import arguments_of, call, encode_json
 
 ChatMessage = dict[str, Any]
@@ -80,7 +80,7 @@ class Conversation:
             turn["content"] = content
             return
         self._end_turn()
-        self.messages.append(Placed({"role": _ROLES[role], "content": content_of(parts)}, item.place))
+        self.messages.append(PlacedObject({"role": _ROLES[role], "content": content_of(parts)}, item.place))
 
     def _think(self, item: Fields) -> None:
         """Reads a thought from its content, else from this gateway's packed form, else from its summary."""
@@ -104,7 +104,7 @@ class Conversation:
             raise item.wrong("output", "is missing")
         content = content_of(message_parts(item, "output"))
         message = {"role": "tool", "tool_call_id": item.needed_text("call_id"), "content": content}
-        self.messages.append(Placed(message, item.place))
+        self.messages.append(PlacedObject(message, item.place))
 
 
 def called_name(item: Fields) -> str:
@@ -122,7 +122,7 @@ def message_parts(item: Fields, name: str) -> list[Part]:
         return [text_part(value)]
     if not isinstance(value, list):
         raise item.wrong(name, "must be text or a list of parts")
-    return [Placed(_part(part), part.place) for part in item.objects(name)]
+    return [PlacedObject(_part(part), part.place) for part in item.objects(name)]
 
 
 def _part(part: Fields) -> Part:

@@ -17,7 +17,7 @@ from app.api.translated.fields import Fields
 from app.auth.guard import KEY
 from app.auth.key_cache import Keyring
 from app.errors import PreviousResponseError, ResponseNotFoundError, TandemError
-from app.records.responses import KeptResponse, ResponseStore
+from app.records.responses import ResponseStore, StoredResponse
 
 # A revoked key's responses are deleted within this time, expired ones within a second.
 LOOK_EVERY_S, CLEAN_EVERY_S = 1.0, 60.0
@@ -47,7 +47,7 @@ class ResponseKeeper:
         if not (self.keeps and writer.request.store):
             return
         body = writer.body()
-        response = KeptResponse(
+        response = StoredResponse(
             writer.response_id,
             owner_of(scope),
             self._clock() + self.seconds,
@@ -103,7 +103,7 @@ class ResponseKeeper:
         if not await asyncio.to_thread(self._store.delete, response_id, owner_of(scope)):
             raise ResponseNotFoundError(self._why_not(response_id))
 
-    async def _get(self, response_id: str, scope: Mapping[str, Any]) -> KeptResponse:
+    async def _get(self, response_id: str, scope: Mapping[str, Any]) -> StoredResponse:
         response = await asyncio.to_thread(self._store.get, response_id, owner_of(scope))
         if response is None:
             raise ResponseNotFoundError(self._why_not(response_id))
@@ -165,10 +165,10 @@ def with_ids(items: list[dict[str, Any]], response_id: str) -> list[dict[str, An
     return listed
 
 
-def _items(response: KeptResponse) -> list[dict[str, Any]]:
+def _items(response: StoredResponse) -> list[dict[str, Any]]:
     return _DECODER.decode(response.items)
 
 
-def _body(response: KeptResponse) -> dict[str, Any]:
+def _body(response: StoredResponse) -> dict[str, Any]:
     body: dict[str, Any] = msgspec.json.decode(response.body)
     return body

@@ -6,31 +6,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from app.api.responses.tools import OwnTool
+from app.api.responses.tools import ClientTool
 from app.api.translated.opaque import pack
 
-Tell = Callable[[str, dict[str, Any]], None]
+SendEvent = Callable[[str, dict[str, Any]], None]
 
 
 class OutputItem(ABC):
-    """An item that is opened once and closed once. `tell` takes an event's name and fields."""
+    """An item that is opened once and closed once. `send_event` takes an event's name and fields."""
 
     def __init__(self) -> None:
         self.item_id = ""
         self._index = 0
-        self._tell: Tell
+        self._send_event: SendEvent
         self._status = "in_progress"
 
-    def open(self, item_id: str, index: int, tell: Tell) -> None:
-        self.item_id, self._index, self._tell = item_id, index, tell
-        tell("response.output_item.added", {"output_index": index, "item": self.body()})
+    def open(self, item_id: str, index: int, send_event: SendEvent) -> None:
+        self.item_id, self._index, self._send_event = item_id, index, send_event
+        send_event("response.output_item.added", {"output_index": index, "item": self.body()})
         self.opened()
 
     def close(self, *, cut: bool) -> None:
         """Closes the item. `cut`: at the token limit."""
         self.finish()
         self._status = "incomplete" if cut else "completed"
-        self._tell("response.output_item.done", {"output_index": self._index, "item": self.body()})
+        self._send_event("response.output_item.done", {"output_index": self._index, "item": self.body()})
 
     def cut(self) -> None:
         """Ends an interrupted item without further events."""
@@ -49,7 +49,7 @@ class OutputItem(ABC):
         """Returns the item in its current state."""
 
     def event(self, name: str, /, **fields: Any) -> None:
-        self._tell(name, {"item_id": self.item_id, "output_index": self._index, **fields})
+        self._send_event(name, {"item_id": self.item_id, "output_index": self._index, **fields})
 
 
 class MessageItem(OutputItem):
@@ -163,9 +163,9 @@ class ReasoningItem(OutputItem):
 class CallItem(OutputItem):
     """A call of a function, or of a custom tool, whose input is sent when it is complete."""
 
-    def __init__(self, call_id: str, own: OwnTool) -> None:
+    def __init__(self, call_id: str, tool: ClientTool) -> None:
         super().__init__()
-        self.own = own
+        self.tool = tool
         self._call_id = call_id
         self._pieces: list[str] = []
 
@@ -173,7 +173,7 @@ class CallItem(OutputItem):
         """Sends nothing: a call has no parts."""
 
     def add(self, text: str) -> None:
-        if self.own.custom:
+        if self.tool.custom:
             return
         self._pieces.append(text)
         self.event("response.function_call_arguments.delta", delta=text)
@@ -185,13 +185,13 @@ class CallItem(OutputItem):
 
     def finish(self) -> None:
         text = "".join(self._pieces)
-        if self.own.custom:
+        if self.tool.custom:
             self.event("response.custom_tool_call_input.done", input=text)
         else:
-            self.event("response.function_call_arguments.done", name=self.own.name, arguments=text)
+            self.event("response.function_call_arguments.done", name=self.tool.name, arguments=text)
 
     def body(self) -> dict[str, Any]:
-        kind, field = ("custom_tool_call", "input") if self.own.custom else ("function_call", "arguments")
+        kind, field = ("custom_tool_call", "input") if self.tool.custom else ("function_call", "arguments")
         item = {"id": self.item_id, "type": kind, "status": self._status}
-        item |= {"call_id": self._call_id, "name": self.own.name, field: "".join(self._pieces)}
-        return item if self.own.namespace is None else item | {"namespace": self.own.namespace}
+        item |= {"call_id": self._call_id, "name": self.tool.name, field: "".join(self._pieces)}
+        return item if self.tool.namespace is None else item | {"namespace": self.tool.namespace}

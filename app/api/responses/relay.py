@@ -13,7 +13,7 @@ from app.api.responses.response import ResponsesWriter
 from app.api.translated.answer import AnswerWriter
 from app.api.translated.count import TokenCounter
 from app.api.translated.fields import Fields
-from app.api.translated.relay import AskedModel, TranslatedRelay
+from app.api.translated.relay import RequestedModel, TranslatedRelay
 from app.relay.relay import Relay
 from app.relay.request.parse import CallReader
 from app.relay.request.scope import Scope
@@ -30,7 +30,9 @@ class ResponsesRelay(TranslatedRelay):
         super().__init__(relay, calls)
         self._keeper = keeper
 
-    async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
+    async def translate(
+        self, fields: Fields, model: RequestedModel, scope: Scope
+    ) -> tuple[dict[str, Any], AnswerWriter]:
         earlier = await self._keeper.earlier(fields, scope)
         kept = await self._keeper.referred(input_items(fields), scope)
         request = translate(fields, ours=model.ours, earlier=earlier, kept=kept)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.api.responses.items import Conversation
-from app.api.responses.tools import Toolbox, choose
+from app.api.responses.tools import RequestTools, choose
 from app.api.translated.fields import Fields, listed
-from app.api.translated.places import Placed
+from app.api.translated.places import PlacedObject
 
 _REFUSED = {
     "conversation": "no conversations are kept here; use previous_response_id, or send the whole input",
@@ -49,7 +49,7 @@ class ResponsesRequest:
 
     body: dict[str, Any]
     echoed: dict[str, Any]
-    toolbox: Toolbox
+    tools: RequestTools
     # The items of this request alone, as they were sent
     items: list[dict[str, Any]]
     stream: bool = False
@@ -76,18 +76,18 @@ def translate(
     stream = _sample(fields, body)
     include = _include(fields, body)
     summarizes = _think(fields, body)
-    toolbox = Toolbox()
+    tools = RequestTools()
     for tool in fields.objects("tools"):
-        toolbox.add(tool)
-    choose(fields, toolbox, body)
-    if toolbox.chat and (parallel := fields.flag("parallel_tool_calls")) is not None:
+        tools.add(tool)
+    choose(fields, tools, body)
+    if tools.chat_tools and (parallel := fields.flag("parallel_tool_calls")) is not None:
         body["parallel_tool_calls"] = parallel
     json_field = _format(fields, body)
     store = fields.flag("store")
     return ResponsesRequest(
         body,
         echoed(fields),
-        toolbox,
+        tools,
         [item.values for item in items],
         stream,
         store is not False,
@@ -210,13 +210,13 @@ def _format(fields: Fields, body: dict[str, Any]) -> str:
         raise wanted.wrong("type", f"is missing; it must be {listed(_FORMATS)}")
     if kind == "text":
         return ""
-    body["response_format"] = Placed({"type": kind}, wanted.place)
+    body["response_format"] = PlacedObject({"type": kind}, wanted.place)
     if kind == "json_schema":
         schema = wanted.object("schema")
         if schema is None:
             raise wanted.wrong("schema", "is missing; it must be a JSON schema")
-        named = Placed({"name": wanted.text("name") or "output"}, wanted.place)
-        named["schema"] = Placed(schema.values, schema.place)
+        named = PlacedObject({"name": wanted.text("name") or "output"}, wanted.place)
+        named["schema"] = PlacedObject(schema.values, schema.place)
         named |= {key: value for key in ("strict", "description") if (value := wanted.get(key)) is not None}
         body["response_format"]["json_schema"] = named
     return "text.format"

@@ -48,31 +48,31 @@ class ResponsesWriter(AnswerWriter):
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
-    def think(self, text: str) -> None:
+    def add_reasoning(self, text: str) -> None:
         item = self._item
         if not isinstance(item, ReasoningItem):
             item = ReasoningItem(summarizes=self.request.summarizes, packs=self.request.packs_thoughts)
             self._open(item, "rs")
         item.add(text)
 
-    def say(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
+    def add_text(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
         self._message(refusal=False).add(text, probabilities)
 
     def refuse(self, text: str) -> None:
         self._message(refusal=True).add(text, None)
 
     def open_call(self, call: ToolCall) -> None:
-        own = self.request.toolbox.own(call.name)
+        tool = self.request.tools.of_client(call.name)
         call.call_id = call.call_id or f"call_{self.response_id.removeprefix('resp_')[:24]}{len(self.output):02}"
-        call.slot = item = CallItem(call.call_id, own)
-        self._open(item, "ctc" if own.custom else "fc")
+        call.slot = item = CallItem(call.call_id, tool)
+        self._open(item, "ctc" if tool.custom else "fc")
 
-    def argue(self, call: ToolCall, text: str) -> None:
+    def add_arguments(self, call: ToolCall, text: str) -> None:
         if isinstance(call.slot, CallItem):
             call.slot.add(text)
 
     def close_call(self, call: ToolCall) -> None:
-        if isinstance(call.slot, CallItem) and call.slot.own.custom:
+        if isinstance(call.slot, CallItem) and call.slot.tool.custom:
             given = read_json(call.arguments)
             # A call cut at the token limit is not an object
             text = given.get(CUSTOM_INPUT) if isinstance(given, dict) else None
@@ -90,14 +90,14 @@ class ResponsesWriter(AnswerWriter):
     # -- the frame ---------------------------------------------------------------------------------------------
 
     def begin(self) -> bytes:
-        self._tell("response.created", {"response": self._response()})
-        self._tell("response.in_progress", {"response": self._response()})
+        self._send_event("response.created", {"response": self._response()})
+        self._send_event("response.in_progress", {"response": self._response()})
         return self._take()
 
     def progress(self, progress: dict[str, Any]) -> None:
         """Sends llama-server's own field, for clients that set `return_progress`."""
         if self.request.body.get("return_progress") is True:
-            self._tell("response.in_progress", {"response": self._response(), "prompt_progress": progress})
+            self._send_event("response.in_progress", {"response": self._response(), "prompt_progress": progress})
 
     def comment(self) -> bytes:
         return b": waiting for the engine\n\n"
@@ -116,8 +116,8 @@ class ResponsesWriter(AnswerWriter):
             self._item.cut()
             self.output.append(self._item.body())
             self._item = None
-        self._tell("response.failed", {"response": self._response()})
-        self._tell("error", {name: value for name, value in error.items() if name != "type"})
+        self._send_event("response.failed", {"response": self._response()})
+        self._send_event("error", {name: value for name, value in error.items() if name != "type"})
         return self._take()
 
     def end(self) -> None:
@@ -130,7 +130,7 @@ class ResponsesWriter(AnswerWriter):
         elif self._status == "incomplete" and self.output:
             self.output[-1]["status"] = "incomplete"
         more = {"timings": self.timings} if self.timings else {}
-        self._tell(f"response.{self._status}", {"response": self._response()} | more)
+        self._send_event(f"response.{self._status}", {"response": self._response()} | more)
 
     def body(self) -> dict[str, Any]:
         return self._response() | ({} if self.metrics is None else {"metrics": self.metrics})
@@ -168,7 +168,7 @@ class ResponsesWriter(AnswerWriter):
         self._close()
         item_id = f"{kind}_{self.response_id.removeprefix('resp_')}{len(self.output):02}"
         self._item = item
-        item.open(item_id, len(self.output), self._tell)
+        item.open(item_id, len(self.output), self._send_event)
 
     def _close(self, *, cut: bool = False) -> None:
         if self._item is not None:
@@ -176,7 +176,7 @@ class ResponsesWriter(AnswerWriter):
             self.output.append(self._item.body())
             self._item = None
 
-    def _tell(self, name: str, fields: dict[str, Any]) -> None:
+    def _send_event(self, name: str, fields: dict[str, Any]) -> None:
         event = {"type": name, "sequence_number": self._number, **fields}
         if self._times_tokens and self.timings and name.endswith(".delta"):
             event["timings"] = self.timings

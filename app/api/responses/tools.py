@@ -17,7 +17,7 @@ _CUSTOM_PARAMETERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class OwnTool:
+class ClientTool:
     """A tool as the client defined it."""
 
     name: str
@@ -25,15 +25,16 @@ class OwnTool:
     namespace: str | None = None
 
 
-class Toolbox:
+class RequestTools:
     """The tools of one request, by their names for the engine."""
 
     def __init__(self) -> None:
-        self.chat: list[dict[str, Any]] = []
-        self._own: dict[str, OwnTool] = {}
+        self.chat_tools: list[dict[str, Any]] = []
+        self._by_chat_name: dict[str, ClientTool] = {}
 
-    def own(self, name: str) -> OwnTool:
-        return self._own.get(name) or OwnTool(name)
+    def of_client(self, name: str) -> ClientTool:
+        """Returns the client's tool by its name for the engine."""
+        return self._by_chat_name.get(name) or ClientTool(name)
 
     def add(self, tool: Fields, namespace: str | None = None) -> None:
         """Adds a tool. Raises InvalidBodyError for one that would have to run here."""
@@ -48,53 +49,53 @@ class Toolbox:
             return  # Codex sends it with every request. Without access to the web it is never called
         if kind not in ("function", "custom"):
             raise tool.wrong("type", f"is {kind}: hosted tools do not run here; give it as a function of your own")
-        own = tool.needed_text("name") if tool.get("function") is None else ""
+        name = tool.needed_text("name") if tool.get("function") is None else ""
         if kind == "custom":
-            self._add(own, self._custom(tool, own, namespace), OwnTool(own, True, namespace))
+            self._add(self._custom(tool, name, namespace), ClientTool(name, True, namespace))
             return
         # The nested form of chat completions, which some clients send
         inner = tool.object("function") or tool
-        own = inner.needed_text("name")
+        name = inner.needed_text("name")
         parameters = inner.object("parameters")
-        chat = function_tool(inner, full_name(own, namespace), parameters.values if parameters else None)
-        self._add(own, chat, OwnTool(own, False, namespace))
+        chat = function_tool(inner, full_name(name, namespace), parameters.values if parameters else None)
+        self._add(chat, ClientTool(name, False, namespace))
 
-    def _add(self, own: str, chat: dict[str, Any], tool: OwnTool) -> None:
-        self._own[chat["function"]["name"]] = tool
-        self.chat.append(chat)
+    def _add(self, chat: dict[str, Any], tool: ClientTool) -> None:
+        self._by_chat_name[chat["function"]["name"]] = tool
+        self.chat_tools.append(chat)
 
-    def _custom(self, tool: Fields, own: str, namespace: str | None) -> dict[str, Any]:
+    def _custom(self, tool: Fields, name: str, namespace: str | None) -> dict[str, Any]:
         """Returns a custom tool as a function: the free text is its one parameter."""
         wanted = tool.object("format")
         if wanted is not None and wanted.text("type") not in (None, "text"):
             raise tool.wrong("format", "cannot be honoured: the input of custom tools is held to no grammar here")
-        return function_tool(tool, full_name(own, namespace), _CUSTOM_PARAMETERS)
+        return function_tool(tool, full_name(name, namespace), _CUSTOM_PARAMETERS)
 
 
-def choose(fields: Fields, toolbox: Toolbox, body: dict[str, Any]) -> None:
+def choose(fields: Fields, tools: RequestTools, body: dict[str, Any]) -> None:
     """Sets `tools` and `tool_choice`. Leaves out tools that may not be called."""
     choice = fields.get("tool_choice")
     if isinstance(choice, str):
         fields.one_of("tool_choice", ("none", "auto", "required"))
-        if choice == "required" and not toolbox.chat:
+        if choice == "required" and not tools.chat_tools:
             raise fields.wrong("tool_choice", "is required, and there are no tools")
-        _set(body, toolbox.chat, choice)
+        _set(body, tools.chat_tools, choice)
     elif choice is None:
-        _set(body, toolbox.chat, None)
+        _set(body, tools.chat_tools, None)
     else:
-        _choose_by_name(Fields(choice, "tool_choice"), toolbox, body)
+        _choose_by_name(Fields(choice, "tool_choice"), tools, body)
 
 
-def _choose_by_name(choice: Fields, toolbox: Toolbox, body: dict[str, Any]) -> None:
+def _choose_by_name(choice: Fields, tools: RequestTools, body: dict[str, Any]) -> None:
     kind = choice.text("type")
     if kind in ("function", "custom"):
         inner = choice.object("function") or choice
         name = full_name(inner.needed_text("name"), choice.text("namespace"))
-        _set(body, only(toolbox.chat, [name], inner.where("name")), "required")
+        _set(body, only(tools.chat_tools, [name], inner.where("name")), "required")
     elif kind == "allowed_tools":
         mode = choice.one_of("mode", ("auto", "required")) or "auto"
         names = [full_name(tool.needed_text("name"), tool.text("namespace")) for tool in choice.objects("tools")]
-        _set(body, only(toolbox.chat, names, choice.where("tools")), mode)
+        _set(body, only(tools.chat_tools, names, choice.where("tools")), mode)
     else:
         raise choice.wrong("type", f"is {kind!r}; it must be function, custom or allowed_tools")
 

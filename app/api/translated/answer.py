@@ -50,8 +50,8 @@ class AnswerWriter(ABC):
         # The received parts
         self.texts: list[str] = []
         self.refused = False
-        self._thought = 0
-        self._argued = 0
+        self._reasoning_length = 0
+        self._arguments_length = 0
         self._calls: list[ToolCall] = []
         self._current: ToolCall | None = None
         self._held_text = ""
@@ -60,11 +60,11 @@ class AnswerWriter(ABC):
     # -- implemented by each API -------------------------------------------------------------------------------
 
     @abstractmethod
-    def think(self, text: str) -> None:
+    def add_reasoning(self, text: str) -> None:
         """Sends a piece of thoughts."""
 
     @abstractmethod
-    def say(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
+    def add_text(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
         """Sends a piece of text."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class AnswerWriter(ABC):
         """Begins a call, whose name is complete."""
 
     @abstractmethod
-    def argue(self, call: ToolCall, text: str) -> None:
+    def add_arguments(self, call: ToolCall, text: str) -> None:
         """Sends a piece of the open call's arguments."""
 
     @abstractmethod
@@ -150,8 +150,8 @@ class AnswerWriter(ABC):
         return bool(self._calls)
 
     def counts(self) -> TokenCounts:
-        said = self._thought + self._argued + sum(map(len, self.texts))
-        return token_counts(self.usage, self.timings, thought=self._thought, said=said)
+        said = self._reasoning_length + self._arguments_length + sum(map(len, self.texts))
+        return token_counts(self.usage, self.timings, thought=self._reasoning_length, said=said)
 
     def _take(self) -> bytes:
         out, self._out = b"".join(self._out), []
@@ -169,26 +169,26 @@ class AnswerWriter(ABC):
     def _read_delta(self, delta: ChatDelta, probabilities: list[dict[str, Any]] | None) -> None:
         if thought := delta.reasoning_content or delta.reasoning:
             self.tagged.stop()
-            self._think(thought)
+            self._add_reasoning(thought)
         if probabilities is not None:
             self.tagged.stop()  # they belong to the unchanged pieces
         if delta.content:
-            self._say(*self.tagged.feed(delta.content), probabilities)
+            self._add_text(*self.tagged.feed(delta.content), probabilities)
         if delta.refusal:
             self.refused = True
             self.refuse(delta.refusal)
         if delta.tool_calls:
-            self._say(*self.tagged.end(), None)
+            self._add_text(*self.tagged.end(), None)
             for call in delta.tool_calls:
                 self._call(call)
 
-    def _think(self, thought: str) -> None:
-        self._thought += len(thought)
-        self.think(thought)
+    def _add_reasoning(self, thought: str) -> None:
+        self._reasoning_length += len(thought)
+        self.add_reasoning(thought)
 
-    def _say(self, thought: str, text: str, probabilities: list[dict[str, Any]] | None) -> None:
+    def _add_text(self, thought: str, text: str, probabilities: list[dict[str, Any]] | None) -> None:
         if thought:
-            self._think(thought)
+            self._add_reasoning(thought)
         if text:
             self._text(text, probabilities)
 
@@ -200,7 +200,7 @@ class AnswerWriter(ABC):
                 return
             self._close_current()
         self.texts.append(text)
-        self.say(text, probabilities)
+        self.add_text(text, probabilities)
 
     def _call(self, delta: CallDelta) -> None:
         function = delta.function
@@ -212,12 +212,12 @@ class AnswerWriter(ABC):
             text = given if isinstance(given, str) else encode_json(given)
             call.arguments += text
             call.waiting += text
-            self._argued += len(text)
+            self._arguments_length += len(text)
         current = self._current
         if call is not current and call.name and (current is None or current.complete):
             self._close_current()
             self._open_next()
-        self._tell_arguments()
+        self._send_arguments()
 
     def _call_of(self, delta: CallDelta, *, begins: bool) -> ToolCall:
         """Returns the call of a piece. Some servers number all calls 0 and distinguish them by id."""
@@ -236,20 +236,20 @@ class AnswerWriter(ABC):
                 self.open_call(call)
                 return
 
-    def _tell_arguments(self) -> None:
+    def _send_arguments(self) -> None:
         if (call := self._current) is not None and call.waiting:
-            self.argue(call, call.waiting)
+            self.add_arguments(call, call.waiting)
             call.waiting = ""
 
     def _close_current(self) -> None:
         if self._current is not None:
-            self._tell_arguments()
+            self._send_arguments()
             self.close_call(self._current)
             self._current = None
 
     def _end(self) -> None:
         self.finish_reason = self.finish_reason or "stop"
-        self._say(*self.tagged.end(), None)
+        self._add_text(*self.tagged.end(), None)
         self._close_current()
         while any(call.slot is None and call.name for call in self._calls):
             self._open_next()

@@ -14,7 +14,7 @@ import msgspec
 
 from app.api.translated.fields import Fields
 from app.api.translated.places import refusal_in_own_places
-from app.api.translated.relay import AskedModel, TranslatedRelay
+from app.api.translated.relay import RequestedModel, TranslatedRelay
 from app.auth.guard import KEY
 from app.errors import TokensUncountableError
 from app.relay.relay import Relay
@@ -117,7 +117,7 @@ class _Counting:
         scope.update(path=_COUNTED, raw_path=_COUNTED.encode(), query_string=b"")
         return {"type": "http.request", "body": msgspec.json.encode(self._chat), "more_body": False}
 
-    async def _translated(self, fields: Fields, model: AskedModel) -> dict[str, Any]:
+    async def _translated(self, fields: Fields, model: RequestedModel) -> dict[str, Any]:
         chat, _ = await self._translator.translate(fields, model, self._scope)
         return chat
 

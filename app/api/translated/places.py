@@ -15,7 +15,7 @@ _QUOTED = re.compile(r"'([a-z_]+(?:[.\[][^']*)?)'")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
-class Placed(dict[str, Any]):
+class PlacedObject(dict[str, Any]):
     """An object of a translated request, with its place in the client's request."""
 
     __slots__ = ("place",)
@@ -38,7 +38,7 @@ def own_place(place: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> 
         else:
             break
         at = step.end()
-        if isinstance(holder, Placed):
+        if isinstance(holder, PlacedObject):
             found = holder.place + place[at:]
     first, rest = re.match(r"([a-z_]*)(.*)", place, re.DOTALL).groups()  # type: ignore[union-attr]
     return found or names.get(first, first) + rest
@@ -48,14 +48,14 @@ def in_own_places(error: Any, chat: Mapping[str, Any], names: Mapping[str, str])
     """Returns an error's fields, nested or not, with the client's places in `param` and `message`."""
     if not isinstance(error, dict):
         return error
-    told = dict(error)
-    if isinstance(message := told.get("message"), str):
-        told["message"] = _QUOTED.sub(lambda quoted: f"'{_of_quoted(quoted[1], chat, names)}'", message)
-    if isinstance(param := told.get("param"), str):
-        told["param"] = own_place(param, chat, names)
-    if "error" in told:
-        told["error"] = in_own_places(told["error"], chat, names)
-    return told
+    mapped = dict(error)
+    if isinstance(message := mapped.get("message"), str):
+        mapped["message"] = _QUOTED.sub(lambda quoted: f"'{_of_quoted(quoted[1], chat, names)}'", message)
+    if isinstance(param := mapped.get("param"), str):
+        mapped["param"] = own_place(param, chat, names)
+    if "error" in mapped:
+        mapped["error"] = in_own_places(mapped["error"], chat, names)
+    return mapped
 
 
 def _of_quoted(text: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> str:

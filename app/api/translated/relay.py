@@ -37,7 +37,7 @@ _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b
 
 
 @dataclass(frozen=True, slots=True)
-class AskedModel:
+class RequestedModel:
     """The requested model, and its name in the client's request."""
 
     name: str
@@ -65,7 +65,9 @@ class TranslatedRelay(ABC):
         self._calls = calls
 
     @abstractmethod
-    async def translate(self, fields: Fields, model: AskedModel, scope: Scope) -> tuple[dict[str, Any], AnswerWriter]:
+    async def translate(
+        self, fields: Fields, model: RequestedModel, scope: Scope
+    ) -> tuple[dict[str, Any], AnswerWriter]:
         """Returns the chat completion to request, and the writer of its answer. Raises a RequestError."""
 
     @abstractmethod
@@ -84,15 +86,15 @@ class TranslatedRelay(ABC):
                 raise
             await exchange.refuse(UpstreamDiedError(str(error)))
 
-    async def read(self, scope: Scope, receive: Receive) -> tuple[bytes, AskedModel]:
+    async def read(self, scope: Scope, receive: Receive) -> tuple[bytes, RequestedModel]:
         """Reads the body and its model. Raises a RequestError or ClientDisconnectedError."""
         body = readable(await read_body(receive, declared_length(scope["headers"]), self._relay.max_body))
         fields = routing(body)
         ref = self._calls.named(fields.model, may_use(scope))
         self._calls.remote(fields)  # refused in the client's own terms, before any translation
-        return body, AskedModel(fields.model or ref.name, ref)
+        return body, RequestedModel(fields.model or ref.name, ref)
 
-    def passes(self, model: AskedModel) -> bool:
+    def passes(self, model: RequestedModel) -> bool:
         """Tells whether the attached server speaks this API itself."""
         return isinstance(model.entry, AttachedEntry) and self.api in model.entry.apis
 

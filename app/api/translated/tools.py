@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.api.translated.fields import Fields, wrong
-from app.api.translated.places import Placed
+from app.api.translated.places import PlacedObject
 
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -17,13 +17,13 @@ def function_tool(
     tool: Fields, name: str, parameters: dict[str, Any] | None, *, schema: str = "parameters"
 ) -> dict[str, Any]:
     """Returns the chat tool of a function. `tool` may have `description`, `strict` and `schema`."""
-    function: dict[str, Any] = Placed({"name": name}, tool.place)
+    function: dict[str, Any] = PlacedObject({"name": name}, tool.place)
     if description := tool.text("description"):
         function["description"] = description
-    function["parameters"] = Placed(parameters or NO_PARAMETERS, tool.where(schema))
+    function["parameters"] = PlacedObject(parameters or NO_PARAMETERS, tool.where(schema))
     if (strict := tool.flag("strict")) is not None:
         function["strict"] = strict
-    return Placed({"type": "function", "function": function}, tool.place)
+    return PlacedObject({"type": "function", "function": function}, tool.place)
 
 
 def only(tools: Sequence[dict[str, Any]], names: Sequence[str], place: str) -> list[dict[str, Any]]:

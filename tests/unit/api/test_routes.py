@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.routes import TARGETS, allowed, goes_to, relayed
+from app.api.routes import TARGETS, allowed, relayed, upstream_path
 
 OPENAI = [
     "/chat/completions",
@@ -47,7 +47,7 @@ def test_one_slot_and_the_adapters_can_be_changed(path: str) -> None:
     """With and without `/v1`, which llama-server does not have before them."""
     for spelling in (path, f"/v1{path}"):
         assert relayed("POST", spelling) and "POST" in allowed(spelling)
-        assert (goes_to(spelling) or spelling.encode()) == path.encode()
+        assert (upstream_path(spelling) or spelling.encode()) == path.encode()
     assert relayed("GET", path) is (path == "/lora-adapters")
 
 

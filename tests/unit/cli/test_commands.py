@@ -24,7 +24,7 @@ from app.engine.footprint.verdict import MemoryVerdict
 from app.engine.launch import LaunchPlan
 from app.engine.translate import Note
 from app.errors import LaunchRefusedError
-from app.records.usage import Used
+from app.records.usage import UsageSums
 from tests.support.records import write_usage
 
 MODELS = "models: {org/m: {url: 'http://127.0.0.1:1'}}\n"
@@ -325,7 +325,10 @@ def test_usage_sums_by_what_is_asked_for(folder: Path) -> None:
     (folder / "tandem.yaml").write_text(f"state_dir: {folder}\n{MODELS}")
     assert "Nothing has been used yet." in run("usage").stdout
     assert (run("usage", "--json").stdout, run("usage", "--csv").stdout.strip()) == ("[]\n", "")
-    rows = {("laptop", "org/m", "2026-01-01"): Used(1, 2, 3, 1, 0, 0.5), ("", "org/m", "2026-01-02"): Used(2, 4, 6)}
+    rows = {
+        ("laptop", "org/m", "2026-01-01"): UsageSums(1, 2, 3, 1, 0, 0.5),
+        ("", "org/m", "2026-01-02"): UsageSums(2, 4, 6),
+    }
     write_usage(folder, rows, 1767225600.0)
     assert run("usage", "--by", "alias", "--csv").stdout.splitlines() == [
         "alias,requests,tokens_in,tokens_out,cached,drafted,seconds",

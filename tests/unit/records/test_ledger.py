@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import Diagnosis
 from app.records.database import FILE_NAME, Database
-from app.records.ledger import Ledger, Measurement, Tuned
+from app.records.ledger import Ledger, Measurement, TuningRecord
 from tests.support.records import ledger_in
 
 FIRST = Diagnosis("missing_file", "The file x is gone.", "Fetch it.", permanent=True, log_tail=("one", "twö"))
@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_is_no_reason_to_fail(tmp_path: Path, name: str)
 def test_a_tuning_is_kept_under_its_key(tmp_path: Path) -> None:
     """The newest one, and a run that was broken off does not take the place of a whole one."""
     ledger = Ledger(Database(tmp_path))
-    whole = Tuned("k", "org/a", 1.0, False, [{"mode": "draft-simple", "n_max": 8}], [{"name": "none"}])
+    whole = TuningRecord("k", "org/a", 1.0, False, [{"mode": "draft-simple", "n_max": 8}], [{"name": "none"}])
     ledger.record_tuned(replace(whole, at=0.5, partial=True, recommended="none"))
     ledger.record_tuned(whole)
     ledger.record_tuned(replace(whole, at=2.0, partial=True, recommended="none"))

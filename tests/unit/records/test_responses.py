@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.records.responses import KeptResponse, ResponseStore
+from app.records.responses import ResponseStore, StoredResponse
 
 
 class Clock:
@@ -19,8 +19,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def kept(response_id: str, owner: str = "o", *, expires: float = 2000, previous: str | None = None) -> KeptResponse:
-    return KeptResponse(response_id, owner, expires, previous, b"[]", b'{"secret word": 1}')
+def kept(response_id: str, owner: str = "o", *, expires: float = 2000, previous: str | None = None) -> StoredResponse:
+    return StoredResponse(response_id, owner, expires, previous, b"[]", b'{"secret word": 1}')
 
 
 def store(folder: Path, clock: Clock, limit: int = 1 << 20) -> ResponseStore:
@@ -78,7 +78,7 @@ def test_the_oldest_go_first_and_the_file_stays_below_its_limit(tmp_path: Path, 
     """However many come."""
     made = store(tmp_path, clock, limit=400_000)
     for number in range(60):
-        made.put(KeptResponse(f"r{number}", "o", 2000 + number, None, b"[]", b"x" * 20_000))
+        made.put(StoredResponse(f"r{number}", "o", 2000 + number, None, b"[]", b"x" * 20_000))
     made.close()
     made = store(tmp_path, clock, limit=400_000)
     assert made.get("r0", "o") is None and made.get("r59", "o") is not None

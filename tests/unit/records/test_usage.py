@@ -8,7 +8,7 @@ import pytest
 
 from app.records.database import Database
 from app.records.metrics import Finished
-from app.records.usage import KEPT_DAYS, UsageRecorder, UsageStore, Used, day
+from app.records.usage import KEPT_DAYS, UsageRecorder, UsageStore, UsageSums, day
 from tests.support.records import HandClock, execute, without_thread, write_lock, write_usage
 
 NOON = 1767268800.0  # 2026-01-01 12:00 UTC
@@ -53,14 +53,14 @@ def test_what_comes_while_a_write_fails_is_one_row_more(tmp_path: Path, monkeypa
 def test_rows_add_up_and_expire(tmp_path: Path) -> None:
     """Over processes; what is older than its time goes with the next write."""
     for _ in range(2):
-        write_usage(tmp_path, {ROW: Used(1, 2, 3, 1, 0, 0.5), ("", "m", "2026-01-01"): Used(1)}, NOON)
+        write_usage(tmp_path, {ROW: UsageSums(1, 2, 3, 1, 0, 0.5), ("", "m", "2026-01-01"): UsageSums(1)}, NOON)
     store = UsageStore(Database(tmp_path))
     assert store.read(["key"]) == [
         {"key": "", "requests": 2, "tokens_in": 0, "tokens_out": 0, "cached": 0, "drafted": 0, "seconds": 0.0},
         {"key": "laptop", "requests": 2, "tokens_in": 4, "tokens_out": 6, "cached": 2, "drafted": 0, "seconds": 1.0},
     ]
     later = NOON + (KEPT_DAYS + 1) * 86400
-    write_usage(tmp_path, {("laptop", "m", day(later)): Used(1)}, later)
+    write_usage(tmp_path, {("laptop", "m", day(later)): UsageSums(1)}, later)
     assert [row["day"] for row in store.read(["day"])] == [day(later)]
 
 

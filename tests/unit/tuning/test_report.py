@@ -11,11 +11,11 @@ from rich.console import Console
 from app.config.model_entry import LocalEntry
 from app.config.speculation import parse_chain
 from app.tuning.report import as_entry, show, words
-from app.tuning.result import Result
-from tests.support.tuned import result, track
+from app.tuning.result import TuningResult
+from tests.support.tuned import arm_record, result
 
 
-def text(tuned: Result) -> str:
+def text(tuned: TuningResult) -> str:
     out = io.StringIO()
     show(tuned, Console(file=out, width=80))
     return out.getvalue()
@@ -34,9 +34,9 @@ def test_the_line_for_the_entry_says_what_was_measured(chain: Any) -> None:
 
 def test_a_gain_is_recommended_in_words() -> None:
     """With its interval, and where it loses."""
-    best = track([{"mode": "draft-simple", "n_max": 8}], 65)
+    best = arm_record([{"mode": "draft-simple", "n_max": 8}], 65)
     best.samples = [s if s.cell.kind != "chat" else type(s)(s.cell, 100, 2.2) for s in best.samples]
-    page = text(result(track("none", 50), best))
+    page = text(result(arm_record("none", 50), best))
     assert "Recommendation: draft-simple n_max 8. It delivers" in page and "95 % interval" in page
     assert "It is slower than plain decoding with chat (" in page
     assert "In tandem.yaml: speculation: {mode: draft-simple, n_max: 8}" in page
@@ -44,22 +44,24 @@ def test_a_gain_is_recommended_in_words() -> None:
 
 def test_no_gain_is_explained() -> None:
     """The best arm is named with what it lacks."""
-    page = " ".join(text(result(track("none", 50), track("ngram-mod", 50.2))).split())
+    page = " ".join(text(result(arm_record("none", 50), arm_record("ngram-mod", 50.2))).split())
     assert "Recommendation: none, plain decoding. A change needs a gain that is certain and at least 2%;" in page
     assert "the best arm, ngram-mod, is at +" in page
 
 
 def test_tables_fit_into_80_columns() -> None:
     """With the longest name of the usual arms."""
-    page = text(result(track("none", 50), track([{"mode": "draft-simple", "n_max": 16}], 65)))
+    page = text(result(arm_record("none", 50), arm_record([{"mode": "draft-simple", "n_max": 16}], 65)))
     assert re.search(r"draft-simple n_max 16 +6\d\.\d +\+30%", page) and "…" not in page
 
 
 def test_what_was_left_out_is_told_with_the_reason() -> None:
     """Every reason ends in one full stop."""
-    broken = track("ngram-mod", 50, 0)
+    broken = arm_record("ngram-mod", 50, 0)
     broken.failed = "It died."
-    tuned = result(track("none", 50), broken, left_out=(("draft-mtp", "no layers"),), ended="it was stopped by SIGINT")
+    tuned = result(
+        arm_record("none", 50), broken, left_out=(("draft-mtp", "no layers"),), ended="it was stopped by SIGINT"
+    )
     said = list(words(tuned))
     assert "ngram-mod was left out: It died." in said and "draft-mtp was not tried: no layers." in said
     assert "The run did not come to its end: it was stopped by SIGINT." in said
@@ -67,8 +69,8 @@ def test_what_was_left_out_is_told_with_the_reason() -> None:
 
 def test_answers_that_changed_are_shown() -> None:
     """Both, from shortly before they part."""
-    other = track("ngram-mod", 50)
+    other = arm_record("ngram-mod", 50)
     other.texts["chat", 0] = "Answer to chat, told in short"
-    said = "\n".join(words(result(track("none", 50), other)))
+    said = "\n".join(words(result(arm_record("none", 50), other)))
     assert "ngram-mod changed 1 of 4 greedy answers. The first, chat: plain 'nswer" in said
     assert "same greedy answers" not in said

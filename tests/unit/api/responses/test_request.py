@@ -76,7 +76,7 @@ def test_custom_tools_are_functions_of_one_text() -> None:
     request = translated(input=[SAID, call, output], tools=[tool])
     assert request.body["tools"][0]["function"]["parameters"]["required"] == ["input"]
     assert request.body["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"input":"say \\"hi\\""}'
-    assert request.toolbox.own("apply").custom
+    assert request.tools.of_client("apply").custom
 
 
 @pytest.mark.parametrize(
