@@ -20,7 +20,7 @@ from app.api.responses.relay import ResponsesRelay, response_paths
 from app.auth.guard import Guard
 from app.auth.key_cache import Keyring
 from app.auth.key_store import KeyStore
-from app.auth.keys import Key, from_setting
+from app.auth.keys import ApiKey, from_setting
 from app.auth.local_admin_key import local_key, make_local_secret
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
@@ -135,7 +135,7 @@ class Gateway:
         self._keeper = ResponseKeeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
         self.sessions = Sessions(self.keys.valid)
-        self._own_key: Key | None = None
+        self._own_key: ApiKey | None = None
         hosts = hosts_for(settings, origins)
         self._guard = Guard(self.keys, hosts=hosts, admin_port=settings.admin_port, sessions=self.sessions)
         messages = MessagesRelay(self.relay, self._calls)

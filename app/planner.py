@@ -28,7 +28,7 @@ from app.records.ledger import Ledger
 from app.speculation.bandit import ModeChoice, choose, crossing, figures_of
 from app.speculation.candidates import candidates
 from app.speculation.measurement_key import key_of
-from app.speculation.resolve import Settled, settle
+from app.speculation.resolve import ResolvedSpeculation, settle
 from app.speculation.trials import Trials
 from app.speculation.tuned import recommended
 
@@ -97,7 +97,7 @@ class Planner:
         plan = self._planned(replace(settled, spec=spec, fallback_reason=reasons, left_out=settled.spec.draft))
         return replace(plan, notes=(Note("draft", reason), *plan.notes)) if reason else plan
 
-    def settled(self, ref: ModelRef, chain: Chain | None = None) -> Settled:
+    def settled(self, ref: ModelRef, chain: Chain | None = None) -> ResolvedSpeculation:
         """Returns the files and the speculation of a start of `ref`. Raises the errors of `plan`.
 
         `chain` replaces the modes of the entry or the variant, and the choice of `auto`.
@@ -125,10 +125,10 @@ class Planner:
             auto_reason=chosen.auto_reason,
         )
 
-    def _judged(self, spec: ModelSpec) -> Settled:
+    def _judged(self, spec: ModelSpec) -> ResolvedSpeculation:
         return settle(spec, self.dialect())
 
-    def _planned(self, settled: Settled) -> LaunchPlan:
+    def _planned(self, settled: ResolvedSpeculation) -> LaunchPlan:
         spec, engine = settled.spec, self.binary()
         check_files(spec, engine)
         if spec.requested_mode != AUTO:  # It may always choose plain decoding

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.openapi_errors import ADMIN, Responses, refused
 from app.auth.key_cache import LOOK_EVERY_S, Keyring
 from app.auth.key_store import KeyStore
-from app.auth.keys import EVERYTHING, Key, check_name, digest, lifetime, new_secret, patterns
+from app.auth.keys import EVERYTHING, ApiKey, check_name, digest, lifetime, new_secret, patterns
 from app.errors import ConfigError, InvalidBodyError
 
 # Some seconds: a key that counts later than that is made all the same
@@ -94,9 +94,9 @@ async def _counts(true: Callable[[], bool]) -> None:
         await asyncio.sleep(LOOK_EVERY_S / 5)
 
 
-def _key(asked: NewKey, secret: str) -> Key:
+def _key(asked: NewKey, secret: str) -> ApiKey:
     now, seconds = time.time(), lifetime(asked.expires)
-    return Key(
+    return ApiKey(
         name=check_name(asked.name),
         digest=digest(secret),
         models=EVERYTHING if asked.models is None else patterns(",".join(asked.models)),
@@ -108,7 +108,7 @@ def _key(asked: NewKey, secret: str) -> Key:
     )
 
 
-def _view(key: Key) -> dict[str, Any]:
+def _view(key: ApiKey) -> dict[str, Any]:
     fields = {name: getattr(key, name) for name in ("name", "admin", "rpm", "tpm", "concurrency", "created", "expires")}
     return fields | {"models": list(key.models), "valid": key.valid(time.time())}
 

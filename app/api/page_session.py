@@ -11,7 +11,7 @@ from app import version
 from app.api.openapi_errors import ADMIN, refused
 from app.auth.guard import KEY, Guard, presented
 from app.auth.key_cache import Keyring
-from app.auth.keys import Key
+from app.auth.keys import ApiKey
 from app.auth.sessions import LINK_LIVES, Sessions, from_our_page, set_cookie
 from app.errors import ForbiddenError, UnauthorizedError
 
@@ -42,12 +42,12 @@ def session_routes(keys: Keyring, sessions: Sessions, guard: Guard) -> APIRouter
     """A session is a cookie, and counts only where our own page asks."""
     routes = APIRouter()
 
-    def view(request: Request, key: Key | None) -> SessionView:
+    def view(request: Request, key: ApiKey | None) -> SessionView:
         admin = key is not None and key.admin and guard.reaches_admin(request.scope)
         name = key.name if key is not None else None
         return SessionView(version=version(), key=name, admin=admin, key_needed=keys.required)
 
-    def own_key(request: Request) -> Key | None:
+    def own_key(request: Request) -> ApiKey | None:
         for secret in presented(request.scope["headers"]):
             if (key := keys.find(secret)) is not None:
                 return key

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.auth.hosts import Hosts
 from app.auth.key_cache import Keyring
-from app.auth.keys import Key
+from app.auth.keys import ApiKey
 from app.auth.sessions import Sessions
 from app.errors import ForbiddenError, PathNotFoundError, UnauthorizedError
 
@@ -83,7 +83,7 @@ class Guard:
             raise PathNotFoundError(f"There is nothing at {scope['method']} {scope['path']}.")
         scope[KEY] = self._admin(scope, "The admin API needs an admin key")
 
-    def _admin(self, scope: dict[str, Any], needed: str) -> Key:
+    def _admin(self, scope: dict[str, Any], needed: str) -> ApiKey:
         where = "`llama-tandem keys create --admin`, or that of state_dir/admin.key."
         key = self._key(scope, f"{needed}: {where}")
         if not key.admin:
@@ -98,7 +98,7 @@ class Guard:
         if scope["path"] in _FOR_UNRESTRICTED and not (key.admin or key.unrestricted):
             raise ForbiddenError(f"{scope['path']} shows every model; the key '{key.name}' may use only some.")
 
-    def _key(self, scope: dict[str, Any], needed: str) -> Key:
+    def _key(self, scope: dict[str, Any], needed: str) -> ApiKey:
         secrets = presented(scope["headers"])
         for secret in secrets:
             if (key := self._keys.find(secret)) is not None:

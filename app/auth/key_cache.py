@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from app import logs
 from app.auth.key_store import KeyStore
-from app.auth.keys import Key, find
+from app.auth.keys import ApiKey, find
 from app.errors import UnreadableKeysError
 
 log = logs.get_logger("access")
@@ -25,13 +25,18 @@ class Keyring:
     """
 
     def __init__(
-        self, store: KeyStore, configured: tuple[Key, ...], *, open_to_all: bool, clock: Callable[[], float] = time.time
+        self,
+        store: KeyStore,
+        configured: tuple[ApiKey, ...],
+        *,
+        open_to_all: bool,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._configured = configured
         self._open_to_all = open_to_all
         self._clock = clock
-        self._local: tuple[Key, ...] = ()
+        self._local: tuple[ApiKey, ...] = ()
         self._watching: asyncio.Task[None] | None = None
         # Whether the database may be newer than the last read, which the log has reported
         self._stale = False
@@ -41,17 +46,17 @@ class Keyring:
         self.required = False
         self._take(store.all())
 
-    def configure(self, configured: tuple[Key, ...], *, open_to_all: bool) -> None:
+    def configure(self, configured: tuple[ApiKey, ...], *, open_to_all: bool) -> None:
         """Applies the keys of new settings. The keys of the database stay, and the requirement too."""
         self.required = self.would_require(configured, open_to_all=open_to_all)
         self._configured, self._open_to_all = configured, open_to_all
         self.known = configured + self._stored
 
-    def would_require(self, configured: tuple[Key, ...], *, open_to_all: bool) -> bool:
+    def would_require(self, configured: tuple[ApiKey, ...], *, open_to_all: bool) -> bool:
         """Tells whether requests would need a key with these keys in the settings."""
         return not open_to_all and bool(configured or self._rows or self._newer)
 
-    def _take(self, rows: tuple[Key, ...]) -> None:
+    def _take(self, rows: tuple[ApiKey, ...]) -> None:
         self._stored = tuple(key for key in rows if key.revoked is None)
         self._rows = len(rows)
         self.known = self._configured + self._stored
@@ -67,20 +72,20 @@ class Keyring:
         now = self._clock()
         return any(key.valid(now) for key in self.known)
 
-    def valid(self) -> tuple[Key, ...]:
+    def valid(self) -> tuple[ApiKey, ...]:
         """Returns all valid keys."""
         now = self._clock()
         return tuple(key for key in (*self.known, *self._local) if key.valid(now))
 
-    def add_local(self, key: Key) -> None:
+    def add_local(self, key: ApiKey) -> None:
         """Adds the key of the local command line. It does not make keys required."""
         self._local = (key,)
 
-    def is_local(self, key: Key) -> bool:
+    def is_local(self, key: ApiKey) -> bool:
         """Tells whether a key is that of the local command line."""
         return key in self._local
 
-    def find(self, secret: bytes) -> Key | None:
+    def find(self, secret: bytes) -> ApiKey | None:
         return find(self.known + self._local, secret, self._clock())
 
     # -- changes -----------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ import sqlite3
 from dataclasses import fields
 from typing import Any
 
-from app.auth.keys import Key
+from app.auth.keys import ApiKey
 from app.errors import ConfigError, NewerRecordsError, RecordsError, UnreadableKeysError
 from app.records.database import Database
 from app.records.schema import KEYS_TABLE
 from app.records.watch import ChangeWatch
 
-_COLUMNS = tuple(field.name for field in fields(Key))
+_COLUMNS = tuple(field.name for field in fields(ApiKey))
 
 
 class KeyStore:
@@ -22,7 +22,7 @@ class KeyStore:
         self._database = database
         self._watch = ChangeWatch(database.path)
 
-    def add(self, key: Key) -> None:
+    def add(self, key: ApiKey) -> None:
         """Adds a key. Refuses the name of a valid key, but not of a revoked one."""
         values: dict[str, Any] = {name: getattr(key, name) for name in _COLUMNS} | {"models": ",".join(key.models)}
 
@@ -53,7 +53,7 @@ class KeyStore:
         if not count:
             raise ConfigError([f"There is no key named {name}. `llama-tandem keys list` lists all keys."])
 
-    def all(self) -> tuple[Key, ...]:
+    def all(self) -> tuple[ApiKey, ...]:
         """Returns all keys, oldest first, revoked ones included. Raises UnreadableKeysError on any failure.
 
         A later version's file counts as one without keys only if its key table exists and has no rows.
@@ -81,5 +81,5 @@ class KeyStore:
         self._watch.close()
 
 
-def _key(columns: dict[str, Any]) -> Key:
-    return Key(**columns | {"models": tuple(columns["models"].split(",")), "admin": bool(columns["admin"])})
+def _key(columns: dict[str, Any]) -> ApiKey:
+    return ApiKey(**columns | {"models": tuple(columns["models"].split(",")), "admin": bool(columns["admin"])})

@@ -27,7 +27,7 @@ _NAME = re.compile(r"[\w.@-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """The properties of a key, without the key itself.
 
     Times are in seconds since the epoch. A limit of None is no limit.
@@ -65,7 +65,7 @@ def digest(secret: bytes | str) -> bytes:
     return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).digest()
 
 
-def find(keys: Iterable[Key], secret: bytes, now: float) -> Key | None:
+def find(keys: Iterable[ApiKey], secret: bytes, now: float) -> ApiKey | None:
     """Returns the valid key that matches. Compares all keys, so the time reveals nothing."""
     presented, match = digest(secret), None
     for key in keys:
@@ -99,7 +99,7 @@ def lifetime(text: str) -> float | None:
     raise ConfigError([f"--expires: {text!r} must be a time from now such as 90d, 12h, 1d12h, 8w or 1y, or never"])
 
 
-def from_setting(text: str) -> tuple[Key, ...]:
+def from_setting(text: str) -> tuple[ApiKey, ...]:
     """Returns the keys of `api_keys`, named `env-1`, `env-2` ... Raises ValueError without revealing a key."""
     secrets = [part.strip() for part in text.split(",")] if text.strip() else []
     for number, secret in enumerate(secrets, 1):
@@ -107,4 +107,4 @@ def from_setting(text: str) -> tuple[Key, ...]:
             raise ValueError(
                 f"key {number} of {len(secrets)} must be at least {FEWEST_CHARACTERS} ASCII characters without spaces"
             )
-    return tuple(Key(f"env-{number}", digest(secret)) for number, secret in enumerate(secrets, 1))
+    return tuple(ApiKey(f"env-{number}", digest(secret)) for number, secret in enumerate(secrets, 1))

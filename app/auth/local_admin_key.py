@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from app.auth.keys import Key, digest, new_secret
+from app.auth.keys import ApiKey, digest, new_secret
 
 FILE_NAME = "admin.key"
 
@@ -49,5 +49,5 @@ def make_local_secret(state_dir: Path) -> str:
     return local_secret(state_dir) or secret
 
 
-def local_key(secret: str) -> Key:
-    return Key("local", digest(secret), admin=True)
+def local_key(secret: str) -> ApiKey:
+    return ApiKey("local", digest(secret), admin=True)

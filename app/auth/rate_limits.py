@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from app.auth.keys import Key
+from app.auth.keys import ApiKey
 from app.errors import RateLimitedError
 
 WINDOW_S = 60
@@ -56,7 +56,7 @@ class KeyTraffic:
         self._tokens = Window()
         self.in_flight = 0
 
-    def enter(self, key: Key, now: float) -> None:
+    def enter(self, key: ApiKey, now: float) -> None:
         """Counts a request that begins. Raises RateLimitedError, and then counts nothing."""
         if key.concurrency is not None and self.in_flight >= key.concurrency:
             raise RateLimitedError(
@@ -70,7 +70,7 @@ class KeyTraffic:
         if key.rpm is not None:
             self._requests.add(now, 1)
 
-    def leave(self, key: Key, now: float, tokens: int) -> None:
+    def leave(self, key: ApiKey, now: float, tokens: int) -> None:
         """Counts a request's end, with its input and output tokens."""
         self.in_flight -= 1
         if key.tpm is not None and tokens:
@@ -87,7 +87,7 @@ class Reservation:
 
     __slots__ = ("_clock", "_key", "_traffic")
 
-    def __init__(self, key: Key, traffic: KeyTraffic, clock: Callable[[], float]) -> None:
+    def __init__(self, key: ApiKey, traffic: KeyTraffic, clock: Callable[[], float]) -> None:
         traffic.enter(key, clock())
         self._key, self._traffic, self._clock = key, traffic, clock
 
@@ -102,7 +102,7 @@ class RateLimits:
         self._clock = clock
         self._traffic: dict[str, KeyTraffic] = {}
 
-    def reserve(self, key: Key | None) -> Reservation | None:
+    def reserve(self, key: ApiKey | None) -> Reservation | None:
         """Returns a reservation, or None for a key without limits. Raises RateLimitedError."""
         if key is None or (key.rpm is None and key.tpm is None and key.concurrency is None):
             return None

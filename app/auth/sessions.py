@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from app.auth.keys import Key, digest
+from app.auth.keys import ApiKey, digest
 from app.errors import UnauthorizedError
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -30,18 +30,18 @@ class Sessions:
     `valid` returns the valid keys. A session ends with its key. `clock` is in seconds.
     """
 
-    def __init__(self, valid: Callable[[], tuple[Key, ...]], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, valid: Callable[[], tuple[ApiKey, ...]], clock: Callable[[], float] = time.monotonic) -> None:
         self._valid = valid
         self._clock = clock
         # By the secret's digest: the time of its end, and the digest of the key
         self._links: dict[bytes, tuple[float, bytes]] = {}
         self._sessions: dict[bytes, tuple[float, bytes]] = {}
 
-    def link(self, key: Key) -> str:
+    def link(self, key: ApiKey) -> str:
         """Returns a secret that opens one session of `key` within LINK_LIVES."""
         return self._new(self._links, LINK_LIVES, _LINKS, key)
 
-    def exchange(self, link: str) -> tuple[str, Key]:
+    def exchange(self, link: str) -> tuple[str, ApiKey]:
         """Exchanges a link for the secret of a new session, and returns it with its key. Raises UnauthorizedError."""
         ends, holder = self._links.pop(digest(link), (0.0, b""))
         key = self._holder(holder) if self._clock() < ends else None
@@ -51,7 +51,7 @@ class Sessions:
             )
         return self.begin(key), key
 
-    def begin(self, key: Key) -> str:
+    def begin(self, key: ApiKey) -> str:
         """Returns the secret of a new session of `key`."""
         return self._new(self._sessions, SESSION_LIVES, _SESSIONS, key)
 
@@ -60,7 +60,7 @@ class Sessions:
         if (secret := _cookie(headers)) is not None:
             self._sessions.pop(digest(secret), None)
 
-    def key_of(self, scope: Mapping[str, Any]) -> Key | None:
+    def key_of(self, scope: Mapping[str, Any]) -> ApiKey | None:
         """Returns the key of the request's session if our own page sent the request."""
         secret = _cookie(scope["headers"])
         if secret is None or not from_our_page(scope):
@@ -68,10 +68,10 @@ class Sessions:
         ends, holder = self._sessions.get(digest(secret), (0.0, b""))
         return self._holder(holder) if self._clock() < ends else None
 
-    def _holder(self, holder: bytes) -> Key | None:
+    def _holder(self, holder: bytes) -> ApiKey | None:
         return next((key for key in self._valid() if key.digest == holder), None)
 
-    def _new(self, entries: dict[bytes, tuple[float, bytes]], lives: float, most: int, key: Key) -> str:
+    def _new(self, entries: dict[bytes, tuple[float, bytes]], lives: float, most: int, key: ApiKey) -> str:
         now = self._clock()
         for old in [old for old, (ends, _) in entries.items() if ends <= now]:
             del entries[old]

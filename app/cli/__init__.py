@@ -14,7 +14,7 @@ import typer
 from app.cli import engine_commands, keys, log_commands, models, open_page, reload, serving, talking
 from app.cli import stats_commands as figures
 from app.cli.completion import whole_words
-from app.cli.help_page import HelpInWords
+from app.cli.help_page import PlainHelpCommand
 from app.cli.options import refusals_of_the_system
 
 cli = typer.Typer(
@@ -30,9 +30,9 @@ cli = typer.Typer(
 for topic in (serving, reload, open_page, talking, engine_commands, log_commands, models, figures, keys):
     cli.add_typer(topic.commands)
     for command in topic.commands.registered_commands:
-        command.cls = HelpInWords
+        command.cls = PlainHelpCommand
 for command in keys.keys.registered_commands:
-    command.cls = HelpInWords
+    command.cls = PlainHelpCommand
 
 
 def _print_version(requested: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from app.auth.key_store import KeyStore
-from app.auth.keys import EVERYTHING, Key, check_name, digest, lifetime, new_secret, patterns
+from app.auth.keys import EVERYTHING, ApiKey, check_name, digest, lifetime, new_secret, patterns
 from app.cli.options import records
 from app.config.settings import Settings
 from app.errors import ConfigError
@@ -44,7 +44,7 @@ def create(
     """Creates a key. Returns the secret, which is not stored, and notes for the user. Raises ConfigError."""
     now, secret = time.time(), new_secret()
     seconds = lifetime(expires)
-    key = Key(
+    key = ApiKey(
         name=check_name(name),
         digest=digest(secret),
         models=EVERYTHING if models is None else patterns(models),
@@ -75,7 +75,7 @@ def revoke(settings: Settings, name: str) -> str:
         return shut_out(settings, store.all(), time.time())
 
 
-def shut_out(settings: Settings, keys: Sequence[Key], now: float) -> str:
+def shut_out(settings: Settings, keys: Sequence[ApiKey], now: float) -> str:
     """Returns a warning if no client has a valid key but needs one, else an empty text."""
     needed = not settings.no_auth and keys and not settings.api_keys.get_secret_value()
     if not needed or any(key.valid(now) for key in keys):
@@ -93,7 +93,7 @@ def show_keys(settings: Settings) -> None:
         console().print(words, soft_wrap=True)
 
 
-def _without_keys(settings: Settings, every: Sequence[Key]) -> str:
+def _without_keys(settings: Settings, every: Sequence[ApiKey]) -> str:
     if settings.no_auth:
         return "There are no keys, and none is required: no_auth is on."
     if settings.api_keys.get_secret_value():
@@ -101,7 +101,7 @@ def _without_keys(settings: Settings, every: Sequence[Key]) -> str:
     return _NO_KEYS
 
 
-def _table(keys: Sequence[Key], now: float) -> Table:
+def _table(keys: Sequence[ApiKey], now: float) -> Table:
     columns = ("name", "models", "admin", "rpm", "tpm", "concurrency", "created", "expires")
     shown = table(*columns, left=columns)
     for key in keys:

@@ -12,7 +12,7 @@ from app.models.gguf.filenames import shards
 from app.models.gguf.remembered import header_of
 from app.planner import Planner
 from app.speculation.compat import Outcome, mtp_layers
-from app.speculation.resolve import Settled, damage, judged
+from app.speculation.resolve import ResolvedSpeculation, damage, judged
 
 # Of a model whose draft cannot be used
 _WITHOUT = "    so it starts without"
@@ -26,7 +26,7 @@ def draft_in_doubt(engine: EngineBinary, spec: ModelSpec) -> list[str]:
     return [] if text is None else [f"  warning: draft: {text}"]
 
 
-def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
+def _of_the_headers(catalog: Catalog, planner: Planner, settled: ResolvedSpeculation) -> list[str]:
     """Yields the verdict on the draft, and other ways to draft. Raises as `planner.settled` does."""
     dialect, verdict = planner.dialect(), settled.verdict
     lines = []
@@ -45,7 +45,7 @@ def _of_the_headers(catalog: Catalog, planner: Planner, settled: Settled) -> lis
     return lines
 
 
-def speculation_lines(catalog: Catalog, planner: Planner, settled: Settled) -> list[str]:
+def speculation_lines(catalog: Catalog, planner: Planner, settled: ResolvedSpeculation) -> list[str]:
     """Yields the requested mode, the headers' verdict and the launched mode.
 
     Raises as `planner.settled` does.

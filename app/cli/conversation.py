@@ -10,7 +10,7 @@ from typing import Any
 
 from app.cli.chat_client import ChatClient, Message, error_words
 from app.cli.chat_writer import TerminalAnswer
-from app.cli.waiting import Waiting
+from app.cli.waiting import LoadingLine
 from app.errors import UpstreamError
 from app.terminal import is_terminal, one_line, paint, wrapped
 
@@ -110,7 +110,7 @@ class ChatConversation:
         }
         answer, writer = ChatAnswer(), TerminalAnswer(thoughts=self.thoughts)
         try:
-            with Waiting(self.client, self.alias) as waiting:
+            with LoadingLine(self.client, self.alias) as waiting:
                 self._hear(body, answer, writer, waiting)
         except UpstreamError as error:
             answer.error = str(error)
@@ -119,7 +119,7 @@ class ChatConversation:
         self._finish(answer, writer)
         return answer
 
-    def _hear(self, body: dict[str, Any], answer: ChatAnswer, writer: TerminalAnswer, waiting: Waiting) -> None:
+    def _hear(self, body: dict[str, Any], answer: ChatAnswer, writer: TerminalAnswer, waiting: LoadingLine) -> None:
         calls: dict[int, list[str]] = {}
         first: float | None = None
         for event in self.client.stream(body):

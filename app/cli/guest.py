@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CONNECT_S = 2.0
 
 
-class Guest:
+class EphemeralModel:
     """A context manager. `is_served` tells whether the settings' gateway answers and has the model.
 
     An entry added for the command is removed with it, unless `keep`. A gateway of another version, with other keys or
@@ -32,7 +32,7 @@ class Guest:
         self._keep = keep
         self.is_served = self.was_added = False
 
-    def __enter__(self) -> Guest:
+    def __enter__(self) -> EphemeralModel:
         try:
             if _listens(self._settings):
                 with suppress(TandemError):

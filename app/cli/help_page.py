@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 
-class HelpInWords(TyperCommand):
+class PlainHelpCommand(TyperCommand):
     """Shows each argument by its metavar. typer would add `<list[str]>`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -26,14 +26,14 @@ from app.models.disk.local_model import LocalModel
 from app.models.download.plan import MARGIN, elsewhere
 from app.models.download.pull_item import is_of_hub
 from app.models.gguf.filenames import HubName, parse_hub_name, projectors
-from app.models.hub.client import Found, Hub
+from app.models.hub.client import FoundRepo, Hub
 from app.models.hub.quantizations import Quantization, quantizations
 from app.terminal import console, size_in_words, table
 
 _LEFT = ("quantization", "fits in memory", "room on disk", "here")
 
 
-def show_found(repos: Sequence[Found], text: str) -> None:
+def show_found(repos: Sequence[FoundRepo], text: str) -> None:
     """Prints a table of repos."""
     if not repos:
         console().print(f"No GGUF repository on the Hub matches {text!r}.", soft_wrap=True)
@@ -55,7 +55,7 @@ class HubOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RepoPage:
     """The content of `show` for a repo. `free` is disk space in bytes, `projectors` path -> bytes."""
 
     repo: str
@@ -66,7 +66,7 @@ class Page:
     free: int
 
 
-def look_up(settings: Settings, name: str, hub: Hub) -> Page:
+def look_up(settings: Settings, name: str, hub: Hub) -> RepoPage:
     """Returns the page for an alias, or a repo with or without `hf:`. Raises StoreError."""
     catalog = Catalog(settings)
     hub_name = _meant(catalog, name)
@@ -83,7 +83,7 @@ def look_up(settings: Settings, name: str, hub: Hub) -> Page:
     offers = tuple(
         _offer(quantization, machine, free, here.get(folder / quantization.paths[0])) for quantization in offered
     )
-    return Page(hub_name.repo, listing.revision, offers, {p: sizes[p] for p in projectors(sizes)}, machine, free)
+    return RepoPage(hub_name.repo, listing.revision, offers, {p: sizes[p] for p in projectors(sizes)}, machine, free)
 
 
 def _named(name: HubName, there: Sequence[Quantization]) -> Sequence[Quantization]:
@@ -123,7 +123,7 @@ def _offer(quantization: Quantization, machine: Machine, free: int, model: Local
     return HubOffer(quantization, fit(quantization.size, machine), to_come <= 0 or to_come + MARGIN <= free, model)
 
 
-def show_page(page: Page, models_dir: Path, starts: Sequence[PlannedStart]) -> None:
+def show_page(page: RepoPage, models_dir: Path, starts: Sequence[PlannedStart]) -> None:
     """Prints a table of the quantizations, the basis of the judgement, and the memory of entries with this repo.
 
     Raises StoreError if the repo has no model.
@@ -159,7 +159,7 @@ def _table(offers: Sequence[HubOffer]) -> Table:
     return shown
 
 
-def page_fields(page: Page, starts: Sequence[PlannedStart]) -> dict[str, Any]:
+def page_fields(page: RepoPage, starts: Sequence[PlannedStart]) -> dict[str, Any]:
     """Returns the JSON form, with sizes in bytes. `devices` and a footprint are null without an engine's report."""
     machine = page.machine
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.cli.add_entry import WrittenEntry, add_entries
 from app.cli.check import dialect_at_hand
-from app.cli.importer.entry import Imported, import_line
+from app.cli.importer.entry import ImportedEntry, import_line
 from app.cli.importer.preset import ImportedPreset, import_preset, router_of
 from app.cli.importer.router_folder import models_of
 from app.cli.options import tell
@@ -22,7 +22,7 @@ def import_words(words: Sequence[str], config: Path | None, *, add: bool) -> Non
     """Prints the entries, or adds them to the settings file. Raises NotImportableError or StoreError."""
     dialect = dialect_at_hand(config)
     preset, folder = router_of(words, dialect)
-    imported: Imported | ImportedPreset
+    imported: ImportedEntry | ImportedPreset
     if preset is None and folder is None:
         imported = import_line(words, dialect, repo_files)
     else:
@@ -60,7 +60,7 @@ def repo_files(repo: str) -> tuple[str, ...] | None:
         return None
 
 
-def _add(imported: Imported | ImportedPreset, file: Path) -> None:
+def _add(imported: ImportedEntry | ImportedPreset, file: Path) -> None:
     """Adds all entries or none. Relative paths become absolute if the settings file is in another folder."""
     entries = imported.entries if isinstance(imported, ImportedPreset) else (imported,)
     here = file.parent.is_dir() and file.parent.samefile(Path.cwd())

@@ -16,9 +16,9 @@ from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.layout import room_below
 from app.models.disk.local_model import LocalModel
-from app.models.disk.remove import Removed, removable
+from app.models.disk.remove import RemovedModel, removable
 from app.models.disk.selection import selected
-from app.models.disk.verify import Checked, Verifier
+from app.models.disk.verify import FileVerdict, Verifier
 from app.models.download.events import DownloadEvent, Emit
 from app.records.ledger import Ledger
 from app.terminal import console, size_in_words, table
@@ -65,7 +65,7 @@ class LocalModels:
         """Returns the models that `rm` would delete. None of them is in use."""
         return removable(selected(self.models, self._catalog, names), self._catalog, names, shared=shared)
 
-    def verify(self, names: Sequence[str], emit: Emit, *, repair: bool) -> list[Checked]:
+    def verify(self, names: Sequence[str], emit: Emit, *, repair: bool) -> list[FileVerdict]:
         """Checks every file of these names, or all files."""
         models = selected(self.models, self._catalog, names) if names else self.models
 
@@ -152,7 +152,7 @@ def question(doomed: Sequence[LocalModel]) -> list[str]:
     return lines
 
 
-def removed_in_words(removed: Removed) -> str:
+def removed_in_words(removed: RemovedModel) -> str:
     """Returns the line after a deletion, for stdout."""
     if removed.linked:
         return (
@@ -161,7 +161,7 @@ def removed_in_words(removed: Removed) -> str:
     return f"{removed.model.title}: deleted, {size_in_words(removed.freed)} freed"
 
 
-def verdicts_in_words(checked: Sequence[Checked]) -> str:
+def verdicts_in_words(checked: Sequence[FileVerdict]) -> str:
     """Returns `3 files: 2 fine, 1 repaired` or similar."""
     counts = Counter(file.verdict for file in checked)
     files = "1 file" if len(checked) == 1 else f"{len(checked)} files"

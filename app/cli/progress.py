@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO, get_args
 
-from app.models.download.events import RECEIVED, DownloadEvent, Emit, Kind, Tally, Verdict
+from app.models.download.events import RECEIVED, ByteCount, DownloadEvent, Emit, Kind, Verdict
 from app.terminal import StatusLine, bar, in_colour, is_terminal, one_line, say, size_in_words, visible, wrapped
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
     cells = _BAR if console.width >= _WIDE else _BAR // 3
     columns = (TextColumn("{task.description}", markup=False), BarColumn(cells), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console) as bars:
-        total, tally = bars.add_task("total", total=None), Tally(counted)
+        total, tally = bars.add_task("total", total=None), ByteCount(counted)
         tasks: dict[str, TaskID] = {}
 
         def tell(text: str) -> None:
@@ -138,7 +138,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
 @contextmanager
 def _one_line_bar(counted: frozenset[Kind]) -> Iterator[Emit]:
     """Shows only the total, for a terminal without escape codes."""
-    line, tally, began, size = StatusLine(), Tally(counted), time.monotonic(), 0
+    line, tally, began, size = StatusLine(), ByteCount(counted), time.monotonic(), 0
     before: int | None = None
 
     def emit(event: DownloadEvent) -> None:

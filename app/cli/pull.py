@@ -18,7 +18,7 @@ from app.config.settings import Settings, settings_file
 from app.errors import OfflineError, StoreError
 from app.models.catalog import Catalog
 from app.models.download.events import DownloadEvent, Emit
-from app.models.download.plan import Plan, Puller
+from app.models.download.plan import DownloadPlan, Puller
 from app.models.download.pull_item import PullItem, is_of_hub, items_by
 from app.models.gguf.filenames import matching
 from app.terminal import is_terminal, say, size_in_words
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
+class PullResult:
     """The result of a pull. `entries` are for repos without an entry, `seconds` is its duration."""
 
     files: list[Path]
@@ -50,7 +50,7 @@ def pull(
     include: str | None = None,
     add: str | None = None,
     update: bool = False,
-) -> Pulled:
+) -> PullResult:
     """Downloads all files of `names`, and adds an entry called `add`. Raises TandemError."""
     began = time.monotonic()
     items = items_by(settings, names, include)
@@ -66,7 +66,7 @@ def pull(
     hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)))
     puller = Puller(settings, hub, emit)
     if not all(of_hub):
-        return Pulled(puller.pull(items, update=update), (), time.monotonic() - began)
+        return PullResult(puller.pull(items, update=update), (), time.monotonic() - began)
     plans = [puller.plan(_settled(settings, hub, item, emit), update=update) for item in items]
     beside = [PullItem(plan.item.repo, glob.escape(plan.projector), projector=True) for plan in plans if plan.projector]
     whole = [*plans, *(puller.plan(item, update=update) for item in dict.fromkeys(beside))]
@@ -81,7 +81,7 @@ def pull(
             emit(DownloadEvent("note", plan.item.repo, text=f"{settings_file(config)}: '{add}' is added"))
         else:
             entries.append(entry)
-    return Pulled(files, tuple(entries), time.monotonic() - began)
+    return PullResult(files, tuple(entries), time.monotonic() - began)
 
 
 def _settled(settings: Settings, hub: Hub, item: PullItem, emit: Emit) -> PullItem:
@@ -102,12 +102,12 @@ def _settled(settings: Settings, hub: Hub, item: PullItem, emit: Emit) -> PullIt
     return replace(item, quantization=quantization.name)
 
 
-def _entry_of(plan: Plan) -> NewEntry:
+def _entry_of(plan: DownloadPlan) -> NewEntry:
     pattern = include_of(plan.item, [identity.path for identity in plan.files])
     return NewEntry(plan.item.repo, pattern, plan.projector and glob.escape(plan.projector))
 
 
-def _of_what_lies_beside(plan: Plan) -> list[str]:
+def _of_what_lies_beside(plan: DownloadPlan) -> list[str]:
     """Yields projectors, which the model needs for images and sound, and multi-token prediction heads."""
     lines = []
     if plan.projector is not None:
@@ -125,7 +125,7 @@ def _of_what_lies_beside(plan: Plan) -> list[str]:
 # -- output at the end ------------------------------------------------------------------------------------------
 
 
-def tell_what_is_next(settings: Settings, config: Path | None, names: list[str], pulled: Pulled) -> None:
+def tell_what_is_next(settings: Settings, config: Path | None, names: list[str], pulled: PullResult) -> None:
     """Prints on stderr what was downloaded and how to use it. On a terminal it offers to add the entry."""
     out = sys.stderr
     say(f"Here: {size_in_words(pulled.size)} in {pulled.seconds:.0f} s.", out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from app.cli.asking import Outcome, question
-from app.cli.guest import Guest
+from app.cli.guest import EphemeralModel
 from app.cli.own_gateway import OwnGateway
 from app.cli.run_target import RunTarget, resolve
 from app.config.model_entry import LocalEntry
@@ -69,7 +69,7 @@ def _gateway(
 ) -> tuple[ChatClient, Settings]:
     """Yields a client of a gateway with the model, running or started here, and the settings with its port."""
     url, remedy = root_url(settings.host, settings.port), ""
-    guest = stack.enter_context(Guest(settings, target, keep=keep))
+    guest = stack.enter_context(EphemeralModel(settings, target, keep=keep))
     if guest.is_served:
         if keep and guest.was_added:
             say(f"{target.alias} stays at the gateway that runs, {url}, until that ends.", sys.stderr)
@@ -93,13 +93,13 @@ def _entries(target: RunTarget) -> dict[str, Any]:
 def _load(settings: Settings, client: ChatClient, alias: str) -> None:
     """Loads the model and shows progress. Raises UpstreamError with the diagnosis of a failed start."""
     from app.cli.chat_client import admin_of
-    from app.cli.waiting import Waiting
+    from app.cli.waiting import LoadingLine
 
     if client.row(alias).get("state") in ("ready", "attached"):
         return
     with admin_of(settings) as admin:
         try:
-            with Waiting(client, alias):
+            with LoadingLine(client, alias):
                 admin.post(f"/admin/models/{quote(alias, safe='')}/load?wait=1")
         except UpstreamError as error:
             # The gateway may end with this command, and its log with it

@@ -22,7 +22,7 @@ from app.terminal import is_terminal, say
 
 if TYPE_CHECKING:
     from app.cli.add_entry import NewEntry
-    from app.cli.pull import Pulled
+    from app.cli.pull import PullResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _fetch_what_is_missing(settings: Settings, config: Path | None, catalog: Cat
         _pulled(settings, config, ref.alias)
 
 
-def _pulled(settings: Settings, config: Path | None, name: str) -> Pulled:
+def _pulled(settings: Settings, config: Path | None, name: str) -> PullResult:
     from app.cli.progress import shown
     from app.cli.pull import pull  # the Hub's library takes half a second, and a local model does not need it
 

@@ -19,7 +19,7 @@ from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Ledger, Measurement
-from app.speculation.aggregate import LEVEL_NAMES, LEVELS, Figures, Stats, ratio, stats_of
+from app.speculation.aggregate import LEVEL_NAMES, LEVELS, ModeFigures, Stats, ratio, stats_of
 from app.terminal import console, say, table
 
 _LEGEND = (
@@ -110,7 +110,7 @@ def _table(stats: Stats) -> Table:
     return shown
 
 
-def _against(figures: Figures, plain: Figures) -> list[float | None]:
+def _against(figures: ModeFigures, plain: ModeFigures) -> list[float | None]:
     """Returns figures in the order of the table's columns."""
     return [
         ratio(figures.tpot_p50, plain.tpot_p50),

@@ -18,7 +18,7 @@ _AFTER_S, _EVERY_S = 0.4, 0.3
 _TURNS = "|/-\\"
 
 
-class Waiting:
+class LoadingLine:
     """A context in which the line is updated. `heard` ends it early, `note` shows the gateway's comments."""
 
     def __init__(self, client: ChatClient, alias: str, line: StatusLine | None = None) -> None:
@@ -30,7 +30,7 @@ class Waiting:
         self._began = time.monotonic()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> LoadingLine:
         if self._line.active:
             self._thread = threading.Thread(target=self._move, daemon=True)
             self._thread.start()

@@ -23,7 +23,7 @@ _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A position in the file: line and column, both from 1."""
 
     line: int
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 class Problem(NamedTuple):
     """A mistake and its place. `text` begins with the key, or with the source if `place` is None."""
 
-    place: Place | None
+    place: Position | None
     text: str
 
 
@@ -50,7 +50,7 @@ class Document:
     _root: yaml.Node | None = field(default=None, repr=False)
     _text: _Text | None = field(default=None, repr=False)
 
-    def place(self, keys: Sequence[int | str], *, of_key: bool = False) -> Place | None:
+    def place(self, keys: Sequence[int | str], *, of_key: bool = False) -> Position | None:
         """Returns the place of the value behind these keys, or of the last key. Falls back to what contains them."""
         node, best, whole = self._root, None, True
         for key in keys:
@@ -87,7 +87,7 @@ class _Text:
         # None until the file is parsed
         self.secrets: tuple[yaml.Node, ...] | None = None
 
-    def shown(self, place: Place, text: str) -> str:
+    def shown(self, place: Position, text: str) -> str:
         line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
         spans = None
         if self.secrets is not None:
@@ -95,9 +95,9 @@ class _Text:
         lines = excerpt(line, place.line, place.column, spans)
         return f"{place.line}:{place.column}: {text}\n{lines}"
 
-    def place_of(self, position: int, text: str) -> Place:
+    def place_of(self, position: int, text: str) -> Position:
         before = _LINE_BREAK.split(text[:position])
-        return Place(len(before), len(before[-1]) + 1)
+        return Position(len(before), len(before[-1]) + 1)
 
 
 class _Constructor(SafeConstructor):
@@ -120,7 +120,7 @@ def read_document(path: Path) -> Document:
     raw = _decoded(path)
     text = _Text(raw)
 
-    def not_yaml(place: Place, words: str) -> ConfigError:
+    def not_yaml(place: Position, words: str) -> ConfigError:
         return ConfigError([f"{path}:{text.shown(place, f'is not valid YAML: {words}')}"])
 
     try:
@@ -135,7 +135,7 @@ def read_document(path: Path) -> Document:
         raise ConfigError([f"{path}: is not valid YAML: it is nested too deeply"]) from None
     except yaml.MarkedYAMLError as error:
         words, mark = in_words(error, re.findall(r"&([\w-]+)", raw))
-        raise not_yaml(_place(mark) if mark else Place(1, 1), words) from None
+        raise not_yaml(_place(mark) if mark else Position(1, 1), words) from None
     text.secrets = tree.secrets
     if settings is None:
         return Document(path, {}, (), root, text)
@@ -171,8 +171,8 @@ def _decoded(path: Path) -> str:
         raise ConfigError([f"{path}:{line}: is not UTF-8 text"]) from None
 
 
-def _place(mark: Any) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
+def _place(mark: Any) -> Position:
+    return Position(mark.line + 1, mark.column + 1)
 
 
 def _span(node: yaml.Node, line: int, length: int) -> tuple[int, int] | None:

@@ -35,13 +35,13 @@ FILE_KEYS = ("target", "draft", "mmproj")
 _BATCH, _BATCH_FLAGS = 2048, ("-b", "--batch-size")
 
 
-class Written(BaseModel):
+class SettingsSection(BaseModel):
     """A part of the settings file. Unknown keys are errors: a misspelt key must not be a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Files(Written):
+class Files(SettingsSection):
     """The location of a model's GGUF: a `path`, a Hub `repo` below `models_dir`, or a Python `package`.
 
     In a repo or package, `include` is a pattern in any case, and `quantization` is the end of the file name. A text is
@@ -98,7 +98,7 @@ class DraftFiles(Files):
     )
 
 
-class Speculation(Written):
+class Speculation(SettingsSection):
     """The requested speculation: a chain of modes, or `auto`, and the policy if it does not work.
 
     `chain` is None if the entry does not set a mode: `auto`, or a mapping without `mode`.
@@ -147,7 +147,7 @@ def _chain_below(written: Any, *keys: str) -> Chain:
         raise error.below(*keys) from None
 
 
-class LocalEntry(Written):
+class LocalEntry(SettingsSection):
     """A model for which this gateway starts an engine. llama-server has its own default for a missing key."""
 
     target: Files = Field(
@@ -295,7 +295,7 @@ def problems_beside(written: Mapping[str, Any], wrong: Collection[str]) -> Itera
         yield from problems(entry, {*wrong, *without_target})
 
 
-class AttachedEntry(Written):
+class AttachedEntry(SettingsSection):
     """A server that runs already. `model` is its name for the model, or None to send the client's.
 
     `apis` are those besides chat completions that the server speaks. They are relayed, others are translated.

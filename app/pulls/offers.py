@@ -20,7 +20,7 @@ from app.models.catalog import Catalog
 from app.models.disk.inventory import inventory
 from app.models.disk.layout import room_below
 from app.models.disk.local_model import LocalModel
-from app.models.download.journal import Identity
+from app.models.download.journal import FileVersion
 from app.models.download.plan import MARGIN
 from app.models.gguf.filenames import is_projector, quantization_of
 from app.models.gguf.remembered import header_of
@@ -175,7 +175,7 @@ def _where(needs: int, budgets: Mapping[str, int]) -> str:
 def _header(hub: Hub, listing: Listing, quantization: Quantization, cache_dir: Path) -> Path:
     path = quantization.paths[0]
     file = listing.files[path]
-    identity = Identity(listing.repo, path, listing.revision, file.digest, file.size)
+    identity = FileVersion(listing.repo, path, listing.revision, file.digest, file.size)
     return header_file(hub, identity, cache_dir / "headers")
 
 

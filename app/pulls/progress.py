@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from app.models.download.events import RECEIVED, DownloadEvent, Tally
+from app.models.download.events import RECEIVED, ByteCount, DownloadEvent
 from app.terminal import size_in_words
 
 # `asking`: the Hub's answer is pending. `waiting`: another process downloads the file, with its progress.
@@ -87,7 +87,7 @@ class PullProgress:
 
     def __init__(self) -> None:
         self.now = PullSnapshot()
-        self._tally = Tally()
+        self._tally = ByteCount()
         self._samples: deque[tuple[float, int]] = deque()
 
     def take(self, event: DownloadEvent, at: float) -> None:

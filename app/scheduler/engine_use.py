@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.lease import Lease
 from app.scheduler.queue import EngineQueue, Ticket
-from app.scheduler.residency import RECENT_S, Residency, Stay
+from app.scheduler.residency import RECENT_S, Residency, ResidencyState
 from app.scheduler.snapshot import EngineView, Wait
 from app.supervisor.process import Engine
 from app.supervisor.states import EngineState
@@ -28,7 +28,7 @@ class EngineUse:
     residency: Residency
     leases: dict[Lease, Ticket] = field(default_factory=dict)
     queue: EngineQueue = field(default_factory=EngineQueue)
-    stay: Stay = field(default_factory=Stay)
+    stay: ResidencyState = field(default_factory=ResidencyState)
     last_used: float | None = None
     busy_since: float = math.inf
     # The state that the last sent verb leads to, until the engine takes it up. Without it two decisions in one turn of

@@ -33,7 +33,7 @@ def residency_of(entry: LocalEntry | AttachedEntry, ttl: float) -> Residency:
 
 
 @dataclass(slots=True)
-class Stay:
+class ResidencyState:
     """One engine's stay. Moments are on the caller's clock."""
 
     # Set by a verb; overrides the entry

@@ -40,7 +40,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ModeFigures:
     """The figures of one alias in one mode.
 
     Times per output token are in seconds, goodput in tokens per second by level.
@@ -62,11 +62,11 @@ class Stats:
     """An alias's figures by mode, plain first. `older` counts requests measured on another setup."""
 
     alias: str
-    modes: tuple[Figures, ...]
+    modes: tuple[ModeFigures, ...]
     older: int
 
     @property
-    def plain(self) -> Figures | None:
+    def plain(self) -> ModeFigures | None:
         return next((figures for figures in self.modes if figures.mode == NONE), None)
 
 
@@ -83,10 +83,10 @@ def stats_of(alias: str, measurements: Iterable[Measurement], key: str) -> Stats
     return Stats(alias, tuple(figures_of(mode, by_mode[mode]) for mode in modes), older)
 
 
-def figures_of(mode: str, rows: Sequence[Measurement]) -> Figures:
+def figures_of(mode: str, rows: Sequence[Measurement]) -> ModeFigures:
     drafted = sum(row.drafted or 0 for row in rows)
     tpots = sorted(row.tpot for row in rows if row.tpot is not None)
-    return Figures(
+    return ModeFigures(
         mode=mode,
         requests=len(rows),
         tokens=sum(row.tokens for row in rows),

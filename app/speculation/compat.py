@@ -71,7 +71,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DraftVerdict:
     """`reason` and `warnings` are sentences. `mtp_layers` counts the target's own drafting layers."""
 
     outcome: Outcome
@@ -88,7 +88,7 @@ class _Problem:
     certain: bool = True
 
 
-def verdict(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> Verdict:
+def verdict(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> DraftVerdict:
     """Judges a pair. Each model is given by its files, first shard first. Raises GgufError if one cannot be read.
 
     `translates` means that the build converts tokens between vocabularies through text, as builds from August 2025 to
@@ -98,7 +98,7 @@ def verdict(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) 
     headers = header_of(target[0]), header_of(draft[0])
     outcome, reason, risks = _vocabularies(*headers, translates)
     warnings = [*risks, *_mixture_of_experts(headers[0]), *_size(_total_bytes(target), _total_bytes(draft))]
-    return Verdict(outcome, reason, tuple(warnings), mtp_layers(headers[0]))
+    return DraftVerdict(outcome, reason, tuple(warnings), mtp_layers(headers[0]))
 
 
 def mtp_layers(header: Header) -> int:

@@ -14,11 +14,11 @@ from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
 from app.models.gguf.places import misplaced_draft, mixed_shards
 from app.models.gguf.remembered import check_whole_of, header_of
-from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
+from app.speculation.compat import DraftVerdict, Outcome, mtp_layers, verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ResolvedSpeculation:
     """`spec` is what to launch. `fallback_reason` says why its chain differs from the request, or is empty.
 
     `verdict` is None without a draft for `draft-simple`. `left_out` is a draft that is not launched.
@@ -26,11 +26,11 @@ class Settled:
 
     spec: ModelSpec
     fallback_reason: str = ""
-    verdict: Verdict | None = None
+    verdict: DraftVerdict | None = None
     left_out: Path | None = None
 
 
-def settle(spec: ModelSpec, dialect: Dialect) -> Settled:
+def settle(spec: ModelSpec, dialect: Dialect) -> ResolvedSpeculation:
     """Returns `spec` without speculation that cannot work.
 
     The first call reads headers, which takes some 100 ms for large vocabularies.
@@ -43,15 +43,15 @@ def settle(spec: ModelSpec, dialect: Dialect) -> Settled:
     too_long = spec.options.too_long(spec.chain)
     verdict, against = (None, f"{too_long.capitalize()}.") if too_long else _judged(spec, dialect)
     if not against or (options.force and not too_long):
-        return Settled(spec, verdict=verdict)
+        return ResolvedSpeculation(spec, verdict=verdict)
     if options.on_inert == "fail" and spec.requested_mode != AUTO:  # Here the choice may be plain decoding
         tries = "" if too_long else "; force: true would try"
         raise LaunchRefusedError(f"speculation: {against} on_inert: plain would start without it{tries}.")
     rest = () if too_long else tuple(step for step in spec.chain if step.family != "draft")
-    return Settled(replace(spec, chain=rest, draft=None), against, verdict, left_out=spec.draft)
+    return ResolvedSpeculation(replace(spec, chain=rest, draft=None), against, verdict, left_out=spec.draft)
 
 
-def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
+def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[DraftVerdict | None, str]:
     """Returns the verdict, and the reason against the chain or ""."""
     modes = {step.mode for step in spec.chain}
     if spec.draft is not None and (damaged := damage(shards(spec.draft))):
@@ -64,7 +64,7 @@ def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[Verdict | None, str]:
     return None, ""
 
 
-def judged(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> Verdict:
+def judged(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> DraftVerdict:
     """Returns `compat.verdict`, cached while the files stay the same. Raises GgufError."""
     return _remembered(tuple(target), tuple(draft), translates, _stamps((*target, *draft)))
 
@@ -87,7 +87,7 @@ def _damage(draft: tuple[Path, ...], _stamps: object) -> str:
 
 
 @lru_cache(maxsize=256)
-def _remembered(target: tuple[Path, ...], draft: tuple[Path, ...], translates: bool, _stamps: object) -> Verdict:
+def _remembered(target: tuple[Path, ...], draft: tuple[Path, ...], translates: bool, _stamps: object) -> DraftVerdict:
     return verdict(target, draft, translates=translates)
 
 

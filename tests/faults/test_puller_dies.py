@@ -16,7 +16,7 @@ from random import Random
 import pytest
 
 from app.models.disk.layout import FileLocation
-from app.models.download.journal import Identity
+from app.models.download.journal import FileVersion
 from app.models.download.partial import received_of
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_hub.repos import File
@@ -78,7 +78,7 @@ def test_kills_at_random_calls_cost_as_little(tmp_path: Path) -> None:
 def _killed(order: list[Kill], folder: Path) -> None:
     with FakeHub() as hub:
         repo = hub.add("org/m", {"m.gguf": File(CONTENT)})
-        identity = Identity("org/m", "m.gguf", repo.head, f"sha256:{File(CONTENT).sha256}", len(CONTENT))
+        identity = FileVersion("org/m", "m.gguf", repo.head, f"sha256:{File(CONTENT).sha256}", len(CONTENT))
         place = FileLocation(folder / "models", "org/m", "m.gguf")
         url = f"{hub.bytes_url}/org/m/{repo.head}/m.gguf"
         counted, died = folder / "counted", 0
@@ -95,7 +95,7 @@ def _killed(order: list[Kill], folder: Path) -> None:
         assert len(CONTENT) <= received <= len(CONTENT) + died * WORKERS * BLOCK
 
 
-def _run(folder: Path, identity: Identity, url: str, kill_at: int | None, torn: bool, counted: Path) -> int:
+def _run(folder: Path, identity: FileVersion, url: str, kill_at: int | None, torn: bool, counted: Path) -> int:
     """One pull; 1 if it was killed."""
     told = {
         "models_dir": str(folder / "models"),

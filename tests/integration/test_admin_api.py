@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.models.download.journal import Identity
+from app.models.download.journal import FileVersion
 from app.models.gguf.filenames import is_gguf
 from app.models.hub import headers
 from app.models.hub.client import Hub
@@ -166,7 +166,7 @@ def test_the_last_headers_are_kept(hub: FakeHub, tmp_path: Path, monkeypatch: py
     for number in (0, 1, 2, 2):
         listing = client.listing(f"org/m{number}")
         file = listing.files[f"m{number}.gguf"]
-        identity = Identity(listing.repo, f"m{number}.gguf", listing.revision, file.digest, file.size)
+        identity = FileVersion(listing.repo, f"m{number}.gguf", listing.revision, file.digest, file.size)
         last = headers.header_file(client, identity, tmp_path / "headers")
     assert len(list((tmp_path / "headers").iterdir())) == 2 and last.is_file()
     assert [asked.path for asked in hub.fetched].count(hub.fetched[-1].path) == 1

@@ -19,8 +19,8 @@ from app.errors import ChecksumMismatchError, DiskFullError, HubError, StoreErro
 from app.models.disk.layout import FileLocation
 from app.models.download.events import DownloadEvent
 from app.models.download.file import WORKERS, download
-from app.models.download.http import Wire
-from app.models.download.journal import Identity
+from app.models.download.http import HttpConnections
+from app.models.download.journal import FileVersion
 from app.models.download.partial import received_of
 from app.models.download.ranges import FileAddress
 from tests.support.fake_hub import FakeHub, Fault
@@ -45,12 +45,12 @@ class Pull:
         self.place.prepare()
         self.events: list[DownloadEvent] = []
 
-    def identity(self, **changed: Any) -> Identity:
+    def identity(self, **changed: Any) -> FileVersion:
         found = {"revision": self.repo.head, "digest": f"sha256:{self.file.sha256}", "size": self.file.size}
-        return Identity("org/m", PATH, **(found | changed))
+        return FileVersion("org/m", PATH, **(found | changed))
 
-    def run(self, identity: Identity | None = None, workers: int = 3) -> None:
-        with Wire() as wire:
+    def run(self, identity: FileVersion | None = None, workers: int = 3) -> None:
+        with HttpConnections() as wire:
             url = f"{self.hub.bytes_url}/org/m/{self.repo.head}/{PATH}"
             source = Direct(url)
             download(
@@ -227,13 +227,13 @@ class _ByTheHub:
     def __init__(self, hub: FakeHub, revision: str) -> None:
         self._url, self._home = f"{hub.url}/org/m/resolve/{revision}/{PATH}", hub.url
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
+    def address(self, identity: FileVersion, rest: Callable[[float], None]) -> FileAddress:
         return FileAddress(self._url, self._home, (("Authorization", "Bearer hf_secret"),))
 
 
 def test_a_redirect_to_another_host_carries_no_token(pull: Pull) -> None:
     """The Hub gets the token, the host of the bytes never; and the Hub is not asked again for every range."""
-    with Wire() as wire:
+    with HttpConnections() as wire:
         source = _ByTheHub(pull.hub, pull.repo.head)
         download(pull.place, pull.identity(), source, wire, pull.events.append, block=BLOCK)
     assert pull.place.final.read_bytes() == CONTENT
@@ -245,7 +245,7 @@ def test_a_redirect_to_another_host_carries_no_token(pull: Pull) -> None:
 def test_where_a_redirect_led_to_is_asked_directly_until_it_has_expired(pull: Pull) -> None:
     """A signed address ends some day: then the Hub gives a new one."""
     pull.hub.order(PATH, Fault(), Fault(status=403))
-    with Wire() as wire:
+    with HttpConnections() as wire:
         source = _ByTheHub(pull.hub, pull.repo.head)
         download(pull.place, pull.identity(), source, wire, pull.events.append, block=BLOCK, workers=1)
     assert pull.place.final.read_bytes() == CONTENT
@@ -256,7 +256,7 @@ def test_where_a_redirect_led_to_is_asked_directly_until_it_has_expired(pull: Pu
 def test_a_redirect_that_leads_nowhere_is_said(pull: Pull, location: str) -> None:
     """Round and round, to a file of this machine, or to no address at all."""
     pull.hub.page_faults.append(Fault(status=302, location=location, stays=True))
-    with Wire() as wire, pytest.raises(HubError, match=r"more than 5 redirects|the connection failed \("):
+    with HttpConnections() as wire, pytest.raises(HubError, match=r"more than 5 redirects|the connection failed \("):
         download(pull.place, pull.identity(), _ByTheHub(pull.hub, "main"), wire, pull.events.append, block=BLOCK)
     assert not pull.place.final.exists()
 

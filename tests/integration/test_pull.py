@@ -23,8 +23,8 @@ from app.models.catalog import Catalog
 from app.models.disk.layout import FileLocation
 from app.models.disk.locks import locked
 from app.models.download.events import DownloadEvent
-from app.models.download.journal import BLOCK, Identity
-from app.models.download.partial import Partial
+from app.models.download.journal import BLOCK, FileVersion
+from app.models.download.partial import PartialFile
 from app.models.download.plan import MARGIN, Puller
 from app.models.download.pull_item import PullItem
 from app.models.hub.client import Hub
@@ -547,9 +547,9 @@ def test_who_waits_is_told_how_far_the_other_is(here: Here) -> None:
     repo = here.hub.add("org/m", {"m.gguf": content})
     place = FileLocation(here.settings.models_dir, "org/m", "m.gguf")
     place.prepare()
-    identity = Identity("org/m", "m.gguf", repo.head, f"sha256:{File(content).sha256}", len(content))
+    identity = FileVersion("org/m", "m.gguf", repo.head, f"sha256:{File(content).sha256}", len(content))
     with locked(place.lock, lambda: None):
-        with Partial(place, identity) as partial:
+        with PartialFile(place, identity) as partial:
             partial.write(0, memoryview(content)[:BLOCK])
             partial.complete(0, zlib.crc32(content[:BLOCK]))
         pulling = threading.Thread(target=here.pull, args=[PullItem("org/m")])

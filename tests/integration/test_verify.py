@@ -17,7 +17,7 @@ from app.models.disk import verify as module
 from app.models.disk.inventory import inventory
 from app.models.disk.layout import FileLocation
 from app.models.disk.selection import selected
-from app.models.disk.verify import Checked, Verifier
+from app.models.disk.verify import FileVerdict, Verifier
 from app.models.download.events import DownloadEvent
 from app.models.download.plan import Puller
 from app.models.download.pull_item import PullItem
@@ -52,7 +52,7 @@ class Here:
         self.asked_for_a_hub += 1
         return Hub(self.hub.url, sleep=lambda _: None)
 
-    def verify(self, *names: str, repair: bool = True) -> dict[str, Checked]:
+    def verify(self, *names: str, repair: bool = True) -> dict[str, FileVerdict]:
         """By the path in the repo."""
         self.events.clear()
         catalog = Catalog(self.settings)
@@ -219,10 +219,10 @@ def test_a_damaged_file_of_the_hubs_cache_is_left_there(here: Here) -> None:
 
 def test_who_runs_on_the_damaged_bytes_is_said(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """The repair replaces the file; what has the old one mapped keeps it."""
-    from app.models.disk.in_use import Holder
+    from app.models.disk.in_use import UsingProcess
 
     here.damage(FIRST)
-    monkeypatch.setattr(module, "holders", lambda paths: [Holder(7, "llama-server")])
+    monkeypatch.setattr(module, "holders", lambda paths: [UsingProcess(7, "llama-server")])
     why = here.verify()[FIRST].why
     assert "llama-server (pid 7) has the damaged bytes until it is started again" in why and here.whole
 
@@ -243,4 +243,4 @@ def test_the_command_tells_and_ends_with_1_where_something_stays_damaged(here: H
 
 
 def test_verdicts_are_counted() -> None:
-    assert verdicts_in_words([Checked("a", "fine")]) == "1 file: 1 fine"
+    assert verdicts_in_words([FileVerdict("a", "fine")]) == "1 file: 1 fine"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.models.download.http import Failures, Wire
+from app.models.download.http import Failures, HttpConnections
 from tests.support.gateway import eventually
 
 BODY = b"0123456789"
@@ -82,21 +82,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield found
 
 
-def fetch(wire: Wire, url: str, count: int = len(BODY)) -> bytes:
+def fetch(wire: HttpConnections, url: str, count: int = len(BODY)) -> bytes:
     with wire.get(url, {"Range": "bytes=0-9"}) as response:
         return response.read(count)
 
 
 def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
     """Once its answer was read to the end."""
-    with Wire() as wire:
+    with HttpConnections() as wire:
         assert [fetch(wire, f"http://{server.address}/{n}?x=1") for n in range(3)] == [BODY] * 3
     assert server.connections == 1
     assert [line for line, *_ in server.asked] == [f"GET /{n}?x=1 HTTP/1.1" for n in range(3)]
 
 
 def test_an_answer_that_was_not_read_takes_its_connection_along(server: Server) -> None:
-    with Wire() as wire:
+    with HttpConnections() as wire:
         assert fetch(wire, f"http://{server.address}/", 3) == BODY[:3]
         assert fetch(wire, f"http://{server.address}/") == BODY
     assert server.connections == 2
@@ -105,7 +105,7 @@ def test_an_answer_that_was_not_read_takes_its_connection_along(server: Server) 
 def test_a_connection_that_the_server_has_closed_is_not_used_again(server: Server) -> None:
     """It closes idle ones as it likes; that is no failure."""
     server.close_after = True
-    with Wire() as wire:
+    with HttpConnections() as wire:
         for _ in range(2):
             assert fetch(wire, f"http://{server.address}/") == BODY
             idle = [connection for kept in wire._idle.values() for connection in kept]
@@ -123,7 +123,7 @@ def test_a_read_from_a_silent_server_can_be_aborted(server: Server) -> None:
     """From another thread; it ends as a failed one would."""
     server.silent.set()
     ended = threading.Event()
-    with Wire() as wire:
+    with HttpConnections() as wire:
 
         def read() -> None:
             try:
@@ -141,7 +141,7 @@ def test_a_read_from_a_silent_server_can_be_aborted(server: Server) -> None:
 
 def test_a_proxy_gets_the_whole_address_and_its_password(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://me:p%40ss@{server.address}")
-    with Wire() as wire:
+    with HttpConnections() as wire:
         assert fetch(wire, "http://bytes.example/m.gguf?s=1") == BODY
     line, headers, _ = server.asked[0]
     assert line == "GET http://bytes.example/m.gguf?s=1 HTTP/1.1" and headers["Host"] == "bytes.example"
@@ -151,14 +151,14 @@ def test_a_proxy_gets_the_whole_address_and_its_password(server: Server, monkeyp
 def test_a_host_that_needs_no_proxy_gets_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Wire() as wire:
+    with HttpConnections() as wire:
         assert fetch(wire, f"http://{server.address}/") == BODY
 
 
 def test_https_goes_through_a_tunnel(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy is told host and port alone, and our headers are not for it; what it refuses is a failure."""
     monkeypatch.setenv("https_proxy", server.address)
-    with Wire() as wire, pytest.raises(OSError, match="403"):
+    with HttpConnections() as wire, pytest.raises(OSError, match="403"):
         fetch(wire, "https://bytes.example/m.gguf?signature=1")
     line, headers, _ = server.asked[0]
     assert line.startswith("CONNECT bytes.example:443 ") and "Range" not in headers
@@ -167,11 +167,11 @@ def test_https_goes_through_a_tunnel(server: Server, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/m", "http:///m", "http://host/a b", "http://h:x/"])
 def test_what_is_no_address_of_http_is_refused(server: Server, url: str) -> None:
     """A redirect may name anything."""
-    with Wire() as wire, pytest.raises(Failures):
+    with HttpConnections() as wire, pytest.raises(Failures):
         fetch(wire, url)
 
 
 def test_a_proxy_of_another_kind_is_said(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
-    with Wire() as wire, pytest.raises(Failures, match=r"socks5://127\.0\.0\.1 is none of HTTP"):
+    with HttpConnections() as wire, pytest.raises(Failures, match=r"socks5://127\.0\.0\.1 is none of HTTP"):
         fetch(wire, "http://bytes.example/")

@@ -20,8 +20,8 @@ from typing import Any
 import app.models.download.buffers
 from app.models.disk.layout import FileLocation
 from app.models.download.file import download
-from app.models.download.http import Wire
-from app.models.download.journal import Identity
+from app.models.download.http import HttpConnections
+from app.models.download.journal import FileVersion
 from app.models.download.ranges import FileAddress
 
 # Of a block
@@ -34,7 +34,7 @@ class Direct:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
+    def address(self, identity: FileVersion, rest: Callable[[float], None]) -> FileAddress:
         return FileAddress(self._url, self._url)
 
 
@@ -82,8 +82,8 @@ def main() -> None:
     place.prepare()
     app.models.download.buffers.PIECE = order["block"] // PIECES  # type: ignore[attr-defined]
     mine_the_calls(order["kill_at"], order["torn"], order["counted"])
-    with Wire() as wire:
-        identity = Identity(**order["identity"])
+    with HttpConnections() as wire:
+        identity = FileVersion(**order["identity"])
         download(place, identity, Direct(order["url"]), wire, lambda _: None, block=order["block"], workers=2)
 
 

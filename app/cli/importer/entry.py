@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app.cli.importer.extra_args import arguments
 from app.cli.importer.flags import known
 from app.cli.importer.hub_files import RepoFiles, files_meant, unknown_files
-from app.cli.importer.parse import Argument, Line, read
+from app.cli.importer.parse import Argument, ParsedCommand, read
 from app.cli.importer.speculation import speculation
 from app.cli.importer.yaml import as_yaml
 from app.config.model_entry import LocalEntry
@@ -27,7 +27,7 @@ _KEYS = ("device", "ctx_size", "parallel", "threads", "fit", "prio", "jinja", "t
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportedEntry:
     """The result: `keys` of a tandem.yaml, and `notes` on each flag that was converted or left out."""
 
     name: str
@@ -42,7 +42,7 @@ class Imported:
 
 def import_line(
     words: Sequence[str], dialect: Dialect | None = None, repo_files: RepoFiles = unknown_files
-) -> Imported:
+) -> ImportedEntry:
     """Converts a command line. `dialect` is that of the build that will run the entry, if known.
 
     Raises NotImportableError, which names the flag.
@@ -50,13 +50,13 @@ def import_line(
     return entry_of(read(words, dialect), dialect, repo_files)
 
 
-def entry_of(line: Line, dialect: Dialect | None, repo_files: RepoFiles = unknown_files) -> Imported:
+def entry_of(line: ParsedCommand, dialect: Dialect | None, repo_files: RepoFiles = unknown_files) -> ImportedEntry:
     """As `import_line`, for a parsed line."""
     return _Import(line, dialect, repo_files).done()
 
 
 class _Import:
-    def __init__(self, line: Line, dialect: Dialect | None, repo_files: RepoFiles) -> None:
+    def __init__(self, line: ParsedCommand, dialect: Dialect | None, repo_files: RepoFiles) -> None:
         self.dialect = dialect
         self.repo_files = repo_files
         self.notes = line.notes
@@ -93,7 +93,7 @@ class _Import:
         self.by_slot[slot] = argument
         self.origins[slot] = argument.shown
 
-    def done(self) -> Imported:
+    def done(self) -> ImportedEntry:
         keys: dict[str, Any] = {"target": self._files("target")}
         if not keys["target"]:
             raise NotImportableError("there is no model: the command line needs --model or -hf")
@@ -114,7 +114,7 @@ class _Import:
         if others:
             keys["aliases"] = others
         self._validate(name, keys)
-        return Imported(name, keys, tuple(self.notes))
+        return ImportedEntry(name, keys, tuple(self.notes))
 
     def _value(self, key: str, argument: Argument) -> Any:
         """Returns the value, or None if it needs no key. Raises NotImportableError."""

@@ -62,7 +62,7 @@ class Argument:
 
 
 @dataclass(slots=True)
-class Line:
+class ParsedCommand:
     """A parsed command line. Its own `arguments` win over those of its `variables`."""
 
     program: str
@@ -77,14 +77,14 @@ class Line:
         return "serve" in self.program
 
 
-def read(words: Sequence[str], dialect: Dialect | None) -> Line:
+def read(words: Sequence[str], dialect: Dialect | None) -> ParsedCommand:
     """Parses a command line. Raises NotImportableError for one that no llama.cpp program accepts.
 
     `dialect` tells which flags take a value. Without it, the next word is the value unless it begins with a dash.
     """
     words, shells = _as_words(words)
     start = _program_at(words)
-    line = Line(_base(words[start]))
+    line = ParsedCommand(_base(words[start]))
     _before(line, words[:start], dialect)
     if not _PROGRAM.fullmatch(line.program) and "llama" not in line.program:
         line.notes.append(Note(words[start], "taken for a program of llama.cpp"))
@@ -149,7 +149,7 @@ def _of_ollama(words: list[str]) -> str:
     return f'this is an Ollama command, whose model names are not the Hub\'s. Run "llama-tandem search {name}"'
 
 
-def _before(line: Line, words: list[str], dialect: Dialect | None) -> None:
+def _before(line: ParsedCommand, words: list[str], dialect: Dialect | None) -> None:
     """Converts assignments to flags or `env`, and skips other words."""
     skipped = []
     for word in words:
@@ -164,7 +164,7 @@ def _before(line: Line, words: list[str], dialect: Dialect | None) -> None:
         line.notes.append(Note(" ".join(skipped), why))
 
 
-def _variable(line: Line, name: str, value: str, dialect: Dialect | None) -> None:
+def _variable(line: ParsedCommand, name: str, value: str, dialect: Dialect | None) -> None:
     flag = flag_of(name)
     listed = dialect is not None and flag in dialect.flags
     owned = flag is not None and (flag in ENV_SWITCHES or known(flag).values == OPTIONAL or not known(flag).stays)
@@ -213,7 +213,7 @@ def _is_switch(flag: str, dialect: Dialect | None, *, guessed: bool) -> bool:
     return count is None and guessed
 
 
-def _flags(line: Line, words: list[str], dialect: Dialect | None) -> None:
+def _flags(line: ParsedCommand, words: list[str], dialect: Dialect | None) -> None:
     """Parses flags. Raises NotImportableError for a word without a flag, and a flag without its value."""
     at, before = 0, ""
     while at < len(words):

@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from app.cli.importer.entry import Imported, entry_of
+from app.cli.importer.entry import ImportedEntry, entry_of
 from app.cli.importer.flags import ENV_SWITCHES, FLAGS, TWO, flag_of, known
 from app.cli.importer.hub_files import RepoFiles, unknown_files
-from app.cli.importer.parse import Argument, Line, assigned, read, shown_as
+from app.cli.importer.parse import Argument, ParsedCommand, assigned, read, shown_as
 from app.cli.importer.router_folder import RouterModel
 from app.cli.importer.yaml import as_yaml
 from app.engine.dialect import Dialect
@@ -48,7 +48,7 @@ class _Section:
 class ImportedPreset:
     """`entries` in the order of the file, and `notes` on converted keys, with their section."""
 
-    entries: tuple[Imported, ...]
+    entries: tuple[ImportedEntry, ...]
     notes: tuple[Note, ...]
     max_loaded: int | None
 
@@ -81,7 +81,7 @@ def import_preset(
     shared, sections = _sections(text, name)
     lying = {model.name: model for model in folder}
     sections += [_Section(title) for title in lying if all(title != section.name for section in sections)]
-    entries: dict[str, Imported] = {}
+    entries: dict[str, ImportedEntry] = {}
     notes: _Notes = dict.fromkeys(router.notes)
     problems = []
     own = {argument.shown for argument in (*router.variables, *router.arguments)}
@@ -105,7 +105,7 @@ def import_preset(
     return ImportedPreset(tuple(entries.values()), (*notes, *problems), most)
 
 
-def _last(line: Line, flag: str) -> str | None:
+def _last(line: ParsedCommand, flag: str) -> str | None:
     """Returns the last value of a flag, which counts."""
     values = [argument.value for argument in (*line.variables, *line.arguments) if argument.flag == flag]
     return values[-1] if values else None
@@ -133,11 +133,11 @@ def _sections(text: str, name: str) -> tuple[_Section, list[_Section]]:
 def _line(
     section: _Section,
     shared: _Section,
-    router: Line,
+    router: ParsedCommand,
     dialect: Dialect | None,
     notes: _Notes,
     lying: RouterModel | None = None,
-) -> Line:
+) -> ParsedCommand:
     """Returns the command line of a section. Raises NotImportableError."""
     arguments: list[Argument] = []
     for origin in (shared, section):
@@ -161,7 +161,7 @@ def _line(
         else:
             arguments.append(Argument("--hf-repo", (section.name,), f"--hf-repo {section.name}"))
     arguments.insert(0, Argument("--alias", (section.name,), f"--alias {section.name}"))
-    return Line(router.program, router.variables, arguments, dict(router.env))
+    return ParsedCommand(router.program, router.variables, arguments, dict(router.env))
 
 
 def _argument(key: str, value: str, dialect: Dialect | None) -> Argument | None:
@@ -182,7 +182,7 @@ def _flag(key: str, dialect: Dialect | None) -> str:
     return long if long in listed or (short not in listed and len(key) > 3) else short
 
 
-def _max_loaded(router: Line, notes: _Notes) -> int | None:
+def _max_loaded(router: ParsedCommand, notes: _Notes) -> int | None:
     value = _last(router, _MOST)
     if value is None:
         text = f"as many as memory holds; the router kept up to {_ROUTERS_MOST} models loaded"

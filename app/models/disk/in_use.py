@@ -14,7 +14,7 @@ from app.models.gguf.filenames import is_gguf
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class UsingProcess:
     """A process: its id and name."""
 
     pid: int
@@ -24,7 +24,7 @@ class Holder:
         return f"{self.name} (pid {self.pid})"
 
 
-def holders(paths: Collection[Path]) -> list[Holder]:
+def holders(paths: Collection[Path]) -> list[UsingProcess]:
     """Returns the processes that have a file open or mapped, or have it in their command line (they may have read it
     whole).
 
@@ -35,7 +35,7 @@ def holders(paths: Collection[Path]) -> list[Holder]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and not identities.isdisjoint(map(_identity, set(_names(process)))):
-                processes.append(Holder(process.pid, process.name()))
+                processes.append(UsingProcess(process.pid, process.name()))
     return processes
 
 

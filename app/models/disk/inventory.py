@@ -10,14 +10,14 @@ from app.config.settings import Settings
 from app.errors import FilesMissingError, StoreError
 from app.models.catalog import Catalog
 from app.models.disk.layout import HIDDEN, FileLocation
-from app.models.disk.local_model import LocalModel, Part, Use
+from app.models.disk.local_model import LocalModel, ModelFile, ModelUse
 from app.models.disk.locks import is_locked
 from app.models.download.partial import received_of
 from app.models.find_files import ggufs
 from app.models.gguf.filenames import ANY_GGUF, choose, model_of, projectors, quantization_of, shards
 
 # An entry's needed files, and the folder to which their pattern applies.
-_EntryFiles = tuple[Use, Path | None, Files]
+_EntryFiles = tuple[ModelUse, Path | None, Files]
 
 
 def inventory(settings: Settings, catalog: Catalog) -> list[LocalModel]:
@@ -52,7 +52,7 @@ def _entry_files(catalog: Catalog) -> Iterator[_EntryFiles]:
     for alias, entry in catalog.entries.items():
         for key in FILE_KEYS if isinstance(entry, LocalEntry) else ():
             if (files := getattr(entry, key)) is not None:
-                yield Use(alias, key), _folder(catalog, files), files
+                yield ModelUse(alias, key), _folder(catalog, files), files
 
 
 def _folder(catalog: Catalog, files: Files) -> Path | None:
@@ -96,7 +96,7 @@ def _named(models_dir: Path, path: Path) -> tuple[str | None, str]:
     return ("/".join(parts[:2]), "/".join(parts[2:])) if len(parts) > 2 else (None, "/".join(parts))
 
 
-def _part(models_dir: Path, repo: str | None, path: Path) -> Part:
+def _part(models_dir: Path, repo: str | None, path: Path) -> ModelFile:
     place = None
     if repo is not None:
         try:
@@ -106,15 +106,15 @@ def _part(models_dir: Path, repo: str | None, path: Path) -> Part:
     busy = place is not None and is_locked(place.lock)
     if path.is_file():
         size = path.stat().st_size
-        return Part(path, place, size, size, busy)
+        return ModelFile(path, place, size, size, busy)
     if place is not None and (known := received_of(place)) is not None:
         # All bytes are here, but hashing and renaming are still to come
         received = min(known.bytes_received, known.identity.size - 1)
-        return Part(path, place, received, known.identity.size, busy)
-    return Part(path, place, 0, None, busy)
+        return ModelFile(path, place, received, known.identity.size, busy)
+    return ModelFile(path, place, 0, None, busy)
 
 
-def _is_meant(model: LocalModel, use: Use, folder: Path | None, files: Files) -> bool:
+def _is_meant(model: LocalModel, use: ModelUse, folder: Path | None, files: Files) -> bool:
     """Tells whether an entry's files are these, by the catalog's rules. They may be incomplete."""
     if files.path is not None:
         return files.path in (part.path for part in model.parts)

@@ -20,7 +20,7 @@ HIDDEN = ".tandem"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FileRecord:
     """The checksum of a complete file. `mtime_ns` and `size` tell whether the file is still the same."""
 
     revision: str
@@ -82,7 +82,7 @@ class FileLocation:
                 f"{folder} leads out of {self.models_dir} by a symbolic link; point models_dir there instead."
             )
 
-    def record(self) -> Record | None:
+    def record(self) -> FileRecord | None:
         """Returns the record of the complete file, or None if the file is missing or has changed."""
         known = self.last_record()
         try:
@@ -91,10 +91,10 @@ class FileLocation:
             return None
         return known if known and (status.st_size, status.st_mtime_ns) == (known.size, known.mtime_ns) else None
 
-    def last_record(self) -> Record | None:
+    def last_record(self) -> FileRecord | None:
         """Returns the last record of the complete file, whether it has changed since or not."""
         try:
-            return Record(**json.loads(self._record.read_text()))
+            return FileRecord(**json.loads(self._record.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -102,7 +102,7 @@ class FileLocation:
         """Records the digest of the file in place."""
         with in_words(self._record):
             status = self.final.stat()
-            record = Record(revision, digest, status.st_size, status.st_mtime_ns)
+            record = FileRecord(revision, digest, status.st_size, status.st_mtime_ns)
             self._record.parent.mkdir(parents=True, exist_ok=True)
             beside = self._hidden(f".json-{os.getpid()}")
             beside.write_text(json.dumps(asdict(record)))

@@ -13,7 +13,7 @@ State = Literal["complete", "pulling", "partial", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelFile:
     """One file, present or missing. `size` is its complete size (None if unknown), `received` the bytes present.
 
     `place` is None outside of the repos below `models_dir`. `busy` means that a process fetches or checks the file now.
@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ModelUse:
     """An entry that needs a model, and the key of the entry that names it."""
 
     alias: str
@@ -53,8 +53,8 @@ class LocalModel:
     repo: str | None
     name: str
     quantization: str
-    parts: tuple[Part, ...]
-    uses: tuple[Use, ...] = ()
+    parts: tuple[ModelFile, ...]
+    uses: tuple[ModelUse, ...] = ()
 
     @property
     def received(self) -> int:
@@ -84,6 +84,6 @@ class LocalModel:
     def title(self) -> str:
         return f"{self.repo}/{self.name}" if self.repo else self.name
 
-    def with_use(self, use: Use) -> LocalModel:
+    def with_use(self, use: ModelUse) -> LocalModel:
         """Returns the model with one more use."""
         return replace(self, uses=(*self.uses, use))

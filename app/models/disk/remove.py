@@ -19,7 +19,7 @@ from app.models.download.pull_item import is_of_hub
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedModel:
     """One deleted model. `freed` is in bytes. Deleting a link frees nothing: `linked` is its destination."""
 
     model: LocalModel
@@ -51,7 +51,7 @@ def removable(
     return here
 
 
-def remove(model: LocalModel) -> Removed:
+def remove(model: LocalModel) -> RemovedModel:
     """Deletes a model's files, partial downloads included. Raises StoreError if the model is in use.
 
     Folders and locks stay, since a waiting download has them open.
@@ -64,7 +64,7 @@ def remove(model: LocalModel) -> Removed:
             if not locks.enter_context(locked_if_free(place.lock)):
                 raise _busy(model)
         _check_unused(model)
-        return Removed(model, sum(map(_remove, places)), linked)
+        return RemovedModel(model, sum(map(_remove, places)), linked)
 
 
 def _remove(place: FileLocation) -> int:

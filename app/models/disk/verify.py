@@ -11,13 +11,13 @@ from app.errors import DiskFullError, StoreError
 from app.models.disk.checksum import digest_of
 from app.models.disk.in_use import holders
 from app.models.disk.layout import FileLocation
-from app.models.disk.local_model import LocalModel, Part
+from app.models.disk.local_model import LocalModel, ModelFile
 from app.models.disk.locks import locked
 from app.models.disk.os_errors import in_words
 from app.models.download.events import DownloadEvent, Emit, Verdict
 from app.models.download.file import download, free_bytes
-from app.models.download.http import Wire
-from app.models.download.journal import Identity
+from app.models.download.http import HttpConnections
+from app.models.download.journal import FileVersion
 
 if TYPE_CHECKING:
     from app.models.hub.client import Hub
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class FileVerdict:
     """The verdict on one file. `why` is a message, or empty."""
 
     path: str
@@ -43,7 +43,7 @@ class Verifier:
         self._emit = emit
         self._repair = repair
 
-    def verify(self, models: Iterable[LocalModel]) -> list[Checked]:
+    def verify(self, models: Iterable[LocalModel]) -> list[FileVerdict]:
         """Verifies one file after another and reports each verdict. A file that cannot be read or repaired is bad."""
         parts = [(model, part) for model in models for part in model.parts]
         self._emit(DownloadEvent("plan", "", 0, sum(part.received for _, part in parts if part.whole)))
@@ -51,11 +51,11 @@ class Verifier:
         for model, part in parts:
             name = f"{model.repo}/{part.place.path}" if part.place is not None else str(part.path)
             verdict, why = self._part(part, name)
-            checked.append(Checked(name, verdict, why))
+            checked.append(FileVerdict(name, verdict, why))
             self._emit(DownloadEvent(verdict, name, part.received, part.size or 0, why))
         return checked
 
-    def _part(self, part: Part, name: str) -> tuple[Verdict, str]:
+    def _part(self, part: ModelFile, name: str) -> tuple[Verdict, str]:
         if not part.whole:
             return "incomplete", "incomplete; pull resumes the download"
         if part.place is None:
@@ -79,13 +79,13 @@ class Verifier:
         known = place.last_record()
         if known is None:
             return self._unrecorded(place, emit)
-        identity = Identity(place.repo, place.path, known.revision, known.digest, known.size)
+        identity = FileVersion(place.repo, place.path, known.revision, known.digest, known.size)
         digest = self._hashed(place, identity.digest, emit)
         if digest == identity.digest:
             place.write_record(identity.revision, identity.digest)
             return "fine", ""
         today = self._of_today(place)
-        if isinstance(today, Identity) and today.digest == digest:
+        if isinstance(today, FileVersion) and today.digest == digest:
             place.write_record(today.revision, today.digest)
             return "fine", f"another version than was pulled: the Hub's of today ({today.revision[:12]})"
         return self._bad(place, identity, f"its checksum is {digest}, and should be {identity.digest}", emit)
@@ -93,7 +93,7 @@ class Verifier:
     def _unrecorded(self, place: FileLocation, emit: Emit) -> tuple[Verdict, str]:
         """Checks a file that another program stored. A difference from the Hub means damage or an older version."""
         today = self._of_today(place)
-        if not isinstance(today, Identity):
+        if not isinstance(today, FileVersion):
             return "unknown", f"no checksum of it is recorded. {today}"
         if self._hashed(place, today.digest, emit) != today.digest:
             return (
@@ -107,7 +107,7 @@ class Verifier:
         size = place.final.stat().st_size
         return digest_of(place.final, like, lambda at: emit(DownloadEvent("checking", place.path, at, size)))
 
-    def _of_today(self, place: FileLocation) -> Identity | str:
+    def _of_today(self, place: FileLocation) -> FileVersion | str:
         """Returns the file as the Hub has it now, or the reason why that is unknown."""
         if place.repo not in self._listings:
             try:
@@ -120,9 +120,9 @@ class Verifier:
         file = listing.files.get(place.path)
         if file is None:
             return f"The Hub's {place.repo} has no such file."
-        return Identity(place.repo, place.path, listing.revision, file.digest, file.size)
+        return FileVersion(place.repo, place.path, listing.revision, file.digest, file.size)
 
-    def _bad(self, place: FileLocation, identity: Identity, why: str, emit: Emit) -> tuple[Verdict, str]:
+    def _bad(self, place: FileLocation, identity: FileVersion, why: str, emit: Emit) -> tuple[Verdict, str]:
         if not self._repair:
             return "bad", why
         if free_bytes(place) < identity.size:
@@ -141,6 +141,6 @@ class Verifier:
             why += f"; {', '.join(map(str, using))} has the damaged bytes until it is started again"
         return "repaired", why
 
-    def _fetch(self, place: FileLocation, identity: Identity, emit: Emit) -> None:
-        with Wire() as wire:
+    def _fetch(self, place: FileLocation, identity: FileVersion, emit: Emit) -> None:
+        with HttpConnections() as wire:
             download(place, identity, self._hub(), wire, emit)

@@ -37,7 +37,7 @@ class Block:
         return self.filled == len(self.data)
 
 
-class Filling:
+class BlockFiller:
     """Fills the blocks of one request in order. `block` is the current one."""
 
     def __init__(self, run: range, blank: Callable[[int], Block]) -> None:
@@ -55,7 +55,7 @@ class Filling:
         return self.block if self.block is not None and self.block.add(count) else None
 
 
-class Memory:
+class BlockPool:
     """The blocks of one file in memory. For one thread at a time, except `blank` and `give_back`."""
 
     def __init__(self, ranges: Ranges) -> None:

@@ -17,7 +17,7 @@ _ALIGNED = 4096
 _PIECE = 1 << 18
 
 
-class Bulk:
+class DirectFile:
     """Opens a second handle next to `file`, which belongs to the caller. Raises OSError."""
 
     def __init__(self, path: Path, file: int) -> None:

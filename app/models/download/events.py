@@ -31,7 +31,7 @@ RECEIVED: frozenset[Kind] = frozenset(("file", "start", "progress", "waiting", "
 CHECKED: frozenset[Kind] = frozenset(("checking",))
 
 
-class Tally:
+class ByteCount:
     """Sums the bytes of all files, by events of some kinds."""
 
     def __init__(self, counted: frozenset[Kind] = RECEIVED) -> None:

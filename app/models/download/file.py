@@ -17,13 +17,13 @@ from collections.abc import Callable
 from app.errors import ChecksumMismatchError
 from app.models.disk.checksum import Hash, new_hash
 from app.models.disk.layout import FileLocation, room_below
-from app.models.download.buffers import Block, Filling, Memory
+from app.models.download.buffers import Block, BlockFiller, BlockPool
 from app.models.download.events import DownloadEvent, Emit, Kind
-from app.models.download.http import Wire
-from app.models.download.journal import BLOCK, Identity
-from app.models.download.partial import Partial
+from app.models.download.http import HttpConnections
+from app.models.download.journal import BLOCK, FileVersion
+from app.models.download.partial import PartialFile
 from app.models.download.ranges import ByteSource, DownloadStoppedError, RangeFetcher
-from app.models.download.request_size import Pace
+from app.models.download.request_size import RequestSizer
 
 # Ranges in flight.
 WORKERS = 4
@@ -34,9 +34,9 @@ _PATIENCE_S = 0.25
 
 def download(
     place: FileLocation,
-    identity: Identity,
+    identity: FileVersion,
     source: ByteSource,
-    wire: Wire,
+    wire: HttpConnections,
     emit: Emit,
     *,
     block: int = BLOCK,
@@ -48,7 +48,7 @@ def download(
     file has the wrong checksum twice. The wrong bytes are then unknown, so all are discarded.
     """
     for last in (False, True):
-        with Partial(place, identity, block) as partial:
+        with PartialFile(place, identity, block) as partial:
             if partial.replaced:
                 text = "has changed on the Hub since it was begun: from the start again"
                 emit(DownloadEvent("note", identity.path, text=f"{identity.path} {text}"))
@@ -68,15 +68,17 @@ def download(
 class _Transfer:
     """One pass over the file."""
 
-    def __init__(self, partial: Partial, identity: Identity, source: ByteSource, wire: Wire, emit: Emit) -> None:
+    def __init__(
+        self, partial: PartialFile, identity: FileVersion, source: ByteSource, wire: HttpConnections, emit: Emit
+    ) -> None:
         self._partial = partial
         self._identity = identity
         self._emit = emit
         # Shared by the threads, under `_changed`
         self._changed = threading.Condition()
         self._queue: deque[range] = deque(partial.ranges.missing())
-        self._memory = Memory(partial.ranges)
-        self._fillings: list[Filling] = []
+        self._memory = BlockPool(partial.ranges)
+        self._fillings: list[BlockFiller] = []
         self._front = 0
         self._failure: BaseException | None = None
         self._digest: str | None = None
@@ -138,7 +140,7 @@ class _Transfer:
             self._changed.notify_all()
 
     def _fetch_all(self) -> None:
-        pace, took = Pace(), 0.0
+        pace, took = RequestSizer(), 0.0
         while (run := self._next_run(pace.length, took)) is not None:
             waited, took = self._fetch(run)
             pace.note(len(run), waited, took)
@@ -177,7 +179,7 @@ class _Transfer:
     def _fetch(self, run: range) -> tuple[float, float]:
         """Returns the seconds until the first bytes, and in all."""
         began, waited = time.monotonic(), 0.0
-        size, filling = self._partial.ranges.block, Filling(run, self._memory.blank)
+        size, filling = self._partial.ranges.block, BlockFiller(run, self._memory.blank)
         with self._changed:
             self._fillings.append(filling)
         for count in self._fetcher.pieces(run.start * size, min(run.stop * size, self._identity.size), filling.room):
@@ -189,7 +191,7 @@ class _Transfer:
             self._fillings.remove(filling)
         return waited, time.monotonic() - began
 
-    def _received(self, block: Block, filling: Filling) -> None:
+    def _received(self, block: Block, filling: BlockFiller) -> None:
         with self._changed:
             filling.block = None
             self._memory.keep(block)

@@ -34,7 +34,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-class Wire:
+class HttpConnections:
     """Connections to any number of hosts. Close it when no thread uses it any more."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Wire:
         self._busy: set[socket.socket] = set()
         self._trust: ssl.SSLContext | None = None
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> HttpConnections:
         return self
 
     def __exit__(self, *_: object) -> None:

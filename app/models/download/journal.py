@@ -19,7 +19,7 @@ PIECE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class FileVersion:
     """One version of one file of a repo.
 
     `size` is in bytes. `digest` is `sha256:...` or, for small files, `git:...`.
@@ -36,7 +36,7 @@ class Identity:
 class Ranges:
     """`received` maps block numbers to their CRC-32. The last block may be short."""
 
-    identity: Identity
+    identity: FileVersion
     block: int = BLOCK
     received: dict[int, int] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ def parse(journal: bytes) -> Ranges | None:
     try:
         head = json.loads(first)
         block = head.pop("block")
-        ranges = Ranges(Identity(**head), block)
+        ranges = Ranges(FileVersion(**head), block)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     if not isinstance(block, int) or block < 1 or not isinstance(ranges.identity.size, int):

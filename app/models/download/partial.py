@@ -12,8 +12,8 @@ from zlib_ng.zlib_ng import crc32
 
 from app.models.disk.layout import FileLocation
 from app.models.disk.os_errors import in_words
-from app.models.download.direct_io import Bulk
-from app.models.download.journal import BLOCK, Identity, Ranges, line, parse
+from app.models.download.direct_io import DirectFile
+from app.models.download.journal import BLOCK, FileVersion, Ranges, line, parse
 
 
 def received_of(place: FileLocation) -> Ranges | None:
@@ -27,7 +27,7 @@ def received_of(place: FileLocation) -> Ranges | None:
     return ranges
 
 
-def announce(place: FileLocation, identity: Identity) -> None:
+def announce(place: FileLocation, identity: FileVersion) -> None:
     """Announces a file that is to come, so that readers know its size. Does nothing to a running download."""
     with in_words(place.journal), suppress(FileExistsError):
         journal = os.open(place.journal, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -37,14 +37,14 @@ def announce(place: FileLocation, identity: Identity) -> None:
             os.close(journal)
 
 
-class Partial:
+class PartialFile:
     """A partial file, open for its one writer, who holds the lock.
 
     `inherited` are blocks of an earlier run, not yet checked. `replaced` tells that an older version of the file was
     dropped. Several threads may write, each to its own blocks.
     """
 
-    def __init__(self, place: FileLocation, identity: Identity, block: int = BLOCK) -> None:
+    def __init__(self, place: FileLocation, identity: FileVersion, block: int = BLOCK) -> None:
         known = received_of(place)
         # The revision may differ if the bytes are the same
         same = known is not None and (known.identity.digest, known.identity.size) == (identity.digest, identity.size)
@@ -59,7 +59,7 @@ class Partial:
         self._lock = threading.Lock()
         self._path = place.part
         self._file = _open(place.part)
-        self._bulk = Bulk(place.part, self._file)
+        self._bulk = DirectFile(place.part, self._file)
         self._journal = _open(place.journal, os.O_APPEND)
         with in_words(place.journal):
             if known is None:
@@ -68,7 +68,7 @@ class Partial:
                 # Ends an incomplete line
                 os.write(self._journal, b"\n")
 
-    def __enter__(self) -> Partial:
+    def __enter__(self) -> PartialFile:
         return self
 
     def __exit__(self, *_: object) -> None:

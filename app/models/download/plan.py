@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from app.config.settings import Settings
 from app.errors import DiskFullError, OfflineError, StoreError
 from app.models.disk.checksum import digest_of
-from app.models.disk.layout import FileLocation, Record
+from app.models.disk.layout import FileLocation, FileRecord
 from app.models.disk.locks import locked
 from app.models.disk.os_errors import in_words
 from app.models.download.events import DownloadEvent, Emit
 from app.models.download.file import download, free_bytes
-from app.models.download.http import Wire
-from app.models.download.journal import Identity
+from app.models.download.http import HttpConnections
+from app.models.download.journal import FileVersion
 from app.models.download.partial import announce, received_of
 from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import (
@@ -43,12 +43,12 @@ MARGIN = 512 << 20  # Kept free, since a full disk breaks more than a pull
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DownloadPlan:
     """The files of one model at one revision. `notes` are messages, `projectors` and `heads` the repo's."""
 
     item: PullItem
     revision: str
-    files: tuple[Identity, ...]
+    files: tuple[FileVersion, ...]
     notes: tuple[str, ...] = ()
     projectors: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Puller:
         self._emit = emit
         self._free = free
 
-    def plan(self, item: PullItem, *, update: bool = False) -> Plan:
+    def plan(self, item: PullItem, *, update: bool = False) -> DownloadPlan:
         """Chooses files and revision. Without `update` it keeps the revision of the files here, while the Hub has it.
 
         Raises OfflineError if the Hub may not be asked and a file is missing here.
@@ -111,16 +111,16 @@ class Puller:
                 revisions[path] = known.revision
         return revisions
 
-    def _planned(self, item: PullItem, listing: Listing, paths: Iterable[str], *notes: str) -> Plan:
+    def _planned(self, item: PullItem, listing: Listing, paths: Iterable[str], *notes: str) -> DownloadPlan:
         files = tuple(
-            Identity(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
+            FileVersion(listing.repo, path, listing.revision, listing.files[path].digest, listing.files[path].size)
             for path in paths
         )
         safe, planned = list(filter(is_safe, listing.files)), {identity.path for identity in files}
         heads = tuple(path for path in sorted(safe) if is_prediction_head(path) and path not in planned)
-        return Plan(item, listing.revision, files, notes, tuple(projectors(safe)), heads)
+        return DownloadPlan(item, listing.revision, files, notes, tuple(projectors(safe)), heads)
 
-    def _offline(self, item: PullItem) -> Plan | None:
+    def _offline(self, item: PullItem) -> DownloadPlan | None:
         """Plans with the files of this machine: recorded ones, else the Hub's own cache."""
         recorded = self._recorded(item)
         complete = {path: HubFile(record.size, record.digest) for path, record in recorded.items()}
@@ -139,7 +139,7 @@ class Puller:
                 return replace(plan, projectors=tuple(sorted({*plan.projectors, *beside})))
         return None
 
-    def _recorded(self, item: PullItem) -> dict[str, Record]:
+    def _recorded(self, item: PullItem) -> dict[str, FileRecord]:
         """Returns recorded complete files that match, by their path in the repo."""
         folder = self._models_dir / item.repo
         records = {}
@@ -154,15 +154,15 @@ class Puller:
         with in_words(self._models_dir):
             return self.fetch([self.plan(item, update=update) for item in items], update=update)
 
-    def fetch(self, plans: list[Plan], *, update: bool = False) -> list[Path]:
+    def fetch(self, plans: list[DownloadPlan], *, update: bool = False) -> list[Path]:
         """Fetches what `plan` chose, and returns as `pull` does."""
         with in_words(self._models_dir):
             self.check_disk(plans)
             self._prepare(plans)
-            with Wire() as wire:
+            with HttpConnections() as wire:
                 return [path for plan in plans for path in self._fetched(plan, wire, update)]
 
-    def _fetched(self, plan: Plan, wire: Wire, update: bool) -> list[Path]:
+    def _fetched(self, plan: DownloadPlan, wire: HttpConnections, update: bool) -> list[Path]:
         for note in plan.notes:
             self._note(plan.item.repo, note)
         for identity in plan.files:
@@ -171,7 +171,7 @@ class Puller:
         check_headers(paths)
         return paths
 
-    def _prepare(self, plans: list[Plan]) -> None:
+    def _prepare(self, plans: list[DownloadPlan]) -> None:
         for plan in plans:
             for identity in plan.files:
                 place = FileLocation(self._models_dir, identity.repo, identity.path)
@@ -182,7 +182,7 @@ class Puller:
     def _note(self, path: str, text: str) -> None:
         self._emit(DownloadEvent("note", path, text=text))
 
-    def here(self, identity: Identity) -> int:
+    def here(self, identity: FileVersion) -> int:
         """Returns the bytes of a file that need no download. An outdated version counts 0."""
         place = FileLocation(self._models_dir, identity.repo, identity.path)
         record = place.record()
@@ -193,7 +193,7 @@ class Puller:
         partial = received_of(place)
         return partial.bytes_received if partial is not None and partial.identity.digest == identity.digest else 0
 
-    def check_disk(self, plans: list[Plan]) -> None:
+    def check_disk(self, plans: list[DownloadPlan]) -> None:
         """Reports how many bytes are to come. Raises DiskFullError if they do not fit."""
         # A file may be needed twice
         files = {identity: self.here(identity) for plan in plans for identity in plan.files}
@@ -211,7 +211,7 @@ class Puller:
                 "elsewhere."
             )
 
-    def _fetch_one(self, identity: Identity, wire: Wire, update: bool) -> None:
+    def _fetch_one(self, identity: FileVersion, wire: HttpConnections, update: bool) -> None:
         place = FileLocation(self._models_dir, identity.repo, identity.path)
 
         def waiting() -> None:
@@ -224,7 +224,7 @@ class Puller:
                 download(place, identity, self._hub, wire, self._emit)
         self._emit(DownloadEvent("done", identity.path, identity.size, identity.size))
 
-    def _is_here(self, place: FileLocation, identity: Identity, update: bool) -> bool:
+    def _is_here(self, place: FileLocation, identity: FileVersion, update: bool) -> bool:
         """Tells whether a file is complete here. A file without a record, from another program, is hashed once."""
         record = place.record()
         if record is None:
@@ -246,13 +246,13 @@ class Puller:
             "`verify` repairs a damaged file, `pull --update` replaces it."
         )
 
-    def _hashed(self, path: Path, identity: Identity) -> str:
+    def _hashed(self, path: Path, identity: FileVersion) -> str:
         def done(at: int) -> None:
             self._emit(DownloadEvent("checking", identity.path, at, identity.size))
 
         return digest_of(path, identity.digest, done)
 
-    def _use_cached(self, place: FileLocation, identity: Identity) -> bool:
+    def _use_cached(self, place: FileLocation, identity: FileVersion) -> bool:
         """Links to the file in the Hub's own cache if that has the right bytes."""
         cached = self._hub.cached(identity)
         if cached is None or cached.stat().st_size != identity.size:

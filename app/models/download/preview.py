@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.config.settings import Settings
-from app.models.download.plan import Plan, Puller
+from app.models.download.plan import DownloadPlan, Puller
 from app.models.download.pull_item import PullItem
 from app.models.hub.client import Hub
 from app.terminal import size_in_words
@@ -19,7 +19,7 @@ def preview(settings: Settings, items: Iterable[PullItem]) -> list[str]:
     return [_line(plan, sum(map(puller.here, plan.files))) for plan in plans]
 
 
-def _line(plan: Plan, here: int) -> str:
+def _line(plan: DownloadPlan, here: int) -> str:
     count, size = len(plan.files), sum(identity.size for identity in plan.files)
     files = f"{count} files" if count > 1 else plan.files[0].path
     some = f", {size_in_words(here)} of it here" if here else ""

@@ -14,8 +14,8 @@ from urllib.parse import urljoin, urlsplit
 
 from app.errors import AccessDeniedError, ChecksumMismatchError, HubError
 from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
-from app.models.download.http import Failures, Wire, origin
-from app.models.download.journal import Identity
+from app.models.download.http import Failures, HttpConnections, origin
+from app.models.download.journal import FileVersion
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
@@ -39,7 +39,7 @@ class FileAddress:
 class ByteSource(Protocol):
     """Provides the URL of a file."""
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
+    def address(self, identity: FileVersion, rest: Callable[[float], None]) -> FileAddress:
         """Returns the address. Raises HubError. Waits by `rest`, in seconds, and passes on its exception."""
 
 
@@ -65,9 +65,9 @@ class RangeFetcher:
 
     def __init__(
         self,
-        wire: Wire,
+        wire: HttpConnections,
         source: ByteSource,
-        identity: Identity,
+        identity: FileVersion,
         stop: threading.Event,
         say: Callable[[str], None],
     ) -> None:

@@ -17,7 +17,7 @@ _WAITING = 0.1
 _REMEMBERED = 16
 
 
-class Pace:
+class RequestSizer:
     """Measures one connection. `length` is the size of its next request."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ import httpx2
 from app.errors import AccessDeniedError, ChecksumMismatchError, HubError, NotOnHubError, OfflineError
 from app.models.disk.os_errors import in_words
 from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
-from app.models.download.journal import Identity
+from app.models.download.journal import FileVersion
 from app.models.download.ranges import FileAddress
 from app.models.gguf.filenames import check_repo, is_repo
 from app.models.hub import cache as hub_cache
@@ -64,7 +64,7 @@ _REPO_FIELDS = ("downloads", "likes", "gated")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRepo:
     """A repo in the results of a search."""
 
     repo: str
@@ -116,7 +116,7 @@ class Hub:
 
         return Listing(repo, commit, self._ask(repo, files))
 
-    def address(self, identity: Identity, rest: Callable[[float], None]) -> FileAddress:
+    def address(self, identity: FileVersion, rest: Callable[[float], None]) -> FileAddress:
         """Returns the URL of a file's bytes. `rest` waits if the Hub is busy.
 
         Raises ChecksumMismatchError if the Hub contradicts its own listing.
@@ -137,22 +137,22 @@ class Hub:
             metadata.location if metadata.xet_file_data is None else url, self.endpoint, self._credentials
         )
 
-    def search(self, text: str, limit: int) -> list[Found]:
+    def search(self, text: str, limit: int) -> list[FoundRepo]:
         """Returns repos with GGUF files, most downloaded first. Skips repos with invalid names."""
         return self._ask(text, lambda: self._repos(search=text, sort="downloads", limit=limit, expand=_REPO_FIELDS))
 
-    def _repos(self, **query: Any) -> list[Found]:
+    def _repos(self, **query: Any) -> list[FoundRepo]:
         # list_models retries by itself for half a minute without a report
         url, params = f"{self.endpoint}/api/models", {"filter": "gguf", **query}
         response = get_session().get(url, params=params, headers=dict(self._credentials), timeout=_PATIENCE_S)
         hf_raise_for_status(response)
         return [
-            Found(repo["id"], int(repo.get("downloads") or 0), int(repo.get("likes") or 0), bool(repo.get("gated")))
+            FoundRepo(repo["id"], int(repo.get("downloads") or 0), int(repo.get("likes") or 0), bool(repo.get("gated")))
             for repo in response.json()
             if is_repo(repo["id"])
         ]
 
-    def cached(self, identity: Identity) -> Path | None:
+    def cached(self, identity: FileVersion) -> Path | None:
         """Returns the file in the Hub's own cache (HF_HOME), at this revision or another with the same bytes."""
         path = try_to_load_from_cache(identity.repo, identity.path, revision=identity.revision)
         if isinstance(path, str) and Path(path).is_file():

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.errors import GgufError, HubError
-from app.models.download.http import Wire
-from app.models.download.journal import Identity
+from app.models.download.http import HttpConnections
+from app.models.download.journal import FileVersion
 from app.models.download.ranges import ByteSource, RangeFetcher
 from app.models.gguf.header import read_header
 from app.models.gguf.tensors import parameter_count
@@ -25,7 +25,7 @@ _PIECE = 1 << 18
 _KEPT = 40
 
 
-def header_file(hub: ByteSource, identity: Identity, folder: Path) -> Path:
+def header_file(hub: ByteSource, identity: FileVersion, folder: Path) -> Path:
     """A file of `folder` that begins as the one on the Hub and has its whole header and list of tensors.
 
     Blocks; raises HubError or one of its kinds, or GgufError for what is no GGUF file.
@@ -33,12 +33,12 @@ def header_file(hub: ByteSource, identity: Identity, folder: Path) -> Path:
     path = folder / f"{identity.digest.partition(':')[2]}.gguf"
     if path.is_file():
         return path
-    with Wire() as wire:
+    with HttpConnections() as wire:
         fetcher = RangeFetcher(wire, hub, identity, threading.Event(), lambda _: None)
         return _kept(fetcher, identity, path)
 
 
-def _kept(fetcher: RangeFetcher, identity: Identity, path: Path) -> Path:
+def _kept(fetcher: RangeFetcher, identity: FileVersion, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part") as file:

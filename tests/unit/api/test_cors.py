@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.auth.key_store import KeyStore
-from app.auth.keys import Key, digest
+from app.auth.keys import ApiKey, digest
 from app.config.settings import Settings
 from app.main import Gateway
 from app.records.database import Database
@@ -37,7 +37,7 @@ def test_without_a_listed_origin_there_is_no_cors(tmp_path: Path) -> None:
 
 def test_a_preflight_needs_no_key(tmp_path: Path) -> None:
     """Browsers send none with it; what the page wants to send is allowed, and nothing that a browser keeps."""
-    KeyStore(Database(tmp_path)).add(Key("k", digest("secret")))
+    KeyStore(Database(tmp_path)).add(ApiKey("k", digest("secret")))
     answer = fetch(tmp_path, "OPTIONS", "/v1/chat/completions", {"origin": PAGE} | ASKING)
     assert (answer.status, answer.body) == (204, b"")
     headers = allowed(answer)
@@ -67,7 +67,7 @@ def test_every_answer_may_be_read_by_a_listed_page(
     method: str, path: str, headers: dict[str, str], status: int, tmp_path: Path
 ) -> None:
     """Refusals as well: without the headers a page would see nothing but a network error."""
-    KeyStore(Database(tmp_path)).add(Key("k", digest("secret")))
+    KeyStore(Database(tmp_path)).add(ApiKey("k", digest("secret")))
     answer = fetch(tmp_path, method, path, {"origin": PAGE} | headers)
     assert answer.status == status
     cors = allowed(answer)

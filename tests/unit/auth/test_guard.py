@@ -12,7 +12,7 @@ import pytest
 
 from app.auth.guard import presented
 from app.auth.key_store import KeyStore
-from app.auth.keys import Key, digest
+from app.auth.keys import ApiKey, digest
 from app.config.model_entry import AttachedEntry
 from app.config.settings import Settings
 from app.errors import UpstreamUnreachableError
@@ -39,7 +39,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answ
     monkeypatch.setattr("app.relay.upstream.router.Router.destination", nobody)
     store = KeyStore(Database(tmp_path))
     for name, models in (("all", ("*",)), ("some", ("org/*",)), ("by-alias", ("a",)), ("nothing", ("no",))):
-        store.add(Key(name, digest(f"{name}-secret"), models))
+        store.add(ApiKey(name, digest(f"{name}-secret"), models))
     gateway = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path, models=ENTRIES))
     return lambda *args, **kwargs: asyncio.run(ask(gateway.app, *args, **kwargs))
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.auth.hosts import Hosts, is_loopback
 from app.auth.key_store import KeyStore
-from app.auth.keys import Key, digest
+from app.auth.keys import ApiKey, digest
 from app.auth.local_admin_key import FILE_NAME, local_secret, make_local_secret
 from app.config.settings import Settings
 from app.errors import ConfigError, ForbiddenError, MisdirectedError
@@ -105,8 +105,8 @@ def test_the_admin_api_takes_an_admin_key_always(tmp_path: Path) -> None:
         assert asked(tmp_path, "GET", "/admin", **settings).status == 401
         assert asked(tmp_path, "GET", "/v1/models", **settings).status == 200
     store = KeyStore(Database(tmp_path))
-    store.add(Key("user", digest("user-secret")))
-    store.add(Key("boss", digest("boss-secret"), admin=True))
+    store.add(ApiKey("user", digest("user-secret")))
+    store.add(ApiKey("boss", digest("boss-secret"), admin=True))
     statuses = [asked(tmp_path, "GET", ADMIN, {"x-api-key": f"{name}-secret"}).status for name in ("user", "boss")]
     assert statuses == [403, 404]
     assert asked(tmp_path, "GET", ADMIN, {"x-api-key": local_secret(tmp_path) or ""}).status == 404
@@ -162,7 +162,7 @@ def test_a_network_without_keys_is_refused(host: str, tmp_path: Path) -> None:
         start()
     start(no_auth=True)
     start(api_keys="from-the-environment")
-    KeyStore(Database(tmp_path)).add(Key("old", digest("s"), expires=1.0))
+    KeyStore(Database(tmp_path)).add(ApiKey("old", digest("s"), expires=1.0))
     start()
 
 

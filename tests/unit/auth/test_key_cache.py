@@ -12,15 +12,15 @@ import pytest
 from app.auth import key_cache as keyring
 from app.auth.key_cache import Keyring
 from app.auth.key_store import KeyStore
-from app.auth.keys import Key, digest, from_setting
+from app.auth.keys import ApiKey, digest, from_setting
 from app.errors import ConfigError, RecordsError
 from app.records.database import FILE_NAME, Database
 from app.records.ledger import ColdStart, Ledger
 from app.records.schema import VERSION
 from tests.support.records import execute
 
-A = Key("a", digest("secret-a"), ("x/*", "y"), True, 1, 2, 3, 10.0, 20.0)
-B = Key("b", digest("secret-b"), created=11.0)
+A = ApiKey("a", digest("secret-a"), ("x/*", "y"), True, 1, 2, 3, 10.0, 20.0)
+B = ApiKey("b", digest("secret-b"), created=11.0)
 
 
 def ring(folder: Path, given: str = "", **more: Any) -> Keyring:

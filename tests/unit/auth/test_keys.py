@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.auth.keys import EVERYTHING, Key, check_name, digest, find, from_setting, lifetime, new_secret, patterns
+from app.auth.keys import EVERYTHING, ApiKey, check_name, digest, find, from_setting, lifetime, new_secret, patterns
 from app.errors import ConfigError
 
 DAY = 86400
@@ -21,12 +21,12 @@ def test_a_secret_is_long_and_another_one_each_time() -> None:
 def test_nothing_that_is_kept_gives_a_secret_away() -> None:
     """The value that stands in memory and in the database holds the hash alone."""
     secret = new_secret()
-    assert secret not in repr(Key("a", digest(secret)))
+    assert secret not in repr(ApiKey("a", digest(secret)))
 
 
 def test_a_key_is_found_by_its_secret_alone() -> None:
     """Not by a prefix, another case, or its hash."""
-    keys = [Key("a", digest("secret-a")), Key("b", digest("secret-b"))]
+    keys = [ApiKey("a", digest("secret-a")), ApiKey("b", digest("secret-b"))]
     found = find(keys, b"secret-b", 0)
     assert found is not None and found.name == "b"
     for wrong in (b"", b"secret-", b"SECRET-B", b"secret-b ", b"\xff", digest("secret-b")):
@@ -35,10 +35,10 @@ def test_a_key_is_found_by_its_secret_alone() -> None:
 
 def test_a_key_ends_at_its_time() -> None:
     """To the moment; a revoked one has ended already."""
-    key = Key("a", digest("s"), expires=10.0)
+    key = ApiKey("a", digest("s"), expires=10.0)
     assert find([key], b"s", 9.9) is key
     assert find([key], b"s", 10.0) is None
-    assert find([Key("a", digest("s"), revoked=5.0)], b"s", 0) is None
+    assert find([ApiKey("a", digest("s"), revoked=5.0)], b"s", 0) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_key_ends_at_its_time() -> None:
 )
 def test_models_are_matched_by_pattern(models: tuple[str, ...], name: str, may: bool) -> None:
     """As a shell matches file names, case and all; a star crosses slashes."""
-    assert Key("a", b"", models).may(name) is may
+    assert ApiKey("a", b"", models).may(name) is may
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90d", 90 * DAY), ("12h", 43200), ("8w", 56 * DAY), ("never", None)])

@@ -8,7 +8,7 @@ import pytest
 
 from app.auth.guard import KEY
 from app.auth.key_cache import Keyring
-from app.auth.keys import Key, digest
+from app.auth.keys import ApiKey, digest
 from app.auth.local_admin_key import local_key
 from app.auth.own_user import why_not_own_user
 
@@ -18,11 +18,11 @@ OWN = local_key("lt-own")
 class NoStore:
     """A database without a key."""
 
-    def all(self) -> tuple[Key, ...]:
+    def all(self) -> tuple[ApiKey, ...]:
         return ()
 
 
-def why(client: Any = ("127.0.0.1", 5), key: Key | None = OWN, **headers: str) -> str:
+def why(client: Any = ("127.0.0.1", 5), key: ApiKey | None = OWN, **headers: str) -> str:
     keys = Keyring(cast(Any, NoStore()), (), open_to_all=False)
     keys.add_local(OWN)
     names = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
@@ -56,7 +56,9 @@ def test_a_socket_without_an_address_may_not() -> None:
     assert "this machine" in why(None)
 
 
-@pytest.mark.parametrize("key", [None, Key("local", digest("lt-other"), admin=True), Key("boss", b"x", admin=True)])
-def test_no_other_admin_key_may(key: Key | None) -> None:
+@pytest.mark.parametrize(
+    "key", [None, ApiKey("local", digest("lt-other"), admin=True), ApiKey("boss", b"x", admin=True)]
+)
+def test_no_other_admin_key_may(key: ApiKey | None) -> None:
     """Not one that is called `local` either."""
     assert "admin.key" in why(key=key)

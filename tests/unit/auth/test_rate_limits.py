@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.auth.keys import Key
+from app.auth.keys import ApiKey
 from app.auth.rate_limits import RateLimits, Window
 from app.errors import RateLimitedError
 
-KEY = Key("laptop", b"")
+KEY = ApiKey("laptop", b"")
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
         return self.now
 
 
-def refused(limits: RateLimits, key: Key) -> tuple[str, int]:
+def refused(limits: RateLimits, key: ApiKey) -> tuple[str, int]:
     with pytest.raises(RateLimitedError) as caught:
         limits.reserve(key)
     assert caught.value.limit in str(caught.value) and "laptop" in str(caught.value)
@@ -102,8 +102,8 @@ def test_keys_do_not_share_limits() -> None:
     """And a key that is read anew from the database keeps its meter."""
     limits = RateLimits(Clock())
     limits.reserve(replace(KEY, rpm=1))
-    limits.reserve(Key("other", b"", rpm=1))
-    assert refused(limits, Key("laptop", b"", rpm=1))[0] == "rpm"
+    limits.reserve(ApiKey("other", b"", rpm=1))
+    assert refused(limits, ApiKey("laptop", b"", rpm=1))[0] == "rpm"
     assert limits.reserve(replace(KEY, rpm=2)) is not None
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.auth.keys import Key, digest
+from app.auth.keys import ApiKey, digest
 from app.auth.sessions import LINK_LIVES, SESSION_LIVES, Sessions, from_our_page, set_cookie
 from app.errors import UnauthorizedError
 
-ADMIN = Key("admin", digest("secret"), admin=True)
+ADMIN = ApiKey("admin", digest("secret"), admin=True)
 OURS = {"sec-fetch-site": "same-origin"}
 
 
@@ -27,12 +27,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def keys() -> list[Key]:
+def keys() -> list[ApiKey]:
     return [ADMIN]
 
 
 @pytest.fixture
-def sessions(clock: Clock, keys: list[Key]) -> Sessions:
+def sessions(clock: Clock, keys: list[ApiKey]) -> Sessions:
     return Sessions(lambda: tuple(keys), clock)
 
 
@@ -88,7 +88,7 @@ def test_a_session_ends_after_twelve_hours(sessions: Sessions, clock: Clock) -> 
     assert sessions.key_of(asking(secret)) is None
 
 
-def test_a_session_ends_with_its_key(sessions: Sessions, keys: list[Key]) -> None:
+def test_a_session_ends_with_its_key(sessions: Sessions, keys: list[ApiKey]) -> None:
     """A link that was not used yet, too."""
     secret, link = sessions.begin(ADMIN), sessions.link(ADMIN)
     keys.clear()

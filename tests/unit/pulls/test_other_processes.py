@@ -12,8 +12,8 @@ from app.config.settings import Settings
 from app.models.catalog import Catalog
 from app.models.disk.layout import FileLocation
 from app.models.disk.locks import locked
-from app.models.download.journal import Identity
-from app.models.download.partial import Partial, announce
+from app.models.download.journal import FileVersion
+from app.models.download.partial import PartialFile, announce
 from app.pulls.other_processes import OtherPulls
 from app.pulls.progress import PullSnapshot
 
@@ -39,12 +39,15 @@ class World:
 
     def pulling(self, path: str, blocks: int, repo: str = REPO, to_come: tuple[str, ...] = ()) -> None:
         """Somebody has so many bytes of a file of 100, and announced others as large."""
-        place, identity = FileLocation(self.settings.models_dir, repo, path), Identity(repo, path, "r", "sha256:x", 100)
+        place, identity = (
+            FileLocation(self.settings.models_dir, repo, path),
+            FileVersion(repo, path, "r", "sha256:x", 100),
+        )
         place.prepare()
         for other in to_come:
             announce(FileLocation(self.settings.models_dir, repo, other), identity)
         self._locks.enter_context(locked(place.lock, lambda: None))
-        with Partial(place, identity, 1) as partial:
+        with PartialFile(place, identity, 1) as partial:
             for number in range(blocks):
                 partial.write(number, memoryview(b"x"))
                 partial.complete(number, 0)

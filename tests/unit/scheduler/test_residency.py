@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from app.scheduler.residency import RECENT_S, Residency, Stay, preloads
+from app.scheduler.residency import RECENT_S, Residency, ResidencyState, preloads
 
 NEVER = math.inf
 
@@ -29,14 +29,14 @@ def test_a_request_shortens_a_stay_and_lengthens_none(
     entry: Residency, keep_alive: float | None, unload_at: float
 ) -> None:
     """Nor does it end that of a pinned engine."""
-    stay = Stay()
+    stay = ResidencyState()
     stay.used("a", keep_alive, 100)
     assert stay.unload_at(entry, idle_since=100) == unload_at
 
 
 def test_nobody_loses_an_engine_by_anothers_wish() -> None:
     """Who has used it in the last minute keeps it for that minute; a request without a wish takes the wish back."""
-    stay = Stay()
+    stay = ResidencyState()
     stay.used("b", None, 90)
     stay.used("a", 1, 100)
     assert stay.unload_at(Residency(), 100) == 90 + RECENT_S
@@ -50,7 +50,7 @@ def test_nobody_loses_an_engine_by_anothers_wish() -> None:
 
 def test_a_verb_pins_over_the_entry() -> None:
     """In both directions, until it is taken back."""
-    stay = Stay()
+    stay = ResidencyState()
     for verb, of_pinned, of_others in ((None, True, False), (True, True, True), (False, False, False)):
         stay.pin = verb
         assert (stay.pinned(Residency(pin=True)), stay.pinned(Residency())) == (of_pinned, of_others)

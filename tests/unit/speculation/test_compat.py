@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.errors import GgufError
 from app.models.gguf.header import read_header
-from app.speculation.compat import Outcome, Verdict, mtp_layers, verdict
+from app.speculation.compat import DraftVerdict, Outcome, mtp_layers, verdict
 from tests.support import tiny_models
 from tests.support.headers import write_header
 
@@ -36,7 +36,7 @@ def with_token(number: int, text: str) -> list[str]:
 def judge(tmp_path: Path) -> Any:
     """`judge(target header, draft header, translates=False)`."""
 
-    def judge(target: dict[str, Any], draft: dict[str, Any], *, translates: bool = False) -> Verdict:
+    def judge(target: dict[str, Any], draft: dict[str, Any], *, translates: bool = False) -> DraftVerdict:
         paths = write_header(tmp_path / "target.gguf", target), write_header(tmp_path / "draft.gguf", draft)
         # What belongs to sizes is tested with sizes.
         with paths[0].open("ab") as file:
@@ -48,7 +48,7 @@ def judge(tmp_path: Path) -> Any:
 
 def test_same_vocabulary(judge: Any) -> None:
     """Nothing to say but that it works."""
-    assert judge(HEADER, HEADER) == Verdict(Outcome.COMPATIBLE, "Target and draft have the same tokens.")
+    assert judge(HEADER, HEADER) == DraftVerdict(Outcome.COMPATIBLE, "Target and draft have the same tokens.")
 
 
 @pytest.mark.parametrize(

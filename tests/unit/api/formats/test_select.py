@@ -7,7 +7,7 @@ import pytest
 
 from app.api.formats.select import ApiFormats
 from app.auth.key_store import KeyStore
-from app.auth.keys import Key, digest
+from app.auth.keys import ApiKey, digest
 from app.config.settings import Settings
 from app.main import Gateway
 from app.records.database import Database
@@ -40,7 +40,7 @@ def test_a_path_has_a_dialect_whether_it_is_served_or_not(path: str, api_format:
 
 def test_refusals_before_and_behind_the_door_are_in_the_clients_words(tmp_path: Path) -> None:
     """No key, nothing there, a parameter that is none: in Anthropic's shape with both ids, in Ollama's, in OpenAI's."""
-    KeyStore(Database(tmp_path)).add(Key("k", digest("secret")))
+    KeyStore(Database(tmp_path)).add(ApiKey("k", digest("secret")))
     app = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path)).app
     for headers, status in (({}, 401), ({"x-api-key": "secret"}, 404)):
         answer = asyncio.run(ask(app, "POST", "/v1/messages/batches", headers=headers))

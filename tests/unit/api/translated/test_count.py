@@ -10,7 +10,7 @@ import pytest
 from app.api.messages.relay import MessagesRelay
 from app.api.translated.count import TokenCounter
 from app.auth.guard import KEY
-from app.auth.keys import Key
+from app.auth.keys import ApiKey
 from app.config.model_entry import AttachedEntry
 from tests.support.models import ref_to
 
@@ -49,7 +49,7 @@ def count(server: Server, **entry: Any) -> tuple[int, Any]:
     async def receive() -> Any:
         return {"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": False}
 
-    key = Key("k", b"digest", rpm=1, tpm=1, concurrency=1)
+    key = ApiKey("k", b"digest", rpm=1, tpm=1, concurrency=1)
     scope = {"method": "POST", "path": "/v1/messages/count_tokens", "headers": [], "query_string": b"", KEY: key}
     asyncio.run(counter(scope, receive, send, request_id="r-1"))
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent))

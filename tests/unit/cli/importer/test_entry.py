@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.cli.importer.entry import Imported, import_line
+from app.cli.importer.entry import ImportedEntry, import_line
 from app.config.model_entry import LocalEntry
 from app.engine.dialect import Dialect
 from app.engine.translate import translate
@@ -28,7 +28,7 @@ RECIPE = (
 )
 
 
-def imported(line: str, dialect: Dialect | None = NEW) -> Imported:
+def imported(line: str, dialect: Dialect | None = NEW) -> ImportedEntry:
     """Of a line after `llama-server -m m.gguf`, or of a whole one."""
     whole = line if "llama-" in line.partition("--")[0] else f"llama-server -m m.gguf {line}"
     return import_line(shlex.split(whole), dialect)
@@ -48,7 +48,7 @@ def refused(line: str, dialect: Dialect | None = NEW) -> str:
     return str(refusal.value)
 
 
-def launched(result: Imported, dialect: Dialect) -> str:
+def launched(result: ImportedEntry, dialect: Dialect) -> str:
     """The command line that the printed YAML gives on a build."""
     ((name, written),) = yaml.safe_load(result.yaml)["models"].items()
     entry = LocalEntry.model_validate(written)

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.importer.entry import Imported, import_line
+from app.cli.importer.entry import ImportedEntry, import_line
 from app.cli.importer.flags import ENV_SWITCHES, FLAGS, OPTIONAL, SCALED, flag_of, known
 from app.config.model_entry import FILE_KEYS, LocalEntry
 from app.config.reserved_flags import GATEWAY_FLAGS, RESERVED_FLAGS
@@ -27,11 +27,11 @@ RECIPE = (
 )
 
 
-def imported(line: str, dialect: Dialect | None = NEW) -> Imported:
+def imported(line: str, dialect: Dialect | None = NEW) -> ImportedEntry:
     return import_line(shlex.split(line), dialect)
 
 
-def notes_of(entry: Imported) -> str:
+def notes_of(entry: ImportedEntry) -> str:
     return "\n".join(f"{note.key}: {note.text}" for note in entry.notes)
 
 

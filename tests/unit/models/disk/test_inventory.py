@@ -15,8 +15,8 @@ from app.models.disk.inventory import inventory
 from app.models.disk.layout import FileLocation
 from app.models.disk.local_model import LocalModel
 from app.models.disk.locks import locked
-from app.models.download.journal import Identity
-from app.models.download.partial import Partial, announce
+from app.models.download.journal import FileVersion
+from app.models.download.partial import PartialFile, announce
 
 REPO = "org/glm"
 SHARDS = [f"Q2/glm-Q2_K-0000{no}-of-00003.gguf" for no in (1, 2, 3)]
@@ -39,7 +39,7 @@ class Disk:
         """A download that stopped after so many blocks."""
         place = FileLocation(self.models_dir, REPO, path)
         place.prepare()
-        with Partial(place, Identity(REPO, path, "r", "sha256:x", size), block) as partial:
+        with PartialFile(place, FileVersion(REPO, path, "r", "sha256:x", size), block) as partial:
             for number in range(blocks):
                 zeros = bytes(partial.ranges.length(number))
                 partial.write(number, memoryview(zeros))
@@ -115,7 +115,7 @@ def test_shards_that_are_to_come_have_their_size(disk: Disk) -> None:
     disk.begin(SHARDS[0], size=100, blocks=6)
     for path in SHARDS:
         place = FileLocation(disk.models_dir, REPO, path)
-        announce(place, Identity(REPO, path, "r", "sha256:x", 100))
+        announce(place, FileVersion(REPO, path, "r", "sha256:x", 100))
     (model,) = disk.models()
     assert (state_in_words(model), model.size, model.received) == ("20 %", 300, 60)
 

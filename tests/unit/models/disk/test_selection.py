@@ -7,7 +7,7 @@ import pytest
 from app.config.settings import Settings
 from app.errors import StoreError, UnknownAliasError
 from app.models.catalog import Catalog
-from app.models.disk.local_model import LocalModel, Part, Use
+from app.models.disk.local_model import LocalModel, ModelFile, ModelUse
 from app.models.disk.selection import selected
 
 MODELS = {
@@ -17,15 +17,15 @@ MODELS = {
 CATALOG = Catalog(Settings.model_validate({"models": MODELS}))
 
 
-def local_model(repo: str, name: str, quantization: str, *uses: Use) -> LocalModel:
-    return LocalModel(repo, name, quantization, (Part(Path(name), None, 1, 1),), uses)
+def local_model(repo: str, name: str, quantization: str, *uses: ModelUse) -> LocalModel:
+    return LocalModel(repo, name, quantization, (ModelFile(Path(name), None, 1, 1),), uses)
 
 
-Q2 = local_model("org/glm", "glm-Q2_K", "Q2_K", Use("glm", "target"))
+Q2 = local_model("org/glm", "glm-Q2_K", "Q2_K", ModelUse("glm", "target"))
 BF16 = local_model("org/glm", "glm-BF16", "BF16")
-PROJECTOR = local_model("org/glm", "mmproj-BF16", "BF16", Use("glm", "mmproj"))
+PROJECTOR = local_model("org/glm", "mmproj-BF16", "BF16", ModelUse("glm", "mmproj"))
 OTHER = local_model("org/other", "o", "")
-ABSENT = LocalModel("org/glm", "*Q9*", "", (), (Use("glm", "draft"),))
+ABSENT = LocalModel("org/glm", "*Q9*", "", (), (ModelUse("glm", "draft"),))
 ALL = [Q2, BF16, PROJECTOR, OTHER, ABSENT]
 
 

@@ -3,17 +3,17 @@
 import os
 import zlib
 
-from app.models.download.buffers import KEPT, Block, Filling, Memory
-from app.models.download.journal import PIECE, Identity, Ranges
+from app.models.download.buffers import KEPT, Block, BlockFiller, BlockPool
+from app.models.download.journal import PIECE, FileVersion, Ranges
 
 BLOCK = 3 * PIECE
 
 
-def memory(size: int = 100 * BLOCK) -> Memory:
-    return Memory(Ranges(Identity("org/m", "m.gguf", "f" * 40, "sha256:0", size), BLOCK))
+def memory(size: int = 100 * BLOCK) -> BlockPool:
+    return BlockPool(Ranges(FileVersion("org/m", "m.gguf", "f" * 40, "sha256:0", size), BLOCK))
 
 
-def filled(of: Memory, *numbers: int) -> dict[int, Block]:
+def filled(of: BlockPool, *numbers: int) -> dict[int, Block]:
     """Blocks that were asked for, and have come."""
     of.expect(len(numbers))
     blocks = {number: of.blank(number) for number in numbers}
@@ -25,7 +25,7 @@ def filled(of: Memory, *numbers: int) -> dict[int, Block]:
 def test_pieces_fill_one_block_after_the_other() -> None:
     """Pieces as they come, none across the end of a block; the checksum is of the whole block."""
     content = os.urandom(2 * BLOCK + 5)
-    filling, at, full = Filling(range(3), memory(len(content)).blank), 0, []
+    filling, at, full = BlockFiller(range(3), memory(len(content)).blank), 0, []
     while at < len(content):
         room = filling.room()
         count = min(len(room), 100_000, len(content) - at)

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from app.models.download.direct_io import Bulk
+from app.models.download.direct_io import DirectFile
 
 PAGE = mmap.PAGESIZE
 DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Bulk]:
+def opened(path: Path) -> Iterator[DirectFile]:
     file = os.open(path, os.O_RDWR | os.O_CREAT)
-    bulk = Bulk(path, file)
+    bulk = DirectFile(path, file)
     try:
         yield bulk
     finally:

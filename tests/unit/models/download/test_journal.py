@@ -6,13 +6,13 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.download.journal import Identity, Ranges, line, parse
+from app.models.download.journal import FileVersion, Ranges, line, parse
 
 SHA = "sha256:" + "0" * 64
 
 
 def ranges(size: int, block: int = 10) -> Ranges:
-    return Ranges(Identity("org/m", "UD/m-Ω.gguf", "f" * 40, SHA, size), block)
+    return Ranges(FileVersion("org/m", "UD/m-Ω.gguf", "f" * 40, SHA, size), block)
 
 
 def journal(of: Ranges) -> bytes:

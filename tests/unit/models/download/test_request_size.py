@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.download.request_size import LONGEST, SHORTEST, Pace
+from app.models.download.request_size import LONGEST, SHORTEST, RequestSizer
 
 seconds = st.floats(0, 1e4)
 
 
 def settled(wait: float, a_block: float, requests: int = 40) -> int:
     """The length in the end, where each request waits so many seconds, and then takes so many for each block."""
-    pace = Pace()
+    pace = RequestSizer()
     for _ in range(requests):
         pace.note(pace.length, wait, wait + pace.length * a_block)
     return pace.length
@@ -27,7 +27,7 @@ def test_waiting_is_a_tenth_of_a_request(wait: float, a_block: float, length: in
 
 
 def test_a_single_long_wait_is_the_machines_own() -> None:
-    pace = Pace()
+    pace = RequestSizer()
     for wait in (0.001, 3.0, 3.0, 3.0):
         pace.note(pace.length, wait, wait + 0.04)
     assert pace.length == SHORTEST
@@ -35,7 +35,7 @@ def test_a_single_long_wait_is_the_machines_own() -> None:
 
 def test_it_grows_by_steps_and_shrinks_again() -> None:
     """One request that says little does not decide on 64 MiB."""
-    pace, lengths = Pace(), []
+    pace, lengths = RequestSizer(), []
     for _ in range(4):
         pace.note(pace.length, 5.0, 5.1)
         lengths.append(pace.length)
@@ -46,7 +46,7 @@ def test_it_grows_by_steps_and_shrinks_again() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, LONGEST), seconds, seconds)))
 def test_whatever_a_clock_says_the_length_is_one(requests: list[tuple[int, float, float]]) -> None:
-    pace = Pace()
+    pace = RequestSizer()
     for request in requests:
         pace.note(*request)
         assert SHORTEST <= pace.length <= LONGEST
