@@ -131,7 +131,7 @@ def configure(log_format: Literal["auto", "console", "json"], level: str) -> Non
         vars(logger).pop("bind", None)
 
 
-class Quiet(logging.Filter):
+class ExpectedErrorFilter(logging.Filter):
     """Drops records about exceptions that are raised on purpose, such as an aborted stream."""
 
     def __init__(self, *kinds: type[BaseException]) -> None:

@@ -131,7 +131,7 @@ class Gateway:
             from_setting(settings.api_keys.get_secret_value()),
             open_to_all=settings.no_auth,
         )
-        store = ResponseStore(settings.state_dir, tell=log.warning)
+        store = ResponseStore(settings.state_dir, report=log.warning)
         self._keeper = ResponseKeeper(store, self.keys, seconds=settings.responses_keep)
         origins = origins_of(settings.cors_origins)
         self.sessions = Sessions(self.keys.valid)
@@ -307,7 +307,7 @@ class Gateway:
 
     def _residency(self, ref: ModelRef) -> Residency:
         with suppress(UnknownAliasError):
-            ref = self._as_it_is_now(ref)
+            ref = self._current_ref(ref)
         return residency_of(ref.entry, self.settings.ttl)
 
     async def _fetched(self, ref: ModelRef) -> None:
@@ -351,20 +351,20 @@ class Gateway:
         """Returns the key of every engine that the catalog may start, variants included."""
         return [ref.engine_key for ref in self.catalog.refs(variants=True)]
 
-    def _as_it_is_now(self, ref: ModelRef) -> ModelRef:
+    def _current_ref(self, ref: ModelRef) -> ModelRef:
         """Returns the ref with the current entry. Raises UnknownAliasError if a reload has removed it."""
         return self.catalog.resolve(ref.engine_key)
 
     def _engine(self, ref: ModelRef) -> Engine:
         async def plan() -> LaunchPlan:
-            now = self._as_it_is_now(ref)
+            now = self._current_ref(ref)
 
             async def without_draft(reason: str) -> LaunchPlan:
                 return await asyncio.to_thread(self.planner.plan_without_draft, now, reason)
 
             return await self.memory.planned(ref.engine_key, await self.planner.plan(now), without_draft)
 
-        self._as_it_is_now(ref)  # A reload may have removed it while the request waited for files
+        self._current_ref(ref)  # A reload may have removed it while the request waited for files
         return Engine(
             ref.engine_key,
             plan=plan,
@@ -378,7 +378,7 @@ class Gateway:
 
     def _changed(self, ref: ModelRef, engine: Engine) -> None:
         with suppress(UnknownAliasError):
-            ref = self._as_it_is_now(ref)
+            ref = self._current_ref(ref)
         self.metrics.starts[engine.alias] = engine.starts
         if engine.state is EngineState.STARTING:
             self._recorder.starting(engine.alias, partial(self.planner.key, ref))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.openapi_errors import ADMIN, Responses, refused
 from app.auth.key_cache import Keyring
-from app.auth.own_user import why_not_own_user
+from app.auth.own_user import own_user_refusal
 from app.config.ephemeral_entry import ephemeral_entry
 from app.errors import ForbiddenError
 from app.reload import Reloader
@@ -63,7 +63,7 @@ def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
         """A reload keeps it. Env, args and paths outside models_dir are for the gateway's own user."""
         written = {**(model.model_extra or {}), "target": model.target}
         made = ephemeral_entry(model.alias, written, reloader.running)
-        if made.takes_trust and (why := why_not_own_user(request.scope, keys)):
+        if made.takes_trust and (why := own_user_refusal(request.scope, keys)):
             raise ForbiddenError(
                 f"{', '.join(made.takes_trust)}: only a command of this machine, with the key of state_dir/admin.key, "
                 f"may give that; this request may not: {why}."

@@ -16,7 +16,7 @@ _OF_BROWSERS = (b"origin", b"sec-fetch-")
 _OF_PROXIES = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 
 
-def why_not_own_user(scope: Mapping[str, Any], keys: Keyring) -> str:
+def own_user_refusal(scope: Mapping[str, Any], keys: Keyring) -> str:
     """Returns why a request is not from the own user, or ""."""
     names = [name for name, _ in scope["headers"]]
     if any(name.startswith(_OF_BROWSERS) for name in names):

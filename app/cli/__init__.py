@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli import engine_commands, keys, log_commands, models, open_page, reload, serving, talking
+from app.cli import conversation_commands, engine_commands, keys, log_commands, models, open_page, reload, serving
 from app.cli import stats_commands as figures
-from app.cli.completion import whole_words
+from app.cli.completion import completed_at_colons
 from app.cli.help_page import PlainHelpCommand
-from app.cli.options import refusals_of_the_system
+from app.cli.options import report_system_errors
 
 cli = typer.Typer(
     name="llama-tandem",
@@ -27,7 +27,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # Ordered as on the help page
-for topic in (serving, reload, open_page, talking, engine_commands, log_commands, models, figures, keys):
+for topic in (serving, reload, open_page, conversation_commands, engine_commands, log_commands, models, figures, keys):
     cli.add_typer(topic.commands)
     for command in topic.commands.registered_commands:
         command.cls = PlainHelpCommand
@@ -61,7 +61,7 @@ def _global(
 def main() -> None:
     """Runs the console script, also for `python -m app`."""
     try:
-        with refusals_of_the_system(), whole_words():
+        with report_system_errors(), completed_at_colons():
             cli(prog_name="llama-tandem")
     finally:
         # The command has ended. Python would print a traceback for Ctrl-C while it ends itself.

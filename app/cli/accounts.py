@@ -72,10 +72,10 @@ def revoke(settings: Settings, name: str) -> str:
     with records(settings) as database:
         store = KeyStore(database)
         store.revoke(name, time.time())
-        return shut_out(settings, store.all(), time.time())
+        return locked_out_note(settings, store.all(), time.time())
 
 
-def shut_out(settings: Settings, keys: Sequence[ApiKey], now: float) -> str:
+def locked_out_note(settings: Settings, keys: Sequence[ApiKey], now: float) -> str:
     """Returns a warning if no client has a valid key but needs one, else an empty text."""
     needed = not settings.no_auth and keys and not settings.api_keys.get_secret_value()
     if not needed or any(key.valid(now) for key in keys):
@@ -89,7 +89,7 @@ def show_keys(settings: Settings) -> None:
     keys = [key for key in every if key.revoked is None]
     if keys:
         console().print(_table(keys, now))
-    if words := shut_out(settings, every, now) or ("" if keys else _without_keys(settings, every)):
+    if words := locked_out_note(settings, every, now) or ("" if keys else _without_keys(settings, every)):
         console().print(words, soft_wrap=True)
 
 

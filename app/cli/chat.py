@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.cli.asking import Outcome, pick, question
 from app.cli.chat_client import CHECK_ADDRESS, START_ONE, ChatClient, read_key, root_of
 from app.cli.chat_commands import ChatCommands, LeaveChatError, is_command
 from app.cli.chat_input import line_reader, messages, type_ahead_kept
 from app.cli.conversation import ChatAnswer, ChatConversation
+from app.cli.user_input import Outcome, choose_name, question
 from app.errors import TandemError, UpstreamError
 from app.terminal import is_terminal, paint, say
 
@@ -40,7 +40,7 @@ def chat(
     With `prompt`, or without a terminal at stdin, it asks one question. With `by_line` each line is one.
     """
     with ChatClient(root_of(root), key, remedy=START_ONE if ours else CHECK_ADDRESS) as client:
-        alias = alias or the_model(client)
+        alias = alias or only_model(client)
         client.row(alias)
         conversation = ChatConversation(client, alias, system=system, wishes=wishes)
         conversation.thoughts = thoughts
@@ -59,7 +59,7 @@ def talk(
     return _outcome(conversation.ask(question(prompt)))
 
 
-def the_model(client: ChatClient) -> str:
+def only_model(client: ChatClient) -> str:
     """Returns the only model, or the one that a person picks. Raises UpstreamError with the names."""
     names: list[str] = [row["id"] for row in client.models()]
     if len(names) == 1:
@@ -68,7 +68,7 @@ def the_model(client: ChatClient) -> str:
         raise UpstreamError(f"The gateway at {client.root} has no model that this key may use.")
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise UpstreamError(f"Name a model; the gateway has {', '.join(names)}.")
-    return pick("model", names)
+    return choose_name("model", names)
 
 
 def _answers(conversation: ChatConversation) -> Iterator[ChatAnswer]:

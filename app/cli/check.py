@@ -38,7 +38,7 @@ from app.errors import (
 from app.models.catalog import Catalog
 from app.models.download.pull_item import items_of
 from app.models.gguf.filenames import shards
-from app.models.gguf.remembered import check_whole_of, header_of
+from app.models.gguf.header_cache import check_whole_of, header_of
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.footprints import Footprints

@@ -9,7 +9,7 @@ from app.engine.locate import EngineBinary
 from app.engine.preflight import doubted
 from app.models.catalog import Catalog, ModelSpec
 from app.models.gguf.filenames import shards
-from app.models.gguf.remembered import header_of
+from app.models.gguf.header_cache import header_of
 from app.planner import Planner
 from app.speculation.compat import Outcome, mtp_layers
 from app.speculation.resolve import ResolvedSpeculation, damage, judged

@@ -49,7 +49,7 @@ def key_names(ctx: typer.Context, incomplete: str) -> list[str]:
     from app.records.database import Database
 
     try:
-        keys = KeyStore(Database(settings.state_dir, tell=lambda _: None)).all()
+        keys = KeyStore(Database(settings.state_dir, report=lambda _: None)).all()
     except TandemError:
         return []
     return _beginning([key.name for key in keys if key.revoked is None], incomplete)
@@ -59,7 +59,7 @@ _VARIABLE = "_LLAMA_TANDEM_COMPLETE"
 
 
 @contextmanager
-def whole_words() -> Iterator[None]:
+def completed_at_colons() -> Iterator[None]:
     """Adapts the completion to bash, which splits words at colons, as in names of models.
 
     It joins the split words, and returns to bash the part of each proposal after the colon.

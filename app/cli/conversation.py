@@ -10,7 +10,7 @@ from typing import Any
 
 from app.cli.chat_client import ChatClient, Message, error_words
 from app.cli.chat_writer import TerminalAnswer
-from app.cli.waiting import LoadingLine
+from app.cli.loading_line import LoadingLine
 from app.errors import UpstreamError
 from app.terminal import is_terminal, one_line, paint, wrapped
 

@@ -86,10 +86,10 @@ def view(engines: Rows, requests: Rows, now: float, out: Console) -> Group:
     return Group(*parts)
 
 
-def _fitting(names: Sequence[str], rows: Sequence[dict[str, str]], goes: Sequence[str], out: Console) -> Table:
+def _fitting(names: Sequence[str], rows: Sequence[dict[str, str]], droppable: Sequence[str], out: Console) -> Table:
     """Returns a table of these rows, without empty columns and those that do not fit."""
     left = [column for column in names if any(row[column] != "-" for row in rows)]
-    for column in ("", *goes):
+    for column in ("", *droppable):
         left = [name for name in left if name != column]
         made = table(*left, left=_LEFT)
         for row in rows:

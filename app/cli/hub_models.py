@@ -66,7 +66,7 @@ class RepoPage:
     free: int
 
 
-def look_up(settings: Settings, name: str, hub: Hub) -> RepoPage:
+def read_page(settings: Settings, name: str, hub: Hub) -> RepoPage:
     """Returns the page for an alias, or a repo with or without `hf:`. Raises StoreError."""
     catalog = Catalog(settings)
     hub_name = _meant(catalog, name)
@@ -99,7 +99,7 @@ def _named(name: HubName, there: Sequence[Quantization]) -> Sequence[Quantizatio
     return named
 
 
-def starts_of(settings: Settings, repo: str) -> list[PlannedStart]:
+def planned_starts(settings: Settings, repo: str) -> list[PlannedStart]:
     """Returns the memory of models in tandem.yaml with a target from `repo`, of those that could start now."""
     starts = []
     for ref in Catalog(settings).refs():

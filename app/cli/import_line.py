@@ -12,7 +12,7 @@ from app.cli.check import dialect_at_hand
 from app.cli.importer.entry import ImportedEntry, import_line
 from app.cli.importer.preset import ImportedPreset, import_preset, router_of
 from app.cli.importer.router_folder import models_of
-from app.cli.options import tell
+from app.cli.options import print_note
 from app.config.model_entry import FILE_KEYS
 from app.config.settings import settings_file
 from app.errors import NotImportableError, TandemError
@@ -31,7 +31,7 @@ def import_words(words: Sequence[str], config: Path | None, *, add: bool) -> Non
         name = preset if preset is not None else f"--models-dir {folder}"
         imported = import_preset(words, text, name, dialect, lying, repo_files)
     for note in imported.notes:
-        tell(f"{note.key}: {note.text}")
+        print_note(f"{note.key}: {note.text}")
     if add:
         _add(imported, settings_file(config))
     else:
@@ -56,7 +56,7 @@ def repo_files(repo: str) -> tuple[str, ...] | None:
 
         return tuple(Hub().listing(repo).files)
     except TandemError as error:
-        tell(f"{repo}: its files are not known: {error}")
+        print_note(f"{repo}: its files are not known: {error}")
         return None
 
 
@@ -68,7 +68,7 @@ def _add(imported: ImportedEntry | ImportedPreset, file: Path) -> None:
     most = imported.max_loaded if isinstance(imported, ImportedPreset) else None
     add_entries(file, written, {} if most is None else {"max_loaded": most})
     names = ", ".join(f"'{name}'" for name in written)
-    tell(f"Added {names} to {file}. Next: llama-tandem run {next(iter(written))}")
+    print_note(f"Added {names} to {file}. Next: llama-tandem run {next(iter(written))}")
 
 
 def _absolute(keys: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import key_names
-from app.cli.options import Config, errors_in_words, tell
+from app.cli.options import Config, errors_in_words, print_note
 from app.terminal import say
 
 commands = typer.Typer()
@@ -74,7 +74,7 @@ def keys_create(
         secret, notes = create(load_settings(config), name, models=models, **limits, expires=expires, admin=admin)
         print(secret)
         for note in notes:
-            tell(note)
+            print_note(note)
 
 
 @keys.command("list")
@@ -105,4 +105,4 @@ def keys_revoke(
         words = revoke(load_settings(config), name)
         say(f"Revoked {name}.")
         if words:
-            tell(words)
+            print_note(words)

@@ -96,11 +96,11 @@ def show(
         from app.config.settings import load_settings
 
         settings = load_settings(config)
-        from app.cli.hub_models import look_up, page_fields, show_page, starts_of
+        from app.cli.hub_models import page_fields, planned_starts, read_page, show_page
         from app.models.hub.client import Hub
 
-        page = look_up(settings, repo, Hub(say=_say))
-        starts = starts_of(settings, page.repo)
+        page = read_page(settings, repo, Hub(say=_say))
+        starts = planned_starts(settings, page.repo)
         if as_json:
             _print_json(page_fields(page, starts))
         else:

@@ -39,7 +39,7 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
     try:
         yield
     except TandemError as error:
-        tell_error(error)
+        print_error(error)
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -51,7 +51,7 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
 
 
 @contextmanager
-def refusals_of_the_system() -> Iterator[None]:
+def report_system_errors() -> Iterator[None]:
     """Prints a system error, such as a full disk, as one line with the path, and exits with 1.
 
     It flushes stdout here: at the interpreter's end a failure could not be reported any more.
@@ -66,11 +66,11 @@ def refusals_of_the_system() -> Iterator[None]:
         sys.stdout = None
         if not isinstance(error, BrokenPipeError):
             place = error.filename or ("stdout" if error.errno in _OF_WRITES else "the system")
-            tell_error(OSError(f"{place}: {error.strerror or error}"))
+            print_error(OSError(f"{place}: {error.strerror or error}"))
         raise SystemExit(1) from None
 
 
-def tell_error(error: Exception) -> None:
+def print_error(error: Exception) -> None:
     """Prints an error on stderr, each line with the program's name."""
     from app.terminal import paint, visible, wrapped
 
@@ -100,21 +100,21 @@ def coloured(line: str) -> str:
     return paint(shown, first[word]) if word in first else shown
 
 
-def tell(text: str) -> None:
+def print_note(text: str) -> None:
     """Prints a line on stderr."""
     from app.terminal import say
 
     say(text, sys.stderr)
 
 
-def agreed(question: str) -> bool:
+def confirmed(question: str) -> bool:
     """Asks on stderr. Enter means yes, Ctrl-C means no."""
     sys.stderr.write(question)
     sys.stderr.flush()
     try:
         return sys.stdin.readline().strip().lower() in ("", "y", "yes")
     except KeyboardInterrupt:
-        tell("")
+        print_note("")
         return False
 
 
@@ -122,4 +122,4 @@ def records(settings: Settings) -> Database:
     """Opens the database. Problems with it go to stderr. A caller that writes must close it."""
     from app.records.database import Database
 
-    return Database(settings.state_dir, tell=lambda text: tell(f"llama-tandem: {text}"))
+    return Database(settings.state_dir, report=lambda text: print_note(f"llama-tandem: {text}"))

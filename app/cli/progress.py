@@ -107,7 +107,7 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
         total, tally = bars.add_task("total", total=None), ByteCount(counted)
         tasks: dict[str, TaskID] = {}
 
-        def tell(text: str) -> None:
+        def print_note(text: str) -> None:
             # Several lines are text to paste, which must not be wrapped
             shown = visible(text) if "\n" in text else wrapped(visible(text), sys.stderr)
             bars.console.print(shown, markup=False, highlight=False, soft_wrap=True)
@@ -115,13 +115,13 @@ def _bars(counted: frozenset[Kind]) -> Iterator[Emit]:
         def emit(event: DownloadEvent) -> None:
             tally.take(event)
             if event.kind == "note":
-                tell(event.text)
+                print_note(event.text)
             elif event.kind == "plan":
                 bars.update(total, total=event.size, completed=event.received)
             elif event.kind in _VERDICTS:
                 # The bar shows it for an intact file
                 if event.kind != "fine" or event.text:
-                    tell(_verdict(event))
+                    print_note(_verdict(event))
             elif event.kind != "file" or len(bars.tasks) + 1 < console.height:
                 words = _WORDS.get(event.kind, "").replace("another pull has ", "other pull: ")
                 room = console.width - _FIGURES - cells - len(words)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli.add_entry import NewEntry, add_entry, entry_text, include_of, with_entry
-from app.cli.hub_models import look_up
-from app.cli.options import agreed
+from app.cli.hub_models import read_page
+from app.cli.options import confirmed
 from app.cli.quantization_choice import chosen
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, settings_file
@@ -89,7 +89,7 @@ def _settled(settings: Settings, hub: Hub, item: PullItem, emit: Emit) -> PullIt
     if item.include is not None or item.quantization is not None:
         return item
     try:
-        offers = look_up(settings, f"hf:{item.repo}", hub).offers
+        offers = read_page(settings, f"hf:{item.repo}", hub).offers
     except OfflineError:  # the plan looks up local files
         return item
     if len(offers) < 2:
@@ -137,7 +137,7 @@ def tell_what_is_next(settings: Settings, config: Path | None, names: list[str],
             say(f"It is '{alias}' in {settings_file(config).name}. Next: llama-tandem run {alias}", out)
             continue
         alias, file = entry.repo.removesuffix("-GGUF"), settings_file(config)
-        if is_terminal(sys.stdin) and is_terminal(out) and agreed(f"Add it to {file.name} as '{alias}'? [Y/n] "):
+        if is_terminal(sys.stdin) and is_terminal(out) and confirmed(f"Add it to {file.name} as '{alias}'? [Y/n] "):
             add_entry(file, alias, entry)
             say(f"Added to {file}.\nNext: llama-tandem run {alias}", out)
             continue

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from app.cli.asking import Outcome, question
-from app.cli.guest import EphemeralModel
+from app.cli.ephemeral_model import EphemeralModel
 from app.cli.own_gateway import OwnGateway
 from app.cli.run_target import RunTarget, resolve
+from app.cli.user_input import Outcome, question
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, load_settings, root_url, settings_file
 from app.config.speculation import PLAIN
@@ -93,7 +93,7 @@ def _entries(target: RunTarget) -> dict[str, Any]:
 def _load(settings: Settings, client: ChatClient, alias: str) -> None:
     """Loads the model and shows progress. Raises UpstreamError with the diagnosis of a failed start."""
     from app.cli.chat_client import admin_of
-    from app.cli.waiting import LoadingLine
+    from app.cli.loading_line import LoadingLine
 
     if client.row(alias).get("state") in ("ready", "attached"):
         return

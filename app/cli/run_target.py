@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.asking import pick
 from app.cli.found_models import DEMO, DEMO_ENTRY, demo_is_installed, find_models
+from app.cli.user_input import choose_name
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
 from app.engine.memory import this_machine
@@ -107,7 +107,7 @@ def _whatever_there_is(settings: Settings, config: Path | None, catalog: Catalog
         (target,) = found.values()
         say(f"Running {target.alias}.", sys.stderr)
     elif is_terminal(sys.stdin) and is_terminal(sys.stdout):
-        target = found[pick("model", list(found))]
+        target = found[choose_name("model", list(found))]
     else:
         raise StoreError(f"Name a model; here are {', '.join(found)}.")
     return resolve(settings, config, target.alias) if target.entry is None else target

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.completion import aliases
-from app.cli.options import Alias, AsJson, Config, errors_in_words, tell
+from app.cli.options import Alias, AsJson, Config, errors_in_words, print_note
 
 if TYPE_CHECKING:
     from app.main import Gateway
@@ -65,9 +65,9 @@ def plan(alias: Alias, as_json: AsJson = False, config: Config = None) -> None:
             return
         print(start.plan.shell_line())
         for note in start.plan.notes:
-            tell(f"{note.key}: {note.text}")
+            print_note(f"{note.key}: {note.text}")
         if start.memory is not None:
-            tell(f"memory: {start.memory.needs()}; {start.memory.words()}")
+            print_note(f"memory: {start.memory.needs()}; {start.memory.words()}")
 
 
 @commands.command()

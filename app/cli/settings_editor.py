@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.cli.chat_client import admin_of
 from app.cli.example import write_example
-from app.cli.options import agreed, tell_error
+from app.cli.options import confirmed, print_error
 from app.config.settings import Settings, load_settings, settings_file
 from app.errors import ConfigError, TandemError, UpstreamUnreachableError
 from app.terminal import is_terminal, say
@@ -44,8 +44,8 @@ def edit_settings(config: Path | None) -> None:
 def _asked_again(error: TandemError) -> bool:
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         return False
-    tell_error(error)
-    return agreed("Edit it again? [Y/n] ")
+    print_error(error)
+    return confirmed("Edit it again? [Y/n] ")
 
 
 def _open(path: Path) -> None:
@@ -68,7 +68,7 @@ def _offer_reload(settings: Settings) -> None:
         with admin_of(settings) as client:
             client.get("/health")
             asked = is_terminal(sys.stdin) and is_terminal(sys.stderr)
-            if not asked or not agreed("Apply it to the running gateway? [Y/n] "):
+            if not asked or not confirmed("Apply it to the running gateway? [Y/n] "):
                 say("A gateway runs; `llama-tandem reload` applies the changes to it.")
                 return
             client.post("/admin/reload")

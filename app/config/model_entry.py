@@ -279,7 +279,7 @@ class LocalEntry(SettingsSection):
         return int(sizes[-1]) if sizes and sizes[-1].isdecimal() else _BATCH
 
 
-class _WhateverGoesTogether(LocalEntry):
+class _UncheckedEntry(LocalEntry):
     """An entry with wrong keys: conflicts between its keys are not checked."""
 
     def _between_keys(self) -> list[str]:
@@ -291,7 +291,7 @@ def problems_beside(written: Mapping[str, Any], wrong: Collection[str]) -> Itera
     good = {key: value for key, value in written.items() if key in LocalEntry.model_fields and key not in wrong}
     without_target = set() if "target" in good else {"target"}
     with suppress(ValidationError):
-        entry = _WhateverGoesTogether.model_validate({"target": {"path": "any.gguf"}} | good)
+        entry = _UncheckedEntry.model_validate({"target": {"path": "any.gguf"}} | good)
         yield from problems(entry, {*wrong, *without_target})
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from app.engine.arguments import EntryFlag
 from app.engine.dialect import Dialect
 from app.models.gguf.header import Header
+from app.models.gguf.header_cache import header_of
 from app.models.gguf.places import misplaced_adapter, readable
-from app.models.gguf.remembered import header_of
 
 _ADAPTERS = frozenset(["--lora", "--lora-scaled"])
 _VECTORS = frozenset(["--control-vector", "--control-vector-scaled"])

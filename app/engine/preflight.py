@@ -21,8 +21,8 @@ from app.engine.translate import Note
 from app.errors import LaunchRefusedError
 from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
+from app.models.gguf.header_cache import check_whole_of, header_of
 from app.models.gguf.places import misplaced_projector, misplaced_target, mixed_shards
-from app.models.gguf.remembered import check_whole_of, header_of
 from app.terminal import memory_in_words
 
 

@@ -23,7 +23,7 @@ from app.models.disk.local_model import LocalModel
 from app.models.download.journal import FileVersion
 from app.models.download.plan import MARGIN
 from app.models.gguf.filenames import is_projector, quantization_of
-from app.models.gguf.remembered import header_of
+from app.models.gguf.header_cache import header_of
 from app.models.hub.client import Hub
 from app.models.hub.headers import header_file
 from app.models.hub.listing import Listing

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from app.errors import NewerRecordsError, RecordsError, TableMismatchError
 from app.records.connection import connect, create, exists, private
+from app.records.database_errors import WarningReporter, concerns_all, in_words
 from app.records.schema import VERSION, check_version, has_table, mend, migrate, mismatches, version_of
-from app.records.trouble import Warnings, concerns_all, in_words
 from app.records.writer import NOT_RECORDED, FigureSource, OpenedDatabase, Work, Writer
 
 FILE_NAME = "ledger.sqlite3"
@@ -31,17 +31,17 @@ Row = tuple[Any, ...]
 
 
 class Database:
-    """Creates no file and starts no thread before the first write. `tell` gets messages, by default the log."""
+    """Creates no file and starts no thread before the first write. `report` gets messages, by default the log."""
 
     def __init__(
         self,
         state_dir: Path,
         *,
-        tell: Callable[[str], None] | None = None,
+        report: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = state_dir / FILE_NAME
-        self.warnings = Warnings(tell or _log, clock)
+        self.warnings = WarningReporter(report or _log, clock)
         self.writer = Writer(self._open_to_write, self._explain, self.warnings, clock)
 
     def __enter__(self) -> Database:

@@ -16,7 +16,7 @@ import msgspec
 
 from app.records.connection import connect, create, exists
 from app.records.database import CLOSE_WITHIN_S, READ_PATIENCE_S, WRITE_PATIENCE_S
-from app.records.trouble import Warnings, in_words
+from app.records.database_errors import WarningReporter, in_words
 from app.records.writer import OpenedDatabase, Writer
 
 FILE_NAME = "responses.sqlite3"
@@ -59,14 +59,14 @@ class ResponseStore:
         self,
         state_dir: Path,
         *,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         limit: int = LIMIT_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = state_dir / FILE_NAME
         self._limit = limit
         self._clock = clock
-        self._warnings = Warnings(tell, time.monotonic)
+        self._warnings = WarningReporter(report, time.monotonic)
         self._writer = Writer(self._open, lambda error: in_words("write", self.path, error), self._warnings)
         # Put, but not written yet
         self._pending: dict[str, StoredResponse] = {}

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from app.errors import NewerRecordsError, RecordsError, TableMismatchError
 from app.records.connection import transaction
-from app.records.trouble import Warnings, concerns_all, is_busy
+from app.records.database_errors import WarningReporter, concerns_all, is_busy
 
 # Figures are written at most this often. `kill -9` loses as much.
 EVERY_S = 1.0
@@ -63,7 +63,7 @@ class _Item:
     future: Future[Any] | None = None
     deadline: float = inf
 
-    def tell(self, result: Any, error: Exception | None) -> None:
+    def report(self, result: Any, error: Exception | None) -> None:
         if self.future is None or self.future.done():
             return
         if isinstance(error, sqlite3.Error):
@@ -87,7 +87,7 @@ class Writer:
         self,
         open_file: Callable[[], OpenedDatabase],
         explain: Callable[[Exception], RecordsError],
-        warnings: Warnings,
+        warnings: WarningReporter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_file = open_file
@@ -129,7 +129,7 @@ class Writer:
             dropped = self._queue.popleft() if len(self._queue) > MOST_WAITING else None
             self._start()
         if dropped is not None:
-            dropped.tell(None, RecordsError(f"{_TOO_MANY} Try again."))
+            dropped.report(None, RecordsError(f"{_TOO_MANY} Try again."))
             self._warnings.say(_TOO_MANY, lost=1)
 
     def submit(self, table: str, work: Work, patience_s: float) -> Future[Any]:
@@ -145,7 +145,7 @@ class Writer:
             self._start()
             ended = self._ends_at is not None and self._thread is None
         if ended:
-            item.tell(None, RecordsError(_ENDING))
+            item.report(None, RecordsError(_ENDING))
         return future
 
     def close(self, within_s: float) -> None:
@@ -163,7 +163,7 @@ class Writer:
             self._batch, self._thread = [], None
             self._queue.clear()
         for item in lost:
-            item.tell(None, RecordsError(_ENDING))
+            item.report(None, RecordsError(_ENDING))
         if lost:
             self._warnings.once(f"records are lost at the end: {len(lost)} could not be written within {within_s:g} s.")
 
@@ -263,7 +263,7 @@ class Writer:
             self._batch, self._retry_at = [], -inf
         self._failures = 0
         for item, (result, error) in zip(batch, outcomes, strict=True):
-            item.tell(result, error)
+            item.report(result, error)
             # An unusable table was reported by name.
             if item.future is None and error is not None and not isinstance(error, TableMismatchError):
                 self._warnings.say(f"cannot record in the table {item.table}: {error}.", lost=1)
@@ -286,7 +286,7 @@ class Writer:
                 self._batch = []
             waiting = any(item.future is None for item in self._batch)
         for item in {id(item): item for item in (*hopeless, *late)}.values():
-            item.tell(None, reason)
+            item.report(None, reason)
         if isinstance(reason, NewerRecordsError):
             self._warnings.once(f"{reason} {NOT_RECORDED}")
         elif waiting:

@@ -11,10 +11,10 @@ import psutil
 
 from app import logs
 from app.engine.devices import Device, devices
-from app.engine.held import own_memory
 from app.engine.locate import locate
 from app.engine.memory import host_memory, host_used
 from app.engine.probe import kill_group
+from app.engine.process_memory import own_memory
 from app.engine.processes import descendants
 from app.errors import TandemError
 from app.scheduler.memory_book import SeenMemory

@@ -15,9 +15,9 @@ from app.engine.environment import of_the_machine
 from app.engine.footprint.footprint import HOST
 from app.engine.footprint.load_options import read_options
 from app.engine.footprint.report import reported
-from app.engine.held import HeldByProcess, held_by
 from app.engine.launch import LaunchPlan
 from app.engine.nvml import Nvml
+from app.engine.process_memory import ProcessMemory, memory_of
 from app.engine.visible_devices import visible
 from app.errors import Diagnosis
 from app.records.footprints import Footprints, HeldMemory
@@ -52,7 +52,7 @@ class MemoryTruth:
 
     def measured(self, engine: RunningPlan, devices: Sequence[Device]) -> dict[str, HeldMemory]:
         """Sizes by place in memory. Places without a source are absent; empty if the engine is gone."""
-        process = held_by(engine.pid, engine.plan.files)
+        process = memory_of(engine.pid, engine.plan.files)
         if process is None:
             return {}
         seen = visible(devices, engine.plan.env, os.environ)
@@ -62,7 +62,7 @@ class MemoryTruth:
         # The engine has its own names
         return {seen[name].name if name in seen else name: size for name, size in held.items()}
 
-    def _outside(self, engine: RunningPlan, process: HeldByProcess, devices: Sequence[Device]) -> dict[str, HeldMemory]:
+    def _outside(self, engine: RunningPlan, process: ProcessMemory, devices: Sequence[Device]) -> dict[str, HeldMemory]:
         # Devices have the names that this process sees, whatever the entry's own environment hides
         on_cards = self._nvml.held(process.pids, devices, os.environ)
         return {

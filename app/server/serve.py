@@ -179,7 +179,7 @@ def serve(settings: Settings, on_ready: OnReady, source: SettingsSource | None =
     Raises ConfigError or EngineNotFoundError before anything starts.
     """
     logs.configure(settings.log_format, settings.log_level)
-    logging.getLogger("uvicorn.error").addFilter(logs.Quiet(StreamAbortedError, asyncio.CancelledError))
+    logging.getLogger("uvicorn.error").addFilter(logs.ExpectedErrorFilter(StreamAbortedError, asyncio.CancelledError))
     with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
         gateway = Gateway(settings, source.read if source else None)
         refuse_strangers(settings, gateway.keys)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from app.errors import GgufError
 from app.models.gguf.header import Array, Header
-from app.models.gguf.remembered import header_of
+from app.models.gguf.header_cache import header_of
 from app.terminal import size_in_words
 
 # llama.cpp's SPEC_VOCAB_MAX_SIZE_DIFFERENCE and SPEC_VOCAB_CHECK_START_TOKEN_ID.

@@ -12,8 +12,8 @@ from app.engine.dialect import Dialect
 from app.errors import GgufError, LaunchRefusedError
 from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
+from app.models.gguf.header_cache import check_whole_of, header_of
 from app.models.gguf.places import misplaced_draft, mixed_shards
-from app.models.gguf.remembered import check_whole_of, header_of
 from app.speculation.compat import DraftVerdict, Outcome, mtp_layers, verdict
 
 

@@ -80,7 +80,9 @@ class _Tuning:
             raise ConfigError([f"--minutes: must be above 0 and at most {_LONGEST_MIN}, a week"])
         self._entry, self._catalog, self._options = entry, catalog, options
         self._settings = settings
-        self._database = Database(settings.state_dir, tell=lambda text: print(f"llama-tandem: {text}", file=sys.stderr))
+        self._database = Database(
+            settings.state_dir, report=lambda text: print(f"llama-tandem: {text}", file=sys.stderr)
+        )
         self._ledger = Ledger(self._database)
         self._planner = Planner(settings, catalog, self._ledger)
         self._prompts: Prompts = read_prompts(options.prompts) if options.prompts else BUILT_IN

@@ -28,7 +28,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     made.close()
 
 
-def held_by(gateway: Gateway) -> tuple[float, int]:
+def memory_of(gateway: Gateway) -> tuple[float, int]:
     """Requests in flight, and connections to servers behind the gateway."""
     port = int(gateway.url.rsplit(":", 1)[1])
     links = psutil.Process(gateway.process.pid).net_connections("tcp")
@@ -40,7 +40,7 @@ def held_by(gateway: Gateway) -> tuple[float, int]:
 def nothing_is_left(stage: Stage) -> Iterator[None]:
     yield
     assert stage.gateway.process.poll() is None
-    eventually(lambda: held_by(stage.gateway) == (0, 0))
+    eventually(lambda: memory_of(stage.gateway) == (0, 0))
     assert [line for line in stage.gateway.log if line.get("level") == "error"] == []
 
 

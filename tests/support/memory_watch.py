@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 
-from app.engine.held import held_by
+from app.engine.process_memory import memory_of
 from tests.support.gateway import Gateway
 
 RELOAD_EVERY_S, LOOK_EVERY_S = 20.0, 0.25
@@ -80,7 +80,7 @@ class MemoryWatch:
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _held(self) -> int:
-        each = (held_by(pid, [self._file]) for pid in self._gateway.engines)
+        each = (memory_of(pid, [self._file]) for pid in self._gateway.engines)
         return sum(held.own + held.mapped for held in each if held is not None)
 
     async def _asks(self, client: httpx2.AsyncClient, end: float) -> None:

@@ -21,7 +21,7 @@ from app.engine.footprint.placement import place_layers
 from app.engine.footprint.projector import projector_parts
 from app.engine.footprint.weights import weights_by_device
 from app.models.gguf.filenames import shards
-from app.models.gguf.remembered import header_of, tensors_in
+from app.models.gguf.header_cache import header_of, tensors_in
 from app.models.gguf.tensors import Tensor
 
 # Bytes that --fit leaves free on each device

@@ -121,5 +121,5 @@ def _is_meant(model: LocalModel, use: ModelUse, folder: Path | None, files: File
     if folder is None or not model.parts[0].path.is_relative_to(folder):
         return False
     paths = [part.path.relative_to(folder).as_posix() for part in model.parts]
-    pick = projectors if use.key == "mmproj" else choose
-    return bool(pick(paths, files.include, files.quantization))
+    choose_name = projectors if use.key == "mmproj" else choose
+    return bool(choose_name(paths, files.include, files.quantization))

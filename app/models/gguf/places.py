@@ -11,7 +11,7 @@ from pathlib import Path
 from app.errors import GgufError
 from app.models.gguf.filenames import shard_of
 from app.models.gguf.header import Header
-from app.models.gguf.remembered import header_of
+from app.models.gguf.header_cache import header_of
 
 _PROJECTOR = "clip"
 # Values of `general.type` for files that are no model by themselves

@@ -158,7 +158,7 @@ def test_a_later_version_without_keys_is_no_reason_to_refuse(tmp_path: Path) -> 
     write_a_figure(tmp_path)
     set_version(tmp_path, VERSION + 1)
     told: list[str] = []
-    running = Keyring(KeyStore(Database(tmp_path, tell=told.append)), (), open_to_all=False)
+    running = Keyring(KeyStore(Database(tmp_path, report=told.append)), (), open_to_all=False)
     assert not running.required and len(told) == 1 and "Update llama-tandem" in told[0]
     set_version(tmp_path, VERSION)
     KeyStore(Database(tmp_path)).add(B)

@@ -10,7 +10,7 @@ from app.auth.guard import KEY
 from app.auth.key_cache import Keyring
 from app.auth.keys import ApiKey, digest
 from app.auth.local_admin_key import local_key
-from app.auth.own_user import why_not_own_user
+from app.auth.own_user import own_user_refusal
 
 OWN = local_key("lt-own")
 
@@ -26,7 +26,7 @@ def why(client: Any = ("127.0.0.1", 5), key: ApiKey | None = OWN, **headers: str
     keys = Keyring(cast(Any, NoStore()), (), open_to_all=False)
     keys.add_local(OWN)
     names = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return why_not_own_user({"client": client, "headers": names} | ({KEY: key} if key else {}), keys)
+    return own_user_refusal({"client": client, "headers": names} | ({KEY: key} if key else {}), keys)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])

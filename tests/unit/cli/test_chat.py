@@ -13,7 +13,7 @@ import pytest
 
 from app.cli.chat import chat, read_key
 from app.cli.chat_client import root_of
-from app.cli.talking import wishes_of
+from app.cli.conversation_commands import wishes_of
 from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
 
 Reply = Callable[[], httpx2.Response]

@@ -30,7 +30,7 @@ from app.errors import (
     LaunchRefusedError,
     UnknownAliasError,
 )
-from app.models.gguf import remembered
+from app.models.gguf import header_cache
 from app.records.database import Database
 from app.records.ledger import Ledger
 from tests.support.gateway import header_only
@@ -404,8 +404,8 @@ def test_advice_for_missing_files_fits_their_source(machine: Path) -> None:
 def test_headers_are_read_once_for_all_entries_of_a_file(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six hundred entries of one file took 26 s."""
     read = []
-    real = remembered.read_header
-    monkeypatch.setattr(remembered, "read_header", lambda path: read.append(path) or real(path))
+    real = header_cache.read_header
+    monkeypatch.setattr(header_cache, "read_header", lambda path: read.append(path) or real(path))
     path = write_target(machine / "one.gguf")
     models = {f"m{number}": entry(path) for number in range(600)}
     assert tally(reports(settings(machine, **models))) == "600 models: 600 ok"

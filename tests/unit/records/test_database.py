@@ -40,8 +40,8 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def write_something(folder: Path, tell: Any = None) -> None:
-    with Database(folder, tell=tell) as database:
+def write_something(folder: Path, report: Any = None) -> None:
+    with Database(folder, report=report) as database:
         Ledger(database).record_start("k", ColdStart(1e10, "none"))
 
 
@@ -143,7 +143,7 @@ def test_a_newer_file_is_refused_by_name(tmp_path: Path) -> None:
     write_something(tmp_path)
     execute(tmp_path, f"PRAGMA user_version = {VERSION + 6}")
     told: list[str] = []
-    with Database(tmp_path, tell=told.append) as database:
+    with Database(tmp_path, report=told.append) as database:
         assert Ledger(database).starts("k") == []
         Ledger(database).record_start("k", ColdStart(1e10, "none"))
         with pytest.raises(NewerRecordsError) as refused:
@@ -171,7 +171,7 @@ def test_a_table_that_is_off_is_told_once_by_name(tmp_path: Path, change: str, w
     write_something(tmp_path)
     execute(tmp_path, change)
     told: list[str] = []
-    with Database(tmp_path, tell=told.append) as database:
+    with Database(tmp_path, report=told.append) as database:
         ledger = Ledger(database)
         for _ in range(3):
             ledger.record_measurements([])
@@ -187,7 +187,7 @@ def test_what_is_told_to_do_about_it_helps(tmp_path: Path) -> None:
     """The table of figures that was dropped is made anew, with its index."""
     write_something(tmp_path)
     execute(tmp_path, "DROP TABLE measurement")
-    write_something(tmp_path, tell=pytest.fail)
+    write_something(tmp_path, report=pytest.fail)
     assert len(execute(tmp_path, "SELECT name FROM sqlite_master WHERE tbl_name = 'measurement'")) == 2
 
 
@@ -196,7 +196,7 @@ def test_a_table_of_keys_is_never_made_anew(tmp_path: Path) -> None:
     write_something(tmp_path)
     execute(tmp_path, "DROP TABLE access_key")
     told: list[str] = []
-    write_something(tmp_path, tell=told.append)
+    write_something(tmp_path, report=told.append)
     assert "access_key" in told[0] and "backup" in told[0]
     with pytest.raises(TableMismatchError):
         Database(tmp_path).read("access_key", "SELECT name FROM access_key")
@@ -206,7 +206,7 @@ def test_a_table_of_an_old_file_that_is_off_stops_no_migration(tmp_path: Path) -
     """The others are made beside it."""
     execute(tmp_path, "CREATE TABLE measurement (name TEXT)")
     told: list[str] = []
-    write_something(tmp_path, tell=told.append)
+    write_something(tmp_path, report=told.append)
     assert version(tmp_path) == VERSION and len(told) == 1 and "measurement" in told[0]
 
 

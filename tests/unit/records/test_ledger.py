@@ -52,7 +52,7 @@ def test_a_corrupt_file_is_no_failure_and_no_reason_to_fail(tmp_path: Path, cont
     """Half a disk or a foreign file: reading says that nothing is known and why, and writing goes on trying."""
     (tmp_path / FILE_NAME).write_bytes(content)
     told: list[str] = []
-    ledger = Ledger(Database(tmp_path, tell=told.append))
+    ledger = Ledger(Database(tmp_path, report=told.append))
     assert ledger.last_failure("a") is None
     assert bool(told) == bool(content) and all("is not a database. Move it away" in line for line in told)
     ledger.record_failure("a", FIRST)
@@ -72,7 +72,7 @@ def test_a_row_that_somebody_else_wrote_is_not_read(tmp_path: Path, log: str) ->
 def test_a_folder_that_cannot_be_is_no_reason_to_fail(tmp_path: Path, name: str) -> None:
     """A file stands where the folder should be, or the system refuses even to look."""
     (tmp_path / "file").touch()
-    ledger = Ledger(Database(tmp_path / name, tell=lambda text: None))
+    ledger = Ledger(Database(tmp_path / name, report=lambda text: None))
     ledger.record_failure("a", FIRST)
     assert ledger.last_failure("a") is None
 

@@ -24,7 +24,7 @@ def kept(response_id: str, owner: str = "o", *, expires: float = 2000, previous:
 
 
 def store(folder: Path, clock: Clock, limit: int = 1 << 20) -> ResponseStore:
-    return ResponseStore(folder, tell=lambda line: pytest.fail(line), limit=limit, clock=clock)
+    return ResponseStore(folder, report=lambda line: pytest.fail(line), limit=limit, clock=clock)
 
 
 def test_a_response_belongs_to_its_key(tmp_path: Path, clock: Clock) -> None:

@@ -36,7 +36,7 @@ def test_what_comes_while_a_write_fails_is_one_row_more(tmp_path: Path, monkeypa
     """However long it lasts: sums grow by no request, and none is counted twice."""
     write_usage(tmp_path, {}, NOON)
     without_thread(monkeypatch)
-    database = Database(tmp_path, tell=lambda text: None, clock=HandClock())
+    database = Database(tmp_path, report=lambda text: None, clock=HandClock())
     usage = recorder(database)
     with write_lock(tmp_path):
         for _ in range(3):

@@ -12,7 +12,7 @@ import pytest
 from app.errors import ConfigError, RecordsError
 from app.records import writer as writing
 from app.records.database import FILE_NAME, Database
-from app.records.trouble import SAY_EVERY_S
+from app.records.database_errors import SAY_EVERY_S
 from app.records.writer import EVERY_S, FIRST_RETRY_S, LONGEST_RETRY_S, Work
 from tests.support.records import HandClock, execute, without_thread, write_lock
 
@@ -24,7 +24,7 @@ class Desk:
         self.folder = folder
         self.clock = HandClock()
         self.told: list[str] = []
-        self.database = Database(folder, tell=self.told.append, clock=self.clock)
+        self.database = Database(folder, report=self.told.append, clock=self.clock)
         self.writer = self.database.writer
 
     def record(self, plan: str) -> None:
@@ -277,7 +277,7 @@ def test_the_end_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         database.write("inert", inserting("first"))
     monkeypatch.setattr("app.records.database._LOCK_PATIENCE_S", 0.0)
     monkeypatch.setattr("app.records.database.CLOSE_WITHIN_S", 0.2)
-    with write_lock(tmp_path), Database(tmp_path, tell=told.append) as database:
+    with write_lock(tmp_path), Database(tmp_path, report=told.append) as database:
         database.record("inert", inserting("a"))
         database.record("inert", inserting("b"))
     assert told[-1] == "records are lost at the end: 2 could not be written within 0.2 s."

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.models.gguf.filenames import shards
+from app.models.gguf.header_cache import header_of
 from app.models.gguf.places import (
     head_sizes,
     misplaced_adapter,
@@ -18,7 +19,6 @@ from app.models.gguf.places import (
     misplaced_target,
     mixed_shards,
 )
-from app.models.gguf.remembered import header_of
 from tests.support.headers import write_header
 from tests.support.tiny_models import write_sharded, write_target
 

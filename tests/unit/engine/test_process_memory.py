@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.engine.held import held_by, own_memory
+from app.engine.process_memory import memory_of, own_memory
 
 MIB = 1 << 20
 
@@ -27,9 +27,9 @@ def mapping(tmp_path: Path) -> Path:
 def test_what_is_mapped_counts_whole_and_apart(mapping: Path) -> None:
     """Not a page of it has been read, and it may all have to be in memory."""
     with mapping.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
-        held = held_by(os.getpid(), [mapping])
+        held = memory_of(os.getpid(), [mapping])
         assert held is not None and held.mapped == 8 * MIB and held.own > 8 * MIB
-    after = held_by(os.getpid(), [mapping])
+    after = memory_of(os.getpid(), [mapping])
     assert after is not None and after.mapped == 0
 
 
@@ -39,10 +39,10 @@ def test_a_wrappers_child_is_its_own(mapping: Path) -> None:
     command = ["sh", "-c", f"'{sys.executable}' -c '{script}'; true"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline()
-        held = held_by(process.pid, [mapping])
+        held = memory_of(process.pid, [mapping])
         assert held is not None and held.own > 64 * MIB and len(held.pids) == 2
         process.communicate(b"\n")
-    assert held_by(process.pid, []) is None
+    assert memory_of(process.pid, []) is None
 
 
 def test_what_is_swapped_out_is_held(tmp_path: Path) -> None:

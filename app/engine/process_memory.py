@@ -17,7 +17,7 @@ from app.engine.processes import descendants
 
 
 @dataclass(frozen=True, slots=True)
-class HeldByProcess:
+class ProcessMemory:
     """Bytes of a process and its children; `pids` are theirs."""
 
     own: int
@@ -25,7 +25,7 @@ class HeldByProcess:
     pids: tuple[int, ...]
 
 
-def held_by(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> HeldByProcess | None:
+def memory_of(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> ProcessMemory | None:
     """`files` are those that it may have mapped. None for a process that is gone. Blocks for milliseconds."""
     try:
         process = psutil.Process(pid)
@@ -38,7 +38,7 @@ def held_by(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> Held
         with suppress(psutil.Error, OSError):
             own += own_memory(one, proc)
             mapped += _mapped(proc / str(one.pid) / "maps", names)
-    return HeldByProcess(own, mapped, tuple(one.pid for one in family)) if own else None
+    return ProcessMemory(own, mapped, tuple(one.pid for one in family)) if own else None
 
 
 def own_memory(process: psutil.Process, proc: Path = Path("/proc")) -> int:

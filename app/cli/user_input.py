@@ -15,7 +15,7 @@ from app.terminal import is_terminal, say
 Outcome = Literal[0, 1, 130]
 
 
-def pick(what: str, names: list[str]) -> str:
+def choose_name(what: str, names: list[str]) -> str:
     """Asks for one of several, by number or name."""
     for number, name in enumerate(names, 1):
         say(f"{number:>3}  {name}")

@@ -58,11 +58,11 @@ def _code(error: BaseException) -> int:
     return -1 if code is None else code & 0xFF
 
 
-class Warnings:
-    """Reports messages through `tell`. Any thread may call it."""
+class WarningReporter:
+    """Reports messages through `report`. Any thread may call it."""
 
-    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._report = report
         self._clock = clock
         self._lock = threading.Lock()
         self._quiet_until: float | None = None
@@ -78,7 +78,7 @@ class Warnings:
                 return
             self._quiet_until = now + SAY_EVERY_S
             lost, self._lost = self._lost, 0
-        self._tell(f"{text} {lost} {'record is' if lost == 1 else 'records are'} lost." if lost else text)
+        self._report(f"{text} {lost} {'record is' if lost == 1 else 'records are'} lost." if lost else text)
 
     def once(self, text: str) -> None:
         """Reports a lasting problem once."""
@@ -86,4 +86,4 @@ class Warnings:
             if text in self._said:
                 return
             self._said.add(text)
-        self._tell(text)
+        self._report(text)
