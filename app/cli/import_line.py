@@ -27,9 +27,9 @@ def import_words(words: Sequence[str], config: Path | None, *, add: bool) -> Non
         imported = import_line(words, dialect, repo_files)
     else:
         text = "" if preset is None else read_preset(preset)
-        lying = [] if folder is None else models_of(folder)
+        folder_models = [] if folder is None else models_of(folder)
         name = preset if preset is not None else f"--models-dir {folder}"
-        imported = import_preset(words, text, name, dialect, lying, repo_files)
+        imported = import_preset(words, text, name, dialect, folder_models, repo_files)
     for note in imported.notes:
         print_note(f"{note.key}: {note.text}")
     if add:

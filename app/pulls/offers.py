@@ -63,7 +63,7 @@ class DraftOffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class QuantizationOffer:
     """One quantization; `needs` are bytes of memory, `where` those that hold it, empty for none."""
 
     quantization: Quantization
@@ -92,7 +92,7 @@ class RepoOffers:
     revision: str
     context: int
     basis: tuple[str, ...]
-    offers: tuple[Offer, ...]
+    offers: tuple[QuantizationOffer, ...]
     drafts: tuple[DraftOffer, ...]
 
     def fields(self) -> dict[str, Any]:
@@ -129,12 +129,12 @@ def offers_of(
         found = search.drafts(repo, here)
     if not budgets:
         basis.append("Nobody tells the memory of this machine's devices, so what fits is unknown.")
-    judge = _Judge(settings, listing.repo, budgets, room_below(settings.models_dir), beside, found, here)
+    judge = _OfferJudge(settings, listing.repo, budgets, room_below(settings.models_dir), beside, found, here)
     return RepoOffers(repo, listing.revision, context, tuple(basis), tuple(map(judge.offer, offered)), found)
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
+class _OfferJudge:
     settings: Settings
     repo: str
     budgets: Mapping[str, int]
@@ -143,7 +143,7 @@ class _Judge:
     drafts: Sequence[DraftOffer]
     here: Sequence[LocalModel]
 
-    def offer(self, quantization: Quantization) -> Offer:
+    def offer(self, quantization: Quantization) -> QuantizationOffer:
         needs = quantization.size + self.beside
         draft = next((each for each in self.drafts if each.size <= quantization.size * _LARGEST_SHARE), None)
         where = _where(needs + draft.needs, self.budgets) if draft else _where(needs, self.budgets)
@@ -154,7 +154,7 @@ class _Judge:
         to_come = quantization.size - (model.received if model else 0)
         entry = _entry(self.repo, quantization, draft if fits == "fits" else None)
         disk = to_come <= 0 or to_come + MARGIN <= self.free
-        return Offer(quantization, needs, fits, where, disk, model.state if model else None, entry)
+        return QuantizationOffer(quantization, needs, fits, where, disk, model.state if model else None, entry)
 
     def _local(self, quantization: Quantization) -> LocalModel | None:
         first = self.settings.models_dir / self.repo / quantization.paths[0]

@@ -73,7 +73,7 @@ class _Import:
 
     def _sort(self, argument: Argument, serves: bool) -> None:
         flag = known(argument.flag)
-        if flag.stays or (flag.servers_too and serves):
+        if flag.stays_in_args or (flag.on_servers_too and serves):
             self.passed.append(argument)
         elif flag.dropped:
             self.notes.append(Note(argument.shown, f"dropped: {flag.dropped}"))

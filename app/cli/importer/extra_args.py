@@ -14,7 +14,7 @@ def arguments(passed: list[Argument], dialect: Dialect | None, notes: list[Note]
     last: list[Argument] = []
     for argument in passed:
         before = next((other for other in last if other.flag == argument.flag), None)
-        if before is not None and not known(argument.flag).adds_up:
+        if before is not None and not known(argument.flag).joins_values:
             last.remove(before)
             if before.values != argument.values:
                 notes.append(Note(argument.shown, f"wins over {before.shown} before it"))

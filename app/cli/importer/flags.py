@@ -35,17 +35,17 @@ class KnownFlag:
     dropped: str = ""
     values: tuple[int, int] | None = ONE
     # A limit in llama-cli, which a server applies to every request
-    servers_too: bool = False
+    on_servers_too: bool = False
     secret: bool = False
     # An option that today's builds refuse
     removed: bool = False
     # llama.cpp joins several; of any other flag the last wins (PR 17940 warns about it)
-    adds_up: bool = False
+    joins_values: bool = False
     # The note for a flag that stays in `args`
     note: str = ""
 
     @property
-    def stays(self) -> bool:
+    def stays_in_args(self) -> bool:
         return not (self.slot or self.dropped)
 
 
@@ -87,8 +87,8 @@ FLAGS: dict[str, KnownFlag] = {
     **_flags("-mm --mmproj", KnownFlag("mmproj.path")),
     **_flags("-mmu --mmproj-url", KnownFlag("mmproj.url")),
     # Speculation
-    "--spec-type": KnownFlag("speculation", adds_up=True),
-    "--spec-default": KnownFlag("speculation", values=SWITCH, adds_up=True),
+    "--spec-type": KnownFlag("speculation", joins_values=True),
+    "--spec-default": KnownFlag("speculation", values=SWITCH, joins_values=True),
     **{
         flag: KnownFlag(f"{DRAFT if mode.family == 'draft' else mode.name}/{key}")
         for mode in MODES.values()
@@ -126,11 +126,11 @@ FLAGS: dict[str, KnownFlag] = {
     **_flags("--in-prefix --in-suffix --image --audio --video", _CLIENTS),
     **_flags(
         "-n --predict --n-predict",
-        KnownFlag(dropped="llama-cli's own: here clients send max_tokens", servers_too=True),
+        KnownFlag(dropped="llama-cli's own: here clients send max_tokens", on_servers_too=True),
     ),
     **_flags(
         "-r --reverse-prompt",
-        KnownFlag(dropped="llama-cli's own: here clients send stop", servers_too=True, adds_up=True),
+        KnownFlag(dropped="llama-cli's own: here clients send stop", on_servers_too=True, joins_values=True),
     ),
     **_flags("-o --output --output-file --prompt-cache --server-base -ptc --print-token-count", _TERMINAL),
     **_flags("-co --color", replace(_TERMINAL, values=OPTIONAL)),
@@ -143,14 +143,14 @@ FLAGS: dict[str, KnownFlag] = {
     **_flags("-h --help --usage --version --list-devices -cl --cache-list --completion-bash --license", _PRINTS),
     # Flags that stay in `args`
     **_flags("-fa --flash-attn --log-colors", KnownFlag(values=OPTIONAL)),
-    **_flags("--lora-scaled --control-vector-scaled", KnownFlag(values=SCALED, adds_up=True)),
+    **_flags("--lora-scaled --control-vector-scaled", KnownFlag(values=SCALED, joins_values=True)),
     "--control-vector-layer-range": KnownFlag(values=TWO),
-    "--spec-replace": KnownFlag(values=TWO, adds_up=True),
+    "--spec-replace": KnownFlag(values=TWO, joins_values=True),
     **_flags("--mmap --no-mmap --mlock -dio --direct-io -ndio --no-direct-io", _LOADING),
     **_flags(
         "--lora --control-vector --override-kv --rpc --tags -ot --override-tensor -otd --override-tensor-draft "
         "--spec-draft-override-tensor --dry-sequence-breaker -l --logit-bias --chat-template-kwargs",
-        KnownFlag(values=None, adds_up=True),
+        KnownFlag(values=None, joins_values=True),
     ),
 }
 _UNKNOWN = KnownFlag(values=None)

@@ -167,7 +167,9 @@ def _before(line: ParsedCommand, words: list[str], dialect: Dialect | None) -> N
 def _variable(line: ParsedCommand, name: str, value: str, dialect: Dialect | None) -> None:
     flag = flag_of(name)
     listed = dialect is not None and flag in dialect.flags
-    owned = flag is not None and (flag in ENV_SWITCHES or known(flag).values == OPTIONAL or not known(flag).stays)
+    owned = flag is not None and (
+        flag in ENV_SWITCHES or known(flag).values == OPTIONAL or not known(flag).stays_in_args
+    )
     if flag is None or (dialect is not None and not listed and not owned):
         line.env[name] = value
         if flag is not None:

@@ -79,15 +79,15 @@ def import_preset(
     """
     router = read(words, dialect)
     shared, sections = _sections(text, name)
-    lying = {model.name: model for model in folder}
-    sections += [_Section(title) for title in lying if all(title != section.name for section in sections)]
+    folder_models = {model.name: model for model in folder}
+    sections += [_Section(title) for title in folder_models if all(title != section.name for section in sections)]
     entries: dict[str, ImportedEntry] = {}
     notes: _Notes = dict.fromkeys(router.notes)
     problems = []
     own = {argument.shown for argument in (*router.variables, *router.arguments)}
     for section in sections:
         try:
-            line = _line(section, shared, router, dialect, notes, lying.get(section.name))
+            line = _line(section, shared, router, dialect, notes, folder_models.get(section.name))
             entry = entry_of(line, dialect, repo_files)
             if entry.name in entries:
                 raise NotImportableError(f"another section is called {entry.name} too")
@@ -136,7 +136,7 @@ def _line(
     router: ParsedCommand,
     dialect: Dialect | None,
     notes: _Notes,
-    lying: RouterModel | None = None,
+    folder_model: RouterModel | None = None,
 ) -> ParsedCommand:
     """Returns the command line of a section. Raises NotImportableError."""
     arguments: list[Argument] = []
@@ -152,10 +152,10 @@ def _line(
                 )
     arguments += [argument for argument in router.arguments if argument.flag not in (PRESET, FOLDER, _MOST)]
     if not any(known(argument.flag).slot.startswith("target.") for argument in arguments):
-        if lying is not None:
-            arguments += [Argument("--model", (str(lying.path),), f"--model {lying.path}")]
-            if lying.mmproj is not None and not any(argument.flag == "--mmproj" for argument in arguments):
-                arguments.append(Argument("--mmproj", (str(lying.mmproj),), f"--mmproj {lying.mmproj}"))
+        if folder_model is not None:
+            arguments += [Argument("--model", (str(folder_model.path),), f"--model {folder_model.path}")]
+            if folder_model.mmproj is not None and not any(argument.flag == "--mmproj" for argument in arguments):
+                arguments.append(Argument("--mmproj", (str(folder_model.mmproj),), f"--mmproj {folder_model.mmproj}"))
         elif not _REPO.fullmatch(section.name):
             raise NotImportableError("it names no model: give it model = PATH or hf-repo = ORG/REPO")
         else:
