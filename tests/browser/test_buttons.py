@@ -128,7 +128,7 @@ def test_conversations_are_begun_deleted_and_brought_back(
     page.get_by_label("File to import").set_input_files(saved.value.path())
     expect(page.locator(".message")).to_have_count(2)
     wrong = tmp_path / "wrong.json"
-    for text, words in (("{", "holds no JSON"), ('{"messages": [{"role": "x"}]}', "no conversation")):
+    for text, words in (("{", "is not JSON"), ('{"messages": [{"role": "x"}]}', "no conversation")):
         wrong.write_text(text)
         page.get_by_label("File to import").set_input_files(wrong)
         expect(page.locator("#said")).to_contain_text(words)

@@ -51,7 +51,7 @@ def chat(page: Page, gateway: Gateway, model: str = DEMO, *, beside: str = "", m
     page.goto(f"{gateway.url}/ui#chat?model={model}{f'&beside={beside}' if beside else ''}")
     page.get_by_role("button", name="New", exact=True).click()
     page.get_by_text("System prompt and parameters").click()
-    page.get_by_label("Most tokens").fill(str(most))
+    page.get_by_label("Max tokens").fill(str(most))
 
 
 def ask(page: Page, text: str) -> None:
@@ -78,7 +78,7 @@ def test_from_the_first_load_to_an_answer_and_its_bodies(demo: Gateway, signed_i
     page.get_by_role("button", name="Bodies of").first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_label("Sent to the engine", exact=True)).to_contain_text("Say hello.")
-    expect(dialog.get_by_label("Received", exact=True)).not_to_contain_text("Nothing.")
+    expect(dialog.get_by_label("Received", exact=True)).not_to_contain_text("Empty.")
     pictured(page, "real-capture")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
@@ -112,7 +112,7 @@ def test_a_model_beside_itself_without_speculation(
         expect(figures.nth(side)).to_contain_text("tokens")
     expect(figures.nth(0)).to_contain_text("drafted accepted")
     expect(figures.nth(1)).not_to_contain_text("drafted")
-    expect(page.locator(".message.assistant")).to_contain_text("not coloured: this engine does not say it")
+    expect(page.locator(".message.assistant")).to_contain_text("Drafted tokens are not marked")
     pictured(page, "real-beside")
     page.goto(f"{gateway.url}/ui#models")
     expect(page.locator(".verdict").first).to_contain_text("% accepted")
@@ -137,7 +137,7 @@ def test_an_engine_killed_in_the_middle_of_an_answer(demo: Gateway, signed_in: S
     for pid in demo.engines:
         os.kill(pid, signal.SIGKILL)
     expect(page.locator(".message.assistant .problem")).not_to_be_empty(timeout=SLOW_MS)
-    page.get_by_label("Most tokens").fill("5")
+    page.get_by_label("Max tokens").fill("5")
     page.get_by_role("button", name="Retry").click()
     expect(page.locator(".message.assistant .figures")).to_contain_text("5 tokens", timeout=SLOW_MS)
 

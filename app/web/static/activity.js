@@ -1,9 +1,9 @@
-// Requests that run and requests that have ended.
+// Running and finished requests.
 
 import { json } from "./api.js";
 import { button, download, fill, h, keyed, options, say, setText } from "./dom.js";
 import { showCapture } from "./captures.js";
-import { listen, state } from "./store.js";
+import { subscribe, state } from "./store.js";
 import { clock, number, seconds } from "./words.js";
 
 const SHOWN = 200;
@@ -12,7 +12,7 @@ const NUMBERS = new Set(["prompt", "cached", "out", "TTFT", "tok/s", "tokens", "
 
 export function show(main) {
   if (!state.session.admin) {
-    main.append(h("h2", {}, "Activity"), h("p", {}, "Who asks what is shown to administrators only. Run ", h("code", {}, "llama-tandem open"), " on the gateway's machine."));
+    main.append(h("h2", {}, "Activity"), h("p", {}, "Only administrators can see requests. To sign in, run ", h("code", {}, "llama-tandem open"), " on the gateway's machine."));
     return undefined;
   }
   const model = h("select", { "aria-label": "Model", onchange: draw });
@@ -22,13 +22,13 @@ export function show(main) {
   const ended = h("tbody");
   const sums = h("tbody");
   const mode = h("select", { "aria-label": "Mode", onchange: draw });
-  const none = h("p", { class: "empty" }, "Nothing is being answered.");
+  const none = h("p", { class: "empty" }, "No request is running.");
   const nothing = h("p", { class: "empty" });
   const kept = h("p", { class: "quiet hint" });
   main.append(
-    h("div", { class: "tools" }, h("h2", {}, "In flight")), none, table(["model", "key", "state", "age", "tokens", "tok/s", ""], running, "Requests that run"),
+    h("div", { class: "tools" }, h("h2", {}, "In flight")), none, table(["model", "key", "state", "age", "tokens", "tok/s", ""], running, "Running requests"),
     h("div", { class: "tools" }, h("h2", {}, "Finished"), model, mode, outcome, words, button("Export CSV", () => download("requests.csv", "text/csv", csv(rows())))),
-    kept, nothing, table(COLUMNS, ended, "Requests that have ended"),
+    kept, nothing, table(COLUMNS, ended, "Finished requests"),
     h("div", { class: "tools" }, h("h2", {}, "By model")), table(["model", "requests", "failed", "TTFT median", "TTFT 95 %", "tok/s median", "tok/s slowest 5 %"], sums, "Percentiles by model"));
 
   function rows() {
@@ -48,7 +48,7 @@ export function show(main) {
     keyed(running, now, (row) => row.id, makeRunning, updateRunning);
     const found = rows();
     nothing.hidden = found.length > 0;
-    setText(nothing, state.finished.length ? "No request is like that." : "Nothing was answered since the gateway started.");
+    setText(nothing, state.finished.length ? "No request matches the filters." : "No requests since the gateway started.");
     ended.parentNode.parentNode.hidden = sums.parentNode.parentNode.hidden = !found.length;
     setText(kept, keptWords(found.length));
     keyed(ended, found.slice(0, SHOWN), (row) => row.id, finishedRow);
@@ -56,7 +56,7 @@ export function show(main) {
   }
   draw();
   const tick = setInterval(draw, 1000);
-  const leave = listen(draw);
+  const leave = subscribe(draw);
   return () => { clearInterval(tick); leave(); };
 }
 
@@ -69,9 +69,9 @@ function modeOf(row) {
 }
 
 function keptWords(count) {
-  const shown = count > SHOWN ? `The last ${SHOWN} of ${number(count)} are shown; the CSV has all. ` : "";
+  const shown = count > SHOWN ? `Shows the last ${SHOWN} of ${number(count)}; the CSV has all. ` : "";
   const { captures } = state.gateway;
-  return `${shown}${captures ? `Bodies of the last ${captures} are kept in memory.` : "Bodies are not kept; captures: N in tandem.yaml keeps the last N in memory."}`;
+  return `${shown}${captures ? `Bodies of the last ${captures} requests are kept in memory.` : "Bodies are not kept. To keep those of the last N requests in memory, set captures: N in tandem.yaml."}`;
 }
 
 function makeRunning(row) {
@@ -119,7 +119,7 @@ function at(sorted, share) {
 
 const FIELDS = ["at", "model", "mode", "key", "status", "error", "request", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "ttft", "tokens_per_second", "drafted", "accepted", "request_id"];
 
-/** A cell that a spreadsheet would take for a formula gets an apostrophe. */
+/** Text that a spreadsheet would read as a formula gets an apostrophe. */
 export function csv(rows) {
   const cell = (value) => {
     const text = value === null || value === undefined ? "" : String(value);

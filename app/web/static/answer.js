@@ -7,8 +7,8 @@ import { number, percent, seconds, visible } from "./words.js";
 
 const DRAW_EVERY_MS = 80;
 
-/** Asks, and calls `grow(answer)` as it comes; returns it whole. An answer that breaks off says so in `error`. */
-export async function ask(body, signal, grow) {
+/** Sends a request, calls `update(answer)` for each event, and returns the answer. `error` says why it is incomplete. */
+export async function ask(body, signal, update) {
   const began = performance.now();
   const answer = { content: "", thoughts: "", tools: [], error: "", figures: { seconds: 0 } };
   try {
@@ -16,19 +16,19 @@ export async function ask(body, signal, grow) {
     let ended = false;
     for await (const event of events(response)) {
       if (event.data === "[DONE]") { ended = true; continue; }
-      take(answer, JSON.parse(event.data), began);
-      grow(answer);
+      read(answer, JSON.parse(event.data), began);
+      update(answer);
     }
-    if (!ended && !answer.error) answer.error = "The answer broke off before its end.";
+    if (!ended && !answer.error) answer.error = "The answer was interrupted.";
   } catch (error) {
     if (error.name === "AbortError") answer.stopped = true;
-    else answer.error = error instanceof ApiError ? error.message : "The answer broke off before its end.";
+    else answer.error = error instanceof ApiError ? error.message : "The answer was interrupted.";
   }
   answer.figures.seconds = (performance.now() - began) / 1000;
   return answer;
 }
 
-function take(answer, chunk, began) {
+function read(answer, chunk, began) {
   if (chunk.error) {
     answer.error = chunk.error.message ?? String(chunk.error);
     return;
@@ -59,7 +59,7 @@ function addTool(tools, call) {
   tool.arguments += call.function?.arguments ?? "";
 }
 
-/** An element with `draw(answer)`: it draws at most every DRAW_EVERY_MS, and `finish` what is still to be drawn. */
+/** An element with `draw(answer)`, which draws at most every DRAW_EVERY_MS, and `finish(answer)`, which draws at once. */
 export function answerView() {
   const thoughts = h("details", { class: "thoughts", hidden: true }, h("summary", {}, "Thoughts"), h("div"));
   const text = h("div", { class: "markdown" });
@@ -69,7 +69,7 @@ export function answerView() {
   const element = h("div", { class: "answer" }, thoughts, text, tools, problem, figures);
   let due = 0;
   let latest = null;
-  // Until the first token: a load takes its time
+  // Shown until the first token, since a load takes time
   element.wait = (words) => setText(figures, words);
 
   function paint() {
@@ -98,11 +98,11 @@ function figuresOf({ figures, stopped, finish }) {
   const parts = [];
   if (figures.tokens !== undefined) parts.push(`${number(figures.tokens)} tokens`);
   if (figures.rate) parts.push(`${number(figures.rate, 1)} tok/s`);
-  if (figures.ttft !== undefined) parts.push(`first after ${seconds(figures.ttft)}`);
+  if (figures.ttft !== undefined) parts.push(`first token after ${seconds(figures.ttft)}`);
   if (figures.seconds) parts.push(`${seconds(figures.seconds)} in all`);
   if (figures.drafted) parts.push(`${figures.accepted ?? 0} of ${figures.drafted} drafted accepted (${percent(figures.accepted ?? 0, figures.drafted)})`);
-  if (figures.cached) parts.push(`${number(figures.cached)} of ${number(figures.prompt)} of the prompt cached`);
-  if (finish === "length") parts.push("cut at its longest");
+  if (figures.cached) parts.push(`${number(figures.cached)} of ${number(figures.prompt)} prompt tokens cached`);
+  if (finish === "length") parts.push("cut at the token limit");
   if (stopped) parts.push("stopped");
   return parts.join(" · ");
 }

@@ -1,5 +1,5 @@
-// Requests to the gateway. A session's cookie goes by itself; a page without TLS, whose browser does not say where a
-// request comes from, keeps the key in this variable until it is closed.
+// Requests to the gateway. The browser sends the session's cookie. Without TLS the browser does not report a request's
+// origin, so the page keeps the key in this variable until it is closed.
 
 let heldKey = "";
 
@@ -78,7 +78,7 @@ function parse(block) {
   return event.data === undefined ? null : event;
 }
 
-/** A model's name in a path: its slashes are part of it. */
+/** A model's name as one part of a path, its slashes escaped. */
 export function named(alias) {
   return encodeURIComponent(alias);
 }

@@ -1,9 +1,9 @@
-// The frame: which view is shown, the head, banners, and the field for a key.
+// The frame: tabs, views, the header, banners, and the form for a key.
 
 import { button, copy, fill, h, keyed, say, setText } from "./dom.js";
 import { begin, learnSession, signIn, signOut } from "./live.js";
 import { drawGauges } from "./gauges.js";
-import { listen, state } from "./store.js";
+import { subscribe, state } from "./store.js";
 import { seconds } from "./words.js";
 
 const VIEWS = [
@@ -28,14 +28,14 @@ function place() {
 
 async function show() {
   const [view, query] = place();
-  const barred = needsKey();
-  const wanted = barred ? "key" : `${view}?${query}`;
+  const keyMissing = needsKey();
+  const wanted = keyMissing ? "key" : `${view}?${query}`;
   if (shown === wanted) return;
   stop();
   stop = () => {};
   shown = wanted;
   drawTabs();
-  if (barred) {
+  if (keyMissing) {
     askForKey();
     return;
   }
@@ -63,10 +63,10 @@ function askForKey() {
   const field = h("input", { id: "key", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
   const problem = h("p", { class: "problem", role: "alert" });
   const form = h("form", { class: "card narrow", onsubmit: submit },
-    h("h2", {}, "A key, please"),
-    h("p", {}, "This gateway takes an API key. The page keeps none: it is exchanged for a session of twelve hours."),
+    h("h2", {}, "API key required"),
+    h("p", {}, "This gateway requires an API key. The page does not store it: it exchanges the key for a session of twelve hours."),
     h("label", { for: "key" }, "API key"), field, h("button", { class: "first" }, "Sign in"), problem,
-    h("p", { class: "quiet" }, "You run the gateway? ", h("code", {}, "llama-tandem open"), " signs you in as its administrator."));
+    h("p", { class: "quiet" }, "If you run the gateway, ", h("code", {}, "llama-tandem open"), " signs you in as its administrator."));
 
   async function submit(event) {
     event.preventDefault();
@@ -112,7 +112,7 @@ function engineName(origin) {
 
 function drawBanners() {
   const rows = [];
-  if (!state.online) rows.push({ key: "offline", kind: "warning", text: "The gateway does not answer. The page tries again until it does; what you see is as it was." });
+  if (!state.online) rows.push({ key: "offline", kind: "warning", text: "The gateway does not answer. The page keeps trying, and shows the last known state." });
   for (const engine of state.engines.values()) {
     const { diagnosis } = engine;
     if (!diagnosis || !["fatal", "backoff"].includes(engine.state)) continue;
@@ -130,7 +130,7 @@ async function start() {
   let problem = "";
   if (link) await signIn({ link }).catch((error) => { problem = error.message; });
   window.addEventListener("hashchange", () => { drawTabs(); show(); });
-  listen(() => {
+  subscribe(() => {
     drawHead();
     drawBanners();
     if (needsKey() !== (shown === "key")) show();

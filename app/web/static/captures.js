@@ -1,4 +1,4 @@
-// The stored body and answer of a request, with the setting `captures`.
+// The bodies of a request and its answer, which the setting `captures` keeps.
 
 import { json } from "./api.js";
 import { button, copy, fill, h } from "./dom.js";
@@ -13,7 +13,7 @@ export async function showCapture(row) {
   dialog.showModal();
   try {
     const capture = await json(`/admin/requests/${row.id}/capture`);
-    fill(body, h("p", { class: "quiet" }, `${capture.request} · ${capture.request_id}. Secrets are left out.${capture.cut ? " Only the first 256 KiB of a body are kept." : ""}`),
+    fill(body, h("p", { class: "quiet" }, `${capture.request} · ${capture.request_id}. Secrets are removed.${capture.cut ? " Only the first 256 KiB of a body are kept." : ""}`),
       part("Sent to the engine", capture.sent), part("Received", capture.received));
   } catch (error) {
     fill(body, h("p", { class: "problem" }, error.message));
@@ -21,7 +21,7 @@ export async function showCapture(row) {
 }
 
 function part(title, text) {
-  const shown = visible(pretty(text)) || "Nothing.";
+  const shown = visible(pretty(text)) || "Empty.";
   return h("section", { class: "code" }, h("div", { class: "codehead" }, h("h3", {}, title), button("Copy", () => copy(text), { "aria-label": `Copy: ${title}` })),
     h("pre", { tabindex: 0, "aria-label": title }, shown));
 }

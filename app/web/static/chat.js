@@ -1,10 +1,10 @@
-// The chat, with one model or with two beside each other.
+// The chat with one model, or with two side by side.
 
 import { answerView, ask } from "./answer.js";
 import { fresh, imported, load, save, titleOf } from "./conversations.js";
 import { button, copy, download, fill, h, keyed, options, say, setText } from "./dom.js";
 import { markdown } from "./markdown.js";
-import { listen, state } from "./store.js";
+import { subscribe, state } from "./store.js";
 
 // Kept while other views are shown
 let all = load();
@@ -18,10 +18,10 @@ export function show(main, query) {
   if (query.get("model")) chosen = query.get("model");
   if (query.get("beside")) second = query.get("beside");
   const model = h("select", { "aria-label": "Model", onchange: () => { chosen = model.value; drawModels(); } });
-  const beside = h("select", { "aria-label": "Beside", onchange: () => { second = beside.value; } });
+  const beside = h("select", { "aria-label": "Compare with", onchange: () => { second = beside.value; } });
   const talk = h("div", { class: "talk", "aria-live": "off", tabindex: 0, role: "region", "aria-label": "Messages" });
   const kept = h("select", { "aria-label": "Conversation", onchange: () => { current = all.find((one) => one.id === kept.value) ?? current; drawTalk(); } });
-  const text = h("textarea", { rows: 3, placeholder: "Ask something. Enter sends, Shift+Enter makes a line.", "aria-label": "Message", value: draftText, oninput: () => { draftText = text.value; }, onkeydown: keys });
+  const text = h("textarea", { rows: 3, placeholder: "Write a message. Enter sends, Shift+Enter adds a line.", "aria-label": "Message", value: draftText, oninput: () => { draftText = text.value; }, onkeydown: keys });
   const files = h("input", { type: "file", multiple: true, class: "offscreen", "aria-label": "Files to attach", onchange: attach });
   const attachments = h("div", { class: "attachments" });
   const send = button("Send", submit, { class: "first" });
@@ -31,7 +31,7 @@ export function show(main, query) {
   let running = null;
 
   main.append(
-    h("div", { class: "tools" }, h("h2", {}, "Chat"), h("label", {}, "Model ", model), h("label", {}, "Beside ", beside)),
+    h("div", { class: "tools" }, h("h2", {}, "Chat"), h("label", {}, "Model ", model), h("label", {}, "Compare with ", beside)),
     h("div", { class: "tools small" }, kept, button("New", begin), button("Delete", remove), button("Export", () => download("conversations.json", "application/json", JSON.stringify(all, null, 1))), importer(), parameters()),
     talk,
     h("div", { class: "ask" }, attachments, text, h("div", { class: "acts" }, send, stopping, attachButton, files)));
@@ -44,7 +44,7 @@ export function show(main, query) {
     if (chosen && model.value !== chosen) model.value = chosen;
     chosen = model.value;
     const row = state.models.find((each) => each.id === chosen);
-    options(beside, names.filter((name) => name !== chosen), second, "nothing");
+    options(beside, names.filter((name) => name !== chosen), second, "none");
     if (beside.value !== second && names.includes(second)) beside.value = second;
     second = beside.value;
     const takes = ["vision", "audio"].filter((word) => row?.capabilities?.includes(word));
@@ -58,7 +58,7 @@ export function show(main, query) {
     fill(kept, rows.map((one) => h("option", { value: one.id }, titleOf(one))));
     kept.value = current.id;
     fill(talk, current.messages.length ? current.messages.map((message, i) => messageView(message, i))
-      : h("p", { class: "empty" }, chosen ? "Ask something. Conversations stay in this browser." : "No model to talk to is configured."));
+      : h("p", { class: "empty" }, chosen ? "Write a message. Conversations stay in this browser." : "No chat model is configured."));
     talk.scrollTop = talk.scrollHeight;
   }
 
@@ -76,7 +76,7 @@ export function show(main, query) {
       return h("div", { class: "side" }, h("h3", {}, each.model), view);
     });
     return h("section", { class: "message assistant", "aria-label": message.model }, h("div", { class: views.length > 1 ? "sides" : "" }, views),
-      views.length > 1 ? h("p", { class: "quiet" }, "Which single tokens were drafted is not coloured: this engine does not say it.") : null,
+      views.length > 1 ? h("p", { class: "quiet" }, "Drafted tokens are not marked, since llama-server does not report which they are.") : null,
       h("div", { class: "acts" }, last ? button("Retry", () => retry()) : null, button("Copy", () => copy(message.text))));
   }
 
@@ -129,8 +129,8 @@ export function show(main, query) {
     const { signal } = running;
     const answers = await Promise.all(names.map((name, i) => ask({ model: name, messages, ...numbers() }, signal, grow(views[i]))));
     running = null;
-    const told = answers.map((answer, i) => stored(names[i], answer));
-    own.messages.push({ ...told[0], beside: told[1] });
+    const replies = answers.map((answer, i) => stored(names[i], answer));
+    own.messages.push({ ...replies[0], beside: replies[1] });
     keep(own);
     drawRunning();
     if (own === current) drawTalk();
@@ -152,7 +152,7 @@ export function show(main, query) {
 
   function keep(conversation) {
     all = [conversation, ...all.filter((one) => one !== conversation)];
-    if (!save(all)) say("This browser has no room for this conversation: export it, or delete others.", true);
+    if (!save(all)) say("The storage of this browser is full. Export this conversation, or delete others.", true);
   }
 
   function drawRunning() {
@@ -208,7 +208,7 @@ export function show(main, query) {
   drawTalk();
   drawRunning();
   text.focus();
-  const leave = listen(drawModels);
+  const leave = subscribe(drawModels);
   return () => { leave(); running?.abort(); };
 }
 
@@ -216,7 +216,7 @@ function stored(model, answer) {
   return { role: "assistant", model, text: answer.content, thoughts: answer.thoughts, tools: answer.tools, error: answer.error, stopped: answer.stopped, finish: answer.finish, figures: answer.figures };
 }
 
-const NUMBERS = [["temperature", "Temperature", 0, 5, 0.1], ["top_p", "Top p", 0, 1, 0.05], ["max_tokens", "Most tokens", 1, 1000000, 1], ["seed", "Seed", 0, 4294967295, 1]];
+const NUMBERS = [["temperature", "Temperature", 0, 5, 0.1], ["top_p", "Top p", 0, 1, 0.05], ["max_tokens", "Max tokens", 1, 1000000, 1], ["seed", "Seed", 0, 4294967295, 1]];
 
 function numbers() {
   return Object.fromEntries(NUMBERS.map(([name]) => [name, settings[name]]).filter(([, value]) => value !== "").map(([name, value]) => [name, Number(value)]));

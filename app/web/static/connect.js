@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { button, copy, fill, h, options, say, setText } from "./dom.js";
-import { listen, state } from "./store.js";
+import { subscribe, state } from "./store.js";
 
 const KEY = "YOUR_KEY";
 let chosen = "";
@@ -11,34 +11,34 @@ export function show(main) {
   const model = h("select", { "aria-label": "Model", onchange: () => { chosen = model.value; draw(); } });
   const places = h("div", { class: "snippets" });
   const hint = h("p", { class: "quiet hint" });
-  // Gone with this view: the page holds no key
-  let made = "";
-  main.append(h("div", { class: "tools" }, h("h2", {}, "Connect"), h("label", {}, "Model ", model)), hint, keyForm((key) => { made = key; draw(); }) ?? "", places);
+  // The page stores no key, so it is gone with this view
+  let newKey = "";
+  main.append(h("div", { class: "tools" }, h("h2", {}, "Connect"), h("label", {}, "Model ", model)), hint, keyForm((key) => { newKey = key; draw(); }) ?? "", places);
 
   function draw() {
     options(model, state.models.map((row) => row.id), chosen);
     chosen = model.value;
     const need = state.session.key_needed;
-    const shown = `${chosen} ${need} ${made}`;
+    const shown = `${chosen} ${need} ${newKey}`;
     if (places.shown === shown) return;
     places.shown = shown;
-    fill(hint, made ? "Your key stands in what follows. It is shown this once: it is gone when you leave this view."
-      : need ? ["Replace ", h("code", {}, KEY), " by a key", state.session.admin ? ", or make one here." : [": ", h("code", {}, "llama-tandem keys create --name NAME"), " makes one."]]
-        : "This gateway takes no key; clients that want one may send anything.");
-    fill(places, snippets(location.origin, chosen || "MODEL", made || (need ? KEY : "none")).map(([name, text]) => h("section", { class: "code", "aria-label": name },
+    fill(hint, newKey ? "The examples contain your key. It is shown only once: after you leave this view it is gone."
+      : need ? ["Replace ", h("code", {}, KEY), " with a key", state.session.admin ? ", or create one here." : [": ", h("code", {}, "llama-tandem keys create --name NAME"), " creates one."]]
+        : "This gateway requires no key. Clients that need one may send any text.");
+    fill(places, snippets(location.origin, chosen || "MODEL", newKey || (need ? KEY : "none")).map(([name, text]) => h("section", { class: "code", "aria-label": name },
       h("div", { class: "codehead" }, h("h3", {}, name), button("Copy", () => copy(text, `Copied for ${name}.`), { "aria-label": `Copy for ${name}` })), h("pre", { tabindex: 0 }, h("code", {}, text)))));
   }
   draw();
-  return listen(draw);
+  return subscribe(draw);
 }
 
-/** A fresh key for what is shown; only an administrator makes one. */
+/** The form for a new key, for administrators. */
 function keyForm(use) {
   if (!state.session.admin) return null;
   const name = h("input", { id: "keyname", required: true, maxlength: 64, pattern: "[\\w.@\\-]+", placeholder: "laptop", autocomplete: "off", spellcheck: "false", title: "Letters, digits, or one of . _ - @" });
   const problem = h("p", { class: "problem", role: "alert" });
-  const warning = state.session.key_needed ? null : h("p", { class: "quiet" }, "It would be the first: from then on every client needs a key.");
-  const form = h("form", { class: "tools", onsubmit: make }, h("label", { for: "keyname" }, "New key for"), name, h("button", { class: "first" }, "Make a key"));
+  const warning = state.session.key_needed ? null : h("p", { class: "quiet" }, "This is the first key: from then on, every client needs one.");
+  const form = h("form", { class: "tools", onsubmit: make }, h("label", { for: "keyname" }, "New key for"), name, h("button", { class: "first" }, "Create a key"));
 
   async function make(event) {
     event.preventDefault();
@@ -50,13 +50,13 @@ function keyForm(use) {
         warning?.remove();
       }
       name.value = "";
-      say("The key is made. Copy it now: it is shown this once.");
+      say("Key created. Copy it now: it is shown only once.");
       use(key);
     } catch (error) {
       setText(problem, error.message);
     }
   }
-  return h("details", { class: "card slim" }, h("summary", {}, "Make a key"), warning, form, problem);
+  return h("details", { class: "card slim" }, h("summary", {}, "Create a key"), warning, form, problem);
 }
 
 export function snippets(root, model, key) {

@@ -1,4 +1,4 @@
-// Conversations, kept by this browser and nowhere else.
+// Conversations, stored only in this browser.
 
 const KEY = "tandem.conversations";
 const KEPT = 100;
@@ -12,7 +12,7 @@ export function load() {
   }
 }
 
-/** Whether the browser had room for them. */
+/** Returns whether the browser had room. */
 export function save(all) {
   try {
     localStorage.setItem(KEY, JSON.stringify(all.filter((one) => one.messages.length).slice(0, KEPT)));
@@ -31,16 +31,16 @@ export function titleOf(conversation) {
   return first ? first.text.slice(0, 60) || "Attachment" : "New conversation";
 }
 
-/** Those of a file that was exported here; throws an Error in words. */
+/** The conversations of an exported file. Throws an Error with a message. */
 export function imported(text) {
   let given;
   try {
     given = JSON.parse(text);
   } catch {
-    throw new Error("This file holds no JSON.");
+    throw new Error("This file is not JSON.");
   }
   const found = (Array.isArray(given) ? given : [given]).filter(usable);
-  if (!found.length) throw new Error("This file holds no conversation of this page.");
+  if (!found.length) throw new Error("This file has no conversations that this page has exported.");
   return found.map((one) => ({ ...fresh(), at: one.at ?? Date.now(), messages: one.messages }));
 }
 

@@ -1,17 +1,17 @@
-// An opened model: ways to decode, what a start would do and why, decisions, the command line, the log.
+// An opened model: its speculation, figures, decisions, presets and variants, command line and log.
 
 import { events, json, named, request } from "./api.js";
 import { button, copy, fill, h, keyed, setText } from "./dom.js";
-import { engineOf, listen, state } from "./store.js";
+import { engineOf, subscribe, state } from "./store.js";
 import { clock, number, stateOf, visible } from "./words.js";
 
 const LINES = 500;
 
 export function drawDetail(place, id) {
   const others = h("div", { class: "others" });
-  const waysTitle = h("h3", {}, "Presets and ways to decode");
-  place.others = (rows, drawActs, verdictOf) => {
-    waysTitle.hidden = !rows.length;
+  const variantsTitle = h("h3", {}, "Presets and speculation modes");
+  place.others = (rows, drawActions, verdictOf) => {
+    variantsTitle.hidden = !rows.length;
     keyed(others, rows, (row) => row.id,
       (row) => h("div", { class: "other" }, h("span", {}, row.id.startsWith(id) ? row.id.slice(id.length) : row.id), h("span", { class: "quiet" }), h("span", { class: "state" }), h("div", { class: "acts" })),
       (element, row) => {
@@ -20,20 +20,20 @@ export function drawDetail(place, id) {
         setText(element.children[1], verdictOf(row, engine));
         setText(element.children[2], word);
         element.children[2].className = `state ${kind}`;
-        drawActs(element.children[3], row, engine);
+        drawActions(element.children[3], row, engine);
       });
   };
   if (!state.session.admin) {
-    place.append(waysTitle, others);
+    place.append(variantsTitle, others);
     return () => {};
   }
   const next = h("div");
   const measured = h("div");
   const decisions = h("ul", { class: "plainlist" });
-  const nothing = h("p", { class: "quiet" }, "Nothing was decided about it yet.");
+  const nothing = h("p", { class: "quiet" }, "No decisions yet.");
   const command = h("div");
   place.append(h("div", { class: "columns" }, h("section", {}, h("h3", {}, "Decoding"), next), h("section", {}, h("h3", {}, "Last decisions"), decisions, nothing)),
-    h("h3", {}, "Figures by mode"), measured, waysTitle, others, command);
+    h("h3", {}, "Figures by mode"), measured, variantsTitle, others, command);
   const log = drawLog(place, id);
   let seen = "";
 
@@ -50,7 +50,7 @@ export function drawDetail(place, id) {
     drawCommand(command, id);
   }
   draw();
-  const leave = listen(draw);
+  const leave = subscribe(draw);
   return () => { leave(); log(); };
 }
 
@@ -59,7 +59,7 @@ async function drawNext(place, measured, id) {
     const answer = await json(`/admin/models/${named(id)}/speculation`);
     const next = answer.next_start;
     const rows = [
-      ["Asked for", plainly(answer.requested)],
+      ["Requested", plainly(answer.requested)],
       ["Now", answer.active === null ? "not loaded" : answer.active ? answer.mode : `plain${answer.requested === "none" ? "" : ", speculation is off"}`],
       ["Reason", answer.reason], ["Chosen because", answer.active === null ? "" : answer.why],
       ["Next start", next && plainly(next.mode)], ["Because", next && next.why !== answer.why ? next.why : ""],
@@ -79,7 +79,7 @@ function plainly(mode) {
 /** Measurements of each mode, from traffic. */
 function figures(modes) {
   const rows = Object.entries(modes);
-  if (!rows.length) return h("p", { class: "quiet" }, "Nothing was measured yet with these files, options and this engine.");
+  if (!rows.length) return h("p", { class: "quiet" }, "No measurements yet with these files, options and this engine.");
   return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Figures by mode" }, h("table", {},
     h("thead", {}, h("tr", {}, ["mode", "tok/s alone", "2–3 at once", "4 or more", "against plain", "requests", "starts"].map((name) => h("th", { scope: "col", class: name === "mode" || name === "against plain" ? null : "num" }, name)))),
     h("tbody", {}, rows.map(([mode, row]) => h("tr", {}, h("td", {}, plainly(mode)), ["1", "2-3", "4+"].map((level) => h("td", { class: "num" }, number(row.goodput?.[level], 1))), h("td", {}, gain(row.gain)), h("td", { class: "num" }, number(row.requests)), h("td", { class: "num" }, number(row.cold_starts)))))));
@@ -92,7 +92,7 @@ function gain(found) {
   return found.low === null ? `${share(found.mean)}, too few starts for an interval` : `${share(found.mean)} (${share(found.low)} to ${share(found.high)})`;
 }
 
-/** The last lines and those that come, until the model is folded. */
+/** Follows the log until the model is closed. */
 function drawLog(place, id) {
   const text = h("pre", { class: "log", tabindex: 0, "aria-label": `Log of ${id}` });
   const lines = [];
@@ -106,7 +106,7 @@ function drawLog(place, id) {
 
   function draw() {
     const found = words ? lines.filter((line) => line.toLowerCase().includes(words)) : lines;
-    setText(text, found.length ? found.join("\n") : words ? "No line has these words." : "No line yet: its engine has not run since the gateway started.");
+    setText(text, found.length ? found.join("\n") : words ? "No line matches." : "No lines: the engine has not run since the gateway started.");
     if (following) text.scrollTop = text.scrollHeight;
   }
   const own = new AbortController();

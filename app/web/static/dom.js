@@ -29,7 +29,7 @@ export function svg(tag, attributes, ...children) {
   return element;
 }
 
-/** Replaces the text only where it differs, so that a selection and the screen reader's place stay. */
+/** Replaces the text only if it differs, so that a selection and a screen reader's place stay. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -70,7 +70,7 @@ export function keyed(parent, items, keyOf, make, update) {
 
 let saying;
 
-/** A message that disappears, read out by screen readers; a `quiet` one is heard and not seen. */
+/** Shows a message for some seconds. Screen readers read it; a `quiet` one is only read. */
 export function say(text, failed = false, quiet = false) {
   const place = document.getElementById("said");
   fill(place, text);
@@ -83,7 +83,7 @@ export async function copy(text, what = "Copied.") {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Without TLS a browser has no clipboard for a page but this one
+    // Without TLS a page can copy only this way
     const area = h("textarea", { class: "offscreen", value: text });
     document.body.append(area);
     area.select();
@@ -97,7 +97,7 @@ export function button(label, act, props = {}) {
   return h("button", { type: "button", onclick: act, ...props }, label);
 }
 
-/** The menu's entries change only where they differ: rebuilding one would close it under the pointer. */
+/** Sets a menu's entries only if they differ, since that would close an open menu. */
 export function options(select, names, chosen, first) {
   const wanted = first === undefined ? names : ["", ...names];
   const same = wanted.length === select.options.length && wanted.every((name, i) => select.options[i].value === name);

@@ -1,4 +1,4 @@
-// The memory of the host and of each device as bars: what engines of ours hold, what others do, and what is free.
+// Memory bars of the host and each device: used by our engines, used by others, and free.
 
 import { h, keyed, setText, svg } from "./dom.js";
 import { memory } from "./words.js";
@@ -31,7 +31,7 @@ function set(element, name, value) {
   if (element.getAttribute(name) !== text) element.setAttribute(name, text);
 }
 
-/** Of the places that `GET /admin/memory` lists. */
+/** A row for each place of `GET /admin/memory`. */
 function rowsOf(memory) {
   if (!memory) return [];
   return memory.data.filter((place) => place.total).map((place) => ({

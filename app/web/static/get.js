@@ -1,8 +1,8 @@
-// Models to get: search the Hub, what of a repo fits here, drafts that go with it, pulls and their progress.
+// Get models: search the Hub, show which quantizations and drafts fit, pull them, show progress.
 
 import { json } from "./api.js";
 import { button, copy, fill, h, keyed, say, setText } from "./dom.js";
-import { listen, state } from "./store.js";
+import { subscribe, state } from "./store.js";
 import { bytes, memory, number, seconds } from "./words.js";
 
 const CONTEXTS = [4096, 8192, 16384, 32768, 65536, 131072];
@@ -12,18 +12,18 @@ let context = 8192;
 
 export function show(main) {
   if (!state.session.admin) {
-    main.append(h("h2", {}, "Get models"), h("p", {}, "Only an administrator pulls models. Run ", h("code", {}, "llama-tandem open"), " on the gateway's machine."));
+    main.append(h("h2", {}, "Get models"), h("p", {}, "Only administrators can pull models. To sign in, run ", h("code", {}, "llama-tandem open"), " on the gateway's machine."));
     return undefined;
   }
   const field = h("input", { id: "repo", type: "search", required: true, placeholder: "A name, or ORG/REPO", spellcheck: "false", autocomplete: "off", value: searched });
   const problem = h("p", { class: "problem", role: "alert" });
   const results = h("div", { class: "results" });
   const pulls = h("div", { class: "models", role: "list" });
-  const none = h("p", { class: "empty" }, "Nothing was pulled since the gateway started.");
+  const none = h("p", { class: "empty" }, "No pulls since the gateway started.");
   main.append(
     h("div", { class: "tools" }, h("h2", {}, "Get models")),
     h("form", { class: "search", onsubmit: submit }, h("label", { for: "repo", class: "offscreen" }, "Search the Hub"), field, h("button", { class: "first" }, "Search")),
-    h("p", { class: "quiet hint" }, "GGUF repos of huggingface.co. Nothing is asked there before you search. For example: ",
+    h("p", { class: "quiet hint" }, "Searches GGUF repositories on huggingface.co. Nothing is sent there before you search. Examples: ",
       EXAMPLES.map((name) => [button(name, () => { field.value = name; submit(); }, { class: "link" }), " "])),
     problem, results, h("h2", {}, "Pulls"), none, pulls);
 
@@ -65,10 +65,10 @@ export function show(main) {
     keyed(pulls, rows, (pull) => pull.id, makePull, updatePull);
   }
   draw();
-  return listen(draw);
+  return subscribe(draw);
 }
 
-/** The quantizations at once, and once more when drafts were looked for. */
+/** Shows the quantizations, then again after the search for drafts. */
 function repoView(place, repo, back) {
   const select = h("select", { "aria-label": "Context", onchange: () => { context = Number(select.value); ask(); } }, CONTEXTS.map((size) => h("option", { value: size }, `${number(size)} tokens`)));
   select.value = context;
@@ -120,7 +120,7 @@ function drawOffers(place, page) {
 
 function pullButton(offer) {
   if (offer.here === "complete") return h("span", { class: "tag" }, "here");
-  const why = !offer.complete ? "The Hub does not have all of its files." : !offer.disk ? "There is no room on the disk." : null;
+  const why = !offer.complete ? "Some of its files are missing on the Hub." : !offer.disk ? "The disk has too little space." : null;
   return button("Pull", () => pull(offer.pull), { disabled: why !== null, title: why, "aria-label": `Pull ${offer.name}` });
 }
 
@@ -128,7 +128,7 @@ function drawDrafts(place, page) {
   fill(place, h("h3", {}, "Drafts with the same vocabulary"), page.drafts.length
     ? h("ul", { class: "rows" }, page.drafts.map((draft) => h("li", {}, h("span", { class: "strong" }, draft.name), h("span", { class: "quiet" }, `${bytes(draft.size)}, ${memory(draft.needs)} of memory. ${draft.reason}`),
       draft.here || !draft.source.repo ? h("span", { class: "tag" }, "here") : button("Pull", () => pull({ name: `hf:${draft.source.repo}:${draft.source.quantization}` }), { "aria-label": `Pull ${draft.name}` }))))
-    : h("p", { class: "quiet" }, "None was found, here or among smaller models of this family. Speculation without a draft model (ngram) works with every model."));
+    : h("p", { class: "quiet" }, "No draft was found, locally or among smaller models of this family. Speculation without a draft model (ngram) works with every model."));
 }
 
 async function pull(body) {
@@ -177,7 +177,7 @@ async function cancel(id) {
   }
 }
 
-/** As tandem.yaml takes it. */
+/** The entry for tandem.yaml. */
 export function entry(name) {
   const [repo, quantization] = name.replace(/^hf:/, "").split(":");
   const target = quantization ? `{repo: ${repo}, quantization: ${quantization}}` : `{repo: ${repo}}`;

@@ -1,14 +1,14 @@
-// Keeps the store current: by the stream of events for administrators, else by asking for the models.
+// Updates the store: by the event stream for administrators, else by polling the models.
 
 import { ApiError, events, holdKey, json, request } from "./api.js";
-import { addFinished, changed, forgetLive, progress, state } from "./store.js";
+import { addFinished, notify, clearLive, addProgress, state } from "./store.js";
 
 const MODELS_EVERY_MS = 2000;
 const MODELS_SELDOM_MS = 15000;
 const MEMORY_EVERY_MS = 10000;
 const LONGEST_WAIT_MS = 8000;
 
-// Polls stay out of the log of the gateway
+// The gateway does not log polls
 const POLL = { headers: { "X-Tandem-Poll": "1" } };
 
 let stream = null;
@@ -20,10 +20,10 @@ let memoryAt = 0;
 
 export async function learnSession() {
   state.session = await json("/ui/session");
-  changed();
+  notify();
 }
 
-/** Signs in by a one-time link, or by a key. */
+/** Signs in with a one-time link or a key. */
 export async function signIn({ link, key }) {
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
   if (key && !window.isSecureContext) {
@@ -38,7 +38,7 @@ export async function signIn({ link, key }) {
 export async function signOut() {
   holdKey("");
   await json("/ui/session", { method: "DELETE" }).catch(() => {});
-  forgetLive();
+  clearLive();
   state.models = [];
   await learnSession();
   restart();
@@ -49,7 +49,7 @@ export function restart() {
   stream = null;
   lastId = "";
   askedAt = 0;
-  changed();
+  notify();
   if (state.session.admin) follow();
   askModels();
 }
@@ -78,10 +78,10 @@ export async function askModels() {
     state.loaded = true;
     state.online = true;
   } catch (error) {
-    await lost(error);
+    await handleFailure(error);
   } finally {
     asking = false;
-    changed();
+    notify();
   }
 }
 
@@ -91,24 +91,24 @@ async function askMemory() {
     const [memory, engines] = await Promise.all([json("/admin/memory", POLL), json("/admin/engines", POLL)]);
     state.memory = memory;
     state.resident = new Map(engines.data.filter((row) => row.memory).map((row) => [row.alias, row.memory]));
-    changed();
+    notify();
   } catch (error) {
     if (error.status === 404) hasMemory = false;
   }
 }
 
-async function lost(error) {
+async function handleFailure(error) {
   if (!(error instanceof ApiError)) throw error;
   if (error.status === 401) {
     state.models = [];
-    if (state.session.key !== null) await ended();
+    if (state.session.key !== null) await forgetSession();
   } else if (error.status === 0) {
     state.online = false;
   }
 }
 
-async function ended() {
-  forgetLive();
+async function forgetSession() {
+  clearLive();
   holdKey("");
   await learnSession().catch(() => {});
 }
@@ -126,20 +126,20 @@ async function follow() {
       for await (const event of events(response)) {
         if (stream !== own) return;
         lastId = event.id ?? lastId;
-        take(event.event, JSON.parse(event.data));
+        applyEvent(event.event, JSON.parse(event.data));
       }
     } catch (error) {
       if (stream !== own || error.name === "AbortError") return;
       if (error.status === 401 || error.status === 403 || error.status === 404) {
         stream = null;
-        await ended();
+        await forgetSession();
         restart();
         return;
       }
     }
     if (stream !== own) return;
     state.online = false;
-    changed();
+    notify();
     await new Promise((resume) => { setTimeout(resume, wait); });
     wait = Math.min(LONGEST_WAIT_MS, wait * 2);
   }
@@ -147,7 +147,7 @@ async function follow() {
 
 const SECTIONS = ["engines", "requests", "pulls", "decisions"];
 
-function take(kind, data) {
+function applyEvent(kind, data) {
   if (kind === "snapshot") {
     for (const name of SECTIONS) state[name] = new Map(Object.entries(data[name] ?? {}));
     state.gateway = data.gateway?.self ?? {};
@@ -155,18 +155,18 @@ function take(kind, data) {
     json("/admin/requests?limit=1000").then((rows) => addFinished(rows.finished)).catch(() => {});
     askModels();
   } else {
-    change(data);
+    applyChange(data);
   }
-  changed();
+  notify();
 }
 
-function change({ set = {}, gone = {}, finished = [] }) {
+function applyChange({ set = {}, gone = {}, finished = [] }) {
   if (set.gateway) state.gateway = set.gateway.self;
   for (const name of SECTIONS) {
     for (const [key, row] of Object.entries(set[name] ?? {})) state[name].set(key, row);
     for (const key of gone[name] ?? []) state[name].delete(key);
   }
-  for (const row of Object.values(set.requests ?? {})) progress(row);
+  for (const row of Object.values(set.requests ?? {})) addProgress(row);
   addFinished(finished);
   // A model's files and context in its row change with its engine
   if (set.engines || set.pulls || gone.pulls) askedAt = Math.min(askedAt, Date.now() - MODELS_SELDOM_MS + 1000);

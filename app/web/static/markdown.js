@@ -1,11 +1,11 @@
-// Markdown as elements. A model's text is never read as HTML, and a link goes to http, https or mail only.
+// Renders Markdown as elements. A model's text is never read as HTML. Links go to http, https or mail only.
 
 import { button, copy, h } from "./dom.js";
 import { visible } from "./words.js";
 
 /**
- * Shows `text` in `place`. Blocks that are as they were keep their elements, so that a growing answer costs its last
- * block only.
+ * Shows `text` in `place`. Unchanged blocks keep their elements, so that a growing answer redraws only its last
+ * block.
  */
 export function markdown(place, text) {
   const blocks = split(visible(text));
@@ -124,7 +124,7 @@ function table(lines) {
     h("tbody", {}, lines.slice(2).map((line) => h("tr", {}, cells(line).map((cell) => h("td", {}, inline(cell))))))));
 }
 
-// A line longer than this is shown as it is.
+// A longer line is shown as plain text.
 const LONGEST_LINE = 5000;
 const INLINE = /(`+)([^`]+?)\1(?!`)|\*\*([^*\n]{1,500})\*\*|(?<![\w*])\*([^*\s][^*\n]{0,500}?)\*(?!\w)|~~([^~\n]{1,500})~~|\[([^\]\n]{1,300})\]\(([^()\s]{1,1000})\)|(https?:\/\/[^\s<>"'`)\]]{1,1000})/g;
 

@@ -1,9 +1,9 @@
-// The models: a row each, with what runs, what it brings, and what can be done about it.
+// One row per model: its state, speculation, memory, speed and actions.
 
 import { json, named } from "./api.js";
 import { button, fill, h, keyed, say, setText, svg } from "./dom.js";
 import { drawDetail } from "./detail.js";
-import { changed, engineKey, engineOf, listen, rates, state } from "./store.js";
+import { notify, engineKey, engineOf, subscribe, rates, state } from "./store.js";
 import { ago, bytes, memory, number, percent, seconds, stateOf } from "./words.js";
 
 const opened = new Set();
@@ -26,12 +26,12 @@ export function show(main) {
     keyed(list, rows, (row) => row.model.id, makeRow, updateRow);
     none.hidden = rows.length > 0;
     if (!rows.length) {
-      setText(none, state.models.length ? "No model has this name." : state.loaded ? "No models are configured yet. “Get models” finds some, and tandem.yaml lists those that clients may use." : "Loading …");
+      setText(none, state.models.length ? "No model has this name." : state.loaded ? "No models are configured. Find some in “Get models”, and add them to tandem.yaml." : "Loading …");
     }
   }
   draw();
   const clock = setInterval(draw, 1000);
-  const leave = listen(draw);
+  const leave = subscribe(draw);
   return () => { clearInterval(clock); leave(); };
 }
 
@@ -42,7 +42,7 @@ function fillHint(hint, admin) {
   else fill(hint, "To load, unload and watch models, sign in as the administrator: run ", h("code", {}, "llama-tandem open"), " on the gateway's machine.");
 }
 
-/** Entries with the presets and ways of decoding that belong to them. */
+/** Entries with their presets and variants. */
 export function families(models) {
   const ids = new Map(models.map((model) => [model.id, { model, others: [] }]));
   const parts = [];
@@ -96,9 +96,9 @@ function updateRow(element, { model, others }) {
   setText(element.children[1], problems.get(model.id) ?? model.download?.error ?? failureOf(engine));
   drawSpeed(speed, [model, ...others].map((row) => row.id));
   setText(use, useOf(engine));
-  drawActs(acts, model, engine);
+  drawActions(acts, model, engine);
   updateOpen(element, model.id);
-  element.detail.others?.(others, drawActs, verdictOf);
+  element.detail.others?.(others, drawActions, verdictOf);
 }
 
 function failureOf(engine) {
@@ -129,7 +129,7 @@ export function verdictOf(model, engine) {
   return parts.join(", ");
 }
 
-/** By the medians of what this page has seen, where it has seen three of each. */
+/** The ratio of medians of the requests that this page has seen, at least three of each. */
 function gainOver(id, rows) {
   const plain = state.finished.filter((row) => row.mode === "none" && (row.model === id || row.model === `${id}:plain`));
   const [fast, slow] = [rows, plain].map((each) => each.map((row) => row.tokens_per_second).filter(Boolean));
@@ -141,7 +141,7 @@ function median(values) {
   return sorted[sorted.length >> 1];
 }
 
-/** Its estimated and measured memory, or else the size of its files. */
+/** The estimated and measured memory, or the size of the files. */
 export function memoryOf(model, engine) {
   const key = engineKey(model);
   const sum = (places) => Object.values(places ?? {}).reduce((all, size) => all + size, 0);
@@ -174,17 +174,17 @@ function useOf(engine) {
   return parts.join(" · ");
 }
 
-/** Buttons change only when they are others: one under a finger must not be replaced. */
-export function drawActs(place, model, engine) {
-  const wanted = actsFor(model, engine).map(([label]) => label).join("|");
+/** Replaces buttons only if they differ, since a user may be pressing one. */
+export function drawActions(place, model, engine) {
+  const wanted = actionsFor(model, engine).map(([label]) => label).join("|");
   if (place.wanted === wanted) return;
   place.wanted = wanted;
   const focused = place.contains(document.activeElement);
-  fill(place, actsFor(model, engine).map(([label, act]) => button(label, act, { "aria-label": `${label} ${model.id}` })));
+  fill(place, actionsFor(model, engine).map(([label, act]) => button(label, act, { "aria-label": `${label} ${model.id}` })));
   if (focused) place.firstChild?.focus();
 }
 
-function actsFor(model, engine) {
+function actionsFor(model, engine) {
   const chat = ["Chat", () => { location.hash = `chat?model=${encodeURIComponent(model.id)}`; }];
   const talks = (model.capabilities ?? ["completion"]).includes("completion");
   if (!state.session.admin || model.state === "attached") return talks ? [chat] : [];
@@ -201,7 +201,7 @@ function actsFor(model, engine) {
   return acts;
 }
 
-const DONE = { load: "loads", unload: "unloads after its answers", pin: "stays loaded", unpin: "may be unloaded", reset: "starts again with the next request" };
+const DONE = { load: "is loading", unload: "unloads after its running requests", pin: "stays loaded", unpin: "may be unloaded", reset: "starts again on the next request" };
 
 async function act(id, verb) {
   try {
@@ -209,10 +209,10 @@ async function act(id, verb) {
     await json(`/admin/models/${named(id)}/${verb}`, { method: "POST" });
     say(`${id} ${DONE[verb]}.`);
   } catch (error) {
-    // Seen in the row, and heard
+    // Shown in the row, and read by screen readers
     problems.set(id, error.message);
     say(error.message, true, true);
-    changed();
+    notify();
   }
 }
 

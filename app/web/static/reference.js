@@ -1,4 +1,4 @@
-// The API by its own description, `/openapi.json`.
+// The API reference, from `/openapi.json`.
 
 import { json } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -15,7 +15,7 @@ export function show(main) {
     const words = field.value.toLowerCase();
     const rows = Object.entries(page.paths).flatMap(([path, verbs]) => Object.entries(verbs).map(([verb, about]) => ({ path, verb: verb.toUpperCase(), about })));
     const found = rows.filter(({ path, verb, about }) => `${verb} ${path} ${about.summary ?? ""}`.toLowerCase().includes(words)).sort((a, b) => a.path.localeCompare(b.path));
-    fill(list, found.length ? found.map((row) => endpoint(row, page)) : h("p", { class: "empty" }, "No endpoint has this name."));
+    fill(list, found.length ? found.map((row) => endpoint(row, page)) : h("p", { class: "empty" }, "No endpoint matches."));
   }
 }
 
@@ -25,8 +25,8 @@ function endpoint({ path, verb, about }, page) {
     about.description ? h("p", {}, about.description) : null,
     (about.parameters ?? []).length ? [h("h3", {}, "Parameters"), h("ul", {}, about.parameters.map((each) => h("li", {}, h("code", {}, each.name), ` (${each.in}${each.required ? ", required" : ""}) ${each.description ?? ""}`)))] : null,
     body ? [h("h3", {}, "Body"), fields(body.schema, page), example(body.example, `Body of ${verb} ${path}`)] : null,
-    h("h3", {}, "Answers"), h("ul", {}, Object.entries(about.responses ?? {}).map(([status, answer]) => h("li", {}, h("b", {}, status), ` ${answer.description ?? ""}`))),
-    Object.values(about.responses ?? {}).flatMap((answer) => Object.values(answer.content ?? {})).slice(0, 1).map((kind) => example(kind.example, `Answer of ${verb} ${path}`)));
+    h("h3", {}, "Responses"), h("ul", {}, Object.entries(about.responses ?? {}).map(([status, answer]) => h("li", {}, h("b", {}, status), ` ${answer.description ?? ""}`))),
+    Object.values(about.responses ?? {}).flatMap((answer) => Object.values(answer.content ?? {})).slice(0, 1).map((kind) => example(kind.example, `Response of ${verb} ${path}`)));
 }
 
 function example(value, label) {

@@ -1,4 +1,4 @@
-// The state of the page, and subscribers to its changes.
+// The state of the page, and its subscribers.
 
 export const state = {
   session: { version: "", key: null, admin: false, key_needed: false },
@@ -17,7 +17,7 @@ export const state = {
   resident: new Map(),
 };
 
-/** The name of the engine that answers for a model: presets and aliases share that of their entry. */
+/** The name of a model's engine. Presets and aliases share the engine of their entry. */
 export function engineKey(model) {
   if (!model.root) return model.id;
   const [, variant] = model.id.startsWith(`${model.root}:`) ? model.id.slice(model.root.length + 1).split(":") : [];
@@ -32,18 +32,18 @@ const KEPT = 1000;
 const listeners = new Set();
 let pending = false;
 
-export function listen(listener) {
+export function subscribe(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-/** Listeners are called once for all that changes within a moment. */
-export function changed() {
+/** Calls each listener once for all changes within 40 ms. */
+export function notify() {
   if (pending) return;
   pending = true;
   setTimeout(() => {
     pending = false;
-    // One may have been dropped by another before it: its view is gone
+    // An earlier listener may have closed a later one's view
     for (const listener of [...listeners]) if (listeners.has(listener)) listener();
   }, 40);
 }
@@ -53,9 +53,9 @@ export function addFinished(rows) {
   const fresh = rows.filter((row) => !known.has(row.id));
   if (!fresh.length) return;
   state.finished = [...fresh, ...state.finished].sort((a, b) => Number(b.id) - Number(a.id)).slice(0, KEPT);
-  for (const row of fresh) tokens(row.model, row.at, Math.max(0, (row.completion_tokens ?? 0) - (seen.get(row.request_id) ?? 0)));
+  for (const row of fresh) addTokens(row.model, row.at, Math.max(0, (row.completion_tokens ?? 0) - (seen.get(row.request_id) ?? 0)));
   for (const row of fresh) seen.delete(row.request_id);
-  changed();
+  notify();
 }
 
 // Tokens by model in steps of ten seconds, for ten minutes.
@@ -64,14 +64,14 @@ const STEPS = 60;
 const series = new Map();
 const seen = new Map();
 
-export function progress(row) {
+export function addProgress(row) {
   if (row.tokens === null) return;
   const before = seen.get(row.request_id) ?? 0;
-  if (row.tokens > before) tokens(row.model, Date.now() / 1000, row.tokens - before);
+  if (row.tokens > before) addTokens(row.model, Date.now() / 1000, row.tokens - before);
   seen.set(row.request_id, row.tokens);
 }
 
-function tokens(model, at, count) {
+function addTokens(model, at, count) {
   if (!count) return;
   const steps = series.get(model) ?? new Map();
   series.set(model, steps);
@@ -81,7 +81,7 @@ function tokens(model, at, count) {
   for (const each of steps.keys()) if (each < oldest) steps.delete(each);
 }
 
-/** Tokens a second over the last ten minutes, the oldest first. */
+/** Tokens per second over the last ten minutes, oldest first. */
 export function rates(model) {
   const steps = series.get(model);
   if (!steps) return [];
@@ -89,7 +89,7 @@ export function rates(model) {
   return Array.from({ length: STEPS }, (_, i) => (steps.get(now - STEPS + 1 + i) ?? 0) / STEP_S);
 }
 
-export function forgetLive() {
+export function clearLive() {
   for (const name of ["engines", "requests", "pulls", "decisions"]) state[name].clear();
   state.gateway = {};
   state.finished = [];

@@ -1,14 +1,14 @@
-// Figures and states in the page's words.
+// Figures and states as text.
 
 const FILE_UNITS = ["B", "KB", "MB", "GB", "TB"];
 const MEMORY_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/** Sizes of files and transfers, in decimal units as disks are sold. */
+/** Sizes of files and transfers, in decimal units, as for disks. */
 export function bytes(count) {
   return sized(count, 1000, FILE_UNITS);
 }
 
-/** Sizes of memory, in binary units as systems and drivers count it. */
+/** Sizes of memory, in binary units, as in drivers' reports. */
 export function memory(count) {
   return sized(count, 1024, MEMORY_UNITS);
 }
@@ -52,7 +52,7 @@ export function percent(part, whole) {
   return whole ? `${Math.round((100 * part) / whole)} %` : "–";
 }
 
-/** The state of a model for a person: {word, kind}; kind chooses the colour. */
+/** The state of a model: {word, kind}. `kind` selects the colour. */
 export function stateOf(model, engine) {
   const state = engine && model.state !== "downloading" ? engine.state : model.state;
   const loading = engine?.loading ?? model.loading;
@@ -80,9 +80,9 @@ export function stateOf(model, engine) {
   }
 }
 
-// Control characters do nothing on a page, and those that turn the direction of writing mislead.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+// Control characters are invisible, and those that change the direction of writing can disguise text.
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
 export function visible(text) {
-  return text.replace(UNSEEN, "\ufffd");
+  return text.replace(INVISIBLE, "\ufffd");
 }
