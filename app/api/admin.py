@@ -22,8 +22,12 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
     @routes.get("/aliases/{alias:path}/speculation", deprecated=True, include_in_schema=False)
     @routes.get(
         "/models/{alias:path}/speculation",
-        summary="What decodes now, what the next cold start would, and why",
-        responses={404: refused("No such alias"), 503: refused("It cannot be planned: with the reason"), **ADMIN},
+        summary="The speculation mode now and at the next cold start, with reasons",
+        responses={
+            404: refused("No such alias"),
+            503: refused("The start cannot be planned; the message says why"),
+            **ADMIN,
+        },
     )
     async def speculation(alias: str) -> dict[str, Any]:
         ref = catalog.resolve(alias)

@@ -38,9 +38,9 @@ _LOG: Responses = {
     **ADMIN,
 }
 _PLAN: Responses = {
-    400: refused("An attached server, which others start"),
+    400: refused("An attached server: the gateway does not start it"),
     404: refused("No such model"),
-    503: refused("It cannot be planned: with the reason"),
+    503: refused("The start cannot be planned; the message says why"),
     **ADMIN,
 }
 
@@ -58,7 +58,7 @@ def engine_view_routes(
     @routes.get("/{alias:path}/log", summary="The last lines of an engine's log", responses=_LOG)
     async def log(
         alias: str,
-        lines: Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")] = 100,
+        lines: Annotated[int, Query(ge=0, le=2000, description="Number of lines.")] = 100,
         # Not in the schema: a client that tries each operation would wait for its end
         follow: Annotated[bool, Query(include_in_schema=False)] = False,
     ) -> Response:
@@ -75,7 +75,7 @@ def engine_view_routes(
         """Of the engine that is up, else of the next start. No key stands in it."""
         ref = catalog.resolve(alias)
         if isinstance(ref.entry, AttachedEntry):
-            raise AttachedModelError(f"'{ref}' is attached at {ref.entry.url}: who runs it starts and stops it.")
+            raise AttachedModelError(f"'{ref}' is attached at {ref.entry.url}: the gateway does not start or stop it.")
         status = scheduler.status(ref)
         if status.up and status.plan is not None:
             return _planned(status.plan, running=True)

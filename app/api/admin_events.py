@@ -23,7 +23,7 @@ _STREAM: Responses = {
     200: {"content": {"text/event-stream": {"example": _EXAMPLE}}},
     **ADMIN,
 }
-LastEventId = Annotated[str, Header(description="The last event's id: what has changed since comes first.")]
+LastEventId = Annotated[str, Header(description="Id of the last event received. Later changes are sent first.")]
 
 
 def event_routes(feed: AdminFeed, closing: Callable[[], bool]) -> APIRouter:

@@ -200,7 +200,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("get", "/admin/history"): _list(_MINUTE),
     ("get", "/admin/hub/search"): _list({"repo": _ALIAS, "downloads": 91_000, "likes": 60, "gated": False}),
     ("get", "/admin/hub/repos/{repo}"): _list(
-        _OFFER, repo=_ALIAS, revision="c" * 40, context=8192, basis=["Counted are ..."], drafts=[_DRAFT_OFFER]
+        _OFFER, repo=_ALIAS, revision="c" * 40, context=8192, basis=["The estimate counts ..."], drafts=[_DRAFT_OFFER]
     ),
     ("get", "/admin/keys"): _list(_KEY),
     ("post", "/admin/keys"): _KEY | {"key": "lt-...", "first": False},

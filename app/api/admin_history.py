@@ -12,7 +12,7 @@ from app.models.catalog import Catalog
 from app.records.database import Database
 from app.records.history import MOST_ROWS, minutes
 
-Alias = Annotated[str | None, Query(description="A model; every model without it.")]
+Alias = Annotated[str | None, Query(description="Model (default: all).")]
 Since = Annotated[float, Query(ge=0, le=1e11, description="Seconds since the epoch.", examples=[1764235080])]
 
 
@@ -22,8 +22,8 @@ def history_routes(catalog: Catalog, database: Database) -> APIRouter:
 
     @routes.get(
         "/history",
-        summary="What each minute has brought, the newest first",
-        description=f"Of answers that engines of this gateway have given; at most {MOST_ROWS} rows, of thirty days.",
+        summary="Figures of each minute, newest first",
+        description=f"Counts answers of this gateway's engines. At most {MOST_ROWS} rows of the last thirty days.",
         responses={404: refused("No such model"), **ADMIN},
     )
     async def history(alias: Alias = None, since: Since = 0.0) -> dict[str, Any]:

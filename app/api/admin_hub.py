@@ -14,10 +14,10 @@ from app.config.settings import Settings
 from app.scheduler.memory_book import MemoryBook
 
 Text = Annotated[str, Query(min_length=1, max_length=200, description="Part of a repo's name.", examples=["qwen3"])]
-Limit = Annotated[int, Query(ge=1, le=100, description="How many repos, the most downloaded first.")]
-Context = Annotated[int, Query(ge=256, le=1 << 24, description="Tokens of context to count with.")]
-Drafts = Annotated[bool, Query(description="Looks for drafts that go with it; that fetches some headers more.")]
-_HUB: Responses = {400: refused("The Hub does not have it, or cannot be asked: with the reason"), **ADMIN}
+Limit = Annotated[int, Query(ge=1, le=100, description="Maximum number of repos, most downloaded first.")]
+Context = Annotated[int, Query(ge=256, le=1 << 24, description="Context size of the estimate, in tokens.")]
+Drafts = Annotated[bool, Query(description="Also find compatible draft models. This downloads more headers.")]
+_HUB: Responses = {400: refused("The Hub lacks it or cannot be reached; the message says which"), **ADMIN}
 
 
 def hub_routes(settings: Callable[[], Settings], memory: MemoryBook) -> APIRouter:
@@ -28,7 +28,7 @@ def hub_routes(settings: Callable[[], Settings], memory: MemoryBook) -> APIRoute
     async def search(text: Text, limit: Limit = 20) -> dict[str, Any]:
         return {"object": "list", "data": await asyncio.to_thread(_search, text, limit)}
 
-    @routes.get("/repos/{repo:path}", summary="The quantizations of a repo, and what fits", responses=_HUB)
+    @routes.get("/repos/{repo:path}", summary="The quantizations of a repo, and which of them fit", responses=_HUB)
     async def repo(repo: str, context: Context = 8192, drafts: Drafts = False) -> dict[str, Any]:
         """By footprint: fits, fits without draft, does not fit, or unknown where memory is."""
         await memory.look()

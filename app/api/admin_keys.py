@@ -19,7 +19,7 @@ from app.errors import ConfigError, InvalidBodyError
 
 # Some seconds: a key that counts later than that is made all the same
 _LOOKS = 30
-_KEYS: Responses = {400: refused("What was sent cannot be used: with the reason"), **ADMIN}
+_KEYS: Responses = {400: refused("The request is invalid; the message says why"), **ADMIN}
 KeyName = Annotated[str, Path(description="The name of a key.", examples=["laptop"])]
 Limit = Annotated[int | None, Field(ge=1, le=10**9)]
 
@@ -30,7 +30,7 @@ class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(description="Up to 64 letters, digits, or one of . _ - @", examples=["laptop"])
-    models: list[str] | None = Field(None, description="Patterns of the models that it may use (default: all).")
+    models: list[str] | None = Field(None, description="Patterns of allowed models (default: all).")
     rpm: Limit = Field(None, description="Maximum requests per minute.")
     tpm: Limit = Field(None, description="Maximum tokens per minute.")
     concurrency: Limit = Field(None, description="Maximum concurrent requests.")
@@ -52,8 +52,8 @@ class KeyView(BaseModel):
 
 
 class CreatedKey(KeyView):
-    key: str = Field(description="The key itself, told this once; a hash of it is kept.")
-    first: bool = Field(description="Whether clients need a key only from now on.")
+    key: str = Field(description="The key itself. It is shown only once, since only its hash is stored.")
+    first: bool = Field(description="Whether this is the first key: from now on, every request needs one.")
 
 
 def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
@@ -65,7 +65,7 @@ def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
         rows = await asyncio.to_thread(store.all)
         return {"object": "list", "data": [_view(key) for key in rows if key.revoked is None]}
 
-    @routes.post("", summary="Make a key", status_code=201, responses=_KEYS)
+    @routes.post("", summary="Create a key", status_code=201, responses=_KEYS)
     async def make(asked: NewKey) -> CreatedKey:
         """Where it is the first, every client needs a key from then on."""
         first, secret = not keys.required, new_secret()

@@ -12,13 +12,13 @@ from app.reload import Reloader
 class ReloadView(BaseModel):
     """Names of models, then of settings."""
 
-    changed: list[str] = Field(description="Models whose entry differs, in whatever.")
-    added: list[str] = Field(description="Models that can be asked for from now on.")
-    removed: list[str] = Field(description="Models that finish their answers and are unknown to new requests.")
-    restarted: list[str] = Field(description="Models and variants whose engine finishes its answers and starts again.")
-    settings: list[str] = Field(description="Other settings that hold from now on.")
-    restart_needed: list[str] = Field(description="Settings that differ and hold from the next start on.")
-    warnings: list[str] = Field(description="Models that cannot start as they are written now, and why.")
+    changed: list[str] = Field(description="Models whose entry has changed.")
+    added: list[str] = Field(description="New models.")
+    removed: list[str] = Field(description="Removed models. Their running requests are finished.")
+    restarted: list[str] = Field(description="Models and variants whose engine restarts after its running requests.")
+    settings: list[str] = Field(description="Other settings that apply now.")
+    restart_needed: list[str] = Field(description="Changed settings that apply after a restart of the gateway.")
+    warnings: list[str] = Field(description="Models that cannot start with these settings, and why.")
 
 
 def reload_routes(reloader: Reloader) -> APIRouter:
@@ -27,8 +27,8 @@ def reload_routes(reloader: Reloader) -> APIRouter:
 
     @routes.post(
         "/reload",
-        summary="Read the settings again and apply what differs",
-        responses={400: refused("The settings cannot be used; nothing has changed"), **ADMIN},
+        summary="Reload the settings and apply the changes",
+        responses={400: refused("The settings are invalid; nothing has changed"), **ADMIN},
     )
     async def reload() -> ReloadView:
         """What the command line and the environment of the gateway say goes on to win over the file."""

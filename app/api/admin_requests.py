@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query
 from app.api.openapi_errors import ADMIN, Responses, refused
 from app.relay.traffic import KEPT, Traffic
 
-_CAPTURE: Responses = {404: refused("No such request, or no bodies of it are kept"), **ADMIN}
+_CAPTURE: Responses = {404: refused("No such request, or its bodies are not kept"), **ADMIN}
 RequestName = Annotated[str, Path(description="The `id` of a running request, or its `request_id`.", examples=["17"])]
 
 
@@ -18,24 +18,24 @@ def request_routes(traffic: Traffic) -> APIRouter:
     """No prompt and no answer is shown: neither is kept."""
     routes = APIRouter(prefix="/admin/requests")
 
-    @routes.get("", summary="The requests that run, and the last that have ended", responses=ADMIN)
+    @routes.get("", summary="Running requests, and the last finished ones", responses=ADMIN)
     async def requests(
-        limit: int = Query(100, ge=0, le=KEPT, description="How many of those that have ended, the newest first."),
+        limit: int = Query(100, ge=0, le=KEPT, description="Maximum number of finished requests, newest first."),
     ) -> dict[str, Any]:
         running = [request.fields() for request in traffic.running()]
         return {"object": "list", "data": running, "finished": [request.fields() for request in traffic.last(limit)]}
 
     @routes.delete(
         "/{request_name:path}",
-        summary="Cancel a request; its client is told so",
-        responses={404: refused("No such request is being answered"), **ADMIN},
+        summary="Cancel a request; its client gets an error",
+        responses={404: refused("No such request is running"), **ADMIN},
     )
     async def cancel(request_name: RequestName) -> dict[str, Any]:
         return {"object": "list", "data": [request.fields() for request in traffic.cancel(request_name)]}
 
     @routes.get(
         "/{request_name:path}/capture",
-        summary="What a request has asked and got, where `captures` keeps it",
+        summary="The bodies of a request and its answer, if `captures` keeps them",
         responses=_CAPTURE,
     )
     async def capture(request_name: RequestName) -> dict[str, Any]:

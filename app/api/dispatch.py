@@ -184,7 +184,7 @@ async def _not_allowed(scope: Scope, send: Send, api_format: OpenAIFormat, takes
 
 async def _no_websocket(scope: Scope, send: Send, api_format: OpenAIFormat, request_id: str) -> None:
     """Codex tries a websocket first, and uses POST once it gets this response."""
-    message = f"{scope['path']} speaks no WebSocket; POST the request, with 'stream': true for events."
+    message = f"{scope['path']} does not support WebSocket. Send a POST, with 'stream': true for events."
     body = api_format.body(message, HttpError(426, "invalid_request_error", "websocket_not_supported"))
     await _answer(send, 426, body, request_id, (b"upgrade", b"HTTP/1.1"), bodiless=False)
     log.info(f"{scope['method']} {scope['path']}", status=426, request_id=request_id)

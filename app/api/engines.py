@@ -20,9 +20,9 @@ VERBS = ("load", "unload", "pin", "unpin", "reset")
 # Seconds. A load that fails sooner is an error in the response, with `wait` or without.
 _AT_ONCE_S = 1.0
 _ENGINE: Responses = {
-    400: refused("An attached server, which others start and stop"),
-    404: refused("No such model, or no such verb"),
-    503: refused("It cannot be loaded: with the diagnosis"),
+    400: refused("An attached server: the gateway does not start or stop it"),
+    404: refused("No such model or action"),
+    503: refused("The model cannot be loaded; the message has the diagnosis"),
     **ADMIN,
 }
 
@@ -55,13 +55,13 @@ class EngineActions:
             case "reset":
                 await verbs.reset(ref)
             case _:
-                raise PathNotFoundError(f"There is no verb '{verb}' for a model: use {', '.join(VERBS)}.")
+                raise PathNotFoundError(f"Unknown action '{verb}'. Use {', '.join(VERBS)}.")
         return self._scheduler.status(ref).fields()
 
     def _engine(self, name: str) -> ModelRef:
         ref = self._catalog.resolve(name)
         if isinstance(ref.entry, AttachedEntry):
-            raise AttachedModelError(f"'{ref}' is attached at {ref.entry.url}: who runs it starts and stops it.")
+            raise AttachedModelError(f"'{ref}' is attached at {ref.entry.url}: the gateway does not start or stop it.")
         return ref
 
     async def _load(self, ref: ModelRef, wait: bool) -> None:
@@ -79,12 +79,12 @@ def engine_routes(catalog: Catalog, scheduler: Scheduler, live: LiveFigures) -> 
     routes = APIRouter()
     verbs = EngineActions(catalog, scheduler)
 
-    @routes.get("/admin/engines", summary="Every engine that is or may be up", responses=ADMIN)
+    @routes.get("/admin/engines", summary="All engines and their states", responses=ADMIN)
     async def engines() -> dict[str, Any]:
         rows = [engine.fields() | live.engine(engine) for engine in scheduler.statuses()]
         return {"object": "list", "data": rows}
 
-    @routes.get("/admin/decisions", summary="Why engines came and went: the last 200, newest first", responses=ADMIN)
+    @routes.get("/admin/decisions", summary="The last 200 decisions about engines, newest first", responses=ADMIN)
     async def decisions() -> dict[str, Any]:
         return {"object": "list", "data": [decision.fields() for decision in scheduler.decisions]}
 
@@ -96,8 +96,8 @@ def engine_routes(catalog: Catalog, scheduler: Scheduler, live: LiveFigures) -> 
     async def act(
         alias: str,
         verb: str,
-        now: bool = Query(False, description="Of unload: breaks off what is being answered."),
-        wait: bool = Query(False, description="Of load and unload: answers when it is done."),
+        now: bool = Query(False, description="For unload: interrupt running requests."),
+        wait: bool = Query(False, description="For load and unload: respond when it is done."),
     ) -> dict[str, Any]:
         return await verbs.act(alias, verb, now=now, wait=wait)
 

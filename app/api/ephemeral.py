@@ -16,13 +16,13 @@ from app.errors import ForbiddenError
 from app.reload import Reloader
 
 _ADD: Responses = {
-    400: refused("The entry cannot be used; nothing has changed"),
-    403: refused("No admin key, or what only the gateway's own user may give"),
+    400: refused("The entry is invalid; nothing has changed"),
+    403: refused("No admin key, or a field that only the gateway's own user may set"),
     409: refused("A model has this name"),
     **ADMIN,
 }
 _REMOVE: Responses = {
-    400: refused("It stands in the settings"),
+    400: refused("The model is in the settings file"),
     404: refused("No such model"),
     **ADMIN,
 }
@@ -39,8 +39,8 @@ class NewModel(BaseModel):
 
 class AddedModel(BaseModel):
     alias: str
-    entry: dict[str, Any] = Field(description="As it holds, with what `defaults` add.")
-    warnings: list[str] = Field(default=[], description="What speaks against a start.")
+    entry: dict[str, Any] = Field(description="The entry, with the keys that `defaults` add.")
+    warnings: list[str] = Field(default=[], description="Reasons why a start may fail.")
 
 
 class AddedModels(BaseModel):
@@ -52,27 +52,27 @@ def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
     """Three routes."""
     routes = APIRouter(prefix="/admin/models")
 
-    @routes.get("", summary="The models that are in memory alone", responses=ADMIN)
+    @routes.get("", summary="Models that are not in the settings file", responses=ADMIN)
     async def every() -> AddedModels:
         return AddedModels(
             data=[AddedModel(alias=alias, entry=_fields(entry)) for alias, entry in reloader.ephemeral.items()]
         )
 
-    @routes.post("", summary="Add a model until the gateway ends", status_code=201, responses=_ADD)
+    @routes.post("", summary="Add a model until the gateway stops", status_code=201, responses=_ADD)
     async def add(model: NewModel, request: Request, response: Response) -> AddedModel:
         """A reload keeps it. Env, args and paths outside models_dir are for the gateway's own user."""
         written = {**(model.model_extra or {}), "target": model.target}
         made = ephemeral_entry(model.alias, written, reloader.running)
         if made.takes_trust and (why := own_user_refusal(request.scope, keys)):
             raise ForbiddenError(
-                f"{', '.join(made.takes_trust)}: only a command of this machine, with the key of state_dir/admin.key, "
-                f"may give that; this request may not: {why}."
+                f"{', '.join(made.takes_trust)}: only a command on this machine with the key in state_dir/admin.key "
+                f"may set this. This request may not: {why}."
             )
         warnings = await reloader.add(made.alias, made.entry)
         response.headers["Location"] = f"/admin/models/{quote(made.alias)}"
         return AddedModel(alias=made.alias, entry=_fields(made.entry), warnings=list(warnings))
 
-    @routes.delete("/{alias:path}", summary="Remove such a model", status_code=204, responses=_REMOVE)
+    @routes.delete("/{alias:path}", summary="Remove an added model", status_code=204, responses=_REMOVE)
     async def remove(alias: str) -> Response:
         """It finishes its answers; new requests do not know it."""
         await reloader.remove(alias)

@@ -30,7 +30,7 @@ def create_api(
     """Creates the FastAPI app. Relayed paths are dispatched before it."""
     api = FastAPI(title="llama-tandem", version=version, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
 
-    @api.get("/", summary="What this is")
+    @api.get("/", summary="Name and version")
     async def root() -> dict[str, str]:
         return {"name": "llama-tandem", "version": version, "api": "/v1", "docs": "/docs"}
 
@@ -47,7 +47,7 @@ def create_api(
         return Response(exposition(metrics, scheduler), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @api.get("/models", include_in_schema=False)
-    @api.get("/v1/models", summary="The models that can be asked for; never loads one")
+    @api.get("/v1/models", summary="List models, without loading any")
     async def models(request: Request, variants: bool = False) -> dict[str, Any]:
         listed = rows.all(variants=variants, may=may_use(request.scope))
         if asks_in_this_shape(request.scope["headers"]):
@@ -55,7 +55,7 @@ def create_api(
         return {"object": "list", "data": listed}
 
     @api.get("/models/{alias:path}", include_in_schema=False)
-    @api.get("/v1/models/{alias:path}", summary="One model, by any of its names")
+    @api.get("/v1/models/{alias:path}", summary="Get a model by any of its names")
     async def model(request: Request, alias: str) -> dict[str, Any]:
         row = rows.get(alias, may_use(request.scope))
         return shown_model(row, alias) if asks_in_this_shape(request.scope["headers"]) else row
@@ -96,7 +96,7 @@ def _errors_in_shape(api: FastAPI) -> None:
         first = error.errors()[0]
         if first["loc"] == ("body",) or first["type"] == "json_invalid":
             is_json = "json" in request.headers.get("content-type", "")
-            how = "" if is_json else ", and Content-Type must say application/json"
+            how = "" if is_json else ", sent as Content-Type application/json"
             return await failed(request, InvalidBodyError(f"The body must be a JSON object{how}."))
         param = str(first["loc"][-1])
         known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)
@@ -109,18 +109,18 @@ def _describe_what_comes_before(api: FastAPI, version: str) -> None:
     def schema() -> dict[str, Any]:
         if api.openapi_schema is None:
             page = get_openapi(title=api.title, version=version, routes=api.routes)
-            answer = {"responses": {"200": {"description": "The engine's answer, as it is or translated"}}}
+            answer = {"responses": {"200": {"description": "The engine's answer"}}}
             body = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
             for path in sorted(POSTS):
                 how = "Translated" if path.removeprefix("/v1").startswith(("/responses", "/messages")) else "Relayed"
                 page["paths"][path] = {"post": {"summary": f"{how} by `model`", "requestBody": body, **answer}}
             for path in OLLAMA:
-                page["paths"][path] = {"post": {"summary": "Ollama's, by `model`", "requestBody": body, **answer}}
+                page["paths"][path] = {"post": {"summary": "Ollama's API, by `model`", "requestBody": body, **answer}}
             for path in sorted(GETS):
                 query = {"name": "model", "in": "query", "schema": {"type": "string"}}
                 page["paths"][path] = {"get": {"summary": "Relayed by `?model=`", "parameters": [query], **answer}}
             for path in sorted(CHANGES):
-                page["paths"][path]["post"] = {"summary": "Relayed by `?model=`; an admin key", **answer}
+                page["paths"][path]["post"] = {"summary": "Relayed by `?model=`; needs an admin key", **answer}
             healthy = {"responses": {"200": {"description": "The gateway is up"}}}
             page["paths"][HEALTH] = {"get": {"summary": "The gateway is up", **healthy}}
             add_examples(page)

@@ -18,8 +18,8 @@ from app.models.catalog import Catalog
 # How soon a follower sees a line, and how many of a burst it gets at once
 _LOOK_EVERY_S, _AT_ONCE = 0.25, 2000
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-Model = Annotated[str | None, Query(description="A model: its engine's own lines and the gateway's about it.")]
-Lines = Annotated[int, Query(ge=0, le=2000, description="How many of the last lines.")]
+Model = Annotated[str | None, Query(description="Model: the lines of its engine, and the gateway's lines about it.")]
+Lines = Annotated[int, Query(ge=0, le=2000, description="Number of lines.")]
 
 
 def log_routes(

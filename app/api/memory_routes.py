@@ -15,7 +15,7 @@ def memory_routes(scheduler: Scheduler, memory: MemoryBook) -> APIRouter:
     """For admin keys."""
     routes = APIRouter()
 
-    @routes.get("/admin/memory", summary="The host and each device: who holds how much", responses=ADMIN)
+    @routes.get("/admin/memory", summary="Memory of the host and of each device, by holder", responses=ADMIN)
     async def rows() -> dict[str, Any]:
         await memory.look()
         return {"object": "list", "known": bool(memory.known), "data": memory.fields(scheduler.holding())}

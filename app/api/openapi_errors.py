@@ -28,4 +28,4 @@ def refused(description: str) -> dict[str, Any]:
 
 
 # Of every endpoint under /admin. "4XX" replaces FastAPI's 422, which no client gets
-ADMIN: Responses = {"4XX": refused("No admin key, or called by another name or from a web page")}
+ADMIN: Responses = {"4XX": refused("No admin key, a foreign host name, or a request of a web page")}

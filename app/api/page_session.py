@@ -21,7 +21,7 @@ class BeginSession(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    link: str | None = Field(None, max_length=200, description="What stands behind `#link=` in the link.")
+    link: str | None = Field(None, max_length=200, description="The text after `#link=` in the link.")
 
 
 class SessionView(BaseModel):
@@ -51,17 +51,17 @@ def session_routes(keys: Keyring, sessions: Sessions, guard: Guard) -> APIRouter
         for secret in presented(request.scope["headers"]):
             if (key := keys.find(secret)) is not None:
                 return key
-            raise UnauthorizedError("This API key is not known here: it is wrong, revoked or expired.")
+            raise UnauthorizedError("Invalid API key (unknown, revoked or expired).")
         return None
 
-    @routes.get("/ui/session", summary="Who the page acts for")
+    @routes.get("/ui/session", summary="The key that the page uses")
     async def who(request: Request) -> SessionView:
         return view(request, own_key(request) or sessions.key_of(request.scope))
 
     @routes.post(
         "/ui/session",
         summary="Begin a session, by a one-time link or a key",
-        responses={401: refused("No such link or key"), 403: refused("Another page asks")},
+        responses={401: refused("No such link or key"), 403: refused("The request is from another page")},
     )
     async def begin(body: BeginSession, request: Request, response: Response) -> SessionView:
         if not from_our_page(request.scope):
@@ -75,7 +75,9 @@ def session_routes(keys: Keyring, sessions: Sessions, guard: Guard) -> APIRouter
         response.headers["Set-Cookie"] = set_cookie(request.scope, secret).decode()
         return view(request, key)
 
-    @routes.delete("/ui/session", summary="End the session", responses={403: refused("Another page asks")})
+    @routes.delete(
+        "/ui/session", summary="End the session", responses={403: refused("The request is from another page")}
+    )
     async def end(request: Request, response: Response) -> dict[str, Any]:
         if not from_our_page(request.scope):
             raise ForbiddenError("Only the gateway's own page may end its session.")

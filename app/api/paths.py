@@ -31,5 +31,5 @@ def hint(path: str) -> str:
         return ""
     before = path.removesuffix(known)
     if before.endswith("/v1"):
-        return f" The base URL has /v1 twice: ask {known}."
-    return f" The base URL has {before} too much: ask {known}."
+        return f" The base URL has /v1 twice: use {known}."
+    return f" Remove {before} from the base URL: use {known}."

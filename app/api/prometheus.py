@@ -45,8 +45,8 @@ class _Values(Collector):
 
     def _tokens(self) -> Iterator[Metric]:
         for name, text, counts in (
-            ("prompt_tokens", "Tokens in.", self._metrics.tokens_in),
-            ("completion_tokens", "Tokens out.", self._metrics.tokens_out),
+            ("prompt_tokens", "Prompt tokens.", self._metrics.tokens_in),
+            ("completion_tokens", "Generated tokens.", self._metrics.tokens_out),
         ):
             family = CounterMetricFamily(PREFIX + name, text, labels=["alias"])
             for alias, count in counts.items():
@@ -63,7 +63,11 @@ class _Values(Collector):
 
     def _times(self) -> Iterator[Metric]:
         for name, text, histograms in (
-            ("time_to_first_token_seconds", "Request received to first token, of streams.", self._metrics.ttft),
+            (
+                "time_to_first_token_seconds",
+                "Time from the request to the first token of a stream.",
+                self._metrics.ttft,
+            ),
             ("time_per_output_token_seconds", "After the first token.", self._metrics.tpot),
         ):
             family = HistogramMetricFamily(PREFIX + name, text, labels=_BY_MODE)
@@ -77,13 +81,13 @@ class _Values(Collector):
         for engine in engines:
             for state in EngineState:
                 states.add_metric([engine.alias, str(state)], float(engine.state is state))
-        starts = CounterMetricFamily(PREFIX + "engine_starts", "Engine starts tried.", labels=["alias"])
+        starts = CounterMetricFamily(PREFIX + "engine_starts", "Attempted engine starts.", labels=["alias"])
         for alias, count in self._metrics.starts.items():
             starts.add_metric([alias], count)
         exits = CounterMetricFamily(PREFIX + "engine_exits", "Failed starts and crashes.", labels=["alias", "cause"])
         for (alias, cause), count in self._metrics.exits.items():
             exits.add_metric([alias, cause], count)
-        text = "1 where the speculation that was asked for is on, 0 where it is off; absent while nothing is loaded."
+        text = "1 if the requested speculation is active, 0 if not; absent while no engine is loaded."
         active = GaugeMetricFamily(PREFIX + "speculation_active", text, labels=["alias", "requested", "mode"])
         for engine in engines:
             status = engine.speculation
@@ -92,14 +96,14 @@ class _Values(Collector):
         yield from (states, starts, exits, active)
 
     def _conversations(self) -> Iterator[Metric]:
-        text = "Slots saved at a swap, restored at a start, and failed at either."
+        text = "Slots saved at an unload, restored at a load, and failures of both."
         slots = CounterMetricFamily(PREFIX + "conversations", text, labels=["alias", "outcome"])
         for (alias, outcome), count in self._metrics.conversations.items():
             slots.add_metric([alias, outcome], count)
         size = GaugeMetricFamily(PREFIX + "conversation_bytes", "Bytes of saved slots on disk.")
         if self._metrics.conversation_bytes or self._metrics.conversations:
             size.add_metric([], self._metrics.conversation_bytes)
-        text = "Seconds of reading that restored slots have spared, less what restoring took."
+        text = "Seconds of prompt processing that restored slots saved, minus the time to restore them."
         won = GaugeMetricFamily(PREFIX + "conversation_seconds_won", text, labels=["alias"])
         for alias, seconds in self._metrics.conversation_seconds.items():
             won.add_metric([alias], seconds)

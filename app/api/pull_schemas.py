@@ -15,8 +15,8 @@ class StartPull(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(description="An alias of the catalog, or `hf:ORG/REPO[:QUANTIZATION]`.", examples=["hf:org/m"])
-    include: str | None = Field(None, description="Which files of `hf:ORG/REPO`.", examples=["*Q4_K_M*"])
-    update: bool = Field(False, description="Replace what has changed on the Hub.")
+    include: str | None = Field(None, description="Pattern of file names in `hf:ORG/REPO`.", examples=["*Q4_K_M*"])
+    update: bool = Field(False, description="Replace files that have changed on the Hub.")
 
 
 class PullView(BaseModel):
@@ -24,20 +24,20 @@ class PullView(BaseModel):
 
     object: Literal["pull"] = "pull"
     id: str
-    name: str = Field(description="As it was asked for; the alias, where a request for it began the pull.")
+    name: str = Field(description="The requested name, or the alias whose request started the pull.")
     state: PullState
     error: str | None = Field(description="Why it failed or was cancelled.")
     phase: Literal["asking", "downloading", "waiting", "checking"] = Field(
-        description="`waiting`: another process pulls these files, and has got so far."
+        description="`waiting`: another process downloads these files; the figures are its progress."
     )
-    received: int = Field(description="Bytes of all files that are here.")
-    size: int | None = Field(description="Bytes of all files.")
+    received: int = Field(description="Received bytes of all files.")
+    size: int | None = Field(description="Size of all files in bytes.")
     percent: float | None
-    rate: int | None = Field(description="Bytes a second.")
+    rate: int | None = Field(description="Bytes per second.")
     seconds_left: int | None
     notes: list[str] = Field(
-        description="What a person may want to know of it, the last twenty: that the Hub is busy, that files were used "
-        "in place, that the engine here does not know the architecture."
+        description="The last twenty notes, such as: the Hub is busy, a file of the Hub's cache is used, the engine "
+        "does not know the architecture."
     )
     created_at: float
     ended_at: float | None

@@ -22,10 +22,10 @@ _FOLLOW_EVERY_S = 1.0
 _STOP_S = 5.0
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-PullId = Annotated[str, Path(description="As `POST /admin/pulls` tells it.")]
+PullId = Annotated[str, Path(description="The id that `POST /admin/pulls` returned.")]
 _ONE: Responses = {404: refused("No such pull"), **ADMIN}
 _START: Responses = {
-    400: refused("What was sent cannot be used"),
+    400: refused("The request is invalid"),
     404: refused("No such alias"),
     503: refused("The gateway is shutting down"),
     **ADMIN,

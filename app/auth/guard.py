@@ -80,7 +80,7 @@ class Guard:
 
     def _administrates(self, scope: dict[str, Any]) -> None:
         if not self.reaches_admin(scope):
-            raise PathNotFoundError(f"There is nothing at {scope['method']} {scope['path']}.")
+            raise PathNotFoundError(f"Not found: {scope['method']} {scope['path']}.")
         scope[KEY] = self._admin(scope, "The admin API needs an admin key")
 
     def _admin(self, scope: dict[str, Any], needed: str) -> ApiKey:

@@ -117,10 +117,10 @@ def with_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | 
         if models is None:
             models = data["models"] = {}
         if not isinstance(models, dict):
-            raise StoreError(f"{file}: models is no mapping; nothing is added.")
+            raise StoreError(f"{file}: models is not a mapping; nothing was added.")
         for alias, entry in entries.items():
             if alias in models:
-                raise StoreError(f"{file}: '{alias}' is there already; nothing is changed.")
+                raise StoreError(f"{file}: '{alias}' exists already; nothing was changed.")
             models[alias] = entry.parts
         text = io.StringIO()
         yaml.dump(data, text)

@@ -43,4 +43,4 @@ def port_hint(url: str) -> str:
     if parts.port is not None:
         return ""
     usual = 443 if parts.scheme == "https" else 80
-    return f" The address has no port, so {usual} is asked; {url}:8080 would name one."
+    return f" The address has no port, so port {usual} is used. To name one, write {url}:8080."

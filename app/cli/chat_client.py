@@ -22,7 +22,7 @@ Message = dict[str, Any]
 CONNECT_S = 5.0
 # For the settings' own gateway, and for an address from the user
 START_ONE = "Start one: llama-tandem serve"
-CHECK_ADDRESS = "Is the address right, and does it listen there?"
+CHECK_ADDRESS = "Check the address, and that a gateway listens there."
 
 
 def read_key(path: Path) -> str:
@@ -96,7 +96,7 @@ class ChatClient:
         except httpx2.ConnectError as error:
             raise self._unreachable(error) from None
         except httpx2.HTTPError:
-            raise UpstreamError(f"The gateway at {self.root} has ended.") from None
+            raise UpstreamError(f"The gateway at {self.root} has stopped.") from None
 
     def models(self) -> list[dict[str, Any]]:
         """Returns the rows of `/v1/models`."""
@@ -128,7 +128,7 @@ class ChatClient:
                 why = "it has closed the connection" if closed else reason_of(error)
                 raise UpstreamError(f"The gateway at {self.root} does not answer: {why}. {self._remedy}") from None
             why = f"the gateway at {self.root} has closed the connection." if closed else reason_of(error)
-            raise UpstreamError(f"The answer broke off: {why}") from None
+            raise UpstreamError(f"The answer was interrupted: {why}") from None
 
     def _unreachable(self, error: Exception) -> UpstreamUnreachableError:
         return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason_of(error)}). {self._remedy}")
@@ -137,7 +137,9 @@ class ChatClient:
 def admin_of(settings: Settings) -> ChatClient:
     """Returns a client for the admin API of the settings' own gateway, with the local key. Raises ConfigError."""
     if not (port := settings.admin_port or settings.port):
-        raise ConfigError(["port: 0 picks a free port, which no command knows; set the gateway's, or TANDEM_PORT"])
+        raise ConfigError(
+            ["port: 0 picks a free port, so commands cannot find the gateway; set its port, or TANDEM_PORT"]
+        )
     host = "127.0.0.1" if settings.admin_port else settings.host
     return ChatClient(root_url(host, port), local_secret(settings.state_dir))
 

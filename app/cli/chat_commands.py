@@ -16,23 +16,24 @@ from app.errors import UpstreamError
 from app.terminal import say
 
 HELP = """\
-/help, /?              this list
-/bye, /exit, /quit     leave; so does Ctrl-D
-/reset                 forget what was said; the system message stays
-/system [TEXT]         another system message; without TEXT show it
-/model [ALIAS]         go on with another model; without ALIAS list them
-/set NAME VALUE        a field of the request, such as /set temperature 0.7
-/set [NAME]            show what is set; with NAME alone take it back
-/stats                 the last answer's figures
+/help, /?              show this list
+/bye, /exit, /quit     leave, as Ctrl-D does
+/reset                 clear the conversation; the system message stays
+/system [TEXT]         set the system message; without TEXT, show it
+/model [ALIAS]         change the model; without ALIAS, list models
+/set NAME VALUE        set a request field, such as /set temperature 0.7
+/set [NAME]            show the set fields; with NAME, unset it
+/stats                 show the speed of the last answer
 /retry                 ask the last question again
 /edit                  write the next message in $EDITOR
 /image FILE            send an image with the next message
-/copy                  put the last answer into the clipboard
-/save FILE             write the conversation
-/load FILE             go on with a conversation
-\"\"\"                    begins and ends a message of several lines; so does Alt-Enter or a line's last \\
-// at the beginning    sends a message that begins with a slash
-Ctrl-C                 stops an answer, or drops the line"""
+/copy                  copy the last answer to the clipboard
+/save FILE             save the conversation
+/load FILE             continue a saved conversation
+\"\"\"                    begin and end a message of several lines
+Alt-Enter              begin another line, as a line's last \\ does
+//                     begin a message with a slash
+Ctrl-C                 stop the answer, or drop the line"""
 # Words with which people try to leave
 _LEAVE = ("/bye", "/exit", "/quit", "exit", "quit")
 
@@ -88,7 +89,7 @@ class ChatCommands:
             return
         first = self._conversation.messages[:1]
         system = first and first[0]["role"] == "system"
-        _shown(first[0]["content"] if system else 'No system message. /system TEXT sets one, /system "" takes it back.')
+        _shown(first[0]["content"] if system else 'No system message. /system TEXT sets one, /system "" removes it.')
 
     def _model(self, alias: str) -> None:
         if alias:
@@ -110,7 +111,7 @@ class ChatCommands:
         elif name == "thoughts":
             self._conversation.thoughts = value.strip() != "off"
         elif name in ("model", "messages", "stream"):
-            raise UpstreamError(f"{name} is the chat's to choose; /model changes the model.")
+            raise UpstreamError(f"{name} is set by the chat; /model changes the model.")
         elif not value:
             wishes.pop(name, None)
         else:
@@ -118,7 +119,7 @@ class ChatCommands:
 
     def _stats(self, _: str) -> None:
         last = self._conversation.last
-        _shown((last.figures() if last else "") or "No answer has reported figures yet.")
+        _shown((last.figures() if last else "") or "No answer has reported its speed yet.")
 
     def _retry(self, _: str) -> None:
         if self._conversation.retry() is None:
@@ -167,7 +168,7 @@ class ChatCommands:
             raise UpstreamError(f"{name}: is not a conversation that /save has written.") from None
         self._conversation.reset()
         self._conversation.messages = list(messages)
-        _shown(f"Going on behind {len(messages)} messages.")
+        _shown(f"Continuing after {len(messages)} messages.")
 
 
 def _read(name: str) -> bytes:

@@ -133,7 +133,9 @@ def _engine(settings: Settings) -> CheckReport:
     except TandemError as error:
         return CheckReport((f"engine: {error}",), fine=False)
     if SYSTEM_CONFIG.is_file():
-        lines.append(f"  warning: {SYSTEM_CONFIG} is there; llama-server takes from it what an entry does not say")
+        lines.append(
+            f"  warning: {SYSTEM_CONFIG} exists; llama-server takes options from it that an entry does not set"
+        )
     lines += [f"  warning: {line}" for line in (*what_is_held_back(os.environ), *memory_warnings(settings))]
     return CheckReport(tuple(lines), fine=True)
 
@@ -174,7 +176,7 @@ def _alias(
         lines += [f"  {line}" for line in (*(() if fine else (reason,)), *hints)]
     except EngineNotFoundError:
         fine = False
-        lines.append("  CANNOT START: there is no engine, see above.")
+        lines.append("  CANNOT START: no llama-server, see above.")
     except TandemError as error:
         fine = False
         lines.append(f"  CANNOT START: {error}")
@@ -205,7 +207,7 @@ def _pins(settings: Settings, refs: Iterable[ModelRef], seen: Mapping[str, Memor
 def _history(ledger: Ledger, engine_key: str, failure: Failure | None) -> Iterator[str]:
     """Yields the speculation of the last start, and the reason of the last failure."""
     if (seen := ledger.last_speculation(engine_key)) is not None and (seen.active or seen.requested != NONE):
-        off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} is not proven to be on"
+        off = f"{seen.requested} was off" if seen.mode == NONE else f"{seen.mode} was not verified"
         state = f"{seen.mode} was on" if seen.active else f"{off}: {seen.reason}"
         yield f"last start, {_when(seen.at)}: {state}"
     if failure is not None:

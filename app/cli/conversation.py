@@ -157,10 +157,10 @@ class ChatConversation:
             limit = (
                 "max_tokens or the context" if self.wishes.get("max_tokens") else "the limit of tokens or the context"
             )
-            words = wrapped(f"(cut off by {limit}; the answer goes on)", sys.stderr)
+            words = wrapped(f"(cut off by {limit}; the answer is incomplete)", sys.stderr)
             print(paint(words, "yellow", stream=sys.stderr), file=sys.stderr)
         for call in answer.tools:
-            print(wrapped(f"(the model asks for a tool: {one_line(call)})", sys.stderr), file=sys.stderr)
+            print(wrapped(f"(the model calls a tool: {one_line(call)})", sys.stderr), file=sys.stderr)
 
 
 def one_line_each(text: str) -> str:

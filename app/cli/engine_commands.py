@@ -29,12 +29,12 @@ def client_of(config: Path | None) -> AdminClient:
 @commands.command()
 def ps(
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C, with requests in flight.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C, with running requests.")] = False,
     config: Config = None,
 ) -> None:
     """List engines and their states."""
     if watch and as_json:
-        raise typer.BadParameter("--watch is for a person: leave out --json, or ask GET /admin/engines again and again")
+        raise typer.BadParameter("--watch prints no JSON: leave out --json, or poll GET /admin/engines")
     with errors_in_words(), client_of(config) as client:
         if watch:
             from app.cli.engines_watch import watch as watch_engines
@@ -64,7 +64,7 @@ def load(alias: Alias, config: Config = None) -> None:
         try:
             engine = watch_load(client, alias)
         except KeyboardInterrupt:
-            print("\nllama-tandem: no longer watching; the load goes on.", file=sys.stderr)
+            print("\nllama-tandem: stopped watching; the load continues.", file=sys.stderr)
             raise typer.Exit(130) from None
         print(f"Loaded {engine['alias']} at port {engine['port']}, process {engine['pid']}.")
 
@@ -89,10 +89,10 @@ def stop(
                 alias = client.act(name, "unload", wait=1, now=int(now))["alias"]
                 print(f"Stopped {alias}." if alias in up else f"{alias} is not loaded.")
         except KeyboardInterrupt:
-            print("\nllama-tandem: no longer waiting; it ends with its last answer.", file=sys.stderr)
+            print("\nllama-tandem: stopped waiting; the engine stops after its last answer.", file=sys.stderr)
             raise typer.Exit(130) from None
         if everything and not up:
-            print("No engine is up.")
+            print("No engine is loaded.")
 
 
 @commands.command()
@@ -103,7 +103,7 @@ def pin(alias: Alias, config: Config = None) -> None:
     """
     with errors_in_words(), client_of(config) as client:
         engine = client.act(alias, "pin")
-        print(f"Pinned {engine['alias']} until the gateway ends; it is {engine['state']}.")
+        print(f"Pinned {engine['alias']} until the gateway stops; it is {engine['state']}.")
 
 
 @commands.command()

@@ -27,7 +27,7 @@ def print_engines(engines: Sequence[dict[str, Any]]) -> None:
     """Prints a table of engines that are up or failed, or a line if there are none."""
     rows = shown(engines)
     if not rows:
-        print("No engine is up. Load one: llama-tandem load MODEL")
+        print("No engine is loaded. Load one: llama-tandem load MODEL")
         return
     out, now = console(), time.time()
     made = engines_table(rows, now)

@@ -80,7 +80,7 @@ def view(engines: Rows, requests: Rows, now: float, out: Console) -> Group:
         parts.append(_fitting(_ENGINES, cells, _FIRST_TO_GO, out))
         parts += [Text(_why(engine), style="dim") for engine in rows if _why(engine)]
     else:
-        parts.append(Text("No engine is up. Load one: llama-tandem load MODEL"))
+        parts.append(Text("No engine is loaded. Load one: llama-tandem load MODEL"))
     if requests:
         parts += [Text(""), _fitting(_REQUESTS, [_request_cells(each) for each in requests], _FIRST_TO_GO_BELOW, out)]
     return Group(*parts)

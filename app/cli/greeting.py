@@ -64,8 +64,8 @@ def _state(gateway: Gateway, name: str) -> str:
     try:
         gateway.catalog.files(ref)
     except TandemError:
-        return "downloaded when asked for" if ref.entry.pull == "on_demand" else _MISSING
-    return "loads when asked for"
+        return "downloads on first request" if ref.entry.pull == "on_demand" else _MISSING
+    return "loads on first request"
 
 
 def _say(text: str) -> None:

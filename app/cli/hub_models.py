@@ -114,7 +114,7 @@ def _meant(catalog: Catalog, name: str) -> HubName:
         return parse_hub_name(name)
     entry = catalog.resolve(name).entry
     if not isinstance(entry, LocalEntry) or entry.target.repo is None:
-        raise StoreError(f"'{name}' is an alias without a repo of the Hub; name a repo, as hf:ORG/REPO.")
+        raise StoreError(f"'{name}' is an alias without a Hub repo; name a repo such as hf:ORG/REPO.")
     return HubName(entry.target.repo)
 
 
@@ -141,7 +141,7 @@ def show_page(page: RepoPage, models_dir: Path, starts: Sequence[PlannedStart]) 
         if start.memory is not None:
             out.print(f"{start.plan.alias}: {start.memory.needs()}; {start.memory.words()}", soft_wrap=True)
     out.print(
-        f"Disk: {size_in_words(page.free)} free in {models_dir}, of which {size_in_words(MARGIN)} are to stay free.",
+        f"Disk: {size_in_words(page.free)} free in {models_dir}, of which {size_in_words(MARGIN)} must stay free.",
         soft_wrap=True,
     )
 

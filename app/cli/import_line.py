@@ -56,7 +56,7 @@ def repo_files(repo: str) -> tuple[str, ...] | None:
 
         return tuple(Hub().listing(repo).files)
     except TandemError as error:
-        print_note(f"{repo}: its files are not known: {error}")
+        print_note(f"{repo}: its files are unknown: {error}")
         return None
 
 

@@ -82,7 +82,7 @@ class LocalModels:
         """Prints a table and its total."""
         out = console()
         if not self.models:
-            out.print(f"Nothing is in {self._settings.models_dir} yet; `llama-tandem pull` fetches models.")
+            out.print(f"Nothing is in {self._settings.models_dir} yet. `llama-tandem pull` downloads models.")
             return
         shown, uses = table(*_COLUMNS, left=_LEFT), self.last_uses()
         loaded = loaded_models(self._settings)
@@ -147,7 +147,7 @@ def question(doomed: Sequence[LocalModel]) -> list[str]:
     lines = []
     for model in doomed:
         needed = f", needed by {', '.join(map(str, model.uses))}" if model.uses else ""
-        link = " by link: only the link goes" if any(part.linked for part in model.parts) else ""
+        link = " (a link; only the link is deleted)" if any(part.linked for part in model.parts) else ""
         lines.append(f"{model.title}: {size_in_words(model.received)}{link}{needed}")
     return lines
 
@@ -155,9 +155,7 @@ def question(doomed: Sequence[LocalModel]) -> list[str]:
 def removed_in_words(removed: RemovedModel) -> str:
     """Returns the line after a deletion, for stdout."""
     if removed.linked:
-        return (
-            f"{removed.model.title}: removed here; what it was linked to stays: {', '.join(map(str, removed.linked))}"
-        )
+        return f"{removed.model.title}: the link was deleted; its target stays: {', '.join(map(str, removed.linked))}"
     return f"{removed.model.title}: deleted, {size_in_words(removed.freed)} freed"
 
 

@@ -38,7 +38,7 @@ def pull(
 
         settings = load_settings(config)
         from app.cli.progress import shown
-        from app.cli.pull import entry_note, tell_what_is_next
+        from app.cli.pull import entry_note, print_next_step
         from app.cli.pull import pull as run
         from app.pulls.worker import warn
 
@@ -49,7 +49,7 @@ def pull(
                 for entry in pulled.entries if as_json else ():
                     emit(entry_note(entry))
             if not as_json:
-                tell_what_is_next(load_settings(config) if add else settings, config, names, pulled)
+                print_next_step(load_settings(config) if add else settings, config, names, pulled)
         except KeyboardInterrupt:
             print("llama-tandem: stopped; pull again to resume.", file=sys.stderr)
             raise typer.Exit(130) from None

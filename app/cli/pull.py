@@ -57,7 +57,7 @@ def pull(
     catalog = Catalog(settings)
     of_hub = [is_of_hub(catalog, name) for name in names]
     if add is not None and not (len(names) == 1 and all(of_hub)):
-        raise StoreError("--add goes with the name of one repo, such as ORG/REPO or hf:ORG/REPO.")
+        raise StoreError("--add needs exactly one repo, such as ORG/REPO or hf:ORG/REPO.")
     if add is not None:
         # report it before 135 GB are downloaded
         with_entry(settings_file(config), add, NewEntry(items[0].repo, include or "*"))
@@ -73,7 +73,7 @@ def pull(
     files = puller.fetch(whole, update=update)
     entries = []
     for plan in plans:
-        for line in _of_what_lies_beside(plan):
+        for line in _related_files(plan):
             emit(DownloadEvent("note", plan.item.repo, text=line))
         entry = _entry_of(plan)
         if add is not None:
@@ -107,14 +107,14 @@ def _entry_of(plan: DownloadPlan) -> NewEntry:
     return NewEntry(plan.item.repo, pattern, plan.projector and glob.escape(plan.projector))
 
 
-def _of_what_lies_beside(plan: DownloadPlan) -> list[str]:
+def _related_files(plan: DownloadPlan) -> list[str]:
     """Yields projectors, which the model needs for images and sound, and multi-token prediction heads."""
     lines = []
     if plan.projector is not None:
-        lines.append(f"{plan.projector} is the model's projector, for images and sound: the entry's mmproj")
+        lines.append(f"{plan.projector} is the model's projector for images and audio; the entry names it as mmproj")
     elif plan.projectors:
         names = ", ".join(plan.projectors)
-        lines.append(f"one of these is its projector, for images and sound: {names}; name it as mmproj")
+        lines.append(f"one of these is its projector for images and audio: {names}; name it as mmproj")
     return lines + [
         f"{path} predicts several tokens at once: pull it with --include, then name it as draft, with "
         "speculation: draft-mtp"
@@ -125,10 +125,10 @@ def _of_what_lies_beside(plan: DownloadPlan) -> list[str]:
 # -- output at the end ------------------------------------------------------------------------------------------
 
 
-def tell_what_is_next(settings: Settings, config: Path | None, names: list[str], pulled: PullResult) -> None:
+def print_next_step(settings: Settings, config: Path | None, names: list[str], pulled: PullResult) -> None:
     """Prints on stderr what was downloaded and how to use it. On a terminal it offers to add the entry."""
     out = sys.stderr
-    say(f"Here: {size_in_words(pulled.size)} in {pulled.seconds:.0f} s.", out)
+    say(f"Complete: {size_in_words(pulled.size)} in {pulled.seconds:.0f} s.", out)
     if not pulled.entries:
         say(f"Next: llama-tandem run {names[0]}", out)
         return

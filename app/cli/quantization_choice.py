@@ -23,7 +23,7 @@ def chosen(repo: str, offers: Sequence[HubOffer]) -> tuple[HubOffer, str]:
     models = [offer for offer in offers if not is_prediction_head(offer.quantization.paths[0])] or list(offers)
     begun = [offer for offer in models if offer.model is not None and offer.model.received]
     if len(begun) == 1:
-        return begun[0], _line(repo, begun[0], models, "of which something is here already")
+        return begun[0], _line(repo, begun[0], models, "which is partly downloaded")
     whole = [offer for offer in models if offer.quantization.complete]
     fitting = [offer for offer in whole if offer.memory != "no"]
     if not fitting:
@@ -52,5 +52,5 @@ def _none_fits(repo: str, offers: Sequence[HubOffer]) -> str:
     names = ", ".join(offer.quantization.name for offer in offers)
     return (
         f"{repo}: no quantization fits in the memory of this machine; the smallest, {name}, needs about {size}. "
-        f"Name one to pull it nevertheless, such as {repo}:{name}. There are: {names}."
+        f"To pull one anyway, name it, such as {repo}:{name}. There are: {names}."
     )

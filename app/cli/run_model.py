@@ -72,12 +72,12 @@ def _gateway(
     guest = stack.enter_context(EphemeralModel(settings, target, keep=keep))
     if guest.is_served:
         if keep and guest.was_added:
-            say(f"{target.alias} stays at the gateway that runs, {url}, until that ends.", sys.stderr)
+            say(f"{target.alias} stays loaded in the running gateway, {url}, until that stops.", sys.stderr)
     else:
         gateway = stack.enter_context(OwnGateway(settings, config, _entries(target), keep=keep))
         gateway.wait_until_up()
         url, settings = gateway.url, settings.model_copy(update={"port": gateway.port})
-        remedy = f"Its log is {gateway.log}. /save FILE keeps what was said; run it again to go on."
+        remedy = f"Its log is {gateway.log}. /save FILE saves the conversation; run the command again to continue."
         if keep:
             say(f"The gateway stays at {url}: process {gateway.pid}, log {gateway.log}.", sys.stderr)
     from app.auth.local_admin_key import local_secret
@@ -131,7 +131,7 @@ _KEPT_KEYS = {"target", "mmproj", "ctx_size", "parallel", "device", "threads", "
 def _written(settings: Settings, alias: str) -> dict[str, Any]:
     entry = Catalog(settings).resolve(alias).entry
     if not isinstance(entry, LocalEntry):
-        raise StoreError(f"'{alias}' is an attached server: it has no files here, and no draft.")
+        raise StoreError(f"'{alias}' is an attached server: it has no local files and takes no draft.")
     fields = entry.model_dump(mode="json", exclude_unset=True, include=_KEPT_KEYS)
     return {key: value for key, value in fields.items() if value is not None}
 

@@ -102,14 +102,14 @@ def _file(name: str) -> RunTarget:
 def _whatever_there_is(settings: Settings, config: Path | None, catalog: Catalog) -> RunTarget:
     found = {name: RunTarget(name) for name in catalog.names} or _found_here(settings)
     if not found:
-        raise StoreError("There is no model here yet. Name one: llama-tandem run ORG/REPO; `search` finds repos.")
+        raise StoreError("No model was found. Name one: llama-tandem run ORG/REPO; `search` finds repos.")
     if len(found) == 1:
         (target,) = found.values()
         say(f"Running {target.alias}.", sys.stderr)
     elif is_terminal(sys.stdin) and is_terminal(sys.stdout):
         target = found[choose_name("model", list(found))]
     else:
-        raise StoreError(f"Name a model; here are {', '.join(found)}.")
+        raise StoreError(f"Name a model. Available: {', '.join(found)}.")
     return resolve(settings, config, target.alias) if target.entry is None else target
 
 

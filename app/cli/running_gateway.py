@@ -39,8 +39,8 @@ class RunningEngine:
         told = []
         cause = "" if self.cause == known else f": {self.cause}"
         if self.state == "fatal":
-            again = "once a file that its entry or its flags name has changed, or by `llama-tandem load`"
-            told.append(f"given up{cause.rstrip('.')}; it is tried again {again}")
+            again = "when a file of its entry or its flags changes, or after `llama-tandem load`"
+            told.append(f"not retried{cause.rstrip('.')}; it is tried again {again}")
         elif self.state == "backoff":
             told.append(f"down, and started again at a request in {self.retry_after or 0:.0f} s{cause}")
         elif self.cause and self.state not in _UP:

@@ -35,7 +35,7 @@ def edit_settings(config: Path | None) -> None:
         if path.read_bytes() == before:
             say("Nothing has changed.")
             return
-        say(f"{path} is right: {len(settings.models)} models.")
+        say(f"{path} is valid: {len(settings.models)} models.")
         if settings.port:
             _offer_reload(settings)
         return
@@ -59,7 +59,7 @@ def _open(path: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     if done.returncode:
-        raise ConfigError([f"$EDITOR: {words[0]} ended with {done.returncode}; {path} is as it left it"])
+        raise ConfigError([f"$EDITOR: {words[0]} exited with {done.returncode}; {path} was not checked"])
 
 
 def _offer_reload(settings: Settings) -> None:
@@ -69,7 +69,7 @@ def _offer_reload(settings: Settings) -> None:
             client.get("/health")
             asked = is_terminal(sys.stdin) and is_terminal(sys.stderr)
             if not asked or not confirmed("Apply it to the running gateway? [Y/n] "):
-                say("A gateway runs; `llama-tandem reload` applies the changes to it.")
+                say("A gateway is running. `llama-tandem reload` applies the changes.")
                 return
             client.post("/admin/reload")
             say("Applied.")

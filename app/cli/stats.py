@@ -23,13 +23,13 @@ from app.speculation.aggregate import LEVEL_NAMES, LEVELS, ModeFigures, Stats, r
 from app.terminal import console, say, table
 
 _LEGEND = (
-    "TPOT: ms per token after the first. tok/s: goodput, the tokens per second of decoding, all requests together, by\n"
-    "how many were in flight."
+    "TPOT: ms per token after the first. tok/s: goodput, tokens per second of decoding over all requests, by the\n"
+    "number of requests in flight."
 )
-_OF_PLAIN = "x: in units of plain decoding; for TPOT less is better, for goodput more."
+_OF_PLAIN = "x: relative to plain decoding. Lower is better for TPOT, higher for goodput."
 _NOTHING_YET = (
-    "Nothing has been measured yet. `llama-tandem serve` records what every completion of two tokens or more takes; "
-    "for a comparison send requests to a model and to its variant MODEL:plain."
+    "Nothing has been measured yet. `llama-tandem serve` measures every completion of two or more tokens. "
+    "To compare, send requests to a model and to its variant MODEL:plain."
 )
 
 
@@ -55,7 +55,7 @@ def _report(planner: Planner, ledger: Ledger, ref: ModelRef) -> StatsReport:
     """Reports on the entry, for any of its variants."""
     name, entry = ref.alias, ref.entry
     if isinstance(entry, AttachedEntry):
-        return StatsReport(Stats(name, (), 0), f"Nothing is recorded of a server that others run ({entry.url}).")
+        return StatsReport(Stats(name, (), 0), f"Attached servers are not measured ({entry.url}).")
     measurements = ledger.measurements(name)
     if not measurements:
         return StatsReport(Stats(name, (), 0), _NOTHING_YET)
@@ -71,7 +71,7 @@ def _key(planner: Planner, ref: ModelRef, measurements: Sequence[Measurement]) -
     try:
         return planner.key(ref), ""
     except (TandemError, OSError) as error:
-        return measurements[-1].key, f"These are of the last setup that was measured: {error}"
+        return measurements[-1].key, f"These figures are of the last measured setup: {error}"
 
 
 def tables(reports: Sequence[StatsReport], loaded: Mapping[str, str] = MappingProxyType({})) -> None:

@@ -24,12 +24,12 @@ def choose_name(what: str, names: list[str]) -> str:
             typed = input(f"Which {what}? [1] ").strip() or "1"
         except (EOFError, KeyboardInterrupt):
             print()
-            raise UpstreamError(f"No {what} is chosen.") from None
+            raise UpstreamError(f"No {what} was chosen.") from None
         if typed in names:
             return typed
         if typed.isdecimal() and 1 <= int(typed) <= len(names):
             return names[int(typed) - 1]
-        say(f"There is no {typed}; give a number from 1 to {len(names)}, or a name.")
+        say(f"Unknown choice {typed}; give a number from 1 to {len(names)}, or a name.")
 
 
 def question(prompt: str | None) -> str:

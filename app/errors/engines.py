@@ -36,7 +36,7 @@ class EngineUnavailableError(TandemError):
 
 # How a start that would fail the same way again is tried again
 _NOT_AGAIN = (
-    "It is tried again once a file that its entry or its flags name has changed, or by `llama-tandem load {alias}` or "
+    "It is retried when a file of its entry or its flags changes, or after `llama-tandem load {alias}` or "
     "`llama-tandem reset {alias}`."
 )
 
@@ -57,7 +57,7 @@ class DownloadingError(EngineUnavailableError):
     def __init__(self, alias: str, words: str, progress: Mapping[str, Any], *, retry_after: float) -> None:
         self.alias = alias
         self.progress = dict(progress)
-        super().__init__(f"The files of '{alias}' are not here yet ({words}).", retry_after=retry_after)
+        super().__init__(f"The files of '{alias}' are still being downloaded ({words}).", retry_after=retry_after)
 
 
 class PullFailedError(EngineUnavailableError):
@@ -82,9 +82,7 @@ class NoRoomError(EngineUnavailableError):
 
     def __init__(self, alias: str, why: str) -> None:
         self.alias = alias
-        super().__init__(
-            f"There is no room for '{alias}': {why}. Unpin one, or let more be loaded (max_loaded, memory)."
-        )
+        super().__init__(f"No room for '{alias}': {why}. Unpin a model, or raise max_loaded or memory.")
 
 
 class InsufficientMemoryError(EngineUnavailableError):
@@ -93,7 +91,7 @@ class InsufficientMemoryError(EngineUnavailableError):
     def __init__(self, alias: str, words: str, figures: Mapping[str, Any]) -> None:
         self.alias = alias
         self.figures = dict(figures)
-        super().__init__(f"The memory is not enough for '{alias}': {words}")
+        super().__init__(f"Not enough memory for '{alias}': {words}")
 
 
 class NoPortError(EngineUnavailableError):
@@ -157,7 +155,7 @@ class UpstreamKeyRefusedError(UpstreamError):
     """
 
     def __init__(self, alias: str, host: str, *, key_sent: bool) -> None:
-        what = "does not accept the key that it is sent. Correct" if key_sent else "asks for a key. Set"
+        what = "rejects its key. Correct" if key_sent else "requires a key. Set"
         super().__init__(f"The server of '{alias}' at {host} {what} api_key in its entry of tandem.yaml.")
 
 
@@ -169,9 +167,7 @@ class FormatIgnoredError(UpstreamError):
     """The request asks for JSON, and the answer is not JSON: this server ignores formats."""
 
     def __init__(self, field: str) -> None:
-        super().__init__(
-            f"The model's answer is no JSON, though '{field}' asks for it: its server does not keep to formats."
-        )
+        super().__init__(f"The model's answer is not JSON, although '{field}' requires it: its server ignores formats.")
 
 
 class UpstreamDiedError(UpstreamError):

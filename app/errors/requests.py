@@ -59,7 +59,7 @@ class ModelExistsError(RequestError):
 
     def __init__(self, alias: str, owner: str) -> None:
         of = "" if owner == alias else f", as a name of '{owner}'"
-        super().__init__(f"There is a model '{alias}' already{of}. Choose another name.")
+        super().__init__(f"Model '{alias}' exists already{of}. Choose another name.")
 
 
 class ResponseNotFoundError(RequestError):

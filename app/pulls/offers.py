@@ -119,16 +119,16 @@ def offers_of(
             header = _header(hub, listing, sample, settings.cache_dir)
             beside, context = _beside_weights(header, context)
             basis.append(
-                f"Counted are the files and {_mebibytes(beside)} for a context of {context:,} tokens and buffers."
+                f"The estimate adds {_mebibytes(beside)} for a context of {context:,} tokens and buffers to the files."
             )
         except (GgufError, StoreError) as error:
-            basis.append(f"Counted are the files alone; the header tells no more: {error}")
+            basis.append(f"The estimate counts only the files, since the header cannot be used: {error}")
     found: tuple[DraftOffer, ...] = ()
     if drafts and header is not None and sample is not None:
         search = _DraftSearch(settings, hub, header, max(one.size for one in offered), context)
         found = search.drafts(repo, here)
     if not budgets:
-        basis.append("Nobody tells the memory of this machine's devices, so what fits is unknown.")
+        basis.append("The memory of this machine's devices is unknown, and so is what fits.")
     judge = _OfferJudge(settings, listing.repo, budgets, room_below(settings.models_dir), beside, found, here)
     return RepoOffers(repo, listing.revision, context, tuple(basis), tuple(map(judge.offer, offered)), found)
 

@@ -93,7 +93,7 @@ class Pull:
             state, reason = PullState.FAILED, str(error)
         except Exception:
             log.exception("pull failed: internal error", name=self.name, pull=self.id)
-            state, reason = PullState.FAILED, "The gateway failed; its log says why."
+            state, reason = PullState.FAILED, "Internal error of the gateway. Its log has the cause."
         # A closed loop has no waiters left
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle, state, reason)

@@ -21,3 +21,8 @@ def engine_client(
     limits = httpx2.Limits() if keeps_connections else httpx2.Limits(max_keepalive_connections=0)
     transport = GatewayTransport(verify=_unused_tls(), trust_env=False, limits=limits)
     return httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=timeout, trust_env=False, transport=transport)
+
+
+@cache
+def _unused_tls() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -33,7 +33,7 @@ def words(result: TuningResult) -> Iterator[str]:
         yield f"{name} was not tried: {sentence(why)}"
     yield from _texts(result)
     if result.ended:
-        yield f"The run did not come to its end: {sentence(result.ended)}"
+        yield f"The run ended early: {sentence(result.ended)}"
     yield ""
     yield from recommendation(result)
 
@@ -71,7 +71,7 @@ def _where(part: str | int) -> str:
 def _why_none(result: TuningResult) -> str:
     rows = [row for row in result.arms if row.estimate is not None and not row.failed]
     if not rows:
-        return "There was no other way of decoding to compare it with."
+        return "No other mode was measured."
     best = max(rows, key=lambda row: row.estimate.gain if row.estimate else -1)
     estimate = best.estimate
     assert estimate is not None

@@ -107,9 +107,9 @@ class TuningResult:
     def missing_data(self) -> str:
         """Returns what the data lack for a recommendation, or ""."""
         if self.rounds == 0:
-            return "not one round was whole"
+            return "no round is complete"
         if self.ended and self.rounds < WANTED_ROUNDS:
-            return f"it was broken off after {_rounds(self.rounds)} of the {WANTED_ROUNDS} that it needs at least"
+            return f"it ended after {_rounds(self.rounds)}, and needs at least {WANTED_ROUNDS}"
         racing = [row.estimate for row in self.arms if row.estimate and not row.failed and not row.dropped]
         if any(estimate.low is None for estimate in racing):
             return f"{_rounds(self.rounds)} is too little for an interval"

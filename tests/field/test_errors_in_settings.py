@@ -144,7 +144,7 @@ def test_init_does_not_stand_beside_another_spelling(folder: Path) -> None:
     """Two files would stop the next command."""
     (folder / "tandem.yml").write_text("port: 5\n")
     result = CliRunner().invoke(cli, ["init"])
-    assert result.exit_code == 1 and "tandem.yml: is there already" in result.stderr
+    assert result.exit_code == 1 and "tandem.yml: exists already" in result.stderr
 
 
 def test_a_flag_that_the_build_does_not_know(folder: Path) -> None:

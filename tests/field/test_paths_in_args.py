@@ -58,7 +58,7 @@ def test_import_says_what_holds() -> None:
     """Of `-m` it did, of the rest it did not."""
     imported = import_line(["llama-server", "-m", "/m/x.gguf", "--lora", "l.gguf", "--grammar-file", "/g"])
     notes = {note.key: note.text for note in imported.notes}
-    assert "a relative path starts from the folder of tandem.yaml" in notes["--lora l.gguf"]
+    assert "a relative path starts at the folder of tandem.yaml" in notes["--lora l.gguf"]
     assert "--grammar-file /g" not in notes
 
 

@@ -158,7 +158,7 @@ def test_a_gateway_that_dies_is_told_and_the_chat_goes_on(make_gateway: Make) ->
         terminal.type("long\r")
         terminal.see("t3")
         gateway.process.kill()
-        terminal.see("The answer broke off")
+        terminal.see("The answer was interrupted")
         terminal.type("again\r")
         terminal.see("No gateway answers at")
         terminal.type("\x04")

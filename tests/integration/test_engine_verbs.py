@@ -48,7 +48,7 @@ def test_each_verb_answers_with_the_engine(make_gateway: Make, tmp_path: Path, s
     assert act(gateway, name, "unload", wait=1).json()["state"] == "stopped"
     assert act(gateway, name, "reset").json()["state"] == "stopped"
     refused = {
-        (name, "start"): (404, "not_found", "There is no verb 'start' for a model: use load, unload, pin"),
+        (name, "start"): (404, "not_found", "Unknown action 'start'. Use load, unload, pin"),
         ("nope", "load"): (404, "model_not_found", "Model 'nope' not found"),
         ("far", "unload"): (400, "attached_model", "'far' is attached at http://127.0.0.1:9"),
     }
@@ -175,9 +175,9 @@ def test_commands_do_the_same(make_gateway: Make, tmp_path: Path) -> None:
         assert run.returncode == 0, run.stderr
         return run.stdout
 
-    assert said("ps") == "No engine is up. Load one: llama-tandem load MODEL\n"
+    assert said("ps") == "No engine is loaded. Load one: llama-tandem load MODEL\n"
     assert said("load", "org/a").startswith("Loaded org/a at port ")
-    assert said("pin", "org/a") == "Pinned org/a until the gateway ends; it is ready.\n"
+    assert said("pin", "org/a") == "Pinned org/a until the gateway stops; it is ready.\n"
     [first, second] = json.loads(said("ps", "--json"))
     assert (first["alias"], first["pinned"], second["state"]) == ("org/a", True, "stopped")
     head, row = said("ps").splitlines()
@@ -185,7 +185,7 @@ def test_commands_do_the_same(make_gateway: Make, tmp_path: Path) -> None:
     assert said("unpin", "org/a") == "Unpinned org/a.\n"
     assert said("stop", "org/a", "b") == "Stopped org/a.\nb is not loaded.\n"
     assert said("load", "b") and said("stop", "--all", "--now") == "Stopped b.\n"
-    assert said("stop", "--all") == "No engine is up.\n"
+    assert said("stop", "--all") == "No engine is loaded.\n"
     assert said("reset", "b").startswith("Reset b: it is stopped")
 
 

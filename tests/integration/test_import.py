@@ -56,7 +56,7 @@ def test_add_keeps_what_is_in_the_file(hub: FakeHub, tmp_path: Path) -> None:
     assert "# mine" in text and "# the first" in text and written["max_loaded"] == 2
     assert list(written["models"]) == ["a", "b", "c"] and written["models"]["b"]["ctx_size"] == 512
     code, out, err = run(hub, tmp_path, "--add", *line)
-    assert code == 2 and "'b' is there already" in err and (tmp_path / "tandem.yaml").read_text() == text
+    assert code == 2 and "'b' exists already" in err and (tmp_path / "tandem.yaml").read_text() == text
 
 
 def test_paths_of_the_line_are_found_from_another_folder(hub: FakeHub, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_logs_follows_until_ctrl_c_or_the_gateways_end(make_gateway: Make) -> No
     with TerminalProgram(gateway.folder, *words, env=env) as terminal:
         terminal.see("engine ready")
         gateway.process.kill()
-        assert terminal.end() == 1 and "has ended." in terminal.screen
+        assert terminal.end() == 1 and "has stopped." in terminal.screen
 
 
 def editor(folder: Path, script: str) -> str:
@@ -71,10 +71,10 @@ def editor(folder: Path, script: str) -> str:
 @pytest.mark.parametrize(
     ("script", "code", "words"),
     [
-        ("printf 'port: 9\\n' > \"$1\"", 0, "is right: 0 models"),
+        ("printf 'port: 9\\n' > \"$1\"", 0, "is valid: 0 models"),
         ("true", 0, "Nothing has changed."),
         ("printf 'prot: 9\\n' > \"$1\"", 1, "no such key; did you mean port?"),
-        ("exit 3", 1, "ended with 3"),
+        ("exit 3", 1, "exited with 3"),
     ],
 )
 def test_edit_checks_what_was_saved(script: str, code: int, words: str, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_traffic_proves_an_n_gram_mode(make_gateway: Make, tmp_path: Path) -> No
     gateway = make_gateway(models={"m": entry | {"args": ["--no-slots"]}})
     eventually(lambda: gateway.state() == "ready")
     assert gateway.client.get("/v1/models/m").json()["speculation"]["active"] is False
-    assert "ngram-mod is not proven to be on: this build does not report" in command(gateway, "check")
+    assert "ngram-mod was not verified: this build does not report" in command(gateway, "check")
     gateway.chat().raise_for_status()
     assert gateway.client.get("/v1/models/m").json()["speculation"]["active"] is True
     assert eventually(lambda: gateway.logged("proven by traffic"))

@@ -152,7 +152,7 @@ def test_of_the_hubs_own_cache_only_the_link_is_removed(here: Here) -> None:
     cached = [path.resolve() for path in links]
     assert all(path.is_symlink() for path in links)
     done = here.command("rm", "glm", "--shared", answer="y\n")
-    assert "by link: only the link goes" in done.stderr and all(str(path) in done.stdout for path in cached)
+    assert "(a link; only the link is deleted)" in done.stderr and all(str(path) in done.stdout for path in cached)
     assert not any(path.is_symlink() for path in links) and all(path.exists() for path in cached)
 
 

@@ -617,7 +617,7 @@ def test_add_writes_the_entry_and_keeps_the_comments(here: Here) -> None:
     assert spec_of(Catalog(settings), "glm").target == here.place(sorted(Q2)[0]).final
     here.hub.asked.clear()
     again = _command(here, *words)
-    assert again.returncode == 1 and "is there already" in again.stderr and file.read_text() == text
+    assert again.returncode == 1 and "exists already" in again.stderr and file.read_text() == text
     odd = _command(here, *words[:-1], "no such\nname")
     assert odd.returncode == 1 and "--add no such" in odd.stderr and not here.hub.asked
 

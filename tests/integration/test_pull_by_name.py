@@ -36,7 +36,7 @@ def test_a_repo_without_a_quantization_brings_what_fits_best(name: str, hub: Fak
     assert done.returncode == 0, done.stderr
     assert {asked.path for asked in hub.fetched} == {"tiny-Q4_K_M.gguf"}
     assert f"{REPO}: takes Q4_K_M (0.05 MB) of 4 quantizations, fits in memory" in done.stderr
-    assert "Here: 0.05 MB in " in done.stderr and f"`llama-tandem pull {REPO} --add NAME` adds it" in done.stderr
+    assert "Complete: 0.05 MB in " in done.stderr and f"`llama-tandem pull {REPO} --add NAME` adds it" in done.stderr
     pasted = yaml.safe_load(done.stderr[done.stderr.index("models:\n") :])
     assert pasted["models"] == {"acme/Tiny": {"target": {"repo": REPO, "include": "tiny-Q4_K_M.gguf"}}}
 

@@ -142,7 +142,7 @@ def test_several_models_are_offered(here: RunFolder) -> None:
     with here.terminal() as terminal:
         terminal.see("Which model? [1]")
         terminal.type("9\r")
-        terminal.see("There is no 9")
+        terminal.see("Unknown choice 9")
         terminal.type("two\r")
         terminal.see("Chatting with two.")
         terminal.see("\n>")

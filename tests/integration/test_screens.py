@@ -196,7 +196,7 @@ def test_chat_with_a_gateway_that_dies(columns: int, here: ScreenFolder, make_ga
         terminal.type("hello\r")
         terminal.see("t4")
         gateway.process.kill()
-        terminal.see("broke off")
+        terminal.see("was interrupted")
         terminal.type("again\r")
         terminal.see("No gateway answers")
         terminal.see("\n>", times=3)

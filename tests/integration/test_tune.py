@@ -144,7 +144,7 @@ def test_a_signal_while_engines_load_leaves_no_child(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     code, output, _ = finish(process)
-    assert code == 130 and "No recommendation: not one round was whole." in output
+    assert code == 130 and "No recommendation: no round is complete." in output
     assert not (tmp_path / "state" / "ledger.sqlite3").exists() and not (tmp_path / "tune-org-m.svg").exists()
 
 

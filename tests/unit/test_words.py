@@ -38,6 +38,8 @@ PHRASES = {
     r"(?:is|are|was|were) said (?:in|by|of|to)": "active voice with a subject",
     r"nowhere else|is the way around": "only, bypass",
     r"as the disk tells|to the world|comes? free": "detected from, reports, becomes free",
+    r"(?:be|is|are) honoured": "is not supported",
+    r"(?:not|nothing) (?:known|kept|done|asked) here": "unknown; not stored; not supported",
 }
 _PHRASE = re.compile(r"\b(?:" + "|".join(PHRASES) + r")\b", re.IGNORECASE)
 _QUESTION = re.compile(r"(?:What|How|Which|Who|Whose|Whether|Where|Why)\b")
@@ -48,10 +50,22 @@ PAGES = [
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
 SOURCES = sorted(ROOT.glob("app/**/*.py"))
+SCRIPTS = sorted(ROOT.glob("app/web/static/*.js"))
+# Texts for models to work on
+_FOR_MODELS = {"app/tuning/texts.py", "app/tuning/measure.py"}
 
 
 def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def _messages(source: str) -> Iterator[str]:
+    """Each text in the code that is not a docstring; of an f-string, its fixed parts."""
+    tree = ast.parse(source)
+    expressions = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in expressions:
+            yield node.value
 
 
 def _docstrings(source: str) -> Iterator[str]:
@@ -112,6 +126,17 @@ def test_help_names_its_subject() -> None:
 def test_docstrings_and_comments_name_their_subject(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert [text for text in (*_docstrings(source), *_comments(source)) if _found(text)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if _name(path) not in _FOR_MODELS], ids=_name)
+def test_messages_name_their_subject(path: Path) -> None:
+    assert [text for text in _messages(path.read_text(encoding="utf-8")) if _found(text)] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=_name)
+def test_the_page_names_its_subject(path: Path) -> None:
+    """In its comments and in what a person sees."""
+    assert _found(path.read_text(encoding="utf-8")) == []
 
 
 def test_modules_begin_with_a_statement() -> None:

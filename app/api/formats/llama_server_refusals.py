@@ -40,27 +40,27 @@ _WHERE = "in the entry of tandem.yaml (or where its llama-server is started)"
 _IN_OUR_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(tools|tool_choice) param requires --jinja"),
-        "This model is served with jinja: false: leave '{0}' out, or set jinja: true in its entry of tandem.yaml "
+        "This model is served with jinja: false. Leave '{0}' out, or set jinja: true in its entry of tandem.yaml "
         "(--jinja where its llama-server is started).",
     ),
     (
         re.compile(r"input \((\d+) tokens\) is too large to process\..*current batch size: (\d+)"),
-        "The input has {0} tokens, and this model takes {1} at once: send less, or set --batch-size and --ubatch-size "
-        f"to more {_WHERE}.",
+        "The input has {0} tokens, and this model takes at most {1}. Send less, or raise --batch-size and "
+        f"--ubatch-size {_WHERE}.",
     ),
     (
         re.compile(r"This server does not support embeddings"),
-        "This model is not served for embeddings: ask one with the capability `embedding` in /v1/models, or put "
+        "This model does not serve embeddings. Use a model with the capability `embedding` in /v1/models, or put "
         f"--embedding and --pooling mean (or cls, last) into args {_WHERE}.",
     ),
     (
         re.compile(r"This server does not support reranking"),
-        "This model is not served for reranking: ask one with the capability `rerank` in /v1/models, or put "
+        "This model does not serve reranking. Use a model with the capability `rerank` in /v1/models, or put "
         f"--reranking into args {_WHERE}.",
     ),
     (
         re.compile(r"This server does not support (?:chat )?completions"),
-        "This model is served for embeddings alone: ask one with the capability `completion` in /v1/models.",
+        "This model serves only embeddings. Use a model with the capability `completion` in /v1/models.",
     ),
     (
         re.compile(r"This server does not support slots action"),
@@ -69,13 +69,16 @@ _IN_OUR_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"This server does not support ([\w ]+)\. Start it with `(--[\w-]+)`"),
-        f"This model is served without {{0}}: put {{1}} into args {_WHERE}.",
+        f"This model is served without {{0}}. Add {{1}} to args {_WHERE}.",
     ),
     (
         re.compile(r"The current model does not support audio input"),
-        f"This model does not take audio: it needs a projector for it, as `mmproj` {_WHERE}.",
+        f"This model does not take audio. Set an audio projector as `mmproj` {_WHERE}.",
     ),
-    (re.compile(r"Infill is not supported by this model"), "This model does not do infill: it has no tokens for it."),
+    (
+        re.compile(r"Infill is not supported by this model"),
+        "This model does not support infill: its vocabulary has no infill tokens.",
+    ),
 )
 
 
@@ -119,7 +122,7 @@ def explained(message: str, request: bytes | None) -> tuple[str, str | None, str
 
 def _of_field(name: str, text: str) -> tuple[str, str | None, str | None]:
     if match := _KIND.match(text):
-        return f"'{name}' must be of the kind {match[1]}, not {match[2]}.", name, _WRONG_KIND
+        return f"'{name}' must be of type {match[1]}, not {match[2]}.", name, _WRONG_KIND
     if match := _RANGE.match(text):
         least, most, got = match.groups()
         limits = f"from {least} to {most}" if least != most else most

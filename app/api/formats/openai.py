@@ -58,9 +58,9 @@ def no_such_route(method: str, path: str, status: int, headers: Any = None) -> t
     """Returns the error for an unknown path (404) or method (405)."""
     if status == 405:
         allowed = (headers or {}).get("Allow") or (headers or {}).get("allow", "")
-        message, code = f"{path} does not take {method}; it takes {allowed}.", "method_not_allowed"
+        message, code = f"{path} does not allow {method}. Allowed: {allowed}.", "method_not_allowed"
     else:
-        message, code = f"There is nothing at {method} {path}.{hint(path)}", "not_found"
+        message, code = f"Not found: {method} {path}.{hint(path)}", "not_found"
     return HttpError(status, "invalid_request_error", code), message
 
 

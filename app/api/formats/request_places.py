@@ -88,7 +88,7 @@ def _media(kind: str) -> Callable[[dict[str, Any]], Found]:
     def find(body: dict[str, Any]) -> Found:
         for place, part in _parts(body):
             if part.get("type") in _MEDIA[kind]:
-                yield place, f"is {kind}, and this model does not take it: it needs a projector for it (`mmproj`)"
+                yield place, f"is {kind}, which this model does not take without a projector (`mmproj`)"
 
     return find
 
@@ -120,7 +120,7 @@ def _field_of_message(body: dict[str, Any]) -> Found:
 def _suffix(body: dict[str, Any]) -> Found:
     """Of OpenAI's completions: the gateway has turned it into what /infill takes."""
     if "input_suffix" in body and "suffix" not in body:
-        yield "suffix", "cannot be honoured: this model does not do infill, since it has no tokens for it"
+        yield "suffix", "is not supported: this model has no infill tokens"
 
 
 def _tool(body: dict[str, Any]) -> Found:
@@ -150,6 +150,6 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
     (re.compile(r"^Failed to parse tools:"), _tool),
     (re.compile(r"'content'"), _content),
     (re.compile(r"^unsupported content\[\]\.type"), _part_type),
-    (re.compile(r"^This model does not do infill"), _suffix),
+    (re.compile(r"^This model does not support infill"), _suffix),
     *((re.compile(rf"^{kind} input is not supported"), _media(kind)) for kind in _MEDIA),
 )

@@ -16,7 +16,7 @@ _AT = re.compile(r"JSON schema error at #(?P<pointer>\S*?): (?P<reason>.*)", re.
 _PATTERN = re.compile(r"Invalid pattern (?P<pattern>.*): (?P<reason>[^:]*)$", re.DOTALL)
 _NAMED = re.compile(r"unrecognized type (\S+)|cannot resolve \$ref (\S+?),? ")
 _GRAMMAR = re.compile(r"failed to parse grammar")
-_NOT_ENFORCED = "is no schema that an answer can be held to: "
+_NOT_ENFORCED = "is not a usable JSON schema: "
 
 
 def schema_place(message: str, request: bytes | None) -> tuple[str, str] | None:
@@ -30,7 +30,7 @@ def schema_place(message: str, request: bytes | None) -> tuple[str, str] | None:
     if not isinstance(body, dict):
         return None
     if _GRAMMAR.search(message):
-        return ("grammar", "is no grammar in GBNF") if isinstance(body.get("grammar"), str) else None
+        return ("grammar", "is not a valid GBNF grammar") if isinstance(body.get("grammar"), str) else None
     schemas = list(_schemas(body))
     if (match := _AT.search(message)) is not None:
         return _at_pointer(schemas, match["pointer"], match["reason"])
@@ -39,7 +39,7 @@ def schema_place(message: str, request: bytes | None) -> tuple[str, str] | None:
         place for root, schema in schemas for place in _with_pattern(schema, root, match["pattern"] if match else "")
     )
     place = next(places, None)
-    return None if place is None or match is None else (place, f"is no pattern: {match['reason']}")
+    return None if place is None or match is None else (place, f"is not a valid pattern: {match['reason']}")
 
 
 def without_parser(message: str) -> str:

@@ -142,4 +142,4 @@ def http_error(error: Exception) -> HttpError:
 
 def text(error: Exception) -> str:
     """Returns the message for the client."""
-    return str(error) if isinstance(error, TandemError) else "The gateway failed; its log says why."
+    return str(error) if isinstance(error, TandemError) else "Internal error of the gateway. Its log has the cause."

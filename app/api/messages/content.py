@@ -112,7 +112,7 @@ def shown(block: Fields) -> list[Part]:
         return _document(block)
     if kind == "search_result":
         return _search_result(block)
-    raise block.wrong("type", f"is {kind!r}: this block cannot be used here")
+    raise block.wrong("type", f"is {kind!r}, which is not supported here")
 
 
 def _text(block: Fields) -> str:
@@ -128,7 +128,7 @@ def _source(block: Fields) -> tuple[Fields, str | None]:
         raise block.wrong("source", "is missing")
     kind = source.text("type")
     if kind == "file":
-        raise source.wrong("type", "is file, and no files are kept here; send its content")
+        raise source.wrong("type", "is file, but the gateway stores no files; send the content")
     return source, kind
 
 
@@ -145,7 +145,7 @@ def _image(block: Fields) -> Part:
 def _document(block: Fields) -> list[Part]:
     """Converts a document to text, after its title and context."""
     if (citations := block.object("citations")) is not None and citations.flag("enabled"):
-        raise citations.wrong("enabled", "cannot be honoured: models here give no citations")
+        raise citations.wrong("enabled", "is not supported: models here give no citations")
     source, kind = _source(block)
     heading = "\n".join(text for name in ("title", "context") if (text := block.text(name)))
     if kind == "text":
@@ -156,12 +156,12 @@ def _document(block: Fields) -> list[Part]:
     if kind == "base64":
         media_type = source.text("media_type") or ""
         return [PlacedObject(file_part(source, "data", source.needed_text("data"), media_type, heading), block.place)]
-    raise source.wrong("type", "must be text, content or base64: documents are not fetched")
+    raise source.wrong("type", "must be text, content or base64: the gateway fetches no documents")
 
 
 def _search_result(block: Fields) -> list[Part]:
     if (citations := block.object("citations")) is not None and citations.flag("enabled"):
-        raise citations.wrong("enabled", "cannot be honoured: models here give no citations")
+        raise citations.wrong("enabled", "is not supported: models here give no citations")
     heading = "\n".join(text for name in ("title", "source") if (text := block.text(name)))
     return [text_part(heading), *(part for inner in _blocks(block, "content") for part in shown(inner))]
 
@@ -182,7 +182,7 @@ def _assistant(message: Fields) -> ChatMessage:
         elif kind == "tool_use":
             calls.append(_tool_use(block))
         else:
-            raise block.wrong("type", f"is {kind!r}: this block cannot be used here")
+            raise block.wrong("type", f"is {kind!r}, which is not supported here")
     chat: ChatMessage = PlacedObject({"role": "assistant", "content": "".join(texts)}, message.place)
     if thought := "".join(thoughts):
         chat["reasoning_content"] = thought

@@ -51,5 +51,5 @@ def _limit(text: str) -> int:
 
 def _place(ids: Sequence[str], wanted: str, name: str) -> int:
     if wanted not in ids:
-        raise InvalidBodyError(f"'{name}' names no model here: '{wanted}'.", param=name)
+        raise InvalidBodyError(f"'{name}': model '{wanted}' not found.", param=name)
     return ids.index(wanted)

@@ -11,13 +11,13 @@ from app.api.translated.places import PlacedObject
 from app.api.translated.tools import NO_PARAMETERS, function_tool, only
 
 _REFUSED = {
-    "container": "there are no containers here",
-    "mcp_servers": "the gateway calls no MCP servers; the client has to",
-    "compaction": "nothing compacts conversations here",
-    "thread": "no threads are kept here",
-    "fallbacks": "one model answers",
-    "fallback_credit_token": "one model answers",
-    "billing_policy": "there is nothing to bill",
+    "container": "the gateway has no containers",
+    "mcp_servers": "the gateway calls no MCP servers; call them from the client",
+    "compaction": "the gateway does not compact conversations",
+    "thread": "the gateway stores no threads",
+    "fallbacks": "the gateway uses the requested model only",
+    "fallback_credit_token": "the gateway uses the requested model only",
+    "billing_policy": "the gateway does not bill",
 }
 # Fields about the client and its bill, without effect on the answer
 _ABOUT_CLIENT = ("metadata", "cache_control", "diagnostics", "user_profile_id", "workspace_id", "betas")
@@ -116,7 +116,7 @@ def kept_thoughts(fields: Fields) -> int | None:
     management = fields.object("context_management")
     for edit in management.objects("edits") if management is not None else ():
         if edit.text("type") != "clear_thinking_20251015":
-            raise edit.wrong("type", "cannot be honoured: only clear_thinking_20251015 is done here")
+            raise edit.wrong("type", "is not supported: only clear_thinking_20251015 is")
         if edit.get("keep") not in (None, "all", {"type": "all"}):
             keep = edit.object("keep") if edit.get("keep") is not None else None
             assert keep is not None
@@ -132,7 +132,7 @@ def _refuse_other_service(fields: Fields) -> None:
     fields.one_of("speed", ("standard",))
     fields.integer("n", 1, 1)
     if fields.text("inference_geo") not in (None, "global"):
-        raise fields.wrong("inference_geo", "cannot be honoured: the model runs where it runs")
+        raise fields.wrong("inference_geo", "is not supported: the gateway does not choose a region")
 
 
 def _think(fields: Fields, body: dict[str, Any]) -> bool:
@@ -160,7 +160,7 @@ def _structured(fields: Fields, body: dict[str, Any]) -> bool:
     """Reads `output_config.format`, or the older `output_format`."""
     output = fields.object("output_config")
     if output is not None:
-        output.refuse({"task_budget": "budgets of whole tasks are not kept here"})
+        output.refuse({"task_budget": "the gateway keeps no budgets of tasks"})
     wanted = (output.object("format") if output is not None else None) or fields.object("output_format")
     if wanted is None:
         return False
@@ -183,7 +183,7 @@ def _tools(fields: Fields, body: dict[str, Any]) -> None:
     if choice is not None and kind is None:
         raise choice.wrong("type", "is missing; it must be auto, any, tool or none")
     if choice is not None and kind in ("any", "tool") and not tools:
-        raise choice.wrong("type", f"is {kind}, and there are no tools")
+        raise choice.wrong("type", f"is {kind}, but the request has no tools")
     if not tools:
         return
     body["tools"] = tools
@@ -200,7 +200,7 @@ def _tools(fields: Fields, body: dict[str, Any]) -> None:
 def _tool(tool: Fields) -> dict[str, Any]:
     kind = tool.text("type")
     if kind not in (None, "custom"):
-        raise tool.wrong("type", f"is {kind}: tools of Anthropic's own are not known here; give it as a custom tool")
+        raise tool.wrong("type", f"is {kind}: Anthropic's own tools are not supported; define a custom tool")
     schema = tool.object("input_schema")
     if schema is None:
         raise tool.wrong("input_schema", "is missing; it must be a JSON schema")

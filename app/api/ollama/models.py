@@ -32,22 +32,22 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
     routes = APIRouter(prefix="/api")
 
     @routes.get("/hello", include_in_schema=False)
-    @routes.get("/version", summary="The release of Ollama whose API this is")
+    @routes.get("/version", summary="The version of Ollama's API")
     async def version() -> dict[str, str]:
         return {"version": SPOKEN}
 
-    @routes.get("/tags", summary="The models, as Ollama lists them")
+    @routes.get("/tags", summary="Models in Ollama's format")
     async def tags(request: Request) -> dict[str, Any]:
         return {"models": [_listed(rows, row) for row in rows.all(may=may_use(request.scope))]}
 
-    @routes.get("/ps", summary="The models whose engines are up, as Ollama lists them")
+    @routes.get("/ps", summary="Loaded models in Ollama's format")
     async def running(request: Request) -> dict[str, Any]:
         ready = {each.alias: each for each in scheduler.statuses() if each.state is EngineState.READY}
         refs = catalog.refs(may_use(request.scope), variants=True)
         up = [(ref.name, ready[ref.engine_key]) for ref in refs if ref.engine_key in ready]
         return {"models": [await _running(rows, rows.get(name), engine) for name, engine in up]}
 
-    @routes.post("/show", summary="One model, as Ollama shows it")
+    @routes.post("/show", summary="One model in Ollama's format")
     async def show(request: Request) -> dict[str, Any]:
         body = await read_body(request.receive, declared_length(request.scope["headers"]), max_body())
         name = model_of(body)

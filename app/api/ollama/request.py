@@ -128,7 +128,7 @@ def _keep_alive(value: Any) -> float | None:
         if math.isnan(seconds):
             raise ValueError
     except (ValueError, OverflowError):
-        words = f"'keep_alive' must be {DURATION_FORMS}; 0 unloads after the answer, -1 is for good."
+        words = f"'keep_alive' must be {DURATION_FORMS}; 0 unloads after the answer, -1 never unloads."
         raise InvalidBodyError(words, param="keep_alive") from None
     return FOR_GOOD if seconds < 0 else seconds
 

@@ -15,20 +15,20 @@ def kept_response_routes(keeper: ResponseKeeper) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/responses/{response_id}", include_in_schema=False)
-    @routes.get("/v1/responses/{response_id}", summary="A response that was kept")
+    @routes.get("/v1/responses/{response_id}", summary="Get a stored response")
     async def get(request: Request, response_id: str, stream: bool = False) -> Response:
         if stream:
-            raise InvalidBodyError("'stream' cannot be honoured: a kept response comes whole.", param="stream")
+            raise InvalidBodyError("'stream' is not supported: a stored response is sent as a whole.", param="stream")
         return Response(await keeper.body(response_id, request.scope), media_type="application/json")
 
     @routes.delete("/responses/{response_id}", include_in_schema=False)
-    @routes.delete("/v1/responses/{response_id}", summary="Forgets a response")
+    @routes.delete("/v1/responses/{response_id}", summary="Delete a stored response")
     async def delete(request: Request, response_id: str) -> dict[str, Any]:
         await keeper.delete(response_id, request.scope)
         return {"id": response_id, "object": "response", "deleted": True}
 
     @routes.get("/responses/{response_id}/input_items", include_in_schema=False)
-    @routes.get("/v1/responses/{response_id}/input_items", summary="What a kept response answers")
+    @routes.get("/v1/responses/{response_id}/input_items", summary="The input items of a stored response")
     async def input_items(
         request: Request,
         response_id: str,
@@ -41,7 +41,7 @@ def kept_response_routes(keeper: ResponseKeeper) -> APIRouter:
             items.reverse()
         ids = [item["id"] for item in items]
         if after is not None and after not in ids:
-            raise InvalidBodyError(f"'after' names no item of this response: '{after}'.", param="after")
+            raise InvalidBodyError(f"'after': this response has no item '{after}'.", param="after")
         start = 0 if after is None else ids.index(after) + 1
         page = items[start : start + limit]
         first, last = (page[0]["id"], page[-1]["id"]) if page else ("", "")
@@ -49,8 +49,10 @@ def kept_response_routes(keeper: ResponseKeeper) -> APIRouter:
         return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more}
 
     @routes.post("/responses/{response_id}/cancel", include_in_schema=False)
-    @routes.post("/v1/responses/{response_id}/cancel", summary="Refused: nothing runs in the background")
+    @routes.post("/v1/responses/{response_id}/cancel", summary="Always refused: no response runs in the background")
     async def cancel(response_id: str) -> None:
-        raise InvalidBodyError("Only background responses can be cancelled, and there are none here: hang up instead.")
+        raise InvalidBodyError(
+            "Only background responses can be cancelled, and this gateway has none. Close the connection instead."
+        )
 
     return routes

@@ -46,13 +46,13 @@ class Conversation:
         elif kind in ("function_call_output", "custom_tool_call_output"):
             self._output(item)
         else:
-            raise item.wrong("type", f"is {kind}, which belongs to a tool or a service that is not here")
+            raise item.wrong("type", f"is {kind}, which belongs to a tool or service that this gateway lacks")
 
     def finish(self) -> list[ChatMessage]:
         """Returns the messages. Raises InvalidBodyError if the last item is a thought without an answer."""
         turn = self._turn
         if turn is not None and "reasoning_content" in turn and not turn["content"] and "tool_calls" not in turn:
-            raise wrong(self._last_place, "is reasoning without the item that has to follow it")
+            raise wrong(self._last_place, "is reasoning without an item after it")
         self._end_turn()
         return self.messages
 
@@ -135,12 +135,12 @@ def _part(part: Fields) -> Part:
         return text_part(part.text("refusal") or "")
     if kind == "input_image":
         if part.get("file_id") is not None:
-            raise part.wrong("file_id", "cannot be honoured: no files are kept here; send a data URL as image_url")
+            raise part.wrong("file_id", "is not supported: the gateway stores no files; send a data URL as image_url")
         url = part.get("image_url")
         if isinstance(url, dict):  # as chat completions have it
             url = url.get("url")
         if not isinstance(url, str) or not url:
-            raise part.wrong("image_url", "is missing; it must be a data URL or an address")
+            raise part.wrong("image_url", "is missing; it must be a data URL or another URL")
         return image_part(url, part.text("detail"))
     if kind == "input_audio":
         audio = part.object("input_audio")
@@ -155,7 +155,7 @@ def _part(part: Fields) -> Part:
 def _file(part: Fields) -> Part:
     for name in ("file_id", "file_url"):
         if part.get(name) is not None:
-            raise part.wrong(name, "cannot be honoured: files are neither kept nor fetched here; send file_data")
+            raise part.wrong(name, "is not supported: the gateway neither stores nor fetches files; send file_data")
     data, title = part.needed_text("file_data"), part.text("filename")
     kind = ""
     if (split := split_data_url(data)) is not None:

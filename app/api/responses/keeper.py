@@ -22,7 +22,7 @@ from app.records.responses import ResponseStore, StoredResponse
 # A revoked key's responses are deleted within this time, expired ones within a second.
 LOOK_EVERY_S, CLEAN_EVERY_S = 1.0, 60.0
 _OF_ITEM = re.compile(r"[a-z]+_([0-9a-f]{48})\w*")
-_NOTHING_KEPT = "this gateway keeps no responses (responses_keep: 0); send the whole conversation as input"
+_NOTHING_KEPT = "this gateway stores no responses (responses_keep: 0). Send the whole conversation as input"
 _DECODER = msgspec.json.Decoder(list[dict[str, Any]])
 
 
@@ -66,9 +66,9 @@ class ResponseKeeper:
             raise PreviousResponseError(f"'previous_response_id' cannot be used: {_NOTHING_KEPT}.")
         chain = await asyncio.to_thread(self._store.chain, previous, owner_of(scope))
         if isinstance(chain, str):
-            since = "" if chain == previous else f", which '{previous}' goes on from,"
+            since = "" if chain == previous else f" (which '{previous}' continues)"
             raise PreviousResponseError(
-                f"'previous_response_id': the response '{chain}'{since} is not here: it was never kept for this key, "
+                f"'previous_response_id': response '{chain}'{since} not found. It was never stored for this key, "
                 "was deleted, or has expired. Send the whole conversation as input."
             )
         return [item for response in chain for item in (*_items(response), *_body(response)["output"])]
@@ -111,8 +111,8 @@ class ResponseKeeper:
 
     def _why_not(self, response_id: str) -> str:
         if not self.keeps:
-            return "This gateway keeps no responses (responses_keep: 0)."
-        return f"The response '{response_id}' is not here: it was never kept for this key, was deleted, or has expired."
+            return "This gateway stores no responses (responses_keep: 0)."
+        return f"Response '{response_id}' not found. It was never stored for this key, was deleted, or has expired."
 
     # -- deletion ----------------------------------------------------------------------------------------------
 

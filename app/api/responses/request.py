@@ -12,13 +12,13 @@ from app.api.translated.fields import Fields, listed
 from app.api.translated.places import PlacedObject
 
 _REFUSED = {
-    "conversation": "no conversations are kept here; use previous_response_id, or send the whole input",
-    "background": "a response is made while its client waits",
-    "background_options": "a response is made while its client waits",
-    "context_management": "nothing compacts conversations here",
-    "moderation": "nothing moderates here",
-    "image": "no images are made here",
-    "access_programs": "there are none here",
+    "conversation": "the gateway stores no conversations; use previous_response_id, or send the whole input",
+    "background": "the gateway has no background responses",
+    "background_options": "the gateway has no background responses",
+    "context_management": "the gateway does not compact conversations",
+    "moderation": "the gateway does not moderate",
+    "image": "the gateway makes no images",
+    "access_programs": "the gateway has no access programs",
 }
 _ABOUT_CLIENT = (
     *("metadata", "user", "safety_identifier", "service_tier"),
@@ -99,10 +99,10 @@ def translate(
 
 def _refuse(fields: Fields) -> None:
     fields.refuse(_REFUSED)
-    fields.refuse({} if isinstance(fields.get("prompt"), str) else {"prompt": "no prompts are kept here"})
+    fields.refuse({} if isinstance(fields.get("prompt"), str) else {"prompt": "the gateway stores no prompts"})
     fields.integer("n", 1, 1)
     if fields.one_of("truncation", ("auto", "disabled")) == "auto":
-        raise fields.wrong("truncation", "cannot be honoured: nothing is cut out of an input; use disabled")
+        raise fields.wrong("truncation", "is not supported: the gateway does not truncate input; use disabled")
 
 
 def _sample(fields: Fields, body: dict[str, Any]) -> bool:
@@ -164,7 +164,7 @@ def _referred(item: Fields, kept: Mapping[str, Any]) -> Fields:
     if item.get("type") != "item_reference":
         return item
     if (found := kept.get(item.needed_text("id"))) is None:
-        raise item.wrong("id", "names an item that is not kept here; send the item itself")
+        raise item.wrong("id", "names an item that is not stored; send the item itself")
     return Fields(found, item.place)
 
 
@@ -201,7 +201,7 @@ def _format(fields: Fields, body: dict[str, Any]) -> str:
     if text is None:
         return ""
     if text.one_of("verbosity", ("low", "medium", "high")) not in (None, "medium"):
-        raise text.wrong("verbosity", "cannot be honoured: models here take it from the instructions")
+        raise text.wrong("verbosity", "is not supported: put it into the instructions")
     wanted = text.object("format")
     if wanted is None:
         return ""

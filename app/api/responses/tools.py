@@ -48,7 +48,7 @@ class RequestTools:
         if kind == "web_search" and tool.get("external_web_access") is False:
             return  # Codex sends it with every request. Without access to the web it is never called
         if kind not in ("function", "custom"):
-            raise tool.wrong("type", f"is {kind}: hosted tools do not run here; give it as a function of your own")
+            raise tool.wrong("type", f"is {kind}: hosted tools are not supported; define it as a function")
         name = tool.needed_text("name") if tool.get("function") is None else ""
         if kind == "custom":
             self._add(self._custom(tool, name, namespace), ClientTool(name, True, namespace))
@@ -68,7 +68,7 @@ class RequestTools:
         """Returns a custom tool as a function: the free text is its one parameter."""
         wanted = tool.object("format")
         if wanted is not None and wanted.text("type") not in (None, "text"):
-            raise tool.wrong("format", "cannot be honoured: the input of custom tools is held to no grammar here")
+            raise tool.wrong("format", "is not supported: the gateway enforces no format for the input of custom tools")
         return function_tool(tool, full_name(name, namespace), _CUSTOM_PARAMETERS)
 
 
@@ -78,7 +78,7 @@ def choose(fields: Fields, tools: RequestTools, body: dict[str, Any]) -> None:
     if isinstance(choice, str):
         fields.one_of("tool_choice", ("none", "auto", "required"))
         if choice == "required" and not tools.chat_tools:
-            raise fields.wrong("tool_choice", "is required, and there are no tools")
+            raise fields.wrong("tool_choice", "is required, but the request has no tools")
         _set(body, tools.chat_tools, choice)
     elif choice is None:
         _set(body, tools.chat_tools, None)

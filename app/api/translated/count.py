@@ -95,8 +95,8 @@ class _Counting:
             count = await self._by_messages()
         if count is None:
             error = TokensUncountableError(
-                "This model's server counts no tokens: it has neither llama-server's /apply-template nor vLLM's "
-                "/tokenize."
+                "The server of this model cannot count tokens: it has neither llama-server's /apply-template nor "
+                "vLLM's /tokenize."
             )
             refusal = self._translator.api_format.error(error, request_id=self._request_id)
             await self._send({"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})

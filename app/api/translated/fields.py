@@ -39,7 +39,7 @@ class Fields:
     def needed_text(self, name: str) -> str:
         """Returns a required, non-empty string."""
         if not (value := self.text(name)):
-            raise self.wrong(name, "is missing; it must be a string that is not empty")
+            raise self.wrong(name, "is missing; it must be a non-empty string")
         return value
 
     def flag(self, name: str) -> bool | None:
@@ -96,14 +96,14 @@ class Fields:
         values = self.items(name)
         for i, value in enumerate(values):
             if not isinstance(value, str) or not value:
-                raise wrong(f"{self.where(name)}[{i}]", "must be a string that is not empty")
+                raise wrong(f"{self.where(name)}[{i}]", "must be a non-empty string")
         return values
 
     def refuse(self, reasons: dict[str, str]) -> None:
         """Raises InvalidBodyError for a field that is set and not supported."""
         for name, reason in reasons.items():
             if self.values.get(name) not in (None, False, [], {}):
-                raise self.wrong(name, f"cannot be honoured: {reason}")
+                raise self.wrong(name, f"is not supported: {reason}")
 
     def others(self, known: Container[str]) -> dict[str, Any]:
         """Returns the fields that are not read here, such as the engine's own sampling."""

@@ -51,7 +51,7 @@ def file_part(holder: Fields, name: str, data: str, kind: str, title: str | None
         text = "\0"
     if "\0" in text or not (not kind or kind.startswith(_TEXT_KINDS) or kind == "application/octet-stream"):
         what = kind or "a binary file"
-        raise holder.wrong(name, f"cannot be read: {what} has to be sent as its text, or as images of its pages")
+        raise holder.wrong(name, f"cannot be read: send {what} as text, or as images of its pages")
     return text_part(titled(text, title))
 
 

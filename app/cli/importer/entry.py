@@ -83,13 +83,13 @@ class _Import:
         elif flag.slot == "speculation":
             self.speculation.append(argument)
         elif flag.slot.endswith((".path", ".repo", ".file", ".url")) and not argument.value.strip():
-            raise NotImportableError(f"{argument.shown}: names nothing")
+            raise NotImportableError(f"{argument.shown}: needs a value")
         else:
             self._last(flag.slot, argument)
 
     def _last(self, slot: str, argument: Argument) -> None:
         if (before := self.by_slot.pop(slot, None)) is not None and before != argument:
-            self.notes.append(Note(argument.shown, f"wins over {before.shown} before it"))
+            self.notes.append(Note(argument.shown, f"overrides the earlier {before.shown}"))
         self.by_slot[slot] = argument
         self.origins[slot] = argument.shown
 
@@ -127,10 +127,10 @@ class _Import:
         value = argument.number(whole=key not in ("temp", "top_p"))
         if key == "threads" and value <= 0:
             if value != -1:
-                self._note(argument, "threads: -1, all processors: llama.cpp takes 0 and less for that")
+                self._note(argument, "threads: -1 (all processors), as llama.cpp reads 0 and less")
             return -1
         if key == "parallel" and value == -1:
-            self._note(argument, "dropped: slots are counted here, and without `parallel` there is one")
+            self._note(argument, "dropped: an entry without `parallel` has one slot")
             return None
         return value
 
@@ -145,16 +145,16 @@ class _Import:
                 self._note(other, f"dropped: {path.shown} is where llama.cpp would have put it")
             where = _here(path.value)
             if where != path.value:
-                self._note(path, f"{part}: {where}, as WSL has that path of Windows")
+                self._note(path, f"{part}: {where}, the path of this Windows file in WSL")
             elif not where.startswith(("/", "~")):
-                self._note(path, f"{part}, as it is; a relative path starts from the folder of tandem.yaml")
+                self._note(path, f"{part}, unchanged; a relative path starts at the folder of tandem.yaml")
             return {"path": where}
         if repo is not None:
             return self._repo(part, repo, file)
         if url is not None:
             return self._url(part, url)
         if file is not None:
-            raise NotImportableError(f"{file.shown}: needs -hf beside it, to say of which repository")
+            raise NotImportableError(f"{file.shown}: needs -hf with its repository")
         return {}
 
     def _repo(self, part: str, argument: Argument, file: Argument | None) -> dict[str, Any]:
@@ -169,14 +169,14 @@ class _Import:
             r"https?://[^/]+/([\w.-]+/[\w.-]+)/(?:resolve|blob)/[^/]+/([^?#]+)(?:[?#].*)?", argument.value
         )
         if match is None:
-            raise NotImportableError(f"{argument.shown}: no file of the Hub; fetch it and name the file with --model")
+            raise NotImportableError(f"{argument.shown}: not a file on the Hub; download it and name it with --model")
         return self._of_repo(part, argument, "the file", match[1], {"include": glob.escape(match[2])})
 
     def _of_repo(
         self, part: str, argument: Argument, what: str, repo: str, which: dict[str, str], more: str = ""
     ) -> dict[str, Any]:
         self.origins[f"{part}.repo"] = self.origins[f"{part}.include"] = argument.shown
-        self._note(argument, f"{part}: {what} below <models_dir>/{repo}, which `llama-tandem pull` gets{more}")
+        self._note(argument, f"{part}: {what} below <models_dir>/{repo}, which `llama-tandem pull` downloads{more}")
         return {"repo": repo, **which}
 
     def _draft(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class _Import:
         stem = re.split(r"[/\\]", where.rstrip("/\\"))[-1].partition("?")[0]
         stem = re.sub(r"(-\d{5}-of-\d{5})?\.gguf$|-GGUF$", "", stem, flags=re.IGNORECASE)
         name = re.sub(r"[\s,]+", "-", "".join(c for c in stem if c.isprintable())).strip("-") or "model"
-        self.notes.append(Note(name, "the model's name, after its file: there was no --alias"))
+        self.notes.append(Note(name, "named after the model's file, since --alias is missing"))
         return [name]
 
     def _validate(self, name: str, keys: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ def arguments(passed: list[Argument], dialect: Dialect | None, notes: list[Note]
         if before is not None and not known(argument.flag).joins_values:
             last.remove(before)
             if before.values != argument.values:
-                notes.append(Note(argument.shown, f"wins over {before.shown} before it"))
+                notes.append(Note(argument.shown, f"overrides the earlier {before.shown}"))
         last.append(argument)
     words: list[str] = []
     for argument in last:
@@ -31,10 +31,10 @@ def arguments(passed: list[Argument], dialect: Dialect | None, notes: list[Note]
             notes.append(Note(argument.shown, flag.note))
         elif dialect is not None and argument.flag not in dialect.flags:
             notes.append(
-                Note(argument.shown, "kept in args, but unknown to the llama-server here: see `llama-tandem plan`")
+                Note(argument.shown, "kept in args, but unknown to this llama-server: see `llama-tandem plan`")
             )
         if argument.flag in PATH_FLAGS and argument.values and not argument.value.startswith(("/", "~")):
-            notes.append(Note(argument.shown, "kept in args; a relative path starts from the folder of tandem.yaml"))
+            notes.append(Note(argument.shown, "kept in args; a relative path starts at the folder of tandem.yaml"))
         words += said
     return words
 
@@ -44,19 +44,19 @@ def _optional(argument: Argument, dialect: Dialect | None, notes: list[Note]) ->
     said = (argument.flag, *argument.values)
     if dialect is None:
         if not argument.values:
-            notes.append(Note(argument.shown, f"kept in args: builds since late 2025 want {argument.flag} on"))
+            notes.append(Note(argument.shown, f"kept in args: builds since late 2025 need {argument.flag} on"))
         return said
     if argument.flag not in dialect.flags:
         return said
     if argument.flag in dialect.takes_value:
         if not argument.values:
-            notes.append(Note(argument.shown, f"{argument.flag} on: the llama-server here wants a value"))
+            notes.append(Note(argument.shown, f"{argument.flag} on: this llama-server needs a value"))
         return (argument.flag, *(argument.values or ("on",)))
     if not argument.values:
         return said
     on = argument.value in TRUE
     what = argument.flag if on else "left out"
     notes.append(
-        Note(argument.shown, f"{what}: the llama-server here has it as a switch{'' if on else ', off by default'}")
+        Note(argument.shown, f"{what}: this llama-server has it as a switch{'' if on else ', off by default'}")
     )
     return (argument.flag,) if on else ()

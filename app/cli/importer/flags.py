@@ -68,9 +68,9 @@ _TLS = KnownFlag(dropped="the gateway speaks plain HTTP to its engines; put TLS 
 _CLIENTS = KnownFlag(dropped="llama-cli's own: here clients send their messages")
 _TERMINAL = KnownFlag(dropped="llama-cli's own: here there is no terminal; `llama-tandem chat` has one")
 _TERMINALS_SWITCH = replace(_TERMINAL, values=SWITCH)
-_PRINTS = KnownFlag(dropped="prints something and ends: nothing to serve", values=SWITCH)
-_AUTOLOAD = KnownFlag(dropped="every model is loaded when it is asked for", values=SWITCH)
-_LOADING = KnownFlag(values=SWITCH, note="kept in args: where a build has --load-mode instead, that is written")
+_PRINTS = KnownFlag(dropped="prints something and exits: nothing to serve", values=SWITCH)
+_AUTOLOAD = KnownFlag(dropped="every model is loaded on first request", values=SWITCH)
+_LOADING = KnownFlag(values=SWITCH, note="kept in args: builds with --load-mode get that instead")
 
 FLAGS: dict[str, KnownFlag] = {
     # Keys of an entry

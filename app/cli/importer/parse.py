@@ -87,7 +87,7 @@ def read(words: Sequence[str], dialect: Dialect | None) -> ParsedCommand:
     line = ParsedCommand(_base(words[start]))
     _before(line, words[:start], dialect)
     if not _PROGRAM.fullmatch(line.program) and "llama" not in line.program:
-        line.notes.append(Note(words[start], "taken for a program of llama.cpp"))
+        line.notes.append(Note(words[start], "assumed to be a program of llama.cpp"))
     rest = words[start + 1 :]
     if line.program == "llama" and rest and rest[0] in _SUBCOMMANDS:
         line.program = rest.pop(0)
@@ -158,9 +158,9 @@ def _before(line: ParsedCommand, words: list[str], dialect: Dialect | None) -> N
         else:
             skipped.append(word)
     if skipped:
-        why = "skipped: start `llama-tandem serve` so where it is needed"
+        why = "skipped: start `llama-tandem serve` with it if needed"
         if skipped[0] in ("docker", "podman"):
-            why += "; paths below are the container's, and have to be this machine's"
+            why += "; paths below are the container's; change them to this machine's"
         line.notes.append(Note(" ".join(skipped), why))
 
 
@@ -173,12 +173,12 @@ def _variable(line: ParsedCommand, name: str, value: str, dialect: Dialect | Non
     if flag is None or (dialect is not None and not listed and not owned):
         line.env[name] = value
         if flag is not None:
-            line.notes.append(Note(name, "no flag of the llama-server here: kept in env"))
+            line.notes.append(Note(name, "unknown to this llama-server; kept in env"))
         return
     shown = f"{name}=..." if known(flag).secret else f"{name}={value}"
     argument = assigned(flag, value, shown, dialect)
     if argument is None or (flag.startswith("--no-") and value.lower() in FALSE):
-        line.notes.append(Note(shown, f"left out: without {flag} it is so"))
+        line.notes.append(Note(shown, f"left out: it is the default without {flag}"))
         return
     if not known(argument.flag).dropped:
         line.notes.append(Note(shown, f"read as {' '.join((argument.flag, *argument.values))}"))
@@ -232,7 +232,7 @@ def _flags(line: ParsedCommand, words: list[str], dialect: Dialect | None) -> No
             at += 1
         shown = shown_as(flag, values)
         if len(values) < least:
-            raise NotImportableError(f"{shown}: a value is missing behind it")
+            raise NotImportableError(f"{shown}: a value is missing after it")
         if joined and most == 0:
             raise NotImportableError(f"{shown}: {flag} takes no value")
         if joined:
@@ -251,7 +251,7 @@ def _stray(word: str, before: str) -> NotImportableError:
     hint = f"; --model {word}?" if word.endswith(".gguf") else ""
     # Word processors and blogs replace two hyphens by a dash
     hint = "; its dash is not a hyphen" if word.startswith(("\N{EN DASH}", "\N{EM DASH}")) else hint
-    return NotImportableError(f"{word!r}{behind} belongs to no flag, and llama.cpp takes no words of its own{hint}")
+    return NotImportableError(f"{word!r}{behind} belongs to no flag{hint}")
 
 
 def _spelling(word: str) -> str:

@@ -29,7 +29,7 @@ _KEY = re.compile(r"[\w.-]+")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 # The router's own keys, which are not flags, and their conversion.
 _ROUTERS = {
-    "load-on-startup": "dropped: a model is loaded when it is first asked for",
+    "load-on-startup": "dropped: a model is loaded on first request",
     "stop-timeout": "dropped: `stop_grace` in tandem.yaml is for all engines",
     "dedup-cache-models": "dropped: only what tandem.yaml names is served",
     "version": "",
@@ -99,7 +99,7 @@ def import_preset(
         for note in entry.notes:
             notes[note if note.key in own else replace(note, key=f"[{section.name}] {note.key}")] = None
     if not entries:
-        why = "\n".join(f"{note.key}: {note.text}" for note in problems) or "it has no section of a model"
+        why = "\n".join(f"{note.key}: {note.text}" for note in problems) or "it has no section for a model"
         raise NotImportableError(f"{name}: {why}")
     most = _max_loaded(router, notes)
     return ImportedPreset(tuple(entries.values()), (*notes, *problems), most)
@@ -147,9 +147,11 @@ def _line(
             elif (argument := _argument(key, value, dialect)) is not None:
                 arguments.append(argument)
             else:
-                notes[Note(f"[{origin.name}] {key} = {value}", f"left out: without {_flag(key, dialect)} it is so")] = (
-                    None
-                )
+                notes[
+                    Note(
+                        f"[{origin.name}] {key} = {value}", f"left out: it is the default without {_flag(key, dialect)}"
+                    )
+                ] = None
     arguments += [argument for argument in router.arguments if argument.flag not in (PRESET, FOLDER, _MOST)]
     if not any(known(argument.flag).slot.startswith("target.") for argument in arguments):
         if folder_model is not None:
@@ -157,7 +159,7 @@ def _line(
             if folder_model.mmproj is not None and not any(argument.flag == "--mmproj" for argument in arguments):
                 arguments.append(Argument("--mmproj", (str(folder_model.mmproj),), f"--mmproj {folder_model.mmproj}"))
         elif not _REPO.fullmatch(section.name):
-            raise NotImportableError("it names no model: give it model = PATH or hf-repo = ORG/REPO")
+            raise NotImportableError("it names no model: add model = PATH or hf-repo = ORG/REPO")
         else:
             arguments.append(Argument("--hf-repo", (section.name,), f"--hf-repo {section.name}"))
     arguments.insert(0, Argument("--alias", (section.name,), f"--alias {section.name}"))

@@ -44,7 +44,7 @@ def speculation(
         notes.append(Note("speculation", f"{mode} with drafts of 0 tokens is no speculation: left out"))
         named = named or arguments
     if draft is not None and steps and not any(MODES[mode].family == "draft" for mode in steps):
-        text = "kept and not used, as on builds since June 2026: no mode of --spec-type uses a draft model"
+        text = "kept, but unused, as on builds since June 2026: no mode of --spec-type uses a draft model"
         notes.append(Note(draft.shown, text))
     if not steps:
         return NONE if named else None

@@ -43,7 +43,7 @@ def _best_of(draft: Draft) -> None:
     best_of, n = draft.value("best_of"), draft.value("n") or 1
     if best_of != n:
         message = (
-            f"'best_of' cannot be honoured: llama-server does not choose among answers. Leave it out, "
+            f"'best_of' is not supported: llama-server does not choose among answers. Leave it out, "
             f"or request all answers with 'n' (now {n!r})."
         )
         raise InvalidBodyError(message, param="best_of")
@@ -93,7 +93,7 @@ def _echo(draft: Draft) -> None:
     if not prompts or not all(isinstance(text, str) for text in prompts):
         raise InvalidBodyError("'echo' needs prompts that are texts; these are tokens.", param="echo")
     if draft.fields.wants_logprobs:
-        message = "'echo' with 'logprobs' cannot be honoured: llama-server reports none for prompts."
+        message = "'echo' with 'logprobs' is not supported: llama-server reports none for prompts."
         raise InvalidBodyError(message, param="echo")
     n = draft.value("n")
     draft.changes.append(Echoed(prompts, n if isinstance(n, int) and n > 0 else 1))

@@ -84,7 +84,7 @@ def test_a_relayed_path_by_another_method_is_named(method: str, path: str, allow
         assert answer.body == b""
     else:
         assert answer.error["code"] == "method_not_allowed"
-        assert answer.error["message"] == f"{path} does not take {method}; it takes {allow}."
+        assert answer.error["message"] == f"{path} does not allow {method}. Allowed: {allow}."
         assert len(answer.body) == int(answer["content-length"])
 
 

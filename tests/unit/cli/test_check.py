@@ -92,7 +92,7 @@ def test_a_file_that_no_environment_hides_is_a_warning(machine: Path, monkeypatc
     assert len(reports(config)[0].lines) == 1
     stray.write_text("ctx-size = 512\n")
     engine = reports(config)[0]
-    assert engine.fine and engine.lines[1].startswith(f"  warning: {stray} is there")
+    assert engine.fine and engine.lines[1].startswith(f"  warning: {stray} exists")
 
 
 def test_layers_for_multi_token_prediction_are_offered(machine: Path) -> None:
@@ -258,7 +258,7 @@ def test_without_an_engine_every_local_model_says_so(machine: Path) -> None:
     )
     assert (engine.fine, local.fine, attached.outcome) == (False, False, NO_ANSWER)
     assert gone in engine.lines[0]
-    assert local.lines[-1] == "  CANNOT START: there is no engine, see above."
+    assert local.lines[-1] == "  CANNOT START: no llama-server, see above."
     assert attached.lines[:2] == ("o", "  attached   http://o.invalid:1")
     assert attached.lines[2].startswith("  NO ANSWER: ") and attached.outcome == NO_ANSWER
     assert tally((engine, local, attached)) == "2 models: 1 cannot start, 1 no answer"

@@ -371,5 +371,5 @@ def test_init_writes_once(folder: Path) -> None:
     assert first.exit_code == 0 and f"Wrote {folder / 'tandem.yaml'}." in first.stdout
     (folder / "tandem.yaml").write_text("mine")
     second = run("init")
-    assert second.exit_code == 1 and "is there already" in second.stderr
+    assert second.exit_code == 1 and "exists already" in second.stderr
     assert (folder / "tandem.yaml").read_text() == "mine"

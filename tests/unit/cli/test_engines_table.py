@@ -57,7 +57,7 @@ def test_stopped_engines_are_left_out_unless_somebody_waits(capsys: pytest.Captu
     engines = [EngineStatus("a"), EngineStatus("b", waiting=1), EngineStatus("c", EngineState.BACKOFF)]
     assert [engine["alias"] for engine in shown([engine.fields() for engine in engines])] == ["b", "c"]
     print_engines([engines[0].fields()])
-    assert capsys.readouterr().out == "No engine is up. Load one: llama-tandem load MODEL\n"
+    assert capsys.readouterr().out == "No engine is loaded. Load one: llama-tandem load MODEL\n"
 
 
 def test_a_load_is_told_with_its_bytes() -> None:

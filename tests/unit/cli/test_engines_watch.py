@@ -84,4 +84,4 @@ def test_a_load_and_a_failure_have_a_line_of_their_own() -> None:
 
 
 def test_nothing_up_says_what_to_do() -> None:
-    assert text([EngineStatus("a").fields()], []) == "No engine is up. Load one: llama-tandem load MODEL"
+    assert text([EngineStatus("a").fields()], []) == "No engine is loaded. Load one: llama-tandem load MODEL"

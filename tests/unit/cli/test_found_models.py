@@ -106,7 +106,7 @@ def test_without_models_there_is_one_that_works(installed: bool, monkeypatch: py
     assert (entry.target.package is not None) is installed  # type: ignore[union-attr]
     assert (entry.pull == "on_demand") is not installed  # type: ignore[union-attr]
     assert entry.request.defaults == {"temperature": 0.2, "top_p": 0.9}
-    assert ("downloaded at the first request" in reason_of_demo([])) is not installed
+    assert ("downloaded on first request" in reason_of_demo([])) is not installed
 
 
 def test_a_folder_may_be_named(home: Path) -> None:

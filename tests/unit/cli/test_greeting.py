@@ -100,7 +100,7 @@ def test_the_greeting_is_short_and_its_command_works(capsys: pytest.CaptureFixtu
     # No secret goes into a file that keeps what is printed
     assert page == f"page: {URL}    sign in: llama-tandem open"
     assert first == f"llama-tandem is ready at {URL}/v1"
-    assert models.startswith("models: gone (files missing), org/m (ready), b (loads when asked for), more-0")
+    assert models.startswith("models: gone (files missing), org/m (ready), b (loads on first request), more-0")
     assert models.endswith("and 11 more")
     assert rest.startswith("chat: llama-tandem chat org/m ") and f"{URL}/docs" in rest
 
@@ -135,6 +135,6 @@ def test_a_file_that_cannot_be_written_is_named(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"no/tandem\.yaml: cannot be written: No such file"):
         write_example(Path("no/tandem.yaml"))
     (folder / "tandem.yaml").write_text("mine")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         write_example(Path("tandem.yaml"))
     assert (folder / "tandem.yaml").read_text() == "mine"

@@ -51,7 +51,7 @@ def test_modes_stand_beside_plain(settings: Settings, capsys: pytest.CaptureFixt
     assert lines[2].split() == ["none", "2", "-", "40.0", "50.0", "22.2", "-", "-"]
     assert lines[3].split() == ["draft-simple", "1", "0.75", "20.0", "20.0", "50.0", "-", "-"]
     assert lines[4].split() == ["0.50x", "0.40x", "2.25x"]
-    assert any("goodput" in line for line in lines) and any("x: in units" in line for line in lines)
+    assert any("goodput" in line for line in lines) and any("x: relative to" in line for line in lines)
     assert max(map(len, lines)) <= 120
 
 
@@ -60,7 +60,7 @@ def test_without_plain_there_is_nothing_to_compare_with(settings: Settings, caps
     record(settings, ("ngram-mod", 0.02))
     lines = printed(settings, capsys)
     assert (lines[2].split()[0], lines[3]) == ("ngram-mod", "")
-    assert not any("x: in units" in line for line in lines)
+    assert not any("x: relative to" in line for line in lines)
 
 
 def test_nothing_measured_says_how_to_get_figures(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,13 +99,13 @@ def test_a_setup_that_is_gone_is_shown_as_the_last_one(
     record(settings, ("none", 0.04), key="old")
     record(settings, ("none", 0.02), key="last")
     said = "\n".join(printed(settings, capsys))
-    assert "These are of the last setup that was measured: models.org/a.target: missing in /no: m.gguf" in said
+    assert "These figures are of the last measured setup: models.org/a.target: missing in /no: m.gguf" in said
     assert "20.0" in said
 
 
 def test_of_servers_of_others_nothing_is_recorded(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Asked for by name they say so; else they are passed over."""
-    assert "Nothing is recorded of a server that others run" in " ".join(printed(settings, capsys, "other"))
+    assert "Attached servers are not measured" in " ".join(printed(settings, capsys, "other"))
 
 
 def test_programs_get_all_of_it(settings: Settings) -> None:

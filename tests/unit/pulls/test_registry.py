@@ -79,7 +79,7 @@ def test_a_fault_of_ours_tells_nothing_of_our_insides() -> None:
         pull = world.pulls.start("glm", GLM)
         world.go.set()
         await pull.over()
-        assert (pull.state, pull.reason) == (PullState.FAILED, "The gateway failed; its log says why.")
+        assert (pull.state, pull.reason) == (PullState.FAILED, "Internal error of the gateway. Its log has the cause.")
 
     within(body)
 

@@ -64,7 +64,7 @@ def test_what_was_left_out_is_told_with_the_reason() -> None:
     )
     said = list(words(tuned))
     assert "ngram-mod was left out: It died." in said and "draft-mtp was not tried: no layers." in said
-    assert "The run did not come to its end: it was stopped by SIGINT." in said
+    assert "The run ended early: it was stopped by SIGINT." in said
 
 
 def test_answers_that_changed_are_shown() -> None:

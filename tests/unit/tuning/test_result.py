@@ -31,12 +31,12 @@ def test_no_gain_is_plain_decoding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "ended", "lacking"),
+    ("rounds", "ended", "missing_data"),
     [
-        (0, "", "not one round was whole"),
+        (0, "", "no round is complete"),
         (1, "", "one round is too little for an interval"),
-        (1, "stopped", "it was broken off after one round of the 4 that it needs at least"),
-        (3, "stopped", "it was broken off after 3 rounds of the 4 that it needs at least"),
+        (1, "stopped", "it ended after one round, and needs at least 4"),
+        (3, "stopped", "it ended after 3 rounds, and needs at least 4"),
         (3, "", ""),
         (4, "stopped", ""),
     ],

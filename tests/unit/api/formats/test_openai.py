@@ -158,9 +158,9 @@ def test_a_comment_is_nothing_to_a_reader_of_events() -> None:
 def test_a_wrong_method_names_the_right_ones() -> None:
     """405 says in words what is allowed; 404 says what was asked for."""
     error, message = no_such_route("PUT", "/health", 405, {"allow": "GET"})
-    assert (error.status, message) == (405, "/health does not take PUT; it takes GET.")
+    assert (error.status, message) == (405, "/health does not allow PUT. Allowed: GET.")
     error, message = no_such_route("GET", "/nowhere", 404)
-    assert (error.code, message) == ("not_found", "There is nothing at GET /nowhere.")
+    assert (error.code, message) == ("not_found", "Not found: GET /nowhere.")
 
 
 def test_a_download_tells_how_far_it_is() -> None:

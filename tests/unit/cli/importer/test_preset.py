@@ -108,7 +108,7 @@ def test_keys_are_flags(pair: str, args: list[str] | None) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("load-on-startup = true", "[a] load-on-startup: dropped: a model is loaded when it is first asked for"),
+        ("load-on-startup = true", "[a] load-on-startup: dropped: a model is loaded on first request"),
         ("stop-timeout = 20", "[a] stop-timeout: dropped: `stop_grace`"),
         ("mlock = false", "[a] mlock = false: left out"),
         ("host = 0.0.0.0", "[a] --host 0.0.0.0: dropped: the gateway's"),
@@ -118,7 +118,7 @@ def test_keys_are_flags(pair: str, args: list[str] | None) -> None:
         ("[c]\nmodel = x.gguf\nmlock = maybe", "[c]: left out: mlock = maybe: must be on or off"),
         ("[c]\nmodel = x.gguf\nfa = maybe", "[c]: left out: fa = maybe: must be on, off or auto"),
         ("[c]\nmodel = x.gguf\nspec-replace = a", "[c]: left out: spec-replace = a: --spec-replace takes two values"),
-        ("[c]\nmodel =", "[c]: left out: --model : names nothing"),
+        ("[c]\nmodel =", "[c]: left out: --model : needs a value"),
     ],
 )
 def test_what_is_not_carried_over_is_told(line: str, words: str) -> None:
@@ -131,8 +131,8 @@ def test_what_is_not_carried_over_is_told(line: str, words: str) -> None:
     ("text", "words"),
     [
         ("[a]\nmodel a.gguf\n", "m.ini:2: 'model a.gguf' is neither a [section] nor KEY = VALUE"),
-        ("", "m.ini: it has no section of a model"),
-        ("[*]\nc = 1\n", "m.ini: it has no section of a model"),
+        ("", "m.ini: it has no section for a model"),
+        ("[*]\nc = 1\n", "m.ini: it has no section for a model"),
         ("[a]\nc = 1\n", "m.ini: [a]: left out: it names no model"),
     ],
 )
