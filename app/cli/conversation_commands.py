@@ -45,7 +45,7 @@ def chat(
 ) -> None:
     """Chat with a model of a running gateway.
 
-    Without a terminal, stdin is one message and only the answer is printed. The exit code reports success.
+    Without a terminal, stdin is one message and only the answer is printed. Exits with 1 if an answer fails.
     """
     with errors_in_words():
         from app.auth.local_admin_key import local_secret

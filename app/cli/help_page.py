@@ -8,7 +8,14 @@ from typer.core import TyperCommand
 
 
 class PlainHelpCommand(TyperCommand):
-    """Shows each argument by its metavar. typer would add `<list[str]>`."""
+    """Shows each argument by its metavar alone. typer would add `<list[str]>`, and braces to a required one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # `import` does not know `-h`, since llama.cpp's `-hf` begins so
+        return super().parse_args(ctx, ["--help", *args[1:]] if args[:1] == ["-h"] else args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         for title, kind in (("Arguments", "argument"), ("Options", "option")):

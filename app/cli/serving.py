@@ -134,7 +134,9 @@ def init(
 def schema() -> None:
     """Print the JSON schema of tandem.yaml.
 
-    Editors use it to complete keys. To renew the file that `init` wrote: llama-tandem schema > tandem.schema.json
+    Editors use it to complete keys. To renew the file that `init` wrote:
+
+    llama-tandem schema > tandem.schema.json
     """
     with errors_in_words():
         from app.cli.example import schema_text
@@ -143,7 +145,14 @@ def schema() -> None:
 
 
 # Without interspersed options the flags of the line need no `--` before them. `-hf` is llama.cpp's, not `-h`.
-@commands.command("import", context_settings={"allow_interspersed_args": False, "help_option_names": ["--help"]})
+@commands.command(
+    "import",
+    context_settings={
+        "allow_interspersed_args": False,
+        "help_option_names": ["--help"],
+        "ignore_unknown_options": True,
+    },
+)
 def import_(
     words: Annotated[
         list[str], typer.Argument(metavar="COMMAND", help="For example: ./llama-server --model tiny.gguf -c 4096")

@@ -130,7 +130,8 @@ def _program_at(words: list[str]) -> int:
     if wrapped:
         start = next((i for i, word in enumerate(words) if _PROGRAM.fullmatch(_base(word))), len(words))
     if start == len(words) or not words[start] or words[start].startswith("-"):
-        raise NotImportableError("there is no program: begin with one, such as llama-server --model tiny.gguf")
+        what = f"{words[start]} is not a program" if "".join(words[start:]) else "there is no program"
+        raise NotImportableError(f"{what}: begin with one, such as llama-server --model tiny.gguf")
     if _base(words[start]).startswith("python"):
         raise NotImportableError(f"{words[start]} is not a program of llama.cpp: give a command line of llama-server")
     if _base(words[start]) == "ollama":

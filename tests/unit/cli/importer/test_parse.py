@@ -118,7 +118,7 @@ def test_a_whole_line_in_quotes_is_read_as_a_shell_would() -> None:
     [
         ([], "there is no program"),
         ([""], "there is no program"),
-        (["-m", "m.gguf"], "there is no program"),
+        (["-m", "m.gguf"], "-m is not a program: begin with one"),
         (["A=1"], "there is no program"),
         (["sudo", "-u", "me"], "there is no program"),
         (["python3", "-m", "llama_cpp.server"], "python3 is not a program of llama.cpp"),
