@@ -17,6 +17,7 @@ from app.api.messages.models import asks_in_this_shape, page_of, shown_model
 from app.api.models import ModelRows
 from app.api.routes import CHANGES, GETS, HEALTH, OLLAMA, POSTS
 from app.auth.guard import may_use
+from app.config.messages import reason
 from app.errors import InvalidBodyError, TandemError
 from app.records.metrics import Metrics
 from app.relay.request.body import ClientDisconnectedError
@@ -100,7 +101,8 @@ def _errors_in_shape(api: FastAPI) -> None:
             return await failed(request, InvalidBodyError(f"The body must be a JSON object{how}."))
         param = str(first["loc"][-1])
         known = HttpError(400, "invalid_request_error", "invalid_parameter", param=param)
-        return answer(request, f"'{param}': {first['msg'].replace('Input should be', 'must be')}.", known)
+        words = "must be true or false" if first["type"].startswith("bool") else reason(first)
+        return answer(request, f"'{param}' {words}.", known)
 
 
 def _describe_what_comes_before(api: FastAPI, version: str) -> None:

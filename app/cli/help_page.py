@@ -1,9 +1,10 @@
-"""The help page of a command, without Python types."""
+"""The help page and the usage errors of a command, without Python types."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 
@@ -12,7 +13,13 @@ class PlainHelpCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # `import` does not know `-h`, since llama.cpp's `-hf` begins so
-        return super().parse_args(ctx, ["--help", *args[1:]] if args[:1] == ["-h"] else args)
+        try:
+            return super().parse_args(ctx, ["--help", *args[1:]] if args[:1] == ["-h"] else args)
+        except typer.BadParameter as error:
+            from app.config.messages import plainer
+
+            error.message = plainer(error.message)
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]

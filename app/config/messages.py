@@ -25,6 +25,16 @@ _WORDS = {
     "missing": "is missing",
     "path_type": "must be a path",
 }
+# pydantic's own wording -> ours
+_PLAINER = (
+    ("Input should be a valid integer, unable to parse string as an integer", "must be a whole number"),
+    ("Input should be a valid number, unable to parse string as a number", "must be a number"),
+    ("Input should be", "must be"),
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
+    ("greater than", "above"),
+    ("less than", "below"),
+)
 # A number with a thousand's letter, in binary steps as sizes of contexts are named
 _ABBREVIATED = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([km])i?\s*", re.IGNORECASE | re.ASCII)
 _PATTERN_EXAMPLES = {
@@ -53,10 +63,22 @@ def in_words(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
         return f"{error['input']!r} must look like {_PATTERN_EXAMPLES.get(str(loc[-1]), context['pattern'])}"
     if kind == "value_error":
         return str(context["error"])
-    words = _WORDS.get(kind) or error["msg"].replace("Input should be", "must be")
+    words = reason(error)
     secret = loc[:1] == ("api_keys",) or loc[-1:] == ("api_key",)
     actual = "" if secret or kind == "missing" or isinstance(error["input"], dict) else f", not {error['input']!r}"
     return f"{words}{actual}{_in_full(error) if actual else ''}"
+
+
+def reason(error: Mapping[str, Any]) -> str:
+    """Returns what the value of one of pydantic's errors must be."""
+    return _WORDS.get(error["type"]) or plainer(error["msg"])
+
+
+def plainer(message: str) -> str:
+    """Returns pydantic's message in plain words, such as `must be at least 1`."""
+    for before, after in _PLAINER:
+        message = message.replace(before, after)
+    return message
 
 
 def _must_be_mapping(loc: tuple[int | str, ...], value: Any) -> str:
@@ -99,6 +121,8 @@ def _instead(loc: tuple[int | str, ...], settings: type[BaseModel]) -> str:
         return f" in an entry with url; {name} belongs to an entry with target"
     if loc[2:-1] == ("local",) and name in ("api_key", "apis"):
         return f" in an entry with target; {name} belongs to an entry with url"
+    if loc[2:-1] == ("attached",) and not did_you_mean(name, known):
+        return did_you_mean(name, LocalEntry.model_fields) or unknown(name, known)
     return unknown(name, known)
 
 

@@ -43,7 +43,7 @@ def test_variables_take_them_too(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ("queue_timeout: 5 parsecs", "queue_timeout: must be seconds, or a number with ms, s, m, h or d, such as 90s"),
         ("stop_grace: -5s", "stop_grace: must be seconds, or a number with ms"),
-        ("stop_grace: -5", "stop_grace: must be greater than or equal to 0"),
+        ("stop_grace: -5", "stop_grace: must be at least 0"),
         ("body_timeout: 0s", "body_timeout: must be greater than 0"),
         ("queue_timeout: on", "queue_timeout: must be a number, not on/off"),
         ("queue_timeout: 5m3", "not '5m3'"),

@@ -16,6 +16,7 @@ from app.cli.importer.hub_files import RepoFiles, files_meant, unknown_files
 from app.cli.importer.parse import Argument, ParsedCommand, read
 from app.cli.importer.speculation import speculation
 from app.cli.importer.yaml import as_yaml
+from app.config.messages import reason
 from app.config.model_entry import LocalEntry
 from app.config.types import check_name
 from app.engine.dialect import Dialect
@@ -226,7 +227,7 @@ class _Import:
     def _problem(self, error: Any) -> str:
         loc = [str(part) for part in error["loc"]]
         origin = next((self.origins[key] for key in (".".join(loc[:2]), *loc[:1]) if key in self.origins), None)
-        words = str(error.get("ctx", {}).get("error") or error["msg"].replace("Input should be", "must be"))
+        words = str(error.get("ctx", {}).get("error") or reason(error))
         if loc and loc[0] == "env":
             origin = f"{loc[1]}={self.env.get(loc[1], '')}"
         return f"{origin or '.'.join(loc) or 'the entry'}: {words}"

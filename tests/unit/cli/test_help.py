@@ -70,6 +70,20 @@ def test_both_spellings_of_help_work(flag: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("serve --port x", "'--port': must be a whole number"),
+        ("chat --temperature hot", "'--temperature': must be a number"),
+        ("keys create --name a --rpm 0", "'--rpm': must be at least 1"),
+        ("search x --limit 500", "'--limit': must be at most 100"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_would_be_right(line: str, words: str) -> None:
+    done = CliRunner().invoke(cli, line.split())
+    assert done.exit_code == 2 and f"Invalid value for {words}" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "at", "joined", "now"),
     [
         (["lt", "run", "a"], 2, ["lt", "run", "a"], 2),
