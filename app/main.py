@@ -29,7 +29,7 @@ from app.config.exposure import hosts_for
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, root_url, secrets_of
 from app.config.speculation import AUTO
-from app.engine.environment import what_is_held_back
+from app.engine.environment import withheld_notes
 from app.engine.launch import LaunchPlan
 from app.errors import TandemError, UnknownAliasError
 from app.models.catalog import Catalog
@@ -242,7 +242,7 @@ class Gateway:
         """Opens the gateway. Raises EngineNotFoundError if an alias needs an engine and there is none."""
         if self.local:
             log.debug("engine found", origin=self.planner.binary().origin)
-            for line in what_is_held_back(os.environ):
+            for line in withheld_notes(os.environ):
                 log.warning(line)
             for pid in sweep():
                 log.warning("ended an engine that an earlier gateway had left behind", pid=pid)

@@ -15,7 +15,7 @@ from app import logs
 from app.auth.key_cache import Keyring
 from app.auth.keys import from_setting
 from app.config.changes import Reloaded, differences, engine_part, same_engine, until_restart
-from app.config.exposure import refuse_open_door
+from app.config.exposure import refuse_open_network
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
 from app.config.speculation import AUTO, PLAIN
@@ -171,7 +171,7 @@ class Reloader:
     def _check(self, new: Settings) -> None:
         """Raises ConfigError or EngineNotFoundError for settings that a fresh gateway would refuse."""
         configured = from_setting(new.api_keys.get_secret_value())
-        refuse_open_door(new, key_required=self._keys.would_require(configured, open_to_all=new.no_auth))
+        refuse_open_network(new, key_required=self._keys.would_require(configured, open_to_all=new.no_auth))
         if _any_local(new) and not (_any_local(self.running) and new.llama_server == self.running.llama_server):
             self._planner.sibling(new).binary()
 

@@ -111,7 +111,7 @@ def _table(keys: Sequence[ApiKey], now: float) -> Table:
     return shown
 
 
-def used(settings: Settings, by: str) -> list[dict[str, Any]]:
+def usage_rows(settings: Settings, by: str) -> list[dict[str, Any]]:
     """Returns rows of sums, by key, alias and day, comma-separated in `by`. Raises ConfigError or RecordsError."""
     columns = [part.strip() for part in by.split(",")]
     if len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):

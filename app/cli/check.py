@@ -20,7 +20,7 @@ from app.config.settings import Settings, load_settings
 from app.config.speculation import AUTO, NONE
 from app.engine.devices import absent
 from app.engine.dialect import Dialect
-from app.engine.environment import what_is_held_back
+from app.engine.environment import withheld_notes
 from app.engine.footprint.verdict import MemoryVerdict
 from app.engine.launch import SYSTEM_CONFIG, LaunchPlan
 from app.engine.locate import EngineBinary, locate
@@ -136,7 +136,7 @@ def _engine(settings: Settings) -> CheckReport:
         lines.append(
             f"  warning: {SYSTEM_CONFIG} exists; llama-server takes options from it that an entry does not set"
         )
-    lines += [f"  warning: {line}" for line in (*what_is_held_back(os.environ), *memory_warnings(settings))]
+    lines += [f"  warning: {line}" for line in (*withheld_notes(os.environ), *memory_warnings(settings))]
     return CheckReport(tuple(lines), fine=True)
 
 

@@ -27,10 +27,10 @@ def usage(
     Counts requests, input, output, cached and drafted tokens, and seconds.
     """
     with errors_in_words():
-        from app.cli.accounts import show_usage, usage_csv, used
+        from app.cli.accounts import show_usage, usage_csv, usage_rows
         from app.config.settings import load_settings
 
-        rows = used(load_settings(config), by)
+        rows = usage_rows(load_settings(config), by)
         if as_csv or as_json:
             import json
 

@@ -10,7 +10,7 @@ from app.errors import ConfigError
 log = logs.get_logger("gateway")
 
 
-def refuse_open_door(settings: Settings, *, key_required: bool) -> None:
+def refuse_open_network(settings: Settings, *, key_required: bool) -> None:
     """Raises ConfigError if a network could use the models without a key and without `no_auth`."""
     if is_loopback(settings.host) or key_required:
         return

@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.engine.locate import EngineBinary, beside, locate
+from app.engine.locate import EngineBinary, locate, sibling_files
 from app.errors import EngineNotFoundError
 from app.models.gguf.filenames import is_projector, shards
 from app.models.gguf.header import read_header
@@ -53,7 +53,7 @@ def doubts(llama_server: str, files: Iterable[Path]) -> list[str]:
 
 def _candidates(engine: EngineBinary) -> list[Path]:
     """The program and its libraries; a shared build has the names in libllama."""
-    return list(dict.fromkeys([*engine.files, *beside(engine.files[0], "libllama.*")])) if engine.files else []
+    return list(dict.fromkeys([*engine.files, *sibling_files(engine.files[0], "libllama.*")])) if engine.files else []
 
 
 def _contains(path: Path, architecture: str) -> bool | None:

@@ -72,12 +72,12 @@ def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config
     return {**inherited, "GGML_NO_BACKTRACE": "1", "XDG_CONFIG_HOME": str(config_home), **own}
 
 
-def of_the_machine(env: Mapping[str, str]) -> dict[str, str]:
+def without_login_variables(env: Mapping[str, str]) -> dict[str, str]:
     """Drops variables that differ between logins and do not affect engines."""
     return {name: value for name, value in env.items() if not _matches(name, _OF_A_LOGIN)}
 
 
-def held_back(environ: Mapping[str, str]) -> tuple[str, ...]:
+def withheld(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The names of variables that llama-server would read and engines do not get, sorted. Empty ones have no effect.
 
     Credentials of the Hub are not among them: the gateway itself uses them, and engines download nothing.
@@ -97,10 +97,10 @@ def user_config(environ: Mapping[str, str]) -> Path:
     return Path(home, "llama.cpp", "config.ini")
 
 
-def what_is_held_back(environ: Mapping[str, str]) -> list[str]:
+def withheld_notes(environ: Mapping[str, str]) -> list[str]:
     """One line on the variables and one on the user's config.ini, if there are any, with the alternative."""
     lines = []
-    if names := held_back(environ):
+    if names := withheld(environ):
         instead = "set them in tandem.yaml, by an entry's keys, args or env"
         lines.append(f"engines do not get {', '.join(names)} of the environment: {instead}")
     if (config := user_config(environ)).is_file():

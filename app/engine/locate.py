@@ -66,11 +66,11 @@ def _binary(path: Path, what: str) -> EngineBinary:
     path = path.absolute()
     real = path.resolve()
     # A shared build's llama-server is a stub of 18 KB; its flags are in these libraries (b11434).
-    libraries = beside(real, "libllama-server-impl.*", "libllama-common.*")
+    libraries = sibling_files(real, "libllama-server-impl.*", "libllama-common.*")
     return EngineBinary((str(path),), (real, *libraries), f"{what} ({path})")
 
 
-def beside(program: Path, *patterns: str) -> list[Path]:
+def sibling_files(program: Path, *patterns: str) -> list[Path]:
     """The libraries that were installed with a program."""
     folders = (program.parent, program.parent.parent / "lib")
     libraries = (library for folder in folders for pattern in patterns for library in folder.glob(pattern))
@@ -79,8 +79,8 @@ def beside(program: Path, *patterns: str) -> list[Path]:
 
 def _at(path: Path) -> EngineBinary:
     if path.is_dir():
-        beside = path / NAME
-        hint = f"; did you mean {beside}?" if beside.is_file() else ""
+        inside = path / NAME
+        hint = f"; did you mean {inside}?" if inside.is_file() else ""
         raise EngineNotFoundError(f"llama_server: {path} is a folder{hint}")
     if not path.is_file():
         raise EngineNotFoundError(f"llama_server: there is no file {path}; set a path, auto or embedded")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.engine.devices import Device
-from app.engine.environment import of_the_machine
+from app.engine.environment import without_login_variables
 from app.engine.footprint.footprint import HOST
 from app.engine.footprint.load_options import read_options
 from app.engine.footprint.report import reported
@@ -73,7 +73,7 @@ class MemoryTruth:
 
 def _key(plan: LaunchPlan) -> str:
     """The same key for a gateway started by hand and one started by a service manager."""
-    return fingerprint(replace(plan, env=of_the_machine(plan.env)))
+    return fingerprint(replace(plan, env=without_login_variables(plan.env)))
 
 
 def ran_out_of(diagnosis: Diagnosis, devices: list[str]) -> list[str]:

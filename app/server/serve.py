@@ -23,7 +23,7 @@ import uvicorn
 
 from app import logs
 from app.auth.key_cache import Keyring
-from app.config.exposure import refuse_open_door
+from app.config.exposure import refuse_open_network
 from app.config.settings import Settings, root_url
 from app.config.source import SettingsSource
 from app.errors import ConfigError
@@ -96,14 +96,14 @@ def limited(gateway: Gateway) -> Any:
     return partial(LimitedProtocol, connections=connections)
 
 
-def refuse_strangers(settings: Settings, keys: Keyring) -> None:
+def check_exposure(settings: Settings, keys: Keyring) -> None:
     """Raises ConfigError for a network address without a key, unless the user has disabled authentication."""
     if keys.required and not keys.usable:
         log.warning(
             "no key is valid: every client is refused. Run `llama-tandem keys create --name NAME`, "
             "or `serve --no-auth` to disable authentication"
         )
-    refuse_open_door(settings, key_required=keys.required)
+    refuse_open_network(settings, key_required=keys.required)
 
 
 def listen(host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socket.socket:
@@ -182,7 +182,7 @@ def serve(settings: Settings, on_ready: OnReady, source: SettingsSource | None =
     logging.getLogger("uvicorn.error").addFilter(logs.ExpectedErrorFilter(StreamAbortedError, asyncio.CancelledError))
     with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
         gateway = Gateway(settings, source.read if source else None)
-        refuse_strangers(settings, gateway.keys)
+        check_exposure(settings, gateway.keys)
         listeners = [listening.enter_context(listen(settings.host, settings.port))]
         if settings.admin_port:
             listeners.append(listening.enter_context(listen("127.0.0.1", settings.admin_port, "admin_port")))

@@ -16,7 +16,7 @@ from app.config.settings import Settings
 from app.errors import ConfigError, ForbiddenError, MisdirectedError
 from app.main import Gateway
 from app.records.database import Database
-from app.server.serve import refuse_strangers
+from app.server.serve import check_exposure
 from tests.support.asgi import Answer, ask
 
 OURS = [
@@ -156,7 +156,7 @@ def test_a_network_without_keys_is_refused(host: str, tmp_path: Path) -> None:
 
     def start(**settings: Any) -> None:
         found = Settings(state_dir=tmp_path, cache_dir=tmp_path, host=host, **settings)
-        refuse_strangers(found, Gateway(found).keys)
+        check_exposure(found, Gateway(found).keys)
 
     with pytest.raises(ConfigError, match=r"keys create.*TANDEM_API_KEYS.*127\.0\.0\.1.*--no-auth"):
         start()
@@ -171,4 +171,4 @@ def test_loopback_needs_no_key(host: str, tmp_path: Path) -> None:
     """Who is on the machine has it."""
     assert is_loopback(host)
     settings = Settings(state_dir=tmp_path, cache_dir=tmp_path, host=host)
-    refuse_strangers(settings, Gateway(settings).keys)
+    check_exposure(settings, Gateway(settings).keys)

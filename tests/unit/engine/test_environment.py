@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.environment import child_environment, held_back, what_is_held_back
+from app.engine.environment import child_environment, withheld, withheld_notes
 
 HOME = Path("/state/empty")
 ALWAYS = {"GGML_NO_BACKTRACE": "1", "XDG_CONFIG_HOME": str(HOME)}
@@ -83,13 +83,13 @@ def test_what_llama_server_would_obey_is_named() -> None:
         "HF_TOKEN": "t",
         "LLAMA_ARG_HOST": "127.0.0.1",
     }
-    assert held_back(dict.fromkeys(names, "1") | others) == tuple(sorted(names))
-    assert held_back({"LLAMA_ARG_HOST": "0.0.0.0"}) == ("LLAMA_ARG_HOST",)
+    assert withheld(dict.fromkeys(names, "1") | others) == tuple(sorted(names))
+    assert withheld({"LLAMA_ARG_HOST": "0.0.0.0"}) == ("LLAMA_ARG_HOST",)
 
 
 def test_nothing_held_back_is_nothing_said(tmp_path: Path) -> None:
     """Most people see no line."""
-    assert what_is_held_back({"PATH": "/bin", "HOME": str(tmp_path)}) == []
+    assert withheld_notes({"PATH": "/bin", "HOME": str(tmp_path)}) == []
 
 
 @pytest.mark.parametrize("by", ["HOME", "XDG_CONFIG_HOME"])
@@ -98,5 +98,5 @@ def test_the_users_own_config_of_llama_cpp_is_named(tmp_path: Path, by: str) -> 
     config = tmp_path / (".config/llama.cpp" if by == "HOME" else "llama.cpp") / "config.ini"
     config.parent.mkdir(parents=True)
     config.write_text("ctx-size = 4096")
-    (line,) = what_is_held_back({by: str(tmp_path)})
+    (line,) = withheld_notes({by: str(tmp_path)})
     assert str(config) in line
