@@ -89,7 +89,7 @@ class Planner:
         return self._planned(self.settled(ref, chain))
 
     def plan_without_draft(self, ref: ModelRef, reason: str) -> LaunchPlan:
-        """As `plan_now`, without the draft and what speculates with it; `reason` says why."""
+        """As `plan_now`, without the draft and the modes that need it. `reason` says why."""
         settled = self.settled(ref)
         rest = tuple(step for step in settled.spec.chain if step.family != "draft")
         spec = replace(settled.spec, chain=rest, draft=None)
@@ -173,7 +173,7 @@ class Planner:
         return recommended(self._ledger.tuned(self.key(ref))) or choose(arms, by_rule, self._trials(ref))
 
     def figures(self, ref: ModelRef) -> dict[str, dict[str, Any]]:
-        """What traffic has measured of each mode, with intervals; raises what `key` raises."""
+        """Returns the measurements of each mode from traffic, with intervals. Raises as `key` does."""
         return figures_of(self._trials(ref))
 
     def crossing(self, ref: ModelRef, mode: str) -> int | None:

@@ -98,7 +98,7 @@ class Reloader:
         async with self._one_at_a_time:
             if alias not in self._ephemeral:
                 ref = self._catalog.resolve(alias)
-                raise EntryRefusedError(f"'{ref}' stands in the settings: remove it there, and reload.")
+                raise EntryRefusedError(f"'{ref}' is in the settings: remove it there, then reload.")
             del self._ephemeral[alias]
             rest = {name: entry for name, entry in self.running.models.items() if name != alias}
             self._take(_with_models(self.running, rest))
@@ -124,7 +124,7 @@ class Reloader:
 
     async def _reload(self) -> Reloaded:
         if self._read is None:
-            raise ReloadRefusedError("The settings of this gateway stand in no file. Restart it to change them.")
+            raise ReloadRefusedError("This gateway has no settings file. Restart it to change its settings.")
         new, waiting = until_restart(self.running, await asyncio.to_thread(self._read))
         new, replaced = self._with_ephemeral(new)
         self._check(new)
@@ -144,11 +144,11 @@ class Reloader:
         restarted = self._engines(other)
         self._load_what_is_new(before)
         warnings += tuple(self._scheduler.verbs.warnings(self._local()))
-        warnings += tuple(f"{alias} stands in the settings now: the one in memory is gone" for alias in replaced)
+        warnings += tuple(f"{alias} is now in the settings, which replace the temporary model" for alias in replaced)
         return replace(done, restarted=restarted, restart_needed=waiting, warnings=warnings)
 
     def _load_what_is_new(self, before: Mapping[str, LocalEntry | AttachedEntry]) -> None:
-        """What a start with these settings would load, and one with those of `before` would not."""
+        """Loads what a start with these settings would load, and a start with `before` would not."""
         only = self._only_model()
         if only is not None and [*before] != [only.alias]:
             self._scheduler.verbs.load_soon(only, "the only model now")

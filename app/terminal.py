@@ -97,7 +97,7 @@ def _broken(line: str, room: int) -> str:
 
 
 def _lines(text: str, room: int, depth: int = 0) -> list[str]:
-    """Broken between words; a path or a name that is longer than a line, behind its slashes, then behind its dashes."""
+    """Breaks between words. A longer path or name is broken after its slashes, then after its dashes."""
     pieces = _Pieces(
         room, subsequent_indent=" " * depth, break_long_words=False, break_on_hyphens=False, expand_tabs=False
     )
@@ -206,7 +206,7 @@ def table(*columns: str, left: Collection[str]) -> Table:
     from rich.text import Text
 
     class NameText(Text):
-        """Where it is wider than its column, a name is broken at its slashes and dashes."""
+        """A name. If it is wider than its column, it is broken at its slashes and dashes."""
 
         def wrap(self, console: Console, width: int, *args: Any, **options: Any) -> Lines:
             if self.cell_len <= width:

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `90s`, `1h30m`, `8GiB`; a bare number is in its setting's unit. Pure."""
+"""Reads durations and sizes such as `90s`, `1h30m`, `8GiB`. A bare number is in its setting's unit. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGER_NAMES = {
     **dict.fromkeys(("day", "days"), "d"),
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
-# As disks are sold, and as memory is counted; llama.cpp's own `MiB` is the second.
+# Decimal units as for disks, and binary ones as for memory. llama.cpp's `MiB` is binary.
 _BYTES: dict[str, float] = {
     "b": 1,
     **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)},

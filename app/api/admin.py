@@ -1,4 +1,4 @@
-"""`/admin`: what a person who runs this gateway asks it."""
+"""`/admin`: the admin endpoints, and what `auto` chooses for a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.speculation.status import Status
 
 
 def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> APIRouter:
-    """Everything below `/admin`."""
+    """Returns the route about a model's speculation."""
     routes = APIRouter(prefix="/admin")
 
     @routes.get("/aliases/{alias:path}/speculation", deprecated=True, include_in_schema=False)
@@ -45,7 +45,7 @@ def admin_routes(catalog: Catalog, scheduler: Scheduler, planner: Planner) -> AP
             }
         choice = await asyncio.to_thread(planner.choice, ref)
         plan = engine.plan if loaded else None
-        # What was chosen by the figures of then; where nothing was chosen, the entry says it now as before.
+        # A choice has the reason of its time. Without a choice the reason is the entry.
         auto_reason = (plan.auto_reason or choice.auto_reason) if plan else ""
         figures = choice.figures or await asyncio.to_thread(planner.figures, ref)
         fields = {"why": auto_reason, "next_start": choice.fields(), "figures": figures}

@@ -20,7 +20,7 @@ from app.models.catalog import Catalog
 from app.planner import Planner
 from app.scheduler.loop import Scheduler
 
-# How soon a follower sees a line, how many it gets at once, and how long there may be silence. Seconds and lines.
+# Seconds between looks for new lines, lines per event, and seconds until a comment breaks the silence
 _LOOK_EVERY_S, _AT_ONCE, _SILENT_S = 0.25, 2000, 10.0
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -52,7 +52,7 @@ def engine_view_routes(
     closing: Callable[[], bool],
     memory: LogMemory = logs.memory,
 ) -> APIRouter:
-    """By any name of a model."""
+    """Returns the routes. They accept any name of a model."""
     routes = APIRouter(prefix="/admin/engines")
 
     @routes.get("/{alias:path}/log", summary="The last lines of an engine's log", responses=_LOG)
@@ -62,7 +62,7 @@ def engine_view_routes(
         # Not in the schema: a client that tries each operation would wait for its end
         follow: Annotated[bool, Query(include_in_schema=False)] = False,
     ) -> Response:
-        """With `follow=true` it goes on as a stream of events: the `lines` of each have come since the one before."""
+        """With `follow=true` a stream of events continues it: each has the new `lines` since the last one."""
         key = catalog.resolve(alias).engine_key
         if follow:
             stream = _events(memory, key, lines, closing)
@@ -72,7 +72,7 @@ def engine_view_routes(
 
     @routes.get("/{alias:path}/plan", summary="The command line of an engine", responses=_PLAN)
     async def plan(alias: str) -> dict[str, Any]:
-        """Of the engine that is up, else of the next start. No key stands in it."""
+        """The command of the loaded engine, else of the next start. It contains no key."""
         ref = catalog.resolve(alias)
         if isinstance(ref.entry, AttachedEntry):
             raise AttachedModelError(f"'{ref}' is attached at {ref.entry.url}: the gateway does not start or stop it.")

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from app.api.admin_feed import LOOK_EVERY_S, AdminFeed
 from app.api.openapi_errors import ADMIN, Responses
 
-# A comment this often where there is nothing to tell, in seconds
+# Seconds until a comment is sent if nothing changes
 _SILENT_S = 10.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _EXAMPLE = (
@@ -27,7 +27,7 @@ LastEventId = Annotated[str, Header(description="Id of the last event received. 
 
 
 def event_routes(feed: AdminFeed, closing: Callable[[], bool]) -> APIRouter:
-    """The stream goes on until the client leaves, or `closing` says that the gateway does."""
+    """Returns the route. The stream ends when the client leaves, or when `closing` returns true."""
     routes = APIRouter(prefix="/admin")
 
     @routes.get(

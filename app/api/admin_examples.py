@@ -1,4 +1,4 @@
-"""An example of what each operation of `/admin` answers, and of what it is sent, for the OpenAPI page.
+"""Examples for the OpenAPI page: the request and the response of each operation of `/admin`.
 
 One alias, one request: the values fit each other, and a test holds their fields to what a gateway answers.
 """
@@ -222,7 +222,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "/admin/pulls"): {"name": f"hf:{_ALIAS}:Q4_K_M"},
     ("post", "/admin/keys"): {"name": "laptop", "expires": "90d"},
 }
-# As they come, and no JSON
+# Text, not JSON
 _PULL_EVENT = 'data: {"object":"pull","id":"5f3a9c01","state":"running","percent":42.9}\n\n'
 STREAMS: dict[tuple[str, str], tuple[str, str]] = {
     ("get", "/admin/logs"): (
@@ -234,7 +234,7 @@ STREAMS: dict[tuple[str, str], tuple[str, str]] = {
 
 
 def add_examples(page: dict[str, Any]) -> None:
-    """To the OpenAPI page, in place."""
+    """Adds the examples to the OpenAPI page, in place."""
     for (method, path), example in ANSWERS.items():
         _answer(page["paths"][path][method])["application/json"]["example"] = example
     for (method, path), example in BODIES.items():
@@ -244,7 +244,7 @@ def add_examples(page: dict[str, Any]) -> None:
 
 
 def _answer(operation: dict[str, Any]) -> dict[str, Any]:
-    """The content of its success."""
+    """Returns the content of an operation's successful response."""
     responses: dict[str, Any] = operation["responses"]
     content: dict[str, Any] = next(
         answer.setdefault("content", {}) for status, answer in responses.items() if status.startswith("2")

@@ -17,7 +17,7 @@ from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
 from app.scheduler.memory_book import MemoryBook
 
-# Looking for the binary asks the disk; seconds that what was found is believed
+# Seconds for which the binary's origin is cached, since finding it reads the disk
 _BELIEVED_S = 10.0
 
 

@@ -1,4 +1,4 @@
-"""`GET /admin/history`: what each minute of the last thirty days has brought."""
+"""`GET /admin/history`: figures of each minute of the last thirty days."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Since = Annotated[float, Query(ge=0, le=1e11, description="Seconds since the epo
 
 
 def history_routes(catalog: Catalog, database: Database) -> APIRouter:
-    """From the database, in a thread."""
+    """Returns the route. It reads the database in a thread."""
     routes = APIRouter(prefix="/admin")
 
     @routes.get(

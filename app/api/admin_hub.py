@@ -1,4 +1,4 @@
-"""`/admin/hub`: what there is on the Hub, and what of it this machine holds."""
+"""`/admin/hub`: models on the Hub, and which of them fit this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HUB: Responses = {400: refused("The Hub lacks it or cannot be reached; the mess
 
 
 def hub_routes(settings: Callable[[], Settings], memory: MemoryBook) -> APIRouter:
-    """The Hub is asked when a person asks, and never by itself."""
+    """Returns the routes. Only their requests call the Hub."""
     routes = APIRouter(prefix="/admin/hub")
 
     @routes.get("/search", summary="Repos with GGUF files", responses=_HUB)
@@ -30,7 +30,7 @@ def hub_routes(settings: Callable[[], Settings], memory: MemoryBook) -> APIRoute
 
     @routes.get("/repos/{repo:path}", summary="The quantizations of a repo, and which of them fit", responses=_HUB)
     async def repo(repo: str, context: Context = 8192, drafts: Drafts = False) -> dict[str, Any]:
-        """By footprint: fits, fits without draft, does not fit, or unknown where memory is."""
+        """Compares footprints with memory: fits, fits without draft, does not fit, or unknown."""
         await memory.look()
         return await asyncio.to_thread(_offers, settings(), repo, memory.budgets(), context, drafts)
 

@@ -1,4 +1,4 @@
-"""`/admin/keys`: make, list and revoke the keys of clients."""
+"""`/admin/keys`: create, list and revoke the keys of clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.auth.key_store import KeyStore
 from app.auth.keys import EVERYTHING, ApiKey, check_name, digest, lifetime, new_secret, patterns
 from app.errors import ConfigError, InvalidBodyError
 
-# Some seconds: a key that counts later than that is made all the same
+# Seconds to wait until a change takes effect. A slower change is still made
 _LOOKS = 30
 _KEYS: Responses = {400: refused("The request is invalid; the message says why"), **ADMIN}
 KeyName = Annotated[str, Path(description="The name of a key.", examples=["laptop"])]
@@ -25,7 +25,7 @@ Limit = Annotated[int | None, Field(ge=1, le=10**9)]
 
 
 class NewKey(BaseModel):
-    """As `llama-tandem keys create` has it; admin keys are made by that command alone."""
+    """The options of `llama-tandem keys create`, without admin keys, which only that command creates."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -38,7 +38,7 @@ class NewKey(BaseModel):
 
 
 class KeyView(BaseModel):
-    """Times are seconds since 1970; null is no limit."""
+    """Times are in seconds since 1970. Null means no limit."""
 
     name: str
     models: list[str]
@@ -57,7 +57,7 @@ class CreatedKey(KeyView):
 
 
 def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
-    """A key counts at once."""
+    """Returns the routes. A change takes effect before the response."""
     routes = APIRouter(prefix="/admin/keys")
 
     @routes.get("", summary="The keys, without their secrets", responses=ADMIN)
@@ -67,7 +67,7 @@ def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
 
     @routes.post("", summary="Create a key", status_code=201, responses=_KEYS)
     async def make(asked: NewKey) -> CreatedKey:
-        """Where it is the first, every client needs a key from then on."""
+        """After the first key, every client needs one."""
         first, secret = not keys.required, new_secret()
         with _in_words():
             key = _key(asked, secret)
@@ -77,7 +77,7 @@ def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
 
     @routes.delete("/{name:path}", summary="Revoke a key", responses=_KEYS)
     async def revoke(name: KeyName) -> dict[str, Any]:
-        """Sessions of it end, too."""
+        """Its sessions end, too."""
         with _in_words():
             await asyncio.to_thread(store.revoke, name, time.time())
         await _counts(lambda: all(key.name != name for key in keys.known))
@@ -87,7 +87,7 @@ def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
 
 
 async def _counts(true: Callable[[], bool]) -> None:
-    """Waits until the keys that requests are let in by have been read again."""
+    """Waits until the keys in use have been read again."""
     for _ in range(_LOOKS):
         if true():
             return
@@ -115,7 +115,7 @@ def _view(key: ApiKey) -> dict[str, Any]:
 
 @contextmanager
 def _in_words() -> Iterator[None]:
-    """What the command line would say is a refusal here, by the names of the fields."""
+    """Converts errors of the command line to errors of the request, with the names of its fields."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""`POST /admin/reload`: the settings are read again and applied."""
+"""`POST /admin/reload`: reads the settings again and applies them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.reload import Reloader
 
 
 class ReloadView(BaseModel):
-    """Names of models, then of settings."""
+    """The changes: names of models, then of settings."""
 
     changed: list[str] = Field(description="Models whose entry has changed.")
     added: list[str] = Field(description="New models.")
@@ -22,7 +22,7 @@ class ReloadView(BaseModel):
 
 
 def reload_routes(reloader: Reloader) -> APIRouter:
-    """One route."""
+    """Returns the route."""
     routes = APIRouter(prefix="/admin")
 
     @routes.post(
@@ -31,7 +31,7 @@ def reload_routes(reloader: Reloader) -> APIRouter:
         responses={400: refused("The settings are invalid; nothing has changed"), **ADMIN},
     )
     async def reload() -> ReloadView:
-        """What the command line and the environment of the gateway say goes on to win over the file."""
+        """The command line and the environment of the gateway's start still override the file."""
         return ReloadView(**(await reloader.reload("POST /admin/reload")).fields())
 
     return routes

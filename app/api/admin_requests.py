@@ -1,4 +1,4 @@
-"""`/admin/requests`: what is answered now, what was, and an end to it."""
+"""`/admin/requests`: lists running and finished requests, and cancels them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RequestName = Annotated[str, Path(description="The `id` of a running request, or
 
 
 def request_routes(traffic: Traffic) -> APIRouter:
-    """No prompt and no answer is shown: neither is kept."""
+    """Returns the routes. They show no prompts and no answers, except captured ones."""
     routes = APIRouter(prefix="/admin/requests")
 
     @routes.get("", summary="Running requests, and the last finished ones", responses=ADMIN)
@@ -39,7 +39,7 @@ def request_routes(traffic: Traffic) -> APIRouter:
         responses=_CAPTURE,
     )
     async def capture(request_name: RequestName) -> dict[str, Any]:
-        """As the engine got and gave it; of a stream the text. Secrets are redacted."""
+        """The bodies as the engine received and sent them, or the text of a stream. Secrets are removed."""
         request, exchange = traffic.capture(request_name)
         found = await asyncio.to_thread(traffic.captures.shown, exchange)
         bodies = {"sent": found.request, "received": found.response, "cut": found.cut}

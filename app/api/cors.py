@@ -16,16 +16,16 @@ from app.relay.request.scope import Scope, header
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Seconds that a browser need not ask again.
+# Seconds for which a browser caches the answer to a preflight.
 _MAX_AGE = b"600"
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
-# What a page may read beside the few that it always may.
+# Headers that a page may read besides the standard ones.
 _EXPOSED = b"x-request-id, request-id, retry-after, x-should-retry, x-tandem-speculation"
 _NAMES = re.compile(rb"[\w.,\s-]{1,2048}\Z")
 
 
 class Cors:
-    """Answers preflights of listed origins, before any key is asked for, and marks every answer to them.
+    """Answers preflights of listed origins, before keys are checked, and marks every answer to them.
 
     Without origins every request passes as it is.
     """
@@ -44,7 +44,7 @@ class Cors:
             await send({"type": "http.response.start", "status": 204, "headers": _preflight(origin, scope["headers"])})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        # Caches have to know that an answer to another page would differ.
+        # Caches must know that the answer depends on the origin.
         marks = [(b"vary", b"origin")]
         if listed:
             marks += [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", _EXPOSED)]
@@ -68,7 +68,7 @@ def _preflight(origin: bytes, headers: Headers) -> Headers:
     # SDKs send many of their own (x-stainless-*), and `*` would not cover Authorization.
     if _NAMES.match(names):
         allowed.append((b"access-control-allow-headers", names))
-    # Of a page on a public site that asks a machine at home.
+    # Sent by a page of a public site that calls a machine at home.
     if header(headers, b"access-control-request-private-network") == b"true":
         allowed.append((b"access-control-allow-private-network", b"true"))
     return allowed

@@ -36,7 +36,7 @@ from app.relay.traffic import Traffic
 log = logs.get_logger("access")
 
 _GIVEN_ID = re.compile(rb"[\w.:+/=-]{1,128}\Z")
-# Polled by machines every few seconds, and of no interest in a log.
+# Polled by programs every few seconds, so they are not logged.
 _QUIET = frozenset(("/health", "/metrics"))
 _HEALTHY = b'{"status":"ok"}'
 
@@ -45,7 +45,7 @@ class ApiTranslation(Protocol):
     """An API around the relay, which translates requests and answers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
-        """Answers one request, whose body is unread."""
+        """Answers one request. Its body has not been read."""
 
 
 class Dispatcher:

@@ -28,20 +28,20 @@ _ENGINE: Responses = {
 
 
 class LoadRequest(BaseModel):
-    """llama-server's own, of its router."""
+    """The body of llama-server's router."""
 
     model: str
 
 
 class EngineActions:
-    """The verbs by any name of a model; raises UnknownAliasError and AttachedModelError."""
+    """Runs actions on a model under any of its names. Raises UnknownAliasError and AttachedModelError."""
 
     def __init__(self, catalog: Catalog, scheduler: Scheduler) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
 
     async def act(self, name: str, verb: str, *, now: bool, wait: bool) -> dict[str, Any]:
-        """The engine's status afterwards; of a load and an unload, while they go on unless `wait`."""
+        """Returns the engine's status afterwards. Without `wait`, a load or an unload may still continue."""
         ref, verbs = self._engine(name), self._scheduler.verbs
         match verb:
             case "load":
@@ -70,12 +70,12 @@ class EngineActions:
         if done:
             loading.result()
         else:
-            # The load is the scheduler's, and its log tells of a failure
+            # The scheduler continues the load, and logs a failure
             loading.cancel()
 
 
 def engine_routes(catalog: Catalog, scheduler: Scheduler, live: LiveFigures) -> APIRouter:
-    """For admin keys: below `/admin`, and what clients of llama-server's router know."""
+    """Returns the routes below `/admin`, and those of llama-server's router. They need an admin key."""
     routes = APIRouter()
     verbs = EngineActions(catalog, scheduler)
 
@@ -107,7 +107,7 @@ def engine_routes(catalog: Catalog, scheduler: Scheduler, live: LiveFigures) -> 
 
 
 def _conventional(routes: APIRouter, verbs: EngineActions, verb: str) -> None:
-    """As llama-server's router has it; what is done already is a success, too."""
+    """Adds llama-server's route. An action that was done already is a success, too."""
 
     @routes.post(f"/v1/models/{verb}", include_in_schema=False)
     @routes.post(f"/models/{verb}", summary=f"{verb} a model, as llama-server's router does", responses=_ENGINE)

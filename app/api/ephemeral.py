@@ -1,4 +1,4 @@
-"""`/admin/models`: entries that a running gateway gets, and that end with it."""
+"""`/admin/models`: models that are added to a running gateway, until it stops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REMOVE: Responses = {
 
 
 class NewModel(BaseModel):
-    """Beside `alias` the keys of an entry, as tandem.yaml has them."""
+    """`alias`, and the keys of an entry as in tandem.yaml."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -49,7 +49,7 @@ class AddedModels(BaseModel):
 
 
 def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
-    """Three routes."""
+    """Returns the routes to list, add and remove such models."""
     routes = APIRouter(prefix="/admin/models")
 
     @routes.get("", summary="Models that are not in the settings file", responses=ADMIN)
@@ -60,7 +60,7 @@ def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
 
     @routes.post("", summary="Add a model until the gateway stops", status_code=201, responses=_ADD)
     async def add(model: NewModel, request: Request, response: Response) -> AddedModel:
-        """A reload keeps it. Env, args and paths outside models_dir are for the gateway's own user."""
+        """A reload keeps it. Only the gateway's own user may set env, args and paths outside models_dir."""
         written = {**(model.model_extra or {}), "target": model.target}
         made = ephemeral_entry(model.alias, written, reloader.running)
         if made.takes_trust and (why := own_user_refusal(request.scope, keys)):
@@ -74,7 +74,7 @@ def ephemeral_routes(reloader: Reloader, keys: Keyring) -> APIRouter:
 
     @routes.delete("/{alias:path}", summary="Remove an added model", status_code=204, responses=_REMOVE)
     async def remove(alias: str) -> Response:
-        """It finishes its answers; new requests do not know it."""
+        """Its running requests are finished. New requests get 404."""
         await reloader.remove(alias)
         return Response(status_code=204)
 

@@ -106,7 +106,7 @@ def _errors_in_shape(api: FastAPI) -> None:
 
 
 def _describe_what_comes_before(api: FastAPI, version: str) -> None:
-    """Adds operations to the OpenAPI page that are answered before FastAPI, and so have no endpoint here."""
+    """Adds the operations to the OpenAPI page that are answered before FastAPI."""
 
     def schema() -> dict[str, Any]:
         if api.openapi_schema is None:

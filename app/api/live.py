@@ -13,14 +13,14 @@ from app.scheduler.engine_status import EngineStatus
 
 
 class LiveFigures:
-    """Figures beside an engine's status."""
+    """Returns the changing figures of engines."""
 
     def __init__(self, catalog: Catalog, recent: RecentAnswers) -> None:
         self._catalog = catalog
         self._recent = recent
 
     def engine(self, status: EngineStatus) -> dict[str, Any]:
-        """Beside an engine's status. `memory` is what its process holds of the host's, in bytes, shared pages too."""
+        """Returns the figures of an engine. `memory` is the host memory of its process in bytes, with shared pages."""
         names = [ref.name for ref in self._catalog.refs(presets=True, variants=True) if ref.engine_key == status.alias]
         figures = self._recent.figures(*names)
         return {

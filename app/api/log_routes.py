@@ -1,4 +1,4 @@
-"""`GET /admin/logs`: the last lines of the log, of the gateway or of a model, and those that come."""
+"""`GET /admin/logs`: the last lines of the gateway's log or of a model, and new lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.api.openapi_errors import ADMIN, refused
 from app.log_memory import LogEntry, LogMemory
 from app.models.catalog import Catalog
 
-# How soon a follower sees a line, and how many of a burst it gets at once
+# Seconds between looks for new lines, and the most lines of one look
 _LOOK_EVERY_S, _AT_ONCE = 0.25, 2000
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 Model = Annotated[str | None, Query(description="Model: the lines of its engine, and the gateway's lines about it.")]
@@ -27,7 +27,7 @@ def log_routes(
 ) -> APIRouter:
     """One JSON object a line: `at` (seconds since the epoch), `level` (`engine` for an engine's own) and the fields.
 
-    `/admin/logs/follow` then streams new lines until the client leaves, or `closing` tells that the gateway ends.
+    `/admin/logs/follow` then streams new lines until the client leaves, or `closing` returns true.
     """
     routes = APIRouter(prefix="/admin")
 

@@ -12,7 +12,7 @@ from app.scheduler.memory_book import MemoryBook
 
 
 def memory_routes(scheduler: Scheduler, memory: MemoryBook) -> APIRouter:
-    """For admin keys."""
+    """Returns the route."""
     routes = APIRouter()
 
     @routes.get("/admin/memory", summary="Memory of the host and of each device, by holder", responses=ADMIN)

@@ -1,6 +1,6 @@
-"""The rows of `/v1/models`: what runs as it has told of itself, the rest from the catalog and the files' headers.
+"""The rows of `/v1/models`: of loaded engines by their own reports, of others by the catalog and the files' headers.
 
-No model is loaded for it, and no engine asked.
+It loads no model and calls no engine.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ModelRows:
         self._parameters: dict[tuple[Path, int], int] = {}
 
     def all(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
-        """One row an entry or preset that `may` be known; with `variants` also one for each way of decoding to pin to.
+        """Returns a row for each entry and preset that `may` allows. With `variants` also one for each variant.
 
         The row of a preset, or of an alias, has the entry's name as `root`.
         """
@@ -91,7 +91,7 @@ class ModelRows:
         return row | {"speculation": status.fields()} | self._facts(ref, entry)
 
     def _download(self, ref: ModelRef) -> dict[str, Any]:
-        """How far the pull of a model is that has no engine for now, or why it came to nothing."""
+        """Returns the progress of a model's pull, or its failure, if no engine is loaded."""
         if self._scheduler.status(ref).up:
             return {}
         if (pull := self._on_demand.pull_of(ref)) is not None:
@@ -102,7 +102,7 @@ class ModelRows:
         return {} if failure is None else {"download": {"error": failure}}
 
     def header(self, name: str) -> Header | None:
-        """Of a local model whose file can be read, or of what runs; raises UnknownAlias."""
+        """Returns the header of a loaded engine's file, or of a readable local file. Raises UnknownAlias."""
         return self._header_of(self._catalog.resolve(name))
 
     def _header_of(self, ref: ModelRef) -> Header | None:
@@ -129,7 +129,7 @@ class ModelRows:
             return _of_what_runs(facts, entry) | {"file_changed": changed}
         target: Path | None = None
         header: Header | None = None
-        # A model whose files are not there (yet) is listed with what its entry says.
+        # A model with missing files is listed with the data of its entry.
         with suppress(TandemError, OSError):
             target = self._catalog.spec(ref).target
             header = self._header(target)
@@ -162,7 +162,7 @@ def _row(created: int, context: int | None, words: list[str], meta: dict[str, in
 
 
 def _of_what_runs(facts: EngineFacts, entry: LocalEntry) -> dict[str, Any]:
-    """Of an engine whose files are others by now."""
+    """Returns the facts of an engine whose files have changed since its start."""
     header, stamps = facts.files.header, facts.files.stamps
     trained = facts.trained or (header.context_length if header else None)
     context = facts.context or slot_context(entry, trained)
@@ -173,13 +173,13 @@ def _of_what_runs(facts: EngineFacts, entry: LocalEntry) -> dict[str, Any]:
     return _row(created, context, capabilities(entry, header, facts), meta)
 
 
-# One pool for all slots: each may take the whole of it.
+# All slots share one pool, and each may use all of it.
 _UNIFIED = frozenset({"-kvu", "--kv-unified"})
 _SEPARATE = frozenset({"-no-kvu", "--no-kv-unified"})
 
 
 def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
-    """What one request can use: a slot's share of `ctx_size`, never more than the model was trained for."""
+    """Returns the context of one request: a slot's share of `ctx_size`, at most the trained context."""
     said = [flag for arg in entry.args if (flag := arg.replace("_", "-")) in _UNIFIED | _SEPARATE]
     slots = 1 if said and said[-1] in _UNIFIED else entry.parallel
     if entry.ctx_size:
@@ -189,12 +189,12 @@ def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
 
 
 def capabilities(entry: LocalEntry, header: Header | None, facts: EngineFacts | None = None) -> list[str]:
-    """Ollama's words, by what runs, else by the entry and by what the chat template in use mentions."""
+    """Returns Ollama's names of capabilities: by the loaded engine, else by the entry and the chat template."""
     if (served_for := purpose(entry, header)) is not Purpose.COMPLETION:
         return [str(served_for)]
     template = template_of(entry, header) if facts is None or facts.template is None else facts.template
     words = ["completion"]
-    # Without Jinja llama-server refuses tools, and its own templates know nothing of thinking.
+    # Without Jinja llama-server refuses tools, and its own templates do not support thinking.
     if entry.jinja is not False:
         tools = facts.tools if facts is not None else None
         words += ["tools"] if (takes_tools(template) if tools is None else tools) else []

@@ -1,4 +1,4 @@
-"""Adds errors to the OpenAPI page: FastAPI knows what an endpoint returns, not what it raises."""
+"""Adds errors to the OpenAPI page, since FastAPI does not know which errors an endpoint raises."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class ErrorFields(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """OpenAI's shape."""
+    """OpenAI's error format."""
 
     error: ErrorFields
 
 
 def refused(description: str) -> dict[str, Any]:
-    """One of an endpoint's `responses`."""
+    """Returns an error for an endpoint's `responses`."""
     return {"model": ErrorBody, "description": description}
 
 
-# Of every endpoint under /admin. "4XX" replaces FastAPI's 422, which no client gets
+# For every endpoint under /admin. "4XX" replaces FastAPI's 422, which no client gets
 ADMIN: Responses = {"4XX": refused("No admin key, a foreign host name, or a request of a web page")}

@@ -1,4 +1,4 @@
-"""The page's files over HTTP: answered before keys are asked for, and before FastAPI is there."""
+"""Serves the page's files over HTTP, before keys are checked and before FastAPI is built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.relay.request.scope import Scope, header
 from app.relay.response.writer import Send
 from app.web.files import INDEX, PageFile, page_files
 
-# Nothing from elsewhere, no inline code, and no other page around this one. Images and recordings that a user adds to
+# No content of other sites, no inline code, and no frame around this page. Images and recordings that a user adds to
 # a message are the browser's own (`blob:`, `data:`).
 _POLICY = (
     b"default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; "
@@ -27,7 +27,7 @@ _HEADERS = [
 
 
 def page_file(scope: Scope) -> PageFile | None:
-    """The file that a request is for; None for every other request."""
+    """Returns the requested file, or None for every other request."""
     if scope["method"] not in ("GET", "HEAD") or not asks_for_page(scope):
         return None
     path: str = scope["path"]
@@ -36,7 +36,7 @@ def page_file(scope: Scope) -> PageFile | None:
 
 
 async def send_page(scope: Scope, send: Send, file: PageFile) -> int:
-    """Sends the file, or 304 to a browser that has it; returns the status."""
+    """Sends the file, or 304 to a browser that has it. Returns the status."""
     known = file.etag in [tag.strip().removeprefix(b"W/") for tag in _seen(scope["headers"])]
     headers = [*_HEADERS, (b"etag", file.etag)]
     if not known:

@@ -1,4 +1,4 @@
-"""`/ui/session`: who the page acts for; and `/admin/links`, which opens it for an administrator."""
+"""`/ui/session`: the page's session. `/admin/links`: one-time links for administrators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.errors import ForbiddenError, UnauthorizedError
 
 
 class BeginSession(BaseModel):
-    """A one-time link's secret; without one the request's own key begins the session."""
+    """The secret of a one-time link. Without it, the request's own key begins the session."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,7 +25,7 @@ class BeginSession(BaseModel):
 
 
 class SessionView(BaseModel):
-    """`key` is the name of the session's key, null where there is no session."""
+    """`key` is the name of the session's key, or null without a session."""
 
     version: str
     key: str | None
@@ -39,7 +39,7 @@ class LinkView(BaseModel):
 
 
 def session_routes(keys: Keyring, sessions: Sessions, guard: Guard) -> APIRouter:
-    """A session is a cookie, and counts only where our own page asks."""
+    """Returns the routes. A session is a cookie, and counts only in requests of our own page."""
     routes = APIRouter()
 
     def view(request: Request, key: ApiKey | None) -> SessionView:
@@ -87,7 +87,7 @@ def session_routes(keys: Keyring, sessions: Sessions, guard: Guard) -> APIRouter
 
     @routes.post("/admin/links", summary="A one-time link to the page", responses=ADMIN)
     async def link(request: Request) -> LinkView:
-        """It opens one session of the key that asks."""
+        """The link opens one session for the requesting key."""
         return LinkView(link=sessions.link(request.scope[KEY]), expires_in=LINK_LIVES)
 
     return routes

@@ -1,4 +1,4 @@
-"""Paths as clients write them that join a base URL by hand. Pure."""
+"""Corrects paths of clients that join a base URL and a path by hand. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from app.relay.request.scope import Scope
 _SLASHES = re.compile(r"/{2,}")
 _RAW_SLASHES = re.compile(rb"/{2,}")
 _ELSEWHERE = ("/v1/models", "/api/tags", "/api/show", "/api/ps", "/api/version", "/metrics", HEALTH)
-# The longest first: `/v1/completions` ends in `/completions`, too.
+# Longest first, since `/v1/completions` also ends in `/completions`.
 _KNOWN = sorted({*POSTS, *GETS, *OLLAMA, *_ELSEWHERE}, key=len, reverse=True)
 
 
 def tidied(scope: Scope) -> Scope:
-    """The scope without doubled slashes and without one at the end; the same object where there were none."""
+    """Returns the scope without doubled or final slashes. Returns the same object if there are none."""
     path: str = scope["path"]
     if "//" not in path and (not path.endswith("/") or path == "/"):
         return scope
@@ -25,7 +25,7 @@ def tidied(scope: Scope) -> Scope:
 
 
 def hint(path: str) -> str:
-    """Words for a path that ends in one that there is, empty for any other."""
+    """Returns a hint for a path that ends in a known one, or an empty text."""
     known = next((known for known in _KNOWN if path.endswith(known)), None)
     if known is None or known == path:
         return ""

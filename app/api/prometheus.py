@@ -15,7 +15,7 @@ from app.scheduler.loop import Scheduler
 from app.supervisor.states import EngineState
 
 PREFIX = "llama_tandem_"
-# `mode` is llama-server's name of what decoded, `none` for plain; empty for a server of others.
+# `mode` is llama-server's name of the speculation mode: `none` for plain decoding, empty for an attached server.
 _BY_MODE = ("alias", "mode")
 
 

@@ -10,7 +10,7 @@ from app.pulls.pull import Pull, PullState
 
 
 class StartPull(BaseModel):
-    """What to pull, as `llama-tandem pull` has it."""
+    """A pull, with the options of `llama-tandem pull`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -20,7 +20,7 @@ class StartPull(BaseModel):
 
 
 class PullView(BaseModel):
-    """One pull. Times are seconds since 1970; null is what is not known yet."""
+    """One pull. Times are in seconds since 1970. Null means unknown."""
 
     object: Literal["pull"] = "pull"
     id: str
@@ -44,14 +44,14 @@ class PullView(BaseModel):
 
 
 class PullList(BaseModel):
-    """The latest first; of those that have ended the last fifty."""
+    """Latest first. Has the last fifty of those that have ended."""
 
     object: Literal["list"] = "list"
     data: list[PullView]
 
 
 def view(pull: Pull) -> PullView:
-    """The pull as it is now."""
+    """Returns the current state of the pull."""
     return PullView(
         id=pull.id,
         name=pull.name,

@@ -17,7 +17,7 @@ from app.models.download.pull_item import items_by
 from app.pulls.pull import Pull, PullState
 from app.pulls.registry import Pulls
 
-# The pace of events to who follows a pull, and how long a cancelled one may take to stop before that is said.
+# Seconds between events for followers, and seconds to wait for the end of a cancelled pull.
 _FOLLOW_EVERY_S = 1.0
 _STOP_S = 5.0
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -34,12 +34,12 @@ _EVENTS: Responses = {200: {"content": {"text/event-stream": {"schema": {"type":
 
 
 def pull_routes(settings: Callable[[], Settings], pulls: Pulls) -> APIRouter:
-    """Everything below `/admin/pulls`; `settings` gives those that hold now."""
+    """Returns the routes. `settings` returns the current settings."""
     routes = APIRouter(prefix="/admin/pulls", tags=["pulls"])
 
     @routes.post("", status_code=202, responses=_START)
     async def start(request: StartPull, response: Response) -> PullView:
-        """Start a pull; the one of the same files that runs already is joined."""
+        """Start a pull, or join a running one of the same files."""
 
         files = tuple(items_by(settings(), [request.name], request.include))
         pull = pulls.start(request.name, files, update=request.update)
@@ -48,23 +48,23 @@ def pull_routes(settings: Callable[[], Settings], pulls: Pulls) -> APIRouter:
 
     @routes.get("", responses=ADMIN)
     async def every() -> PullList:
-        """The pulls that run, and the last that have ended."""
+        """List running pulls, and the last finished ones."""
         return PullList(data=[view(pull) for pull in pulls.all()])
 
     @routes.get("/{pull_id}", responses=_ONE)
     async def one(pull_id: PullId) -> PullView:
-        """One pull as it is now."""
+        """Get the current state of a pull."""
         return view(pulls.get(pull_id))
 
     @routes.get("/{pull_id}/events", response_class=StreamingResponse, responses=_EVENTS)
     async def follow(pull_id: PullId) -> StreamingResponse:
-        """Follow a pull: each event's data is the pull as it is then, the last one says how it ended."""
+        """Follow a pull. Each event has the pull's current state, the last one its end."""
         events = _events(pulls.get(pull_id))
         return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
     @routes.delete("/{pull_id}", responses=_ONE)
     async def cancel(pull_id: PullId) -> PullView:
-        """Cancel a pull; what was received is kept, and one that has ended stays as it is."""
+        """Cancel a pull. The received bytes are kept. A finished pull is not changed."""
         pull = pulls.get(pull_id)
         pull.cancel()
         with suppress(TimeoutError):
@@ -78,7 +78,7 @@ async def _events(pull: Pull) -> AsyncIterator[str]:
     last = None
     while True:
         ended, now = pull.state is not PullState.RUNNING, view(pull)
-        # Without news a comment is sent, so that clients do not take the silence for the end
+        # Without changes a comment is sent, so that clients do not assume the end
         yield f"data: {now.model_dump_json()}\n\n" if now != last else ": nothing new\n\n"
         if ended:
             return

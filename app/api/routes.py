@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from app.auth.guard import changes_engine
 
-# OpenAI's. Without `/v1` llama-server answers two of them in its native form, which stays at `/completion` and
-# `/embedding`; other servers do not know them without it. So they all go out with it.
+# OpenAI's paths. Without `/v1` llama-server answers two of them in its native form, which stays at `/completion` and
+# `/embedding`. Other servers know them only with `/v1`. So all are sent with `/v1`.
 _OPENAI = (
     "/chat/completions",
     "/chat/completions/input_tokens",
@@ -20,7 +20,7 @@ _OPENAI = (
     "/audio/transcriptions",
 )
 _ANTHROPIC = ("/messages", "/messages/count_tokens")
-# llama-server's own, which has no `/v1` before them.
+# llama-server's own paths, without `/v1`.
 _NATIVE = ("/completion", "/embedding", "/infill", "/tokenize", "/detokenize", "/apply-template")
 _READ = ("/slots", "/props", "/lora-adapters")
 
@@ -29,21 +29,21 @@ def _both(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for bare in paths for path in (bare, f"/v1{bare}"))
 
 
-# Bodies carry `model`.
+# The body has `model`.
 POSTS = frozenset(_both((*_OPENAI, *_ANTHROPIC, *_NATIVE)))
-# Chosen by `?model=`; read-only.
+# The query has `model`. Read-only.
 GETS = frozenset(_both(_READ))
-# Posted to, the model in the query too: for admin keys, as is one slot (`/slots/0`).
+# POSTs with `model` in the query. They need an admin key, as `/slots/0` does.
 CHANGES = frozenset(_both(("/lora-adapters",)))
-# Where a path goes that the upstream knows by another name.
+# Requested path -> the upstream's path, if it differs.
 TARGETS = {path: f"/v1{path}".encode() for path in (*_OPENAI, *_ANTHROPIC)} | {
     f"/v1{path}": path.encode() for path in (*_NATIVE, *_READ)
 }
-# Ollama's, translated for the relay.
+# Ollama's paths, translated for the relay.
 OLLAMA = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
-# Where Codex tries a WebSocket first.
+# Codex tries a WebSocket here first.
 RESPONSES = ("/responses", "/v1/responses")
-# The gateway's own; here because it is answered before FastAPI, too. llama-server has it by both names.
+# Answered by the gateway, before FastAPI. llama-server has both paths.
 HEALTH = "/health"
 HEALTHS = (HEALTH, "/v1/health")
 
@@ -55,14 +55,14 @@ def relayed(method: str, path: str) -> bool:
 
 
 def upstream_path(path: str) -> bytes | None:
-    """The path upstream where it has another name there."""
+    """Returns the upstream's path if it differs, else None."""
     if path.startswith("/v1/") and changes_engine(path):
         return path.removeprefix("/v1").encode()
     return TARGETS.get(path)
 
 
 def allowed(path: str) -> str | None:
-    """The methods that a path dispatched before FastAPI takes; None for any other path."""
+    """Returns the methods of a path that is dispatched before FastAPI, or None for any other path."""
     return (
         "GET, POST"
         if path in CHANGES

@@ -26,7 +26,7 @@ class ProcessMemory:
 
 
 def memory_of(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> ProcessMemory | None:
-    """`files` are those that it may have mapped. None for a process that is gone. Blocks for milliseconds."""
+    """Returns a process's memory, None if it has ended. `files` are those that it may map. Blocks for milliseconds."""
     try:
         process = psutil.Process(pid)
         family = [process, *descendants(process)]

@@ -32,13 +32,13 @@ TandemError
 │   ├── ModelRequiredError
 │   ├── UnknownAliasError
 │   ├── UnknownPullError
-│   ├── UnknownRequestError       none that is being answered
+│   ├── UnknownRequestError       no such running request
 │   ├── UnsupportedEncodingError  an unknown Content-Encoding
-│   ├── AttachedModelError        others start and stop it
+│   ├── AttachedModelError        the gateway does not start or stop it
 │   ├── EntryRefusedError         an entry for the gateway's memory that cannot be used
 │   ├── ModelExistsError          its name is taken
 │   ├── ResponseNotFoundError
-│   ├── PreviousResponseError     a response that cannot be gone on from
+│   ├── PreviousResponseError     a response that cannot be continued
 │   ├── SlotActionRefusedError    the engine's saved slots are the gateway's own
 │   ├── LogprobsRefusedError      speculation is on, and would make them wrong
 │   ├── RemoteMediaRefusedError   media on a host that is not allowed

@@ -8,11 +8,11 @@ from app.errors.base import TandemError
 
 
 class RequestError(TandemError):
-    """What the client sent cannot be served."""
+    """The client's request is wrong."""
 
 
 class InvalidBodyError(RequestError):
-    """Not JSON, empty, or not an object; `param` is the field that is wrong, if it is one."""
+    """The body is not JSON, empty or not an object, or a field is wrong: `param` names it."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         self.param = param

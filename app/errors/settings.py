@@ -25,7 +25,7 @@ class UnreadableKeysError(ConfigError):
 
 
 class ReloadRefusedError(TandemError):
-    """Settings that were read again cannot be used. The text has the problems."""
+    """Changed settings are invalid. The text has the problems."""
 
 
 class NotImportableError(TandemError):
@@ -33,7 +33,7 @@ class NotImportableError(TandemError):
 
 
 class GgufError(TandemError):
-    """A file cannot be read as GGUF; `reason` says why, without the path, `code` as that of a Diagnosis."""
+    """A file cannot be read as GGUF. `reason` says why, without the path. `code` is that of a Diagnosis."""
 
     def __init__(self, path: Path, reason: str, *, code: str = "not_gguf") -> None:
         self.path = path
@@ -65,7 +65,7 @@ class ProbeError(TandemError):
 
 
 class LaunchRefusedError(TandemError):
-    """A launch intent that this build of llama-server cannot express, or would refuse; `code` as of a Diagnosis."""
+    """An entry that this build of llama-server does not support or would refuse. `code` is that of a Diagnosis."""
 
     def __init__(self, message: str, *, code: str = "refused") -> None:
         self.code = code

@@ -1,4 +1,4 @@
-"""Records and model files that cannot be kept, read or fetched."""
+"""Errors of records and of model files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StoreError(TandemError):
 
 
 class HubError(StoreError):
-    """The Hub does not answer, or answers with an error; what was received so far is kept."""
+    """The Hub does not answer, or answers with an error. The received bytes are kept."""
 
 
 class NotOnHubError(HubError):

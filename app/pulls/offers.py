@@ -36,12 +36,12 @@ _LARGEST_SHARE = 0.2
 # Repos of which headers are fetched, and local files that are compared
 _COMPARED = 3
 _SEARCHED = 60
-# Of a draft: good enough, and quick
+# Quantizations of a draft, the best compromise of quality and speed first
 _PREFERRED = ("q4_k_m", "q4_0", "q8_0", "q4_k_s")
 # `Qwen3`, `Llama-3`, `gemma-3`, `gpt`: a name up to its first number
 _FAMILY = re.compile(r"(?:meta-)?(?P<family>[a-z]+(?:-?\d+(?![\d.]*[bm]\b))?)", re.IGNORECASE)
 _PARAMETERS = re.compile(r"[-_](?P<count>\d+(?:\.\d+)?)(?P<unit>[bm])\b", re.IGNORECASE)
-# Of the same vocabulary, perhaps, and no draft
+# Models that may share the vocabulary but cannot draft
 _OF_ANOTHER_KIND = re.compile(r"embed|rerank|guard|[-_]vl\b|vision|omni|audio|tts|asr|reward", re.IGNORECASE)
 
 
@@ -96,19 +96,19 @@ class RepoOffers:
     drafts: tuple[DraftOffer, ...]
 
     def fields(self) -> dict[str, Any]:
-        """For JSON; sizes in bytes."""
+        """Returns the JSON form, with sizes in bytes."""
         rows = [offer.fields(self.repo) for offer in self.offers]
         drafts = [draft.fields() for draft in self.drafts]
-        told = {"object": "list", "repo": self.repo, "revision": self.revision, "context": self.context}
-        return told | {"basis": list(self.basis), "data": rows, "drafts": drafts}
+        fields = {"object": "list", "repo": self.repo, "revision": self.revision, "context": self.context}
+        return fields | {"basis": list(self.basis), "data": rows, "drafts": drafts}
 
 
 def offers_of(
     settings: Settings, repo: str, hub: Hub, budgets: Mapping[str, int], *, context: int, drafts: bool
 ) -> RepoOffers:
-    """`budgets` are bytes by place, empty if unknown. `drafts` also looks for drafts, here and on the Hub.
+    """Returns the offers of a repo. `budgets` are bytes by place, empty if unknown. With `drafts` it also finds drafts.
 
-    Blocks; raises StoreError or one of its kinds.
+    Blocks. Raises StoreError.
     """
     listing = hub.listing(repo)
     offered = quantizations({path: file.size for path, file in listing.files.items()})
@@ -206,7 +206,7 @@ class _DraftSearch:
     context: int
 
     def drafts(self, repo: str, here: Sequence[LocalModel]) -> tuple[DraftOffer, ...]:
-        """Those that go with the target, what is here first; whatever cannot be read is left out."""
+        """Returns compatible drafts, local ones first. Leaves out files that cannot be read."""
         return (*self._here(repo, here), *self._on_hub(repo))
 
     def _here(self, repo: str, here: Sequence[LocalModel]) -> list[DraftOffer]:
@@ -257,13 +257,13 @@ def _preference(quantization: Quantization) -> tuple[int, int]:
 
 
 def family_of(repo: str) -> str:
-    """What models that may share a vocabulary have in common in their names: of `unsloth/Qwen3-Coder-30B` `Qwen3`."""
+    """Returns the family in a name, such as `Qwen3` of `unsloth/Qwen3-Coder-30B`. A family may share a vocabulary."""
     match = _FAMILY.match(repo.rpartition("/")[2])
     return match["family"] if match else repo
 
 
 def smaller(repo: str, names: Sequence[str]) -> list[str]:
-    """Repos of the same family with a fifth of the parameters at most; of the same owner first, the smallest first."""
+    """Returns the family's repos with at most a fifth of the parameters: those of the owner, then the smallest."""
     own = _parameters(repo)
     family, owner = family_of(repo).lower(), repo.partition("/")[0]
     fitting: list[tuple[bool, float, int, str]] = []
@@ -277,7 +277,7 @@ def smaller(repo: str, names: Sequence[str]) -> list[str]:
 
 
 def _parameters(repo: str) -> float | None:
-    """In billions, as the name tells; of a mixture of experts all of them."""
+    """Returns the billions of parameters in a name, all experts included."""
     match = _PARAMETERS.search(repo.rpartition("/")[2])
     return float(match["count"]) / (1 if match["unit"].lower() == "b" else 1000) if match else None
 

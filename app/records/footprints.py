@@ -19,7 +19,7 @@ KEPT_DAYS = 180
 
 @dataclass(frozen=True, slots=True)
 class HeldMemory:
-    """Bytes of one place in memory; `mapped` is the part that is pages of files. `source` says who told."""
+    """Bytes of one place in memory. `mapped` is the part in pages of files. `source` names the measurement."""
 
     size: int
     mapped: int = 0
@@ -27,13 +27,13 @@ class HeldMemory:
 
 
 class Footprints:
-    """Of a database; `plan` is the fingerprint of a launch plan."""
+    """The footprints in a database. `plan` is the fingerprint of a launch plan."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def record(self, plan: str, held: Mapping[str, HeldMemory]) -> None:
-        """Takes the place of what was known of these places in memory."""
+        """Replaces the earlier figures of these places."""
         now = time.time()
         rows = [(plan, place, one.size, one.mapped, one.source, now) for place, one in held.items()]
 
@@ -44,7 +44,7 @@ class Footprints:
         self._database.record("footprint", work)
 
     def of(self, plan: str) -> dict[str, HeldMemory]:
-        """Place in memory -> what was found there. Blocks."""
+        """Returns place -> memory. Blocks."""
         query = "SELECT place, size, mapped, source FROM footprint WHERE plan = ?"
         try:
             rows = self._database.read("footprint", query, plan)

@@ -13,7 +13,7 @@ _ANSWERS = 20
 
 @dataclass(frozen=True, slots=True)
 class RecentFigures:
-    """Of the last answers: the share of accepted draft tokens, and the tokens per second of one answer.
+    """Figures of the last answers: the share of accepted draft tokens, and the tokens per second of one answer.
 
     None means that nothing was drafted, or that there were no answers.
     """

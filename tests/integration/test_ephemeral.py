@@ -62,7 +62,7 @@ def test_the_settings_win_over_it(gateway: Gateway, model: str) -> None:
     """An entry of its name that is written later takes its place, and that is told."""
     add(gateway, "new", target="model.gguf")
     told = gateway.reload(models={"new": {"target": {"path": model}}})["warnings"]
-    assert told == ["new stands in the settings now: the one in memory is gone"]
+    assert told == ["new is now in the settings, which replace the temporary model"]
     assert names(gateway) == ["new"]
     assert gateway.client.delete("/admin/models/new", headers=gateway.admin).status_code == 400
 

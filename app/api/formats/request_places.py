@@ -118,7 +118,7 @@ def _field_of_message(body: dict[str, Any]) -> Found:
 
 
 def _suffix(body: dict[str, Any]) -> Found:
-    """Of OpenAI's completions: the gateway has turned it into what /infill takes."""
+    """Explains an error in `suffix` of a completion, which the gateway has converted for /infill."""
     if "input_suffix" in body and "suffix" not in body:
         yield "suffix", "is not supported: this model has no infill tokens"
 

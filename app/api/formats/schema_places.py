@@ -1,4 +1,4 @@
-"""Places of schemas that llama-server makes no grammar of. It names a pointer without its field. Pure."""
+"""Finds the place of a schema that llama-server cannot convert to a grammar. It reports only a pointer. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-# Its own words before those of the schema's reader (b11434)
+# Its own text before that of the schema's reader (b11434)
 _PARSER = re.compile(
     r"^Unable to generate parser for this template\. Automatic parser generation failed: (?=JSON schema)"
 )
@@ -43,7 +43,7 @@ def schema_place(message: str, request: bytes | None) -> tuple[str, str] | None:
 
 
 def without_parser(message: str) -> str:
-    """A schema's error without the words before it, which speak of templates."""
+    """Returns a schema's error without llama-server's text before it, which is about templates."""
     return _PARSER.sub("", message)
 
 
@@ -62,7 +62,7 @@ def _schemas(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _at_pointer(schemas: list[tuple[str, Any]], pointer: str, reason: str) -> tuple[str, str] | None:
-    """In the first schema that has the pointer, and there what the reason names."""
+    """Returns the place in the first schema that has the pointer."""
     named = _NAMED.match(f"{reason} ")
     word = (named[1] or named[2]) if named else ""
     for root, schema in schemas:

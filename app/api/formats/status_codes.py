@@ -101,7 +101,7 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     BodyTooLargeError: HttpError(413, "invalid_request_error", "body_too_large"),
     UnsupportedEncodingError: HttpError(415, "invalid_request_error", "unsupported_content_encoding"),
     StartFailedError: HttpError(503, "server_error", "engine_start_failed"),
-    # Of a start that was planned and not tried: nothing is wrong with the request
+    # A start was only planned: nothing is wrong with the request
     FilesMissingError: HttpError(503, "server_error", "files_missing", lasting=True),
     GgufError: HttpError(503, "server_error", "unusable_file", lasting=True),
     EngineNotFoundError: HttpError(503, "server_error", "engine_not_found", lasting=True),

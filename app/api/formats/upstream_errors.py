@@ -35,7 +35,7 @@ class Refusal:
 
     @property
     def overflow(self) -> tuple[int, int] | None:
-        """The tokens of the prompt and of the context, if the prompt is too long."""
+        """Returns the tokens of the prompt and of the context, if the prompt is too long."""
         tokens, context = self.more.get("n_prompt_tokens"), self.more.get("n_ctx")
         return (tokens, context) if isinstance(tokens, int) and isinstance(context, int) else None
 

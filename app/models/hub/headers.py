@@ -26,9 +26,9 @@ _KEPT = 40
 
 
 def header_file(hub: ByteSource, identity: FileVersion, folder: Path) -> Path:
-    """A file of `folder` that begins as the one on the Hub and has its whole header and list of tensors.
+    """Returns a file in `folder` with the beginning of the Hub's file: its header and list of tensors.
 
-    Blocks; raises HubError or one of its kinds, or GgufError for what is no GGUF file.
+    Blocks. Raises HubError, or GgufError for another kind of file.
     """
     path = folder / f"{identity.digest.partition(':')[2]}.gguf"
     if path.is_file():
@@ -86,7 +86,7 @@ def _bytes(fetcher: RangeFetcher, start: int, end: int) -> Iterator[bytes]:
 
 
 def _complete(path: Path, *, last: bool) -> bool:
-    """Whether header and list are all there; raises GgufError for what more of the file would not mend."""
+    """Tells whether header and list are complete. Raises GgufError for damage that more bytes would not repair."""
     try:
         parameter_count(read_header(path))
     except GgufError:
