@@ -149,7 +149,7 @@ def test_on_and_off_in_every_spelling(word: str, clean: Path) -> None:
         ("models: {a: {url: 'http://x', request: [max_tokens]}}", "models.a.request: must be a mapping of keys"),
         ("models: {a: {url: 'http://x', request: {drop: temperature}}}", "request.drop: must be a list, such as"),
         ("models: {a: {url: 'http://x', request: {max_tokens: on}}}", "request.max_tokens: must be a whole number"),
-        ("models: {a: {url: 'http://x', request: {max_tokens: 0}}}", "request.max_tokens: must be greater than or"),
+        ("models: {a: {url: 'http://x', request: {max_tokens: 0}}}", "request.max_tokens: must be at least 1"),
         ("models: {a: {url: 'ftp://x'}}", "models.a.url: 'ftp://x' must look like http://127.0.0.1:9001"),
         ("models: {a: {url: 'http://x/v1'}}", "without /v1: http://x"),
         *(
