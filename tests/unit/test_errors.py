@@ -21,6 +21,8 @@ def test_the_tree_in_words_is_the_tree() -> None:
     assert len(below(TandemError)) > 10
     for kind in below(TandemError):
         assert f"─ {kind.__name__} " in f"{errors.__doc__} ".replace("\n", " ") and kind.__doc__
+        if kind.__module__.startswith("app.errors."):
+            assert getattr(errors, kind.__name__) is kind
 
 
 def test_a_name_that_is_no_text_can_still_be_told(tmp_path: Path) -> None:
