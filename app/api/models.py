@@ -15,8 +15,8 @@ from app.errors import TandemError
 from app.models.catalog import Catalog, ModelFilter
 from app.models.chat_template import takes_tools, template_of, thinks
 from app.models.gguf.filenames import shards
-from app.models.gguf.header import Header, read_header
-from app.models.gguf.tensors import parameter_count
+from app.models.gguf.header import Header
+from app.models.gguf.header_cache import header_of, parameters_in
 from app.models.purpose import Purpose, purpose
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
@@ -52,8 +52,6 @@ class ModelRows:
         self._list_aliases = list_aliases
         self._warning = warning
         self._why_unsaved = why_unsaved
-        self._headers: dict[tuple[Path, int], Header] = {}
-        self._parameters: dict[tuple[Path, int], int] = {}
 
     def all(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
         """Returns a row for each entry and preset that `may` allows. With `variants` also one for each variant.
@@ -109,7 +107,7 @@ class ModelRows:
         if (facts := self._running(ref)) is not None and facts.files.changed:
             return facts.files.header
         with suppress(TandemError, OSError):
-            return self._header(self._catalog.spec(ref).target)
+            return header_of(self._catalog.spec(ref).target)
         return None
 
     def template(self, name: str) -> str:
@@ -132,28 +130,16 @@ class ModelRows:
         # A model with missing files is listed with the data of its entry.
         with suppress(TandemError, OSError):
             target = self._catalog.spec(ref).target
-            header = self._header(target)
+            header = header_of(target)
         trained = header.context_length if header else None
         context = (facts.context if facts else None) or slot_context(entry, trained)
         meta = {"n_ctx": context, "n_ctx_train": trained, "n_params": None, "size": None}
         with suppress(TandemError, OSError):
             parts = shards(target) if target else []
             meta["size"] = sum(path.stat().st_size for path in parts) or None
-            meta["n_params"] = sum(map(self._count, parts)) or None
+            meta["n_params"] = sum(map(parameters_in, parts)) or None
         created = int(target.stat().st_mtime) if target else 0
         return _row(created, context, capabilities(entry, header, facts), meta)
-
-    def _count(self, path: Path) -> int:
-        key = (path, path.stat().st_mtime_ns)
-        if key not in self._parameters:
-            self._parameters[key] = parameter_count(read_header(path))
-        return self._parameters[key]
-
-    def _header(self, path: Path) -> Header:
-        key = (path, path.stat().st_mtime_ns)
-        if key not in self._headers:
-            self._headers[key] = read_header(path)
-        return self._headers[key]
 
 
 def _row(created: int, context: int | None, words: list[str], meta: dict[str, int | None]) -> dict[str, Any]:

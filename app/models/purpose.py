@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path
 
 from app.config.model_entry import LocalEntry
 from app.errors import GgufError
-from app.models.gguf.header import Header, read_header
+from app.models.gguf import remembered
+from app.models.gguf.header import Header
+from app.models.gguf.places import ENCODERS
 
 _EMBEDDING = frozenset({"--embedding", "--embeddings"})
 _RERANK = frozenset({"--rerank", "--reranking"})
@@ -20,13 +22,6 @@ _POOLING_VARIABLE = "LLAMA_ARG_POOLING"
 _TRUE = frozenset({"on", "enabled", "true", "1"})
 # llama.cpp's enum llama_pooling_type
 _POOLINGS = ("none", "mean", "cls", "last", "rank")
-# Encoders, which cannot complete a text: llama.cpp's architectures without causal attention and an output layer.
-_ENCODERS = frozenset(
-    {
-        *("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3"),
-        *("eurobert", "gemma-embedding", "t5encoder", "llama-embed"),
-    }
-)
 
 
 class Purpose(StrEnum):
@@ -63,7 +58,7 @@ def of_header(header: Header) -> Purpose:
     pooling = pooling_of(header)
     if pooling == "rank":
         return Purpose.RERANK
-    if pooling not in (None, "none") or header.architecture in _ENCODERS:
+    if pooling not in (None, "none") or header.architecture in ENCODERS:
         return Purpose.EMBEDDING
     return Purpose.COMPLETION
 
@@ -75,21 +70,10 @@ def pooling_of(header: Header) -> str | None:
 
 
 def header_of(path: Path) -> Header | None:
-    """Returns the header of a file, cached while the file stays the same. Returns None if it cannot be read.
-
-    The start of the engine reports such a file better.
-    """
-    try:
-        stat = path.stat()
-        return _read(path, stat.st_size, stat.st_mtime_ns)
-    except (OSError, GgufError):
-        return None
-
-
-@lru_cache(maxsize=256)
-def _read(path: Path, _size: int, _mtime: int) -> Header:
-    """Reads the header. Raises GgufError."""
-    return read_header(path)
+    """Returns the header of a file, or None if it cannot be read: the start of the engine reports that better."""
+    with suppress(GgufError):
+        return remembered.header_of(path)
+    return None
 
 
 def _flags(entry: LocalEntry) -> Iterator[str]:

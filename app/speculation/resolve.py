@@ -12,7 +12,7 @@ from app.engine.dialect import Dialect
 from app.errors import GgufError, LaunchRefusedError
 from app.models.catalog import ModelSpec
 from app.models.gguf.filenames import shards
-from app.models.gguf.header_cache import check_whole_of, header_of
+from app.models.gguf.header_cache import check_whole_of, header_of, stamp_of
 from app.models.gguf.places import misplaced_draft, mixed_shards
 from app.speculation.compat import DraftVerdict, Outcome, mtp_layers, verdict
 
@@ -66,13 +66,13 @@ def _judged(spec: ModelSpec, dialect: Dialect) -> tuple[DraftVerdict | None, str
 
 def judged(target: Sequence[Path], draft: Sequence[Path], *, translates: bool) -> DraftVerdict:
     """Returns `compat.verdict`, cached while the files stay the same. Raises GgufError."""
-    return _remembered(tuple(target), tuple(draft), translates, _stamps((*target, *draft)))
+    return _remembered(tuple(target), tuple(draft), translates, tuple(map(stamp_of, (*target, *draft))))
 
 
 def damage(draft: Sequence[Path]) -> str:
     """Returns why a draft's files cannot be loaded, in a sentence, or ""."""
     try:
-        return _damage(tuple(draft), _stamps(draft))
+        return _damage(tuple(draft), tuple(map(stamp_of, draft)))
     except GgufError as error:
         return f"The draft cannot be used: {error}."
 
@@ -89,11 +89,3 @@ def _damage(draft: tuple[Path, ...], _stamps: object) -> str:
 @lru_cache(maxsize=256)
 def _remembered(target: tuple[Path, ...], draft: tuple[Path, ...], translates: bool, _stamps: object) -> DraftVerdict:
     return verdict(target, draft, translates=translates)
-
-
-def _stamps(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
-    try:
-        stats = [path.stat() for path in files]
-    except OSError as error:
-        raise GgufError(Path(error.filename), f"cannot be read: {error.strerror}") from None
-    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)

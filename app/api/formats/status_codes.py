@@ -65,6 +65,8 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     errors.QueueFullError: HttpError(429, "rate_limit_error", "queue_full"),
     errors.NoRoomError: HttpError(503, "server_error", "no_room"),
     errors.InsufficientMemoryError: HttpError(503, "server_error", "insufficient_memory", lasting=True),
+    errors.NoPortError: HttpError(503, "server_error", "no_port"),
+    errors.HostLostError: HttpError(503, "server_error", "node_lost"),
     errors.EngineUnloadedError: HttpError(503, "server_error", "engine_unloaded"),
     errors.RequestCancelledError: HttpError(503, "server_error", "request_cancelled", lasting=True),
     errors.QueueTimeoutError: HttpError(503, "server_error", "queue_timeout"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.errors import GgufError
 from app.models.gguf.header import Header, read_header
-from app.models.gguf.tensors import Tensor, check_whole, tensors_of
+from app.models.gguf.tensors import Tensor, check_whole, parameter_count, tensors_of
 
 Stamp = tuple[int, int, int]
 
@@ -34,12 +34,18 @@ def check_whole_of(path: Path) -> None:
     _whole(path, stamp_of(path))
 
 
+def parameters_in(path: Path) -> int:
+    """As `parameter_count`. Raises GgufError."""
+    return _parameters(path, stamp_of(path))
+
+
 def tensors_in(path: Path) -> tuple[Tensor, ...]:
     """As `tensors_of`. Raises GgufError."""
     return _tensors(path, stamp_of(path))
 
 
-@lru_cache(maxsize=512)
+# More than the models that a gateway lists at once
+@lru_cache(maxsize=4096)
 def _header(path: Path, _stamp: Stamp) -> Header:
     return read_header(path)
 
@@ -47,6 +53,11 @@ def _header(path: Path, _stamp: Stamp) -> Header:
 @lru_cache(maxsize=512)
 def _whole(path: Path, stamp: Stamp) -> None:
     check_whole(_header(path, stamp))
+
+
+@lru_cache(maxsize=4096)
+def _parameters(path: Path, stamp: Stamp) -> int:
+    return parameter_count(_header(path, stamp))
 
 
 @lru_cache(maxsize=64)

@@ -16,16 +16,12 @@ from app.models.gguf.header_cache import header_of
 _PROJECTOR = "clip"
 # Values of `general.type` for files that are no model by themselves
 _KINDS = {"adapter": "a LoRA adapter", "mmproj": "a multimodal projector", "imatrix": "an importance matrix"}
-# Encoders, which cannot continue a text
-_ENCODERS = (
-    "bert",
-    "nomic-bert",
-    "nomic-bert-moe",
-    "jina-bert-v2",
-    "jina-bert-v3",
-    "modern-bert",
-    "neo-bert",
-    "t5encoder",
+# Encoders, which cannot complete a text: llama.cpp's architectures without causal attention and an output layer.
+ENCODERS = frozenset(
+    {
+        *("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3"),
+        *("eurobert", "gemma-embedding", "t5encoder", "llama-embed"),
+    }
 )
 
 
@@ -65,7 +61,7 @@ def misplaced_draft(header: Header) -> str:
     """As `misplaced_target`, for `draft`. An embedding model cannot propose tokens either."""
     if kind := kind_of(header):
         return f"{header.path} is {kind}, not a model."
-    if header.number("{arch}.pooling_type") or header.architecture in _ENCODERS:
+    if header.number("{arch}.pooling_type") or header.architecture in ENCODERS:
         return f"{header.path} is an embedding model ({header.architecture}), which proposes no tokens."
     return ""
 
