@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
 
 from app import logs
+from app.api.event_stream import event_stream
+from app.api.log_routes import encode, log_batches, log_row
 from app.api.openapi_errors import ADMIN, Responses, refused
 from app.config.model_entry import AttachedEntry
 from app.engine.launch import LaunchPlan
@@ -20,11 +19,6 @@ from app.models.catalog import Catalog
 from app.planner import Planner
 from app.scheduler.loop import Scheduler
 
-# Seconds between looks for new lines, lines per event, and seconds until a comment breaks the silence
-_LOOK_EVERY_S, _AT_ONCE, _SILENT_S = 0.25, 2000, 10.0
-_encode = msgspec.json.Encoder(enc_hook=str).encode
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-_LINES = {"object": "list", "data": [{"event": "main: model loaded", "at": 1764235102.411, "level": "engine"}]}
 _LOG: Responses = {
     200: {
         "content": {
@@ -65,10 +59,9 @@ def engine_view_routes(
         """With `follow=true` a stream of events continues it: each has the new `lines` since the last one."""
         key = catalog.resolve(alias).engine_key
         if follow:
-            stream = _events(memory, key, lines, closing)
-            return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
-        rows = [_row(entry) for entry in memory.last(lines, key)]
-        return Response(_encode({"object": "list", "data": rows}), media_type="application/json")
+            return event_stream(_events(log_batches(memory, key, lines, lambda: not closing()), memory.newest))
+        rows = [log_row(entry) for entry in memory.last(lines, key)]
+        return Response(encode({"object": "list", "data": rows}), media_type="application/json")
 
     @routes.get("/{alias:path}/plan", summary="The command line of an engine", responses=_PLAN)
     async def plan(alias: str) -> dict[str, Any]:
@@ -90,28 +83,11 @@ def _planned(plan: LaunchPlan, *, running: bool) -> dict[str, Any]:
     return {"alias": plan.alias, "running": running, "command": plan.shell_line(), "notes": notes + reasons}
 
 
-async def _events(memory: LogMemory, key: str, count: int, closing: Callable[[], bool]) -> AsyncIterator[bytes]:
-    entries = memory.last(count, key)
-    newest = entries[-1].number if entries else memory.newest
-    yield _event(newest, entries)
-    silent = 0.0
-    while not closing():
-        await asyncio.sleep(_LOOK_EVERY_S)
-        entries = memory.last(_AT_ONCE, key, behind=newest)
-        silent = 0.0 if entries else silent + _LOOK_EVERY_S
-        if entries:
-            newest = entries[-1].number
-            yield _event(newest, entries)
-        elif silent >= _SILENT_S:
-            silent = 0.0
-            yield b": nothing new\n\n"
-
-
-def _event(number: int, entries: list[LogEntry]) -> bytes:
-    return (
-        f"id: {number}\nevent: lines\ndata: ".encode() + _encode({"lines": [_row(each) for each in entries]}) + b"\n\n"
-    )
-
-
-def _row(entry: LogEntry) -> dict[str, Any]:
-    return {**entry.event, "at": round(entry.at, 3), "level": entry.level}
+async def _events(batches: AsyncIterator[list[LogEntry]], newest: int) -> AsyncIterator[bytes]:
+    """Yields an event per batch, also for an empty first one. `newest` is the number of the log's last line."""
+    first = True
+    async for entries in batches:
+        newest = entries[-1].number if entries else newest
+        rows = encode({"lines": [log_row(entry) for entry in entries]})
+        yield f"id: {newest}\nevent: lines\ndata: ".encode() + rows + b"\n\n" if entries or first else b""
+        first = False

@@ -10,11 +10,9 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 
 from app.api.admin_feed import LOOK_EVERY_S, AdminFeed
+from app.api.event_stream import event_stream
 from app.api.openapi_errors import ADMIN, Responses
 
-# Seconds until a comment is sent if nothing changes
-_SILENT_S = 10.0
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _EXAMPLE = (
     'id: 5f3a9c01-0\nevent: snapshot\ndata: {"gateway": {}, "engines": {}, "requests": {}, "pulls": {}, '
     '"decisions": {}}\n\nid: 5f3a9c01-1\nevent: change\ndata: {"set": {"engines": {"m": {"alias": "m"}}}}\n\n'
@@ -39,8 +37,7 @@ def event_routes(feed: AdminFeed, closing: Callable[[], bool]) -> APIRouter:
     async def events(last_event_id: LastEventId = "") -> StreamingResponse:
         """At most four events a second. A change has rows to `set` by section and key, keys that are `gone`, and
         requests that have `finished`."""
-        stream = _events(feed, last_event_id, closing)
-        return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
+        return event_stream(_events(feed, last_event_id, closing))
 
     return routes
 
@@ -48,13 +45,7 @@ def event_routes(feed: AdminFeed, closing: Callable[[], bool]) -> APIRouter:
 async def _events(feed: AdminFeed, last_id: str, closing: Callable[[], bool]) -> AsyncIterator[bytes]:
     number, first = feed.begin(last_id)
     yield first or b": going on\n\n"
-    silent = 0.0
     while not closing():
         await asyncio.sleep(LOOK_EVERY_S)
         number, events = feed.behind(number)
-        silent = 0.0 if events else silent + LOOK_EVERY_S
-        if events:
-            yield events
-        elif silent >= _SILENT_S:
-            silent = 0.0
-            yield b": nothing new\n\n"
+        yield events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -17,7 +17,7 @@ from app.models.catalog import Catalog
 
 # Seconds between looks for new lines, and the most lines of one look
 _LOOK_EVERY_S, _AT_ONCE = 0.25, 2000
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+encode = msgspec.json.Encoder(enc_hook=str).encode
 Model = Annotated[str | None, Query(description="Model: the lines of its engine, and the gateway's lines about it.")]
 Lines = Annotated[int, Query(ge=0, le=2000, description="Number of lines.")]
 
@@ -33,7 +33,8 @@ def log_routes(
 
     def answer(model: str | None, lines: int, going_on: Callable[[], bool]) -> StreamingResponse:
         alias = None if model is None else catalog.resolve(model).engine_key
-        return StreamingResponse(_lines(memory, alias, lines, going_on), media_type="application/x-ndjson")
+        batches = log_batches(memory, alias, lines, going_on)
+        return StreamingResponse(_lines(batches), media_type="application/x-ndjson")
 
     @routes.get(
         "/logs",
@@ -52,18 +53,24 @@ def log_routes(
     return routes
 
 
-async def _lines(
+async def log_batches(
     memory: LogMemory, alias: str | None, count: int, going_on: Callable[[], bool]
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[list[LogEntry]]:
+    """Yields the last lines, then at each look the lines since then, if any."""
     entries = memory.last(count, alias)
     newest = entries[-1].number if entries else memory.newest
-    yield b"".join(map(_line, entries))
+    yield entries
     while going_on():
         await asyncio.sleep(_LOOK_EVERY_S)
-        if entries := memory.last(_AT_ONCE, alias, behind=newest):
-            newest = entries[-1].number
-            yield b"".join(map(_line, entries))
+        entries = memory.last(_AT_ONCE, alias, behind=newest)
+        newest = entries[-1].number if entries else newest
+        yield entries
 
 
-def _line(entry: LogEntry) -> bytes:
-    return _encode({**entry.event, "at": round(entry.at, 3), "level": entry.level}) + b"\n"
+async def _lines(batches: AsyncIterator[list[LogEntry]]) -> AsyncIterator[bytes]:
+    async for entries in batches:
+        yield b"".join(encode(log_row(entry)) + b"\n" for entry in entries)
+
+
+def log_row(entry: LogEntry) -> dict[str, Any]:
+    return {**entry.event, "at": round(entry.at, 3), "level": entry.level}
