@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 
 from app.terminal import console, size_in_words, table
 
+NONE_UP = "No engine is loaded. Load one: llama-tandem load MODEL"
 _COLUMNS = ("model", "state", "for", "pid", "port", "busy", "waiting", "decodes with", "unloads", "why")
 # Columns are dropped in this order on a narrow terminal
 _FIRST_TO_GO = ("port", "pid", "for")
-# Wider than any table
-_ANY_WIDTH = 10_000
 _WORDS = ("model", "state", "decodes with", "unloads", "why")
+# Blanks between two columns
+_BETWEEN = 2
 
 
 def shown(engines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -27,36 +30,44 @@ def print_engines(engines: Sequence[dict[str, Any]]) -> None:
     """Prints a table of engines that are up or failed, or a line if there are none."""
     rows = shown(engines)
     if not rows:
-        print("No engine is loaded. Load one: llama-tandem load MODEL")
+        print(NONE_UP)
         return
     out, now = console(), time.time()
-    made = engines_table(rows, now)
-    for count in range(1, len(_FIRST_TO_GO) + 1):
-        if out.measure(made, options=out.options.update(max_width=_ANY_WIDTH)).maximum <= out.width:
+    out.print(fitting(_COLUMNS, [engine_cells(engine, now) for engine in rows], _FIRST_TO_GO, _WORDS, out))
+
+
+def fitting(
+    names: Sequence[str], rows: Sequence[dict[str, str]], goes: Sequence[str], words: Sequence[str], out: Console
+) -> Table:
+    """Returns a table of these columns, without the first of `goes` that do not fit. Columns outside `words` are
+    figures."""
+    left = list(names)
+    for column in goes:
+        widths = [max(cell_len(name), *(cell_len(row[name]) for row in rows)) for name in left]
+        if sum(widths) + _BETWEEN * (len(left) - 1) <= out.width:
             break
-        made = engines_table(rows, now, without=_FIRST_TO_GO[:count])
-    out.print(made)
+        left = [name for name in left if name != column]
+    made = table(*left, left=words)
+    for row in rows:
+        made.add_row(*(row[name] for name in left))
+    return made
 
 
-def engines_table(engines: Sequence[dict[str, Any]], now: float, without: Collection[str] = ()) -> Table:
-    """Makes the table. `now` is in seconds since the epoch. Leaves out the columns `without`."""
-    rows = table(*(column for column in _COLUMNS if column not in without), left=_WORDS)
-    for engine in engines:
-        slots = f"/{engine['slots']}" if engine["slots"] is not None else ""
-        cells = (
-            engine["alias"],
-            engine["state"],
-            _ago(engine["since"], now),
-            str(engine["pid"] or "-"),
-            str(engine["port"] or "-"),
-            f"{engine['in_flight']}{slots}",
-            str(engine["waiting"]),
-            engine["mode"] or "-",
-            _unloads(engine, now),
-            _why(engine),
-        )
-        rows.add_row(*(cell for column, cell in zip(_COLUMNS, cells, strict=True) if column not in without))
-    return rows
+def engine_cells(engine: dict[str, Any], now: float) -> dict[str, str]:
+    """Returns an engine's cells by column. `now` is in seconds since the epoch."""
+    slots = f"/{engine['slots']}" if engine["slots"] is not None else ""
+    return {
+        "model": engine["alias"],
+        "state": engine["state"],
+        "for": "-" if engine["since"] is None else duration(now - engine["since"]),
+        "pid": str(engine["pid"] or "-"),
+        "port": str(engine["port"] or "-"),
+        "busy": f"{engine['in_flight']}{slots}",
+        "waiting": str(engine["waiting"]),
+        "decodes with": engine["mode"] or "-",
+        "unloads": _unloads(engine, now),
+        "why": _why(engine),
+    }
 
 
 def loading_words(engine: dict[str, Any]) -> str:
@@ -80,10 +91,6 @@ def _unloads(engine: dict[str, Any], now: float) -> str:
     if engine["pinned"]:
         return "pinned"
     return "-" if engine["unloads_at"] is None else f"in {duration(engine['unloads_at'] - now)}"
-
-
-def _ago(moment: float | None, now: float) -> str:
-    return "-" if moment is None else duration(now - moment)
 
 
 def duration(seconds: float) -> str:

@@ -6,19 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from app.cli.admin_client import AdminClient
-from app.cli.engines_table import duration, loading_words, shown
-from app.terminal import columns, console, memory_in_words, table
+from app.cli.engines_table import NONE_UP, duration, engine_cells, fitting, loading_words, shown
+from app.terminal import columns, console, memory_in_words
 
 EVERY_S = 0.5
-# Blanks between two columns
-_BETWEEN = 2
 # Columns are dropped in this order on a narrow terminal
 _FIRST_TO_GO = ("context", "memory", "idle", "unloads in", "acceptance", "mode")
 _FIRST_TO_GO_BELOW = ("id", "first token", "client")
@@ -77,49 +73,32 @@ def view(engines: Rows, requests: Rows, now: float, out: Console) -> Group:
     parts: list[Any] = []
     if rows:
         cells = [_engine_cells(engine, requests, now) for engine in rows]
-        parts.append(_fitting(_ENGINES, cells, _FIRST_TO_GO, out))
+        parts.append(fitting(_known(_ENGINES, cells), cells, _FIRST_TO_GO, _LEFT, out))
         parts += [Text(_why(engine), style="dim") for engine in rows if _why(engine)]
     else:
-        parts.append(Text("No engine is loaded. Load one: llama-tandem load MODEL"))
+        parts.append(Text(NONE_UP))
     if requests:
-        parts += [Text(""), _fitting(_REQUESTS, [_request_cells(each) for each in requests], _FIRST_TO_GO_BELOW, out)]
+        cells = [_request_cells(each) for each in requests]
+        parts += [Text(""), fitting(_known(_REQUESTS, cells), cells, _FIRST_TO_GO_BELOW, _LEFT, out)]
     return Group(*parts)
 
 
-def _fitting(names: Sequence[str], rows: Sequence[dict[str, str]], droppable: Sequence[str], out: Console) -> Table:
-    """Returns a table of these rows, without empty columns and those that do not fit."""
-    left = [column for column in names if any(row[column] != "-" for row in rows)]
-    for column in ("", *droppable):
-        left = [name for name in left if name != column]
-        made = table(*left, left=_LEFT)
-        for row in rows:
-            made.add_row(*(row[name] for name in left))
-        if _width(left, rows) <= out.width:
-            break
-    return made
-
-
-def _width(names: Sequence[str], rows: Sequence[dict[str, str]]) -> int:
-    widths = [max(cell_len(name), *(cell_len(row[name]) for row in rows)) for name in names]
-    return sum(widths) + _BETWEEN * (len(widths) - 1)
+def _known(names: Sequence[str], rows: Sequence[dict[str, str]]) -> list[str]:
+    """Returns the columns that are not empty in every row."""
+    return [name for name in names if any(row[name] != "-" for row in rows)]
 
 
 def _engine_cells(engine: dict[str, Any], requests: Rows, now: float) -> dict[str, str]:
     speeds = [each["tok_s"] for each in requests if each["model"] == engine["alias"] and each["tok_s"]]
     speed = sum(speeds) or engine.get("tok_s")
     acceptance, memory, context = engine.get("acceptance"), engine.get("memory"), engine.get("context")
-    slots = f"/{engine['slots']}" if engine["slots"] is not None else ""
     idle = engine["state"] == "ready" and not engine["in_flight"]
     since = engine["last_used"] or engine["since"]
     unloads = None if engine["unloads_at"] is None else duration(engine["unloads_at"] - now)
-    return {
-        "model": engine["alias"],
-        "state": engine["state"],
+    return engine_cells(engine, now) | {
         "mode": engine["mode"] or "-",
         "acceptance": "-" if acceptance is None else f"{100 * acceptance:.0f} %",
         "tok/s": _speed(speed),
-        "busy": f"{engine['in_flight']}{slots}",
-        "waiting": str(engine["waiting"]),
         "memory": "-" if memory is None else memory_in_words(memory, 1),
         "context": "-" if context is None else str(context),
         "idle": duration(now - since) if idle and since is not None else "-",

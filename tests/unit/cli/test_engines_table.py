@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.cli.engines_table import duration, engines_table, loading_words, print_engines, shown
+from app.cli.engines_table import duration, engine_cells, loading_words, print_engines, shown
 from app.errors import Diagnosis
 from app.scheduler.engine_status import EngineStatus
 from app.supervisor.states import EngineState
@@ -16,8 +16,7 @@ NOW = 1_700_000_000.0
 
 def cells(engine: EngineStatus) -> dict[str, str]:
     """One row, by its column."""
-    rows = engines_table([engine.fields()], NOW)
-    return {str(column.header): str(next(iter(column.cells))) for column in rows.columns}
+    return engine_cells(engine.fields(), NOW)
 
 
 def test_a_row_says_what_a_person_asks_for() -> None:
