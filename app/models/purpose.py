@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.config.model_entry import LocalEntry
 from app.errors import GgufError
-from app.models.gguf import remembered
+from app.models.gguf import header_cache
 from app.models.gguf.header import Header
 from app.models.gguf.places import ENCODERS
 
@@ -72,7 +72,7 @@ def pooling_of(header: Header) -> str | None:
 def header_of(path: Path) -> Header | None:
     """Returns the header of a file, or None if it cannot be read: the start of the engine reports that better."""
     with suppress(GgufError):
-        return remembered.header_of(path)
+        return header_cache.header_of(path)
     return None
 
 
