@@ -203,7 +203,7 @@ def test_a_wrong_byte_is_noticed_and_the_file_fetched_again(pull: Pull) -> None:
     pull.hub.order(PATH, Fault(flip=5))
     pull.run(workers=1)
     assert pull.place.final.read_bytes() == CONTENT
-    assert any("from the start again" in note for note in pull.notes)
+    assert any("starting again" in note for note in pull.notes)
 
 
 def test_bytes_that_stay_wrong_are_never_put_in_place(pull: Pull) -> None:

@@ -409,7 +409,7 @@ def test_links_that_go_round_in_a_circle_are_said(here: Here) -> None:
     inside = here.settings.models_dir / REPO
     inside.parent.mkdir(parents=True)
     inside.symlink_to(inside.name)
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be created"):
         here.pull()
 
 

@@ -140,7 +140,7 @@ def test_a_disk_without_room_for_a_second_copy_is_said(here: Here, monkeypatch: 
     here.damage(FIRST)
     monkeypatch.setattr(module, "free_bytes", lambda place: 10_000)
     found = here.verify()[FIRST]
-    assert found.verdict == "bad" and "no room for another copy" in found.why and not here.hub.fetched
+    assert found.verdict == "bad" and "no room for a second copy" in found.why and not here.hub.fetched
 
 
 def test_a_newer_version_of_the_hubs_is_not_damage(here: Here) -> None:
@@ -224,7 +224,7 @@ def test_who_runs_on_the_damaged_bytes_is_said(here: Here, monkeypatch: pytest.M
     here.damage(FIRST)
     monkeypatch.setattr(module, "holders", lambda paths: [UsingProcess(7, "llama-server")])
     why = here.verify()[FIRST].why
-    assert "llama-server (pid 7) has the damaged bytes until it is started again" in why and here.whole
+    assert "llama-server (pid 7) uses the damaged bytes until it restarts" in why and here.whole
 
 
 def test_the_command_tells_and_ends_with_1_where_something_stays_damaged(here: Here) -> None:

@@ -173,5 +173,5 @@ def test_what_is_no_address_of_http_is_refused(server: Server, url: str) -> None
 
 def test_a_proxy_of_another_kind_is_said(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
-    with HttpConnections() as wire, pytest.raises(Failures, match=r"socks5://127\.0\.0\.1 is none of HTTP"):
+    with HttpConnections() as wire, pytest.raises(Failures, match=r"socks5://127\.0\.0\.1 is not an HTTP proxy"):
         fetch(wire, "http://bytes.example/")

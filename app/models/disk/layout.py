@@ -72,7 +72,7 @@ class FileLocation:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StoreError(f"{folder} cannot be made: {error.strerror}.") from None
+                raise StoreError(f"{folder} cannot be created: {error.strerror}.") from None
             self._check_inside(folder)
 
     def _check_inside(self, folder: Path) -> None:

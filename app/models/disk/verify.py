@@ -87,14 +87,14 @@ class Verifier:
         today = self._of_today(place)
         if isinstance(today, FileVersion) and today.digest == digest:
             place.write_record(today.revision, today.digest)
-            return "fine", f"another version than was pulled: the Hub's of today ({today.revision[:12]})"
+            return "fine", f"another version than was pulled: the Hub's current one ({today.revision[:12]})"
         return self._bad(place, identity, f"its checksum is {digest}, and should be {identity.digest}", emit)
 
     def _unrecorded(self, place: FileLocation, emit: Emit) -> tuple[Verdict, str]:
         """Checks a file that another program stored. A difference from the Hub means damage or an older version."""
         today = self._of_today(place)
         if not isinstance(today, FileVersion):
-            return "unknown", f"no checksum of it is recorded. {today}"
+            return "unknown", f"its checksum was not recorded. {today}"
         if self._hashed(place, today.digest, emit) != today.digest:
             return (
                 "unknown",
@@ -126,9 +126,7 @@ class Verifier:
         if not self._repair:
             return "bad", why
         if free_bytes(place) < identity.size:
-            raise DiskFullError(
-                f"{why}. There is no room for another copy before this one goes: rm it, and pull again."
-            )
+            raise DiskFullError(f"{why}. The disk has no room for a second copy: delete it with rm, then pull again.")
         using = holders([place.final])
         linked = place.final.resolve() if place.final.is_symlink() else None
         try:
@@ -136,9 +134,9 @@ class Verifier:
         except StoreError as error:
             return "bad", f"{why}; it could not be repaired: {error}"
         if linked is not None:
-            why += f"; a copy of our own takes the place of {linked}, which is left as it is"
+            why += f"; a new copy replaces the link to {linked}, which was not changed"
         if using:
-            why += f"; {', '.join(map(str, using))} has the damaged bytes until it is started again"
+            why += f"; {', '.join(map(str, using))} uses the damaged bytes until it restarts"
         return "repaired", why
 
     def _fetch(self, place: FileLocation, identity: FileVersion, emit: Emit) -> None:

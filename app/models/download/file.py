@@ -50,7 +50,7 @@ def download(
     for last in (False, True):
         with PartialFile(place, identity, block) as partial:
             if partial.replaced:
-                text = "has changed on the Hub since it was begun: from the start again"
+                text = "has changed on the Hub since the download began; starting again"
                 emit(DownloadEvent("note", identity.path, text=f"{identity.path} {text}"))
             digest = _Transfer(partial, identity, source, wire, emit).run(workers)
             if digest == identity.digest:
@@ -59,8 +59,8 @@ def download(
         place.drop_partial()
         mismatch = f"{identity.path}: what arrived has the checksum {digest}, the Hub announced {identity.digest}"
         if last:
-            raise ChecksumMismatchError(f"{mismatch}, twice. Nothing of it is kept.")
-        emit(DownloadEvent("note", identity.path, text=f"{mismatch}; from the start again"))
+            raise ChecksumMismatchError(f"{mismatch}, twice. The download was discarded.")
+        emit(DownloadEvent("note", identity.path, text=f"{mismatch}; starting again"))
     place.finish()
     place.write_record(identity.revision, identity.digest)
 

@@ -111,9 +111,9 @@ class HttpConnections:
 
     def _made(self, parts: SplitResult, proxy: SplitResult | None) -> http.client.HTTPConnection:
         if parts.hostname is None or parts.scheme not in ("http", "https"):
-            raise http.client.InvalidURL(f"{parts.geturl()} is no address of HTTP")
+            raise http.client.InvalidURL(f"{parts.geturl()} is not an HTTP URL")
         if proxy is not None and proxy.scheme != "http":
-            raise http.client.InvalidURL(f"the proxy {proxy.scheme}://{proxy.hostname} is none of HTTP")
+            raise http.client.InvalidURL(f"the proxy {proxy.scheme}://{proxy.hostname} is not an HTTP proxy")
         host, port = (parts.hostname, parts.port) if proxy is None else (proxy.hostname or "", proxy.port)
         if parts.scheme == "http":
             return _Connection(host, port)

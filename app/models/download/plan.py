@@ -91,13 +91,13 @@ class Puller:
             )
         revision = next(iter(pinned.values()))
         note = (
-            f"{item.repo} has changed on the Hub: here is revision {revision[:12]}, there {listing.revision[:12]}; "
-            "kept as it is here (--update fetches the new one)"
+            f"{item.repo} has changed on the Hub: the local revision is {revision[:12]}, the Hub's "
+            f"{listing.revision[:12]}; the local one is kept (--update downloads the new one)"
         )
         try:
             old = self._hub.listing(item.repo, revision)
         except StoreError as error:
-            raise StoreError(f"{note}. The rest of the old one cannot be had: {error}") from None
+            raise StoreError(f"{note}. The rest of it is not available: {error}") from None
         return self._planned(item, old, _one_model(old, item), note)
 
     def _other_versions(self, listing: Listing, paths: Iterable[str]) -> dict[str, str]:
