@@ -97,7 +97,7 @@ class Puller:
         try:
             old = self._hub.listing(item.repo, revision)
         except StoreError as error:
-            raise StoreError(f"{note}. The rest of it is not available: {error}") from None
+            raise StoreError(f"{note}. The rest of the local revision is not available: {error}") from None
         return self._planned(item, old, _one_model(old, item), note)
 
     def _other_versions(self, listing: Listing, paths: Iterable[str]) -> dict[str, str]:
