@@ -23,7 +23,7 @@ def chosen(repo: str, offers: Sequence[HubOffer]) -> tuple[HubOffer, str]:
     models = [offer for offer in offers if not is_prediction_head(offer.quantization.paths[0])] or list(offers)
     begun = [offer for offer in models if offer.model is not None and offer.model.received]
     if len(begun) == 1:
-        return begun[0], _line(repo, begun[0], models, "which is partly downloaded")
+        return begun[0], _line(repo, begun[0], models, "whose files are on disk already")
     whole = [offer for offer in models if offer.quantization.complete]
     fitting = [offer for offer in whole if offer.memory != "no"]
     if not fitting:

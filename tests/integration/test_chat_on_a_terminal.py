@@ -46,7 +46,7 @@ def test_a_chat_answers_explains_itself_and_ends(columns: int, make_gateway: Mak
         terminal.type("/exti\r")
         terminal.see("No command /exti; /help lists them.")
         terminal.type("/help\r")
-        terminal.see("stops an answer, or drops the line")
+        terminal.see("stop the answer, or drop the line")
         terminal.type("/bye\r")
         assert terminal.end() == 0
         assert "Traceback" not in terminal.screen and terminal.screen.count("tokens,") == 1

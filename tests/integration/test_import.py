@@ -39,7 +39,7 @@ def test_the_hub_says_how_a_repo_names_its_files(hub: FakeHub, tmp_path: Path) -
 
 def test_a_repo_that_the_hub_does_not_have_is_told_and_written_as_before(hub: FakeHub, tmp_path: Path) -> None:
     code, out, err = run(hub, tmp_path, "llama-server", "-hf", "no/where")
-    assert code == 0 and "its files are not known" in err
+    assert code == 0 and "its files are unknown" in err
     assert yaml.safe_load(out)["models"]["where"]["target"]["include"] == "*Q4_K_M*"
 
 

@@ -96,6 +96,6 @@ def test_edit_opens_again_what_is_wrong(tmp_path: Path) -> None:
         terminal.see("did you mean port?")
         terminal.see("Edit it again? [Y/n]")
         terminal.type("\r")
-        terminal.see("is right")
+        terminal.see("is valid")
         assert terminal.end() == 0
     eventually(lambda: file.read_text() == "port: 9\n")

@@ -46,7 +46,7 @@ def test_a_pasted_address_of_a_file_brings_that_file(hub: FakeHub, tmp_path: Pat
     done = run_command(tmp_path, hub, "pull", f"https://huggingface.co/{REPO}/blob/main/tiny-Q8_0.gguf")
     assert done.returncode == 0, done.stderr
     again = run_command(tmp_path, hub, "pull", REPO)
-    assert "takes Q8_0" in again.stderr and "here already" in again.stderr
+    assert "takes Q8_0" in again.stderr and "on disk already" in again.stderr
     assert {asked.path for asked in hub.fetched} == {"tiny-Q8_0.gguf"}
 
 

@@ -242,7 +242,7 @@ def test_its_gateway_dies(here: RunFolder) -> None:
         eventually(lambda: not here.gateways())
         terminal.type("again\r")
         terminal.see("No gateway answers at")
-        terminal.see("run it again")
+        terminal.see("run the command again")
         terminal.see("\n>", times=3)
         terminal.type("/save said.json\r")
         terminal.see("Wrote said.json")
