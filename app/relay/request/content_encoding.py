@@ -148,7 +148,7 @@ class _Body:
                 raise InvalidBodyError(f"The body is not valid {self._encoding}: {error}.") from None
             data = self._decoder.unused_data
         if data:
-            raise InvalidBodyError(f"The body goes on after the end of its {self._encoding} data.")
+            raise InvalidBodyError(f"The body continues after the end of its {self._encoding} data.")
         return output
 
     def _unfinished(self) -> bool:

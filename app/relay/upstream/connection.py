@@ -19,7 +19,7 @@ HEAD_BYTES = 65536
 # Bytes of a response that may wait here for a slow client. After that the server has to wait.
 HIGH_WATER = 262144
 _WITHOUT_A_WORD = "closed the connection before it answered"
-_CUT_SHORT = "broke off its answer"
+_CUT_SHORT = "ended its answer early"
 _RESET = "reset the connection"
 _NOT_HTTP = "answered with something that is not HTTP/1.1"
 _HUGE_HEAD = f"answered with headers of more than {HEAD_BYTES} bytes"

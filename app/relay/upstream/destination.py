@@ -126,7 +126,7 @@ class LeasedEngine(Destination):
             return UpstreamDiedError(str(self._lease.cut))
         if (diagnosis := await self._diagnosis()) is not None:
             return UpstreamDiedError(f"{self} went down while it answered: {diagnosis}", diagnosis)
-        return UpstreamDiedError(f"{self} broke off its answer.")
+        return UpstreamDiedError(f"{self} ended its answer early.")
 
     async def unreachable(self, reason: str) -> UpstreamError:
         """Reports an engine that runs but accepts no connection to its supervisor."""

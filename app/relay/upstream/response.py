@@ -71,7 +71,7 @@ class UpstreamResponse:
                 usage_tap.feed(chunk)
             whole = assembly.whole()
             if whole is None:
-                raise await self._destination.died(IncompleteResponseError("broke off its answer"))
+                raise await self._destination.died(IncompleteResponseError("ended its answer early"))
         except BaseException:
             self.close()  # The engine notices at its next write
             raise

@@ -441,13 +441,14 @@ def test_an_attached_server_that_fails_is_named_with_its_address(error: Exceptio
 
 
 @pytest.mark.parametrize(
-    ("diagnosis", "words"), [(CRASHED, "went down while it answered: It was killed."), (None, "broke off its answer.")]
+    ("diagnosis", "words"),
+    [(CRASHED, "went down while it answered: It was killed."), (None, "ended its answer early.")],
 )
 def test_an_answer_that_breaks_off_says_why(diagnosis: Diagnosis | None, words: str) -> None:
     """What came before passes; the end is an error, never the end."""
 
     async def main() -> None:
-        connection = Response(b"half", IncompleteResponseError("broke off its answer"))
+        connection = Response(b"half", IncompleteResponseError("ended its answer early"))
         world = World(connection)
         world.engine.diagnosis = diagnosis
         entered = await world.enter()
@@ -599,13 +600,13 @@ def test_an_error_instead_of_the_stream_stays_as_it_is() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("end", [IncompleteResponseError("broke off its answer"), b"", b"data: {broken\n\n" + DONE])
+@pytest.mark.parametrize("end", [IncompleteResponseError("ended its answer early"), b"", b"data: {broken\n\n" + DONE])
 def test_a_stream_without_its_end_is_no_answer(end: bytes | Exception) -> None:
     """Broken off, ended without [DONE], or not understood: nothing was promised yet, so the client gets a 502."""
 
     async def main() -> None:
         world = World(response := Response(CHUNK, end))
-        with pytest.raises(UpstreamDiedError, match="broke off"):
+        with pytest.raises(UpstreamDiedError, match="ended its answer early"):
             await world.enter(streaming=False)
         assert response.ended and world.held == 0
 
