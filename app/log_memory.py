@@ -66,7 +66,7 @@ class LogMemory:
         return [entry for entry in entries if entry.number > behind][-count:] if count > 0 else []
 
     def _of(self, alias: str) -> list[LogEntry]:
-        told = [entry for entry in self._own if entry.event.get("alias") == alias]
+        entries = [entry for entry in self._own if entry.event.get("alias") == alias]
         # At debug level the gateway's log repeats each line of its engines
-        own = [entry for entry in told if entry.level != "debug"]
+        own = [entry for entry in entries if entry.level != "debug"]
         return sorted([*own, *self._engines.get(alias, ())], key=lambda entry: entry.number)

@@ -44,8 +44,8 @@ def line_for_people(
     fields = {name: value for name, value in event.items() if value is not None and name != "event"}
     text, trace = str(event.get("event", "")), fields.pop("exception", None)
     request = _REQUEST.match(text)
-    said = _request(request, fields, debug=debug) if request and "status" in fields else _event(text, level, fields)
-    line = visible(f"{time.strftime('%H:%M:%S', time.localtime(at))}  {said}".replace("\n", " "))
+    line = _request(request, fields, debug=debug) if request and "status" in fields else _event(text, level, fields)
+    line = visible(f"{time.strftime('%H:%M:%S', time.localtime(at))}  {line}".replace("\n", " "))
     if trace is not None:
         line += f"\n{visible(str(trace))}"
     return f"\033[{_SGR[level]}m{line}\033[0m" if coloured and level in _SGR else line

@@ -143,8 +143,8 @@ class ModelRows:
 
 
 def _row(created: int, context: int | None, words: list[str], meta: dict[str, int | None]) -> dict[str, Any]:
-    told = {"created": created, "context_length": context, "max_model_len": context}
-    return told | {"capabilities": words, "meta": meta}
+    fields = {"created": created, "context_length": context, "max_model_len": context}
+    return fields | {"capabilities": words, "meta": meta}
 
 
 def _of_what_runs(facts: EngineFacts, entry: LocalEntry) -> dict[str, Any]:
@@ -166,8 +166,8 @@ _SEPARATE = frozenset({"-no-kvu", "--no-kv-unified"})
 
 def slot_context(entry: LocalEntry, trained: int | None) -> int | None:
     """Returns the context of one request: a slot's share of `ctx_size`, at most the trained context."""
-    said = [flag for arg in entry.args if (flag := arg.replace("_", "-")) in _UNIFIED | _SEPARATE]
-    slots = 1 if said and said[-1] in _UNIFIED else entry.parallel
+    flags = [flag for arg in entry.args if (flag := arg.replace("_", "-")) in _UNIFIED | _SEPARATE]
+    slots = 1 if flags and flags[-1] in _UNIFIED else entry.parallel
     if entry.ctx_size:
         share = entry.ctx_size // slots
         return min(share, trained) if trained else share

@@ -36,18 +36,18 @@ class RunningEngine:
 
     def lines(self, known: str) -> list[str]:
         """Yields lines for a person. `known` is a cause that was already reported."""
-        told = []
+        parts = []
         cause = "" if self.cause == known else f": {self.cause}"
         if self.state == "fatal":
             again = "when a file of its entry or its flags changes, or after `llama-tandem load`"
-            told.append(f"not retried{cause.rstrip('.')}; it is tried again {again}")
+            parts.append(f"failed{cause.rstrip('.')}; it is retried {again}")
         elif self.state == "backoff":
-            told.append(f"down, and started again at a request in {self.retry_after or 0:.0f} s{cause}")
+            parts.append(f"down, and started again at a request in {self.retry_after or 0:.0f} s{cause}")
         elif self.cause and self.state not in _UP:
-            told.append(f"down until the next request{cause}")
+            parts.append(f"down until the next request{cause}")
         if self.changed:
-            told.append(self.changed)
-        return [f"in the running gateway: {line}" for line in told]
+            parts.append(self.changed)
+        return [f"in the running gateway: {line}" for line in parts]
 
 
 def loaded_models(settings: Settings) -> Mapping[str, str]:

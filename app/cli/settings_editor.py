@@ -67,8 +67,8 @@ def _offer_reload(settings: Settings) -> None:
     try:
         with admin_of(settings) as client:
             client.get("/health")
-            asked = is_terminal(sys.stdin) and is_terminal(sys.stderr)
-            if not asked or not confirmed("Apply it to the running gateway? [Y/n] "):
+            can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
+            if not can_ask or not confirmed("Apply it to the running gateway? [Y/n] "):
                 say("A gateway is running. `llama-tandem reload` applies the changes.")
                 return
             client.post("/admin/reload")

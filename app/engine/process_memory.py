@@ -34,11 +34,11 @@ def memory_of(pid: int, files: Iterable[Path], proc: Path = Path("/proc")) -> Pr
         return None
     names = {str(path) for path in files} | {str(path.resolve()) for path in files}
     own = mapped = 0
-    for one in family:
+    for member in family:
         with suppress(psutil.Error, OSError):
-            own += own_memory(one, proc)
-            mapped += _mapped(proc / str(one.pid) / "maps", names)
-    return ProcessMemory(own, mapped, tuple(one.pid for one in family)) if own else None
+            own += own_memory(member, proc)
+            mapped += _mapped(proc / str(member.pid) / "maps", names)
+    return ProcessMemory(own, mapped, tuple(member.pid for member in family)) if own else None
 
 
 def own_memory(process: psutil.Process, proc: Path = Path("/proc")) -> int:

@@ -78,16 +78,16 @@ def in_folder(folder: Path, source: str, files: Files, key: str, others: Iterabl
     # As in snapshot_download: the pattern matches the whole path, and `*` crosses slashes
     present = {path.relative_to(folder).as_posix(): path for path in ggufs(folder)}
     present = {name: path for name, path in present.items() if is_projector(path.name) == projectors}
-    meant = matching(present, files.include, files.quantization)
+    matched = matching(present, files.include, files.quantization)
     selector = repr(files.quantization or files.include or "*")
-    if not meant:
+    if not matched:
         what = "multimodal projector (mmproj*.gguf)" if projectors else "GGUF file"
         raise FilesMissingError(
             f"{key}: no {what} matches {selector} of {source} in {folder}.{_instead(folder, present, files)}",
             advice=_advice(files, key),
             repo=files.repo is not None,
         )
-    models = _models(present[name] for name in meant)
+    models = _models(present[name] for name in matched)
     if len(models) > 1 and not (files.include or files.quantization):
         taken = {present[name] for other in others for name in matching(present, other.include, other.quantization)}
         models = [first for first in models if first not in taken] or models
@@ -113,8 +113,8 @@ def _models(paths: Iterable[Path]) -> list[Path]:
 def _complete(first: Path, key: str, files: Files) -> Path:
     missing = [path for path in shards(first) if not path.is_file()]
     if missing:
-        meant = _nearly(missing[0]) if missing[0] == first else None
-        hint = f" Did you mean {meant}?" if meant is not None else ""
+        similar = _nearly(missing[0]) if missing[0] == first else None
+        hint = f" Did you mean {similar}?" if similar is not None else ""
         names = ", ".join(path.name for path in missing)
         raise FilesMissingError(
             f"{key}: missing in {first.parent}: {names}.{hint}",
@@ -156,8 +156,8 @@ def _names(folder: Path) -> list[str]:
 
 def _instead(folder: Path, present: Iterable[str], files: Files) -> str:
     if not folder.is_dir():
-        meant = _nearly(folder)
-        return f" That folder does not exist{f'; did you mean {meant}?' if meant is not None else '.'}"
+        similar = _nearly(folder)
+        return f" That folder does not exist{f'; did you mean {similar}?' if similar is not None else '.'}"
     names = sorted(present)
     if not names:
         return " There is none at all."

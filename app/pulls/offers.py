@@ -78,10 +78,10 @@ class QuantizationOffer:
         own = {name: getattr(self, name) for name in ("needs", "fits", "where", "disk", "here", "entry")}
         quantization = self.quantization
         named = quantization_of(quantization.paths[0]) == quantization.name
-        asked = {"name": f"hf:{repo}:{quantization.name}"} if named else {"name": f"hf:{repo}"}
+        item = {"name": f"hf:{repo}:{quantization.name}"} if named else {"name": f"hf:{repo}"}
         include = {} if named else {"include": f"{quantization.name}*"}
-        told = {"name": quantization.name, "size": quantization.size, "files": len(quantization.paths)}
-        return told | {"complete": quantization.complete, "pull": asked | include} | own
+        fields = {"name": quantization.name, "size": quantization.size, "files": len(quantization.paths)}
+        return fields | {"complete": quantization.complete, "pull": item | include} | own
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def offers_of(
     offered = quantizations({path: file.size for path, file in listing.files.items()})
     here = inventory(settings, Catalog(settings))
     beside, basis, header = 0, [], None
-    if (sample := next((one for one in offered if one.complete), None)) is not None:
+    if (sample := next((each for each in offered if each.complete), None)) is not None:
         try:
             header = _header(hub, listing, sample, settings.cache_dir)
             beside, context = _beside_weights(header, context)
@@ -125,7 +125,7 @@ def offers_of(
             basis.append(f"The estimate counts only the files, since the header cannot be used: {error}")
     found: tuple[DraftOffer, ...] = ()
     if drafts and header is not None and sample is not None:
-        search = _DraftSearch(settings, hub, header, max(one.size for one in offered), context)
+        search = _DraftSearch(settings, hub, header, max(each.size for each in offered), context)
         found = search.drafts(repo, here)
     if not budgets:
         basis.append("The memory of this machine's devices is unknown, and so is what fits.")
@@ -232,9 +232,9 @@ class _DraftSearch:
             with suppress(TandemError, OSError):
                 listing = self.hub.listing(name)
                 small = [
-                    one
-                    for one in quantizations({path: file.size for path, file in listing.files.items()})
-                    if one.complete and one.size <= self.target_size * _LARGEST_SHARE
+                    each
+                    for each in quantizations({path: file.size for path, file in listing.files.items()})
+                    if each.complete and each.size <= self.target_size * _LARGEST_SHARE
                 ]
                 if small:
                     chosen = min(small, key=_preference)

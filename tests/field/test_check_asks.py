@@ -40,7 +40,7 @@ def test_an_engine_that_is_given_up_is_not_ok(make: Make, admin: bool) -> None:
     gateway = make("--fail-load", "truncated", **({"admin_port": free_port()} if admin else {}))
     assert gateway.chat("m").status_code == 503
     text = said(gateway)
-    assert "in the running gateway: given up; it is tried again once a file that its entry" in text
+    assert "in the running gateway: failed; it is retried when a file of its entry" in text
     assert text.splitlines()[-1] == "1 model: 1 failed at the last start"
 
 

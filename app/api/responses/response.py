@@ -105,12 +105,12 @@ class ResponsesWriter(AnswerWriter):
     def fail(self, error: dict[str, Any]) -> bytes:
         """Sends the failed response, and the error that OpenAI's SDKs raise."""
         inner = error.get("error")
-        told = inner if isinstance(inner, dict) else error
-        code = told.get("code")
+        fields = inner if isinstance(inner, dict) else error
+        code = fields.get("code")
         self._status = "failed"
         self._error = {
             "code": code if code in _ERROR_CODES else "server_error",
-            "message": str(told.get("message") or "The engine failed."),
+            "message": str(fields.get("message") or "The engine failed."),
         }
         if self._item is not None:
             self._item.cut()

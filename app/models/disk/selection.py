@@ -17,8 +17,8 @@ def selected(models: Sequence[LocalModel], catalog: Catalog, names: Iterable[str
 
     Raises UnknownAliasError, or StoreError for a Hub name without any file on disk.
     """
-    meant = [model for name in names for model in _of(models, catalog, name)]
-    return [model for model in models if any(model is other for other in meant)]
+    chosen = [model for name in names for model in _of(models, catalog, name)]
+    return [model for model in models if any(model is other for other in chosen)]
 
 
 def _of(models: Sequence[LocalModel], catalog: Catalog, name: str) -> list[LocalModel]:
