@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from app import logs, version
@@ -76,8 +77,10 @@ log = logs.get_logger("gateway")
 class Gateway:
     """The whole gateway. `app` is the ASGI callable. Call `open` and `close` in the same event loop."""
 
-    def __init__(self, settings: Settings, read: Callable[[], Settings] | None = None) -> None:
-        """`read` reads the settings again for a reload, or is None without a file."""
+    def __init__(
+        self, settings: Settings, read: Callable[[], Settings] | None = None, config: Path | None = None
+    ) -> None:
+        """`read` reads the settings again for a reload, or is None without a file. `config` is the settings file."""
         self.catalog = Catalog(settings)
         self.metrics = Metrics()
         self._database = Database(settings.state_dir)
@@ -103,7 +106,8 @@ class Gateway:
             prepare=self._fetched,
         )
         self._host = LocalHost(settings.engine_port)
-        self._conversations = Conversations(ConversationFiles(settings.state_dir), settings.conversations, self.metrics)
+        files = ConversationFiles(settings.state_dir, config.resolve() if config else None)
+        self._conversations = Conversations(files, settings.conversations, self.metrics)
         self._recorder = Recorder(self._database)
         self._usage = UsageRecorder(self._database)
         self._recent = RecentAnswers()

@@ -181,7 +181,7 @@ def serve(settings: Settings, on_ready: OnReady, source: SettingsSource | None =
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(logs.ExpectedErrorFilter(StreamAbortedError, asyncio.CancelledError))
     with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
-        gateway = Gateway(settings, source.read if source else None)
+        gateway = Gateway(settings, source.read if source else None, source.files()[0] if source else None)
         check_exposure(settings, gateway.keys)
         listeners = [listening.enter_context(listen(settings.host, settings.port))]
         if settings.admin_port:

@@ -2,6 +2,8 @@
 
 Files hold the texts of conversations. They are deleted with their model, with their plan, and after `keep`. The oldest
 are deleted if all take more than `disk`, or more than a tenth of the free space.
+
+Gateways may share `state_dir`. None deletes the files of another's models, except those older than the other's `keep`.
 """
 
 from __future__ import annotations
@@ -10,14 +12,18 @@ import hashlib
 import json
 import re
 import shutil
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from platform import node
 
 from app import logs
 from app.config.conversations import ConversationLimits
+from app.engine.launch import LaunchPlan
+from app.supervisor.conversation_owner import Owner
+from app.supervisor.orphans import marker
+from app.supervisor.slot_format import SlotHead, tokens_in
 
 log = logs.get_logger("engine")
 
@@ -26,12 +32,6 @@ _SHARE_OF_FREE = 10
 _NAME = re.compile(r"(\d{13})-(\d{4})-(\d+)-(\d+)\.slot")
 PART = ".part"
 _VERDICT = "verdict.json"
-# llama.cpp's `llama_state_seq_save_file`: magic, version, count, then the tokens (b11434). Since 2026 llama-server
-# wraps them: -1, kind, count, tokens, then data of media.
-_HEAD = struct.Struct("<3I")
-_MAGIC = 0x67677371
-_WRAPPED, _WRAPPER = 0xFFFFFFFF, 3
-_MOST_TOKENS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,11 @@ class SavedSlot:
             return False
 
     def read_tokens(self) -> list[int]:
-        """The tokens that the slot had read; empty if the file does not contain them."""
+        """The tokens that the slot had read, up to the first medium; empty if the file does not contain them."""
         return tokens_in(self.path)
+
+    def read_head(self) -> SlotHead:
+        return SlotHead.of(self.path)
 
 
 def is_whole(slot: SavedSlot) -> bool:
@@ -69,20 +72,6 @@ def is_whole(slot: SavedSlot) -> bool:
 
 def slot_name(when: int, rank: int, tokens: int, size: int) -> str:
     return f"{when:013d}-{rank:04d}-{tokens}-{size}.slot"
-
-
-def tokens_in(path: Path) -> list[int]:
-    """The tokens at the beginning of a slot's file; empty if there are none, or in an unknown format."""
-    with suppress(OSError, struct.error), path.open("rb") as file:
-        magic, _, count = _HEAD.unpack(file.read(_HEAD.size))
-        if magic != _MAGIC or not 0 < count < _MOST_TOKENS:
-            return []
-        words = struct.unpack(f"<{count}I", file.read(4 * count))
-        if words[0] == _WRAPPED:
-            words = words[_WRAPPER : _WRAPPER + words[2]] if count > _WRAPPER else ()
-        # A number above 31 bits stands for media
-        return list(words) if all(word < 1 << 31 for word in words) else []
-    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +106,13 @@ class PlanFolder:
 
     def keep_only(self, most: int) -> None:
         """Deletes files beyond the `most` recent ones, and those whose conversation a later file continues."""
-        later: list[list[int]] = []
-        for at, slot in enumerate(self.slots()):
-            tokens = slot.read_tokens()
-            if at >= most or any(_continued_by(tokens, other) for other in later):
+        later: list[SlotHead] = []
+        for slot in self.slots():
+            head = slot.read_head()
+            if len(later) >= most or any(head.continued_by(other) for other in later):
                 _remove(slot.path)
             else:
-                later.append(tokens)
+                later.append(head)
 
     @property
     def verdict(self) -> RestoreVerdict | None:
@@ -145,11 +134,17 @@ class PlanFolder:
 
 @dataclass(slots=True)
 class KeptSlots:
-    """The saved slots of one running engine. `why_not` is the reason for saving none, if users cannot know it."""
+    """The saved slots of one running engine. `why_not` is the reason for saving none, if users cannot know it.
+
+    `fingerprint` is the launch plan's before the start. `tasks` are the last tasks of its slots before it was READY.
+    """
 
     alias: str
     folder: PlanFolder | None = None
     why_not: str = ""
+    plan: LaunchPlan | None = None
+    fingerprint: str = ""
+    tasks: dict[int, int | None] = field(default_factory=dict)
 
 
 def verdict_of(folder: PlanFolder) -> RestoreVerdict | None:
@@ -158,42 +153,58 @@ def verdict_of(folder: PlanFolder) -> RestoreVerdict | None:
 
 @dataclass(frozen=True, slots=True)
 class ConversationFiles:
-    """The saved slots of all models, below one folder."""
+    """The saved slots of one gateway's models. `config` is its settings file.
+
+    A folder belongs to the gateway that has used it last. A folder without an owner is everybody's.
+    """
 
     state_dir: Path
+    config: Path | None = None
+    # Of the gateway, even where another machine works on the files
+    gateway: str = field(default_factory=marker)
+    machine: str = field(default_factory=node)
 
     @property
     def root(self) -> Path:
         return self.state_dir / FOLDER
 
-    def folder(self, alias: str, fingerprint: str) -> PlanFolder:
-        """Creates the folder of this plan, and deletes those of the model's other plans. Raises OSError."""
+    def folder(self, alias: str, fingerprint: str, keep: float = ConversationLimits().keep) -> PlanFolder:
+        """Creates the folder of this plan, and deletes those of the model's other plans. Raises OSError.
+
+        Those of a running gateway with other settings stay, since its model of this name is another. `keep` is in
+        seconds.
+        """
         here = PlanFolder(self._of(alias) / fingerprint[:32])
         for other in self._of(alias).glob("*"):
-            if other != here.path:
+            if other != here.path and (self._is_own(other) or _is_left(other)):
                 shutil.rmtree(other, ignore_errors=True)
         here.make()
         here.remove_parts()
+        Owner(str(self.config or ""), self.gateway, self.machine, keep).write(here.path)
         return here
 
     def forget(self, alias: str) -> None:
         """Deletes the files of a removed model."""
-        shutil.rmtree(self._of(alias), ignore_errors=True)
+        self._delete(plan for plan in self._of(alias).glob("*") if self._is_own(plan))
 
     def forget_all_but(self, aliases: Sequence[str]) -> None:
         """Deletes the files of all models that are not in `aliases`."""
         known = {self._of(alias) for alias in aliases}
-        for path in self.root.glob("*"):
-            if path not in known:
-                shutil.rmtree(path, ignore_errors=True)
+        self._delete(plan for plan in self._own() if plan.parent not in known)
+
+    def remove_parts(self) -> None:
+        """Deletes the files of saves that were interrupted by the end of their gateway."""
+        for plan in self._plans():
+            if self._is_own(plan) or _is_left(plan):
+                PlanFolder(plan).remove_parts()
 
     def expire(self, limits: ConversationLimits, now: float) -> None:
         """Deletes files that are too old, and the oldest beyond the limit of bytes. If `off`, deletes all."""
         if not limits.on:
-            shutil.rmtree(self.root, ignore_errors=True)
+            self._delete(self._own())
             return
         total, room = 0, self.room(limits)
-        for slot in sorted(self._all(), key=lambda slot: (-slot.when, slot.rank)):
+        for slot in sorted(_slots_of(self._own()), key=lambda slot: (-slot.when, slot.rank)):
             total += slot.size
             too_old = slot.when < (now - limits.keep) * 1000
             if too_old or total > room:
@@ -201,25 +212,48 @@ class ConversationFiles:
                 _remove(slot.path)
                 why = "it is older than `keep`" if too_old else "no room is left for it"
                 log.info("saved conversation deleted", tokens=slot.tokens, why=why)
+        for plan in self._of_others():
+            # Their gateways may never start again
+            keep = (Owner.of(plan) or Owner()).keep
+            for slot in _slots_in(plan):
+                if slot.when < (now - keep) * 1000:
+                    _remove(slot.path)
 
     def size(self) -> int:
         """Bytes of all saved slots."""
-        return sum(slot.size for slot in self._all())
+        return _size(self._own())
 
     def room(self, limits: ConversationLimits) -> float:
         """Bytes that all saved slots together may take now."""
+        others = _size(self._of_others())
         try:
-            free = shutil.disk_usage(self.root).free + self.size()
+            free = shutil.disk_usage(self.root if self.root.exists() else self.root.parent).free
         except OSError:
             return 0
-        return min(limits.disk, free / _SHARE_OF_FREE)
+        return min(limits.disk, (free + self.size() + others) / _SHARE_OF_FREE - others)
 
     def _of(self, alias: str) -> Path:
-        return self.root / hashlib.sha256(alias.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return self.root / _digest(alias)[:32]
 
-    def _all(self) -> Iterator[SavedSlot]:
-        for folder in self.root.glob("*/*"):
-            yield from _slots_in(folder)
+    def _plans(self) -> list[Path]:
+        return [path for path in self.root.glob("*/*") if path.is_dir()]
+
+    def _is_own(self, plan: Path) -> bool:
+        owner = Owner.of(plan)
+        return owner is None or owner.config == str(self.config or "")
+
+    def _own(self) -> list[Path]:
+        return [plan for plan in self._plans() if self._is_own(plan)]
+
+    def _of_others(self) -> list[Path]:
+        return [plan for plan in self._plans() if not self._is_own(plan)]
+
+    def _delete(self, plans: Iterable[Path]) -> None:
+        for plan in list(plans):
+            shutil.rmtree(plan, ignore_errors=True)
+            for folder in (plan.parent, self.root):
+                with suppress(OSError):  # it holds other plans, or other models
+                    folder.rmdir()
 
 
 def tidy(files: ConversationFiles, folder: PlanFolder, limits: ConversationLimits, now: float) -> int:
@@ -230,8 +264,11 @@ def tidy(files: ConversationFiles, folder: PlanFolder, limits: ConversationLimit
 
 
 def size_of_file(path: Path) -> int:
-    """Raises OSError."""
-    return path.stat().st_size
+    """Bytes; 0 if there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def rename_file(path: Path, name: str) -> None:
@@ -244,6 +281,24 @@ def remove_file(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def _is_left(plan: Path) -> bool:
+    owner = Owner.of(plan)
+    return owner is None or owner.gone
+
+
+def _slots_of(plans: Iterable[Path]) -> Iterator[SavedSlot]:
+    for plan in plans:
+        yield from _slots_in(plan)
+
+
+def _size(plans: Iterable[Path]) -> int:
+    return sum(slot.size for slot in _slots_of(plans))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def _slots_in(folder: Path) -> Iterator[SavedSlot]:
     for path in folder.glob("*.slot"):
         if (slot := SavedSlot.at(path)) is not None:
@@ -253,12 +308,3 @@ def _slots_in(folder: Path) -> Iterator[SavedSlot]:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
-
-
-def _continued_by(tokens: Sequence[int], later: Sequence[int]) -> bool:
-    """Whether `later` begins with nearly all of `tokens`. Templates may drop a part, such as reasoning."""
-    if not tokens:
-        return False
-    same = next((at for at, (one, other) in enumerate(zip(tokens, later, strict=False)) if one != other), None)
-    same = min(len(tokens), len(later)) if same is None else same
-    return same >= 0.9 * len(tokens)

@@ -70,6 +70,7 @@ class Conversations:
 
     async def _expire_for_ever(self, aliases: list[str]) -> None:
         await self._run(ConversationFiles.forget_all_but, self._files, aliases)
+        await self._run(ConversationFiles.remove_parts, self._files)
         while True:
             await self.expire()
             await asyncio.sleep(_EXPIRE_EVERY_S)
@@ -100,15 +101,15 @@ class Conversations:
 
     async def prepare(self, plan: LaunchPlan) -> KeptSlots:
         """Before a start: chooses the folder, or a reason for saving nothing."""
-        kept_slots = self._kept[plan.alias] = KeptSlots(plan.alias)
+        kept_slots = self._kept[plan.alias] = KeptSlots(plan.alias, plan=plan)
         if not self.limits.on or not plan.saves_slots:
             kept_slots.why_not = plan.why_unsaved if self.limits.on else ""
             if kept_slots.why_not:
                 log.warning(f"conversations are not kept: {kept_slots.why_not}", alias=plan.alias)
             return kept_slots
         try:
-            print_of_plan = await self._run(fingerprint, plan)
-            folder = await self._run(ConversationFiles.folder, self._files, plan.alias, print_of_plan)
+            before = kept_slots.fingerprint = await self._run(fingerprint, plan)
+            folder = await self._run(ConversationFiles.folder, self._files, plan.alias, before, self.limits.keep)
             await self._run(ConversationFiles.expire, self._files, self.limits, self._now())
             verdict = await self._run(verdict_of, folder)
         except OSError as error:
@@ -123,7 +124,7 @@ class Conversations:
 
     async def restore(self, kept_slots: KeptSlots, address: EngineAddress) -> None:
         """Before READY: restores as many conversations as there are slots, the most recent first."""
-        if kept_slots.folder is None:
+        if kept_slots.folder is None or not await self._is_unchanged(kept_slots):
             return
         saved = await self._run(PlanFolder.slots, kept_slots.folder)
         if not saved:
@@ -141,13 +142,23 @@ class Conversations:
                 await self._run(remove_file, slot.path)
             self._failed(kept_slots, "restored", f"the engine gave no answer ({type(error).__name__})")
 
+    async def _is_unchanged(self, kept_slots: KeptSlots) -> bool:
+        """Whether no file of the plan was replaced during the load: the engine may have read either."""
+        if kept_slots.plan is None or await self._run(fingerprint, kept_slots.plan) == kept_slots.fingerprint:
+            return True
+        kept_slots.folder, kept_slots.why_not = None, "a file of the model was replaced while it was loaded"
+        log.warning(f"conversations are not kept: {kept_slots.why_not}", alias=kept_slots.alias)
+        return False
+
     async def save(self, kept_slots: KeptSlots, address: EngineAddress) -> bool:
         """Before an idle engine is ended: saves its slots. Returns False if the engine may still be writing."""
         if (folder := kept_slots.folder) is None or not self.limits.on:
             return True
-        if self._aliases is not None and kept_slots.alias not in self._aliases:
-            return True  # the model was removed while its engine still answered
+        if self._was_removed(kept_slots.alias):
+            return True  # while its engine still answered
         import httpx2
+
+        from app.supervisor.slot_transfer import OutgrownError
 
         try:
             async with asyncio.timeout(SAVE_WITHIN_S), self._transfer(kept_slots, address) as transfer:
@@ -156,18 +167,26 @@ class Conversations:
         except TimeoutError:
             self._failed(kept_slots, "saved", f"it took longer than {SAVE_WITHIN_S:g} s")
             return False
+        except OutgrownError as error:
+            self._failed(kept_slots, "saved", str(error))
+            return False
         except (httpx2.HTTPError, OSError) as error:
             self._failed(kept_slots, "saved", f"{type(error).__name__}: {error}")
         finally:
-            await asyncio.shield(self._tidy(folder))
+            await asyncio.shield(self._tidy(kept_slots.alias, folder))
         return True
+
+    def _was_removed(self, alias: str) -> bool:
+        return self._aliases is not None and alias not in self._aliases
 
     def _transfer(self, kept_slots: KeptSlots, address: EngineAddress) -> SlotTransfer:
         from app.supervisor.slot_transfer import SlotTransfer  # It imports httpx2
 
         return SlotTransfer(kept_slots, address, self._metrics, self._run)
 
-    async def _tidy(self, folder: PlanFolder) -> None:
+    async def _tidy(self, alias: str, folder: PlanFolder) -> None:
+        if self._was_removed(alias):
+            await self._run(ConversationFiles.forget, self._files, alias)
         size = await self._run(tidy, self._files, folder, self.limits, self._now())
         self._metrics.conversation_bytes = size
 

@@ -44,15 +44,30 @@ class EngineSlots:
         await self._client.aclose()
 
     async def held(self) -> list[SlotHeld]:
-        """The slots; empty if the build does not list them."""
+        """The slots, except those whose last request set scales of adapters: other requests cannot use their tokens.
+
+        Empty if the engine sleeps: it holds no tokens, and the question would load its model again.
+        """
+        if _object(_json(await self._client.get("/props"))).get("is_sleeping") is True:
+            return []
         response = await self._client.get("/slots")
-        rows = _json(response) if response.status_code == 200 else []
+        if response.status_code != 200:
+            raise _refused(response)
+        rows = _json(response)
         fields = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         return [
             SlotHeld(row["id"], _whole(row.get("n_prompt_tokens")), _whole(row.get("id_task")))
             for row in fields
-            if _whole(row.get("id")) is not None
+            if _whole(row.get("id")) is not None and not await self._has_own_adapters(row)
         ]
+
+    async def _has_own_adapters(self, row: dict[str, Any]) -> bool:
+        """Whether the slot's last request set other scales than the engine has."""
+        own = _object(row.get("params")).get("lora")
+        if not own:  # b11434 lists none without a request's own
+            return False
+        response = await self._client.get("/lora-adapters")
+        return _scales(own) != _scales(_json(response))
 
     async def save(self, number: int, name: str) -> tuple[int, int | None]:
         """Saves a slot; returns its tokens and its bytes, None if the build does not report these."""
@@ -75,12 +90,9 @@ class EngineSlots:
     async def _act(self, number: int, action: str, name: str = "") -> dict[str, Any]:
         body = {"filename": name} if name else {}
         response = await self._client.post(f"/slots/{number}?action={action}", json=body)
-        reply = _object(_json(response))
-        if response.status_code == 200:
-            return reply
-        error = _object(reply.get("error"))
-        words = str(error.get("message") or f"status {response.status_code}")
-        raise SlotsRefusedError(words, lasting=response.status_code in (404, 501))
+        if response.status_code != 200:
+            raise _refused(response)
+        return _object(_json(response))
 
     async def reused(self, number: int, tokens: Sequence[int]) -> int | None:
         """The number of these tokens that the slot need not read again; None if the engine does not report it.
@@ -107,6 +119,17 @@ class EngineSlots:
                 if (read := _whole(timings.get("prompt_n"))) is not None:
                     return max(0, len(tokens) + 1 - read)
         return None
+
+
+def _scales(adapters: Any) -> dict[Any, Any]:
+    rows = adapters if isinstance(adapters, list) else []
+    return {row.get("id"): row.get("scale") for row in rows if isinstance(row, dict)}
+
+
+def _refused(response: httpx2.Response) -> SlotsRefusedError:
+    error = _object(_object(_json(response)).get("error"))
+    words = str(error.get("message") or f"status {response.status_code}")
+    return SlotsRefusedError(words, lasting=response.status_code in (404, 501))
 
 
 def _json(response: httpx2.Response) -> Any:

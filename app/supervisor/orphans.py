@@ -20,7 +20,8 @@ def marker() -> str:
     return f"{os.getpid()}:{psutil.Process().create_time():.2f}"
 
 
-def _orphan(value: str) -> bool:
+def orphaned(value: str) -> bool:
+    """Whether the gateway of this marker is gone."""
     pid, _, started = value.partition(":")
     try:
         return abs(psutil.Process(int(pid)).create_time() - float(started)) > 1
@@ -36,7 +37,7 @@ def sweep() -> list[int]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             value = process.environ().get(MARKER)
-            if value and _orphan(value):
+            if value and orphaned(value):
                 process.kill()
                 swept.append(process.pid)
     return swept

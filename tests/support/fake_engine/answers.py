@@ -27,6 +27,8 @@ class Job:
         self.prompt_tokens = len(json.dumps(request.get("messages") or request.get("prompt") or "")) // 4 + 1
         self.include_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         self.timings_per_token = request.get("timings_per_token") is True
+        self.wants_progress = request.get("return_progress") is True
+        self.cached = 0
         self.tokens = 0
         self.began = time.monotonic()
         self.first = self.looked = self.began
@@ -55,7 +57,7 @@ class Job:
             "completion_tokens": self.tokens,
             "prompt_tokens": self.prompt_tokens,
             "total_tokens": self.tokens + self.prompt_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self.cached},
         }
 
     @property
@@ -63,8 +65,8 @@ class Job:
         prompt_ms = max(1e-3, (self.first - self.began) * 1000)
         decode_ms = max(1e-3, (time.monotonic() - self.first) * 1000)
         timings: dict[str, Any] = {
-            "cache_n": 0,
-            "prompt_n": self.prompt_tokens,
+            "cache_n": self.cached,
+            "prompt_n": max(1, self.prompt_tokens - self.cached),
             "prompt_ms": prompt_ms,
             "prompt_per_token_ms": prompt_ms / self.prompt_tokens,
             "prompt_per_second": 1000 * self.prompt_tokens / prompt_ms,

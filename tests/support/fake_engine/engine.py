@@ -14,6 +14,7 @@ from .answers import Chat, Completions, Job, Messages, Native, Responses, event
 from .failures import die
 from .log import Log, write
 from .options import Options
+from .slots import SlotFiles
 from .wire import ClientGoneError, Connection, error
 
 Surface = Chat | Completions | Native | Messages | Responses
@@ -26,6 +27,7 @@ class Engine:
     def __init__(self, options: Options, log: Log) -> None:
         self.options = options
         self.log = log
+        self.files = SlotFiles(options)
         self.loaded = threading.Event()
         self.stopping = threading.Event()
         parallel = options.whole("--parallel", -1)
@@ -89,6 +91,7 @@ class Engine:
             n_max = options.whole("--spec-draft-n-max", 3) if options.drafting else 0
             self._jobs += 1
             job = Job(self._jobs, self.model, request, options.whole("--tokens", 16), n_max)
+            job.cached = self.files.read(slot, job.number, request)
             if said := options.text("--say", ""):
                 job.first_text = Path(said).read_text(encoding="utf-8")
             self.log("I", f"slot launch_slot_: id {slot:2} | task {job.number} | processing task, is_child = 0")
@@ -104,6 +107,8 @@ class Engine:
         self._pause(connection, job, self.options.number("--prefill-seconds"))
         connection.begin_stream()
         opening = surface.opening(job)
+        if job.wants_progress:
+            opening.insert(0, event({"prompt_progress": {"total": job.prompt_tokens, "cache": job.cached}}))
         if opening:
             connection.chunk(b"".join(opening))
         failing = self.options.whole("--error-after-tokens", -1)

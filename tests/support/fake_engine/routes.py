@@ -100,7 +100,10 @@ class Routes:
             connection.answer(503, error(503, "no slot available", "unavailable_error"))
         else:
             common = {"n_ctx": engine.slot_context, "speculative": self._options.drafting}
-            slots = [{"id": slot, **common, "is_processing": slot in busy} for slot in range(engine.slots)]
+            slots = [
+                {"id": slot, **common, "is_processing": slot in busy, **engine.files.row(slot)}
+                for slot in range(engine.slots)
+            ]
             connection.answer(200, slots)
 
     def _props(self) -> dict[str, Any]:
@@ -149,6 +152,9 @@ class Routes:
         return "\n".join(lines) + "\n"
 
     def _post(self, connection: Connection, request: Request) -> None:
+        if request.path.startswith("/slots/"):
+            connection.answer(*self._engine.files.act(request))
+            return
         try:
             body = json.loads(request.body)
         except ValueError as reason:

@@ -10,6 +10,8 @@ import pytest
 
 from app.config.conversations import ConversationLimits
 from app.supervisor.conversation_files import ConversationFiles, PlanFolder, RestoreVerdict, slot_name, tokens_in
+from app.supervisor.conversation_owner import Owner
+from app.supervisor.slot_format import SlotHead
 
 DAY_S = 24 * 3600
 NOW_S = 1_800_000_000.0
@@ -48,6 +50,31 @@ def test_a_file_that_tells_no_tokens(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     assert tokens_in(path) == []
     assert tokens_in(tmp_path / "missing") == []
+
+
+def with_medium(tokens: Sequence[int], digest: int) -> bytes:
+    """A conversation with an image at the end, as b11434 writes it."""
+    words = [0xFFFFFFFF, 1, len(tokens) + 2, *tokens, 0xFFFFFFFF, 0xFFFFFFFF, 1, len(tokens), digest]
+    return struct.pack(f"<3I{len(words)}I", 0x67677371, 4, len(words), *words) + bytes(100)
+
+
+def test_the_text_before_an_image_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(with_medium([5, 6, 7], 77))
+    assert tokens_in(path) == [5, 6, 7] and SlotHead.of(path).has_media
+    path.write_bytes(content([5, 6, 7]))
+    assert not SlotHead.of(path).has_media
+
+
+def test_another_image_is_another_conversation(files: ConversationFiles) -> None:
+    """The same words around it are not enough; nor does an image continue a text."""
+    folder, words = files.folder("m", "a" * 64), list(range(40))
+    paths = []
+    for age, data in enumerate((with_medium(words, 1), with_medium(words, 2), with_medium(words, 2), content(words))):
+        paths.append(folder.path / slot_name(WHEN - age, 0, len(words), len(data)))
+        paths[-1].write_bytes(data)
+    folder.keep_only(9)
+    assert [path.exists() for path in paths] == [True, True, False, False]
 
 
 def test_nobody_else_may_look(files: ConversationFiles) -> None:
@@ -135,6 +162,60 @@ def test_what_a_kill_left_half_written_is_removed(files: ConversationFiles) -> N
     part.write_bytes(b"half")
     assert files.folder("m", "a" * 64).slots() == []
     assert not part.exists()
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> ConversationFiles:
+    """Those of a gateway with other settings and the same state_dir."""
+    return ConversationFiles(tmp_path, tmp_path / "theirs.yaml")
+
+
+def test_another_gateways_files_stay(files: ConversationFiles, theirs: ConversationFiles) -> None:
+    """While it runs, whatever this one's models are, and whether it keeps any."""
+    path = put(theirs.folder("m", "a" * 64), [1], more=1000)
+    files.folder("m", "b" * 64)
+    files.forget_all_but(["x"])
+    files.forget("m")
+    files.expire(ConversationLimits.model_validate("off"), NOW_S)
+    files.expire(ConversationLimits(disk=10), NOW_S)
+    assert path.exists() and files.size() == 0 and theirs.size() == path.stat().st_size
+
+
+def test_another_gateways_files_end_with_their_own_keep(files: ConversationFiles, theirs: ConversationFiles) -> None:
+    """It may never start again."""
+    path = put(theirs.folder("m", "a" * 64, keep=2 * DAY_S), [1])
+    files.expire(ConversationLimits(), NOW_S + 2 * DAY_S)
+    assert path.exists()
+    files.expire(ConversationLimits(), NOW_S + 2 * DAY_S + 1)
+    assert not path.exists()
+
+
+def test_what_a_dead_gateway_has_left(files: ConversationFiles, theirs: ConversationFiles) -> None:
+    """Half a file, and the files of a plan that is no more; the same plan's go on."""
+    plan = theirs.folder("m", "a" * 64)
+    path, part = put(plan, [1]), plan.path / "1-0000.part"
+    part.write_bytes(b"half")
+    files.remove_parts()
+    assert part.exists()
+    Owner("theirs", "999999999:1000.00").write(plan.path)
+    files.remove_parts()
+    assert not part.exists() and path.exists()
+    assert [slot.path for slot in files.folder("m", "a" * 64).slots()] == [path] and files.size() > 0
+    Owner("theirs", "999999999:1000.00").write(plan.path)
+    files.folder("m", "b" * 64)
+    assert not path.exists()
+
+
+def test_all_gateways_together_leave_nine_tenths_free(
+    files: ConversationFiles, theirs: ConversationFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(theirs.folder("m", "a" * 64), [1], more=300)
+
+    class Usage:
+        free = 10_000 - path.stat().st_size
+
+    monkeypatch.setattr("app.supervisor.conversation_files.shutil.disk_usage", lambda _: Usage)
+    assert files.room(ConversationLimits()) == 1000 - path.stat().st_size
 
 
 def test_what_a_later_one_goes_on_from_is_not_kept_beside_it(files: ConversationFiles) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ class Slots:
         self.effect = True
         self.asked: list[str] = []
         self.refusal: Exception | None = None
+        self.misfits: set[str] = set()
         self.hangs = False
 
     def __call__(self, address: EngineAddress) -> Slots:
@@ -71,6 +74,8 @@ class Slots:
         self.asked.append(f"restore {number}")
         if self.refusal is not None:
             raise self.refusal
+        if name.split("-")[2] in self.misfits:
+            raise SlotsRefusedError("no slot's file", lasting=False)
         return int(name.split("-")[2])
 
     async def reused(self, number: int, tokens: Sequence[int]) -> int | None:
@@ -84,7 +89,8 @@ class Kept:
     def __init__(self, folder: Path, slots: Slots) -> None:
         self.metrics = Metrics()
         self.slots = slots
-        self.all = Conversations(ConversationFiles(folder), ConversationLimits(), self.metrics, now=lambda: 1.8e9)
+        self.time = 1.8e9
+        self.all = Conversations(ConversationFiles(folder), ConversationLimits(), self.metrics, now=lambda: self.time)
 
     async def start(self) -> KeptSlots:
         kept = await self.all.prepare(PLAN)
@@ -185,6 +191,93 @@ def test_a_save_that_takes_too_long_is_dropped(world: Kept, monkeypatch: pytest.
         world.slots.hangs = True
         assert not await world.all.save(kept, ADDRESS)
         assert world.files() == [] and world.count("failed") == 1
+
+    run(story)
+
+
+def test_a_restored_slot_that_nobody_used_keeps_its_file(world: Kept) -> None:
+    """The warm-up and the test of the restore have used it too."""
+
+    async def story() -> None:
+        kept = await world.start()
+        use(world.slots)
+        await world.all.save(kept, ADDRESS)
+        before = world.files()
+        kept = await world.start()
+        assert await world.all.save(kept, ADDRESS) and world.files() == before
+        world.slots.tasks[0] = 12
+        world.slots.tokens[0] = [*SHIPS, 7]
+        assert await world.all.save(kept, ADDRESS)
+        assert len(world.files()) == 2 and world.files() != before and world.count("saved") == 3
+
+    run(story)
+
+
+def test_a_file_that_does_not_fit_makes_room_for_the_next(world: Kept) -> None:
+    """In the test of the plan too."""
+
+    async def story() -> None:
+        world.slots.count = 3
+        kept = await world.start()
+        world.slots.tokens, world.slots.tasks = {0: SHIPS, 1: BIRDS, 2: [*range(5000, 5500)]}, {0: 4, 1: 9, 2: 2}
+        await world.all.save(kept, ADDRESS)
+        world.slots.misfits = {"300"}
+        world.slots.count = 2
+        await world.start()
+        assert world.count("restored") == 2 and world.count("failed") == 1
+        assert not any("-300-" in name for name in world.files())
+
+    run(story)
+
+
+def test_a_build_that_restores_nothing_is_asked_once(world: Kept) -> None:
+    async def story() -> None:
+        kept = await world.start()
+        use(world.slots)
+        await world.all.save(kept, ADDRESS)
+        world.slots.refusal = SlotsRefusedError("not supported by multimodal", lasting=True)
+        kept = await world.start()
+        assert "not supported by multimodal" in kept.why_not and world.files() == []
+        assert world.count("failed") == 1
+
+    run(story)
+
+
+def test_a_model_that_was_replaced_while_it_was_loaded(
+    world: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of the two the engine has read nobody knows."""
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"one")
+    monkeypatch.setattr(sys.modules[__name__], "PLAN", replace(PLAN, files=(model,)))
+
+    async def story() -> None:
+        kept = await world.start()
+        use(world.slots)
+        await world.all.save(kept, ADDRESS)
+        kept = await world.all.prepare(PLAN)
+        model.write_bytes(b"another")
+        world.slots.asked.clear()
+        await world.all.restore(kept, ADDRESS)
+        assert world.slots.asked == [] and "replaced" in world.all.why_not("m")
+        assert await world.all.save(kept, ADDRESS) and world.slots.asked == []
+
+    run(story)
+
+
+def test_a_day_later_nothing_is_restored(world: Kept) -> None:
+    """By the clock: what is older than `keep` goes before the engine sees it."""
+
+    async def story() -> None:
+        kept = await world.start()
+        use(world.slots)
+        await world.all.save(kept, ADDRESS)
+        world.time = 1.8e9 + 24 * 3600
+        await world.start()
+        assert world.count("restored") == 2
+        world.time += 1
+        await world.start()
+        assert world.slots.asked == [] and world.files() == [] and world.count("restored") == 2
 
     run(story)
 
