@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from tests.engine.conftest import BINARY
 from tests.support.gateway import Gateway, eventually
 
 Serve = Callable[..., Gateway]
@@ -87,6 +89,44 @@ def test_short_conversations_and_unused_slots_are_not_saved(serve: Serve, models
     swap(gateway)
     assert saved(gateway) == [kept]
     assert ask(gateway, SHIPS)["timings"]["cache_n"] > 256
+
+
+def test_conversations_that_run_at_the_swap(serve: Serve, models: Models) -> None:
+    """Their answers end first, and both are kept, one a slot."""
+    gateway = serve(**entries(models))
+    ask(gateway, [{"role": "user", "content": "Hello"}])
+    answers: dict[str, dict[str, Any]] = {}
+
+    def tell(name: str, messages: list[dict[str, str]]) -> None:
+        answers[name] = gateway.chat(messages=messages, max_tokens=600, temperature=0).json()
+
+    telling = [Thread(target=tell, args=pair) for pair in (("ships", SHIPS), ("birds", BIRDS))]
+    for thread in telling:
+        thread.start()
+    eventually(lambda: gateway.metric('requests_in_flight{alias="m"}') == 2 or len(answers) > 1)
+    swap(gateway)
+    for thread in telling:
+        thread.join()
+    # With the answers in them; a template may read these as other tokens than were said
+    assert [int(path.name.split("-")[2]) > 256 + 600 for path in saved(gateway)] == [True] * 2
+    for name, said in (("ships", SHIPS), ("birds", BIRDS)):
+        assert ask(gateway, second_turn(answers[name], said))["timings"]["cache_n"] > 256
+
+
+@pytest.mark.skipif(BINARY is None, reason="no llama-server binary")
+def test_a_disk_that_is_full(make_gateway: Callable[..., Gateway], models: Models, tmp_path: Path) -> None:
+    """llama-server cannot write more than 64 KiB; the swap goes on, and no file is left."""
+    script = tmp_path / "full"
+    script.write_text(f"#!/bin/bash\nulimit -f 64\ntrap '' XFSZ\nexec {BINARY} \"$@\"\n")
+    script.chmod(0o755)
+    threads = {name: entry | {"threads": 1} for name, entry in entries(models).items()}
+    gateway = make_gateway(models=threads, llama_server=str(script))
+    ask(gateway, SHIPS)
+    swap(gateway)
+    assert saved(gateway) == [] and counted(gateway, "failed") == 1 and counted(gateway, "saved") == 0
+    assert gateway.logged("a conversation was not saved")
+    assert not list((Path(gateway.settings["state_dir"]) / "conversations").rglob("*.part"))
+    assert ask(gateway, SHIPS)["timings"]["cache_n"] == 0
 
 
 def test_a_file_that_was_cut_short_is_ignored(serve: Serve, models: Models) -> None:
