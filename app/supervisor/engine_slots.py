@@ -109,6 +109,9 @@ class EngineSlots:
             "cache_prompt": True,
         }
         async with self._client.stream("POST", "/completion", json=body) as response:
+            if response.status_code != 200:
+                await response.aread()
+                raise _refused(response)
             async for line in response.aiter_lines():
                 if not line.startswith("data: "):
                     continue

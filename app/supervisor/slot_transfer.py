@@ -165,7 +165,10 @@ class SlotTransfer:
             return bool(candidates)
         for slot in sorted(candidates, key=lambda slot: slot.size):
             if await self._restore_one(slot, number, counts=False):
-                return await self._verify(slot, number)
+                try:
+                    return await self._verify(slot, number)
+                except SlotsRefusedError as error:  # a conversation that fills its context has no next token
+                    await self._ignore(slot, f"llama-server says: {error}")
             candidates.remove(slot)
         return False
 

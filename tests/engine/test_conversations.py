@@ -113,6 +113,20 @@ def test_conversations_that_run_at_the_swap(serve: Serve, models: Models) -> Non
         assert ask(gateway, second_turn(answers[name], said))["timings"]["cache_n"] > 256
 
 
+def test_a_conversation_that_fills_its_context(serve: Serve, models: Models) -> None:
+    """It cannot go on, and says nothing of whether restores work; another one does."""
+    gateway = serve(**entries(models, ctx_size=1024))
+    gateway.chat(messages=SHIPS, max_tokens=600, temperature=0)
+    swap(gateway)
+    (full,) = saved(gateway)
+    assert int(full.name.split("-")[2]) >= 511
+    ask(gateway, BIRDS)
+    assert gateway.logged("a conversation was not restored: llama-server says") and not full.exists()
+    swap(gateway)
+    assert ask(gateway, BIRDS)["timings"]["cache_n"] > 256
+    assert "conversations_off" not in gateway.client.get("/v1/models/m").json()
+
+
 @pytest.mark.skipif(BINARY is None, reason="no llama-server binary")
 def test_a_disk_that_is_full(make_gateway: Callable[..., Gateway], models: Models, tmp_path: Path) -> None:
     """llama-server cannot write more than 64 KiB; the swap goes on, and no file is left."""
