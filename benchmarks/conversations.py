@@ -1,9 +1,11 @@
-"""The second turn of a conversation whose model was swapped out in between: its TTFT with and without what is kept."""
+"""A turn of a conversation whose model was swapped out before it: its TTFT with and without what is kept."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,24 @@ import httpx2
 from benchmarks.processes import free_port, gateway_command, gateway_environment, running, until
 from benchmarks.startup import model_file
 
-# Of prompt, in the first turn
+# Of prompt, before the first swap
 SIZES = (2048, 6144)
+ROUNDS = 3
+# For all sizes together. A busy machine takes minutes for a long prompt
+_WITHIN_S = 600.0
 _CONTEXT = 8192
 # 11 tokens of SmolLM2, and a number that is another each time
 _SENTENCE = "The ship with the number {} left the harbour early that morning. "
 _TOKENS_A_SENTENCE = 16
+_HELLO = [{"role": "user", "content": "Hi"}]
 
 
 @dataclass(frozen=True, slots=True)
-class SecondTurn:
-    """Seconds to the first token of the second turn: after a swap, kept and not, and without one; `load` of an engine
-    that has read nothing. `prompt` is the second turn's in tokens, `cached` what of it was kept.
+class SwappedTurns:
+    """Seconds to the first token of a turn: after a swap with nothing kept (once, since it takes minutes), and medians
+    after a swap with the conversation kept, and without a swap. `load` is that of an engine that reads nothing.
+
+    `prompt` is the last turn's in tokens, `cached` what of it was kept. `took` is the whole measurement.
     """
 
     prompt: int
@@ -33,49 +41,87 @@ class SecondTurn:
     cold: float
     unswapped: float
     load: float
+    took: float
 
 
-def measure(folder: Path, llama_server: str) -> list[SecondTurn] | None:
-    """None without a model."""
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A size that this machine, as busy as it is, would measure in `seconds`."""
+
+    tokens: int
+    seconds: float
+
+
+def measure(folder: Path, llama_server: str) -> list[SwappedTurns | TooLong] | None:
+    """None without a model. Raises RuntimeError if no conversation was restored."""
     model = model_file()
     if model is None:
         return None
-    return [_measured(folder, llama_server, model, tokens) for tokens in SIZES]
+    began, rows, last = time.monotonic(), list[SwappedTurns | TooLong](), None
+    for tokens in SIZES:
+        # Attention makes a prompt three times as long take about four times as long
+        needed = 0.0 if last is None else last.took + last.cold * 4 / 3 * (tokens / SIZES[0])
+        if time.monotonic() - began + needed > _WITHIN_S:
+            rows.append(TooLong(tokens, needed))
+        else:
+            rows.append(last := _measured(folder, llama_server, model, tokens))
+    return rows
 
 
-def _measured(folder: Path, llama_server: str, model: Path, tokens: int) -> SecondTurn:
+def _measured(folder: Path, llama_server: str, model: Path, tokens: int) -> SwappedTurns:
     text = "".join(_SENTENCE.format(number) for number in range(tokens // _TOKENS_A_SENTENCE))
-    turns: dict[str, tuple[float, dict[str, Any]]] = {}
-    with _Swapping(folder, llama_server, model, conversations="on") as client:
-        first = [{"role": "user", "content": text}]
-        said = _ask(client, "m", first)[1]["text"]
-        second = [*first, {"role": "assistant", "content": said}, {"role": "user", "content": "And then?"}]
-        turns["unswapped"] = _ask(client, "m", second)
-        _ask(client, "other", [{"role": "user", "content": "Hi"}])
-        turns["kept"] = _ask(client, "m", second)
-    with _Swapping(folder, llama_server, model, conversations="off") as client:
-        turns["load"] = _ask(client, "other", [{"role": "user", "content": "Hi"}])
-        turns["cold"] = _ask(client, "m", second)
-    timings = turns["kept"][1]["timings"]
-    return SecondTurn(
-        prompt=timings["prompt_n"] + timings["cache_n"],
-        cached=timings["cache_n"],
-        **{name: turn[0] for name, turn in turns.items()},
+    began = time.monotonic()
+    with _Swapping(folder, llama_server, model) as client:
+        talk = _Talk(client, text)
+        _ask(client, "other", _HELLO)
+        # Nothing was saved yet, so this turn is what each would be without files
+        cold = talk.turn()
+        unswapped, loads, kept = [], [], []
+        for _ in range(ROUNDS):
+            unswapped.append(talk.turn())
+            loads.append(_ask(client, "other", _HELLO)[0])
+            kept.append(talk.turn())
+        if 'llama_tandem_conversations_total{alias="m",outcome="restored"}' not in client.get("/metrics").text:
+            raise RuntimeError("no conversation was restored, so nothing was measured")
+    return SwappedTurns(
+        prompt=talk.timings["prompt_n"] + talk.timings["cache_n"],
+        cached=talk.timings["cache_n"],
+        cold=cold,
+        kept=statistics.median(kept),
+        unswapped=statistics.median(unswapped),
+        load=statistics.median(loads),
+        took=time.monotonic() - began,
     )
 
 
-class _Swapping:
-    """One whose two models take turns."""
+class _Talk:
+    """A conversation with `m` that grows by each turn; `timings` are the engine's of the last."""
 
-    def __init__(self, folder: Path, llama_server: str, model: Path, *, conversations: str) -> None:
-        entry = {"target": {"path": str(model)}, "ctx_size": _CONTEXT}
+    def __init__(self, client: httpx2.Client, text: str) -> None:
+        self._client = client
+        self._messages = [{"role": "user", "content": text}]
+        self.timings: dict[str, Any] = {}
+
+    def turn(self) -> float:
+        """Asks, and returns the seconds to the first token."""
+        seconds, said, self.timings = _ask(self._client, "m", self._messages)
+        self._messages += [{"role": "assistant", "content": said}, {"role": "user", "content": "And then?"}]
+        return seconds
+
+
+class _Swapping:
+    """A gateway whose two models take turns."""
+
+    def __init__(self, folder: Path, llama_server: str, model: Path) -> None:
+        # A second thread would wait for the first wherever a core has other work
+        entry = {"target": {"path": str(model)}, "ctx_size": _CONTEXT, "threads": 1}
         self._port = free_port()
         command = gateway_command(
             folder,
             self._port,
             llama_server=llama_server,
             engine_port=free_port(),
-            conversations=conversations,
+            max_loaded=1,
             models={"m": entry, "other": entry},
         )
         self._running = running(command, self._port, env=gateway_environment())
@@ -97,17 +143,26 @@ class _Swapping:
         self._running.__exit__(*error)
 
 
-def _ask(client: httpx2.Client, model: str, messages: list[dict[str, str]]) -> tuple[float, dict[str, Any]]:
-    """Seconds to the first token; the text and the engine's timings."""
+def _ask(client: httpx2.Client, model: str, messages: list[dict[str, str]]) -> tuple[float, str, dict[str, Any]]:
+    """Seconds to the first token, the text, and the engine's timings. Raises RuntimeError if there is no answer."""
     body = {"model": model, "messages": messages, "max_tokens": 16, "temperature": 0, "stream": True}
-    began, first, text, timings = time.perf_counter(), 0.0, "", {}
+    timings: dict[str, Any] = {}
+    began, first, text = time.perf_counter(), 0.0, ""
     with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        for line in response.iter_lines():
-            if not line.startswith("data: {"):
-                continue
-            event = json.loads(line.removeprefix("data: "))
-            timings = event.get("timings") or timings
-            if event["choices"] and (piece := event["choices"][0]["delta"].get("content")):
-                first = first or time.perf_counter() - began
-                text += piece
-    return first, {"text": text, "timings": timings}
+        lines = list(_timed_lines(response))
+    for seconds, line in lines:
+        if not line.startswith("data: {"):
+            continue
+        event = json.loads(line.removeprefix("data: "))
+        timings = event.get("timings") or timings
+        if event.get("choices") and (piece := event["choices"][0]["delta"].get("content")):
+            first = first or seconds - began
+            text += piece
+    if not first or not timings:
+        raise RuntimeError(f"{model} did not answer: {' '.join(line for _, line in lines)[:300]}")
+    return first, text, timings
+
+
+def _timed_lines(response: httpx2.Response) -> Iterator[tuple[float, str]]:
+    for line in response.iter_lines():
+        yield time.perf_counter(), line
