@@ -64,7 +64,9 @@ def measure(folder: Path, llama_server: str) -> list[SwappedTurns | TooLong] | N
         if time.monotonic() - began + needed > _WITHIN_S:
             rows.append(TooLong(tokens, needed))
         else:
-            rows.append(last := _measured(folder, llama_server, model, tokens))
+            # A folder of its own: the longer prompt begins as the shorter one
+            (own := folder / str(tokens)).mkdir()
+            rows.append(last := _measured(own, llama_server, model, tokens))
     return rows
 
 
