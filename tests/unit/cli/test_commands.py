@@ -150,7 +150,7 @@ def test_a_wrong_command_line_is_exit_code_2(args: list[str]) -> None:
 def test_options_of_serve_are_settings(folder: Path) -> None:
     """They are named as what they are when they are wrong."""
     result = run("serve", "--port", "70000")
-    assert result.exit_code == 1 and result.stderr.startswith("llama-tandem: --port: must be less than")
+    assert result.exit_code == 1 and result.stderr.startswith("llama-tandem: --port: must be at most 65535, not 70000")
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])

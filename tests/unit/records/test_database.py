@@ -96,10 +96,10 @@ def test_processes_may_migrate_at_once(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from app.records.database import Database\n"
         "from app.records.ledger import ColdStart, Ledger\n"
-        "from app.auth.key_store import KeyStore; from app.auth.keys import Key\n"
+        "from app.auth.key_store import KeyStore; from app.auth.keys import ApiKey\n"
         "with Database(Path(sys.argv[1])) as database:\n"
         "    Ledger(database).record_start('race', ColdStart(1e10, sys.argv[2]))\n"
-        "    KeyStore(database).add(Key(sys.argv[2], b'x'))\n"
+        "    KeyStore(database).add(ApiKey(sys.argv[2], b'x'))\n"
     )
     command = [sys.executable, "-W", "error", "-c", program, str(tmp_path)]
     racing = [subprocess.Popen([*command, f"p{n}"], stderr=subprocess.PIPE, text=True) for n in range(4)]

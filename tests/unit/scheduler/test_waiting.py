@@ -243,7 +243,7 @@ def test_pinned_models_are_nobodys_place() -> None:
         await asked(scheduler, "c", 0.1)
         await asked(scheduler, "b", 0.1)
         assert {alias for alias in "abcd" if scheduler.status(ref_to(alias)).up} == {"a", "b"}
-        with pytest.raises(NoRoomError, match="no room for 'd': 'a' and 'b' are pinned and in its way"):
+        with pytest.raises(NoRoomError, match="No room for 'd': 'a' and 'b' are pinned and in its way"):
             await scheduler.lease(ref_to("d"))
         scheduler.verbs.pin(ref_to("b"), False)
         await asked(scheduler, "d", 0.1)
