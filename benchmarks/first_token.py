@@ -28,7 +28,7 @@ def first_tokens(folder: Path) -> Iterator[float]:
 def _until_first_byte(home: Path) -> float:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("TANDEM_", "XDG_"))}
     env = own | {"HOME": str(home), "TANDEM_PORT": "0", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "app", "run", DEMO, "--max-tokens", "16", "Count to five."]
+    command = [sys.executable, "-m", "llama_tandem", "run", DEMO, "--max-tokens", "16", "Count to five."]
     began = time.perf_counter()
     with subprocess.Popen(command, cwd=home, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -115,7 +115,7 @@ def gateway_command(folder: Path, port: int, **settings: Any) -> list[str]:
     defaults = {"port": port, "state_dir": str(folder / "state"), "cache_dir": str(folder / "cache")}
     config = folder / "tandem.yaml"
     config.write_text(json.dumps(defaults | settings))
-    return [sys.executable, "-P", "-m", "app", "serve", "--config", str(config)]
+    return [sys.executable, "-P", "-m", "llama_tandem", "serve", "--config", str(config)]
 
 
 def gateway_environment() -> dict[str, str]:

@@ -92,7 +92,7 @@ def _pulled(models: Path, hub: str, names: list[str]) -> _Turn:
     own = {name: value for name, value in gateway_environment().items() if not name.startswith("HF_")}
     own |= {"HF_ENDPOINT": hub, "HF_HOME": str(models / "hf"), "TANDEM_MODELS_DIR": str(models)}
     models.mkdir()
-    turn = _run([sys.executable, "-P", "-m", "app", "pull", f"hf:{REPO}"], own)
+    turn = _run([sys.executable, "-P", "-m", "llama_tandem", "pull", f"hf:{REPO}"], own)
     assert all((models / REPO / name).is_file() for name in names)
     shutil.rmtree(models)
     return turn

@@ -41,7 +41,7 @@ class OwnGateway:
         self.port = _free_port(settings)
         self.url = root_url(settings.host, self.port)
         self.log = settings.state_dir / "run.log"
-        argv = [sys.executable, "-P", "-m", "app", "serve", "--port", str(self.port)]
+        argv = [sys.executable, "-P", "-m", "llama_tandem", "serve", "--port", str(self.port)]
         argv += ["--config", str(config)] if config is not None else []
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:

@@ -6,6 +6,9 @@ from contextlib import suppress
 
 import psutil
 
+# After `python -m`
+_MODULES = ("llama_tandem", "app")
+
 
 def holder_of(port: int) -> str:
     """Returns ` by NAME (process PID)` and the command that stops it, for a message. Returns "" if unknown."""
@@ -20,5 +23,5 @@ def holder_of(port: int) -> str:
 def _name(process: psutil.Process) -> str:
     """Returns a process's name. A gateway has the name of its program instead of the interpreter's."""
     words = process.cmdline()
-    ours = "serve" in words and any("llama-tandem" in word or word == "app" for word in words)
+    ours = "serve" in words and any("llama-tandem" in word or word in _MODULES for word in words)
     return "another llama-tandem serve" if ours else process.name()

@@ -37,7 +37,7 @@ def test_nobody_reads_its_output_any_more(tmp_path: Path) -> None:
     config.write_text(
         json.dumps({"port": 0, "state_dir": str(tmp_path), "models": {"m": {"url": "http://127.0.0.1:9"}}})
     )
-    command = [sys.executable, "-P", "-m", "app", "serve", "--config", str(config)]
+    command = [sys.executable, "-P", "-m", "llama_tandem", "serve", "--config", str(config)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     try:
@@ -130,7 +130,7 @@ def test_port_of_the_gateway_taken_is_a_sentence(make_gateway: Make) -> None:
     gateway = make_gateway()
     port = gateway.url.rsplit(":", 1)[1]
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "app", "serve", "--config", str(gateway.config), "--port", port],
+        [sys.executable, "-P", "-m", "llama_tandem", "serve", "--config", str(gateway.config), "--port", port],
         capture_output=True,
         text=True,
         timeout=60,

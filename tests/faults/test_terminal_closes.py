@@ -46,7 +46,7 @@ def test_a_closed_terminal_ends_the_gateway_and_its_engine(tmp_path: Path) -> No
     (tmp_path / "tandem.yaml").write_text(yaml.safe_dump(settings))
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "app", "serve", "--config", "tandem.yaml"],
+        [sys.executable, "-P", "-m", "llama_tandem", "serve", "--config", "tandem.yaml"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

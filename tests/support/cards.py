@@ -137,7 +137,7 @@ class Cards:
     def start(self, words: list[str], *, env: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:
         """`llama-tandem WORDS` that finds this NVML."""
         return subprocess.Popen(
-            [sys.executable, "-m", "app", *words],
+            [sys.executable, "-m", "llama_tandem", *words],
             env={**env, "PYTHONPATH": f"{self._modules}:{ROOT}"},
             cwd=folder,
             text=True,

@@ -34,7 +34,7 @@ class TerminalProgram:
         self._stream = pyte.Stream(self._screen)
         self._child = pexpect.spawn(
             sys.executable,
-            ["-m", "app", *words],
+            ["-m", "llama_tandem", *words],
             cwd=str(folder),
             env=own | (env or {}),
             dimensions=(rows, columns),
