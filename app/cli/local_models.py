@@ -33,7 +33,7 @@ _LEFT = tuple(column for column in _COLUMNS if column != "size")
 def state_in_words(model: LocalModel) -> str:
     """Returns `complete`, `43 %` or similar. Counts shards if no journal knows the size of the rest."""
     if model.state == "missing":
-        return "not here"
+        return "missing"
     if model.state == "complete":
         return "complete, by link" if any(part.linked for part in model.parts) else "complete"
     if model.size:

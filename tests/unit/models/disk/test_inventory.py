@@ -77,7 +77,7 @@ def test_models_are_listed_with_who_needs_them(disk: Disk) -> None:
         (None, "tiny", 10, "complete", ["b"]),
         (REPO, "Q2_K", 30, "complete", ["a", "b (draft)"]),
         (REPO, "mmproj-F16", 10, "complete", ["a (mmproj)"]),
-        ("org/none", "*Q4*", None, "not here", ["c"]),
+        ("org/none", "*Q4*", None, "missing", ["c"]),
     ]
 
 
