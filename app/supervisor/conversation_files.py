@@ -155,7 +155,7 @@ def verdict_of(folder: PlanFolder) -> RestoreVerdict | None:
 class ConversationFiles:
     """The saved slots of one gateway's models. `config` is its settings file.
 
-    A folder belongs to the gateway that has used it last. A folder without an owner is everybody's.
+    A folder belongs to the gateway that has used it last. A folder without an owner belongs to each.
     """
 
     state_dir: Path
