@@ -11,12 +11,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-_OF_THE_HUB = frozenset(("--hf-repo", "--hf-file", "--model-url", "--model", "--offline"))
+_MODELS = frozenset(("--hf-repo", "--hf-file", "--model-url", "--model"))
+_OF_THE_HUB = _MODELS | {"--offline"}
 # A llama-server answers to any name, the gateway to those in its entry
 _NAMES_IN_THEIR_TESTS = (
     *("test", "gpt-3.5-turbo", "gpt-3.5-turbo-instruct", "gpt-4.1"),
@@ -39,29 +41,42 @@ def pairs(words: list[str]) -> list[tuple[str, str | None]]:
 
 def settings(words: list[str], folder: Path) -> dict[str, Any]:
     """A tandem.yaml of one entry, as `llama-tandem import` makes it."""
-    command = [sys.executable, "-m", "app", "import", "llama-server", *words]
-    imported = yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    flags = {_OF_THE_GATEWAY[flag]: value for flag, value in pairs(words) if flag in _OF_THE_GATEWAY}
+    own = {_OF_THE_GATEWAY[flag]: value for flag, value in pairs(words) if flag in _OF_THE_GATEWAY}
+    of_engine = [each for each in pairs(words) if each[0] not in _OF_THE_GATEWAY]
+    imported = _imported([word for each in of_engine for word in each if word is not None])
     for entry in imported["models"].values():
         entry["aliases"] = [*entry.get("aliases", ()), *_NAMES_IN_THEIR_TESTS]
-    port = int(flags.pop("port") or 0)
+    port = int(own.pop("port") or 0)
     return (
         imported
-        | flags
+        | own
         | {
             "port": port,
             "engine_port": port + 1,
             "stop_grace": 1,
             "llama_server": os.environ["UPSTREAM_BINARY"],
             "state_dir": str(folder / "state"),
-            "cache_dir": str(folder / "cache"),
+            "cache_dir": str(folder.parent / "cache"),
         }
     )
 
 
+def _imported(words: list[str]) -> dict[str, Any]:
+    """What `import` prints. Most tests of a file start the same llama-server, so each line is imported once."""
+    kept = Path(os.environ["UPSTREAM_GATEWAY"]) / f"{sha256(repr(words).encode()).hexdigest()[:16]}.yaml"
+    if not kept.exists():
+        command = [sys.executable, "-m", "app", "import", "llama-server", *words]
+        kept.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    imported: dict[str, Any] = yaml.safe_load(kept.read_text())
+    return imported
+
+
 def main() -> None:
-    kept = [(flag, value) for flag, value in pairs(sys.argv[1:]) if flag not in _OF_THE_HUB]
-    words = ["--model", os.environ["UPSTREAM_MODEL"], *(word for each in kept for word in each if word is not None)]
+    given = pairs(sys.argv[1:])
+    # Without a model a llama-server is a router
+    model = ["--model", os.environ["UPSTREAM_MODEL"]] if any(flag in _MODELS for flag, _ in given) else []
+    kept = [each for each in given if each[0] not in _OF_THE_HUB]
+    words = [*model, *(word for each in kept for word in each if word is not None)]
     if not (gateway := os.environ.get("UPSTREAM_GATEWAY")):
         os.execv(os.environ["UPSTREAM_BINARY"], ["llama-server", *words])
     folder = Path(tempfile.mkdtemp(dir=gateway))
