@@ -126,7 +126,7 @@ class Relay:
     async def _read_and_serve(self, request: OpenRequest, scope: Scope, receive: Receive) -> None:
         writer = request.writer
         call = request.call = await self._calls.read(scope, receive, writer.request_id)
-        request.meter.body = None if call.boundary else call.body
+        request.meter.body = None if call.boundary else call.own_body or call.body
         request.meter.capture = self._traffic.captures.begin()
         self._metrics.in_flight[call.ref.name] += 1
         serving = asyncio.current_task()

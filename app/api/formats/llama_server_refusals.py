@@ -23,6 +23,10 @@ _BAD_REQUEST = (
     "video input is not supported",
     "Failed to load image or audio file",
     "Failed to download image",
+    "Invalid base64 value",
+    "Multimodal data provided,",
+    "Unsupported param: ",
+    "for mtmd, input prompt must be a string",
     "Failed to tokenize prompt",
     "Cannot use both json_schema and grammar",
     "Cannot specify grammar with tools",
@@ -98,6 +102,7 @@ _KIND = re.compile(r"(?:parse error.*?: )?type must be (\w+), but is (\w+)$")
 _RANGE = re.compile(r"Value must be between (\S+) <= value <= (\S+), but got (\S+)$")
 _MISSING = re.compile(r"key '([\w.]+)' not found$")
 _REQUIRED = re.compile(r"[\"']([\w.]+)[\"'] (?:is required|must not be empty)|Expected '([\w.]+)' to be")
+_LEAVE_OUT = re.compile(r"This model is served with \S+ \S+ leave '(\w+)' out")
 # It repeats the whole of the tools after the error in one of them
 _DUMP = re.compile(r"; tools = .*", re.DOTALL)
 # OpenAI's codes, by error
@@ -116,6 +121,8 @@ def explained(message: str, request: bytes | None) -> tuple[str, str | None, str
         return _of_field(*match.groups())
     if match := _MISSING.match(text):
         return f"'{match[1]}' is missing.", match[1], _LEFT_OUT
+    if match := _LEAVE_OUT.match(text):
+        return text, match[1], None
     required = _REQUIRED.match(text)
     return text, required and (required[1] or required[2]), _LEFT_OUT if required and required[1] else None
 

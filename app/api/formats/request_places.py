@@ -7,6 +7,7 @@ places.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ import msgspec
 
 _MEDIA = {"image": ("image_url",), "audio": ("input_audio",), "video": ("video_url", "input_video")}
 _PARTS = frozenset(("text", "media_marker", *(kind for kinds in _MEDIA.values() for kind in kinds)))
+_ALL_MEDIA = frozenset(kind for kinds in _MEDIA.values() for kind in kinds)
+# PNG, JPEG, GIF, BMP; MP3 in two forms, FLAC
+_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"ID3", b"\xff\xfb", b"fLaC")
 _TEXTS = ("role", "name", "tool_call_id", "reasoning_content")
 Found = Iterator[tuple[str, str]]
 
@@ -52,16 +56,23 @@ def _parts(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{place}.content[{i}]", part if isinstance(part, dict) else {}
 
 
-def _arguments(body: dict[str, Any]) -> Found:
+def _functions(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The called functions, in their form of 2023 too."""
+    for place, message in _messages(body):
+        yield f"{place}.function_call", message.get("function_call")
     for place, call in _calls(body):
-        function = call.get("function") if isinstance(call, dict) else None
+        yield f"{place}.function", call.get("function") if isinstance(call, dict) else None
+
+
+def _arguments(body: dict[str, Any]) -> Found:
+    for place, function in _functions(body):
         arguments = function.get("arguments") if isinstance(function, dict) else None
-        if not isinstance(arguments, str):
+        if not isinstance(arguments, str) or not arguments.strip():
             continue
         try:
             msgspec.json.decode(arguments)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            yield f"{place}.function.arguments", f"is not valid JSON: {error}"
+            yield f"{place}.arguments", f"is not valid JSON: {error}"
 
 
 def _role(body: dict[str, Any]) -> Found:
@@ -82,6 +93,31 @@ def _part_type(body: dict[str, Any]) -> Found:
     for place, part in _parts(body):
         if part.get("type") not in _PARTS:
             yield f"{place}.type", "must be text, image_url, input_audio or input_video"
+
+
+def _unreadable(body: dict[str, Any]) -> Found:
+    """The part that is no image or audio; if all look well, the only one."""
+    media = [(place, part) for place, part in _parts(body) if part.get("type") in _ALL_MEDIA]
+    for place, part in media:
+        if not _looks_readable(part):
+            yield place, "is no image or audio that can be read"
+    if len(media) == 1:
+        yield media[0][0], "is no image or audio that can be read"
+
+
+def _looks_readable(part: dict[str, Any]) -> bool:
+    holder = part.get(part["type"])
+    source = (holder.get("url") or holder.get("data")) if isinstance(holder, dict) else holder
+    if not isinstance(source, str) or not source:
+        return False
+    if source.startswith(("http://", "https://", "file://")):
+        return True
+    letters = source.partition(";base64,")[2] if source.startswith("data:") else source
+    try:
+        data = b64decode(letters + "=" * (-len(letters) % 4), validate=True)
+    except ValueError:
+        return False
+    return data.startswith(_HEADS) or data[8:12] in (b"WEBP", b"WAVE")
 
 
 def _media(kind: str) -> Callable[[dict[str, Any]], Found]:
@@ -119,11 +155,32 @@ def _field_of_message(body: dict[str, Any]) -> Found:
 
 def _suffix(body: dict[str, Any]) -> Found:
     """Explains an error in `suffix` of a completion, which the gateway has converted for /infill."""
-    if "input_suffix" in body and "suffix" not in body:
+    if "suffix" in body or "input_suffix" in body:
         yield "suffix", "is not supported: this model has no infill tokens"
 
 
+def _prompt(body: dict[str, Any]) -> Found:
+    """Every kind of prompt is one to llama-server."""
+    name = next((name for name in ("prompt", "input", "content") if name in body), None)
+    if name is not None:
+        yield name, "must be a string, a list of tokens, or a list of these that is not empty"
+
+
+def _grammar(body: dict[str, Any]) -> Found:
+    """Templates with tools, and schemas, become grammars themselves."""
+    if "grammar" in body:
+        other = "tools" if body.get("tools") else "a schema"
+        yield "grammar", f"cannot be combined with {other}; leave one of them out"
+
+
 def _tool(body: dict[str, Any]) -> Found:
+    if isinstance(body.get("functions"), list) and not body.get("tools"):
+        for i, function in enumerate(body["functions"]):
+            if not isinstance(function.get("name"), str):
+                yield f"functions[{i}].name", "must be a string"
+            elif not isinstance(function.get("description", ""), str):
+                yield f"functions[{i}].description", "must be a string"
+        return
     tools = body.get("tools")
     if not isinstance(tools, list):
         yield "tools", "must be a list"
@@ -143,6 +200,41 @@ def _tool(body: dict[str, Any]) -> Found:
             yield f"{place}.function.description", "must be a string"
 
 
+def _unanswered(body: dict[str, Any]) -> Found:
+    places = [place for place, call in _calls(body) if call is not None]
+    messages = list(_messages(body))
+    if messages and isinstance(messages[-1][1].get("function_call"), dict):
+        yield f"{messages[-1][0]}.function_call", "has no result: a message with it has to follow"
+    elif places:
+        yield places[-1], "has no result: a message with it has to follow"
+
+
+def _two_answers(body: dict[str, Any]) -> Found:
+    if messages := list(_messages(body)):
+        yield messages[-1][0], "follows another message of the assistant: join the two"
+
+
+def _of_the_server(body: dict[str, Any]) -> Found:
+    for place, part in _parts(body):
+        holder = part.get(str(part.get("type")))
+        url = holder.get("url") if isinstance(holder, dict) else holder
+        if isinstance(url, str) and url.startswith("file:"):
+            yield place, "names a file that this model's server may not read: send the data"
+
+
+def _tokens(body: dict[str, Any]) -> Found:
+    """Of /detokenize, which takes numbers within the vocabulary."""
+    tokens = body.get("tokens")
+    if not isinstance(tokens, list):
+        yield "tokens", "must be a list of numbers"
+    elif numbers := [token for token in tokens if isinstance(token, int)]:
+        yield "tokens", f"has {max(numbers)}, which is beyond the vocabulary of this model"
+
+
+def _fixed(place: str, words: str) -> Callable[[dict[str, Any]], Found]:
+    return lambda body: iter(((place, words),))
+
+
 _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] = (
     (re.compile(r"^Failed to parse tool call arguments as JSON"), _arguments),
     (re.compile(r"Missing 'role' in message"), _role),
@@ -151,5 +243,31 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
     (re.compile(r"'content'"), _content),
     (re.compile(r"^unsupported content\[\]\.type"), _part_type),
     (re.compile(r"^This model does not support infill"), _suffix),
+    (re.compile(r"^Cannot continue an assistant message that contains tool calls"), _unanswered),
+    (re.compile(r"^Cannot have 2 or more assistant messages"), _two_answers),
+    (re.compile(r"^file (?:path is not allowed|does not exist)|^file:// URLs"), _of_the_server),
+    (
+        re.compile(r"^logprobs is not supported with tools"),
+        _fixed("logprobs", "cannot be honoured with tools in a stream"),
+    ),
+    (
+        re.compile(r"^Invalid tool_choice: "),
+        _fixed("tool_choice", "must be auto, none, required or the name of a tool"),
+    ),
+    (re.compile(r"^vector::_M_range_check|^\[json[^]]*\] type must be array"), _tokens),
+    (re.compile(r"^Unknown reasoning format"), _fixed("reasoning_format", "must be auto, none or deepseek")),
+    (re.compile(r"^top_logprobs requires"), _fixed("top_logprobs", "needs 'logprobs' to be true")),
+    (re.compile(r"^\"input\" or \"content\""), _fixed("input", "is missing")),
+    (re.compile(r"^Multimodal data provided"), _fixed("prompt", "has media, and this model takes none")),
+    (
+        re.compile(r"^Cannot set both add_generation_prompt and continue_final_message"),
+        _fixed("continue_final_message", "cannot be true beside add_generation_prompt"),
+    ),
+    (re.compile(r"^[\"']prompt[\"'] "), _prompt),
+    (re.compile(r"^Cannot (?:use|specify) (?:both json_schema and|custom)? ?grammar"), _grammar),
+    (
+        re.compile(r"^(?:Failed to (?:load|download) image|Invalid (?:uri-encoded )?base64|uri must be base64)"),
+        _unreadable,
+    ),
     *((re.compile(rf"^{kind} input is not supported"), _media(kind)) for kind in _MEDIA),
 )

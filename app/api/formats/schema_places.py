@@ -51,7 +51,8 @@ def _schemas(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     response_format = body.get("response_format")
     if isinstance(response_format, dict):
         if isinstance(wrapper := response_format.get("json_schema"), dict):
-            yield "response_format.json_schema.schema", wrapper.get("schema")
+            own = "response_format.json_schema"
+            yield (own, wrapper) if wrapper.get("schema") is None else (f"{own}.schema", wrapper["schema"])
         yield "response_format.schema", response_format.get("schema")
     yield "json_schema", body.get("json_schema")
     tools = body.get("tools")
@@ -59,6 +60,10 @@ def _schemas(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         function = tool.get("function") if isinstance(tool, dict) else None
         if isinstance(function, dict):
             yield f"tools[{i}].function.parameters", function.get("parameters")
+    functions = body.get("functions")
+    for i, function in enumerate(functions if isinstance(functions, list) else ()):
+        if isinstance(function, dict):
+            yield f"functions[{i}].parameters", function.get("parameters")
 
 
 def _at_pointer(schemas: list[tuple[str, Any]], pointer: str, reason: str) -> tuple[str, str] | None:
@@ -76,7 +81,8 @@ def _at_pointer(schemas: list[tuple[str, Any]], pointer: str, reason: str) -> tu
             else:
                 break
         else:
-            if isinstance(node, dict) and (not word or word in (node.get("type"), node.get("$ref"))):
+            names = (node.get("type"), node.get("$ref")) if isinstance(node, dict) else ()
+            if node is not None and (not word or word in names):
                 return place, f"{_NOT_ENFORCED}{reason}"
     return None
 

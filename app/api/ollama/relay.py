@@ -13,8 +13,9 @@ import msgspec
 
 from app.api.formats.ollama import OllamaFormat
 from app.api.formats.status_codes import http_error
-from app.api.ollama.request import FOR_GOOD, OllamaRequest, translate
+from app.api.ollama.request import FOR_GOOD, OWN_NAMES, OllamaRequest, translate
 from app.api.ollama.response import Pieces, loaded, whole
+from app.api.translated.places import refusal_in_own_places
 from app.auth.guard import KEY, client_of
 from app.errors import RequestError, TandemError, UpstreamDiedError
 from app.relay.headers import Headers
@@ -86,6 +87,7 @@ class _Translation:
         # The answer: translated as it arrives, or held until its end
         self._pieces: Pieces | None = None
         self._start: Message | None = None
+        self._refusal: Message | None = None
         self._held_back: list[bytes] = []
 
     @property
@@ -122,6 +124,10 @@ class _Translation:
             await self._begin(message)
         elif self._pieces is not None:
             await self._stream(message)
+        elif self._refusal is not None:
+            self._held_back.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._refused(self._refusal)
         elif self._start is not None:
             self._held_back.append(message.get("body", b""))
             if not message.get("more_body", False):
@@ -140,13 +146,24 @@ class _Translation:
 
     async def _begin(self, message: Message) -> None:
         request = self._request
-        if request is None or message["status"] >= 400:
+        if request is None:
             await self._send(message)
+        elif message["status"] >= 400:
+            self._refusal = message
         elif request.stream and not request.loading:
             self._pieces = Pieces(request, self._began)
             await self._send({**message, "headers": _with(message["headers"], (b"content-type", _LINES))})
         else:
             self._start = message
+
+    async def _refused(self, start: Message) -> None:
+        """Sends a refusal with the places of the client's own request."""
+        chat = self._request.body if self._request is not None else {}
+        body = refusal_in_own_places(b"".join(self._held_back), chat, OWN_NAMES)
+        self._refusal = None
+        length = (b"content-length", str(len(body)).encode())
+        await self._send({**start, "headers": _with(start["headers"], (b"content-type", b"application/json"), length)})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _stream(self, message: Message) -> None:
         assert self._pieces is not None

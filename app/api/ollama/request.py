@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import binascii
 import math
+from base64 import b64decode
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from app.api.translated.places import Placed
 from app.errors import InvalidBodyError, ModelRequiredError
 from app.relay.request.json_decode import decoded
 from app.units import DURATION_FORMS, seconds_of
@@ -25,6 +28,16 @@ _OPTIONS = {
             *("presence_penalty", "frequency_penalty", "mirostat", "mirostat_tau", "mirostat_eta"),
         )
     },
+}
+# Fields of llama-server's requests -> Ollama's, for errors
+OWN_NAMES = {
+    **{name: f"options.{option}" for option, name in _OPTIONS.items()},
+    "n_predict": "options.num_predict",
+    "response_format": "format",
+    "json_schema": "format",
+    "input_prefix": "prompt",
+    "input_suffix": "suffix",
+    "chat_template_kwargs": "think",
 }
 # The first letters of base64 identify an image's format.
 _IMAGES = {"iVBORw0K": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
@@ -71,6 +84,9 @@ def _translated(path: str, fields: dict[str, Any]) -> OllamaRequest:
         raise InvalidBodyError("'stream' must be true or false.")
     stream = stream is not False
     messages = _messages(fields) if kind == "chat" else None
+    for name in ("prompt", "system", "suffix") if kind == "generate" else ():
+        if not isinstance(fields.get(name), str | None):
+            raise InvalidBodyError(f"'{name}' must be a string.", param=name)
     if not messages and not fields.get("prompt"):
         # A request without content loads the model: the engine starts to tokenize an empty text.
         return OllamaRequest(kind, model, stream, "/tokenize", named | {"content": ""}, loading=True)
@@ -158,7 +174,8 @@ def _format(fields: dict[str, Any]) -> dict[str, Any]:
         return {"response_format": {"type": "json_object"}}
     if not isinstance(output_format, dict):
         raise InvalidBodyError("'format' must be \"json\" or a JSON schema.")
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "format", "schema": output_format}}}
+    named = {"name": "format", "schema": Placed(output_format, "format")}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def _thinking(fields: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +191,7 @@ def _thinking(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(fields: dict[str, Any]) -> list[dict[str, Any]]:
     system = [{"role": "system", "content": fields["system"]}] if fields.get("system") else []
-    return [*system, {"role": "user", "content": _content(fields.get("prompt"), fields.get("images"))}]
+    return [*system, {"role": "user", "content": _content(fields.get("prompt"), fields.get("images"), "images")}]
 
 
 def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
@@ -184,9 +201,10 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     translated: list[dict[str, Any]] = []
     # Ollama's calls may have no ids. A result belongs to the oldest call of its name without one.
     open_calls: list[tuple[str, str]] = []
-    for message in messages:
-        role = message.get("role")
-        entry = {"role": role, "content": _content(message.get("content") or "", message.get("images"))}
+    for number, message in enumerate(messages):
+        role, place = message.get("role"), f"messages[{number}]"
+        content = _content(message.get("content") or "", message.get("images"), f"{place}.images")
+        entry = Placed({"role": role, "content": content}, place)
         if message.get("thinking"):
             entry["reasoning_content"] = message["thinking"]
         if message.get("tool_calls"):
@@ -217,13 +235,25 @@ def _answered(open_calls: list[tuple[str, str]], name: Any) -> str:
     return "call_0"
 
 
-def _content(text: Any, images: Any) -> Any:
+def _content(text: Any, images: Any, place: str) -> Any:
+    """Returns the text, or parts with the images of the field at `place`. Raises InvalidBodyError."""
     if not images:
         return text
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise InvalidBodyError("'images' must be a list of base64 texts.")
+    if not isinstance(images, list):
+        raise InvalidBodyError(f"'{place}' must be a list of base64 texts.", param=place)
     parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
-    for image in images:
-        kind = next((kind for head, kind in _IMAGES.items() if image.startswith(head)), "png")
-        parts.append({"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{image}"}})
-    return parts
+    return [*parts, *(_image(image, f"{place}[{i}]") for i, image in enumerate(images))]
+
+
+def _image(image: Any, place: str) -> dict[str, Any]:
+    try:
+        # A data URL holds the same base64
+        data = image.partition(";base64,")[2] if image.startswith("data:") else image
+        letters = "".join(data.splitlines()).rstrip("=")
+        readable = bool(b64decode(letters + "=" * (-len(letters) % 4), validate=True))
+    except (AttributeError, binascii.Error, ValueError):
+        readable = False
+    if not readable:
+        raise InvalidBodyError(f"'{place}' must be an image as base64 text.", param=place)
+    kind = next((kind for head, kind in _IMAGES.items() if data.startswith(head)), "png")
+    return Placed({"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}, place)

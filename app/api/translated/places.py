@@ -45,12 +45,17 @@ def own_place(place: str, chat: Mapping[str, Any], names: Mapping[str, str]) -> 
 
 
 def in_own_places(error: Any, chat: Mapping[str, Any], names: Mapping[str, str]) -> Any:
-    """Returns an error's fields, nested or not, with the client's places in `param` and `message`."""
+    """Returns an error's fields, nested or not, with the client's places in `param` and `message`.
+
+    Ollama's errors are their message alone.
+    """
+    if isinstance(error, str):
+        return _QUOTED.sub(lambda quoted: f"'{_of_quoted(quoted[1], chat, names)}'", error)
     if not isinstance(error, dict):
         return error
     mapped = dict(error)
-    if isinstance(message := mapped.get("message"), str):
-        mapped["message"] = _QUOTED.sub(lambda quoted: f"'{_of_quoted(quoted[1], chat, names)}'", message)
+    if "message" in mapped:
+        mapped["message"] = in_own_places(mapped["message"], chat, names)
     if isinstance(param := mapped.get("param"), str):
         mapped["param"] = own_place(param, chat, names)
     if "error" in mapped:

@@ -46,6 +46,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     by_query: bool = False
     # How to change the answer for this API
     answer: AmendedAnswer | None = None
+    # The client's body, if it was amended. Errors name places in it.
+    own_body: bytes | None = None
     # Whether the model must call a tool. None without tools.
     must_call: bool | None = None
 
@@ -87,13 +89,13 @@ class CallReader:
         ref, where = self.named(fields.model, may_use(scope)), target(scope)
         if by_query and body is not None:
             refuse_other_folders(ref, where)
-        answer = None
+        answer, own_body = None, None
         if body is not None and boundary is None and not by_query:
             if self._filters:
                 body, fields = self._filtered(ref, where, body, fields)
             ours = isinstance(ref.entry, LocalEntry)
             if (amendment := amended(where, body, fields, request_id, ours=ours)) is not None:
-                body, where, answer = amendment
+                own_body, (body, where, answer) = body, amendment
                 fields = routing(body)
         remote = self.remote(fields)
         return Call(
@@ -109,6 +111,7 @@ class CallReader:
             remote=remote,
             by_query=by_query,
             answer=answer,
+            own_body=own_body,
             must_call=tool_use(fields),
         )
 

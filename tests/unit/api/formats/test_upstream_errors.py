@@ -114,11 +114,17 @@ def test_what_an_engine_was_not_started_for_is_said_of_its_entry(
         assert message not in error["message"] and all(word in error["message"] for word in words)
 
 
+def image(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
 def tool(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": schema}}
 
 
 USER = {"role": "user", "content": "x"}
+VALUE = "invalid_value"
+PNG = "data:image/png;base64,iVBORw0KGgo="
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{bad"}}
 PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
 BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}]}
@@ -175,6 +181,168 @@ BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_c
             "GBNF",
             "grammar",
             "invalid_value",
+        ),
+        (
+            400,
+            '"json_schema": JSON schema conversion failed:\nJSON schema error at #: schema must be an object',
+            {"json_schema": "x"},
+            "schema must be an object",
+            "json_schema",
+            "invalid_value",
+        ),
+        (
+            400,
+            '"json_schema": JSON schema error at #/properties/a: unrecognized type nope',
+            {"response_format": {"type": "json_schema", "json_schema": {"properties": {"a": {"type": "nope"}}}}},
+            "unrecognized type nope",
+            "response_format.json_schema.properties.a",
+            "invalid_value",
+        ),
+        (
+            400,
+            f"{PARSER}JSON schema error at #/properties/a: unrecognized type nope",
+            {"functions": [{"name": "f", "parameters": {"properties": {"a": {"type": "nope"}}}}]},
+            "unrecognized type nope",
+            "functions[0].parameters.properties.a",
+            "invalid_value",
+        ),
+        (
+            500,
+            "Cannot use both json_schema and grammar",
+            {"response_format": {"type": "json_object"}, "grammar": "root ::= 1"},
+            "cannot be combined with a schema",
+            "grammar",
+            "invalid_value",
+        ),
+        (
+            400,
+            "Cannot use custom grammar constraints with tools.",
+            {"tools": [tool({"type": "object"})], "grammar": "root ::= 1"},
+            "cannot be combined with tools",
+            "grammar",
+            "invalid_value",
+        ),
+        (
+            500,
+            "Failed to parse tool call arguments as JSON: [json.exception.parse_error.101] parse error",
+            {"messages": [USER, {"role": "assistant", "function_call": {"name": "f", "arguments": "{bad"}}]},
+            "is not valid JSON",
+            "messages[1].function_call.arguments",
+            "invalid_value",
+        ),
+        *(
+            (status, said, request_body, words, place, code)
+            for status, said, request_body, words, place, code in (
+                (500, "vector::_M_range_check: __n (which is 9)", {"tokens": [9, 1]}, "has 9, which", "tokens", VALUE),
+                (
+                    400,
+                    "[json.exception.type_error.302] type must be array, but is string",
+                    {"tokens": "x"},
+                    "list",
+                    "tokens",
+                    VALUE,
+                ),
+                (
+                    500,
+                    "Unknown reasoning format: zz",
+                    {"reasoning_format": "zz"},
+                    "deepseek",
+                    "reasoning_format",
+                    VALUE,
+                ),
+                (
+                    400,
+                    "top_logprobs requires logprobs to be set to true",
+                    {"top_logprobs": 1},
+                    "'logprobs'",
+                    "top_logprobs",
+                    VALUE,
+                ),
+                (
+                    400,
+                    "logprobs is not supported with tools + stream",
+                    {"logprobs": True},
+                    "in a stream",
+                    "logprobs",
+                    VALUE,
+                ),
+                (400, "Invalid tool_choice: any", {"tool_choice": "any"}, "auto, none, required", "tool_choice", VALUE),
+                (400, '"input" or "content" must be provided', {}, "is missing", "input", "missing_required_parameter"),
+                (500, "Multimodal data provided, but model", {"prompt": {}}, "has media", "prompt", VALUE),
+                (400, "Cannot set both add_generation_prompt and continue_final_message to true.", {}, "beside", "continue_final_message", VALUE),
+                (
+                    400,
+                    "Cannot continue an assistant message that contains tool calls.",
+                    BROKEN_CALL,
+                    "has no result",
+                    "messages[1].tool_calls[0]",
+                    VALUE,
+                ),
+                (
+                    400,
+                    "Cannot have 2 or more assistant messages at the end",
+                    BROKEN_CALL,
+                    "join the two",
+                    "messages[1]",
+                    VALUE,
+                ),
+                (
+                    400,
+                    "file path is not allowed: /etc/x",
+                    {"messages": [{"role": "user", "content": [image("file:///etc/x")]}]},
+                    "may not read",
+                    "messages[0].content[0]",
+                    VALUE,
+                ),
+            )
+        ),
+        (
+            500,
+            "tools param requires --jinja flag",
+            {"tools": [tool({"type": "object"})]},
+            "jinja: true",
+            "tools",
+            None,
+        ),
+        (
+            400,
+            '"prompt" elements must be a string, a list of tokens, a JSON object containing a prompt string, or a list',
+            {"input": [1.5]},
+            "must be a string",
+            "input",
+            "invalid_value",
+        ),
+        *(
+            (
+                status,
+                said,
+                {"messages": [{"role": "user", "content": [image(PNG), image(broken)]}]},
+                "can be read",
+                "messages[0].content[1]",
+                "invalid_value",
+            )
+            for status, said, broken in (
+                (500, "Failed to load image or audio file", "data:image/png;base64,AAAA"),
+                (500, "Invalid base64 value", "no base64"),
+                (400, "Invalid uri-encoded base64 value", "data:image/png;base64,%%"),
+                (400, "uri must be base64 encoded", "data:image/png,AAAA"),
+            )
+        ),
+        (
+            500,
+            "Failed to load image or audio file",
+            {"messages": [USER, {"role": "user", "content": [image(PNG)]}]},
+            "can be read",
+            "messages[1].content[0]",
+            "invalid_value",
+        ),
+        (
+            501,
+            "Infill is not supported by this model: prefix token is missing. ",
+            {"prompt": "a", "suffix": "b"},
+            "does not do infill",
+            "suffix",
+            "not_supported",
         ),
         (
             501,

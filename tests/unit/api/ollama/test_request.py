@@ -1,11 +1,13 @@
 """Ollama's requests in llama-server's words."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from app.api.ollama.request import OllamaRequest, model_of, translate
+from app.api.ollama.request import OWN_NAMES, OllamaRequest, model_of, translate
+from app.api.translated.places import in_own_places
 from app.errors import InvalidBodyError, ModelRequiredError
 
 
@@ -59,6 +61,59 @@ def test_images_are_data() -> None:
         "messages"
     ][0]
     assert content["content"][1]["image_url"]["url"] == "data:image/jpeg;base64,/9j/abc"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "place"),
+    [
+        (
+            "/api/chat",
+            {"messages": [{"role": "user", "content": "x"}, {"images": ["/9j/", "no image"]}]},
+            "messages[1].images[1]",
+        ),
+        ("/api/chat", {"messages": [{"images": [""]}]}, "messages[0].images[0]"),
+        ("/api/chat", {"messages": [{"images": [7]}]}, "messages[0].images[0]"),
+        ("/api/chat", {"messages": [{"images": "/9j/"}]}, "messages[0].images"),
+        ("/api/generate", {"prompt": "x", "images": ["/9j/", "https://a.example/b.png"]}, "images[1]"),
+        ("/api/generate", {"prompt": ["x"]}, "prompt"),
+        ("/api/generate", {"prompt": "x", "system": 7}, "system"),
+        ("/api/generate", {"prompt": "x", "suffix": 7}, "suffix"),
+    ],
+)
+def test_an_image_that_is_none_is_named(path: str, fields: dict[str, Any], place: str) -> None:
+    """By its place in the request."""
+    with pytest.raises(InvalidBodyError, match=re.escape(f"'{place}' must be")) as refused:
+        request_of(path, **fields)
+    assert refused.value.param == place
+
+
+def test_an_image_as_data_url_is_taken() -> None:
+    """It holds the same base64."""
+    [message] = request_of("/api/generate", prompt="x", images=["data:image/png;base64,iVBORw0KGgo="]).body["messages"]
+    assert message["content"][1]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize(
+    ("place", "own"),
+    [
+        ("messages[0].content[2]", "messages[0].images[1]"),
+        ("messages[0].role", "messages[0].role"),
+        ("response_format.json_schema.schema.properties.a", "format.properties.a"),
+        ("max_tokens", "options.num_predict"),
+        ("temperature", "options.temperature"),
+        ("tools[0].type", "tools[0].type"),
+    ],
+)
+def test_errors_name_places_of_ollamas_request(place: str, own: str) -> None:
+    """Whatever the relay and the engine call them."""
+    body = request_of(
+        "/api/chat",
+        messages=[{"role": "user", "content": "x", "images": ["/9j/", "/9j/"]}],
+        format={"type": "object", "properties": {"a": {"type": "none"}}},
+        tools=[{"type": "function"}],
+        options={"num_predict": 3, "temperature": 1},
+    ).body
+    assert in_own_places({"error": f"'{place}' is wrong."}, body, OWN_NAMES) == {"error": f"'{own}' is wrong."}
 
 
 def test_tools_and_their_answers() -> None:
