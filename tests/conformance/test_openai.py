@@ -105,6 +105,24 @@ def test_tool_calls(client: openai.OpenAI, speaking: Gateway) -> None:
         assert json.loads(call.function.arguments) == {"city": ASKED}
 
 
+def test_a_prefilled_call_is_whole(client: openai.OpenAI, speaking: Gateway) -> None:
+    """The arguments that the client has begun are part of the call, as whole answers have them."""
+    begun = f'<tool_call>\n{{"name": "{TOOL}", "arguments": {{"city": "{ASKED[:2]}'
+    body: Any = {
+        "model": SPEAKER,
+        "messages": [*openai_messages(), {"role": "assistant", "content": begun}],
+        "tools": [openai_tool()],
+        "max_tokens": 60,
+        "extra_body": {"continue_final_message": True, "add_generation_prompt": False},
+    }
+    whole = client.chat.completions.create(**body)
+    with client.chat.completions.stream(**body) as stream:
+        streamed = stream.get_final_completion()
+    for answer in (whole, streamed):
+        [call] = answer.choices[0].message.tool_calls or []
+        assert call.type == "function" and json.loads(call.function.arguments)["city"].startswith(ASKED[:2])
+
+
 def test_completions(client: openai.OpenAI) -> None:
     """The older endpoint, whole, streamed, and with the probabilities of its tokens."""
     whole = client.completions.create(model=CHAT, prompt="Once", max_tokens=6, temperature=0)

@@ -14,6 +14,7 @@ import msgspec
 from app.errors import InvalidBodyError
 from app.relay.amendments.answer import CLOSING, AmendedAnswer, ChangedAnswer, Counted, LegacyCalls
 from app.relay.amendments.completion import amended_completion
+from app.relay.amendments.continued import WithoutPrefill, prefilled
 from app.relay.amendments.draft import NULL_TEXT, Draft
 from app.relay.amendments.formats import nested, refuse_ignored, refuse_ignored_patterns
 from app.relay.amendments.infill import PATH, InfilledText
@@ -80,6 +81,8 @@ def _chat(draft: Draft) -> None:
         _format(draft)
     if draft.path == _CHAT:
         _stop(draft)
+        if draft.ours and draft.fields.stream and draft.has("continue_final_message"):
+            _continued(draft)
         _several(draft)
 
 
@@ -146,6 +149,15 @@ def _stop(draft: Draft) -> None:
         draft.values["stop"] = words
     else:
         draft.drop.add("stop")
+
+
+def _continued(draft: Draft) -> None:
+    """Requests the prefilled part of a tool call too, unless the client asks for it itself."""
+    if not draft.value("continue_final_message") or not draft.value("tools") or draft.value("echo"):
+        return
+    if (texts := prefilled(bytes(draft.fields.messages))) is not None:
+        draft.values["echo"] = True
+        draft.changes.append(WithoutPrefill(texts))
 
 
 def _several(draft: Draft) -> None:

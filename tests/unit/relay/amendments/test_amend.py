@@ -58,6 +58,30 @@ def test_a_plain_request_is_left_alone(path: str, request_body: dict[str, Any]) 
     assert amendment(path, request_body) is None
 
 
+CONTINUED = {"messages": [USER, {"role": "assistant", "content": "<tool_call>"}], "stream": True, "tools": [F]}
+
+
+def test_the_prefilled_part_of_a_call_is_asked_for() -> None:
+    assert sent(CHAT, CONTINUED | {"continue_final_message": True})["echo"] is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"continue_final_message": False},
+        {"stream": False},
+        {"tools": []},
+        {"echo": True},
+        {"messages": [USER]},
+        {"messages": [USER, {"role": "assistant", "content": [{"type": "text", "text": "x"}]}]},
+    ],
+)
+def test_no_other_stream_is_asked_to_repeat_what_was_sent(change: dict[str, Any]) -> None:
+    assert amendment(CHAT, CONTINUED | {"continue_final_message": True} | change) is None
+    assert amendment(CHAT, CONTINUED | {"continue_final_message": True}, ours=False) is None
+    assert amendment(CHAT, CONTINUED) is None
+
+
 @pytest.mark.parametrize("function", [{"arguments": ""}, {"arguments": None}, {}, {"arguments": " \n"}])
 @pytest.mark.parametrize("ours", [True, False])
 def test_empty_arguments_are_an_empty_object(function: dict[str, Any], ours: bool) -> None:

@@ -156,3 +156,45 @@ def test_vectors_are_cut_and_of_length_one() -> None:
 def test_more_numbers_than_there_are_is_a_refusal() -> None:
     with pytest.raises(InvalidBodyError, match="have only 2 numbers"):
         vectors(dimensions=3).whole(b'{"data":[{"embedding":[1,0],"index":0}]}')
+
+
+CONTINUED = {"stream": True, "continue_final_message": True, "tools": [{"type": "function", "function": {"name": "f"}}]}
+BEGUN = 'Sure. <tool_call>\n{"name": "f", "arguments": {"city": "Pa'
+
+
+def piece(**delta: Any) -> bytes:
+    return event(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_a_prefilled_call_is_whole_in_a_stream(step: int) -> None:
+    """As b11434 sends it with `echo`: the text goes that the client has written, the call stays."""
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"city": "Paris'}}
+    more = {"index": 0, "function": {"arguments": '"}'}}
+    stream = b"".join(
+        [
+            piece(role="assistant", content=None),
+            *(piece(content=text) for text in ("Su", "re. ")),
+            *(piece(tool_calls=[part]) for part in (call, more)),
+            event(choices=[{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]),
+            DONE,
+        ]
+    )
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": BEGUN}]
+    found = events(streamed(answer_to(CHAT, messages=messages, **CONTINUED), stream, step))
+    deltas = [each["choices"][0]["delta"] for each in found]
+    assert deltas == [{"role": "assistant", "content": None}, {"tool_calls": [call]}, {"tool_calls": [more]}, {}]
+
+
+def test_a_prefilled_text_is_left_out_as_before() -> None:
+    """And what goes on from it is not, in thoughts either."""
+    last = {"role": "assistant", "content": "One", "reasoning_content": "Hm"}
+    answer = answer_to(CHAT, messages=[{"role": "user", "content": "x"}, last], **CONTINUED)
+    pieces = [
+        piece(reasoning_content="Hm, a"),
+        piece(reasoning_content="Hm"),
+        piece(content="O"),
+        piece(content="ne t"),
+    ]
+    deltas = [each["choices"][0]["delta"] for each in events(streamed(answer, b"".join(pieces)))]
+    assert deltas == [{"reasoning_content": ", a"}, {"reasoning_content": "Hm"}, {"content": " t"}]
