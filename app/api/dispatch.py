@@ -29,6 +29,7 @@ from app.relay.record import Report, RequestRecord
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive
 from app.relay.request.content_encoding import decoded
+from app.relay.request.json_text import without_bom
 from app.relay.request.scope import Scope, header
 from app.relay.response.writer import Send
 from app.relay.traffic import Traffic
@@ -149,7 +150,7 @@ class Dispatcher:
 
         try:
             application = await self._application()
-            await application(scope, receive, send_with_id)
+            await application(scope, without_bom(receive), send_with_id)
         finally:
             quiet = scope["path"] in _QUIET or (b"x-tandem-poll", b"1") in scope["headers"]
             write = log.debug if quiet and status < 400 else log.info

@@ -25,11 +25,13 @@ def tidied(scope: Scope) -> Scope:
 
 
 def hint(path: str) -> str:
-    """Returns a hint for a path that ends in a known one, or an empty text."""
+    """Returns a hint for a path that ends in a known one, or that is a base URL; empty for any other."""
+    if path in ("/v1", "/v1/v1"):
+        return " The base URL alone is no endpoint: use /v1/models, for example."
     known = next((known for known in _KNOWN if path.endswith(known)), None)
     if known is None or known == path:
         return ""
     before = path.removesuffix(known)
-    if before.endswith("/v1"):
+    if before.endswith("/v1") and known.startswith("/v1"):
         return f" The base URL has /v1 twice: use {known}."
     return f" Remove {before} from the base URL: use {known}."

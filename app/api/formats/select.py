@@ -24,7 +24,8 @@ class ApiFormats:
         """
         if path.startswith("/api/"):
             return self._ollama
-        path = path.removeprefix("/v1")
+        while path.startswith("/v1/"):  # twice where a client joins base URLs by hand
+            path = path.removeprefix("/v1")
         head = path[: path.find("/", 1)] if "/" in path[1:] else path
         if head == "/models" and headers is not None and any(name == b"anthropic-version" for name, _ in headers):
             return self._anthropic

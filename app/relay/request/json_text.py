@@ -10,6 +10,7 @@ import codecs
 import re
 
 from app.errors import InvalidBodyError
+from app.relay.request.body import Message, Receive
 
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -20,6 +21,22 @@ _HALF = re.compile(
     rb"\\u(?:[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|[dD][c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB]..\\u....))",
     re.DOTALL,
 )
+
+
+def without_bom(receive: Receive) -> Receive:
+    """Returns a `receive` that drops a BOM at the beginning of the body, for readers that take none."""
+    begun = False
+
+    async def receive_text() -> Message:
+        nonlocal begun
+        message = await receive()
+        if not begun and (body := message.get("body")):
+            begun = True
+            if body.startswith(_BOM):
+                return {**message, "body": body[len(_BOM) :]}
+        return message
+
+    return receive_text
 
 
 def readable(body: bytes) -> bytes:

@@ -66,6 +66,27 @@ def test_what_llama_server_answers_goes_to_the_relay(method: str, path: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1", "ask /v1/models"),
+        ("/v1/", "ask /v1/models"),
+        ("/v1/v1", "ask /v1/models"),
+        ("/v1/v1/messages", "/v1 twice: ask /v1/messages."),
+        ("/v1/api/chat", "/v1 too much: ask /api/chat."),
+    ],
+)
+def test_a_base_url_that_is_wrong_gets_a_hint(fetch: Callable[..., Answer], path: str, words: str) -> None:
+    answer = fetch("POST", path)
+    assert answer.status == 404 and words in answer.body.decode()
+
+
+def test_a_byte_order_mark_is_taken_by_the_gateways_own_endpoints(fetch: Callable[..., Answer]) -> None:
+    """As by those that are relayed."""
+    answer = fetch("POST", "/api/show", b'\xef\xbb\xbf{"model": "org/a"}', {"host": "localhost"})
+    assert answer.status == 200, answer.body
+
+
+@pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
         ("GET", "/v1/chat/completions", "POST"),

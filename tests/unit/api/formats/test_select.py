@@ -26,6 +26,8 @@ OPENAI, ANTHROPIC, RESPONSES, OLLAMA = "OpenAIFormat", "AnthropicFormat", "Respo
         ("/v1/messagesx", OPENAI),
         ("/v1/messages", ANTHROPIC),
         ("/messages/count_tokens", ANTHROPIC),
+        ("/v1/v1/messages", ANTHROPIC),
+        ("/v1/v1/responses", RESPONSES),
         ("/v1/messages/batches/x", ANTHROPIC),
         ("/responses", RESPONSES),
         ("/v1/responses/resp_1/cancel", RESPONSES),

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidBodyError
-from app.relay.request.json_text import readable
+from app.relay.request.json_text import readable, without_bom
 
 
 def test_a_body_that_needs_nothing_is_the_same_object() -> None:
@@ -58,3 +60,19 @@ def test_every_text_becomes_one_that_has_an_encoding(text: str) -> None:
     body = readable(json.dumps({"a": text}).encode())
     pairs = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert len(json.loads(body)["a"].encode()) == len(pairs.encode())
+
+
+@pytest.mark.parametrize(
+    "pieces", [(b"\xef\xbb\xbf{", b"}"), (b"", b"\xef\xbb\xbf{}"), (b"{}",), (b"{", b"\xef\xbb\xbf}")]
+)
+def test_a_mark_at_the_beginning_of_a_body_in_pieces_is_dropped(pieces: tuple[bytes, ...]) -> None:
+    waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+
+    async def receive() -> Any:
+        return waiting.pop(0)
+
+    async def all_of_it() -> bytes:
+        read = without_bom(receive)
+        return b"".join([(await read())["body"] for _ in pieces])
+
+    assert asyncio.run(all_of_it()) == b"".join(pieces).removeprefix(b"\xef\xbb\xbf")
