@@ -15,7 +15,17 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import conversations, first_token, placement, pull, relay, scheduler, startup, translated
+from benchmarks import (
+    conversations,
+    first_token,
+    placement,
+    placement_traffic,
+    pull,
+    relay,
+    scheduler,
+    startup,
+    translated,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -149,15 +159,16 @@ def _scheduler(_: Path) -> Table:
 
 def _placement(_: Path) -> Table:
     title = (
-        f"A day of {placement.REQUESTS:,} requests over {placement.ALIASES} aliases by Zipf's law, "
-        f"on {placement.BUDGET >> 30} GiB (simulated)"
+        f"Days of traffic over {placement_traffic.ALIASES} aliases (simulated), means of {len(placement.SEEDS)} seeds"
     )
     table = Table(title=title, title_justify="left")
-    for name in ("", "cold starts per request", "wait p50", "wait p99", "wait mean"):
+    for name in ("", "", "cold starts per request", "wait p50", "wait p99", "wait mean"):
         table.add_column(name, justify="right" if name else "left")
-    for day in placement.measure():
-        waits = (f"{wait:.1f} s" for wait in (day.p50, day.p99, day.mean))
-        table.add_row(day.rule, f"{day.cold_starts:.3f}", *waits)
+    for workload in placement_traffic.WORKLOADS:
+        for day in placement.compare(workload, placement.SEEDS):
+            waits = (f"{wait:.1f} s" for wait in (day.p50, day.p99, day.mean))
+            table.add_row(workload.name, day.rule, f"{day.cold_starts:.3f}", *waits)
+        table.add_section()
     return table
 
 

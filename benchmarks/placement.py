@@ -8,47 +8,34 @@ from __future__ import annotations
 
 import heapq
 import math
-import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from app.scheduler.demand import UNUSED, Demand
+from app.scheduler.line import WaitingLine
 from app.scheduler.policy import decide, next_look
 from app.scheduler.room import UNCAPPED
-from app.scheduler.snapshot import Drain, EngineView, Grant, NoMemory, NoRoom, SchedulerSnapshot, Start, Wait
-from app.supervisor.states import OCCUPYING, EngineState
+from app.scheduler.snapshot import (
+    Drain,
+    EngineTable,
+    EngineView,
+    Grant,
+    NoMemory,
+    NoRoom,
+    SchedulerSnapshot,
+    Start,
+    Wait,
+)
+from app.supervisor.states import EngineState
+from benchmarks.placement_traffic import ZIPF, Arrival, ModelSize, Workload
 
-GIB = 1 << 30
 DEVICE = "CUDA0"
-ALIASES, REQUESTS, DAY_S = 200, 8_000, 86_400.0
-BUDGET = 80 * GIB
 SEED = 17
-# Of Zipf's law: the n-th alias gets 1/n^S of the requests
-S = 1.1
-# Bytes a second, and what a load and a stop take besides
-LOAD_RATE, LOAD_S, STOP_S = 2 * GIB, 1.5, 0.5
-ANSWER_S = 5.0
+SEEDS = (SEED, 23, 41, 59, 83)
+STOP_S = 0.5
 
-_UP, _READY, _STOPPED = OCCUPYING, EngineState.READY, EngineState.STOPPED
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSize:
-    """One alias: what its engine takes, and what its load lasts."""
-
-    alias: str
-    size: int
-
-    @property
-    def load_seconds(self) -> float:
-        return LOAD_S + self.size / LOAD_RATE
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    at: float
-    alias: str
-    answer: float
+_READY, _STOPPED = EngineState.READY, EngineState.STOPPED
 
 
 @dataclass(slots=True)
@@ -61,6 +48,7 @@ class _Simulated:
     last_used: float = -math.inf
     ready_at: float = -math.inf
     load_seconds: float = 1.0
+    demand: Demand = UNUSED
     waiting: list[Arrival] = field(default_factory=list)
 
     def view(self) -> EngineView:
@@ -71,6 +59,7 @@ class _Simulated:
             last_used=self.last_used,
             ready_at=self.ready_at,
             load_seconds=self.load_seconds,
+            demand=self.demand,
             needs={DEVICE: self.model.size},
         )
 
@@ -89,8 +78,9 @@ class DayOfTraffic:
 class SimulatedGateway:
     """Runs `rule` over the traffic; a rule looks at it and calls `start` and `drain`."""
 
-    def __init__(self, models: Sequence[ModelSize], rule: Callable[[SimulatedGateway], float]) -> None:
+    def __init__(self, models: Sequence[ModelSize], budget: int, rule: Callable[[SimulatedGateway], float]) -> None:
         self.now = 0.0
+        self.budget = budget
         self.engines = {model.alias: _Simulated(model) for model in models}
         self.up: dict[str, _Simulated] = {}
         self.wanted: dict[str, _Simulated] = {}
@@ -107,7 +97,8 @@ class SimulatedGateway:
         while self._events:
             self.now, _, happens = heapq.heappop(self._events)
             happens()
-            self._look()
+            if self.wanted:
+                self._look()
         assert len(self._waits) == len(traffic), "somebody waits for ever"
         cuts = statistics.quantiles(self._waits, n=100)
         mean = statistics.fmean(self._waits)
@@ -122,7 +113,7 @@ class SimulatedGateway:
         self.loads += 1
         engine.state = EngineState.STARTING
         self.up[engine.model.alias] = engine
-        assert self.held <= BUDGET, "over budget"
+        assert self.held <= self.budget, "over budget"
         self._at(self.now + engine.model.load_seconds, lambda: self._loaded(engine))
 
     def drain(self, engine: _Simulated) -> None:
@@ -132,6 +123,7 @@ class SimulatedGateway:
     def grant(self, engine: _Simulated) -> None:
         for arrival in engine.waiting:
             self._waits.append(self.now - arrival.at)
+            engine.demand = engine.demand.asked(self.now)
             engine.in_flight += 1
             self._at(self.now + arrival.answer, lambda: self._answered(engine))
         engine.waiting.clear()
@@ -181,9 +173,9 @@ def ours(gateway: SimulatedGateway) -> float:
     snapshot = SchedulerSnapshot(
         gateway.now,
         UNCAPPED,
-        tuple(engine.view() for engine in known.values()),
-        tuple(Wait(alias, arrival.at) for alias, engine in gateway.wanted.items() for arrival in engine.waiting),
-        budgets={DEVICE: BUDGET},
+        EngineTable(engine.view() for engine in known.values()),
+        WaitingLine(Wait(alias, engine.waiting[0].at) for alias, engine in gateway.wanted.items()),
+        budgets={DEVICE: gateway.budget},
     )
     for action in decide(snapshot):
         engine = gateway.engines[action.alias]
@@ -225,13 +217,13 @@ def evicting(
     return rule
 
 
-def rules(models: Sequence[ModelSize]) -> dict[str, Callable[[SimulatedGateway], float]]:
+def rules(models: Sequence[ModelSize], budget: int) -> dict[str, Callable[[SimulatedGateway], float]]:
     """By count: as many as fit whichever they are, since nobody looks at sizes."""
     largest = sorted((model.size for model in models), reverse=True)
-    places = next(n for n in range(len(largest), 0, -1) if sum(largest[:n]) <= BUDGET)
+    places = next(n for n in range(len(largest), 0, -1) if sum(largest[:n]) <= budget)
 
     def by_memory(gateway: SimulatedGateway, engine: _Simulated) -> bool:
-        return gateway.held + engine.model.size <= BUDGET
+        return gateway.held + engine.model.size <= budget
 
     def by_count(gateway: SimulatedGateway, _: _Simulated) -> bool:
         return len(gateway.up) < places
@@ -239,34 +231,30 @@ def rules(models: Sequence[ModelSize]) -> dict[str, Callable[[SimulatedGateway],
     return {
         "ours": ours,
         "LRU by memory": evicting(lambda engine: engine.last_used, by_memory),
-        f"LRU by count ({places})": evicting(lambda engine: engine.last_used, by_count),
+        "LRU by count": evicting(lambda engine: engine.last_used, by_count),
         "FIFO by memory": evicting(lambda engine: engine.ready_at, by_memory),
     }
 
 
-def models_of(rng: random.Random) -> list[ModelSize]:
-    """From 1 to 40 GiB, most of them small."""
-    sizes = (min(max(rng.lognormvariate(math.log(7), 0.8), 1.0), 40.0) for _ in range(ALIASES))
-    return [ModelSize(f"m{at}", int(size * GIB)) for at, size in enumerate(sizes)]
-
-
-def traffic_of(models: Sequence[ModelSize], rng: random.Random, days: float = 1.0) -> Iterator[Arrival]:
-    """Busy by day and quiet by night; a part of a day goes through both."""
-    weights = [1 / rank**S for rank in range(1, len(models) + 1)]
-    requests, seconds = int(REQUESTS * days), DAY_S * days
-    moments: list[float] = []
-    while len(moments) < requests:
-        at = rng.uniform(0, seconds)
-        if rng.random() < 0.55 - 0.45 * math.cos(2 * math.pi * at / seconds):
-            moments.append(at)
-    chosen = rng.choices(models, weights, k=requests)
-    for at, model in zip(sorted(moments), chosen, strict=True):
-        yield Arrival(at, model.alias, rng.expovariate(1 / ANSWER_S))
-
-
-def measure(seed: int = SEED, days: float = 1.0) -> list[DayOfTraffic]:
+def measure(seed: int = SEED, days: float = 1.0, workload: Workload = ZIPF) -> list[DayOfTraffic]:
     """A row for each rule, ours first, on the same traffic."""
-    rng = random.Random(seed)
-    models = models_of(rng)
-    traffic = list(traffic_of(models, rng, days))
-    return [SimulatedGateway(models, rule).run(name, traffic) for name, rule in rules(models).items()]
+    models, traffic = workload.traffic(seed, days)
+    return [
+        SimulatedGateway(models, workload.budget, rule).run(name, traffic)
+        for name, rule in rules(models, workload.budget).items()
+    ]
+
+
+def compare(workload: Workload, seeds: Sequence[int], days: float = 1.0) -> list[DayOfTraffic]:
+    """A row for each rule, ours first: the means over the seeds."""
+    by_seed = [measure(seed, days, workload) for seed in seeds]
+    return [
+        DayOfTraffic(
+            same_rule[0].rule,
+            *(
+                statistics.fmean(getattr(day, name) for day in same_rule)
+                for name in ("cold_starts", "p50", "p99", "mean")
+            ),
+        )
+        for same_rule in zip(*by_seed, strict=True)
+    ]

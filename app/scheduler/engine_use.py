@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app.scheduler.demand import UNUSED, Demand
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.lease import Lease
 from app.scheduler.queue import EngineQueue, Ticket
@@ -31,6 +32,7 @@ class EngineUse:
     stay: ResidencyState = field(default_factory=ResidencyState)
     last_used: float | None = None
     busy_since: float = math.inf
+    demand: Demand = UNUSED
     # The state that the last sent verb leads to, until the engine takes it up. Without it two decisions in one turn of
     # the loop would count the same free place twice.
     heading: EngineState | None = None
@@ -93,6 +95,8 @@ class EngineUse:
             self.busy_since = now
         self.leases[lease] = ticket
         self._slots_taken += ticket.takes_slot
+        if not ticket.errand:
+            self.demand = self.demand.asked(now)
         if ticket.pins:
             self.stay.pin = True
 
@@ -138,6 +142,7 @@ class EngineUse:
             priority=self.residency.priority,
             unload_at=self.unload_at,
             busy_since=self.busy_since,
+            demand=self.demand,
             load_seconds=1.0 if self.load_seconds is None else self.load_seconds,
             ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
             needs=needs,

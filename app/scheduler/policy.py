@@ -9,7 +9,7 @@ For each alias with a waiting request, the engine is
 (4) in BACKOFF for want of memory that other engines of ours hold: one of them makes room as in (7), then it is retried;
 (5) DRAINING or STOPPING: they wait until it is STOPPED;
 (6) STOPPED with room: it is started, after any other load onto one of its devices;
-(7) STOPPED without room: an engine that is leaving already is waited for. Otherwise one makes room (`_victim`). If all
+(7) STOPPED without room: an engine that is leaving already is waited for. Otherwise one makes room (`Eviction`). If all
     obstacles are pinned, the requests are refused. If memory is short, as many engines leave as necessary. If memory
     would be short without any of them, the requests are refused and no engine leaves;
 
@@ -27,10 +27,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Set
 
+from app.scheduler.eviction import Eviction
 from app.scheduler.line import WaitingLine
 from app.scheduler.reasons import free_for, kept_by, kind_of, names, seconds, shortage, sizes, use_of
 from app.scheduler.room import Room
 from app.scheduler.snapshot import (
+    PAUSE_S,
     REASON_AFTER_S,
     SHORT_BACKOFF_S,
     Action,
@@ -75,6 +77,7 @@ def next_look(snapshot: SchedulerSnapshot) -> float:
     moments = [engine.unload_at for engine in ready]
     if line:
         moments += [engine.ready_at + snapshot.residency(engine) for engine in ready]
+        moments += [engine.last_used + PAUSE_S for engine in ready if not engine.pinned]
         moments += [
             limit + line.since_after(now - limit) for limit in (REASON_AFTER_S, snapshot.patience, snapshot.max_wait)
         ]
@@ -89,6 +92,7 @@ class _Decision:
         self._engines = EngineTable.of(snapshot.engines)
         self._waits = WaitingLine.of(snapshot.waiting)
         self._room = Room(snapshot)
+        self._eviction = Eviction(snapshot, self._waits)
         self._drained: set[str] = set()
         # The alias that has to wait for a place; later ones may not take it
         self._next: str | None = None
@@ -226,47 +230,17 @@ class _Decision:
 
     def _make_room(self, wait: Wait, obstacles: set[str], memory: Iterable[str] = ()) -> list[Action]:
         """Drains at most one of `obstacles`; `memory` are the places where their memory is missing."""
-        victim = self._victim(wait, obstacles, memory)
+        candidates = (self._room.up[alias] for alias in obstacles - self._drained)
+        victim = self._eviction.victim(candidates, wait, memory)
         if victim is None:
             self._report(wait, obstacles - self._drained, memory)
             return []
         self._drained.add(victim.alias)
         return [Drain(victim.alias, wait.alias, self._why(victim, wait, obstacles, memory))]
 
-    def _victim(self, wait: Wait, obstacles: set[str], short: Iterable[str]) -> EngineView | None:
-        """Chooses the engine that leaves: idle first, then the lowest priority, then the largest gain.
-
-        The gain is the idle time times the bytes freed in the places `short`, by the load time. A pinned engine never
-        leaves. An engine that has answered since the wait began keeps its minimum residency. A busy engine, or
-        one with waiting requests, also keeps its place for `patience`. It finishes its running answers.
-        """
-        candidates = [
-            engine
-            for alias in obstacles - self._drained
-            if (engine := self._room.up[alias]).state is EngineState.READY
-            and not engine.pinned
-            and self._may_go(engine, wait)
-        ]
-        return min(candidates, key=lambda engine: self._rank(engine, short), default=None)
-
-    def _may_go(self, engine: EngineView, wait: Wait) -> bool:
-        snapshot = self._snapshot
-        resident = snapshot.now < engine.ready_at + snapshot.residency(engine)
-        if self._busy(engine):
-            return not resident and snapshot.now - wait.since >= snapshot.patience
-        return not (resident and engine.last_used > wait.since)
-
-    def _busy(self, engine: EngineView) -> bool:
-        return engine.in_flight > 0 or engine.alias in self._waits
-
-    def _rank(self, engine: EngineView, short: Iterable[str]) -> tuple[bool, int, float, str]:
-        idle = self._snapshot.now - engine.last_used
-        frees = sum(engine.needs.get(name, 0) for name in short) or 1
-        return self._busy(engine), engine.priority, -idle * frees / max(engine.load_seconds, 0.05), engine.alias
-
     def _past_their_ttl(self) -> Iterator[Action]:  # (8)
         for engine in self._room.up.values():
-            free_to_go = engine.state is EngineState.READY and not engine.pinned and not self._busy(engine)
+            free_to_go = engine.state is EngineState.READY and not engine.pinned and not self._eviction.is_busy(engine)
             if free_to_go and engine.unload_at <= self._snapshot.now and engine.alias not in self._drained:
                 yield Drain(engine.alias, "", f"{use_of(engine, self._snapshot.now)}, the end of its ttl")
 

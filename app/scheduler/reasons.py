@@ -27,7 +27,7 @@ def kept_by(engine: EngineView, snapshot: SchedulerSnapshot) -> str:
         return words
     if engine.in_flight and engine.busy_since < now:
         words += f" for {seconds(now - engine.busy_since)}"
-    stays = engine.ready_at + snapshot.residency(engine) - now
+    stays = snapshot.stays_until(engine) - now
     return f"{words}, and stays {seconds(stays)} more since it came up a moment ago" if stays > 0 else words
 
 

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from app.scheduler.demand import UNUSED, Demand
 from app.supervisor.states import EngineState
 
 # Seconds in which a busy engine keeps its place; at most half of `max_wait`.
 PATIENCE_S = 5.0
 # Minimum residency while other requests wait, as a multiple of the load time; at most half of `max_wait`.
 RESIDENCY_LOADS = 4.0
+# Seconds after an answer in which a client that asks again at once finds its engine still there, though others wait
+PAUSE_S = 0.1
 MAX_WAIT_S = 30.0
 # Seconds of a BACKOFF that a request waits for, if the engine has started before
 SHORT_BACKOFF_S = 2.0
@@ -52,6 +55,8 @@ class EngineView:
     ready_at: float = -math.inf
     # The beginning of the time in which it has always had a request
     busy_since: float = math.inf
+    # Its past requests
+    demand: Demand = UNUSED
     # Place in memory (`host`, `CUDA0`) -> bytes; empty if unknown
     needs: Mapping[str, int] = field(default_factory=dict)
     # Bytes of mapped files on the host, which may exceed the budget while no other engine holds host memory
@@ -138,6 +143,16 @@ class SchedulerSnapshot:
     def residency(self, engine: EngineView) -> float:
         """Seconds that an engine stays up while other requests wait for its place."""
         return min(RESIDENCY_LOADS * engine.load_seconds, self.max_wait / 2)
+
+    def stays_until(self, engine: EngineView) -> float:
+        """The moment until which an engine in use keeps its place while other requests wait.
+
+        An idle one that is not in steady use has served its purpose.
+        """
+        residency = self.residency(engine)
+        if engine.in_flight or engine.demand.is_steady(residency):
+            return engine.ready_at + residency
+        return min(engine.ready_at + residency, engine.last_used + PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,54 @@
+"""Chooses the engine that leaves to make room for another. Pure.
+
+Idle engines leave first, then those of a lower `priority`, then the one that costs least for the memory that it frees.
+The cost is the time of its load, as often as it is used: `demand.py` estimates that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from app.scheduler.line import WaitingLine
+from app.scheduler.snapshot import EngineView, SchedulerSnapshot, Wait
+from app.supervisor.states import EngineState
+
+
+class Eviction:
+    """The engines that may leave for a waiting request, at one moment."""
+
+    def __init__(self, snapshot: SchedulerSnapshot, waiting: WaitingLine) -> None:
+        self._snapshot = snapshot
+        self._waiting = waiting
+
+    def is_busy(self, engine: EngineView) -> bool:
+        """Whether it answers a request, or has a waiting one."""
+        return engine.in_flight > 0 or engine.alias in self._waiting
+
+    def victim(self, engines: Iterable[EngineView], wait: Wait, short: Iterable[str]) -> EngineView | None:
+        """Returns the one of `engines` that leaves for `wait`, None if all stay for now.
+
+        `short` are the places where memory is missing. A pinned engine never leaves. An engine that has answered since
+        the wait began keeps its minimum residency. A busy one also keeps its place for `patience`. It finishes its
+        running answers.
+        """
+        candidates = (engine for engine in engines if self._may_leave(engine, wait))
+        return min(candidates, key=lambda engine: self._rank(engine, short), default=None)
+
+    def _may_leave(self, engine: EngineView, wait: Wait) -> bool:
+        if engine.state is not EngineState.READY or engine.pinned:
+            return False
+        snapshot = self._snapshot
+        resident = snapshot.now < snapshot.stays_until(engine)
+        if self.is_busy(engine):
+            return not resident and snapshot.now - wait.since >= snapshot.patience
+        return not (resident and engine.last_used > wait.since)
+
+    def _rank(self, engine: EngineView, short: Iterable[str]) -> tuple[bool, int, float, float, str]:
+        """The lowest leaves. Engines without known requests are compared by their idle time."""
+        now, load = self._snapshot.now, max(engine.load_seconds, 0.05)
+        # Seconds of a load that each freed byte costs
+        weight = load / (sum(engine.needs.get(name, 0) for name in short) or 1)
+        # The whole weight would have large models leave for many small ones: fewer loads, but the longest waits
+        loss = engine.demand.rate(now) * math.sqrt(weight)
+        return self.is_busy(engine), engine.priority, loss, (engine.last_used - now) / weight, engine.alias
