@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.api.translated.places import Placed
+from app.api.translated.places import PlacedObject
 from app.errors import InvalidBodyError, ModelRequiredError
 from app.relay.request.json_decode import decoded
 from app.units import DURATION_FORMS, seconds_of
@@ -174,7 +174,7 @@ def _format(fields: dict[str, Any]) -> dict[str, Any]:
         return {"response_format": {"type": "json_object"}}
     if not isinstance(output_format, dict):
         raise InvalidBodyError("'format' must be \"json\" or a JSON schema.")
-    named = {"name": "format", "schema": Placed(output_format, "format")}
+    named = {"name": "format", "schema": PlacedObject(output_format, "format")}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
@@ -204,7 +204,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     for number, message in enumerate(messages):
         role, place = message.get("role"), f"messages[{number}]"
         content = _content(message.get("content") or "", message.get("images"), f"{place}.images")
-        entry = Placed({"role": role, "content": content}, place)
+        entry = PlacedObject({"role": role, "content": content}, place)
         if message.get("thinking"):
             entry["reasoning_content"] = message["thinking"]
         if message.get("tool_calls"):
@@ -256,4 +256,4 @@ def _image(image: Any, place: str) -> dict[str, Any]:
     if not readable:
         raise InvalidBodyError(f"'{place}' must be an image as base64 text.", param=place)
     kind = next((kind for head, kind in _IMAGES.items() if data.startswith(head)), "png")
-    return Placed({"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}, place)
+    return PlacedObject({"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}, place)
