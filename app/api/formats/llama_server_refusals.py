@@ -102,7 +102,7 @@ _KIND = re.compile(r"(?:parse error.*?: )?type must be (\w+), but is (\w+)$")
 _RANGE = re.compile(r"Value must be between (\S+) <= value <= (\S+), but got (\S+)$")
 _MISSING = re.compile(r"key '([\w.]+)' not found$")
 _REQUIRED = re.compile(r"[\"']([\w.]+)[\"'] (?:is required|must not be empty)|Expected '([\w.]+)' to be")
-_LEAVE_OUT = re.compile(r"This model is served with \S+ \S+ leave '(\w+)' out")
+_LEAVE_OUT = re.compile(r"This model is served with \S+ \S+ [Ll]eave '(\w+)' out")
 # It repeats the whole of the tools after the error in one of them
 _DUMP = re.compile(r"; tools = .*", re.DOTALL)
 # OpenAI's codes, by error
