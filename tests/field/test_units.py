@@ -44,11 +44,11 @@ def test_variables_take_them_too(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         ("queue_timeout: 5 parsecs", "queue_timeout: must be seconds, or a number with ms, s, m, h or d, such as 90s"),
         ("stop_grace: -5s", "stop_grace: must be seconds, or a number with ms"),
         ("stop_grace: -5", "stop_grace: must be at least 0"),
-        ("body_timeout: 0s", "body_timeout: must be greater than 0"),
+        ("body_timeout: 0s", "body_timeout: must be above 0"),
         ("queue_timeout: on", "queue_timeout: must be a number, not on/off"),
         ("queue_timeout: 5m3", "not '5m3'"),
         ("max_body_mb: 8G", "max_body_mb: must be MiB, or a number with KiB, MiB, GiB, TiB, or kB, MB, GB, TB"),
-        ("max_body_mb: 0MiB", "max_body_mb: must be greater than 0"),
+        ("max_body_mb: 0MiB", "max_body_mb: must be above 0"),
     ],
 )
 def test_what_is_none_names_the_forms(text: str, words: str, folder: Path) -> None:
