@@ -168,6 +168,6 @@ def test_the_api_view_shows_examples(make_gateway: Make, page: Page) -> None:
     page.get_by_label("Find an endpoint").fill("POST /admin/keys")
     page.locator("summary").click()
     expect(page.get_by_label("Body of POST /admin/keys")).to_contain_text('"name": "laptop"')
-    expect(page.get_by_label("Answer of POST /admin/keys")).to_contain_text('"first": false')
+    expect(page.get_by_label("Response of POST /admin/keys")).to_contain_text('"first": false')
     page.get_by_label("Find an endpoint").fill("nothing like this")
     expect(page.locator(".empty")).to_be_visible()
