@@ -20,7 +20,10 @@ OF_A_CYCLE = [
     *("response_started", "response_complete", "disconnected", "message_event"),
     *("chunked_encoding", "expected_content_length"),
 ]
-OF_A_SERVER = ["capture_signals", "force_exit", "should_exit", "started", "server_state"]
+OF_A_SERVER = [
+    *("capture_signals", "force_exit", "should_exit", "started", "server_state"),
+    *("main_loop", "on_tick", "shutdown", "_wait_tasks_to_complete"),
+]
 
 
 class _Transport(asyncio.Transport):
