@@ -6,6 +6,7 @@ quick. Begin with `options.py` (shared by commands), then `serving.py`.
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Annotated
 
@@ -60,6 +61,8 @@ def _global(
 
 def main() -> None:
     """Runs the console script, also for `python -m app`."""
+    # No plugin is used, and pydantic would read the metadata of every installed package for them
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         with report_system_errors(), completed_at_colons():
             cli(prog_name="llama-tandem")
