@@ -248,7 +248,7 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
     (re.compile(r"^file (?:path is not allowed|does not exist)|^file:// URLs"), _of_the_server),
     (
         re.compile(r"^logprobs is not supported with tools"),
-        _fixed("logprobs", "cannot be honoured with tools in a stream"),
+        _fixed("logprobs", "is not supported with tools in a stream"),
     ),
     (
         re.compile(r"^Invalid tool_choice: "),
