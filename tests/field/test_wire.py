@@ -132,7 +132,7 @@ def test_slashes_open_no_door(make_gateway: Callable[..., Gateway]) -> None:
             "Remove /v1/chat/completions from the base URL: use /v1/chat",
         ),
         ("/openai/v1/messages", "Remove /openai from the base URL: use /v1/messages"),
-        ("/v1/api/chat", "/v1 twice"),
+        ("/v1/api/chat", "Remove /v1 from the base URL: use /api/chat"),
     ],
 )
 def test_a_base_url_that_is_wrong_is_named(gateway: Gateway, path: str, words: str) -> None:

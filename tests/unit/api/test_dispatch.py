@@ -68,11 +68,11 @@ def test_what_llama_server_answers_goes_to_the_relay(method: str, path: str) -> 
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/v1", "ask /v1/models"),
-        ("/v1/", "ask /v1/models"),
-        ("/v1/v1", "ask /v1/models"),
-        ("/v1/v1/messages", "/v1 twice: ask /v1/messages."),
-        ("/v1/api/chat", "/v1 too much: ask /api/chat."),
+        ("/v1", "use /v1/models"),
+        ("/v1/", "use /v1/models"),
+        ("/v1/v1", "use /v1/models"),
+        ("/v1/v1/messages", "/v1 twice: use /v1/messages."),
+        ("/v1/api/chat", "Remove /v1 from the base URL: use /api/chat."),
     ],
 )
 def test_a_base_url_that_is_wrong_gets_a_hint(fetch: Callable[..., Answer], path: str, words: str) -> None:
