@@ -24,8 +24,6 @@ from app.models.gguf.filenames import shards
 from app.models.gguf.header_cache import header_of, tensors_in
 from app.models.gguf.tensors import Tensor
 
-# Bytes that --fit leaves free on each device
-_FIT_MARGIN = 1 << 30
 _STEP = 256  # tokens
 
 
@@ -45,9 +43,9 @@ def estimate(argv: Sequence[str], devices: Sequence[Device] = (), host: int | No
 def _fitted(engine: _Engine, own: int, devices: Sequence[Device], host: int | None) -> Footprint:
     """Applies `--fit`: first a smaller context if none is given, then fewer layers on devices."""
     options = engine.options
-    free = {device.name: device.free - _FIT_MARGIN for device in devices}
+    free = {device.name: device.free - engine.options.margin(at) for at, device in enumerate(devices)}
     if host is not None and not devices:
-        free[HOST] = host - _FIT_MARGIN
+        free[HOST] = host - engine.options.margin(0)
     if fits_in(engine.at(own), free):
         return engine.at(own)
     if not options.context:

@@ -11,6 +11,7 @@ _OFF = frozenset({"off", "disabled", "false", "0"})
 # Every layer, and the output: more than any model has.
 ALL_LAYERS = 1 << 20
 _CONTEXT, _BATCH, _UBATCH = 0, 2048, 512
+_FIT_MARGIN = 1 << 30
 # The most tokens that one step of a mode proposes, and the flags that change it.
 _DRAFTED = {
     "draft": (3, ("--spec-draft-n-max", "--draft-max", "--draft", "--draft-n")),
@@ -66,11 +67,18 @@ class LoadOptions:
     cache_on_devices: bool = True
     projector_on_device: bool = True
     fits: bool = True
+    # Bytes that --fit leaves free on each device, in order; a single one is for all
+    margins: tuple[int, ...] = (_FIT_MARGIN,)
     least_context: int = 4096
     embeddings: bool = False
     drafted: int = 0
     mtp: bool = False
     maps_files: bool = True
+
+    def margin(self, device: int) -> int:
+        """The bytes that --fit leaves free on the device with this number."""
+        own = self.margins * (device + 1) if len(self.margins) == 1 else self.margins
+        return own[device] if device < len(own) else _FIT_MARGIN
 
 
 class _Line:
@@ -128,6 +136,7 @@ def read_options(argv: Sequence[str]) -> LoadOptions:
         cache_on_devices=line.switch(True, ("-kvo", "--kv-offload"), ("-nkvo", "--no-kv-offload")),
         projector_on_device=line.switch(True, ("--mmproj-offload",), ("--no-mmproj-offload",)),
         fits=(line.text("-fit", "--fit") or "on") not in _OFF,
+        margins=_margins(line.text("-fitt", "--fit-target")),
         least_context=line.number(4096, "-fitc", "--fit-ctx"),
         embeddings=line.has(*_EMBEDDING),
         drafted=_drafted(line),
@@ -206,6 +215,14 @@ def _split(text: str | None) -> tuple[float, ...]:
         return tuple(float(share) for share in (text or "").replace("/", ",").split(",") if share.strip())
     except ValueError:
         return ()
+
+
+def _margins(text: str | None) -> tuple[int, ...]:
+    """From MiB; llama-server refuses what is no number."""
+    try:
+        return tuple(int(size) << 20 for size in (text or "1024").split(","))
+    except ValueError:
+        return (_FIT_MARGIN,)
 
 
 def _adapters(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.cli import launch_memory
 from app.cli.check import (
     CANNOT_START,
     FAILED_LAST,
@@ -198,6 +199,17 @@ def test_a_device_that_is_not_there_cannot_start(machine: Path, monkeypatch: pyt
     assert report.lines[-1] == "  CANNOT START: device: there is no CUDA0 here; this llama-server sees: none."
     assert reports(settings(machine, m=model | {"env": {"CUDA_VISIBLE_DEVICES": "0"}}))[1].fine
     assert reports(settings(machine, m=model | {"args": ["--rpc", "host:1"]}))[1].fine
+
+
+def test_a_budget_for_a_device_that_is_not_there_is_a_warning(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would limit nothing; what the engine sees is named. Without a list nothing is claimed."""
+    page = "Available devices:\n  CUDA0: GPU (8000 MiB, 8000 MiB free)\n"
+    monkeypatch.setattr(devices, "ask", lambda engine, flag, running, own: page)
+    given = settings(machine, m=entry(machine / "m.gguf")).model_copy(update={"memory": {"CUDA7": 1, "host": 1 << 40}})
+    assert "  warning: memory: there is no CUDA7 here, so it limits nothing; use host, CUDA0" in reports(given)[0].lines
+    launch_memory.devices_of.cache_clear()
+    page = "usage: ..."
+    assert not any("CUDA7" in line for line in reports(given)[0].lines)
 
 
 def test_an_engine_that_does_not_list_its_devices_may_have_any(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,6 +298,25 @@ def test_a_figure_holds_and_others_use_is_seen(setting: Mapping[str, int], budge
     assert seen.budgets() == budgets
 
 
+@pytest.mark.parametrize(
+    ("setting", "warnings"),
+    [
+        ("auto", []),
+        ({"HOST": GIB, "cuda0": GIB}, []),
+        (
+            {"CUDA7": GIB, "gpu": GIB, "host": GIB},
+            [f"memory: there is no {name} here, so it limits nothing; use host, CUDA0" for name in ("CUDA7", "gpu")],
+        ),
+    ],
+)
+def test_a_budget_for_what_is_not_here_is_reported(setting: object, warnings: list[str]) -> None:
+    """Once the devices are known; nothing is said of a machine that nobody has seen."""
+    seen = book(SeenMemory((CARD,), 32 * GIB), setting)
+    assert seen.warnings() == []
+    asyncio.run(seen.look())
+    assert seen.warnings() == warnings
+
+
 def test_our_own_engines_are_no_others(tmp_path: Path) -> None:
     path = write_llama(tmp_path / "m.gguf")
     ours = book(SeenMemory((CARD,), 32 * GIB), up=("m",))

@@ -104,6 +104,21 @@ def test_fit_moves_layers_to_the_host_where_they_do_not_fit(tmp_path: Path) -> N
         assert on(of(path, "-c", "65536", *fixed, devices=(small,)), HOST, "cache") == 0
 
 
+def test_fit_leaves_as_much_free_as_it_is_told(tmp_path: Path) -> None:
+    """In MiB for each device, a GiB where nothing is said; a single figure is for all."""
+    path = write_llama(tmp_path / "m.gguf", blocks=8)
+    cards = tuple(Device(name, "", 24 * GIB, 3 * GIB // 2) for name in ("CUDA0", "CUDA1"))
+
+    def context(*flags: str, devices: tuple[Device, ...] = cards[:1]) -> int:
+        return of(path, "--ubatch-size", "64", *flags, devices=devices).context
+
+    assert context("-fitt", "0") == 65536 and 4096 <= context("--fit-target", "1500") < 65536
+    assert context("-fitt", "1500", devices=cards) == context("-fitt", "1500,1500", devices=cards)
+    assert context("-fitt", "1500,1500", devices=cards) < context("-fitt", "0,0", devices=cards)
+    three = (*cards, Device("CUDA2", "", 24 * GIB, 3 * GIB // 2))
+    assert context("-fitt", "0,0", devices=three) == context("-fitt", "0,0,1024", devices=three)
+
+
 def test_fit_shrinks_a_context_that_nobody_gave(tmp_path: Path) -> None:
     path = write_llama(tmp_path / "large.gguf", blocks=32)
     assert of(path, devices=(), host=8 * GIB).context == 65536
