@@ -158,14 +158,12 @@ def _scheduler(_: Path) -> Table:
 
 
 def _placement(_: Path) -> Table:
-    title = (
-        f"Days of traffic over {placement_traffic.ALIASES} aliases (simulated), means of {len(placement.SEEDS)} seeds"
-    )
+    title = f"Half days over {placement_traffic.ALIASES} aliases (simulated), means of {len(placement.SEEDS)} seeds"
     table = Table(title=title, title_justify="left")
     for name in ("", "", "cold starts per request", "wait p50", "wait p99", "wait mean"):
         table.add_column(name, justify="right" if name else "left")
     for workload in placement_traffic.WORKLOADS:
-        for day in placement.compare(workload, placement.SEEDS):
+        for day in placement.compare(workload, placement.SEEDS, days=0.5):
             waits = (f"{wait:.1f} s" for wait in (day.p50, day.p99, day.mean))
             table.add_row(workload.name, day.rule, f"{day.cold_starts:.3f}", *waits)
         table.add_section()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Set
 
@@ -46,8 +47,11 @@ class Room:
         self._loading.add(engine.alias)
 
     def promise(self, engine: EngineView) -> None:
-        """Reserves the memory that `engine` waits for."""
+        """Reserves the memory that `engine` waits for. A device that is full then has nothing for later requests."""
         self._promised.update(engine.needs)
+        for name in self.devices_of(engine):
+            if self._held[name] + self._promised[name] >= self._budgets.get(name, math.inf):
+                self.contended.add(name)
 
     def is_contended(self, engine: EngineView) -> bool:
         """Whether an earlier request waits for a place in memory that `engine` needs."""

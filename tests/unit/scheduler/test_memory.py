@@ -17,11 +17,14 @@ from app.engine.footprint.estimate import estimate
 from app.engine.launch import LaunchPlan
 from app.errors import InsufficientMemoryError
 from app.scheduler.memory_book import MemoryBook, SeenMemory
-from app.scheduler.policy import decide
+from app.scheduler.policy import decide, decide_with_reasons
+from app.scheduler.residency import Residency
 from app.scheduler.room import UNCAPPED
 from app.scheduler.snapshot import Action, Drain, EngineView, NoMemory, NoRoom, SchedulerSnapshot, Start, Wait
 from app.supervisor.states import OCCUPYING, EngineState
 from tests.support.architectures import write_llama
+from tests.support.models import ref_to
+from tests.support.scheduled import lively
 
 GIB, MIB = 1 << 30, 1 << 20
 BUDGETS = {"host": 10, "CUDA0": 10, "CUDA1": 10}
@@ -115,6 +118,22 @@ def test_what_cannot_fit_alone_is_refused_before_anything_goes() -> None:
     assert decided(engine("a", CUDA0=3), engine("new", STOPPED, CUDA0=11)) == [NoMemory("new")]
 
 
+def test_what_no_longer_fits_alone_is_refused_with_figures() -> None:
+    """Its budget has shrunk since it was planned."""
+    seen = book(SeenMemory((CARD,), 32 * GIB), {"CUDA0": GIB})
+
+    async def main() -> None:
+        await seen.look()
+        seen._note("a", {"CUDA0": 2 * GIB}, 0)
+        scheduler, _ = lively({"a": Residency(slots=1)}, max_loaded=UNCAPPED, memory=seen)
+        with pytest.raises(InsufficientMemoryError, match=r"1\.00 GiB of CUDA0 are missing") as caught:
+            await scheduler.lease(ref_to("a"))
+        assert caught.value.figures == {"footprint": {"CUDA0": 2 * GIB}, "budgets": {"host": 31 * GIB, "CUDA0": GIB}}
+        await scheduler.close()
+
+    asyncio.run(main())  # a look runs in a thread, which the other clock cannot wait for
+
+
 def test_what_pinned_engines_leave_no_memory_for_is_refused() -> None:
     new = engine("new", STOPPED, CUDA0=6)
     assert decided(engine("a", CUDA0=5, pinned=True), engine("b", CUDA0=5), new) == [NoRoom("new")]
@@ -135,6 +154,17 @@ def test_memory_that_one_waits_for_goes_to_nobody_behind_it() -> None:
     elsewhere = engine("elsewhere", STOPPED, CUDA1=4)
     actions = decided(busy, large, small, elsewhere, waiting=("large", "small", "elsewhere"))
     assert actions == [Start("elsewhere")]
+
+
+def test_on_a_device_that_is_full_nobody_behind_is_looked_at() -> None:
+    """With many models waiting, each look costs. On another device they are looked at."""
+    idle, elsewhere = engine("idle", CUDA0=10, used=1), engine("elsewhere", STOPPED, CUDA1=4)
+    new, behind = engine("new", STOPPED, CUDA0=4), engine("behind", STOPPED, CUDA0=1)
+    waits = tuple(Wait(alias, 100.0 + n) for n, alias in enumerate(("new", "behind", "elsewhere")))
+    case = SchedulerSnapshot(110.0, UNCAPPED, (idle, elsewhere, new, behind), waits, budgets=BUDGETS)
+    actions, blocked = decide_with_reasons(case)
+    assert actions == [Drain("idle", "new"), Start("elsewhere")]
+    assert [(wait.alias, wait.why) for wait in blocked] == [("behind", "another waits for a place before it")]
 
 
 def test_an_explicit_number_of_places_holds_beside_memory() -> None:
