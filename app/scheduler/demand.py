@@ -10,6 +10,8 @@ from dataclasses import dataclass
 SPANS_S = (60.0, 600.0, 6_000.0, 60_000.0)
 # Requests within so many seconds count as one: a single load would serve them all
 _TOGETHER_S = 5.0
+# Within the shortest span the inverse of the last request's age counts, with the weight that it has beyond
+_SHORT, _LEAST_S = 0.4, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,15 @@ class Demand:
 
     def rate(self, now: float) -> float:
         """The expected uses per second from `now` on; 0 for an engine that was never used."""
-        gap = now - self.at
-        return sum(n * math.exp(-gap / span) / span for n, span in zip(self.counts, SPANS_S, strict=True))
+        return max(self._mean(now), _SHORT / max(now - self.at, _LEAST_S))
 
     def is_steady(self, seconds: float) -> bool:
         """Whether after the last request another one was expected within `seconds`; true without any request."""
-        return self.at == -math.inf or self.rate(self.at) * seconds >= 1
+        return self.at == -math.inf or self._mean(self.at) * seconds >= 1
+
+    def _mean(self, now: float) -> float:
+        gap = now - self.at
+        return sum(n * math.exp(-gap / span) / span for n, span in zip(self.counts, SPANS_S, strict=True))
 
 
 UNUSED = Demand()

@@ -54,6 +54,11 @@ def test_of_single_uses_the_oldest_leaves() -> None:
     assert leaves(*views) == ["b"]
 
 
+def test_of_those_used_within_seconds_the_oldest_leaves() -> None:
+    """Loads of the same model never take exactly as long."""
+    assert leaves(ready("a", NOW - 4, load=3.6), ready("b", NOW - 2, load=3.0)) == ["a"]
+
+
 def test_a_load_that_takes_longer_and_frees_less_is_kept() -> None:
     """For the same use."""
     quick, slow = ready("quick", NOW - 100, load=2.0), ready("slow", NOW - 100, load=20.0)
