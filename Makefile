@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test quick soak clients upstream browser check bench llama-server clean
+.PHONY: run test quick soak clients upstream browser cluster check bench llama-server clean
 
 run: .venv/run.stamp
 	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
@@ -29,6 +29,10 @@ upstream: .venv/test.stamp
 # The page in Debian's Chromium, which it installs; pictures of each view go to $SCREENSHOTS.
 browser: .venv/test.stamp
 	scripts/run-browser
+
+# Engines on several nodes of a real Ray cluster, which it installs; nodes, agents and the gateway are killed.
+cluster: .venv/test.stamp
+	scripts/run-cluster
 
 check: .venv/test.stamp
 	$(BIN)/ruff check

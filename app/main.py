@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import logs, version
 from app.api.cors import Application, Cors
@@ -26,6 +26,7 @@ from app.auth.local_admin_key import local_key, make_local_secret
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
 from app.auth.sessions import Sessions
+from app.config.cluster import ClusterSettings
 from app.config.exposure import hosts_for
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings, root_url, secrets_of
@@ -61,15 +62,20 @@ from app.scheduler.memory_book import MemoryBook
 from app.scheduler.memory_sight import MemorySight
 from app.scheduler.memory_truth import MemoryTruth, RunningPlan
 from app.scheduler.misfits import WANT_OF_MEMORY
+from app.scheduler.node_places import NodePlaces
 from app.scheduler.residency import Residency, residency_of
 from app.scheduler.room import UNCAPPED
 from app.supervisor.conversation_files import ConversationFiles
 from app.supervisor.conversations import Conversations
-from app.supervisor.host import LocalHost
+from app.supervisor.host import LOCAL, LocalHost, PlacedPlan
 from app.supervisor.orphans import sweep
 from app.supervisor.process import Engine
 from app.supervisor.readiness import StartLimits
 from app.supervisor.states import EngineState
+
+if TYPE_CHECKING:
+    from app.cluster.membership import Membership
+    from app.cluster.node_plans import NodePlans
 
 log = logs.get_logger("gateway")
 
@@ -95,6 +101,7 @@ class Gateway:
             on_known=lambda: self.scheduler.limit(max_loaded=self._most_loaded(self.settings)),
             truth=MemoryTruth(Footprints(self._database)),
         )
+        self._node_places = NodePlaces(lambda: self.settings.max_loaded or 1, lambda: self.scheduler.holding())
         self.scheduler = Scheduler(
             self._engine,
             max_loaded=self._most_loaded(settings),
@@ -104,8 +111,11 @@ class Gateway:
             queue=settings.queue,
             residency=self._residency,
             prepare=self._fetched,
+            nodes=self._node_places,
         )
         self._host = LocalHost(settings.engine_port)
+        self._cluster: Membership | None = None
+        self._node_plans: NodePlans | None = None
         files = ConversationFiles(settings.state_dir, config.resolve() if config else None)
         self._conversations = Conversations(files, settings.conversations, self.metrics)
         self._recorder = Recorder(self._database)
@@ -159,6 +169,8 @@ class Gateway:
             apply=self._apply,
             only_model=self._only_model,
         )
+        if settings.cluster is not None:
+            self._know(settings.cluster)
         self._began = round(time.time(), 3)
         self._opened = self._leaving = False
         # The alias that is loaded at the start
@@ -242,9 +254,14 @@ class Gateway:
         """The entries that the gateway starts engines for."""
         return [ref for ref in self.catalog.refs() if isinstance(ref.entry, LocalEntry)]
 
+    @property
+    def here(self) -> list[ModelRef]:
+        """Those whose engines run on this machine."""
+        return [ref for ref in self.local if not ref.local_entry.nodes]
+
     async def open(self) -> None:
         """Opens the gateway. Raises EngineNotFoundError if an alias needs an engine and there is none."""
-        if self.local:
+        if self.here:
             log.debug("engine found", origin=self.planner.binary().origin)
             for line in withheld_notes(os.environ):
                 log.warning(line)
@@ -255,6 +272,8 @@ class Gateway:
         self._keeper.watch()
         self._conversations.watch(self._engine_keys())
         self._opened = True
+        if self._cluster is not None:
+            self._cluster.open()
         for ref in self.local:
             self.scheduler.use(ref)
         if (only := self._only_model()) is not None:
@@ -266,13 +285,41 @@ class Gateway:
 
     def _only_model(self) -> ModelRef | None:
         """Returns the single model if its files are here. With several models, the first request decides."""
-        if len(self.catalog.names) == len(self.local) == 1 and self._on_demand.missing(self.local[0]) is None:
+        if (
+            len(self.catalog.names) == len(self.local) == 1
+            and not self.local[0].local_entry.nodes
+            and self._on_demand.missing(self.local[0]) is None
+        ):
             return self.local[0]
         return None
 
+    def _know(self, cluster: ClusterSettings) -> None:
+        """Raises RayNotInstalledError."""
+        from app.cluster.membership import Membership  # Not needed without a cluster
+        from app.cluster.node_plans import NodePlans
+
+        self._cluster = Membership(cluster, self._nodes_changed, lambda host: self._client.cut(host.lost_urls))
+        self._node_plans = NodePlans(self._cluster, self._node_places.place)
+
+    def _nodes_changed(self) -> None:
+        """Engines that were planned for a node that is gone get another one."""
+        assert self._cluster is not None and self._node_plans is not None
+        there = self._cluster.hosts.keys()
+        self._node_places.be_there(there)
+        up = set(self.scheduler.holding())
+        for ref in self.catalog.refs(variants=True):
+            key = ref.engine_key
+            of_nodes = isinstance(ref.entry, LocalEntry) and ref.entry.nodes
+            unplaced = of_nodes and self._node_places.node_of(key) not in there and key not in up
+            if unplaced and (nodes := self._node_plans.eligible(ref)):
+                self._node_places.place(key, nodes)
+        if self._opened:
+            self.scheduler.pump()
+
     async def _see_memory(self) -> None:
         """Reads the memory. From then on it limits the engines, and which ones are preloaded."""
-        await self.memory.look()
+        if self.here:
+            await self.memory.look()
         if not self._opened:  # Closed in the meantime
             return
         if self.eager is None:
@@ -360,19 +407,22 @@ class Gateway:
         return self.catalog.resolve(ref.engine_key)
 
     def _engine(self, ref: ModelRef) -> Engine:
-        async def plan() -> LaunchPlan:
+        async def plan() -> PlacedPlan:
             now = self._current_ref(ref)
+            if now.local_entry.nodes and self._node_plans is not None:
+                return await self._node_plans.plan(now)
+            self._node_places.here(ref.engine_key)
 
             async def without_draft(reason: str) -> LaunchPlan:
                 return await asyncio.to_thread(self.planner.plan_without_draft, now, reason)
 
-            return await self.memory.planned(ref.engine_key, await self.planner.plan(now), without_draft)
+            planned = await self.memory.planned(ref.engine_key, await self.planner.plan(now), without_draft)
+            return PlacedPlan(self._host, planned)
 
         self._current_ref(ref)  # A reload may have removed it while the request waited for files
         return Engine(
             ref.engine_key,
             plan=plan,
-            host=self._host,
             limits=StartLimits.of(self.settings),
             ledger=self._ledger,
             on_change=partial(self._changed, ref),
@@ -384,7 +434,7 @@ class Gateway:
         with suppress(UnknownAliasError):
             ref = self._current_ref(ref)
         self.metrics.starts[engine.alias] = engine.starts
-        if engine.state is EngineState.STARTING:
+        if engine.state is EngineState.STARTING and not self._node_places.node_of(engine.alias):
             self._recorder.starting(engine.alias, partial(self.planner.key, ref))
         if engine.state in (EngineState.BACKOFF, EngineState.FATAL) and engine.diagnosis is not None:
             diagnosis = engine.diagnosis
@@ -396,7 +446,7 @@ class Gateway:
             self._ledger.record_speculation(
                 engine.alias, status.requested_mode, bool(status.active), status.mode, status.reason
             )
-            if status.requested_mode == AUTO and engine.plan is not None:
+            if status.requested_mode == AUTO and engine.plan is not None and engine.host == LOCAL:
                 start = ColdStart(time.time(), engine.plan.chosen)
                 self._learn(self._auto_started(ref, start, status.mode))
         self._follow_memory(engine)
@@ -406,7 +456,7 @@ class Gateway:
         """Before the scheduler acts: what a start has run out of is part of its next decision."""
         beside = [alias for alias in self.scheduler.holding() if alias != engine.alias]
         match engine.state:
-            case EngineState.READY if engine.plan is not None and engine.pid is not None:
+            case EngineState.READY if engine.plan is not None and engine.pid is not None and engine.host == LOCAL:
                 running = RunningPlan(engine.plan, engine.pid, engine.log)
                 self._learn(self._measure_memory(engine.alias, running))
             case EngineState.BACKOFF if engine.diagnosis is not None and engine.diagnosis.code in WANT_OF_MEMORY:
@@ -463,6 +513,8 @@ class Gateway:
         self.planner.close()
         self._sight.close()
         await self.scheduler.close()
+        if self._cluster is not None:
+            await self._cluster.close()
         await self.pulls.close()
         await asyncio.gather(*self._learning)
         await self._recorder.close()

@@ -230,6 +230,10 @@ class _Launches:
         before, after = refs
         if isinstance(before.entry, AttachedEntry) or isinstance(after.entry, AttachedEntry):
             return True
+        if before.entry.nodes != after.entry.nodes:
+            return True
+        if after.entry.nodes:
+            return True  # Only a node can plan it
         chain = None
         if before.requested_mode == after.requested_mode == AUTO:
             # A new choice of `auto` is no change of the entry, but a new set of modes is
@@ -247,7 +251,7 @@ class _Launches:
         """Returns why these cannot start, as `check` reports it."""
         for alias in aliases:
             ref = self._catalogs[1].resolve(alias)
-            if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "never":
+            if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "never" and not ref.entry.nodes:
                 try:
                     self._planners[1].plan_now(ref)
                 except TandemError as error:

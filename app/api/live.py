@@ -20,12 +20,15 @@ class LiveFigures:
         self._recent = recent
 
     def engine(self, status: EngineStatus) -> dict[str, Any]:
-        """Returns the figures of an engine. `memory` is the host memory of its process in bytes, with shared pages."""
+        """Returns the figures of an engine. `memory` is the host memory of its process in bytes, with shared pages.
+
+        It is None for a process on another machine.
+        """
         names = [ref.name for ref in self._catalog.refs(presets=True, variants=True) if ref.engine_key == status.alias]
         figures = self._recent.figures(*names)
         return {
             "context": status.facts.context if status.facts else None,
-            "memory": _resident(status.pid),
+            "memory": _resident(status.local_pid),
             "acceptance": None if figures.acceptance is None else round(figures.acceptance, 4),
             "tok_s": None if figures.tok_s is None else round(figures.tok_s, 2),
         }

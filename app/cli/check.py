@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
+from app.cli.check_nodes import ask_cluster, report_on_nodes
+from app.cli.check_report import CANNOT_START, FAILED_LAST, NO_ANSWER, OK, CheckReport
 from app.cli.check_speculation import draft_in_doubt, speculation_lines, starts_without
 from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, memory_warnings, start_of
 from app.cli.options import records
@@ -49,25 +49,6 @@ from app.scheduler.residency import residency_of
 from app.scheduler.room import UNCAPPED
 from app.speculation.resolve import damage
 from app.terminal import size_in_words
-
-OK, CANNOT_START, NO_ANSWER, FAILED_LAST = "ok", "cannot start", "no answer", "failed at the last start"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """One section of `check`; `outcome` is a model's, empty for the engine's section."""
-
-    lines: tuple[str, ...]
-    fine: bool
-    outcome: str = ""
-
-
-def tally(reports: Iterable[CheckReport]) -> str:
-    """Returns the last line: the number of models, by outcome."""
-    outcomes = Counter(report.outcome for report in reports if report.outcome)
-    models = "1 model" if outcomes.total() == 1 else f"{outcomes.total()} models"
-    kinds = (OK, CANNOT_START, NO_ANSWER, FAILED_LAST)
-    return f"{models}: {', '.join(f'{outcomes[kind]} {kind}' for kind in kinds if outcomes[kind])}"
 
 
 def planned(settings: Settings, alias: str) -> PlannedStart:
@@ -111,15 +92,21 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     planner = Planner(settings, catalog, ledger, find=cache(locate))
     refs = [catalog.resolve(alias)] if alias is not None else catalog.refs()
     attached = {ref.name: ref.entry for ref in refs if isinstance(ref.entry, AttachedEntry)}
+    of_nodes = [ref for ref in refs if isinstance(ref.entry, LocalEntry) and ref.entry.nodes]
     with answers({name: entry for name, entry in attached.items() if not settings.unset_key(name)}) as replies:
-        if len(attached) < len(refs):
+        if len(attached) + len(of_nodes) < len(refs):
             yield _engine(settings)
+        cluster = ask_cluster(settings, of_nodes)
+        if cluster is not None:
+            yield CheckReport(tuple(cluster.lines), cluster.fine)
         uses, running = ledger.last_uses(), running_engines(settings)
         seen: dict[str, MemoryVerdict] = {}
         for ref in refs:
             if isinstance(ref.entry, AttachedEntry):
                 unset = settings.unset_key(ref.name)
                 yield _attached(ref.name, ref.entry, "" if unset else replies[ref.name].result(), unset)
+            elif ref.entry.nodes:
+                yield report_on_nodes(ref, cluster)
             else:
                 key = ref.engine_key
                 yield _alias(settings, catalog, planner, ledger, ref, uses.get(key, 0.0), running.get(key), seen)

@@ -10,13 +10,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from app.supervisor.host import LOCAL
 from app.terminal import console, size_in_words, table
 
 NONE_UP = "No engine is loaded. Load one: llama-tandem load MODEL"
-_COLUMNS = ("model", "state", "for", "pid", "port", "busy", "waiting", "decodes with", "unloads", "why")
+_COLUMNS = ("model", "state", "for", "node", "pid", "port", "busy", "waiting", "decodes with", "unloads", "why")
 # Columns are dropped in this order on a narrow terminal
 _FIRST_TO_GO = ("port", "pid", "for")
-_WORDS = ("model", "state", "decodes with", "unloads", "why")
+_WORDS = ("model", "state", "node", "decodes with", "unloads", "why")
 # Blanks between two columns
 _BETWEEN = 2
 
@@ -33,7 +34,14 @@ def print_engines(engines: Sequence[dict[str, Any]]) -> None:
         print(NONE_UP)
         return
     out, now = console(), time.time()
-    out.print(fitting(_COLUMNS, [engine_cells(engine, now) for engine in rows], _FIRST_TO_GO, _WORDS, out))
+    cells = [engine_cells(engine, now) for engine in rows]
+    out.print(fitting(columns_for(rows, _COLUMNS), cells, _FIRST_TO_GO, _WORDS, out))
+
+
+def columns_for(engines: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+    """Returns these columns, without the node if all engines run on this machine."""
+    local = all(engine.get("host") in (None, LOCAL) for engine in engines)
+    return [name for name in names if not (local and name == "node")]
 
 
 def fitting(
@@ -60,6 +68,7 @@ def engine_cells(engine: dict[str, Any], now: float) -> dict[str, str]:
         "model": engine["alias"],
         "state": engine["state"],
         "for": "-" if engine["since"] is None else duration(now - engine["since"]),
+        "node": engine.get("host") or "-",
         "pid": str(engine["pid"] or "-"),
         "port": str(engine["port"] or "-"),
         "busy": f"{engine['in_flight']}{slots}",

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from app.cli.admin_client import AdminClient
-from app.cli.engines_table import NONE_UP, duration, engine_cells, fitting, loading_words, shown
+from app.cli.engines_table import NONE_UP, columns_for, duration, engine_cells, fitting, loading_words, shown
 from app.terminal import columns, console, memory_in_words
 
 EVERY_S = 0.5
@@ -21,6 +21,7 @@ _FIRST_TO_GO_BELOW = ("id", "first token", "client")
 _ENGINES = (
     "model",
     "state",
+    "node",
     "mode",
     "acceptance",
     "tok/s",
@@ -32,7 +33,7 @@ _ENGINES = (
     "unloads in",
 )
 _REQUESTS = ("request of", "client", "state", "for", "first token", "tokens", "tok/s", "id")
-_LEFT = ("model", "state", "mode", "request of", "client", "id")
+_LEFT = ("model", "state", "node", "mode", "request of", "client", "id")
 
 Rows = Sequence[dict[str, Any]]
 
@@ -73,7 +74,7 @@ def view(engines: Rows, requests: Rows, now: float, out: Console) -> Group:
     parts: list[Any] = []
     if rows:
         cells = [_engine_cells(engine, requests, now) for engine in rows]
-        parts.append(fitting(_known(_ENGINES, cells), cells, _FIRST_TO_GO, _LEFT, out))
+        parts.append(fitting(_known(columns_for(rows, _ENGINES), cells), cells, _FIRST_TO_GO, _LEFT, out))
         parts += [Text(_why(engine), style="dim") for engine in rows if _why(engine)]
     else:
         parts.append(Text(NONE_UP))

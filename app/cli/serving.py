@@ -87,7 +87,8 @@ def check(
     Reports the engine, the files, translated options and the last failure. Exits with 1 if a model cannot start.
     """
     with errors_in_words():
-        from app.cli.check import inspect, tally
+        from app.cli.check import inspect
+        from app.cli.check_report import tally
         from app.cli.options import coloured
         from app.config.source import SettingsSource
         from app.terminal import say

@@ -35,6 +35,12 @@ def _nothing_to_pull(entry: LocalEntry) -> str:
     return ""
 
 
+def _pulled_to_a_node(entry: LocalEntry) -> str:
+    if entry.nodes and entry.pull == "on_demand":
+        return "pull: on_demand brings files to this machine only; put them on the nodes, and leave pull or nodes out"
+    return ""
+
+
 def _no_room_in_a_slot(entry: LocalEntry) -> str:
     if entry.ctx_size and entry.ctx_size < entry.parallel:
         return f"ctx_size {entry.ctx_size} is shared by parallel {entry.parallel} slots: too small"
@@ -45,5 +51,6 @@ _CHECKS: tuple[tuple[frozenset[str], Callable[[LocalEntry], str]], ...] = (
     (frozenset(("speculation", "draft")), _no_draft),
     (frozenset(("speculation", "draft", "parallel", "args")), _too_long_a_draft),
     (frozenset(("pull", "target", "draft")), _nothing_to_pull),
+    (frozenset(("pull", "nodes")), _pulled_to_a_node),
     (frozenset(("ctx_size", "parallel")), _no_room_in_a_slot),
 )

@@ -10,7 +10,7 @@ from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
 
 # Sockets, ports and folders that are in use: a change of these waits for the next start.
-AT_RESTART = frozenset({"host", "port", "admin_port", "engine_port", "models_dir", "state_dir", "cache_dir"})
+AT_RESTART = frozenset({"host", "port", "admin_port", "engine_port", "models_dir", "state_dir", "cache_dir", "cluster"})
 # All others apply at the reload. A change of the engine itself restarts the engines.
 IN_PLACE = frozenset(
     {
@@ -62,6 +62,7 @@ ENGINE_KEYS = frozenset(
         "top_p",
         "args",
         "env",
+        "nodes",
     }
 )
 # Keys that the gateway applies at the next request

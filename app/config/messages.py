@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from app.config.cluster import ClusterSettings
 from app.config.model_entry import FILE_KEYS, AttachedEntry, DraftFiles, Files, LocalEntry
 from app.config.request_filters import Filters
 from app.config.suggestions import did_you_mean
@@ -64,7 +65,7 @@ def in_words(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(context["error"])
     words = reason(error)
-    secret = loc[:1] == ("api_keys",) or loc[-1:] == ("api_key",)
+    secret = loc[:1] == ("api_keys",) or loc[-1:] in (("api_key",), ("token",))
     actual = "" if secret or kind == "missing" or isinstance(error["input"], dict) else f", not {error['input']!r}"
     return f"{words}{actual}{_in_full(error) if actual else ''}"
 
@@ -136,6 +137,8 @@ def _known_keys(loc: tuple[int | str, ...], settings: type[BaseModel]) -> list[s
             model = LocalEntry if part == "local" else AttachedEntry
         elif part in FILE_KEYS:
             model = DraftFiles if part == "draft" else Files
+        elif part == "cluster":
+            model = ClusterSettings
         elif part == "request":
             model = Filters
     return sorted(model.model_fields)

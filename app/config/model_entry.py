@@ -216,6 +216,11 @@ class LocalEntry(SettingsSection):
         False, description="Keep the engine loaded: neither `ttl` nor another model unloads it.", examples=["on"]
     )
     preload: bool = Field(False, description="Load the engine when the gateway starts.", examples=["on"])
+    nodes: tuple[Text, ...] = Field(
+        (),
+        description="Nodes of the cluster to run on, by name; * and ? match (default: this machine).",
+        examples=[["box*"]],
+    )
     exclusive: bool = Field(False, description="Load no other engine beside this one.", examples=["on"])
     priority: Annotated[Int, Field(ge=-1000, le=1000)] = Field(
         0, description="Models with a higher priority load first and are unloaded last.", examples=[5]

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from app.auth.keys import from_setting
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
+from app.config.cluster import ClusterSettings
 from app.config.conversations import ConversationLimits
 from app.config.defaults import absolute
 from app.config.document import Problem
@@ -168,6 +169,11 @@ class Settings(BaseSettings):
         description="Keep the bodies of so many requests in memory, for administrators (0: none).",
         examples=[50],
     )
+    cluster: ClusterSettings | None = Field(
+        None,
+        description="Ray cluster whose nodes run engines too (extra `ray`). JSON in the environment.",
+        examples=[{"address": "10.0.0.1:6379", "token": "env:RAY_AUTH_TOKEN"}],
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Log format. auto means console on a terminal, else json.", examples=["json"]
     )
@@ -226,6 +232,13 @@ class Settings(BaseSettings):
                 if full in owners:
                     raise ValueError(clash(full, name, owners[full], "a preset"))
         return models
+
+    @model_validator(mode="after")
+    def _nodes_of_a_cluster(self) -> Settings:
+        for name, entry in self.models.items():
+            if self.cluster is None and isinstance(entry, LocalEntry) and entry.nodes:
+                raise ValueError(f"models.{name}.nodes: there is no cluster; set cluster, or leave nodes out")
+        return self
 
     @model_validator(mode="after")
     def _keys_or_none(self) -> Settings:
@@ -386,7 +399,28 @@ def _with_secrets(settings: Settings, sources: Sources) -> Settings:
             if kind == "env":
                 secret = None if settings.unset_key(name) else SecretStr(sources.environment[variable])
                 models[name] = entry.model_copy(update={"api_key": secret})
-    return settings.model_copy(update={"models": models})
+    cluster = None if settings.cluster is None else _with_token(settings.cluster, sources)
+    return settings.model_copy(update={"models": models, "cluster": cluster})
+
+
+def _with_token(cluster: ClusterSettings, sources: Sources) -> ClusterSettings:
+    """Replaces `token: env:NAME` or `file:PATH` by the token. Raises ConfigError."""
+    kind, _, rest = cluster.token.get_secret_value().partition(":")
+    if kind == "env":
+        token, where = sources.environment.get(rest, ""), f"the environment variable {rest}"
+    else:
+        where = f"the file {rest}"
+        try:
+            token = expanded(Path(rest)).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ConfigError(sources.shown([sources.problem(_TOKEN, f"{where} cannot be read: {reason}")])) from None
+    if not is_clean(token):
+        raise ConfigError(sources.shown([sources.problem(_TOKEN, f"{where} holds no token")]))
+    return cluster.model_copy(update={"token": SecretStr(token)})
+
+
+_TOKEN = ("cluster", "token")
 
 
 def load_settings(config: Path | None = None, *, unset_keys: bool = False, **overrides: Any) -> Settings:
@@ -403,6 +437,8 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Returns the keys in the settings and the token of the Hub, which are never shown."""
     attached = (entry.api_key for entry in settings.models.values() if isinstance(entry, AttachedEntry))
     texts = [settings.api_keys.get_secret_value(), *(key.get_secret_value() for key in attached if key is not None)]
+    if settings.cluster is not None:
+        texts.append(settings.cluster.token.get_secret_value())
     return tuple(part for text in (*texts, os.environ.get("HF_TOKEN", "")) for part in text.split(",") if part.strip())
 
 

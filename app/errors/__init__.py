@@ -9,6 +9,7 @@ TandemError
 ├── FilesMissingError             an entry names files that are not on disk
 ├── EngineNotFoundError           there is no llama-server to run
 ├── ProbeError                    a llama-server does not answer --help
+├── RayNotInstalledError          the setting `cluster` needs it
 ├── LaunchRefusedError            this build does not support the entry
 ├── UnauthorizedError             no key, or an invalid one
 ├── ForbiddenError                a key that may not do this
@@ -53,6 +54,8 @@ TandemError
 │   ├── InsufficientMemoryError   it does not fit, even alone
 │   ├── NoPortError               for an engine
 │   ├── HostLostError             the machine of an engine
+│   ├── NodeFailedError           the agent of a node
+│   ├── NoNodeError               none of an entry's nodes is there
 │   ├── EngineUnloadedError       by an administrator
 │   ├── EngineLoadingError        it is still loading
 │   ├── DeadlyRequestError        this request seems to crash the engine

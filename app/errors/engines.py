@@ -106,6 +106,20 @@ class HostLostError(EngineUnavailableError):
         super().__init__(f"The engine's machine is lost: {reason}.", retry_after=1)
 
 
+class NoNodeError(EngineUnavailableError):
+    """No node that the entry of `alias` names can run its engine now. `why` says why each cannot."""
+
+    def __init__(self, alias: str, why: str) -> None:
+        super().__init__(f"No node can run '{alias}': {why}.", retry_after=5)
+
+
+class NodeFailedError(EngineUnavailableError):
+    """The agent of a node has failed at a call, through no fault of the request."""
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"The agent of node {node} failed: {reason}")
+
+
 class EngineUnloadedError(EngineUnavailableError):
     """An administrator unloaded the engine of a waiting or running request."""
 

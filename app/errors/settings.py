@@ -60,6 +60,13 @@ class EngineNotFoundError(TandemError):
     """There is no llama-server to run. The text says how to install one."""
 
 
+class RayNotInstalledError(TandemError):
+    """The setting `cluster` needs Ray."""
+
+    def __init__(self) -> None:
+        super().__init__("cluster needs Ray, which is not installed: pip install 'llama-tandem[ray]'. Or leave it out.")
+
+
 class ProbeError(TandemError):
     """The binary did not print a usable `--help`."""
 

@@ -9,6 +9,7 @@ from app.engine.launch import LaunchPlan
 from app.errors import Diagnosis
 from app.speculation.status import Status
 from app.supervisor.engine_facts import EngineFacts
+from app.supervisor.host import LOCAL
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.states import OCCUPYING, EngineState
 
@@ -28,6 +29,8 @@ class EngineStatus:
     reason: str = ""
     pid: int | None = None
     port: int | None = None
+    # The name of its machine: `local`, or a node's
+    host: str | None = None
     slots: int | None = None
     in_flight: int = 0
     waiting: int = 0
@@ -51,6 +54,11 @@ class EngineStatus:
         return self.state in (EngineState.STARTING, EngineState.READY)
 
     @property
+    def local_pid(self) -> int | None:
+        """Its process on this machine, if it runs here."""
+        return self.pid if self.host == LOCAL else None
+
+    @property
     def holds_memory(self) -> bool:
         return self.state in OCCUPYING
 
@@ -68,6 +76,7 @@ class EngineStatus:
             "reason": self.reason,
             "pid": self.pid,
             "port": self.port,
+            "host": self.host,
             "slots": self.slots,
             "in_flight": self.in_flight,
             "waiting": self.waiting,

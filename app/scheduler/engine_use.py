@@ -126,7 +126,9 @@ class EngineUse:
             parts.append(self.answer_seconds * (before + 1) / (self.residency.slots or 1))
         return sum(parts) if parts else None
 
-    def view(self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int], mapped: int) -> EngineView:
+    def view(
+        self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int], mapped: int, node: str
+    ) -> EngineView:
         """The engine as the policy sees it."""
         return EngineView(
             self.alias,
@@ -147,6 +149,7 @@ class EngineUse:
             ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
             needs=needs,
             mapped=mapped,
+            node=node,
         )
 
     def wait(self) -> Wait | None:
@@ -164,6 +167,7 @@ class EngineUse:
             reason=self.reason,
             pid=engine.pid,
             port=engine.port,
+            host=engine.host,
             slots=self.residency.slots,
             in_flight=self.in_flight,
             waiting=len(self.queue),

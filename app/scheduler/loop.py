@@ -13,6 +13,7 @@ from app.scheduler.engine_status import EngineStatus
 from app.scheduler.engine_use import EngineUse
 from app.scheduler.lease import Lease
 from app.scheduler.memory_book import MemoryBook
+from app.scheduler.node_places import NodePlaces
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket, Waiter
 from app.scheduler.reconfiguration import Reconfiguration
@@ -28,11 +29,12 @@ from app.scheduler.residency import Residency
 from app.scheduler.snapshot import MAX_WAIT_S
 from app.scheduler.suspects import Suspects
 from app.scheduler.verbs import Verbs
+from app.supervisor.endings import NODE_LOST
 from app.supervisor.process import Engine
 from app.supervisor.states import OCCUPYING, EngineState
 
-# The code of an engine that another process has ended: no request is the cause
-_ENDED_BY_OTHERS = "terminated"
+# The codes of engines that another process has ended, or that are gone with their machine: no request is the cause
+_ENDED_BY_OTHERS = ("terminated", NODE_LOST)
 
 
 class Scheduler:
@@ -55,11 +57,12 @@ class Scheduler:
         residency: Callable[[ModelRef], Residency] = lambda _: Residency(),
         prepare: Callable[[ModelRef], Awaitable[None]] | None = None,
         memory: MemoryBook | None = None,
+        nodes: NodePlaces | None = None,
     ) -> None:
         limits = SchedulerLimits(max_loaded, queue_timeout, max_wait, queue)
         self._make = make
         self._residency = residency
-        self._placement = Placement(limits, serve=self._serve, refuse=self.send_away, memory=memory)
+        self._placement = Placement(limits, serve=self._serve, refuse=self.send_away, memory=memory, nodes=nodes)
         self._uses = self._placement.uses
         self.closing = False
         # Waiting requests, over all engines
@@ -260,8 +263,12 @@ class Scheduler:
             for waiter in use.queue.all():
                 waiter.wait_until(now + self._placement.limits.queue_timeout)
         died = engine.state is EngineState.BACKOFF and (use.leases or use.came_from is EngineState.READY)
-        if died and engine.diagnosis is not None and engine.diagnosis.code != _ENDED_BY_OTHERS:
+        if died and engine.diagnosis is not None and engine.diagnosis.code not in _ENDED_BY_OTHERS:
             self._suspects.died(engine.alias, [lease.body for lease in use.leases], now)
+
+    def pump(self) -> None:
+        """Decides again: the nodes have changed."""
+        self._placement.pump()
 
     def limit(self, **limits: float) -> None:
         """Replaces limits by name, from the next decision on."""

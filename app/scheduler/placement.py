@@ -13,6 +13,7 @@ from app.scheduler.engine_use import EngineUse
 from app.scheduler.line import WaitingLine
 from app.scheduler.memory_book import MemoryBook
 from app.scheduler.misfits import Misfits
+from app.scheduler.node_places import NodePlaces
 from app.scheduler.policy import decide_with_reasons, next_look
 from app.scheduler.refusals import SchedulerLimits, refusal_of
 from app.scheduler.room import Room
@@ -44,12 +45,14 @@ class Placement:
         serve: Callable[[EngineUse], None],
         refuse: Callable[[EngineUse, Callable[[], TandemError]], None],
         memory: MemoryBook | None = None,
+        nodes: NodePlaces | None = None,
     ) -> None:
         self.limits = limits
         self.uses: dict[str, EngineUse] = {}
         self.decisions = Decisions()
         self.misfits = Misfits()
         self.memory = memory
+        self._nodes = nodes or NodePlaces()
         self._serve = serve
         self._refuse = refuse
         # The policy's view: engines that are not STOPPED or have waiters. `_changed` are the entries to renew, so a
@@ -156,7 +159,7 @@ class Placement:
     def _snapshot(self, now: float) -> SchedulerSnapshot:
         for alias in self.misfits.short:
             self.concern(self.uses[alias])
-        for alias in () if self.memory is None else self.memory.renewed():
+        for alias in (set() if self.memory is None else self.memory.renewed()) | self._nodes.renewed():
             if alias in self.uses:
                 self.concern(self.uses[alias])
         for use in self._changed.values():
@@ -169,7 +172,7 @@ class Placement:
             waiting=self._waits,
             misfits=frozenset(self.misfits.known),
             max_wait=self.limits.max_wait,
-            budgets={} if self.memory is None else self.memory.budgets(),
+            budgets=({} if self.memory is None else self.memory.budgets()) | self._nodes.budgets(),
         )
 
     def _renew_view(self, use: EngineUse) -> None:
@@ -196,8 +199,9 @@ class Placement:
         return use.view(
             wants_memory=misfits.wants_memory(use.alias),
             room_made=misfits.room_made(use.alias),
-            needs={} if self.memory is None else self.memory.needs(use.alias),
+            needs=self._nodes.needs(use.alias) or ({} if self.memory is None else self.memory.needs(use.alias)),
             mapped=0 if self.memory is None else self.memory.mapped(use.alias),
+            node=self._nodes.node_of(use.alias),
         )
 
     def _up_beside(self, alias: str) -> set[str]:

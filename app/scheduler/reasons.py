@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 
+from app.scheduler.node_places import is_node_place
 from app.scheduler.room import LEAVING, UNCAPPED, Room
 from app.scheduler.snapshot import EngineView, SchedulerSnapshot
 from app.supervisor.states import EngineState
@@ -45,15 +46,20 @@ def shortage(lacking: Mapping[str, int]) -> str:
 
 def sizes(engine: EngineView, places: Iterable[str], word: str) -> str:
     """`5.20 GiB on CUDA0 and 1.00 GiB on host`; empty if the engine needs nothing there."""
-    parts = (f"{memory_in_words(size)} {word} {place}" for place in places if (size := engine.needs.get(place)))
+    parts = (_part(place, size, word) for place in places if (size := engine.needs.get(place)))
     return " and ".join(parts)
+
+
+def _part(place: str, size: int, word: str) -> str:
+    return f"a place on {place}" if is_node_place(place) else f"{memory_in_words(size)} {word} {place}"
 
 
 def free_for(engine: EngineView, room: Room) -> str:
     """`1 of 2 places free; needs 4.80 GiB of CUDA0, 8.00 GiB free`, before the engine takes its place."""
     parts = [f"{room.free} of {room.places} places free"] if room.places < UNCAPPED else []
     for place, left in room.left(engine).items():
-        parts.append(f"needs {sizes(engine, (place,), 'of')}, {memory_in_words(left)} free")
+        free = f"{left} free" if is_node_place(place) else f"{memory_in_words(left)} free"
+        parts.append(f"needs {sizes(engine, (place,), 'of')}, {free}")
     return "; ".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Set
 
 from app.engine.footprint.footprint import HOST
@@ -25,6 +25,10 @@ class Room:
         self.leaving = {alias for alias, engine in self.up.items() if engine.state in LEAVING}
         self.places = snapshot.max_loaded
         self._misfits = snapshot.misfits
+        # The engines of each node, by its name
+        self._by_node: defaultdict[str, set[str]] = defaultdict(set)
+        for alias, engine in self.up.items():
+            self._by_node[engine.node].add(alias)
         self._budgets = snapshot.budgets
         self._loading = {alias for alias, engine in self.up.items() if engine.state is EngineState.STARTING}
         # Bytes by place in memory: held by running engines, and reserved for engines with waiting requests
@@ -39,10 +43,12 @@ class Room:
 
     @property
     def free(self) -> int:
-        return self.places - len(self.up)
+        """Places of this machine. Those of a node are its place in memory."""
+        return self.places - len(self._by_node[""])
 
     def take(self, engine: EngineView) -> None:
         self.up[engine.alias] = engine
+        self._by_node[engine.node].add(engine.alias)
         self._held.update(engine.needs)
         self._loading.add(engine.alias)
 
@@ -59,13 +65,14 @@ class Room:
 
     def in_the_way(self, engine: EngineView) -> tuple[set[str], bool]:
         """Returns the running engines that exclude `engine`, and whether all of them have to leave, not just one."""
-        if engine.exclusive and self.up:
-            return set(self.up), True
-        if exclusive := {alias for alias, other in self.up.items() if other.exclusive}:
+        beside = self._by_node[engine.node]
+        if engine.exclusive and beside:
+            return set(beside), True
+        if exclusive := {alias for alias in beside if self.up[alias].exclusive}:
             return exclusive, True
-        if unfit := self._unfit(engine.alias):
+        if unfit := self._unfit(engine.alias) & beside:
             return unfit, False
-        return (set(self.up), False) if self.free <= 0 else (set(), False)
+        return (set(beside), False) if not engine.node and self.free <= 0 else (set(), False)
 
     def left(self, engine: EngineView) -> dict[str, int]:
         """Place in memory -> free bytes, for each place that it needs and that has a budget."""

@@ -45,6 +45,8 @@ class EngineView:
     may_come_up: bool = False
     wants_memory: bool = False
     room_made: bool = False
+    # The node that it runs on, or is to start on; empty for this machine
+    node: str = ""
     # Residency
     pinned: bool = False
     exclusive: bool = False

@@ -164,7 +164,7 @@ def listen(host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socke
 async def _serve(
     gateway: Gateway, listeners: list[socket.socket], on_ready: OnReady, source: SettingsSource | None
 ) -> None:
-    if gateway.local:
+    if gateway.here:
         gateway.planner.binary()  # A missing engine gives a message, not a failed start-up
     config = uvicorn.Config(
         gateway.app,
@@ -212,7 +212,7 @@ async def _announce(gateway: Gateway, server: _Server, url: str, on_ready: OnRea
 def serve(settings: Settings, on_ready: OnReady, source: SettingsSource | None = None) -> None:
     """Runs until a signal. `source` reads the settings again for a reload.
 
-    Raises ConfigError or EngineNotFoundError before anything starts.
+    Raises ConfigError, EngineNotFoundError or RayNotInstalledError before anything starts.
     """
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(logs.ExpectedErrorFilter(StreamAbortedError, asyncio.CancelledError))

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.engine.parent_death import tied_to_parent
 
@@ -61,8 +62,9 @@ class LocalChild:
         on_line: Callable[[str], None] = lambda _: None,
         *,
         at: tuple[str, int],
+        folder: Path | None = None,
     ) -> LocalChild:
-        """Starts a child, which is to listen `at` this address.
+        """Starts a child, which is to listen `at` this address, in this working folder.
 
         Needs a running loop and never awaits, so a cancelled caller cannot lose a child.
 
@@ -79,6 +81,7 @@ class LocalChild:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=folder,
         )
         return cls(process, on_line, at)
 

@@ -24,8 +24,10 @@ _ENDED_BY_SIGNAL = (0, 1)
 # Codes of endings that only another process can cause
 # The code of an end with the engine's machine
 NODE_LOST = "node_lost"
+# No machine for the next start
+NO_NODE = "no_node"
 # Codes of endings that have nothing to do with the engine itself
-FROM_OUTSIDE = frozenset(("killed", "terminated", NODE_LOST))
+FROM_OUTSIDE = frozenset(("killed", "terminated", NODE_LOST, NO_NODE))
 
 
 class Ending(NamedTuple):

@@ -39,10 +39,14 @@ class FileStamp:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFiles:
-    """The files of all models of a start, as they were before it; `header` is the target's."""
+    """The files of all models of a start, as they were before it; `header` is the target's.
+
+    Files that are not `here`, but on another machine, are not compared later.
+    """
 
     stamps: tuple[FileStamp, ...]
     header: Header | None
+    here: bool = True
 
     @classmethod
     def of(cls, files: Iterable[Path]) -> LoadedFiles:
@@ -59,7 +63,7 @@ class LoadedFiles:
     @property
     def changed(self) -> str:
         """Describes the changes of the files since then; empty without any."""
-        now = [(stamp, FileStamp.of(stamp.path)) for stamp in self.stamps]
+        now = [(stamp, FileStamp.of(stamp.path)) for stamp in self.stamps if self.here]
         gone = [stamp.path.name for stamp, found in now if found is None]
         other = [stamp.path.name for stamp, found in now if found not in (None, stamp)]
         parts = [f"{', '.join(names)} was {what}" for names, what in ((gone, "deleted"), (other, "replaced")) if names]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from signal import Signals
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from app.engine.launch import listening_at
+from app.engine.launch import LaunchPlan, listening_at
 from app.supervisor.child import Ended, LocalChild
 from app.supervisor.orphans import MARKER, marker
 from app.supervisor.ports import Ports
@@ -22,6 +22,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
+# The name of this machine
+LOCAL = "local"
 
 
 class RunsWork(Protocol):
@@ -91,13 +93,21 @@ class Host(Protocol):
         ...
 
 
-class LocalHost:
-    """This machine. Engines listen at `address`, from `first_port` up."""
+@dataclass(frozen=True, slots=True)
+class PlacedPlan:
+    """A launch plan, and the host whose files and build it was made from."""
 
-    def __init__(self, first_port: int, *, name: str = "local", address: str = LOOPBACK) -> None:
+    host: Host
+    plan: LaunchPlan
+
+
+class LocalHost:
+    """This machine. Engines listen at `address`, on ports from `first_port` to `last_port`."""
+
+    def __init__(self, first_port: int, last_port: int = 65535, *, name: str = LOCAL, address: str = LOOPBACK) -> None:
         self.name = name
         self._address = address
-        self._ports = Ports(first_port, address)
+        self._ports = Ports(first_port, address, last_port)
         self._children: dict[str, LocalChild] = {}
 
     async def spawn(self, order: SpawnOrder, on_line: Callable[[str], None]) -> LocalChild:

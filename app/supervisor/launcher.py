@@ -21,7 +21,7 @@ from app.supervisor.conversation_files import KeptSlots
 from app.supervisor.conversations import Conversations
 from app.supervisor.endings import ended_early, lost, says_goodbye
 from app.supervisor.engine_facts import EngineFacts, LoadedFiles, facts_of
-from app.supervisor.host import Child, Host, SpawnOrder
+from app.supervisor.host import Child, Host, PlacedPlan, SpawnOrder
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.readiness import EngineAddress, StartLimits, fingerprint, refusal, until_ready
 
@@ -32,8 +32,9 @@ PORT_TRIES = 8
 
 @dataclass(slots=True)
 class Running:
-    """A child and its address; `since` is when it became ready, on the loop's clock."""
+    """A child, its host and its address; `since` is when it became ready, on the loop's clock."""
 
+    host: Host
     child: Child
     address: EngineAddress
     since: float
@@ -51,15 +52,18 @@ class CheckedPlan:
     plan: LaunchPlan
     fingerprint: str
     limits: StartLimits
+    host: Host
 
     @classmethod
-    async def of(cls, plan: LaunchPlan, limits: StartLimits, host: Host) -> CheckedPlan:
-        """Checks a plan for this host, which has the files."""
-        return cls(plan, await host.run(fingerprint, plan), limits)
+    async def of(cls, placed: PlacedPlan, limits: StartLimits) -> CheckedPlan:
+        """Raises HostLostError."""
+        return cls(placed.plan, await placed.host.run(fingerprint, placed.plan), limits, placed.host)
 
-    async def holds(self, limits: StartLimits, host: Host) -> bool:
-        """Whether settings, files and binary are unchanged. The host reads the files' stats."""
-        return limits is self.limits and await host.run(fingerprint, self.plan) == self.fingerprint
+    async def holds(self, limits: StartLimits) -> bool:
+        """Whether settings, files and binary are unchanged. The host reads the files' stats. False if it is lost."""
+        with suppress(HostLostError):
+            return limits is self.limits and await self.host.run(fingerprint, self.plan) == self.fingerprint
+        return False
 
 
 class Launcher:
@@ -68,8 +72,7 @@ class Launcher:
     def __init__(
         self,
         alias: str,
-        plan: Callable[[], Awaitable[LaunchPlan]],
-        host: Host,
+        plan: Callable[[], Awaitable[PlacedPlan]],
         limits: StartLimits,
         ledger: Ledger,
         conversations: Conversations | None = None,
@@ -89,7 +92,8 @@ class Launcher:
         self.refused: str | None = None
         self.limits = limits
         self._plan = plan
-        self._host = host
+        # Of the last start
+        self._host: Host
         # Stores the plans whose speculation fails at every start
         self._ledger = ledger
         # None: no slots are saved or restored
@@ -98,12 +102,12 @@ class Launcher:
     async def preflight(self) -> CheckedPlan:
         """Makes a plan from the present settings and files. Raises the plan's errors."""
         limits = self.limits  # before the settings are read
-        return await CheckedPlan.of(await self._plan(), limits, self._host)
+        return await CheckedPlan.of(await self._plan(), limits)
 
     async def _checked_plan(self) -> CheckedPlan:
         """The preflight's plan, once, if nothing has changed; else a new one, for which `auto` chooses again."""
         checked, self.checked = self.checked, None
-        if checked is not None and await checked.holds(self.limits, self._host):
+        if checked is not None and await checked.holds(self.limits):
             return checked
         return await self.preflight()
 
@@ -123,7 +127,8 @@ class Launcher:
             raise
         except TandemError as error:
             return refusal(error)
-        plan = self.plan = checked.plan
+        plan, self._host = checked.plan, checked.host
+        self.plan = plan
         self.refused = checked.fingerprint
         if plan.fallback is None:
             return await self._start(plan)
@@ -178,7 +183,7 @@ class Launcher:
         status = Status(plan.requested_mode, reason=plan.fallback_reason)
         self.goodbye.clear()
         address = EngineAddress(child.base_url, key)
-        running = self.running = Running(child, address, clock(), status, kept_slots=kept_slots)
+        running = self.running = Running(self._host, child, address, clock(), status, kept_slots=kept_slots)
         diagnosis = await self._until_serving(running, plan, files.size)
         if diagnosis is not None:
             await self.end()

@@ -10,18 +10,20 @@ from app.errors import NoPortError
 class Ports:
     """Ports of our own engines, which may not listen yet. Each port is also tried, for other programs."""
 
-    def __init__(self, first: int, address: str) -> None:
+    def __init__(self, first: int, address: str, last: int = 65535) -> None:
         self._first = first
+        self._last = last
         self._address = address
         self._held: set[int] = set()
 
     def take(self, *, above: int = 0) -> int:
-        """Reserves a port on which no process listens. Raises NoPortError if none is free up to 65535."""
-        for port in range(max(self._first, above + 1, 1), 65536):
+        """Reserves a port on which no process listens. Raises NoPortError if none is free up to the last."""
+        for port in range(max(self._first, above + 1, 1), self._last + 1):
             if port not in self._held and _free(self._address, port):
                 self._held.add(port)
                 return port
-        raise NoPortError(f"No port is free from {self._first} up.", retry_after=5)
+        last = "up" if self._last == 65535 else f"to {self._last}"
+        raise NoPortError(f"No port is free from {self._first} {last}.", retry_after=5)
 
     def release(self, port: int) -> None:
         self._held.discard(port)

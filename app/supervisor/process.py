@@ -27,7 +27,7 @@ from app.supervisor.backoff import Backoff
 from app.supervisor.conversations import Conversations
 from app.supervisor.endings import Ending
 from app.supervisor.engine_facts import EngineFacts
-from app.supervisor.host import Host
+from app.supervisor.host import PlacedPlan
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.load_progress import LoadProgress
 from app.supervisor.readiness import EngineAddress, StartLimits
@@ -46,8 +46,7 @@ class Engine:
         self,
         alias: str,
         *,
-        plan: Callable[[], Awaitable[LaunchPlan]],
-        host: Host,
+        plan: Callable[[], Awaitable[PlacedPlan]],
         limits: StartLimits,
         ledger: Ledger,
         on_change: Callable[[Engine], None],
@@ -63,7 +62,7 @@ class Engine:
         self._on_change = on_change
         self._on_proven = on_proven
         # Used by the owning task only
-        self._launcher = Launcher(alias, plan, host, limits, ledger, conversations)
+        self._launcher = Launcher(alias, plan, limits, ledger, conversations)
         self._keeps_conversations = conversations is not None
         self._backoff = Backoff()
         self._ending: Ending | None = None
@@ -83,6 +82,11 @@ class Engine:
     @property
     def port(self) -> int | None:
         return self._running.child.port if self._running else None
+
+    @property
+    def host(self) -> str | None:
+        """The name of the machine that it runs on; None without a process."""
+        return self._running.host.name if self._running else None
 
     @property
     def plan(self) -> LaunchPlan | None:
@@ -409,7 +413,7 @@ class Engine:
 
     def _failed(self, event: EngineEvent) -> EngineEvent:
         now = asyncio.get_running_loop().time()
-        if self.diagnosis is not None and self.diagnosis.code == endings.NODE_LOST:
+        if self.diagnosis is not None and self.diagnosis.code in (endings.NODE_LOST, endings.NO_NODE):
             self._backoff.spare(now)
         else:
             self._backoff.failed(now)

@@ -20,11 +20,13 @@ from app.errors import (
     HostLostError,
     InsufficientMemoryError,
     LaunchRefusedError,
+    NodeFailedError,
+    NoNodeError,
     TandemError,
 )
 from app.supervisor.activity import Activity, activity_of
 from app.supervisor.child import Ended
-from app.supervisor.endings import ended_early
+from app.supervisor.endings import NO_NODE, ended_early
 from app.supervisor.host import Child, Host
 from app.supervisor.ownership import is_own, key_not_handed_on
 
@@ -155,5 +157,9 @@ def refusal(error: TandemError) -> Diagnosis:
     if isinstance(error, InsufficientMemoryError):  # other programs may free memory
         advice = "Change the entry as suggested, or end other programs that hold memory."
         return Diagnosis("insufficient_memory", cause, advice, permanent=False)
+    if isinstance(error, NoNodeError):
+        return Diagnosis(NO_NODE, cause, "Start the node, or name others in the entry's nodes.", permanent=False)
+    if isinstance(error, NodeFailedError):
+        return Diagnosis("node_failed", cause, "See the gateway's log and the node's.", permanent=False)
     code = error.code if isinstance(error, GgufError | LaunchRefusedError) else "refused"
     return Diagnosis(code, cause, _REFUSALS.get(type(error), _NO_ENGINE), permanent=True)

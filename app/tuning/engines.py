@@ -9,13 +9,12 @@ import httpx2
 
 from app.config.settings import Settings
 from app.config.speculation import NONE, drafts
-from app.engine.launch import LaunchPlan
 from app.errors import LaunchRefusedError, UpstreamError
 from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.ledger import Ledger
 from app.supervisor.endings import ended_early
-from app.supervisor.host import LocalHost
+from app.supervisor.host import LocalHost, PlacedPlan
 from app.supervisor.launcher import Launcher
 from app.supervisor.readiness import StartLimits
 from app.tuning import memory
@@ -73,7 +72,7 @@ class TuningEngines:
 
     async def start(self, arm: Arm) -> LoadedEngine:
         """Starts an arm's engine. Raises CannotStartError, also if it would use another mode."""
-        launcher = Launcher(self._ref.engine_key, lambda: self._plan(arm), self._host, self._limits, self._ledger)
+        launcher = Launcher(self._ref.engine_key, lambda: self._plan(arm), self._limits, self._ledger)
         self._launchers.append(launcher)
         diagnosis = await launcher.start()
         if diagnosis is not None:
@@ -88,13 +87,13 @@ class TuningEngines:
         self._clients.append(client)
         return LoadedEngine(arm, launcher, client)
 
-    async def _plan(self, arm: Arm) -> LaunchPlan:
+    async def _plan(self, arm: Arm) -> PlacedPlan:
         plan = await self._planner.plan(self._ref, arm.chain)
         if plan.chain != arm.chain:
             raise LaunchRefusedError(plan.fallback_reason)
         # Plain decoding has its own arm. N-gram modes keep the fallback: without it, a build whose /slots does not
         # report speculation would count as failed.
-        return replace(plan, fallback=None) if drafts(arm.chain) else plan
+        return PlacedPlan(self._host, replace(plan, fallback=None) if drafts(arm.chain) else plan)
 
     async def stop(self, loaded: LoadedEngine) -> None:
         """Closes our connections first, since an engine with an open connection does not exit."""

@@ -25,8 +25,15 @@ from typing import Any
 # An order is JSON of `words`, `env` and `cwd`, with three file descriptors: stdin, stdout and stderr.
 ORDER_BYTES = 1 << 18
 DESCRIPTORS = 3
-# They import huggingface_hub, or end the interpreter, or are the terminal's
-_UNTOUCHED = ("app.__main__", "app.cli.", "app.models.download.preview", "app.models.hub.client", "app.pulls.offers")
+# They import huggingface_hub or Ray, or end the interpreter, or are the terminal's
+_UNTOUCHED = (
+    "app.cluster.sidecar",
+    "app.__main__",
+    "app.cli.",
+    "app.models.download.preview",
+    "app.models.hub.client",
+    "app.pulls.offers",
+)
 
 
 def preload() -> None:

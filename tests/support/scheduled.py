@@ -33,7 +33,7 @@ class ObedientEngine:
         self.retry_at = math.inf
         self.may_come_up = True
         self.loading: LoadProgress | None = None
-        self.pid = self.port = self.speculation = self.facts = self.plan = None
+        self.pid = self.port = self.host = self.speculation = self.facts = self.plan = None
         self.address = EngineAddress(f"http://{alias}", f"key of {alias}")
         self.refuses: Exception | None = None
         self.checking = asyncio.Event()

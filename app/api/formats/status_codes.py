@@ -67,6 +67,8 @@ _BY_CLASS: dict[type[TandemError], HttpError] = {
     errors.InsufficientMemoryError: HttpError(503, "server_error", "insufficient_memory", lasting=True),
     errors.NoPortError: HttpError(503, "server_error", "no_port"),
     errors.HostLostError: HttpError(503, "server_error", "node_lost"),
+    errors.NoNodeError: HttpError(503, "server_error", "no_node"),
+    errors.NodeFailedError: HttpError(503, "server_error", "node_failed"),
     errors.EngineUnloadedError: HttpError(503, "server_error", "engine_unloaded"),
     errors.RequestCancelledError: HttpError(503, "server_error", "request_cancelled", lasting=True),
     errors.QueueTimeoutError: HttpError(503, "server_error", "queue_timeout"),

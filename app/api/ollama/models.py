@@ -71,7 +71,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
 
 async def _running(rows: ModelRows, row: dict[str, Any], engine: EngineStatus) -> dict[str, Any]:
     """Returns a row of `/api/ps`. `size_vram` is the memory on NVIDIA GPUs, 0 without one or if unknown."""
-    on_gpus = await memory.on_gpus(engine.pid) if engine.pid is not None else None
+    on_gpus = await memory.on_gpus(pid) if (pid := engine.local_pid) is not None else None
     more = {"size_vram": on_gpus or 0, "context_length": row.get("context_length") or 0}
     return _listed(rows, row) | {"expires_at": _expiry(engine)} | more
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from app.config.speculation import NONE
 from app.relay.buffered.eligibility import as_stream
@@ -25,6 +25,10 @@ class UpstreamClient:
     def close(self) -> None:
         """Cuts all open connections."""
         self._pool.close()
+
+    def cut(self, base_urls: Collection[str]) -> None:
+        """Cuts the connections to engines that are lost with their machine."""
+        self._pool.cut(base_urls)
 
     async def ask(
         self, destination: Destination, call: Call, listen: Callable[[], UsageTap] = UsageTap

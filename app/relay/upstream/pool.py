@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -78,6 +79,13 @@ class Pool:
         self._idle.setdefault(origin, []).append(connection)
         if self._sweep is None:
             self._sweep = loop.call_later(KEEP_ALIVE_S, self._close_idle)
+
+    def cut(self, base_urls: Collection[str]) -> None:
+        """Cuts the connections to servers that are gone with their machine, and will not close them."""
+        gone = {Origin.of(url)[:2] for url in base_urls}
+        for connection, origin in list(self._open.items()):
+            if origin[:2] in gone:
+                connection.abort()
 
     def close(self) -> None:
         """Cuts all connections, in use or not."""

@@ -10,17 +10,8 @@ from typing import Any
 import pytest
 
 from app.cli import launch_memory
-from app.cli.check import (
-    CANNOT_START,
-    FAILED_LAST,
-    NO_ANSWER,
-    OK,
-    CheckReport,
-    dialect_at_hand,
-    inspect,
-    plan_now,
-    tally,
-)
+from app.cli.check import dialect_at_hand, inspect, plan_now
+from app.cli.check_report import CANNOT_START, FAILED_LAST, NO_ANSWER, OK, CheckReport, tally
 from app.config.settings import Settings, load_settings
 from app.engine import devices, probe
 from app.errors import (

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from app.auth.local_admin_key import make_local_secret
 from app.cli import cli
-from app.cli.check import CheckReport
+from app.cli.check_report import CheckReport
 from app.cli.launch_memory import PlannedStart
 from app.config.settings import load_settings
 from app.engine.footprint.footprint import Footprint, FootprintPart

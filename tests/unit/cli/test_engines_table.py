@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.cli.engines_table import duration, engine_cells, loading_words, print_engines, shown
+from app.cli.engines_table import columns_for, duration, engine_cells, loading_words, print_engines, shown
 from app.errors import Diagnosis
 from app.scheduler.engine_status import EngineStatus
 from app.supervisor.states import EngineState
@@ -24,10 +25,12 @@ def test_a_row_says_what_a_person_asks_for() -> None:
     engine = EngineStatus(
         "org/m", EngineState.READY, since=NOW - 130, reason="a request waits for it", pid=42, port=8001, slots=4
     )
+    engine = replace(engine, host="box1")
     assert cells(engine) == {
         "model": "org/m",
         "state": "ready",
         "for": "2m",
+        "node": "box1",
         "pid": "42",
         "port": "8001",
         "busy": "0/4",
@@ -36,6 +39,13 @@ def test_a_row_says_what_a_person_asks_for() -> None:
         "unloads": "-",
         "why": "a request waits for it",
     }
+
+
+def test_nodes_have_a_column_as_soon_as_one_has_an_engine() -> None:
+    """Without a cluster there is nothing to tell."""
+    here, there = (EngineStatus("m", EngineState.READY, host=host).fields() for host in ("local", "box1"))
+    assert columns_for([here], ["model", "node"]) == ["model"]
+    assert columns_for([here, there], ["model", "node"]) == ["model", "node"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from app.errors import Diagnosis, FilesMissingError, HostLostError
 from app.records.database import Database
 from app.records.ledger import Ledger
 from app.supervisor.child import Ended
-from app.supervisor.host import LocalHost, SpawnOrder
+from app.supervisor.host import LocalHost, PlacedPlan, SpawnOrder
 from app.supervisor.launcher import Launcher
 from app.supervisor.readiness import StartLimits
 
@@ -30,15 +30,19 @@ class World:
         self.started: list[LaunchPlan] = []
         self.missing = False
         ledger = Ledger(Database(Path("/nowhere")))
-        self.launcher = Launcher("m", self._plan, LocalHost(1), StartLimits(), ledger)
+        self.host: LocalHost = LocalHost(1)
+        self.launcher = Launcher("m", self.plan, StartLimits(), ledger)
         self.launcher._start = self._start  # type: ignore[method-assign]
 
-    async def _plan(self) -> LaunchPlan:
+    async def plan(self) -> PlacedPlan:
         self.made += 1
         if self.missing:
             raise FilesMissingError("It is gone.")
         argv = (str(self.binary), "--port", "1")
-        return LaunchPlan("m", argv, {}, (self.target,), (), chosen=f"plan {self.made}", left_out=(self.draft,))
+        chosen = f"plan {self.made}"
+        return PlacedPlan(
+            self.host, LaunchPlan("m", argv, {}, (self.target,), (), chosen=chosen, left_out=(self.draft,))
+        )
 
     async def _start(self, plan: LaunchPlan) -> Diagnosis | None:
         self.started.append(plan)
@@ -158,7 +162,8 @@ def test_a_start_on_a_lost_host_is_not_the_engines_failure(world: World, calls: 
 
     async def main() -> None:
         ledger = Ledger(Database(Path("/nowhere")))
-        launcher = Launcher("m", world._plan, LostHost(calls), StartLimits(), ledger)
+        world.host = LostHost(calls)
+        launcher = Launcher("m", world.plan, StartLimits(), ledger)
         diagnosis = await launcher.start()
         assert diagnosis is not None and (diagnosis.code, diagnosis.permanent) == ("node_lost", False)
         assert "box2: 3 beats missed" in diagnosis.cause and diagnosis.log_tail == ()

@@ -16,7 +16,7 @@ from app.records.database import Database
 from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor.child import Ended
-from app.supervisor.host import LocalHost
+from app.supervisor.host import PlacedPlan
 from app.supervisor.process import Engine
 from app.supervisor.readiness import EngineAddress, StartLimits
 from app.supervisor.states import EngineState
@@ -55,7 +55,7 @@ class Launcher:
         self.running = None
 
 
-async def no_plan() -> LaunchPlan:
+async def no_plan() -> PlacedPlan:
     raise AssertionError("the launcher of these tests needs none")
 
 
@@ -64,7 +64,6 @@ def engine(seen: list[EngineState]) -> tuple[Engine, Launcher]:
     made = Engine(
         "m",
         plan=no_plan,
-        host=LocalHost(1),
         limits=StartLimits(),
         ledger=Ledger(Database(Path("/nowhere"))),
         on_change=lambda made: seen.append(made.state),

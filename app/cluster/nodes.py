@@ -1,0 +1,36 @@
+"""What an agent tells of its node, and what it needs to know to begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOrders:
+    """How an agent is to run: the node's name and address, ports for engines, and seconds without a beat."""
+
+    name: str
+    address: str
+    first_port: int
+    last_port: int
+    lease: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node: its name and address, the version of its llama-tandem and Python, and its llama-server."""
+
+    name: str
+    address: str
+    version: str
+    python: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartedChild:
+    """A child on a node."""
+
+    pid: int
+    port: int
+    base_url: str

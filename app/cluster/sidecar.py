@@ -1,0 +1,271 @@
+"""The process that speaks Ray: `python -P -m app.cluster.sidecar SOCKET`, started by the gateway.
+
+Ray ends the process of a driver whose cluster's head is lost, so the gateway itself never imports it. Messages on the
+Unix socket are JSON, one per line:
+
+    gateway: {"address": ..., "first_port": ..., "last_port": ..., "lease": ..., "version": ...}    once
+    gateway: {"id": 7, "node": "box1", "method": "spawn", "arguments": {...}}
+    sidecar: {"id": 7, "result": ...}, or {"id": 7, "error": {...}}; before it {"id": 7, "lines": [...]} for `lines`
+    sidecar: {"event": "connected"}, {"event": "failed", "why": ...}
+    sidecar: {"event": "joined", "node": "box1", "facts": {...}}, {"event": "refused", "node": "box1", "why": ...}
+    sidecar: {"event": "suspect", "node": "box1"}, {"event": "well", "node": "box1"}
+    sidecar: {"event": "lost", "node": "box1", "why": ...}
+
+Agents live as long as this process, and it lives as long as the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from app.cluster.agent import Agent
+from app.cluster.link import LINE_LIMIT
+from app.cluster.nodes import NodeOrders
+
+BEAT_S, MISSES = 1.0, 3
+_LOOK_S = 1.0
+# An agent is a new process, which imports the gateway's modules
+_FIRST_ANSWER_S = 60.0
+# Of the head's port, and of Ray
+_HEAD_ANSWERS_S, _JOINED_WITHIN_S = 5.0, 60.0
+
+
+class AgentActor:
+    """The agent of a node as Ray's actor."""
+
+    def __init__(self, orders: dict[str, Any]) -> None:
+        self._agent = Agent(NodeOrders(**orders))
+
+    async def call(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return await self._agent.call(method, arguments)
+
+    async def lines(self, id: str) -> AsyncIterator[list[str]]:
+        async for batch in self._agent.lines(id):
+            yield batch
+
+
+class ClusterNode:
+    """An agent on one node, and whether it answers."""
+
+    def __init__(self, name: str, node_id: str, orders: NodeOrders) -> None:
+        self.name = name
+        self.node_id = node_id
+        self.misses = 0
+        options = {
+            "num_cpus": 0,
+            "max_concurrency": 1000,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
+        }
+        self.actor = ray.remote(AgentActor).options(**options).remote(asdict(orders))
+
+    async def call(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Raises RayError."""
+        answer = self.actor.call.remote(method, arguments)
+        result: dict[str, Any] = await asyncio.wrap_future(answer.future())
+        return result
+
+    async def lines(self, id: str) -> AsyncIterator[list[str]]:
+        """Raises RayError."""
+        async for batch in self.actor.lines.options(num_returns="streaming").remote(id):
+            yield await batch
+
+    def end(self) -> None:
+        """Kills the agent, and with it the engines of the node."""
+        with suppress(Exception):
+            ray.kill(self.actor)
+
+
+class Sidecar:
+    """Serves one gateway."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, terms: dict[str, Any]) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._terms = terms
+        self._nodes: dict[str, ClusterNode] = {}
+        # By Ray's id: of other versions, or with another's name
+        self._refused: set[str] = set()
+        # The loop keeps only weak references to tasks
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Returns when the gateway closes the socket."""
+        self._do(self._watch_nodes())
+        while line := await self._reader.readline():
+            self._do(self._serve(json.loads(line)))
+
+    def _do(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._writer.write(json.dumps(message).encode() + b"\n")
+
+    async def _serve(self, request: dict[str, Any]) -> None:
+        node = self._nodes.get(request["node"])
+        if node is None:
+            self._send({"id": request["id"], "error": _lost(request["node"], "it is not in the cluster")})
+            return
+        try:
+            if request["method"] == "lines":
+                async for batch in node.lines(request["arguments"]["id"]):
+                    self._send({"id": request["id"], "lines": batch})
+                    await self._writer.drain()
+                self._send({"id": request["id"], "result": None})
+            else:
+                self._send({"id": request["id"]} | await node.call(request["method"], request["arguments"]))
+        except RayError as error:
+            self._lose(node, _words(error))
+            self._send({"id": request["id"], "error": _lost(node.name, _words(error))})
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+
+    async def _watch_nodes(self) -> None:
+        own = ray.get_runtime_context().get_node_id()
+        while True:
+            # It blocks while the head is away
+            for row in await asyncio.to_thread(ray.nodes):
+                if row["Alive"] and row["NodeID"] != own and row["NodeID"] not in self._refused:
+                    self._meet(row["NodeName"], row["NodeID"], row["NodeManagerAddress"])
+            await asyncio.sleep(_LOOK_S)
+
+    def _meet(self, name: str, node_id: str, address: str) -> None:
+        known = self._nodes.get(name)
+        if known is not None and known.node_id == node_id:
+            return
+        if known is not None:
+            self._refuse(name, node_id, f"another node has the name {name}; give each its own (--name)")
+            return
+        orders = NodeOrders(name, address, self._terms["first_port"], self._terms["last_port"], self._terms["lease"])
+        node = self._nodes[name] = ClusterNode(name, node_id, orders)
+        self._do(self._live(node))
+
+    async def _live(self, node: ClusterNode) -> None:
+        """Waits for the agent, then beats until it is lost."""
+        try:
+            answer = await asyncio.wait_for(node.call("hello", {}), _FIRST_ANSWER_S)
+            if "error" in answer:
+                self._part(node, answer["error"]["message"])
+                return
+            if wrong := self._other_version(answer["result"]):
+                self._part(node, wrong)
+                return
+            self._send({"event": "joined", "node": node.name, "facts": answer["result"]})
+            while self._nodes.get(node.name) is node:
+                await asyncio.gather(self._beat(node), asyncio.sleep(BEAT_S))
+        except TimeoutError:
+            self._lose(node, f"its agent has not answered within {_FIRST_ANSWER_S:g} s")
+        except RayError as error:
+            self._lose(node, _words(error))
+
+    async def _beat(self, node: ClusterNode) -> None:
+        try:
+            await asyncio.wait_for(node.call("beat", {}), BEAT_S)
+            if node.misses:
+                self._send({"event": "well", "node": node.name})
+            node.misses = 0
+        except TimeoutError:
+            node.misses += 1
+            self._send({"event": "suspect", "node": node.name})
+            if node.misses >= MISSES:
+                self._lose(node, f"{MISSES} beats missed")
+
+    def _other_version(self, facts: dict[str, Any]) -> str:
+        wanted = {"version": self._terms["version"], "python": platform.python_version()}
+        names = {"version": "llama-tandem", "python": "Python"}
+        wrong = [
+            f"{names[key]} {facts[key]} instead of {value}" for key, value in wanted.items() if facts[key] != value
+        ]
+        return f"it has {' and '.join(wrong)}" if wrong else ""
+
+    def _part(self, node: ClusterNode, why: str) -> None:
+        self._nodes.pop(node.name, None)
+        node.end()
+        self._refuse(node.name, node.node_id, why)
+
+    def _refuse(self, name: str, node_id: str, why: str) -> None:
+        self._refused.add(node_id)
+        self._send({"event": "refused", "node": name, "why": why})
+
+    def _lose(self, node: ClusterNode, why: str) -> None:
+        """Gives a node up. If it still lives, it gets a new agent, which has no engines."""
+        if self._nodes.get(node.name) is node:
+            del self._nodes[node.name]
+            self._send({"event": "lost", "node": node.name, "why": why})
+            # Blocks while the node is away
+            self._do(asyncio.to_thread(node.end))
+
+
+def _lost(name: str, why: str) -> dict[str, Any]:
+    reason = f"{name}: {why}"
+    return {
+        "kind": "HostLostError",
+        "message": f"The engine's machine is lost: {reason}.",
+        "fields": {"reason": reason},
+    }
+
+
+def _words(error: Exception) -> str:
+    """What an error of Ray means, or the first line of its long message."""
+    if isinstance(error, ActorUnavailableError):
+        return "it does not answer"
+    if isinstance(error, ActorDiedError):
+        return "its agent died"
+    return str(error).strip().partition("\n")[0].strip().rstrip(".:") or type(error).__name__
+
+
+async def join(address: str) -> str:
+    """Joins the cluster; returns why it cannot, or an empty text."""
+    host, _, port = address.rpartition(":")
+    try:
+        # Ray itself tries an absent head for minutes
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), _HEAD_ANSWERS_S)
+        writer.close()
+    except TimeoutError:
+        return f"{address} does not answer"
+    except OSError as error:
+        return f"{address} does not answer: {os.strerror(error.errno) if error.errno else error}"
+    try:
+        await asyncio.wait_for(asyncio.to_thread(_connect, address), _JOINED_WITHIN_S)
+    except Exception as error:
+        why = f"Ray says nothing for {_JOINED_WITHIN_S:g} s" if isinstance(error, TimeoutError) else _words(error)
+        return f"{why}. Check that this machine runs a node, and that the token is the cluster's"
+    return ""
+
+
+def _connect(address: str) -> None:
+    """Raises whatever Ray raises."""
+    ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR")
+
+
+async def main(path: str) -> None:
+    reader, writer = await asyncio.open_unix_connection(path, limit=LINE_LIMIT)
+    terms = json.loads(await reader.readline())
+    if why := await join(terms["address"]):
+        writer.write(json.dumps({"event": "failed", "why": why}).encode() + b"\n")
+        await writer.drain()
+        os._exit(1)
+    writer.write(b'{"event": "connected"}\n')
+    with suppress(ConnectionError):
+        await Sidecar(reader, writer, terms).run()
+    # At once, and not after a thread that waits for an absent head: the engines of a gateway that is gone must end
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
