@@ -112,6 +112,9 @@ def shown(block: Fields) -> list[Part]:
         return _document(block)
     if kind == "search_result":
         return _search_result(block)
+    if kind == "tool_reference":
+        # All tools of a request are in its prompt
+        return [text_part(f"The tool {block.needed_text('tool_name')} is available.")]
     raise block.wrong("type", f"is {kind!r}, which is not supported here")
 
 
@@ -133,6 +136,7 @@ def _source(block: Fields) -> tuple[Fields, str | None]:
 
 
 def _image(block: Fields) -> Part:
+    block.refuse({"transformations": "the gateway does not transform images"})
     source, kind = _source(block)
     if kind == "url":
         return image_part(source.needed_text("url"))
@@ -195,4 +199,5 @@ def _tool_use(block: Fields) -> dict[str, Any]:
     given = block.get("input")
     if given is not None and not isinstance(given, dict):
         raise wrong(block.where("input"), "must be an object")
-    return call(block.needed_text("id"), block.needed_text("name"), msgspec.json.encode(given or {}).decode())
+    arguments = msgspec.json.encode(given or {}).decode()
+    return call(block, block.needed_text("id"), block.needed_text("name"), arguments)

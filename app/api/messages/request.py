@@ -8,7 +8,8 @@ from typing import Any
 from app.api.messages.content import chat_messages, system_text
 from app.api.translated.fields import Fields
 from app.api.translated.places import PlacedObject
-from app.api.translated.tools import NO_PARAMETERS, function_tool, only
+from app.api.translated.prefill import begun_answer, go_on
+from app.api.translated.tools import NO_PARAMETERS, encode_json, function_tool, only, refuse_other_callers
 
 _REFUSED = {
     "container": "the gateway has no containers",
@@ -73,24 +74,21 @@ def translate(fields: Fields, *, ours: bool) -> MessagesRequest:
     shows = _think(fields, body)
     output = _structured(fields, body)
     _tools(fields, body)
-    prefill = _prefill(messages)
+    prefill = begun_answer(messages)
     if ours:
-        _ask_for_more(body, stream=stream, stops=bool(stops), prefill=bool(prefill), thinks=fields.get("thinking"))
+        _ask_for_more(body, stream=stream, stops=bool(stops))
+        if prefill:
+            go_on(body, thinks=fields.get("thinking") is not None)
     names = tuple(tool["function"]["name"] for tool in body.get("tools", ()))
     return MessagesRequest(body, stream, max_tokens, tuple(stops), shows, prefill, output, names)
 
 
-def _ask_for_more(body: dict[str, Any], *, stream: bool, stops: bool, prefill: bool, thinks: Any) -> None:
+def _ask_for_more(body: dict[str, Any], *, stream: bool, stops: bool) -> None:
     """Requests facts that llama-server omits by default (b11434). Builds without these fields ignore them."""
     if stream:
         body["return_progress"] = True  # the prompt's tokens before the first one of the answer
     if stops:
         body["verbose"] = True  # the word that ended the answer
-    if prefill:
-        body["echo"] = True  # a stream then always begins with it, so that it can be removed
-        if thinks is None:
-            # llama-server refuses to continue an answer with thoughts enabled
-            body["chat_template_kwargs"] = {"enable_thinking": False, **body.get("chat_template_kwargs", {})}
 
 
 def _all_messages(fields: Fields) -> list[dict[str, Any]]:
@@ -129,6 +127,8 @@ def kept_thoughts(fields: Fields) -> int | None:
 def _refuse_other_service(fields: Fields) -> None:
     """Refuses options that need Anthropic's own service."""
     fields.one_of("service_tier", ("auto", "standard_only"))
+    if (metadata := fields.object("metadata")) is not None:
+        metadata.text("user_id")
     fields.one_of("speed", ("standard",))
     fields.integer("n", 1, 1)
     if fields.text("inference_geo") not in (None, "global"):
@@ -204,11 +204,11 @@ def _tool(tool: Fields) -> dict[str, Any]:
     schema = tool.object("input_schema")
     if schema is None:
         raise tool.wrong("input_schema", "is missing; it must be a JSON schema")
+    refuse_other_callers(tool)
     parameters = schema.values if schema.values else NO_PARAMETERS
-    return function_tool(tool, tool.needed_text("name"), parameters, schema="input_schema")
-
-
-def _prefill(messages: list[dict[str, Any]]) -> str:
-    last = messages[-1]
-    text = last.get("content")
-    return text if last["role"] == "assistant" and isinstance(text, str) and not last.get("tool_calls") else ""
+    chat = function_tool(tool, tool.needed_text("name"), parameters, schema="input_schema")
+    if examples := tool.objects("input_examples"):
+        # Chat tools have no field for examples
+        lines = [chat["function"].get("description"), "Examples:", *(encode_json(each.values) for each in examples)]
+        chat["function"]["description"] = "\n".join(filter(None, lines))
+    return chat

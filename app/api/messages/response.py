@@ -23,8 +23,8 @@ class MessageWriter(AnswerWriter):
     """
 
     def __init__(self, request: MessagesRequest, model: str, message_id: str, *, limit_is_ours: bool = False) -> None:
-        sure = request.json_only and not request.stop_sequences and not request.prefill
-        super().__init__(json_field="output_config.format" if sure else "")
+        sure = request.json_only and not request.stop_sequences
+        super().__init__(json_field="output_config.format" if sure else "", prefill=request.prefill)
         self._request = request
         self._model = model
         self._id = message_id
@@ -35,11 +35,8 @@ class MessageWriter(AnswerWriter):
         self._pieces: list[str] = []
         self._begun = False
         self._prompt: dict[str, int] = {"input_tokens": 0, "cache_read_input_tokens": 0}
-        # Set while the text may still be the client's own beginning
-        self._expected = request.prefill
-        if request.prefill or request.body.get("reasoning_format") == "none":
+        if request.body.get("reasoning_format") == "none":
             self.tagged.stop()
-        self._echoed = ""
 
     # -- pieces ------------------------------------------------------------------------------------------------
 
@@ -59,8 +56,6 @@ class MessageWriter(AnswerWriter):
             self._delta({"type": "thinking_delta", "thinking": text})
 
     def add_text(self, text: str, probabilities: list[dict[str, Any]] | None) -> None:
-        if self._expected and not (text := self._without_prefill(text)):
-            return
         if self._open != "text":
             self._open_block("text", {"type": "text", "text": ""})
         self._pieces.append(text)
@@ -97,10 +92,6 @@ class MessageWriter(AnswerWriter):
         return _event("error", error)
 
     def end(self) -> None:
-        if self._echoed:
-            text, self._echoed, self._expected = self._echoed, "", ""
-            if text != self._request.prefill:
-                self.add_text(text, None)
         self._begin_message()
         self._close_block()
         reason, word = self._stop()
@@ -183,15 +174,6 @@ class MessageWriter(AnswerWriter):
             "output_tokens_details": {"thinking_tokens": counts.reasoning},
             "server_tool_use": None,
         }
-
-    def _without_prefill(self, text: str) -> str:
-        """Removes the client's own beginning, which some engines repeat."""
-        self._echoed += text
-        if self._expected.startswith(self._echoed):
-            return ""  # not distinguishable yet
-        text, self._echoed = self._echoed, ""
-        expected, self._expected = self._expected, ""
-        return text.removeprefix(expected)
 
 
 def _event(name: str, fields: dict[str, Any]) -> bytes:

@@ -96,7 +96,7 @@ class Conversation:
         turn["reasoning_content"] = turn.get("reasoning_content", "") + text
 
     def _call(self, item: Fields, name: str, arguments: str) -> None:
-        self._own_turn().setdefault("tool_calls", []).append(call(item.needed_text("call_id"), name, arguments))
+        self._own_turn().setdefault("tool_calls", []).append(call(item, item.needed_text("call_id"), name, arguments))
 
     def _output(self, item: Fields) -> None:
         self._end_turn()

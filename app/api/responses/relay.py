@@ -24,7 +24,11 @@ class ResponsesRelay(TranslatedRelay):
 
     api = "responses"
     api_format = ResponsesFormat()
-    own_names: Mapping[str, str] = {"max_tokens": "max_output_tokens", "messages": "input"}
+    own_names: Mapping[str, str] = {
+        "max_tokens": "max_output_tokens",
+        "messages": "input",
+        "logprobs": "include",
+    }
 
     def __init__(self, relay: Relay, calls: CallReader, keeper: ResponseKeeper) -> None:
         super().__init__(relay, calls)

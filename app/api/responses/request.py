@@ -10,6 +10,7 @@ from app.api.responses.items import Conversation
 from app.api.responses.tools import RequestTools, choose
 from app.api.translated.fields import Fields, listed
 from app.api.translated.places import PlacedObject
+from app.api.translated.prefill import begun_answer, go_on
 
 _REFUSED = {
     "conversation": "the gateway stores no conversations; use previous_response_id, or send the whole input",
@@ -59,6 +60,8 @@ class ResponsesRequest:
     packs_thoughts: bool = False
     # `text.format`, if it requests JSON
     json_field: str = ""
+    # The beginning of the answer, if the input ends with a message of the assistant
+    prefill: str = ""
 
 
 def translate(
@@ -83,6 +86,9 @@ def translate(
     if tools.chat_tools and (parallel := fields.flag("parallel_tool_calls")) is not None:
         body["parallel_tool_calls"] = parallel
     json_field = _format(fields, body)
+    prefill = begun_answer(body["messages"])
+    if prefill and ours:
+        go_on(body, thinks=fields.get("reasoning") is not None)
     store = fields.flag("store")
     return ResponsesRequest(
         body,
@@ -94,6 +100,7 @@ def translate(
         summarizes,
         THOUGHTS in include,
         json_field,
+        prefill,
     )
 
 
@@ -101,6 +108,7 @@ def _refuse(fields: Fields) -> None:
     fields.refuse(_REFUSED)
     fields.refuse({} if isinstance(fields.get("prompt"), str) else {"prompt": "the gateway stores no prompts"})
     fields.integer("n", 1, 1)
+    fields.text("service_tier")
     if fields.one_of("truncation", ("auto", "disabled")) == "auto":
         raise fields.wrong("truncation", "is not supported: the gateway does not truncate input; use disabled")
 
@@ -185,6 +193,10 @@ def _think(fields: Fields, body: dict[str, Any]) -> bool:
     reasoning = fields.object("reasoning")
     if reasoning is None:
         return False
+    if reasoning.text("mode") not in (None, "standard"):
+        raise reasoning.wrong("mode", "is not supported: models here think in one way; use standard")
+    if reasoning.one_of("context", ("auto", "current_turn", "all_turns")) == "current_turn":
+        _forget_earlier_thoughts(body["messages"])
     if (effort := reasoning.one_of("effort", _EFFORTS)) is not None:
         kwargs: dict[str, Any] = {"enable_thinking": effort != "none"}
         if effort != "none":
@@ -193,6 +205,13 @@ def _think(fields: Fields, body: dict[str, Any]) -> bool:
         body["chat_template_kwargs"] = kwargs | (given.values if given is not None else {})
     styles = ("auto", "concise", "detailed")
     return bool(reasoning.one_of("summary", styles) or reasoning.one_of("generate_summary", styles))
+
+
+def _forget_earlier_thoughts(messages: list[dict[str, Any]]) -> None:
+    """Drops the thoughts before the last message of the user."""
+    turn = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=0)
+    for message in messages[:turn]:
+        message.pop("reasoning_content", None)
 
 
 def _format(fields: Fields, body: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class ResponsesWriter(AnswerWriter):
         response_id: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(json_field=request.json_field)
+        super().__init__(json_field=request.json_field, prefill=request.prefill)
         if request.body.get("reasoning_format") == "none":
             self.tagged.stop()
         self.request = request

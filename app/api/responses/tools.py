@@ -7,7 +7,7 @@ from typing import Any
 
 from app.api.responses.items import CUSTOM_INPUT, full_name
 from app.api.translated.fields import Fields
-from app.api.translated.tools import function_tool, only
+from app.api.translated.tools import function_tool, only, refuse_other_callers
 
 _CUSTOM_PARAMETERS = {
     "type": "object",
@@ -49,6 +49,8 @@ class RequestTools:
             return  # Codex sends it with every request. Without access to the web it is never called
         if kind not in ("function", "custom"):
             raise tool.wrong("type", f"is {kind}: hosted tools are not supported; define it as a function")
+        tool.refuse({"async": "the model waits for the output of its calls"})
+        refuse_other_callers(tool)
         name = tool.needed_text("name") if tool.get("function") is None else ""
         if kind == "custom":
             self._add(self._custom(tool, name, namespace), ClientTool(name, True, namespace))

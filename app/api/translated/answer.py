@@ -10,6 +10,7 @@ from typing import Any
 
 from app.api.translated.chat_events import CallDelta, ChatChoice, ChatDelta, ChatEvent
 from app.api.translated.counts import TokenCounts, token_counts
+from app.api.translated.prefill import Prefill
 from app.api.translated.tagged_thoughts import TaggedThoughts
 from app.api.translated.tools import encode_json, read_json
 from app.errors import FormatIgnoredError
@@ -36,10 +37,14 @@ class ToolCall:
 
 
 class AnswerWriter(ABC):
-    """Converts events to bytes of the client's API. `json_field` names the field that requests JSON, if any."""
+    """Converts events to bytes of the client's API. `json_field` names the field that requests JSON, if any.
 
-    def __init__(self, *, json_field: str = "") -> None:
-        self._json_field = json_field
+    `prefill` is the beginning of the answer, written by the client.
+    """
+
+    def __init__(self, *, json_field: str = "", prefill: str = "") -> None:
+        self._json_field = "" if prefill else json_field
+        self._prefill = Prefill(prefill)
         self._out: list[bytes] = []
         # From the last events
         self.finish_reason: str | None = None
@@ -56,6 +61,8 @@ class AnswerWriter(ABC):
         self._current: ToolCall | None = None
         self._held_text = ""
         self.tagged = TaggedThoughts()
+        if prefill:
+            self.tagged.stop()
 
     # -- implemented by each API -------------------------------------------------------------------------------
 
@@ -199,8 +206,9 @@ class AnswerWriter(ABC):
                 self._held_text += text  # pieces that arrive within a call are sent after it
                 return
             self._close_current()
-        self.texts.append(text)
-        self.add_text(text, probabilities)
+        if text := self._prefill.feed(text):
+            self.texts.append(text)
+            self.add_text(text, probabilities)
 
     def _call(self, delta: CallDelta) -> None:
         function = delta.function
@@ -254,8 +262,8 @@ class AnswerWriter(ABC):
         while any(call.slot is None and call.name for call in self._calls):
             self._open_next()
             self._close_current()
-        if self._held_text:
-            self._text(self._held_text, None)
+        if text := self._prefill.end() + self._held_text:
+            self._text(text, None)
         self._check_json()
         self.end()
 

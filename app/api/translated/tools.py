@@ -26,6 +26,12 @@ def function_tool(
     return PlacedObject({"type": "function", "function": function}, tool.place)
 
 
+def refuse_other_callers(tool: Fields) -> None:
+    """Raises InvalidBodyError for a tool that only programs of the service may call."""
+    if (callers := tool.texts("allowed_callers")) and "direct" not in callers:
+        raise tool.wrong("allowed_callers", "is not supported: only the model calls tools; allow direct")
+
+
 def only(tools: Sequence[dict[str, Any]], names: Sequence[str], place: str) -> list[dict[str, Any]]:
     """Returns the chat tools of these names, since every engine supports leaving out the others.
 
@@ -38,8 +44,10 @@ def only(tools: Sequence[dict[str, Any]], names: Sequence[str], place: str) -> l
     return [tool for name, tool in by_name.items() if name in names]
 
 
-def call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+def call(item: Fields, call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """Returns the chat call of an item or block."""
+    function = {"name": name, "arguments": arguments}
+    return PlacedObject({"id": call_id, "type": "function", "function": function}, item.place)
 
 
 def arguments_of(item: Fields, name: str) -> str:

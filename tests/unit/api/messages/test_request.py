@@ -10,6 +10,7 @@ from app.api.translated.opaque import pack
 from app.errors import InvalidBodyError
 
 SAID = [{"role": "user", "content": "x"}]
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}
 TOOL = {"name": "weather", "description": "w", "input_schema": {"type": "object", "properties": {}}}
 
 
@@ -120,6 +121,30 @@ def test_tool_choice(choice: Any, names: list[str], sent: str) -> None:
     assert body.get("parallel_tool_calls") == (False if "disable_parallel_tool_use" in choice else None)
 
 
+def test_messages_of_the_assistant_at_the_end_are_one() -> None:
+    """As Anthropic takes them, and engines do not."""
+    request = translated(messages=[*SAID, *({"role": "assistant", "content": text} for text in ("One", "two"))])
+    assert [m["content"] for m in request.body["messages"]] == ["x", "One\n\ntwo"]
+    assert request.prefill == "One\n\ntwo"
+
+
+def test_a_tool_has_its_examples_in_its_description() -> None:
+    """Chat tools have no place of their own for them."""
+    [tool] = translated(tools=[TOOL | {"input_examples": [{"city": "Oslo"}], "allowed_callers": ["direct"]}]).body[
+        "tools"
+    ]
+    assert tool["function"]["description"] == 'w\nExamples:\n{"city":"Oslo"}'
+
+
+def test_a_tool_that_was_searched_for_is_told_of() -> None:
+    """All tools of a request are in its prompt, those with `defer_loading` too."""
+    found = {"type": "tool_reference", "tool_name": "weather"}
+    result = {"type": "tool_result", "tool_use_id": "s", "content": [found]}
+    request = translated(messages=user(result), tools=[TOOL | {"defer_loading": True}])
+    assert "weather" in request.body["messages"][0]["content"]
+    assert [tool["function"]["name"] for tool in request.body["tools"]] == ["weather"]
+
+
 def test_thinking_and_effort_reach_the_template() -> None:
     """The budget too."""
     body = translated(thinking={"type": "enabled", "budget_tokens": 2048}, output_config={"effort": "max"}).body
@@ -200,6 +225,11 @@ PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
         ({"mcp_servers": [{"url": "http://a"}]}, "mcp_servers"),
         ({"speed": "fast"}, "speed"),
         ({"n": 2}, "n"),
+        ({"metadata": "me"}, "metadata"),
+        ({"metadata": {"user_id": 7}}, "metadata.user_id"),
+        ({"service_tier": "priority"}, "service_tier"),
+        ({"tools": [TOOL | {"allowed_callers": ["code_execution_20260120"]}]}, "tools[0].allowed_callers"),
+        ({"messages": user(IMAGE | {"transformations": {"crop": {}}})}, "messages[0].content[0].transformations"),
     ],
 )
 def test_what_cannot_be_honoured_is_named(fields: Any, place: str) -> None:

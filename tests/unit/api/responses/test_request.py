@@ -68,6 +68,28 @@ def test_reasoning_comes_back_in_every_form(item: Any, thought: str | None) -> N
     assert (turn["content"], turn.get("reasoning_content")) == ("x", thought)
 
 
+@pytest.mark.parametrize(("context", "first"), [("current_turn", None), ("all_turns", "a"), ("auto", "a")])
+def test_thoughts_of_earlier_turns_are_left_out_if_the_client_says_so(context: str, first: str | None) -> None:
+    """Those since its last message stay."""
+    thoughts = [{"type": "reasoning", "summary": [{"type": "summary_text", "text": text}]} for text in "ab"]
+    answer, output = (
+        {"role": "assistant", "content": "x"},
+        {"type": "function_call_output", "call_id": "c", "output": "1"},
+    )
+    items = [SAID, thoughts[0], answer, SAID, thoughts[1], CALL | {"call_id": "c"}, output]
+    messages = translated(input=items, reasoning={"context": context, "mode": "standard"}).body["messages"]
+    assert [m.get("reasoning_content") for m in messages if m["role"] == "assistant"] == [first, "b"]
+
+
+def test_an_input_that_ends_with_the_assistant_is_gone_on_from() -> None:
+    """Its last messages are one, as engines take it; the client is told which part is its own."""
+    request = translated(input=[SAID, {"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}])
+    assert request.body["messages"][1:] == [{"role": "assistant", "content": "a\n\nb"}]
+    assert request.prefill == "a\n\nb" and request.body["echo"]
+    assert request.body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert translated(input=[SAID]).prefill == translated(input=[SAID, CALL]).prefill == ""
+
+
 def test_custom_tools_are_functions_of_one_text() -> None:
     """Their calls and outputs in the history too."""
     tool = {"type": "custom", "name": "apply", "description": "d", "format": {"type": "text"}}
@@ -206,6 +228,11 @@ def user(part: Any) -> list[Any]:
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"top_logprobs": 21}, "top_logprobs"),
+        ({"service_tier": 7}, "service_tier"),
+        ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),
+        ({"reasoning": {"context": "some"}}, "reasoning.context"),
+        ({"tools": [TOOL | {"async": True}]}, "tools[0].async"),
+        ({"tools": [TOOL | {"allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
     ],
 )
 def test_what_cannot_be_honoured_is_named(fields: Any, place: str) -> None:

@@ -131,6 +131,19 @@ def test_thoughts_are_packed_for_who_asks() -> None:
     assert "encrypted_content" not in thought
 
 
+@pytest.mark.parametrize("echoes", [True, False])
+@pytest.mark.parametrize("cut", [4096, 1, 3])
+def test_a_message_that_is_gone_on_from_is_no_part_of_the_output(echoes: bool, cut: int) -> None:
+    """Engines repeat it or not, in a stream and in one piece."""
+    begun = {"input": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "One two"}]}
+    text = ("One two" if echoes else "") + " three"
+    upstream = b"".join(delta(content=piece) for piece in text) + delta(finish="stop") + DONE
+    events = validated(streamed(writer(**begun), upstream, cut))
+    whole = in_one_piece(writer(**begun), {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+    for response in (events[-1]["response"], whole):
+        assert said_of(response)[1] == " three"
+
+
 def test_refusals_have_their_own_part() -> None:
     """vLLM's and OpenAI's chat completions tell them so."""
     events = validated(streamed(writer(), delta(refusal="No") + delta(refusal=".") + delta(finish="stop") + DONE))

@@ -1,0 +1,56 @@
+"""Removes the client's own beginning from an answer, since some engines repeat it. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Chat = list[dict[str, Any]]
+
+
+def begun_answer(messages: Chat) -> str:
+    """Joins the assistant's messages at the end to one, and returns its text, which the model continues.
+
+    Engines take one such message. One with tool calls cannot be continued, and the engine reports it.
+    """
+    while len(messages) > 1 and _is_text(messages[-1]) and _is_text(messages[-2]):
+        last = messages.pop()
+        messages[-1] |= last | {"content": "\n\n".join(filter(None, (messages[-1]["content"], last["content"])))}
+    return messages[-1]["content"] if messages and _is_text(messages[-1]) else ""
+
+
+def _is_text(message: dict[str, Any]) -> bool:
+    text = isinstance(message.get("content"), str) and not message.get("tool_calls")
+    return text and message["role"] == "assistant"
+
+
+def go_on(body: dict[str, Any], *, thinks: bool) -> None:
+    """Sets llama-server's fields for an answer that the client has begun. `thinks`: the client decides on thoughts."""
+    body["echo"] = True  # a stream then always begins with the prefill, so that it can be removed
+    if not thinks:
+        # llama-server refuses to continue an answer with thoughts enabled
+        body["chat_template_kwargs"] = {"enable_thinking": False, **body.get("chat_template_kwargs", {})}
+
+
+class Prefill:
+    """`text` is the last message of the request, if it is the assistant's."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._expected = text
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Returns the part of a piece that is the model's. Holds it back while it may be the client's."""
+        if not self._expected:
+            return piece
+        self._held += piece
+        if self._expected.startswith(self._held):
+            return ""
+        held, self._held = self._held, ""
+        expected, self._expected = self._expected, ""
+        return held.removeprefix(expected)
+
+    def end(self) -> str:
+        """Returns the text that was held back, unless it is the client's."""
+        held, self._held, self._expected = self._held, "", ""
+        return "" if held == self.text else held
