@@ -34,7 +34,7 @@ LEFT_OUT: dict[str, str] = {
     "test_vision_api": "Needs a model of the Hub that sees images.",
     "test_systemone": "Needs models of the Hub that decide; `/v1/systemone` is not relayed.",
     "test_lora": "Needs an adapter of the Hub.",
-    "test_kv_keep_only_active": "Reads llama-server's own log, which the gateway writes to a file of each engine.",
+    "test_kv_keep_only_active": "Reads llama-server's own log, which the gateway keeps in memory.",
 }
 FILES = sorted({path.stem for path in SOURCE.glob("unit/test_*.py")} - LEFT_OUT.keys()) if FOUND else []
 # A test's name up to its parameters -> why it may fail through the gateway.

@@ -123,7 +123,7 @@ def tool(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 USER = {"role": "user", "content": "x"}
-VALUE = "invalid_value"
+VALUE, FINAL = "invalid_value", "continue_final_message"
 PNG = "data:image/png;base64,iVBORw0KGgo="
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{bad"}}
 PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
@@ -269,14 +269,7 @@ BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_c
                 (400, "Invalid tool_choice: any", {"tool_choice": "any"}, "auto, none, required", "tool_choice", VALUE),
                 (400, '"input" or "content" must be provided', {}, "is missing", "input", "missing_required_parameter"),
                 (500, "Multimodal data provided, but model", {"prompt": {}}, "has media", "prompt", VALUE),
-                (
-                    400,
-                    "Cannot set both add_generation_prompt and continue_final_message to true.",
-                    {},
-                    "beside",
-                    "continue_final_message",
-                    VALUE,
-                ),
+                (400, f"Cannot set both add_generation_prompt and {FINAL} to true.", {}, "beside", FINAL, VALUE),
                 (
                     400,
                     "Cannot continue an assistant message that contains tool calls.",
