@@ -252,7 +252,7 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
     ),
     (
         re.compile(r"^Invalid tool_choice: "),
-        _fixed("tool_choice", "must be auto, none, required or the name of a tool"),
+        _fixed("tool_choice", "must be auto, none or required, or an object that names a tool"),
     ),
     (re.compile(r"^vector::_M_range_check|^\[json[^]]*\] type must be array"), _tokens),
     (re.compile(r"^Unknown reasoning format"), _fixed("reasoning_format", "must be auto, none or deepseek")),
