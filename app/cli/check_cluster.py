@@ -1,4 +1,4 @@
-"""What `check` tells of the cluster: its nodes, and whether each model can start on those that its entry names."""
+"""Reports the nodes of the cluster for `check`, and whether each model can start on those that its entry names."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Agent:
 
 
 class ChildOutput:
-    """The last lines that nobody has taken yet. A slow reader loses the oldest."""
+    """The last lines that no reader has taken yet. A slow reader loses the oldest."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)

@@ -1,4 +1,4 @@
-"""What an agent tells of its node, and what it needs to know to begin."""
+"""Records of an agent: the facts of its node, and what it needs to begin."""
 
 from __future__ import annotations
 

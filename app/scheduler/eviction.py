@@ -13,6 +13,9 @@ from app.scheduler.line import WaitingLine
 from app.scheduler.snapshot import EngineView, SchedulerSnapshot, Wait
 from app.supervisor.states import EngineState
 
+# Quicker loads count as equal. What they take depends on the machine's other work more than on the model
+_QUICK_LOAD_S = 2.0
+
 
 class Eviction:
     """The engines that may leave for a waiting request, at one moment."""
@@ -46,7 +49,7 @@ class Eviction:
 
     def _rank(self, engine: EngineView, short: Iterable[str]) -> tuple[bool, int, float, float, str]:
         """The lowest leaves. Engines without known requests are compared by their idle time."""
-        now, load = self._snapshot.now, max(engine.load_seconds, 0.05)
+        now, load = self._snapshot.now, max(engine.load_seconds, _QUICK_LOAD_S)
         # Seconds of a load that each freed byte costs
         weight = load / (sum(engine.needs.get(name, 0) for name in short) or 1)
         # The whole weight would have large models leave for many small ones: fewer loads, but the longest waits

@@ -163,9 +163,9 @@ def test_sigterm_loses_no_measurement(make_gateway: Make, tmp_path: Path) -> Non
     ]
     assert len({row.key for row in rows}) == 1
     for row in rows:
-        # 200 tokens a second, on a machine that may be busy
+        # A busy machine may deliver many of them at once
         assert row.ttft is not None and row.tpot is not None
-        assert 0.004 < row.tpot < 0.5 and row.ttft < row.seconds
+        assert 0 < row.tpot < 0.5 and row.ttft < row.seconds
 
 
 def test_kill_9_loses_a_second_at_most(make_gateway: Make, tmp_path: Path) -> None:

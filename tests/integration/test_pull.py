@@ -160,7 +160,7 @@ def test_a_revision_that_is_gone_is_said(here: Here) -> None:
     first = here.repo.head
     here.repo.commit(shards("UD-Q2_K_XL/GLM-4.7-UD-Q2_K_XL", 3))
     del here.repo.commits[first]
-    with pytest.raises(StoreError, match="--update fetches the new one"):
+    with pytest.raises(StoreError, match="--update downloads the new one"):
         here.pull()
     assert here.has(Q2)
 
