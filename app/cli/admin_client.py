@@ -1,86 +1,46 @@
-"""A client of a running gateway's admin API, with the address and key from `state_dir`."""
+"""A client of a running gateway's admin API, with the key of this machine."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
-
 from app.auth.local_admin_key import FILE_NAME, local_secret
-from app.cli.options import reason_of
-from app.config.settings import Settings
-from app.errors import UpstreamError, UpstreamUnreachableError
+from app.cli.chat_client import ChatClient
+from app.config.settings import Settings, root_url
+from app.errors import ConfigError
 from app.server.address_file import admin_url
 
-_CONNECT_S = 5.0
 
+class AdminClient(ChatClient):
+    """As ChatClient, for `/admin` at `root`."""
 
-class AdminClient:
-    """A client for the gateway of these settings. Raises ConfigError if its address is unknown.
-
-    A context manager.
-    """
-
-    def __init__(self, settings: Settings, config: Path) -> None:
-        self._root = admin_url(settings, config)
-        self._settings = settings
-        secret = local_secret(settings.state_dir)
-        # Repeated requests stay out of the gateway's log
-        headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {secret}"} if secret else {})
-        timeout = httpx2.Timeout(None, connect=_CONNECT_S)
-        self._client = httpx2.Client(  # no TLS, so no certificates: they take 30 ms to read
-            base_url=self._root, headers=headers, timeout=timeout, trust_env=False, verify=False
-        )
-
-    def __enter__(self) -> AdminClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+    def __init__(self, settings: Settings, root: str) -> None:
+        file = settings.state_dir / FILE_NAME
+        refused = f"The gateway at {root} rejects the key of {file}. Is it another user's gateway?"
+        super().__init__(root, local_secret(settings.state_dir), refused=refused)
 
     def engines(self) -> list[dict[str, Any]]:
-        """Returns every engine that is up or may be. Raises UpstreamError."""
-        engines: list[dict[str, Any]] = self._ask("GET", "/admin/engines")["data"]
+        """Returns every engine that is up or may be."""
+        engines: list[dict[str, Any]] = self.get("/admin/engines")["data"]
         return engines
 
-    def requests(self) -> list[dict[str, Any]]:
-        """Returns the running requests. Raises UpstreamError."""
-        requests: list[dict[str, Any]] = self._ask("GET", "/admin/requests")["data"]
-        return requests
-
     def act(self, alias: str, verb: str, **query: int) -> dict[str, Any]:
-        """Returns the engine after a verb. Raises UpstreamError with the gateway's message."""
-        return self._ask("POST", f"/admin/models/{quote(alias, safe='')}/{verb}", **query)
-
-    def reload(self) -> dict[str, Any]:
-        """Returns the changes of a reload. Raises UpstreamError with the mistakes in the settings."""
-        return self._ask("POST", "/admin/reload")
-
-    def page_link(self) -> str:
-        """Returns the page's address, which signs in one browser within a minute. Raises UpstreamError."""
-        return f"{self._root}/ui#link={self._ask('POST', '/admin/links')['link']}"
-
-    def _ask(self, method: str, path: str, **query: int) -> dict[str, Any]:
-        try:
-            response = self._client.request(method, path, params=query)
-        except httpx2.TransportError as error:
-            raise UpstreamUnreachableError(
-                f"No gateway answers at {self._root} ({reason_of(error)}). Start one: llama-tandem serve"
-            ) from None
-        if response.status_code == 401:
-            file = self._settings.state_dir / FILE_NAME
-            raise UpstreamError(f"The gateway at {self._root} rejects the key of {file}. Is it another user's gateway?")
-        if response.status_code != 200:
-            raise UpstreamError(_words(response))
-        answer: dict[str, Any] = response.json()
-        return answer
+        """Returns the engine after a verb."""
+        engine: dict[str, Any] = self.post(f"/admin/models/{quote(alias, safe='')}/{verb}", **query)
+        return engine
 
 
-def _words(response: httpx2.Response) -> str:
-    try:
-        return str(json.loads(response.text)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"The gateway answered {response.status_code}: {response.text[:200]}"
+def admin_of(settings: Settings) -> AdminClient:
+    """Returns a client for the gateway at the address in the settings. Raises ConfigError."""
+    if not (port := settings.admin_port or settings.port):
+        raise ConfigError(
+            ["port: 0 picks a free port, so commands cannot find the gateway; set its port, or TANDEM_PORT"]
+        )
+    return AdminClient(settings, root_url("127.0.0.1" if settings.admin_port else settings.host, port))
+
+
+def admin_of_running(settings: Settings, config: Path) -> AdminClient:
+    """Returns a client for the gateway that runs with these settings, wherever it listens. Raises ConfigError."""
+    return AdminClient(settings, admin_url(settings, config))

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from app.cli.options import reason_of
 from app.config.model_entry import AttachedEntry
+from app.errors import reason_of
 
 PATIENCE_S = 2.0
 _AT_ONCE = 32

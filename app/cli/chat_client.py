@@ -7,15 +7,12 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx2
 
-from app.auth.local_admin_key import local_secret
-from app.cli.options import reason_of
-from app.config.settings import Settings, root_url
-from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError
+from app.errors import ConfigError, UpstreamError, UpstreamUnreachableError, reason_of
 
 # A message's content is a text, or a list of parts if it holds an image.
 Message = dict[str, Any]
@@ -42,23 +39,31 @@ def root_of(url: str) -> str:
 class ChatClient:
     """A client of one gateway. Every method raises UpstreamError with a message.
 
-    `remedy` is the advice if the address does not answer.
+    `remedy` is the advice if the address does not answer, `refused` the message for a refused key, if not its own.
     """
 
-    def __init__(self, root: str, key: str | None = None, *, remedy: str = START_ONE) -> None:
+    def __init__(self, root: str, key: str | None = None, *, remedy: str = START_ONE, refused: str = "") -> None:
         self.root = root
         self._remedy = remedy
+        self._refused = refused
         # Repeated requests stay out of the gateway's log
         headers = {"x-tandem-poll": "1"} | ({"authorization": f"Bearer {key}"} if key else {})
         timeout = httpx2.Timeout(None, connect=CONNECT_S)
         try:
             # A connection kept between two questions could be one of a gateway that has ended meanwhile
             limits = httpx2.Limits(max_keepalive_connections=0)
-            self._http = httpx2.Client(base_url=root, headers=headers, timeout=timeout, limits=limits, trust_env=False)
+            self._http = httpx2.Client(
+                base_url=root,
+                headers=headers,
+                timeout=timeout,
+                limits=limits,
+                trust_env=False,
+                verify=root.lower().startswith("https:"),  # reading certificates takes 30 ms
+            )
         except httpx2.InvalidURL as error:
             raise UpstreamUnreachableError(f"{root} is not the address of a gateway: {error}") from None
 
-    def __enter__(self) -> ChatClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,9 +73,9 @@ class ChatClient:
         """Returns the JSON of a 200."""
         return self._whole("GET", path, params=query)
 
-    def post(self, path: str, body: Any = None) -> Any:
+    def post(self, path: str, body: Any = None, **query: Any) -> Any:
         """Returns the JSON of an answer below 300."""
-        return self._whole("POST", path, json=body)
+        return self._whole("POST", path, json=body, params=query)
 
     def delete(self, path: str) -> None:
         self._whole("DELETE", path)
@@ -80,6 +85,8 @@ class ChatClient:
             response = self._http.request(method, path, **more)
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
+        if response.status_code == 401 and self._refused:
+            raise UpstreamError(self._refused)
         if response.status_code >= 300:
             raise UpstreamError(message_of(response.text, response.status_code))
         with suppress(ValueError):
@@ -132,16 +139,6 @@ class ChatClient:
 
     def _unreachable(self, error: Exception) -> UpstreamUnreachableError:
         return UpstreamUnreachableError(f"No gateway answers at {self.root} ({reason_of(error)}). {self._remedy}")
-
-
-def admin_of(settings: Settings) -> ChatClient:
-    """Returns a client for the admin API of the settings' own gateway, with the local key. Raises ConfigError."""
-    if not (port := settings.admin_port or settings.port):
-        raise ConfigError(
-            ["port: 0 picks a free port, so commands cannot find the gateway; set its port, or TANDEM_PORT"]
-        )
-    host = "127.0.0.1" if settings.admin_port else settings.host
-    return ChatClient(root_url(host, port), local_secret(settings.state_dir))
 
 
 def _events(lines: Iterator[str]) -> Iterator[dict[str, Any] | str]:

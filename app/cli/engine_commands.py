@@ -20,10 +20,10 @@ commands = typer.Typer()
 
 def client_of(config: Path | None) -> AdminClient:
     """Returns a client for the gateway of these settings. Raises ConfigError."""
-    from app.cli.admin_client import AdminClient
+    from app.cli.admin_client import admin_of_running
     from app.config.settings import load_settings, settings_file
 
-    return AdminClient(load_settings(config), settings_file(config))
+    return admin_of_running(load_settings(config), settings_file(config))
 
 
 @commands.command()
@@ -59,10 +59,11 @@ def load(alias: Alias, config: Config = None) -> None:
     Idle engines are unloaded if it needs their place.
     """
     with errors_in_words(), client_of(config) as client:
-        from app.cli.load_watch import watch_load
+        from app.cli.loading_line import LoadingLine
 
         try:
-            engine = watch_load(client, alias)
+            with LoadingLine(client, alias, "waiting for a place"):
+                engine = client.act(alias, "load", wait=1)
         except KeyboardInterrupt:
             print("\nllama-tandem: stopped watching; the load continues.", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -64,7 +64,7 @@ def _one_after_another(client: AdminClient, out: Console, pause: Callable[[float
 
 def _looks(client: AdminClient, pause: Callable[[float], None]) -> Iterator[tuple[Rows, Rows]]:
     while True:
-        yield client.engines(), client.requests()
+        yield client.engines(), client.get("/admin/requests")["data"]
         pause(EVERY_S)
 
 

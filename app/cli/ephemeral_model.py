@@ -45,7 +45,8 @@ class EphemeralModel:
 
     def _enter(self) -> None:
         """Adds the model. Raises UpstreamError or ConfigError without such a gateway, or if it refuses the model."""
-        from app.cli.chat_client import ChatClient, admin_of
+        from app.cli.admin_client import admin_of
+        from app.cli.chat_client import ChatClient
 
         alias, entry = self._target.alias, self._target.entry
         if entry is None:
@@ -68,7 +69,7 @@ class EphemeralModel:
 
     def _leave(self) -> None:
         if self.was_added:
-            from app.cli.chat_client import admin_of
+            from app.cli.admin_client import admin_of
 
             # The gateway may have ended
             with suppress(TandemError), admin_of(self._settings) as admin:

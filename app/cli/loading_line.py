@@ -19,13 +19,18 @@ _TURNS = "|/-\\"
 
 
 class LoadingLine:
-    """A context in which the line is updated. `heard` ends it early, `note` shows the gateway's comments."""
+    """A context in which the line is updated. `heard` ends it early, `note` shows the gateway's comments.
 
-    def __init__(self, client: ChatClient, alias: str, line: StatusLine | None = None) -> None:
+    `words` are shown while neither the model's state nor a comment says more.
+    """
+
+    def __init__(
+        self, client: ChatClient, alias: str, words: str = "reading the question", line: StatusLine | None = None
+    ) -> None:
         self._client = client
         self._alias = alias
         self._line = line or StatusLine()
-        self._words = ""
+        self._words = words
         self._over = threading.Event()
         self._began = time.monotonic()
         self._thread: threading.Thread | None = None
@@ -43,7 +48,7 @@ class LoadingLine:
 
     def note(self, words: str) -> None:
         """Shows a comment of the stream."""
-        self._words = words
+        self._words = words or self._words
 
     def heard(self) -> None:
         """Ends the wait. The line is gone when this returns."""
@@ -62,7 +67,7 @@ class LoadingLine:
                 row = self._client.row(self._alias)
             if self._over.is_set():
                 return
-            words = state_in_words(self._alias, row) or self._words or "reading the question"
+            words = state_in_words(self._alias, row) or self._words
             turn += 1
             self._line.show(f"{_TURNS[turn % 4]} {words}  {time.monotonic() - self._began:.0f} s")
             self._over.wait(_EVERY_S)

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from app.cli.chat_client import admin_of
+from app.cli.admin_client import admin_of
 from app.config.settings import Settings
 from app.log_words import line_for_people
 from app.terminal import in_colour, visible

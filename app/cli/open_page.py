@@ -20,7 +20,7 @@ def open_page(
     from app.cli.engine_commands import client_of
 
     with errors_in_words(), client_of(config) as client:
-        link = client.page_link()
+        link = f"{client.root}/ui#link={client.post('/admin/links')['link']}"
     # A text browser would take over the terminal
     started = browser and _start_browser(link)
     print(f"{link}\nThe link works once, within a minute.{' A browser was started with it.' if started else ''}")

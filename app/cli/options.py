@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,11 +80,6 @@ def print_error(error: Exception) -> None:
             print(line, file=sys.stderr)
         else:
             print(wrapped(f"llama-tandem: {line}", sys.stderr).replace("llama-tandem:", name, 1), file=sys.stderr)
-
-
-def reason_of(error: Exception) -> str:
-    """Returns an error's text without its number, or its kind if it has no text."""
-    return re.sub(r"\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def coloured(line: str) -> str:

@@ -18,13 +18,13 @@ def reload(config: Config = None) -> None:
     A running gateway reads its settings again. Only engines whose settings differ are restarted.
     """
     with errors_in_words():
-        from app.cli.admin_client import AdminClient
+        from app.cli.admin_client import admin_of_running
         from app.config.changes import Reloaded
         from app.config.source import SettingsSource
 
         source = SettingsSource(config)
-        with AdminClient(source.read(), source.files()[0]) as client:
-            answer = client.reload()
+        with admin_of_running(source.read(), source.files()[0]) as client:
+            answer = client.post("/admin/reload")
         done = Reloaded(**{name: tuple(names) for name, names in answer.items()})
         for line in done.words():
             print(line)

@@ -6,7 +6,6 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from app.cli.ephemeral_model import EphemeralModel
 from app.cli.own_gateway import OwnGateway
@@ -21,6 +20,7 @@ from app.terminal import is_terminal, say
 
 # The gateway's clients are imported while it starts
 if TYPE_CHECKING:
+    from app.cli.admin_client import AdminClient
     from app.cli.chat_client import ChatClient
 
 
@@ -92,24 +92,24 @@ def _entries(target: RunTarget) -> dict[str, Any]:
 
 def _load(settings: Settings, client: ChatClient, alias: str) -> None:
     """Loads the model and shows progress. Raises UpstreamError with the diagnosis of a failed start."""
-    from app.cli.chat_client import admin_of
+    from app.cli.admin_client import admin_of
     from app.cli.loading_line import LoadingLine
 
     if client.row(alias).get("state") in ("ready", "attached"):
         return
     with admin_of(settings) as admin:
         try:
-            with LoadingLine(client, alias):
-                admin.post(f"/admin/models/{quote(alias, safe='')}/load?wait=1")
+            with LoadingLine(client, alias, "waiting for a place"):
+                admin.act(alias, "load", wait=1)
         except UpstreamError as error:
             # The gateway may end with this command, and its log with it
             raise UpstreamError("\n".join((str(error), *_last_words(admin, alias)))) from None
 
 
-def _last_words(admin: ChatClient, alias: str) -> list[str]:
+def _last_words(admin: AdminClient, alias: str) -> list[str]:
     """Returns the last lines of a failed engine's log, indented."""
     with suppress(TandemError):
-        for engine in admin.get("/admin/engines")["data"]:
+        for engine in admin.engines():
             if engine["alias"] == alias and (diagnosis := engine.get("diagnosis")):
                 return [f"    | {line}" for line in diagnosis["log_tail"]]
     return []

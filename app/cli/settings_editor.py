@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.cli.chat_client import admin_of
+from app.cli.admin_client import admin_of
 from app.cli.example import write_example
 from app.cli.options import confirmed, print_error
 from app.config.settings import Settings, load_settings, settings_file

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from app.errors import AccessDeniedError, ChecksumMismatchError, HubError, NotOnHubError, OfflineError
+from app.errors import AccessDeniedError, ChecksumMismatchError, HubError, NotOnHubError, OfflineError, reason_of
 from app.models.disk.os_errors import in_words
 from app.models.download.backoff import LONGEST_RETRY_AFTER_S, RETRIED, TRIES, delay, retry_after
 from app.models.download.journal import FileVersion
@@ -188,8 +188,8 @@ class Hub:
             except httpx2.TransportError as error:
                 if attempt >= _CONNECT_TRIES:
                     raise HubError(
-                        f"Cannot reach {self.endpoint} ({_reason(error)}). Check the network, and HF_ENDPOINT if it is "
-                        "set."
+                        f"Cannot reach {self.endpoint} ({reason_of(error)}). "
+                        "Check the network, and HF_ENDPOINT if it is set."
                     ) from None
                 self._wait("the Hub cannot be reached", attempt, None, rest)
             except HFValidationError as error:
@@ -251,11 +251,6 @@ class Hub:
                 known |= dict.fromkeys(row.repo for row in self._repos(**query, limit=50))
         near = difflib.get_close_matches(repo, known, n=_NEAR, cutoff=0.5)
         return f" Similar names: {', '.join(near)}." if near else ""
-
-
-def _reason(error: Exception) -> str:
-    """Returns the system's text, without its error number."""
-    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _cache_of(repo: str) -> Path:
