@@ -8,9 +8,9 @@ import msgspec
 
 from app.api.messages.request import MessagesRequest
 from app.api.translated.answer import AnswerWriter, ToolCall
-from app.api.translated.counts import number_of
 from app.api.translated.opaque import mark, pack
 from app.api.translated.tools import read_json
+from app.relay.amendments.sums import number_of
 
 _PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _COMMENT = b": waiting for the engine\n\n"

@@ -12,8 +12,8 @@ from app.api.responses.items import CUSTOM_INPUT
 from app.api.responses.output import CallItem, MessageItem, OutputItem, ReasoningItem
 from app.api.responses.request import ResponsesRequest
 from app.api.translated.answer import AnswerWriter, ToolCall
-from app.api.translated.counts import number_of
 from app.api.translated.tools import read_json
+from app.relay.amendments.sums import number_of
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 # The error codes in OpenAI's types of a response.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from app.relay.amendments.sums import cached_tokens, completion_tokens, number_of, prompt_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
@@ -21,18 +23,10 @@ def token_counts(usage: dict[str, Any], timings: dict[str, Any], *, thought: int
 
     llama-server does not count thoughts separately: their share is estimated by length.
     """
-    cached = number_of(usage.get("prompt_tokens_details"), "cached_tokens") or number_of(timings, "cache_n")
-    prompt = number_of(usage, "prompt_tokens") or number_of(timings, "prompt_n") + number_of(timings, "cache_n")
-    completion = number_of(usage, "completion_tokens") or number_of(timings, "predicted_n")
+    prompt, completion = prompt_tokens(usage, timings), completion_tokens(usage, timings)
     details = usage.get("completion_tokens_details")
     if isinstance(details, dict) and details.get("reasoning_tokens") is not None:
         reasoning = number_of(details, "reasoning_tokens")
     else:
         reasoning = round(completion * thought / said) if said else 0
-    return TokenCounts(prompt, min(cached, prompt), completion, min(reasoning, completion))
-
-
-def number_of(fields: Any, name: str) -> int:
-    """Returns a count, or 0 if it is missing."""
-    value = fields.get(name) if isinstance(fields, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return TokenCounts(prompt, min(cached_tokens(usage, timings), prompt), completion, min(reasoning, completion))

@@ -33,11 +33,11 @@ class ChoiceCounts:
 
     def usage(self) -> Counts:
         """OpenAI's `usage` of all choices with counts; each prompt counts once."""
-        completion = sum(_completion(*end) for end in self._ends.values())
+        completion = sum(completion_tokens(*end) for end in self._ends.values())
         prompts, cached = 0, 0
         for first in self._firsts():
-            prompts += _prompt(*first)
-            cached += _cached(*first)
+            prompts += prompt_tokens(*first)
+            cached += cached_tokens(*first)
         reported = next((usage for usage, _ in self._ends.values() if usage), {})
         return reported | {
             "completion_tokens": completion,
@@ -55,8 +55,8 @@ class ChoiceCounts:
         return Usage(
             prompt_tokens=usage["prompt_tokens"],
             completion_tokens=usage["completion_tokens"],
-            drafted=sum(_number(each, "draft_n") for each in timings) if drafts else None,
-            accepted=sum(_number(each, "draft_n_accepted") for each in timings) if drafts else None,
+            drafted=sum(number_of(each, "draft_n") for each in timings) if drafts else None,
+            accepted=sum(number_of(each, "draft_n_accepted") for each in timings) if drafts else None,
             cached=usage["prompt_tokens_details"]["cached_tokens"],
         )
 
@@ -68,19 +68,20 @@ class ChoiceCounts:
         return list(firsts.values())
 
 
-def _completion(usage: Counts, timings: Counts) -> int:
-    return _number(usage, "completion_tokens") or _number(timings, "predicted_n")
+def completion_tokens(usage: Counts, timings: Counts) -> int:
+    return number_of(usage, "completion_tokens") or number_of(timings, "predicted_n")
 
 
-def _prompt(usage: Counts, timings: Counts) -> int:
-    return _number(usage, "prompt_tokens") or _number(timings, "prompt_n") + _number(timings, "cache_n")
+def prompt_tokens(usage: Counts, timings: Counts) -> int:
+    return number_of(usage, "prompt_tokens") or number_of(timings, "prompt_n") + number_of(timings, "cache_n")
 
 
-def _cached(usage: Counts, timings: Counts) -> int:
-    return _number(usage.get("prompt_tokens_details"), "cached_tokens") or _number(timings, "cache_n")
+def cached_tokens(usage: Counts, timings: Counts) -> int:
+    return number_of(usage.get("prompt_tokens_details"), "cached_tokens") or number_of(timings, "cache_n")
 
 
-def _number(fields: Any, name: str) -> int:
+def number_of(fields: Any, name: str) -> int:
+    """Returns a count, or 0 if it is missing."""
     value = fields.get(name) if isinstance(fields, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
