@@ -6,19 +6,15 @@ llama-server reads its command line before it looks for the model. With a missin
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from app.config.path_flags import PATH_FLAGS
 from app.engine.arguments import EntryFlag, is_judged
-from app.engine.diagnose import diagnose
 from app.engine.dialect import Dialect, Flag
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary
-from app.engine.probe import run_to_its_end
-from app.engine.template_trial import NOWHERE, PATIENCE_S, TEMPLATES
+from app.engine.template_trial import TEMPLATES, trial
 from app.errors import LaunchRefusedError
 
 # The code of a diagnosis about a value
@@ -68,13 +64,5 @@ def _form(flag: Flag) -> str:
 @lru_cache(maxsize=256)
 def _tried(engine: EngineBinary, _identity: str, words: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> str:
     """The problem with these words; empty if there is none, or if it is unknown."""
-    return _trial(engine, words, dict(env))
-
-
-def _trial(engine: EngineBinary, words: tuple[str, ...], env: Mapping[str, str]) -> str:
-    with suppress(OSError, subprocess.TimeoutExpired):
-        done = run_to_its_end([*engine.command, *words, *NOWHERE], env, set(), patience=PATIENCE_S)
-        diagnosis = diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
-        if diagnosis.code == _BAD_VALUE:
-            return diagnosis.cause
-    return ""
+    diagnosis = trial(engine, words, dict(env))
+    return diagnosis.cause if diagnosis is not None and diagnosis.code == _BAD_VALUE else ""

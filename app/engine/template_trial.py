@@ -15,15 +15,15 @@ from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary
 from app.engine.probe import run_to_its_end
-from app.errors import LaunchRefusedError
+from app.errors import Diagnosis, LaunchRefusedError
 
 TEMPLATES, _SWITCHES = ("--chat-template", "--chat-template-file"), ("--jinja", "--no-jinja")
 # Any free port, since it listens before it looks for the model
-NOWHERE = ("--model", "/nonexistent/model.gguf", "--host", "127.0.0.1", "--port", "0")
+_NOWHERE = ("--model", "/nonexistent/model.gguf", "--host", "127.0.0.1", "--port", "0")
 # Its log has its own thread, and the place of the mistake may be lost when the process ends.
 _TRIES, _PLACE = 3, "does not parse"
 # A wrapper may start a server whatever its arguments: then the start will show it.
-PATIENCE_S = 5.0
+_PATIENCE_S = 5.0
 
 
 def check_template(plan: LaunchPlan, engine: EngineBinary) -> None:
@@ -54,21 +54,23 @@ def _tried(
     engine: EngineBinary, _identity: str, words: tuple[str, ...], env: tuple[tuple[str, str], ...], _stamps: object
 ) -> str:
     """The problem with the template, and its fix; empty if there is none, or if it is unknown."""
-    return _trial(engine, words, dict(env))
-
-
-def _trial(engine: EngineBinary, words: tuple[str, ...], env: Mapping[str, str]) -> str:
     problem = ""
-    with suppress(OSError, subprocess.TimeoutExpired):
-        for _ in range(_TRIES):
-            done = run_to_its_end([*engine.command, *words, *NOWHERE], env, set(), patience=PATIENCE_S)
-            diagnosis = diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
-            if diagnosis.code != "chat_template":
-                break
-            problem = f"{diagnosis.cause} {diagnosis.advice}"
-            if _PLACE in diagnosis.cause:
-                break
+    for _ in range(_TRIES):
+        diagnosis = trial(engine, words, dict(env))
+        if diagnosis is None or diagnosis.code != "chat_template":
+            break
+        problem = str(diagnosis)
+        if _PLACE in diagnosis.cause:
+            break
     return problem
+
+
+def trial(engine: EngineBinary, words: Sequence[str], env: Mapping[str, str]) -> Diagnosis | None:
+    """Diagnoses a start of these words with a missing model. None if it cannot be run, or does not end."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = run_to_its_end([*engine.command, *words, *_NOWHERE], env, set(), patience=_PATIENCE_S)
+        return diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
+    return None
 
 
 def _stamp(path: Path) -> tuple[str, int, int] | None:

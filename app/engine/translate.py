@@ -181,11 +181,8 @@ def _gateways_own(writer: _Writer, options: LocalEntry) -> None:
     writer.if_known("--no-ui", "--no-webui")  # clients must not bypass the gateway with an engine's page
 
 
-# Renamed or removed since: old spelling -> (new spelling, fixed value or None to keep the user's). Both ways.
-_SUCCESSORS: dict[str, tuple[str, str | None]] = {
-    "--no-webui": ("--no-ui", None),
-    "--no-ui": ("--no-webui", None),
-}
+# Renamed since, both ways
+_SUCCESSORS = {"--no-webui": "--no-ui", "--no-ui": "--no-webui"}
 
 
 # Flags of one meaning are read together, since a second --load-mode would overwrite the first (llama.cpp PRs 20834 and
@@ -236,13 +233,12 @@ def _passed_through(writer: _Writer, args: tuple[str, ...]) -> None:
 
 def _successor(writer: _Writer, flag: EntryFlag) -> None:
     """Writes the present name of `flag`. Raises LaunchRefusedError if there is none."""
-    successor, value = _SUCCESSORS.get(flag.name, ("", None))
+    successor = _SUCCESSORS.get(flag.name, "")
     if successor not in writer.dialect.flags:
         raise unknown(flag.written, writer.dialect)
     if flag.values and successor not in writer.dialect.takes_value:
         raise LaunchRefusedError(
             f"args: {flag.values[0]!r} stands where a flag belongs: {flag.written} takes no value."
         )
-    words = [successor] if value is None else [successor, value]
-    writer.argv += [*words, *flag.values]
-    writer.notes.append(Note("args", f"{flag.written} is {' '.join(words)} on this build"))
+    writer.argv += [successor, *flag.values]
+    writer.notes.append(Note("args", f"{flag.written} is {successor} on this build"))
