@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.engine.fit import Fit, fit, needed
+from app.config.types import as_name
 from app.engine.memory import Machine
 from app.errors import GgufError
 from app.models.find_files import ggufs
@@ -143,7 +144,7 @@ def _with_names_of_their_own(models: Iterable[FoundModel]) -> list[FoundModel]:
     taken: set[str] = set()
     named = []
     for model in models:
-        model = replace(model, name=_as_clients_send_it(model.name))
+        model = replace(model, name=as_name(model.name))
         quantization = quantization_of(model.path.name)
         choices = [model.name, *([f"{model.name}:{quantization}"] if quantization else [])]
         choices += [f"{model.name}-{number}" for number in range(2, 1000)]
@@ -151,9 +152,3 @@ def _with_names_of_their_own(models: Iterable[FoundModel]) -> list[FoundModel]:
         taken.add(name)
         named.append(replace(model, name=name))
     return named
-
-
-def _as_clients_send_it(name: str) -> str:
-    """Removes characters that a model's name may not hold."""
-    clean = "".join(sign if sign.isprintable() and not sign.isspace() and sign != "," else "-" for sign in name)
-    return clean.lstrip("-") or "model"

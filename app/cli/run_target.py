@@ -11,6 +11,7 @@ from app.cli.found_models import DEMO, DEMO_ENTRY, demo_is_installed, find_model
 from app.cli.user_input import choose_name
 from app.config.model_entry import LocalEntry
 from app.config.settings import Settings
+from app.config.types import as_name
 from app.engine.memory import this_machine
 from app.errors import FilesMissingError, StoreError, UnknownAliasError
 from app.models.catalog import Catalog
@@ -95,8 +96,7 @@ def _file(name: str) -> RunTarget:
     if not path.is_file():
         raise StoreError(f"There is no file {path}.")
     read_header(path)  # an invalid file is reported here, by its name
-    alias = "".join(sign if not sign.isspace() and sign != "," else "-" for sign in model_of(path.name)).lstrip("-")
-    return RunTarget(alias or "model", {"target": {"path": str(path)}})
+    return RunTarget(as_name(model_of(path.name)), {"target": {"path": str(path)}})
 
 
 def _whatever_there_is(settings: Settings, config: Path | None, catalog: Catalog) -> RunTarget:

@@ -155,6 +155,12 @@ def check_name(name: str) -> str:
     return name
 
 
+def as_name(text: str) -> str:
+    """Returns a text, such as a file's name, as a name that `check_name` accepts."""
+    clean = "".join(sign if sign.isprintable() and not sign.isspace() and sign != "," else "-" for sign in text)
+    return clean.lstrip("-") or "model"
+
+
 def root_of(url: str) -> str:
     """Returns the URL to which endpoint paths are appended, without a final slash. Raises ValueError."""
     root = url.rstrip("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.config.types import as_name
 from app.errors import NotImportableError
 from app.models.gguf.filenames import is_gguf, is_prediction_head, is_projector, model_of, projector_for, shard_of
 
@@ -43,15 +44,9 @@ def _model(paths: list[Path], name: str) -> RouterModel | None:
     projector = projector_for([first[0].name], projectors)
     if len(paths) == 1:
         name = model_of(first[0].name)
-    return RouterModel(_clean(name), first[0], first[0].with_name(projector) if projector else None)
+    return RouterModel(as_name(name), first[0], first[0].with_name(projector) if projector else None)
 
 
 def _drafts(name: str) -> bool:
     """Returns a model's draft files in the same folder, which the router finds by name."""
     return is_prediction_head(name) or name.lower().startswith(("dflash-", "dspark-"))
-
-
-def _clean(name: str) -> str:
-    """Removes characters that a model's name may not hold."""
-    clean = "".join(sign if sign.isprintable() and not sign.isspace() and sign != "," else "-" for sign in name)
-    return clean.lstrip("-") or "model"
