@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import io
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,38 +42,15 @@ class NewEntry:
         return {key: {"repo": self.repo, "include": pattern} for key, pattern in patterns.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenEntry:
-    """An entry in the settings file."""
-
-    parts: dict[str, Any]
-
-
-NewEntries = Mapping[str, NewEntry | WrittenEntry]
-
-
-def entry_text(alias: str, entry: NewEntry) -> str:
-    """Returns lines for `models:` in tandem.yaml.
-
-    JSON strings are YAML, except for their escapes beyond 16 bits.
-    """
-    lines = [f"  {json.dumps(alias, ensure_ascii=False)}:"]
-    for key, files in entry.parts.items():
-        pattern = json.dumps(files["include"], ensure_ascii=False)
-        lines.append(f"    {key}: {{repo: {entry.repo}, include: {pattern}}}")
-    return "\n".join(lines)
-
-
-def add_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> None:
-    """Adds an entry to the settings file, and creates the file if needed.
-
-    Raises StoreError without any change.
-    """
-    add_entries(file, {alias: entry})
+# Names, and the keys of each entry
+NewEntries = Mapping[str, Mapping[str, Any]]
 
 
 def add_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | None = None) -> None:
-    """Adds all entries or none, as `add_entry` does. `settings` are added at the top if the file lacks them."""
+    """Adds entries to the settings file, and creates the file if needed. Raises StoreError without any change.
+
+    `settings` are added at the top if the file lacks them.
+    """
     text = with_entries(file, entries, settings)
     try:
         beside = file.with_name(f".{file.name}-{os.getpid()}")
@@ -88,13 +64,8 @@ def add_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | N
         raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
 
 
-def with_entry(file: Path, alias: str, entry: NewEntry | WrittenEntry) -> str:
-    """Returns the settings file's text with one more entry. Raises StoreError if that is impossible."""
-    return with_entries(file, {alias: entry})
-
-
 def with_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | None = None) -> str:
-    """As `with_entry`, for several."""
+    """Returns the settings file's text with more entries. Raises StoreError if that is impossible."""
     # This library keeps comments, quotes and order; PyYAML does not
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -102,7 +73,7 @@ def with_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | 
     for alias, entry in entries.items():
         try:
             check_name(alias)
-            LocalEntry.model_validate(entry.parts)
+            LocalEntry.model_validate(entry)
         except (ValueError, ValidationError) as error:
             raise StoreError(f"--add {alias}: {error}") from None
     yaml = YAML()
@@ -121,7 +92,7 @@ def with_entries(file: Path, entries: NewEntries, settings: Mapping[str, Any] | 
         for alias, entry in entries.items():
             if alias in models:
                 raise StoreError(f"{file}: '{alias}' exists already; nothing was changed.")
-            models[alias] = entry.parts
+            models[alias] = dict(entry)
         text = io.StringIO()
         yaml.dump(data, text)
     except YAMLError as error:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.cli.found_models import DEMO, DEMO_OPTIONS, DEMO_PACKAGE, DEMO_REPO, FoundModel, demo_is_installed
+from app.cli.importer.yaml import entry_yaml
 from app.config.files import FILE_NAME, OTHER_NAME
 from app.config.schema import SCHEMA_NAME, tandem_schema
 from app.errors import ConfigError
@@ -114,14 +115,7 @@ def _entries(found: Sequence[FoundModel]) -> str:
 
 
 def _entry(model: FoundModel) -> str:
-    """Formats an entry. JSON strings are YAML."""
-    lines = [f"  # {model.reason()}", f"  {json.dumps(model.name, ensure_ascii=False)}:"]
-    lines.append(f"    target: {{path: {json.dumps(str(model.path), ensure_ascii=False)}}}")
-    if model.mmproj is not None:
-        lines.append(f"    mmproj: {{path: {json.dumps(str(model.mmproj), ensure_ascii=False)}}}")
-    if model.context is not None:
-        lines.append(f"    ctx_size: {model.context}")
-    return "\n".join(lines) + "\n"
+    return f"  # {model.reason()}\n" + entry_yaml(model.name, model.entry)
 
 
 def _commented(text: str) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from app.engine.fit import Fit, fit, needed
 from app.config.types import as_name
+from app.engine.fit import Fit, fit, needed
 from app.engine.memory import Machine
 from app.errors import GgufError
 from app.models.find_files import ggufs
@@ -46,6 +47,13 @@ class FoundModel:
     def context(self) -> int | None:
         """The entry's context size, or None for llama-server's default."""
         return min(self.trained, _CONTEXT) if self.trained else None
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Returns the entry's keys."""
+        keys: dict[str, Any] = {"target": {"path": str(self.path)}}
+        keys |= {"mmproj": {"path": str(self.mmproj)}} if self.mmproj else {}
+        return keys | ({"ctx_size": self.context} if self.context else {})
 
     def reason(self) -> str:
         """Returns one line for the user and the file."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.cli.add_entry import WrittenEntry, add_entries
+from app.cli.add_entry import add_entries
 from app.cli.check import dialect_at_hand
 from app.cli.importer.entry import ImportedEntry, import_line
 from app.cli.importer.preset import ImportedPreset, import_preset, router_of
@@ -64,7 +64,7 @@ def _add(imported: ImportedEntry | ImportedPreset, file: Path) -> None:
     """Adds all entries or none. Relative paths become absolute if the settings file is in another folder."""
     entries = imported.entries if isinstance(imported, ImportedPreset) else (imported,)
     here = file.parent.is_dir() and file.parent.samefile(Path.cwd())
-    written = {entry.name: WrittenEntry(entry.keys if here else _absolute(entry.keys)) for entry in entries}
+    written = {entry.name: entry.keys if here else _absolute(entry.keys) for entry in entries}
     most = imported.max_loaded if isinstance(imported, ImportedPreset) else None
     add_entries(file, written, {} if most is None else {"max_loaded": most})
     names = ", ".join(f"'{name}'" for name in written)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.add_entry import NewEntry, add_entry, entry_text, include_of, with_entry
+from app.cli.add_entry import NewEntry, add_entries, include_of, with_entries
 from app.cli.hub_models import read_page
+from app.cli.importer.yaml import as_yaml
 from app.cli.options import confirmed
 from app.cli.quantization_choice import chosen
 from app.config.model_entry import LocalEntry
@@ -60,7 +61,7 @@ def pull(
         raise StoreError("--add needs exactly one repo, such as ORG/REPO or hf:ORG/REPO.")
     if add is not None:
         # report it before 135 GB are downloaded
-        with_entry(settings_file(config), add, NewEntry(items[0].repo, include or "*"))
+        with_entries(settings_file(config), {add: NewEntry(items[0].repo, include or "*").parts})
     from app.models.hub.client import Hub  # late: names alone need no huggingface_hub
 
     hub = Hub(say=lambda text: emit(DownloadEvent("note", "", text=text)))
@@ -77,7 +78,7 @@ def pull(
             emit(DownloadEvent("note", plan.item.repo, text=line))
         entry = _entry_of(plan)
         if add is not None:
-            add_entry(settings_file(config), add, entry)
+            add_entries(settings_file(config), {add: entry.parts})
             emit(DownloadEvent("note", plan.item.repo, text=f"{settings_file(config)}: '{add}' is added"))
         else:
             entries.append(entry)
@@ -138,17 +139,17 @@ def print_next_step(settings: Settings, config: Path | None, names: list[str], p
             continue
         alias, file = entry.repo.removesuffix("-GGUF"), settings_file(config)
         if is_terminal(sys.stdin) and is_terminal(out) and confirmed(f"Add it to {file.name} as '{alias}'? [Y/n] "):
-            add_entry(file, alias, entry)
+            add_entries(file, {alias: entry.parts})
             say(f"Added to {file}.\nNext: llama-tandem run {alias}", out)
             continue
         say(f"Not in {file.name} yet: `llama-tandem pull {entry.repo} --add NAME` adds it; or paste:", out)
-        say(f"models:\n{entry_text(alias, entry)}", out)
+        say(as_yaml({alias: entry.parts}).rstrip("\n"), out)
 
 
 def entry_note(entry: NewEntry) -> DownloadEvent:
     """Returns the entry to paste, for a program."""
-    text = f"models:\n{entry_text(entry.repo.removesuffix('-GGUF'), entry)}"
-    return DownloadEvent("note", entry.repo, text=text)
+    text = as_yaml({entry.repo.removesuffix("-GGUF"): entry.parts})
+    return DownloadEvent("note", entry.repo, text=text.rstrip("\n"))
 
 
 def alias_of(settings: Settings, entry: NewEntry) -> str | None:

@@ -46,10 +46,10 @@ def run(
     if draft is not None:
         target = _with_draft(settings, config, target, draft)
     if save and target.entry is not None:
-        from app.cli.add_entry import WrittenEntry, add_entry
+        from app.cli.add_entry import add_entries
 
         file = settings_file(config)
-        add_entry(file, target.alias, WrittenEntry(target.entry))
+        add_entries(file, {target.alias: target.entry})
         say(f"Added '{target.alias}' to {file}.", sys.stderr)
     with ExitStack() as stack:
         client, settings = _gateway(stack, settings, config, target, keep=keep)

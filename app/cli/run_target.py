@@ -115,14 +115,8 @@ def _whatever_there_is(settings: Settings, config: Path | None, catalog: Catalog
 
 def _found_here(settings: Settings) -> dict[str, RunTarget]:
     """Returns local models without settings, as `init` would write them."""
-    found: dict[str, RunTarget] = {}
-    for model in find_models(None, this_machine(settings.llama_server)):
-        if model.memory != "no":
-            entry: dict[str, Any] = {"target": {"path": str(model.path)}}
-            entry |= {"mmproj": {"path": str(model.mmproj)}} if model.mmproj else {}
-            entry |= {"ctx_size": model.context} if model.context else {}
-            found[model.name] = RunTarget(model.name, entry)
-    return found | _demo()
+    models = find_models(None, this_machine(settings.llama_server))
+    return {model.name: RunTarget(model.name, model.entry) for model in models if model.memory != "no"} | _demo()
 
 
 def _demo() -> dict[str, RunTarget]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.cli.add_entry import NewEntry, add_entry
+from app.cli.add_entry import NewEntry, add_entries
 from app.config.settings import Settings, load_settings
 from app.errors import ConfigError
 
@@ -142,7 +142,7 @@ def test_an_entry_is_added_to_such_a_file(folder: Path) -> None:
     path.write_bytes(
         b"\xef\xbb\xbfx-b: &b\r\n  ctx_size: 1024\r\nmodels:\r\n  a:\r\n    <<: *b\r\n    target: x.gguf  # mine\r\n"
     )
-    add_entry(path, "new", NewEntry("org/m", "m.gguf"))
+    add_entries(path, {"new": NewEntry("org/m", "m.gguf").parts})
     data = path.read_bytes()
     assert b"<<: *b\r\n" in data and b"# mine\r\n" in data and b"\n" not in data.replace(b"\r\n", b"")
     assert options(load_settings(), "a", "ctx_size") == [1024] and "new" in load_settings().models

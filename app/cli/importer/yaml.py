@@ -13,10 +13,11 @@ _PLAIN = re.compile(r"[A-Za-z_./~][\w./~+-]*", re.ASCII)
 
 def as_yaml(models: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns a complete tandem.yaml with these entries."""
-    return "models:\n" + "".join(_entry(name, keys) for name, keys in models.items())
+    return "models:\n" + "".join(entry_yaml(name, keys) for name, keys in models.items())
 
 
-def _entry(name: str, keys: Mapping[str, Any]) -> str:
+def entry_yaml(name: str, keys: Mapping[str, Any]) -> str:
+    """Returns lines for `models:`."""
     # As in the README: users know the value from llama-server.
     values = {
         key: ("on" if value else "off") if key == "fit" else _value(value, key != "args") for key, value in keys.items()

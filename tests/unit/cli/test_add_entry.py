@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from app.cli.add_entry import NewEntry, entry_text, include_of
+from app.cli.add_entry import NewEntry, include_of
+from app.cli.importer.yaml import as_yaml
 from app.models.download.pull_item import PullItem
 from app.models.gguf.filenames import choose
 
@@ -23,8 +24,8 @@ def test_a_persons_own_pattern_stays() -> None:
 
 @pytest.mark.parametrize("pattern", ["*Q2*", 'a"b\\c: #', "[[]v2]/m-*", "\N{LLAMA}/\N{GREEK SMALL LETTER ALPHA}*"])
 def test_the_entry_to_paste_is_what_is_meant(pattern: str) -> None:
-    text = entry_text("org/m", NewEntry("org/m-GGUF", pattern, "mmproj-F16.gguf"))
-    assert yaml.safe_load(f"models:\n{text}") == {
+    text = as_yaml({"org/m": NewEntry("org/m-GGUF", pattern, "mmproj-F16.gguf").parts})
+    assert yaml.safe_load(text) == {
         "models": {
             "org/m": {
                 "target": {"repo": "org/m-GGUF", "include": pattern},
