@@ -44,6 +44,14 @@ def exists(path: Path) -> bool:
     return True
 
 
+def leads_to(path: Path, file: os.stat_result) -> bool:
+    """Tells whether the path still leads to a file that was there before."""
+    try:
+        return os.path.samestat(path.stat(), file)
+    except OSError:
+        return False
+
+
 def connect(path: Path, patience_s: float, *, any_thread: bool = False) -> sqlite3.Connection:
     """Returns a connection in autocommit mode to an existing file. Raises sqlite3.Error or OSError.
 

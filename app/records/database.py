@@ -6,7 +6,6 @@ read, write and migrate the file at the same time.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.errors import NewerRecordsError, RecordsError, TableMismatchError
-from app.records.connection import connect, create, exists, private
+from app.records.connection import connect, create, exists, leads_to, private
 from app.records.database_errors import WarningReporter, concerns_all, in_words
 from app.records.schema import VERSION, check_version, has_table, mend, migrate, mismatches, version_of
 from app.records.writer import NOT_RECORDED, FigureSource, OpenedDatabase, Work, Writer
@@ -91,6 +90,14 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise in_words("read", self.path, error) from None
 
+    def read_if_possible(self, table: str, query: str, *values: Any) -> list[Row]:
+        """As `read`, for callers that continue without the data: an error is reported, and returns no rows."""
+        try:
+            return self.read(table, query, *values)
+        except RecordsError as error:
+            self.warn(error)
+            return []
+
     def is_empty(self, table: str) -> bool:
         """Tells whether the table exists and has no rows, in a file of any version. Returns False if unsure."""
         with suppress(sqlite3.Error, OSError), closing(connect(self.path, READ_PATIENCE_S)) as connection:
@@ -99,7 +106,7 @@ class Database:
         return False
 
     def warn(self, error: RecordsError) -> None:
-        """Reports a failed read, for callers that continue without the data."""
+        """Reports a failed read."""
         if isinstance(error, NewerRecordsError):
             self.warnings.once(f"{error} {NOT_RECORDED}")
         elif isinstance(error, TableMismatchError):
@@ -144,17 +151,10 @@ class Database:
             raise
         for advice in unusable.values():
             self.warnings.once(advice)
-        return OpenedDatabase(connection, unusable, lambda: _leads_to(self.path, file))
+        return OpenedDatabase(connection, unusable, lambda: leads_to(self.path, file))
 
     def _explain(self, error: Exception) -> RecordsError:
         return in_words("write", self.path, error)
-
-
-def _leads_to(path: Path, file: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.stat(), file)
-    except OSError:
-        return False
 
 
 def _log(text: str) -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.errors import RecordsError
 from app.records.database import Database
 
 # Plans without a start for so long are deleted.
@@ -46,9 +45,5 @@ class Footprints:
     def of(self, plan: str) -> dict[str, HeldMemory]:
         """Returns place -> memory. Blocks."""
         query = "SELECT place, size, mapped, source FROM footprint WHERE plan = ?"
-        try:
-            rows = self._database.read("footprint", query, plan)
-        except RecordsError as error:
-            self._database.warn(error)
-            return {}
+        rows = self._database.read_if_possible("footprint", query, plan)
         return {place: HeldMemory(size, mapped, source) for place, size, mapped, source in rows}

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from app.errors import Diagnosis, RecordsError
+from app.errors import Diagnosis
 from app.records.database import Database, Row
 from app.records.writer import Work
 
@@ -115,6 +115,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._read = database.read_if_possible
 
     # -- failures --------------------------------------------------------------------------------------------
 
@@ -223,13 +224,6 @@ class Ledger:
 
     def _record(self, table: str, *statements: tuple[str, Row]) -> None:
         self._database.record(table, _work(*statements))
-
-    def _read(self, table: str, query: str, *values: Any) -> list[Row]:
-        try:
-            return self._database.read(table, query, *values)
-        except RecordsError as error:
-            self._database.warn(error)
-            return []
 
 
 def _work(*statements: tuple[str, Row]) -> Work:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.records.connection import connect, create, exists
+from app.records.connection import connect, create, exists, leads_to
 from app.records.database import CLOSE_WITHIN_S, READ_PATIENCE_S, WRITE_PATIENCE_S
 from app.records.database_errors import WarningReporter, in_words
 from app.records.writer import OpenedDatabase, Writer
@@ -178,14 +178,7 @@ class ResponseStore:
         except BaseException:
             connection.close()
             raise
-        return OpenedDatabase(connection, {}, lambda: _is(self.path, file.st_ino))
-
-
-def _is(path: Path, inode: int) -> bool:
-    try:
-        return path.stat().st_ino == inode
-    except OSError:
-        return False
+        return OpenedDatabase(connection, {}, lambda: leads_to(self.path, file))
 
 
 def _make_room(connection: sqlite3.Connection, size: int, limit: int, now: float) -> None:
