@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.completion import aliases, model_names
-from app.cli.options import Config, errors_in_words
+from app.cli.options import Config, errors_in_words, settings_of
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
@@ -111,11 +111,9 @@ def run_(
 
     Starts a gateway if none is running, and stops it at the end.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.run_model import run
-        from app.config.settings import load_settings
 
-        settings = load_settings(config)
         wishes = wishes_of(temperature, max_tokens)
         code = run(
             settings,

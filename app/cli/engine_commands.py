@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.completion import aliases
-from app.cli.options import Alias, AsJson, Config, errors_in_words
+from app.cli.options import Alias, AsJson, Config, errors_in_words, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +43,7 @@ def ps(
             return
         engines = client.engines()
         if as_json:
-            import json
-
-            print(json.dumps(engines, indent=2))
+            print_json(engines)
         else:
             from app.cli.engines_table import print_engines
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import key_names
-from app.cli.options import Config, errors_in_words, print_note
+from app.cli.options import Config, print_json, print_note, settings_of
 from app.terminal import say
 
 commands = typer.Typer()
@@ -26,15 +26,14 @@ def usage(
 
     Counts requests, input, output, cached and drafted tokens, and seconds.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.accounts import show_usage, usage_csv, usage_rows
-        from app.config.settings import load_settings
 
-        rows = usage_rows(load_settings(config), by)
-        if as_csv or as_json:
-            import json
-
-            print(json.dumps(rows, indent=2) if as_json else usage_csv(rows).removesuffix("\n"))
+        rows = usage_rows(settings, by)
+        if as_json:
+            print_json(rows)
+        elif as_csv:
+            print(usage_csv(rows).removesuffix("\n"))
         else:
             show_usage(rows)
 
@@ -66,12 +65,11 @@ def keys_create(
 
     The key is printed once. A running gateway accepts it within a second.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.accounts import create
-        from app.config.settings import load_settings
 
         limits = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency}
-        secret, notes = create(load_settings(config), name, models=models, **limits, expires=expires, admin=admin)
+        secret, notes = create(settings, name, models=models, **limits, expires=expires, admin=admin)
         print(secret)
         for note in notes:
             print_note(note)
@@ -80,11 +78,10 @@ def keys_create(
 @keys.command("list")
 def keys_list(config: Config = None) -> None:
     """List API keys, without their secrets."""
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.accounts import show_keys
-        from app.config.settings import load_settings
 
-        show_keys(load_settings(config))
+        show_keys(settings)
 
 
 @keys.command("revoke")
@@ -98,11 +95,10 @@ def keys_revoke(
 
     A running gateway refuses it within a second.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.accounts import revoke
-        from app.config.settings import load_settings
 
-        words = revoke(load_settings(config), name)
+        words = revoke(settings, name)
         say(f"Revoked {name}.")
         if words:
             print_note(words)

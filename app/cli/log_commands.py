@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import aliases
-from app.cli.options import Config, errors_in_words
+from app.cli.options import Config, errors_in_words, settings_of
 
 commands = typer.Typer()
 LogModel = Annotated[
@@ -29,11 +29,10 @@ def logs(
     config: Config = None,
 ) -> None:
     """Show the log of the gateway or an engine."""
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.log_reader import print_logs
-        from app.config.settings import load_settings
 
-        print_logs(load_settings(config), model, follow=follow, lines=lines, as_json=as_json)
+        print_logs(settings, model, follow=follow, lines=lines, as_json=as_json)
 
 
 @commands.command()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.cli.completion import model_names
-from app.cli.options import AsJson, Config, errors_in_words
+from app.cli.options import AsJson, Config, print_json, settings_of
 
 commands = typer.Typer()
 _ON_DISK = "Aliases or ORG/REPO[:QUANTIZATION]."
@@ -33,13 +33,11 @@ def pull(
 
     Every file is compared with the checksum of the Hub.
     """
-    with errors_in_words():
-        from app.config.settings import load_settings
-
-        settings = load_settings(config)
+    with settings_of(config) as settings:
         from app.cli.progress import shown
         from app.cli.pull import entry_note, print_next_step
         from app.cli.pull import pull as run
+        from app.config.settings import load_settings
         from app.pulls.worker import warn
 
         try:
@@ -66,16 +64,13 @@ def search(
 
     Lists the most downloaded repositories first.
     """
-    with errors_in_words():
-        from app.config.settings import load_settings
-
-        load_settings(config)
+    with settings_of(config):
         from app.cli.hub_models import show_found
         from app.models.hub.client import Hub
 
         repos = Hub(say=_say).search(text, limit)
         if as_json:
-            _print_json([asdict(repo) for repo in repos])
+            print_json([asdict(repo) for repo in repos])
         else:
             show_found(repos, text)
 
@@ -92,17 +87,14 @@ def show(
 
     Lists size and shards, and whether each quantization fits this machine.
     """
-    with errors_in_words():
-        from app.config.settings import load_settings
-
-        settings = load_settings(config)
+    with settings_of(config) as settings:
         from app.cli.hub_models import page_fields, planned_starts, read_page, show_page
         from app.models.hub.client import Hub
 
         page = read_page(settings, repo, Hub(say=_say))
         starts = planned_starts(settings, page.repo)
         if as_json:
-            _print_json(page_fields(page, starts))
+            print_json(page_fields(page, starts))
         else:
             show_page(page, settings.models_dir, starts)
 
@@ -111,13 +103,12 @@ def show(
 @commands.command()
 def ls(as_json: AsJson = False, config: Config = None) -> None:
     """List downloaded models."""
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.local_models import LocalModels
-        from app.config.settings import load_settings
 
-        shelf = LocalModels(load_settings(config))
+        shelf = LocalModels(settings)
         if as_json:
-            _print_json(shelf.fields())
+            print_json(shelf.fields())
         else:
             shelf.show()
 
@@ -134,12 +125,11 @@ def rm(
 
     Also deletes partial downloads.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.local_models import LocalModels, kept_fields, question, removed_in_words
-        from app.config.settings import load_settings
         from app.models.disk.remove import remove
 
-        doomed = LocalModels(load_settings(config)).removable(names, shared=shared)
+        doomed = LocalModels(settings).removable(names, shared=shared)
         if not yes:
             for line in question(doomed):
                 _say(line)
@@ -152,7 +142,7 @@ def rm(
                     print(removed_in_words(gone[-1]))
         finally:
             if as_json:
-                _print_json([kept_fields(removed.model) | {"freed": removed.freed} for removed in gone])
+                print_json([kept_fields(removed.model) | {"freed": removed.freed} for removed in gone])
 
 
 @commands.command()
@@ -170,13 +160,12 @@ def verify(
 
     Exits with 1 if any file is still damaged.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.local_models import LocalModels, verdicts_in_words
         from app.cli.progress import shown
-        from app.config.settings import load_settings
         from app.models.download.events import CHECKED
 
-        shelf = LocalModels(load_settings(config))
+        shelf = LocalModels(settings)
         try:
             with shown(as_json, counted=CHECKED) as emit:
                 checked = shelf.verify(names or (), emit, repair=not no_repair)
@@ -191,9 +180,3 @@ def verify(
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, indent=2))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,6 +47,15 @@ def errors_in_words(code: int = 1) -> Iterator[None]:
         # `llama-tandem plan x | head -1`: the reader has gone, and the interpreter must not flush
         sys.stdout = None
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def settings_of(config: Path | None) -> Iterator[Settings]:
+    """Yields the settings, and treats errors as `errors_in_words` does."""
+    with errors_in_words():
+        from app.config.settings import load_settings
+
+        yield load_settings(config)
 
 
 @contextmanager
@@ -99,6 +108,13 @@ def print_note(text: str) -> None:
     from app.terminal import say
 
     say(text, sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value for programs."""
+    import json
+
+    print(json.dumps(value, indent=2))
 
 
 def confirmed(question: str) -> bool:

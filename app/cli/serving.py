@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.completion import aliases
-from app.cli.options import Alias, AsJson, Config, errors_in_words, print_note
+from app.cli.options import Alias, AsJson, Config, errors_in_words, print_json, print_note, settings_of
 
 if TYPE_CHECKING:
     from app.main import Gateway
@@ -53,15 +53,12 @@ def plan(alias: Alias, as_json: AsJson = False, config: Config = None) -> None:
 
     Options that were translated for this build of llama-server, and the memory that it takes, are explained on stderr.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.check import planned
-        from app.config.settings import load_settings
 
-        start = planned(load_settings(config), alias)
+        start = planned(settings, alias)
         if as_json:
-            import json
-
-            print(json.dumps(start.fields(), indent=2))
+            print_json(start.fields())
             return
         print(start.plan.shell_line())
         for note in start.plan.notes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -119,12 +118,8 @@ def _against(figures: ModeFigures, plain: ModeFigures) -> list[float | None]:
     ]
 
 
-def as_text(reports: Sequence[StatsReport]) -> str:
-    """Returns the JSON form: a list of aliases, `null` for missing figures."""
-    return json.dumps([_fields(report) for report in reports], indent=2)
-
-
-def _fields(report: StatsReport) -> dict[str, Any]:
+def fields_of(report: StatsReport) -> dict[str, Any]:
+    """Returns the JSON form, with `null` for missing figures."""
     stats = report.stats
     modes = []
     for figures in stats.modes:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.cli.completion import aliases
-from app.cli.options import Alias, Config, errors_in_words
+from app.cli.options import Alias, Config, print_json, settings_of
 
 commands = typer.Typer()
 
@@ -30,15 +30,13 @@ def stats(
 
     Shows acceptance, time per token and goodput of each mode.
     """
-    with errors_in_words():
+    with settings_of(config) as settings:
         from app.cli.running_gateway import loaded_models
-        from app.cli.stats import as_text, stats_now, tables
-        from app.config.settings import load_settings
+        from app.cli.stats import fields_of, stats_now, tables
 
-        settings = load_settings(config)
         reports = stats_now(settings, alias)
         if as_json:
-            print(as_text(reports))
+            print_json([fields_of(report) for report in reports])
         else:
             tables(reports, loaded_models(settings))
 
@@ -65,13 +63,12 @@ def tune(
 
     Measures which mode delivers most tokens per second. Ctrl-C keeps the results so far.
     """
-    with errors_in_words():
-        from app.config.settings import load_settings
+    with settings_of(config) as settings:
         from app.tuning.command import TuneOptions
         from app.tuning.command import tune as measure
 
         only = tuple(mode.strip() for mode in modes.split(",") if mode.strip()) if modes is not None else None
-        code = measure(load_settings(config), alias, TuneOptions(only, prompts, _minutes(minutes), chart, as_json))
+        code = measure(settings, alias, TuneOptions(only, prompts, _minutes(minutes), chart, as_json))
     if code:
         raise typer.Exit(code)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.cli.stats import as_text, stats_now, tables
+from app.cli.stats import fields_of, stats_now, tables
 from app.config.settings import Settings
 from app.errors import UnknownAliasError
 from app.planner import Planner
@@ -68,7 +67,7 @@ def test_nothing_measured_says_how_to_get_figures(settings: Settings, capsys: py
     for alias in (None, "b"):
         said = " ".join(printed(settings, capsys, alias))
         assert "Nothing has been measured yet." in said and "MODEL:plain" in said
-    assert json.loads(as_text(stats_now(settings, None))) == []
+    assert stats_now(settings, None) == []
 
 
 def test_any_name_of_a_model_means_all_its_modes(settings: Settings) -> None:
@@ -111,7 +110,7 @@ def test_of_servers_of_others_nothing_is_recorded(settings: Settings, capsys: py
 def test_programs_get_all_of_it(settings: Settings) -> None:
     """Unrounded, and null where nothing was measured."""
     record(settings, ("none", 0.04), ("draft-simple", 0.02))
-    [stats] = json.loads(as_text(stats_now(settings, None)))
+    [stats] = [fields_of(report) for report in stats_now(settings, None)]
     plain, drafted = stats.pop("modes")
     assert stats == {"alias": "org/a", "older": 0, "note": ""}
     assert (plain["mode"], plain["acceptance"], "against_plain" in plain) == ("none", None, False)
