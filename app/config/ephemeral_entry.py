@@ -14,7 +14,6 @@ from app.config.defaults import with_defaults
 from app.config.files import expanded
 from app.config.messages import in_words
 from app.config.model_entry import FILE_KEYS, LocalEntry
-from app.config.path_flags import anchored
 from app.config.placed_error import THE_KEY, Keys, PlacedError
 from app.config.settings import Settings
 from app.config.short_forms import as_mapping
@@ -53,7 +52,8 @@ def ephemeral_entry(alias: str, written: Mapping[str, Any], settings: Settings) 
         problems += _in_words(error)
     if problems:
         raise EntryRefusedError("; ".join(dict.fromkeys(problems)))
-    entry = _anchored(entry, settings.models_dir)
+    # Absolute and without `..`, as they are opened later
+    entry = entry.with_paths(lambda path: os.path.normpath(settings.models_dir / expanded(Path(path))))
     return EphemeralEntry(alias, entry, tuple(_takes_trust(written, entry, settings.models_dir)))
 
 
@@ -81,18 +81,6 @@ def _in_words(error: ValidationError) -> Iterator[str]:
 def _placed(keys: Keys, text: str) -> str:
     place = ".".join(str(key) for key in keys if key != THE_KEY)
     return f"{place}: {text}" if place else text
-
-
-def _anchored(entry: LocalEntry, folder: Path) -> LocalEntry:
-    """Returns the entry with absolute paths, without `..`, as they are opened later."""
-
-    def whole(path: Path) -> Path:
-        return Path(os.path.normpath(folder / expanded(path)))
-
-    parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None and part.path is not None}
-    files = {key: part.model_copy(update={"path": whole(part.path)}) for key, part in parts.items()}
-    args = anchored(entry.args, lambda path: str(whole(Path(path))))
-    return entry.model_copy(update={**files, "args": args})
 
 
 def _takes_trust(written: Mapping[str, Any], entry: LocalEntry, models_dir: Path) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from app.config.between_keys import problems
-from app.config.path_flags import path_values
+from app.config.path_flags import anchored, path_values
 from app.config.placed_error import PlacedError
 from app.config.presets import Presets, check_presets
 from app.config.request_filters import Filters
@@ -265,6 +266,12 @@ class LocalEntry(SettingsSection):
 
     def _between_keys(self) -> list[str]:
         return list(problems(self))
+
+    def with_paths(self, anchor: Callable[[str], str]) -> LocalEntry:
+        """Returns the entry with each path, also in `args`, replaced by `anchor(path)`."""
+        parts = {key: part for key in FILE_KEYS if (part := getattr(self, key)) is not None and part.path is not None}
+        files = {key: part.model_copy(update={"path": Path(anchor(str(part.path)))}) for key, part in parts.items()}
+        return self.model_copy(update={**files, "args": anchored(self.args, anchor)})
 
     def too_long(self, chain: Chain) -> str:
         """Returns why the drafts of `chain` would overflow the batch and abort llama-server, or an empty text."""

@@ -7,7 +7,7 @@ that lists every problem with its source and key.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,8 +24,8 @@ from app.config.defaults import absolute
 from app.config.document import Problem
 from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv
 from app.config.messages import clash
-from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, LocalEntry, problems_beside
-from app.config.path_flags import anchored as anchored_args
+from app.config.model_entry import AttachedEntry, Entry, LocalEntry, problems_beside
+from app.config.placed_error import Keys
 from app.config.sources import Sources
 from app.config.types import (
     Bytes,
@@ -222,15 +222,9 @@ class Settings(BaseSettings):
     @field_validator("models")
     @classmethod
     def _one_meaning_each(cls, models: dict[str, LocalEntry | AttachedEntry]) -> dict[str, LocalEntry | AttachedEntry]:
-        owners = {name: name for name in models}
-        for name, entry in models.items():
-            for alias in entry.aliases:
-                if (owner := owners.setdefault(alias, name)) != name:
-                    raise ValueError(clash(alias, name, owner))
-        for name, entry in models.items():
-            for full in (f"{name}:{preset}" for preset in entry.presets):
-                if full in owners:
-                    raise ValueError(clash(full, name, owners[full], "a preset"))
+        written = {name: {"aliases": list(entry.aliases), "presets": entry.presets} for name, entry in models.items()}
+        for _, text in _clashes(written):
+            raise ValueError(text)
         return models
 
     @model_validator(mode="after")
@@ -297,7 +291,9 @@ def _validate(sources: Sources, *, unset_keys: bool) -> Settings:
     raw = dict(sources.settings)
     if isinstance(raw.get("models"), dict):
         raw["models"] = {**raw["models"], **{name: entry for name, (entry, _) in entries.items()}}
-    problems = [*sources.problems, *_across_entries(sources, {name: entry for name, (entry, _) in entries.items()})]
+    problems = [*sources.problems]
+    for keys, text in _clashes({name: entry for name, (entry, _) in entries.items()}):
+        problems.append(sources.problem(keys, text, of_key=keys[2] == "presets"))
     unset = dict(_unset_keys(sources))
     if not unset_keys:
         problems += [sources.problem(("models", name, "api_key"), text) for name, text in unset.items()]
@@ -317,7 +313,7 @@ def _validate(sources: Sources, *, unset_keys: bool) -> Settings:
     return settings
 
 
-# pydantic's place for clashes, which `_across_entries` reports with better places
+# pydantic's place for clashes, which `_validate` reports with better places
 _CLASH = (("models",), "value_error")
 
 
@@ -332,20 +328,19 @@ def _beside(sources: Sources, errors: Sequence[Any], entries: Mapping[str, dict[
             yield sources.problem(("models", name), text)
 
 
-def _across_entries(sources: Sources, entries: Mapping[str, dict[str, Any]]) -> Iterator[Problem]:
-    """Yields problems between entries: names that mean two models."""
+def _clashes(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Keys, str]]:
+    """Yields names that mean two models, of entries as written: the place of each, and a message."""
     owners = {name: name for name in entries}
     for name, entry in entries.items():
         aliases = entry.get("aliases")
         for at, alias in enumerate(aliases if isinstance(aliases, list) else ()):
             if isinstance(alias, str) and (owner := owners.setdefault(alias, name)) != name:
-                yield sources.problem(("models", name, "aliases", at), clash(alias, name, owner))
+                yield ("models", name, "aliases", at), clash(alias, name, owner)
     for name, entry in entries.items():
         presets = entry.get("presets")
         for preset in presets if isinstance(presets, dict) else ():
             if (full := f"{name}:{preset}") in owners:
-                text = clash(full, name, owners[full], "a preset")
-                yield sources.problem(("models", name, "presets", preset), text, of_key=True)
+                yield ("models", name, "presets", preset), clash(full, name, owners[full], "a preset")
 
 
 def _unset_keys(sources: Sources) -> Iterator[tuple[str, str]]:
@@ -370,16 +365,11 @@ def _absolute(settings: Settings, sources: Sources) -> Settings:
     def with_slash(path: Path, written: str) -> str:
         return f"{path}/" if written.endswith("/") and path != Path("/") else str(path)
 
-    def with_paths(name: str, entry: LocalEntry) -> LocalEntry:
-        parts = {key: part for key in FILE_KEYS if (part := getattr(entry, key)) is not None and part.path is not None}
-        files = {
-            key: part.model_copy(update={"path": anchored(part.path, "models", name)}) for key, part in parts.items()
-        }
-        args = anchored_args(entry.args, lambda path: with_slash(anchored(Path(path), "models", name), path))
-        return entry.model_copy(update={**files, "args": args})
+    def of_entry(name: str) -> Callable[[str], str]:
+        return lambda path: with_slash(anchored(Path(path), "models", name), path)
 
     models = {
-        name: with_paths(name, entry) if isinstance(entry, LocalEntry) else entry
+        name: entry.with_paths(of_entry(name)) if isinstance(entry, LocalEntry) else entry
         for name, entry in settings.models.items()
     }
     paths = {field: anchored(getattr(settings, field), field) for field in ("models_dir", "state_dir", "cache_dir")}
