@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -17,6 +18,8 @@ from app.supervisor.states import EngineState
 PREFIX = "llama_tandem_"
 # `mode` is llama-server's name of the speculation mode: `none` for plain decoding, empty for an attached server.
 _BY_MODE = ("alias", "mode")
+# One label, or several, -> value
+_ByLabels = Mapping[Any, float]
 
 
 class _Values(Collector):
@@ -32,34 +35,17 @@ class _Values(Collector):
         yield from self._conversations()
 
     def _requests(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(PREFIX + "requests", "Requests by status.", labels=["alias", "status"])
-        for (alias, status), count in self._metrics.requests.items():
-            requests.add_metric([alias, str(status)], count)
-        in_flight = GaugeMetricFamily(PREFIX + "in_flight", "Requests being served now.", labels=["alias"])
-        for alias, count in self._metrics.in_flight.items():
-            in_flight.add_metric([alias], count)
-        waiting = GaugeMetricFamily(PREFIX + "waiting", "Requests that wait for an engine.", labels=["alias"])
-        for alias, count in self._scheduler.waiting.items():
-            waiting.add_metric([alias], count)
-        yield from (requests, in_flight, waiting)
+        metrics, waiting = self._metrics, self._scheduler.waiting
+        yield _counter("requests", "Requests by status.", ("alias", "status"), metrics.requests)
+        yield _gauge("in_flight", "Requests being served now.", ("alias",), metrics.in_flight)
+        yield _gauge("waiting", "Requests that wait for an engine.", ("alias",), waiting)
 
     def _tokens(self) -> Iterator[Metric]:
-        for name, text, counts in (
-            ("prompt_tokens", "Prompt tokens.", self._metrics.tokens_in),
-            ("completion_tokens", "Generated tokens.", self._metrics.tokens_out),
-        ):
-            family = CounterMetricFamily(PREFIX + name, text, labels=["alias"])
-            for alias, count in counts.items():
-                family.add_metric([alias], count)
-            yield family
-        for name, text, drafts in (
-            ("drafted_tokens", "Tokens that a draft proposed.", self._metrics.drafted),
-            ("accepted_tokens", "Drafted tokens that the target accepted.", self._metrics.accepted),
-        ):
-            family = CounterMetricFamily(PREFIX + name, text, labels=_BY_MODE)
-            for decoded, count in drafts.items():
-                family.add_metric(decoded, count)
-            yield family
+        metrics = self._metrics
+        yield _counter("prompt_tokens", "Prompt tokens.", ("alias",), metrics.tokens_in)
+        yield _counter("completion_tokens", "Generated tokens.", ("alias",), metrics.tokens_out)
+        yield _counter("drafted_tokens", "Tokens that a draft proposed.", _BY_MODE, metrics.drafted)
+        yield _counter("accepted_tokens", "Drafted tokens that the target accepted.", _BY_MODE, metrics.accepted)
 
     def _times(self) -> Iterator[Metric]:
         for name, text, histograms in (
@@ -76,38 +62,41 @@ class _Values(Collector):
             yield family
 
     def _engines(self) -> Iterator[Metric]:
-        states = GaugeMetricFamily(PREFIX + "engine_state", "1 for the engine's state.", labels=["alias", "state"])
-        engines = self._scheduler.statuses()
-        for engine in engines:
-            for state in EngineState:
-                states.add_metric([engine.alias, str(state)], float(engine.state is state))
-        starts = CounterMetricFamily(PREFIX + "engine_starts", "Attempted engine starts.", labels=["alias"])
-        for alias, count in self._metrics.starts.items():
-            starts.add_metric([alias], count)
-        exits = CounterMetricFamily(PREFIX + "engine_exits", "Failed starts and crashes.", labels=["alias", "cause"])
-        for (alias, cause), count in self._metrics.exits.items():
-            exits.add_metric([alias, cause], count)
+        engines, metrics = self._scheduler.statuses(), self._metrics
+        states = {(engine.alias, state): engine.state is state for engine in engines for state in EngineState}
+        yield _gauge("engine_state", "1 for the engine's state.", ("alias", "state"), states)
+        yield _counter("engine_starts", "Attempted engine starts.", ("alias",), metrics.starts)
+        yield _counter("engine_exits", "Failed starts and crashes.", ("alias", "cause"), metrics.exits)
         text = "1 if the requested speculation is active, 0 if not; absent while no engine is loaded."
-        active = GaugeMetricFamily(PREFIX + "speculation_active", text, labels=["alias", "requested", "mode"])
-        for engine in engines:
-            status = engine.speculation
-            if status is not None and status.requested_mode != NONE:
-                active.add_metric([engine.alias, status.requested_mode, status.mode], float(bool(status.active)))
-        yield from (states, starts, exits, active)
+        active = {
+            (engine.alias, status.requested_mode, status.mode): bool(status.active)
+            for engine in engines
+            if (status := engine.speculation) is not None and status.requested_mode != NONE
+        }
+        yield _gauge("speculation_active", text, ("alias", "requested", "mode"), active)
 
     def _conversations(self) -> Iterator[Metric]:
+        metrics = self._metrics
         text = "Slots saved at an unload, restored at a load, and failures of both."
-        slots = CounterMetricFamily(PREFIX + "conversations", text, labels=["alias", "outcome"])
-        for (alias, outcome), count in self._metrics.conversations.items():
-            slots.add_metric([alias, outcome], count)
-        size = GaugeMetricFamily(PREFIX + "conversation_bytes", "Bytes of saved slots on disk.")
-        if self._metrics.conversation_bytes or self._metrics.conversations:
-            size.add_metric([], self._metrics.conversation_bytes)
+        yield _counter("conversations", text, ("alias", "outcome"), metrics.conversations)
+        size = {(): metrics.conversation_bytes} if metrics.conversation_bytes or metrics.conversations else {}
+        yield _gauge("conversation_bytes", "Bytes of saved slots on disk.", (), size)
         text = "Seconds of prompt processing that restored slots saved, minus the time to restore them."
-        won = GaugeMetricFamily(PREFIX + "conversation_seconds_won", text, labels=["alias"])
-        for alias, seconds in self._metrics.conversation_seconds.items():
-            won.add_metric([alias], seconds)
-        yield from (slots, size, won)
+        yield _gauge("conversation_seconds_won", text, ("alias",), metrics.conversation_seconds)
+
+
+def _counter(name: str, text: str, labels: Sequence[str], values: _ByLabels) -> Metric:
+    return _filled(CounterMetricFamily(PREFIX + name, text, labels=labels), values)
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], values: _ByLabels) -> Metric:
+    return _filled(GaugeMetricFamily(PREFIX + name, text, labels=labels), values)
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, values: _ByLabels) -> Metric:
+    for labels, value in values.items():
+        family.add_metric([labels] if isinstance(labels, str) else list(map(str, labels)), float(value))
+    return family
 
 
 def exposition(metrics: Metrics, scheduler: Scheduler) -> bytes:
