@@ -10,7 +10,7 @@ from app.api.formats.anthropic import AnthropicFormat
 from app.api.messages.request import translate
 from app.api.messages.response import MessageWriter
 from app.api.translated.answer import AnswerWriter
-from app.api.translated.count import TokenCounter
+from app.api.translated.count import TokenCounter, paths_of
 from app.api.translated.fields import Fields
 from app.api.translated.relay import RequestedModel, TranslatedRelay
 from app.relay.relay import Relay
@@ -32,12 +32,7 @@ class MessagesRelay(TranslatedRelay):
         writer = MessageWriter(request, model.name, f"msg_{secrets.token_hex(12)}", limit_is_ours=certain)
         return request.body, writer
 
-    def answered(self, writer: AnswerWriter, scope: Scope) -> None:
-        """Does nothing: messages are not stored."""
 
-
-def message_paths(messages: MessagesRelay, relay: Relay) -> dict[str, MessagesRelay | TokenCounter]:
+def message_paths(messages: MessagesRelay, relay: Relay) -> dict[str, TranslatedRelay | TokenCounter]:
     """Returns the ASGI app of each path, with `/v1` and without."""
-    counter = TokenCounter(relay, messages, {})
-    endpoints: dict[str, MessagesRelay | TokenCounter] = {"/messages": messages, "/messages/count_tokens": counter}
-    return {f"{v1}{path}": endpoint for path, endpoint in endpoints.items() for v1 in ("", "/v1")}
+    return paths_of(messages, "/messages", TokenCounter(relay, messages, {}), "/messages/count_tokens")

@@ -36,8 +36,7 @@ class OutputItem(ABC):
         """Ends an interrupted item without further events."""
         self._status = "incomplete"
 
-    @abstractmethod
-    def opened(self) -> None:
+    def opened(self) -> None:  # noqa: B027 - not every item has any
         """Sends the events right after `output_item.added`."""
 
     @abstractmethod
@@ -61,9 +60,6 @@ class MessageItem(OutputItem):
         self._pieces: list[str] = []
         self._probabilities: list[dict[str, Any]] = []
         self._refusal: bool | None = None
-
-    def opened(self) -> None:
-        """Opens no part yet: parts open with their first piece."""
 
     def open_part(self, *, refusal: bool) -> None:
         if self._refusal is refusal:
@@ -168,9 +164,6 @@ class CallItem(OutputItem):
         self.tool = tool
         self._call_id = call_id
         self._pieces: list[str] = []
-
-    def opened(self) -> None:
-        """Sends nothing: a call has no parts."""
 
     def add(self, text: str) -> None:
         if self.tool.custom:

@@ -11,7 +11,7 @@ from app.api.responses.keeper import ResponseKeeper
 from app.api.responses.request import input_items, translate
 from app.api.responses.response import ResponsesWriter
 from app.api.translated.answer import AnswerWriter
-from app.api.translated.count import TokenCounter
+from app.api.translated.count import TokenCounter, paths_of
 from app.api.translated.fields import Fields
 from app.api.translated.relay import RequestedModel, TranslatedRelay
 from app.relay.relay import Relay
@@ -51,11 +51,7 @@ class ResponsesRelay(TranslatedRelay):
         self._keeper.keep(writer, scope)
 
 
-def response_paths(responses: ResponsesRelay, relay: Relay) -> dict[str, ResponsesRelay | TokenCounter]:
+def response_paths(responses: ResponsesRelay, relay: Relay) -> dict[str, TranslatedRelay | TokenCounter]:
     """Returns the ASGI app of each path, with `/v1` and without."""
     counter = TokenCounter(relay, responses, {"object": "response.input_tokens"})
-    endpoints: dict[str, ResponsesRelay | TokenCounter] = {
-        "/responses": responses,
-        "/responses/input_tokens": counter,
-    }
-    return {f"{v1}{path}": endpoint for path, endpoint in endpoints.items() for v1 in ("", "/v1")}
+    return paths_of(responses, "/responses", counter, "/responses/input_tokens")

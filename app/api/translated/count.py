@@ -14,7 +14,7 @@ import msgspec
 
 from app.api.translated.fields import Fields
 from app.api.translated.places import refusal_in_own_places
-from app.api.translated.relay import RequestedModel, TranslatedRelay
+from app.api.translated.relay import TranslatedRelay
 from app.auth.guard import KEY
 from app.errors import TokensUncountableError
 from app.relay.relay import Relay
@@ -44,6 +44,13 @@ class TokenCounter:
             body = msgspec.json.encode({"input_tokens": count} | self._answer)
             await send({"type": "http.response.start", "status": 200, "headers": counting.headers(len(body))})
             await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def paths_of(
+    translator: TranslatedRelay, path: str, counter: TokenCounter, counted: str
+) -> dict[str, TranslatedRelay | TokenCounter]:
+    """Returns the endpoint of each path, with `/v1` and without."""
+    return {f"{v1}{at}": endpoint for at, endpoint in ((path, translator), (counted, counter)) for v1 in ("", "/v1")}
 
 
 class _Counting:
@@ -112,14 +119,10 @@ class _Counting:
         if self._translator.passes(model):
             self._passed = True
             return {"type": "http.request", "body": body, "more_body": False}
-        chat = await self._translated(Fields(decoded(body)), model)
+        chat, _ = await self._translator.translate(Fields(decoded(body)), model, self._scope)
         self._chat = {name: value for name, value in chat.items() if name not in _OF_ANSWERS} | {"model": model.name}
         scope.update(path=_COUNTED, raw_path=_COUNTED.encode(), query_string=b"")
         return {"type": "http.request", "body": msgspec.json.encode(self._chat), "more_body": False}
-
-    async def _translated(self, fields: Fields, model: RequestedModel) -> dict[str, Any]:
-        chat, _ = await self._translator.translate(fields, model, self._scope)
-        return chat
 
     def _in_own_places(self, body: bytes) -> bytes:
         if self._passed:

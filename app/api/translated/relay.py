@@ -70,8 +70,7 @@ class TranslatedRelay(ABC):
     ) -> tuple[dict[str, Any], AnswerWriter]:
         """Returns the chat completion to request, and the writer of its answer. Raises a RequestError."""
 
-    @abstractmethod
-    def answered(self, writer: AnswerWriter, scope: Scope) -> None:
+    def answered(self, writer: AnswerWriter, scope: Scope) -> None:  # noqa: B027 - not every API keeps answers
         """Receives the writer of a successful answer before its last bytes are sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
