@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from app.config.speculation import MODES, Mode
 from app.engine.arguments import spelt
 
 _OFF = frozenset({"off", "disabled", "false", "0"})
@@ -12,15 +13,8 @@ _OFF = frozenset({"off", "disabled", "false", "0"})
 ALL_LAYERS = 1 << 20
 _CONTEXT, _BATCH, _UBATCH = 0, 2048, 512
 _FIT_MARGIN = 1 << 30
-# The most tokens that one step of a mode proposes, and the flags that change it.
-_DRAFTED = {
-    "draft": (3, ("--spec-draft-n-max", "--draft-max", "--draft", "--draft-n")),
-    "ngram-simple": (48, ("--spec-ngram-simple-size-m",)),
-    "ngram-map-k": (48, ("--spec-ngram-map-k-size-m",)),
-    "ngram-map-k4v": (48, ("--spec-ngram-map-k4v-size-m",)),
-    "ngram-mod": (64, ("--spec-ngram-mod-n-max",)),
-    "ngram-cache": (8, ()),
-}
+# Further spellings of a draft mode's `n_max`
+_DRAFT_MAX = ("--draft", "--draft-n")
 _EMBEDDING = ("--embedding", "--embeddings", "--rerank", "--reranking")
 
 
@@ -248,5 +242,10 @@ def _drafted(line: _Line) -> int:
     modes = _modes(line)
     if not modes and line.has("-md", "--model-draft", "--spec-draft-model") and not line.has("--spec-type"):
         modes = ["draft-simple"]
-    known = [_DRAFTED.get("draft" if mode.startswith("draft") else mode, (0, ())) for mode in modes]
-    return max((line.number(default, *flags) for default, flags in known), default=0)
+    return max((_longest(line, MODES[mode]) for mode in modes if mode in MODES), default=0)
+
+
+def _longest(line: _Line, mode: Mode) -> int:
+    option = mode.options.get("n_max") or mode.options.get("size_m")
+    more = _DRAFT_MAX if mode.family == "draft" else ()
+    return line.number(mode.longest, *option.flags, *more) if option else mode.longest
