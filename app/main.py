@@ -56,7 +56,6 @@ from app.relay.traffic import Traffic
 from app.relay.upstream.client import UpstreamClient
 from app.relay.upstream.router import Router
 from app.reload import Reloader
-from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
 from app.scheduler.memory_book import MemoryBook
 from app.scheduler.memory_sight import MemorySight
@@ -489,10 +488,6 @@ class Gateway:
             key = await asyncio.to_thread(self.planner.key, ref)
             self._ledger.record_start(key, start)
             self._router.crossings[ref.engine_key] = await asyncio.to_thread(self.planner.crossing, ref, mode)
-
-    async def settled(self, ref: ModelRef) -> EngineStatus:
-        """Returns the engine of `ref` once it is up or has failed."""
-        return await self.scheduler.settled(ref)
 
     def refuse_new(self) -> None:
         """Refuses new leases and pulls. Streams continue, and pulls stop."""

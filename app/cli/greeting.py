@@ -24,7 +24,7 @@ async def greet(gateway: Gateway, url: str) -> None:
         _say(_greeting(gateway, url))
         return
     _say(f"llama-tandem listens at {url}; loading {eager} ...")
-    engine = await gateway.settled(eager)
+    engine = await gateway.scheduler.settled(eager)
     if engine.diagnosis is None:
         _say(_greeting(gateway, url))
     else:

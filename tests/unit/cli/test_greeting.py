@@ -48,9 +48,10 @@ def gateway(*names: str, local: bool = True, diagnosis: Diagnosis | None = None)
     states = {"org/m": "ready"}
     return SimpleNamespace(
         catalog=SimpleNamespace(names=names, resolve=lambda name: ref_to(name, entry=entry), files=files),
-        scheduler=SimpleNamespace(status=lambda ref: SimpleNamespace(state=states.get(ref.name, "stopped"))),
+        scheduler=SimpleNamespace(
+            status=lambda ref: SimpleNamespace(state=states.get(ref.name, "stopped")), settled=settled
+        ),
         eager=ref_to(names[0]) if local and len(names) == 1 else None,
-        settled=settled,
         loaded=loaded,
     )
 
