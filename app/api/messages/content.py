@@ -23,9 +23,7 @@ def chat_messages(messages: list[Fields], kept_thoughts: int | None = None) -> l
     """
     chat: list[ChatMessage] = []
     for message in messages:
-        role = message.one_of("role", ("user", "assistant", "system"))
-        if role is None:
-            raise message.wrong("role", "is missing; it must be user, assistant or system")
+        role = message.needed_one_of("role", ("user", "assistant", "system"))
         if message.get("content") is None:
             raise message.wrong("content", "is missing; it must be text or a list of blocks")
         if role == "system":
@@ -126,9 +124,7 @@ def _text(block: Fields) -> str:
 
 
 def _source(block: Fields) -> tuple[Fields, str | None]:
-    source = block.object("source")
-    if source is None:
-        raise block.wrong("source", "is missing")
+    source = block.needed_object("source")
     kind = source.text("type")
     if kind == "file":
         raise source.wrong("type", "is file, but the gateway stores no files; send the content")

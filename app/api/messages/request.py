@@ -9,7 +9,7 @@ from app.api.messages.content import chat_messages, system_text
 from app.api.translated.fields import Fields
 from app.api.translated.places import PlacedObject
 from app.api.translated.prefill import begun_answer, go_on
-from app.api.translated.tools import NO_PARAMETERS, encode_json, function_tool, only, refuse_other_callers
+from app.api.translated.tools import encode_json, function_tool, only, refuse_other_callers
 
 _REFUSED = {
     "container": "the gateway has no containers",
@@ -141,9 +141,7 @@ def _think(fields: Fields, body: dict[str, Any]) -> bool:
     kwargs: dict[str, Any] = {}
     shows = True
     if thinking is not None:
-        kind = thinking.one_of("type", _THINKING)
-        if kind is None:
-            raise thinking.wrong("type", "is missing; it must be enabled, adaptive or disabled")
+        kind = thinking.needed_one_of("type", _THINKING)
         kwargs["enable_thinking"] = kind != "disabled"
         if (budget := thinking.integer("budget_tokens", 1)) is not None and kind == "enabled":
             body["thinking_budget_tokens"] = budget
@@ -164,11 +162,8 @@ def _structured(fields: Fields, body: dict[str, Any]) -> bool:
     wanted = (output.object("format") if output is not None else None) or fields.object("output_format")
     if wanted is None:
         return False
-    if wanted.one_of("type", ("json_schema",)) is None:
-        raise wanted.wrong("type", "is missing; it must be json_schema")
-    schema = wanted.object("schema")
-    if schema is None:
-        raise wanted.wrong("schema", "is missing; it must be a JSON schema")
+    wanted.needed_one_of("type", ("json_schema",))
+    schema = wanted.needed_object("schema", "a JSON schema")
     named = {"name": "output", "schema": PlacedObject(schema.values, schema.place), "strict": True}
     body["response_format"] = PlacedObject(
         {"type": "json_schema", "json_schema": PlacedObject(named, wanted.place)}, wanted.place
@@ -179,9 +174,7 @@ def _structured(fields: Fields, body: dict[str, Any]) -> bool:
 def _tools(fields: Fields, body: dict[str, Any]) -> None:
     tools = [_tool(tool) for tool in fields.objects("tools")]
     choice = fields.object("tool_choice")
-    kind = choice.one_of("type", ("auto", "any", "tool", "none")) if choice is not None else None
-    if choice is not None and kind is None:
-        raise choice.wrong("type", "is missing; it must be auto, any, tool or none")
+    kind = choice.needed_one_of("type", ("auto", "any", "tool", "none")) if choice is not None else None
     if choice is not None and kind in ("any", "tool") and not tools:
         raise choice.wrong("type", f"is {kind}, but the request has no tools")
     if not tools:
@@ -201,12 +194,9 @@ def _tool(tool: Fields) -> dict[str, Any]:
     kind = tool.text("type")
     if kind not in (None, "custom"):
         raise tool.wrong("type", f"is {kind}: Anthropic's own tools are not supported; define a custom tool")
-    schema = tool.object("input_schema")
-    if schema is None:
-        raise tool.wrong("input_schema", "is missing; it must be a JSON schema")
+    schema = tool.needed_object("input_schema", "a JSON schema")
     refuse_other_callers(tool)
-    parameters = schema.values if schema.values else NO_PARAMETERS
-    chat = function_tool(tool, tool.needed_text("name"), parameters, schema="input_schema")
+    chat = function_tool(tool, tool.needed_text("name"), schema.values, schema="input_schema")
     if examples := tool.objects("input_examples"):
         # Chat tools have no field for examples
         lines = [chat["function"].get("description"), "Examples:", *(encode_json(each.values) for each in examples)]

@@ -67,9 +67,7 @@ class Conversation:
         return self._turn
 
     def _message(self, item: Fields) -> None:
-        role = item.one_of("role", _ROLES)
-        if role is None:
-            raise item.wrong("role", "is missing; it must be user, assistant, system or developer")
+        role = item.needed_one_of("role", _ROLES)
         parts = message_parts(item, "content")
         if role == "assistant":
             content = content_of(parts, between="")
@@ -143,9 +141,7 @@ def _part(part: Fields) -> Part:
             raise part.wrong("image_url", "is missing; it must be a data URL or another URL")
         return image_part(url, part.text("detail"))
     if kind == "input_audio":
-        audio = part.object("input_audio")
-        if audio is None:
-            raise part.wrong("input_audio", "is missing")
+        audio = part.needed_object("input_audio")
         return audio_part(audio.needed_text("data"), audio.text("format") or "wav")
     if kind == "input_file":
         return _file(part)

@@ -224,16 +224,12 @@ def _format(fields: Fields, body: dict[str, Any]) -> str:
     wanted = text.object("format")
     if wanted is None:
         return ""
-    kind = wanted.one_of("type", _FORMATS)
-    if kind is None:
-        raise wanted.wrong("type", f"is missing; it must be {listed(_FORMATS)}")
+    kind = wanted.needed_one_of("type", _FORMATS)
     if kind == "text":
         return ""
     body["response_format"] = PlacedObject({"type": kind}, wanted.place)
     if kind == "json_schema":
-        schema = wanted.object("schema")
-        if schema is None:
-            raise wanted.wrong("schema", "is missing; it must be a JSON schema")
+        schema = wanted.needed_object("schema", "a JSON schema")
         named = PlacedObject({"name": wanted.text("name") or "output"}, wanted.place)
         named["schema"] = PlacedObject(schema.values, schema.place)
         named |= {key: value for key in ("strict", "description") if (value := wanted.get(key)) is not None}

@@ -76,9 +76,20 @@ class Fields:
             raise self.wrong(name, f"must be {listed(words)}")
         return value
 
+    def needed_one_of(self, name: str, words: Iterable[str]) -> str:
+        if (value := self.one_of(name, words)) is None:
+            raise self.wrong(name, f"is missing; it must be {listed(words)}")
+        return value
+
     def object(self, name: str) -> Fields | None:
         value = self.values.get(name)
         return None if value is None else Fields(value, self.where(name))
+
+    def needed_object(self, name: str, what: str = "an object") -> Fields:
+        """Returns a required object. `what` names its kind in an error."""
+        if (value := self.object(name)) is None:
+            raise self.wrong(name, f"is missing; it must be {what}")
+        return value
 
     def items(self, name: str) -> list[Any]:
         """Returns a list, empty if missing."""
