@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.openapi_errors import ADMIN, Responses, refused
 from app.auth.key_cache import LOOK_EVERY_S, Keyring
 from app.auth.key_store import KeyStore
-from app.auth.keys import EVERYTHING, ApiKey, check_name, digest, lifetime, new_secret, patterns
+from app.auth.keys import ApiKey, new_key, new_secret
 from app.errors import ConfigError, InvalidBodyError
 
 # Seconds to wait until a change takes effect. A slower change is still made
@@ -70,7 +70,9 @@ def key_routes(store: KeyStore, keys: Keyring) -> APIRouter:
         """After the first key, every client needs one."""
         first, secret = not keys.required, new_secret()
         with _in_words():
-            key = _key(asked, secret)
+            models = None if asked.models is None else ",".join(asked.models)
+            limits = {"rpm": asked.rpm, "tpm": asked.tpm, "concurrency": asked.concurrency}
+            key = new_key(secret, asked.name, limits, models=models, expires=asked.expires)
             await asyncio.to_thread(store.add, key)
         await _counts(lambda: keys.find(secret.encode()) is not None)
         return CreatedKey(**_view(key), key=secret, first=first and keys.required)
@@ -92,20 +94,6 @@ async def _counts(true: Callable[[], bool]) -> None:
         if true():
             return
         await asyncio.sleep(LOOK_EVERY_S / 5)
-
-
-def _key(asked: NewKey, secret: str) -> ApiKey:
-    now, seconds = time.time(), lifetime(asked.expires)
-    return ApiKey(
-        name=check_name(asked.name),
-        digest=digest(secret),
-        models=EVERYTHING if asked.models is None else patterns(",".join(asked.models)),
-        rpm=asked.rpm,
-        tpm=asked.tpm,
-        concurrency=asked.concurrency,
-        created=now,
-        expires=None if seconds is None else now + seconds,
-    )
 
 
 def _view(key: ApiKey) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -59,6 +60,22 @@ class ApiKey:
 
 def new_secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def new_key(
+    secret: str, name: str, limits: Mapping[str, int | None], *, models: str | None, expires: str, admin: bool = False
+) -> ApiKey:
+    """Makes a key from the texts of a user. `limits` are `rpm`, `tpm` and `concurrency`. Raises ConfigError."""
+    now, seconds = time.time(), lifetime(expires)
+    return ApiKey(
+        check_name(name),
+        digest(secret),
+        EVERYTHING if models is None else patterns(models),
+        admin,
+        created=now,
+        expires=None if seconds is None else now + seconds,
+        **limits,
+    )
 
 
 def digest(secret: bytes | str) -> bytes:

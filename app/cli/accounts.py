@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from app.auth.key_store import KeyStore
-from app.auth.keys import EVERYTHING, ApiKey, check_name, digest, lifetime, new_secret, patterns
+from app.auth.keys import ApiKey, new_key, new_secret
 from app.cli.options import records
 from app.config.settings import Settings
 from app.errors import ConfigError
@@ -35,26 +35,13 @@ def create(
     name: str,
     *,
     models: str | None = None,
-    rpm: int | None = None,
-    tpm: int | None = None,
-    concurrency: int | None = None,
     expires: str = "never",
     admin: bool = False,
+    **limits: int | None,
 ) -> tuple[str, list[str]]:
     """Creates a key. Returns the secret, which is not stored, and notes for the user. Raises ConfigError."""
-    now, secret = time.time(), new_secret()
-    seconds = lifetime(expires)
-    key = ApiKey(
-        name=check_name(name),
-        digest=digest(secret),
-        models=EVERYTHING if models is None else patterns(models),
-        admin=admin,
-        rpm=rpm,
-        tpm=tpm,
-        concurrency=concurrency,
-        created=now,
-        expires=None if seconds is None else now + seconds,
-    )
+    secret = new_secret()
+    key = new_key(secret, name, limits, models=models, expires=expires, admin=admin)
     with records(settings) as database:
         store = KeyStore(database)
         first = not store.all()
