@@ -30,6 +30,11 @@ Alias = Annotated[
 ]
 
 
+def one_alias(summary: str) -> Any:
+    """Returns an optional argument: the only model that a command is about."""
+    return typer.Argument(metavar="ALIAS", help=summary, autocompletion=completion.aliases)
+
+
 @contextmanager
 def errors_in_words(code: int = 1) -> Iterator[None]:
     """Prints a TandemError on stderr and exits, so that no traceback reaches the user."""

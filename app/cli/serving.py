@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.completion import aliases
-from app.cli.options import Alias, AsJson, Config, errors_in_words, print_json, print_note, settings_of
+from app.cli.options import Alias, AsJson, Config, errors_in_words, one_alias, print_json, print_note, settings_of
 
 if TYPE_CHECKING:
     from app.main import Gateway
@@ -69,14 +68,7 @@ def plan(alias: Alias, as_json: AsJson = False, config: Config = None) -> None:
 
 @commands.command()
 def check(
-    alias: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="ALIAS",
-            help="Check only this model.",
-            autocompletion=aliases,
-        ),
-    ] = None,
+    alias: Annotated[str | None, one_alias("Check only this model.")] = None,
     config: Config = None,
 ) -> None:
     """Check whether each model can start.

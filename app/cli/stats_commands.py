@@ -7,22 +7,14 @@ from typing import Annotated
 
 import typer
 
-from app.cli.completion import aliases
-from app.cli.options import Alias, Config, print_json, settings_of
+from app.cli.options import Alias, Config, one_alias, print_json, settings_of
 
 commands = typer.Typer()
 
 
 @commands.command()
 def stats(
-    alias: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="ALIAS",
-            help="Show only this model.",
-            autocompletion=aliases,
-        ),
-    ] = None,
+    alias: Annotated[str | None, one_alias("Show only this model.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON (times in milliseconds).")] = False,
     config: Config = None,
 ) -> None:
