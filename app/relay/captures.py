@@ -36,7 +36,8 @@ _NAMED = re.compile(
     r"(?P<value>\\?\"(?:[^\"\\]|\\[^\"])*\\?\"|'[^']*'|[^\s,;&}\]\"'\\]+)",
     re.IGNORECASE,
 )
-_MEDIA = re.compile(r"[A-Za-z0-9+/]{2048,}={0,2}")
+# Tried once in a run, not at each of its characters
+_MEDIA = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{2048,}={0,2}")
 
 
 @dataclass(frozen=True, slots=True)

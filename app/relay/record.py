@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 
@@ -17,8 +16,11 @@ _NOTHING = Usage()
 # of bytes examined.
 _BYTES_A_TOKEN = 4
 _EXAMINED_BYTES = 1 << 20
-# Base64 of images and audio, which is not counted as text.
-_MEDIA = re.compile(rb"[A-Za-z0-9+/=]{512,}")
+# Base64 of images and audio, which is not counted as text: so many of its characters in a row.
+_MEDIA_RUN = b"A" * 512
+_OTHER = b" "
+_BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+_MARKED = bytes(_MEDIA_RUN[0] if byte in _BASE64 else _OTHER[0] for byte in range(256))
 
 
 class AnswerMeter:
@@ -89,7 +91,14 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
 
 def estimated_tokens(body: bytes | None) -> int:
     """Estimates the tokens of the prompt in a body."""
-    return len(_MEDIA.sub(b"", (body or b"")[:_EXAMINED_BYTES])) // _BYTES_A_TOKEN
+    # A search for a text, since a regular expression would try each place of a run that is a little too short
+    marked = (body or b"")[:_EXAMINED_BYTES].translate(_MARKED)
+    text, end = len(marked), 0
+    while (start := marked.find(_MEDIA_RUN, end)) >= 0:
+        end = marked.find(_OTHER, start)
+        end = len(marked) if end < 0 else end
+        text -= end - start
+    return text // _BYTES_A_TOKEN
 
 
 # Receives the record of each finished request.

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 
 class LineSplitter:
-    """Splits chunks into lines. Keeps the bytes after the last line feed for the next chunk."""
+    """Splits chunks into lines. Keeps the chunks after the last line feed, so that a long line is copied once."""
 
     __slots__ = ("_rest",)
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Returns the lines that end in this chunk, without their LF or CRLF."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._rest.append(chunk)
+        if b"\n" not in chunk:
+            return []
+        *lines, rest = b"".join(self._rest).split(b"\n")
+        self._rest = [rest]
         return [line.removesuffix(b"\r") for line in lines]
 
 

@@ -24,6 +24,8 @@ from app.engine.parent_death import tied_to_parent
 LOG_LINES_KEPT = 400
 # A longer line is cut: a child that never ends its line must not fill the gateway's memory.
 LINE_LIMIT = 8192
+# A burst of lines takes a few milliseconds of the event loop at once.
+_READ_AT_ONCE = 16384
 # How long the last lines may take to arrive after the exit; a grandchild can hold the pipe open for ever.
 LAST_WORDS_S = 0.5
 
@@ -102,7 +104,7 @@ class LocalChild:
 
     def _read_log(self, descriptor: int) -> None:
         try:
-            data = os.read(descriptor, 65536)
+            data = os.read(descriptor, _READ_AT_ONCE)
         except BlockingIOError:
             return
         self.last_output = asyncio.get_running_loop().time()

@@ -96,7 +96,7 @@ def bad_request(message: str) -> str | None:
 
 # Its JSON library adds its own name and quotes the last bytes read.
 _LIBRARY = re.compile(r"\[json\.exception\.\w+\.\d+\] ")
-_LAST_READ = re.compile(r"; last read: '.*?'(?=; expected|$)", re.DOTALL)
+_LAST_READ, _LAST_READ_ENDS = "; last read: '", re.compile(r"'(?=; expected|$)")
 _FIELD = re.compile(r"Field '([\w.]+)': (.*)", re.DOTALL)
 _KIND = re.compile(r"(?:parse error.*?: )?type must be (\w+), but is (\w+)$")
 _RANGE = re.compile(r"Value must be between (\S+) <= value <= (\S+), but got (\S+)$")
@@ -116,7 +116,7 @@ def explained(message: str, request: bytes | None) -> tuple[str, str | None, str
         return f"'{place}' {words}.", place, _LEFT_OUT if words == "is missing" else _OUT_OF_RANGE
     text = _DUMP.sub("", _LIBRARY.sub("", without_parser(message)))
     if text != message:
-        text = _LAST_READ.sub("", text)
+        text = _without_last_read(text)
     if match := _FIELD.match(text):
         return _of_field(*match.groups())
     if match := _MISSING.match(text):
@@ -125,6 +125,12 @@ def explained(message: str, request: bytes | None) -> tuple[str, str | None, str
         return text, match[1], None
     required = _REQUIRED.match(text)
     return text, required and (required[1] or required[2]), _LEFT_OUT if required and required[1] else None
+
+
+def _without_last_read(text: str) -> str:
+    start = text.find(_LAST_READ)
+    end = _LAST_READ_ENDS.search(text, start + len(_LAST_READ)) if start >= 0 else None
+    return text if end is None else text[:start] + text[end.end() :]
 
 
 def _of_field(name: str, text: str) -> tuple[str, str | None, str | None]:

@@ -88,11 +88,22 @@ def _at_pointer(schemas: list[tuple[str, Any]], pointer: str, reason: str) -> tu
 
 
 def _with_pattern(schema: Any, place: str, pattern: str) -> Iterator[str]:
-    if isinstance(schema, dict):
-        if schema.get("pattern") == pattern:
-            yield f"{place}.pattern"
-        for key, value in schema.items():
-            yield from _with_pattern(value, f"{place}.{key}", pattern)
-    elif isinstance(schema, list):
-        for i, value in enumerate(schema):
-            yield from _with_pattern(value, f"{place}[{i}]", pattern)
+    # Steps are joined once, since a joined place would be copied for every schema below it.
+    waiting: list[tuple[Any, tuple[Any, ...]]] = [(schema, (place, ()))]
+    while waiting:
+        node, steps = waiting.pop()
+        if isinstance(node, dict):
+            if node.get("pattern") == pattern:
+                yield f"{_joined(steps)}.pattern"
+            waiting += [(value, (f".{key}", steps)) for key, value in reversed(node.items())]
+        elif isinstance(node, list):
+            waiting += [(value, (f"[{i}]", steps)) for i, value in reversed(list(enumerate(node)))]
+
+
+def _joined(steps: tuple[Any, ...]) -> str:
+    """Joins steps, each of which holds those before it."""
+    texts: list[str] = []
+    while steps:
+        text, steps = steps
+        texts.append(text)
+    return "".join(reversed(texts))

@@ -18,6 +18,7 @@ _MISLEADING = frozenset((500, 501))
 _OVERFLOW = "exceed_context_size_error"
 # llama-server's message may repeat a client's message or tools of any size.
 LONGEST_MESSAGE = 2000
+_READ_CHARACTERS = 2 * LONGEST_MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def read(status: int, body: bytes, request: bytes | None = None) -> Refusal:
     kind, code = fields.get("type"), fields.get("code")
     if not isinstance(message, str):
         return Refusal(status, f"The engine answered {status}.", "server_error", _CODES.get(status))
+    message = message[:_READ_CHARACTERS]
     if not isinstance(kind, str) or kind == "error":
         kind = "server_error" if status >= 500 else "invalid_request_error"
     well_coded = code is None or (isinstance(code, str) and not code.isdigit())

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from app.api.messages.request import MessagesRequest
-from app.api.translated.answer import AnswerWriter, ToolCall
+from app.api.translated.answer import AnswerWriter
+from app.api.translated.calls import ToolCall
 from app.api.translated.opaque import mark, pack
 from app.api.translated.tools import read_json
 from app.relay.amendments.sums import number_of
@@ -75,7 +76,7 @@ class MessageWriter(AnswerWriter):
         self._delta({"type": "input_json_delta", "partial_json": text})
 
     def close_call(self, call: ToolCall) -> None:
-        given = read_json(call.arguments)
+        given = read_json(str(call.arguments))
         # A call cut at the token limit is not an object
         self._content[-1]["input"] = given if isinstance(given, dict) else {}
         self._close_block()

@@ -21,9 +21,10 @@ from app.errors import RequestError, TandemError, UpstreamDiedError
 from app.relay.headers import Headers
 from app.relay.relay import Relay
 from app.relay.request.body import ClientDisconnectedError, Message, Receive, read_body
-from app.relay.request.json_text import readable
+from app.relay.request.json_text import readable_in_steps
 from app.relay.request.scope import Scope
 from app.relay.response.writer import Send, StreamAbortedError
+from app.relay.turns import in_turns, parts_in_turns
 from app.scheduler.queue import Ticket
 
 _LINES = b"application/x-ndjson"
@@ -98,8 +99,9 @@ class _Translation:
     async def read(self, limit: int) -> OllamaRequest | None:
         """Reads the request. Returns None for an invalid one, which the relay then reports. `limit` is in bytes."""
         try:
-            self._request = translate(self._scope["path"], readable(await read_body(self._receive, None, limit)))
-        except (TandemError, ClientDisconnectedError) as error:
+            body = await in_turns(readable_in_steps(await read_body(self._receive, None, limit)))
+            self._request = translate(self._scope["path"], body)
+        except (TandemError, ClientDisconnectedError, RecursionError) as error:
             self._failure = error
             return None
         keep_alive, key = self._request.keep_alive, self._scope.get(KEY)
@@ -166,8 +168,14 @@ class _Translation:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _stream(self, message: Message) -> None:
+        chunk, read = message.get("body", b""), 0
+        async for part in parts_in_turns(chunk):
+            read += len(part)
+            await self._part(part, more=message.get("more_body", False) or read < len(chunk))
+
+    async def _part(self, chunk: bytes, *, more: bool) -> None:
         assert self._pieces is not None
-        lines, more = self._pieces.feed(message.get("body", b"")), message.get("more_body", False)
+        lines = self._pieces.feed(chunk)
         if lines or not more:
             last = b"" if more else self._pieces.finish()
             if last is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import math
 from base64 import b64decode
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -200,7 +201,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
         raise InvalidBodyError("'messages' must be a list of objects.")
     translated: list[dict[str, Any]] = []
     # Ollama's calls may have no ids. A result belongs to the oldest call of its name without one.
-    open_calls: list[tuple[str, str]] = []
+    open_calls = _OpenCalls()
     for number, message in enumerate(messages):
         role, place = message.get("role"), f"messages[{number}]"
         content = _content(message.get("content") or "", message.get("images"), f"{place}.images")
@@ -211,9 +212,10 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
             if not isinstance(message["tool_calls"], list):
                 raise InvalidBodyError("'tool_calls' must be a list.")
             entry["tool_calls"] = [_call(call, len(open_calls) + i) for i, call in enumerate(message["tool_calls"])]
-            open_calls += [(call["function"]["name"], call["id"]) for call in entry["tool_calls"]]
+            for call in entry["tool_calls"]:
+                open_calls.add(call["function"]["name"], call["id"])
         if role == "tool":
-            entry["tool_call_id"] = message.get("tool_call_id") or _answered(open_calls, message.get("tool_name"))
+            entry["tool_call_id"] = message.get("tool_call_id") or open_calls.answered(message.get("tool_name"))
         translated.append(entry)
     return translated
 
@@ -228,11 +230,32 @@ def _call(call: Any, number: int) -> dict[str, Any]:
     return {"id": call.get("id") or f"call_{number}", "type": "function", "function": named}
 
 
-def _answered(open_calls: list[tuple[str, str]], name: Any) -> str:
-    for i, (called, _) in enumerate(open_calls):
-        if name is None or called == name:
-            return open_calls.pop(i)[1]
-    return "call_0"
+class _OpenCalls:
+    """Calls without a result, oldest first."""
+
+    def __init__(self) -> None:
+        self._added = 0
+        # Ids by number, and the numbers of each name. A call that was taken by its age stays in the second
+        self._ids: OrderedDict[int, str] = OrderedDict()
+        self._numbers: dict[str, deque[int]] = defaultdict(deque)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, name: str, call_id: str) -> None:
+        self._ids[self._added] = call_id
+        self._numbers[name].append(self._added)
+        self._added += 1
+
+    def answered(self, name: Any) -> str:
+        """Removes the oldest call of `name`, or the oldest of all for None, and returns its id."""
+        if name is None:
+            return self._ids.popitem(last=False)[1] if self._ids else "call_0"
+        numbers = self._numbers.get(name) if isinstance(name, str) else None
+        while numbers:
+            if (call_id := self._ids.pop(numbers.popleft(), None)) is not None:
+                return call_id
+        return "call_0"
 
 
 def _content(text: Any, images: Any, place: str) -> Any:

@@ -162,15 +162,16 @@ def _reason(choice: dict[str, Any]) -> str | None:
 def _add(calls: dict[int, dict[str, Any]], call: dict[str, Any]) -> None:
     """Adds a piece of a call: first its name, then its arguments as text."""
     function = call.get("function") or {}
-    known = calls.setdefault(call.get("index", 0), {"id": "", "name": "", "arguments": ""})
+    known = calls.setdefault(call.get("index", 0), {"id": "", "name": [], "arguments": []})
     known["id"] = call.get("id") or known["id"]
-    known["name"] += function.get("name") or ""
-    known["arguments"] += function.get("arguments") or ""
+    for field in ("name", "arguments"):
+        if isinstance(piece := function.get(field) or "", str):
+            known[field].append(piece)
 
 
 def _call(call: dict[str, Any]) -> dict[str, Any]:
     try:
-        arguments = msgspec.json.decode(call["arguments"] or "{}")
+        arguments = msgspec.json.decode("".join(call["arguments"]) or "{}")
     except (msgspec.DecodeError, RecursionError):
         arguments = {}  # cut at the token limit
-    return {"id": call["id"], "function": {"name": call["name"], "arguments": arguments}}
+    return {"id": call["id"], "function": {"name": "".join(call["name"]), "arguments": arguments}}

@@ -30,6 +30,8 @@ class Conversation:
     def __init__(self) -> None:
         self.messages: list[ChatMessage] = []
         self._turn: ChatMessage | None = None
+        # The thoughts of the turn, joined at its end
+        self._thoughts: list[str] = []
         self._last_place = "input"
 
     def add(self, item: Fields) -> None:
@@ -51,15 +53,17 @@ class Conversation:
     def finish(self) -> list[ChatMessage]:
         """Returns the messages. Raises InvalidBodyError if the last item is a thought without an answer."""
         turn = self._turn
-        if turn is not None and "reasoning_content" in turn and not turn["content"] and "tool_calls" not in turn:
+        if turn is not None and self._thoughts and not turn["content"] and "tool_calls" not in turn:
             raise wrong(self._last_place, "is reasoning without an item after it")
         self._end_turn()
         return self.messages
 
     def _end_turn(self) -> None:
         if self._turn is not None:
+            if self._thoughts:
+                self._turn["reasoning_content"] = "".join(self._thoughts)
             self.messages.append(self._turn)
-            self._turn = None
+            self._turn, self._thoughts = None, []
 
     def _own_turn(self) -> ChatMessage:
         if self._turn is None:
@@ -91,7 +95,7 @@ class Conversation:
         if turn["content"] or "tool_calls" in turn:
             self._end_turn()
             turn = self._own_turn()
-        turn["reasoning_content"] = turn.get("reasoning_content", "") + text
+        self._thoughts.append(text)
 
     def _call(self, item: Fields, name: str, arguments: str) -> None:
         self._own_turn().setdefault("tool_calls", []).append(call(item, item.needed_text("call_id"), name, arguments))

@@ -76,10 +76,10 @@ class ResponseKeeper:
     async def referred(self, items: list[Fields], scope: Mapping[str, Any]) -> dict[str, Any]:
         """Returns stored items by the ids that a request names."""
         found: dict[str, Any] = {}
-        for item_id in references(items) if self.keeps else ():
-            match = _OF_ITEM.fullmatch(item_id)
-            response_id = f"resp_{match[1]}" if match else ""
-            response = await asyncio.to_thread(self._store.get, response_id, owner_of(scope)) if match else None
+        matches = [_OF_ITEM.fullmatch(item_id) for item_id in references(items)] if self.keeps else []
+        # A request names many items of one response
+        for response_id in dict.fromkeys(f"resp_{match[1]}" for match in matches if match):
+            response = await asyncio.to_thread(self._store.get, response_id, owner_of(scope))
             if response is not None:
                 found |= {item["id"]: item for item in (*_items(response), *_body(response)["output"])}
         return found

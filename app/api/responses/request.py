@@ -155,12 +155,14 @@ def _messages(
         conversation.add(_referred(item, kept))
     messages = conversation.finish()
     # Templates take one system message, at the beginning.
-    leading = [fields.text("instructions") or ""]
-    while messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
-        leading.append(messages.pop(0)["content"])
-    if system := "\n\n".join(filter(None, leading)):
-        messages.insert(0, {"role": "system", "content": system})
-    return messages
+    first = next((i for i, message in enumerate(messages) if not _is_system_text(message)), len(messages))
+    leading = [fields.text("instructions") or "", *(message["content"] for message in messages[:first])]
+    system = "\n\n".join(filter(None, leading))
+    return [*([{"role": "system", "content": system}] if system else []), *messages[first:]]
+
+
+def _is_system_text(message: Mapping[str, Any]) -> bool:
+    return message["role"] == "system" and isinstance(message["content"], str)
 
 
 def references(items: list[Fields]) -> list[str]:

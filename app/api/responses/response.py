@@ -11,7 +11,8 @@ import msgspec
 from app.api.responses.items import CUSTOM_INPUT
 from app.api.responses.output import CallItem, MessageItem, OutputItem, ReasoningItem
 from app.api.responses.request import ResponsesRequest
-from app.api.translated.answer import AnswerWriter, ToolCall
+from app.api.translated.answer import AnswerWriter
+from app.api.translated.calls import ToolCall
 from app.api.translated.tools import read_json
 from app.relay.amendments.sums import number_of
 
@@ -73,10 +74,10 @@ class ResponsesWriter(AnswerWriter):
 
     def close_call(self, call: ToolCall) -> None:
         if isinstance(call.slot, CallItem) and call.slot.tool.custom:
-            given = read_json(call.arguments)
+            given = read_json(str(call.arguments))
             # A call cut at the token limit is not an object
             text = given.get(CUSTOM_INPUT) if isinstance(given, dict) else None
-            call.slot.set_input(text if isinstance(text, str) else call.arguments)
+            call.slot.set_input(text if isinstance(text, str) else str(call.arguments))
         self._close()
 
     def _message(self, *, refusal: bool) -> MessageItem:

@@ -8,32 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from app.api.translated.calls import ToolCall, ToolCalls
 from app.api.translated.chat_events import CallDelta, ChatChoice, ChatDelta, ChatEvent
 from app.api.translated.counts import TokenCounts, token_counts
 from app.api.translated.prefill import Prefill
 from app.api.translated.tagged_thoughts import TaggedThoughts
 from app.api.translated.tools import encode_json, read_json
 from app.errors import FormatIgnoredError
-
-
-class ToolCall:
-    """The received part of a call. `slot` holds the API writer's own data."""
-
-    __slots__ = ("arguments", "call_id", "index", "name", "slot", "waiting")
-
-    def __init__(self, index: int | None, call_id: str) -> None:
-        self.index = index
-        self.call_id = call_id
-        self.name = ""
-        self.arguments = ""
-        # Arguments that have not been sent yet
-        self.waiting = ""
-        self.slot: Any = None
-
-    @property
-    def complete(self) -> bool:
-        """Tells whether the arguments look complete."""
-        return read_json(self.arguments) is not None
 
 
 class AnswerWriter(ABC):
@@ -55,11 +36,11 @@ class AnswerWriter(ABC):
         # The received parts
         self.texts: list[str] = []
         self.refused = False
-        self._reasoning_length = 0
-        self._arguments_length = 0
-        self._calls: list[ToolCall] = []
+        # Their characters: of reasoning, and of all
+        self._reasoning_length = self._length = 0
+        self._calls = ToolCalls()
         self._current: ToolCall | None = None
-        self._held_text = ""
+        self._held_texts: list[str] = []
         self.tagged = TaggedThoughts()
         if prefill:
             self.tagged.stop()
@@ -157,8 +138,7 @@ class AnswerWriter(ABC):
         return bool(self._calls)
 
     def counts(self) -> TokenCounts:
-        said = self._reasoning_length + self._arguments_length + sum(map(len, self.texts))
-        return token_counts(self.usage, self.timings, thought=self._reasoning_length, said=said)
+        return token_counts(self.usage, self.timings, thought=self._reasoning_length, said=self._length)
 
     def _take(self) -> bytes:
         out, self._out = b"".join(self._out), []
@@ -191,6 +171,7 @@ class AnswerWriter(ABC):
 
     def _add_reasoning(self, thought: str) -> None:
         self._reasoning_length += len(thought)
+        self._length += len(thought)
         self.add_reasoning(thought)
 
     def _add_text(self, thought: str, text: str, probabilities: list[dict[str, Any]] | None) -> None:
@@ -203,51 +184,39 @@ class AnswerWriter(ABC):
         current = self._current
         if current is not None:
             if not current.complete:
-                self._held_text += text  # pieces that arrive within a call are sent after it
+                self._held_texts.append(text)  # pieces that arrive within a call are sent after it
                 return
             self._close_current()
         if text := self._prefill.feed(text):
             self.texts.append(text)
+            self._length += len(text)
             self.add_text(text, probabilities)
 
     def _call(self, delta: CallDelta) -> None:
         function = delta.function
-        name = (function.name if function is not None else None) or ""
-        call = self._call_of(delta, begins=bool(name))
-        call.name = call.name or name
+        call = self._calls.of(delta, (function.name if function is not None else None) or "")
         if function is not None and function.arguments:
             given = function.arguments
             text = given if isinstance(given, str) else encode_json(given)
-            call.arguments += text
-            call.waiting += text
-            self._arguments_length += len(text)
+            call.add_arguments(text)
+            self._length += len(text)
         current = self._current
-        if call is not current and call.name and (current is None or current.complete):
+        if call is not current and call.name and call.slot is None and (current is None or current.complete):
             self._close_current()
             self._open_next()
         self._send_arguments()
 
-    def _call_of(self, delta: CallDelta, *, begins: bool) -> ToolCall:
-        """Returns the call of a piece. Some servers number all calls 0 and distinguish them by id."""
-        for call in reversed(self._calls):
-            same_id = not delta.id or not call.call_id or delta.id == call.call_id
-            if (delta.index is None or call.index == delta.index) and same_id and not (delta.index is None and begins):
-                call.call_id = call.call_id or delta.id or ""
-                return call
-        self._calls.append(ToolCall(delta.index, delta.id or ""))
-        return self._calls[-1]
-
-    def _open_next(self) -> None:
-        for call in self._calls:
-            if call.slot is None and call.name:
-                self._current = call
-                self.open_call(call)
-                return
+    def _open_next(self) -> bool:
+        """Opens the first call that has a name, and tells whether there was one."""
+        call = self._calls.next_unopened()
+        if call is not None:
+            self._current = call
+            self.open_call(call)
+        return call is not None
 
     def _send_arguments(self) -> None:
-        if (call := self._current) is not None and call.waiting:
-            self.add_arguments(call, call.waiting)
-            call.waiting = ""
+        if (call := self._current) is not None and (waiting := call.take_waiting()):
+            self.add_arguments(call, waiting)
 
     def _close_current(self) -> None:
         if self._current is not None:
@@ -259,10 +228,9 @@ class AnswerWriter(ABC):
         self.finish_reason = self.finish_reason or "stop"
         self._add_text(*self.tagged.end(), None)
         self._close_current()
-        while any(call.slot is None and call.name for call in self._calls):
-            self._open_next()
+        while self._open_next():
             self._close_current()
-        if text := self._prefill.end() + self._held_text:
+        if text := self._prefill.end() + "".join(self._held_texts):
             self._text(text, None)
         self._check_json()
         self.end()

@@ -37,20 +37,22 @@ class Prefill:
     def __init__(self, text: str) -> None:
         self.text = text
         self._expected = text
-        self._held = ""
+        # Characters of the expected text that have come back
+        self._echoed = 0
 
     def feed(self, piece: str) -> str:
         """Returns the part of a piece that is the model's. Holds it back while it may be the client's."""
         if not self._expected:
             return piece
-        self._held += piece
-        if self._expected.startswith(self._held):
+        if self._expected.startswith(piece, self._echoed):
+            self._echoed += len(piece)
             return ""
-        held, self._held = self._held, ""
-        expected, self._expected = self._expected, ""
-        return held.removeprefix(expected)
+        expected, echoed = self._expected, self._echoed
+        self._expected, self._echoed = "", 0
+        return (expected[:echoed] + piece).removeprefix(expected)
 
     def end(self) -> str:
         """Returns the text that was held back, unless it is the client's."""
-        held, self._held, self._expected = self._held, "", ""
+        held = self._expected[: self._echoed]
+        self._expected, self._echoed = "", 0
         return "" if held == self.text else held

@@ -22,6 +22,8 @@ class TaggedThoughts:
 
     def __init__(self) -> None:
         self._stage = _ThoughtStage.BEGINNING
+        # At the beginning: the blanks, and what may be a part of the tag behind them
+        self._blanks: list[str] = []
         self._held = ""
         self._begun = False
 
@@ -37,13 +39,15 @@ class TaggedThoughts:
         thoughts = ""
         if self._stage is _ThoughtStage.BEGINNING:
             begin = piece.lstrip()
+            self._blanks.append(piece[: len(piece) - len(begin)])
             if begin.startswith(_OPEN):
                 self._stage, piece = _ThoughtStage.THOUGHTS, begin.removeprefix(_OPEN)
+                self._blanks = []
             elif _OPEN.startswith(begin):
-                self._held = piece
+                self._held = begin
                 return "", ""
             else:
-                self._stage = _ThoughtStage.TEXT
+                self._stage, piece = _ThoughtStage.TEXT, self._all_held(begin)
         if self._stage is _ThoughtStage.THOUGHTS:
             thoughts, piece = self._until_the_end(piece)
         if self._stage is _ThoughtStage.GAP and (piece := piece.lstrip()):
@@ -52,9 +56,15 @@ class TaggedThoughts:
 
     def end(self) -> tuple[str, str]:
         """Returns the text that was held back."""
-        held, self._held = self._held, ""
+        held = self._all_held(self._held)
         thinking, self._stage = self._stage is _ThoughtStage.THOUGHTS, _ThoughtStage.TEXT
         return (held, "") if thinking else ("", held)
+
+    def _all_held(self, last: str) -> str:
+        """Returns what was held back, with `last` at its end."""
+        held = "".join([*self._blanks, last])
+        self._blanks, self._held = [], ""
+        return held
 
     def _until_the_end(self, piece: str) -> tuple[str, str]:
         if not self._begun:

@@ -41,7 +41,8 @@ def only(tools: Sequence[dict[str, Any]], names: Sequence[str], place: str) -> l
     for name in names:
         if name not in by_name:
             raise wrong(place, f"names '{name}', which is not among the tools")
-    return [tool for name, tool in by_name.items() if name in names]
+    kept = frozenset(names)
+    return [tool for name, tool in by_name.items() if name in kept]
 
 
 def call(item: Fields, call_id: str, name: str, arguments: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from app.relay.amendments.sums import ChoiceCounts, shared_out
 
 Event = dict[str, Any]
 _END = re.compile(rb"\r?\n\r?\n")
+_MOST_OF_END = 3
 _DONE = b"[DONE]"
 CLOSING = b"data: [DONE]\n\n"
 
@@ -60,7 +61,9 @@ class ChangedAnswer:
         self._changes = changes
         # Sent after a stream's last byte
         self._closing = closing
-        self._rest = b""
+        # Bytes of an event that has not ended; no end lies in the first `_searched`
+        self._rest = bytearray()
+        self._searched = 0
 
     def whole(self, body: bytes) -> bytes:
         try:
@@ -74,15 +77,17 @@ class ChangedAnswer:
         return msgspec.json.encode(answer)
 
     def feed(self, chunk: bytes) -> bytes:
-        text, out, at = self._rest + chunk, [], 0
-        for end in _END.finditer(text):
-            out.append(self._block(text[at : end.end()]))
+        self._rest += chunk
+        out, at = [], 0
+        for end in _END.finditer(self._rest, self._searched):
+            out.append(self._block(bytes(self._rest[at : end.end()])))
             at = end.end()
-        self._rest = text[at:]
+        del self._rest[:at]
+        self._searched = max(0, len(self._rest) - _MOST_OF_END)
         return b"".join(out)
 
     def end(self) -> bytes:
-        rest, self._rest = self._rest, b""
+        rest, self._rest, self._searched = bytes(self._rest), bytearray(), 0
         return rest + self._closing
 
     def _block(self, block: bytes) -> bytes:
@@ -143,7 +148,8 @@ class Counted:
         choices = event.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
-                self._last_index = choice.get("index") or 0
+                index = choice.get("index")
+                self._last_index = index if isinstance(index, int) else 0
                 self._left -= choice.get("finish_reason") is not None
         usage, timings = event.get("usage"), event.get("timings")
         if not isinstance(timings, dict):

@@ -7,30 +7,33 @@ not decoded.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import Any
 
 import msgspec
 
 from app.relay.request.json_decode import decoded, refuse_crowded
 
-_WORDS = (b'"tool_calls"', b"null", b'"function_call"', b'"function"')
+WORDS = (b'"tool_calls"', b"null", b'"function_call"', b'"function"')
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
+# By function: the ids of calls without an answer, oldest first
+OpenCalls = dict[str, deque[str]]
 
 
 def mended_messages(raw: bytes) -> bytes | None:
     """The amended messages as JSON; None if they stay unchanged or cannot be read."""
-    if not any(word in raw for word in _WORDS):
+    if not any(word in raw for word in WORDS):
         return None
     refuse_crowded(raw)
     try:
         messages = _MESSAGES.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # the engine reports it
-    open_calls: list[tuple[str, str]] = []
+    open_calls: OpenCalls = defaultdict(deque)
     changed, mended = False, []
     for number, message in enumerate(messages):
         text = bytes(message)
-        if any(word in text for word in _WORDS):
+        if any(word in text for word in WORDS):
             before = decoded(text)
             after = _mended(before, number, open_calls)
             if after != before:
@@ -39,7 +42,7 @@ def mended_messages(raw: bytes) -> bytes | None:
     return b"[" + b",".join(mended) + b"]" if changed else None
 
 
-def _mended(message: Any, number: int, open_calls: list[tuple[str, str]]) -> Any:
+def _mended(message: Any, number: int, open_calls: OpenCalls) -> Any:
     if not isinstance(message, dict):
         return message
     mended = {name: value for name, value in message.items() if value is not None or name == "content"}
@@ -47,7 +50,7 @@ def _mended(message: Any, number: int, open_calls: list[tuple[str, str]]) -> Any
     if isinstance(call, dict) and "tool_calls" not in mended:
         del mended["function_call"]
         mended["tool_calls"] = [{"id": f"call_{number}", "type": "function", "function": call}]
-        open_calls.append((str(call.get("name")), f"call_{number}"))
+        open_calls[str(call.get("name"))].append(f"call_{number}")
     elif mended.get("role") == "function":
         mended |= {"role": "tool", "tool_call_id": _answered(open_calls, mended.get("name"), number)}
     if isinstance(mended.get("tool_calls"), list):
@@ -55,13 +58,10 @@ def _mended(message: Any, number: int, open_calls: list[tuple[str, str]]) -> Any
     return mended
 
 
-def _answered(open_calls: list[tuple[str, str]], name: Any, number: int) -> str:
+def _answered(open_calls: OpenCalls, name: Any, number: int) -> str:
     """The id of the oldest call of `name` without an answer."""
-    for i, (called, call_id) in enumerate(open_calls):
-        if called == name:
-            del open_calls[i]
-            return call_id
-    return f"call_{number}"
+    waiting = open_calls.get(name) if isinstance(name, str) else None
+    return waiting.popleft() if waiting else f"call_{number}"
 
 
 def _mended_call(call: Any, unnamed: str) -> Any:

@@ -15,29 +15,38 @@ _AS_WRITTEN = frozenset('trn\\"[]-')
 # Escaped in patterns, plain in a grammar's literals
 _PUNCTUATION = frozenset("^$.[]()|{}*+?")
 _HOLDS_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_IS_SCHEMA = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "prefixItems")
+_IS_SCHEMA = (
+    *("items", "additionalProperties", "not", "if", "then", "else", "contains", "prefixItems"),
+    *("anyOf", "oneOf", "allOf"),
+)
 _REPEAT = re.compile(r"\{(\d+|\d*,\d*)\}")
 MOST_NESTED = 100
 # llama-server makes no grammar of deeper schemas
 _DEEPEST = 64
 
 
-def ignored_patterns(schema: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, str, str]]:
+def ignored_patterns(schema: Any, place: str = "") -> Iterator[tuple[str, str, str]]:
     """Yields each pattern that would not be enforced: its place, the pattern, and the unsupported part."""
-    if not isinstance(schema, dict) or depth > _DEEPEST:
+    for steps, pattern in _patterns(schema, (place,)):
+        if (reason := no_grammar(pattern)) is not None:
+            yield f"{''.join(steps)}.pattern", pattern, reason
+
+
+def _patterns(schema: Any, steps: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yields each pattern and its place in steps, since a joined place would be copied for every schema below it."""
+    if not isinstance(schema, dict) or len(steps) > 1 + 2 * _DEEPEST:
         return
-    pattern = schema.get("pattern")
-    if isinstance(pattern, str) and (reason := no_grammar(pattern)) is not None:
-        yield f"{place}.pattern", pattern, reason
+    if isinstance(pattern := schema.get("pattern"), str):
+        yield steps, pattern
     for name in _HOLDS_SCHEMAS:
         if isinstance(held := schema.get(name), dict):
             for key, value in held.items():
-                yield from ignored_patterns(value, f"{place}.{name}.{key}", depth + 1)
-    for name in (*_IS_SCHEMA, "anyOf", "oneOf", "allOf"):
+                yield from _patterns(value, (*steps, f".{name}.", key))
+    for name in _IS_SCHEMA:
         held = schema.get(name)
         for i, value in enumerate(held if isinstance(held, list) else ()):
-            yield from ignored_patterns(value, f"{place}.{name}[{i}]", depth + 1)
-        yield from ignored_patterns(held, f"{place}.{name}", depth + 1)
+            yield from _patterns(value, (*steps, f".{name}", f"[{i}]"))
+        yield from _patterns(held, (*steps, f".{name}", ""))
 
 
 def no_grammar(pattern: str) -> str | None:

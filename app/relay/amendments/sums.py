@@ -11,35 +11,52 @@ from typing import Any
 from app.relay.response.usage import Usage
 
 Counts = dict[str, Any]
+_NOTHING: tuple[Counts, Counts] = ({}, {})
 
 
 class ChoiceCounts:
     """Collects the counts of each choice; `per_prompt` is the number of choices per prompt."""
 
-    __slots__ = ("_ends", "_per_prompt")
+    __slots__ = ("_completion", "_ends", "_firsts", "_per_prompt", "_prompt", "_reported")
 
     def __init__(self, per_prompt: int) -> None:
         self._per_prompt = max(1, per_prompt)
-        # By choice, the latest usage and timings
+        # By choice, the latest usage and timings; by prompt, its first choice
         self._ends: dict[int, tuple[Counts, Counts]] = {}
+        self._firsts: dict[int, int] = {}
+        # Sums over these, kept up to date: an engine may report the usage in every event
+        self._completion = 0
+        self._prompt = (0, 0)
+        # The first usage that was reported
+        self._reported: Counts = {}
 
     def add(self, index: int, usage: Any, timings: Any) -> None:
         """Adds the counts of choice `index` in an event; anything but an object is ignored."""
-        known_usage, known_timings = self._ends.get(index, ({}, {}))
-        self._ends[index] = (
-            usage if isinstance(usage, dict) else known_usage,
-            timings if isinstance(timings, dict) else known_timings,
+        before = self._ends.get(index, _NOTHING)
+        end = (
+            usage if isinstance(usage, dict) else before[0],
+            timings if isinstance(timings, dict) else before[1],
+        )
+        prompt = index // self._per_prompt
+        first = self._firsts.setdefault(prompt, index)
+        if index <= first:
+            self._count_prompt(self._ends.get(first, _NOTHING), end)
+            self._firsts[prompt] = index
+        self._ends[index] = end
+        self._completion += completion_tokens(*end) - completion_tokens(*before)
+        self._reported = self._reported or end[0]
+
+    def _count_prompt(self, before: tuple[Counts, Counts], after: tuple[Counts, Counts]) -> None:
+        prompt, cached = self._prompt
+        self._prompt = (
+            prompt + prompt_tokens(*after) - prompt_tokens(*before),
+            cached + cached_tokens(*after) - cached_tokens(*before),
         )
 
     def usage(self) -> Counts:
         """OpenAI's `usage` of all choices with counts; each prompt counts once."""
-        completion = sum(completion_tokens(*end) for end in self._ends.values())
-        prompts, cached = 0, 0
-        for first in self._firsts():
-            prompts += prompt_tokens(*first)
-            cached += cached_tokens(*first)
-        reported = next((usage for usage, _ in self._ends.values() if usage), {})
-        return reported | {
+        completion, (prompts, cached) = self._completion, self._prompt
+        return self._reported | {
             "completion_tokens": completion,
             "prompt_tokens": prompts,
             "total_tokens": prompts + completion,
@@ -59,13 +76,6 @@ class ChoiceCounts:
             accepted=sum(number_of(each, "draft_n_accepted") for each in timings) if drafts else None,
             cached=usage["prompt_tokens_details"]["cached_tokens"],
         )
-
-    def _firsts(self) -> list[tuple[Counts, Counts]]:
-        """The counts of each prompt's first choice."""
-        firsts: dict[int, tuple[Counts, Counts]] = {}
-        for index in sorted(self._ends):
-            firsts.setdefault(index // self._per_prompt, self._ends[index])
-        return list(firsts.values())
 
 
 def completion_tokens(usage: Counts, timings: Counts) -> int:

@@ -58,12 +58,13 @@ def chosen(tools: Any, choice: Any) -> Fields:
     """
     names, mode = _allowed(choice)
     listed = tools if isinstance(tools, list) else []
-    by_name = {_name_of(tool): tool for tool in listed}
+    known = {name for tool in listed if isinstance(name := _name_of(tool), str)}
     for name in names:
-        if name not in by_name:
+        if name not in known:
             message = f"'tool_choice' names '{name}', which is not among the tools."
             raise InvalidBodyError(message, param="tool_choice")
-    return {"tools": [tool for tool in listed if _name_of(tool) in names], "tool_choice": mode}
+    allowed = set(names)
+    return {"tools": [tool for tool in listed if _is_one_of(tool, allowed)], "tool_choice": mode}
 
 
 def tool_use(fields: Routing) -> bool | None:
@@ -92,6 +93,10 @@ def _allowed(choice: Any) -> tuple[list[str], str]:
         '{"type": "function", "function": {"name": ...}} or a list of allowed tools.',
         param="tool_choice",
     )
+
+
+def _is_one_of(tool: Any, names: set[str]) -> bool:
+    return isinstance(name := _name_of(tool), str) and name in names
 
 
 def _name_of(tool: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -13,6 +13,7 @@ from app.errors import InvalidBodyError
 
 # The bytes before a value: white space, the comma after the previous value, the key and its colon.
 _KEY = re.compile(rb'[\s,{]*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*', re.DOTALL)
+_EMPTY = re.compile(rb"\s*\}")
 # No API has a tenth as many fields.
 MOST_FIELDS = 1000
 
@@ -72,26 +73,35 @@ def _pairs(body: bytes) -> list[tuple[str, msgspec.Raw]]:
     return [(key.name, value) for key, value in values.items()]
 
 
-def with_model(body: bytes, name: str) -> bytes:
-    """Returns the body with another top-level `model`."""
-    return edited(body, {"model": msgspec.json.encode(name)})
+def with_model(body: bytes, name: str, fields: list[Field] | None = None) -> bytes:
+    """Returns the body with another top-level `model`. `fields` are those of the body, if they are known already."""
+    return edited(body, {"model": msgspec.json.encode(name)}, fields=fields)
 
 
 def edited(
     body: bytes, values: Mapping[str, bytes], drop: Container[str] = (), fields: list[Field] | None = None
 ) -> bytes:
-    """Returns the body with `values` (JSON by name) set, and without the fields of `drop`.
+    """Returns the body with `values` (JSON by name) set, and without the client's own fields of `drop`.
 
     `fields` are those of the body, if they are known already.
     """
     fields = fields_of(body) if fields is None else fields
-    changes = [(f.value, f.end, values[f.name]) for f in fields if f.name in values]
+    kept = [field for field in fields if field.name not in drop]
+    changes = [(f.value, f.end, values[f.name]) for f in kept if f.name in values]
     changes += [(start, end, b"") for start, end in _without(fields, drop)]
     # Of a repeated key both are replaced, since parsers differ on which one counts.
-    for start, end, value in sorted(changes, reverse=True):
-        body = body[:start] + value + body[end:]
-    present = {field.name for field in fields}
+    body = with_spans(body, changes)
+    present = {field.name for field in kept}
     return _with_more(body, {name: value for name, value in values.items() if name not in present})
+
+
+def with_spans(body: bytes, changes: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """Returns the body with other bytes at each (start, end). The body is copied once, however many there are."""
+    pieces, done = [], 0
+    for start, end, value in sorted(changes):
+        pieces += [body[done:start], value]
+        done = end
+    return b"".join([*pieces, body[done:]]) if pieces else body
 
 
 def _without(fields: list[Field], drop: Container[str]) -> list[tuple[int, int]]:
@@ -114,6 +124,6 @@ def _with_more(body: bytes, values: Mapping[str, bytes]) -> bytes:
     if not values:
         return body
     start = body.index(b"{") + 1
-    comma = b"" if body[start:].lstrip().startswith(b"}") else b","
+    comma = b"" if _EMPTY.match(body, start) else b","
     added = b",".join(msgspec.json.encode(name) + b":" + value for name, value in values.items())
     return body[:start] + added + comma + body[start:]

@@ -23,6 +23,7 @@ _CARRIERS = (
     *("image_url", "audio_url", "video_url", "file_url", "input_image", "input_audio", "input_video"),
     *("image", "audio", "video", "file"),
 )
+_KEYS_THAT_CARRY = frozenset(_CARRIERS)
 # Keys that hold more parts: of messages, tool results and tool output.
 _NESTED = ("content", "output")
 
@@ -127,15 +128,20 @@ def _places(document: Any) -> Iterator[_Place]:
 
 
 def _own(part: dict[str, Any]) -> Iterator[_Place]:
+    if not _KEYS_THAT_CARRY.isdisjoint(part):
+        yield from _carried(part)
+    source = part.get("source")
+    if isinstance(source, dict) and _is_address(source.get("url")):
+        yield _Place(source, "url", source=True)
+
+
+def _carried(part: dict[str, Any]) -> Iterator[_Place]:
     for key in _CARRIERS:
         value = part.get(key)
         if _is_address(value):
             yield _Place(part, key)
         elif isinstance(value, dict):
             yield from [_Place(value, inner) for inner, text in value.items() if _is_address(text)]
-    source = part.get("source")
-    if isinstance(source, dict) and _is_address(source.get("url")):
-        yield _Place(source, "url", source=True)
 
 
 def _is_address(value: Any) -> bool:

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 from app.errors import InvalidBodyError
 from app.relay.request.body import Routing
+from app.relay.request.json_edit import with_spans
 
 _BOUNDARY = re.compile(rb'multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_NAME = re.compile(rb'content-disposition:[^\r\n]*;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
+_NAME = re.compile(rb'\r\ncontent-disposition:[^\r\n]*;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
 # Limits of a part's headers and of a field's value. A larger field is not for the relay.
 _LARGEST_HEAD = 8192
 _LARGEST_VALUE = 1024
+# No API has a tenth as many parts.
+MOST_PARTS = 1000
 
 
 def boundary_of(content_type: bytes) -> bytes | None:
@@ -39,14 +42,15 @@ def with_model(body: bytes, boundary: bytes, name: str) -> bytes:
     if not spans:
         head = b'--%s\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n' % (boundary, name.encode())
         return head + body
-    for start, end in reversed(spans):
-        body = body[:start] + name.encode() + body[end:]
-    return body
+    return with_spans(body, [(start, end, name.encode()) for start, end in spans])
 
 
 def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yields name, start and end of each part's value. A large value gives an empty span."""
-    delimiter = b"--" + boundary
+    """Yields name, start and end of each part's value. A large value gives an empty span.
+
+    Raises InvalidBodyError if there are more than MOST_PARTS parts.
+    """
+    parts, delimiter = 0, b"--" + boundary
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
     while at >= 0 and body.startswith(delimiter, at):
         start = at + len(delimiter)
@@ -60,6 +64,9 @@ def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = body.find(b"\r\n" + delimiter, value)
         if end < 0:
             return
+        parts += 1
+        if parts > MOST_PARTS:
+            raise InvalidBodyError(f"The form has more than {MOST_PARTS} parts.")
         if name:
             yield name[1], value, end if end - value <= _LARGEST_VALUE else value
         at = end + 2

@@ -57,6 +57,6 @@ def _instructed(conversation: bytes) -> bool:
         return False
     try:
         messages = _CONVERSATION.decode(conversation)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return True
     return any(message.role in _ROLES for message in messages)

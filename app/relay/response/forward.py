@@ -18,6 +18,7 @@ from app.relay.response.speculation_info import asks_for_metrics, gather, with_s
 from app.relay.response.stream_errors import ErrorEventFilter, suspicious
 from app.relay.response.usage import Usage, UsageTap
 from app.relay.response.writer import ResponseWriter
+from app.relay.turns import parts_in_turns
 from app.relay.upstream.destination import Destination
 from app.relay.upstream.response import EVENT_STREAM, JSON, UpstreamResponse
 
@@ -80,8 +81,9 @@ def _ends_with_counts(response: UpstreamResponse) -> bool:
 
 async def _amended_events(answer: AmendedAnswer, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async for chunk in chunks:
-        if whole_events := answer.feed(chunk):
-            yield whole_events
+        async for part in parts_in_turns(chunk):
+            if whole_events := answer.feed(part):
+                yield whole_events
     if last := answer.end():
         yield last
 
@@ -113,20 +115,20 @@ async def _events(
         take = direct_path(write_now, keepalive, usage_tap)
     try:
         async for chunk in chunks:
-            if error_filter.held_back or suspicious(chunk):
-                chunk = error_filter.pass_on(chunk, before=usage_tap.tail)
+            if error_filter.holding or suspicious(chunk):
+                chunk = error_filter.pass_on(chunk, before=usage_tap.last_bytes)
             await keepalive.send(chunk)
             seen = usage_tap.first_token_seen
             usage_tap.feed(chunk)
             if not seen and usage_tap.first_token_seen:
                 meter.first_token()
-            if error_filter.held_back and (error := error_filter.error) is not None:
+            if error_filter.holding and (error := error_filter.error) is not None:
                 event = api_format.upstream_error_event(500, error)
                 break
-            if unchanged is not None and take is not None and usage_tap.first_token_seen and not error_filter.held_back:
+            if unchanged is not None and take is not None and usage_tap.first_token_seen and not error_filter.holding:
                 await unchanged.hand_over(take)
         else:
-            if error_filter.held_back:  # The stream ended within an event
+            if error_filter.holding:  # The stream ended within an event
                 await keepalive.send(error_filter.held_back)
                 usage_tap.feed(error_filter.held_back)
             return

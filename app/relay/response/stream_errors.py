@@ -23,18 +23,30 @@ def suspicious(chunk: bytes) -> bool:
 
 
 class ErrorEventFilter:
-    """Takes chunks and returns the bytes that may pass. Holds back an error event, and bytes that may become one."""
+    """Takes chunks and returns the bytes that may pass. Holds back an error event, and bytes that may become one.
+
+    `holding` tells whether it holds back any.
+    """
+
+    __slots__ = ("_held", "_is_error", "_searched", "holding")
 
     def __init__(self) -> None:
-        self.held_back = b""
+        self.holding = False
+        self._held = bytearray()
+        # Whether the bytes begin an error. Its end is not in the first `_searched`
+        self._is_error = False
+        self._searched = 0
 
     def pass_on(self, chunk: bytes, *, before: bytes) -> bytes:
         """Returns the bytes to send.
 
         `before` are the last bytes sent, two at least: they decide whether an event may begin.
         """
-        data = self.held_back + chunk
-        if self.held_back or not before or before.endswith(_END):
+        if self._is_error:
+            self._held += chunk
+            return b""
+        data = bytes(self._held) + chunk
+        if self.holding or not before or before.endswith(_END):
             start = 0
         elif before.endswith(b"\n") and data.startswith(b"\n"):
             start = 1
@@ -44,17 +56,25 @@ class ErrorEventFilter:
                 return data
             start = first_end + len(_END)
         end = _error_start(data, start)
-        self.held_back = data[end:]
+        self._held = bytearray(data[end:])
+        self.holding, self._is_error = end < len(data), data.startswith(_MARKS, end)
         return data[:end]
+
+    @property
+    def held_back(self) -> bytes:
+        """The bytes that have not passed."""
+        return bytes(self._held)
 
     @property
     def error(self) -> bytes | None:
         """Returns the `data` of a complete error event. Returns nothing if it is too long to wait for."""
-        if not self.held_back.startswith(_MARKS):
+        if not self._is_error:
             return None
-        if _END not in self.held_back:
-            return b"" if len(self.held_back) > LARGEST_BYTES else None
-        lines = self.held_back.split(_END, 1)[0].split(b"\n")
+        end = self._held.find(_END, self._searched)
+        if end < 0:
+            self._searched = max(0, len(self._held) - 1)
+            return b"" if len(self._held) > LARGEST_BYTES else None
+        lines = bytes(self._held[:end]).split(b"\n")
         return b"".join(line.partition(b":")[2] for line in lines if line.startswith(_FIELDS)).strip()
 
 

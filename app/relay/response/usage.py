@@ -20,6 +20,10 @@ from app.relay.captures import AnswerCapture
 TAIL_BYTES = 16384
 # A chunk is counted together with those behind it, unless it is larger than this or the last of so many
 _SMALL_BYTES, _UNCOUNTED = 4096, 64
+_EVENT = b"data:"
+# A tail may be as large as a chunk. A count is this near to the end, in one of the last fields of its name
+_READ_BYTES, _TRIES = 65536, 8
+_BLANKS = re.compile(r"\s*")
 
 # A content or reasoning delta with text: chat, completions and native /completion, messages, responses.
 _TEXT = re.compile(rb'"(?:content|reasoning_content|text|delta|thinking|arguments)"\s*:\s*"[^"]')
@@ -71,7 +75,10 @@ class UsageTap:
     than the tail if there are several choices.
     """
 
-    __slots__ = ("_events", "_head", "_size", "_tail", "_uncounted", "first_token_seen", "streamed", "tally")
+    __slots__ = (
+        *("_events", "_head", "_head_room", "_size", "_tail", "_uncounted"),
+        *("first_token_seen", "streamed", "tally"),
+    )
 
     def __init__(self, *, streamed: bool = True) -> None:
         self.streamed = streamed
@@ -79,7 +86,9 @@ class UsageTap:
         self.tally: AllChoices | None = None
         # Counted from the first event with text
         self._events = 0
-        self._head = b""
+        # The first TAIL_BYTES, or those up to the first text
+        self._head: list[bytes] = []
+        self._head_room = TAIL_BYTES
         # The last bytes; and what has come behind them, which is in no count yet
         self._tail = b""
         self._uncounted: list[bytes] = []
@@ -87,26 +96,30 @@ class UsageTap:
 
     def feed(self, chunk: bytes) -> None:
         if not self.first_token_seen:
-            self._head += chunk[: TAIL_BYTES - len(self._head)]
-            self.first_token_seen = _TEXT.search(chunk) is not None
-            self._count()
-            self._events = len(_TEXT.findall(chunk))
-            self._keep(chunk)
-            return
+            self._look_for_text(chunk)
         self._uncounted.append(chunk)
         if len(chunk) > _SMALL_BYTES or len(self._uncounted) >= _UNCOUNTED:
             self._count()
 
+    def _look_for_text(self, chunk: bytes) -> None:
+        if self._head_room:
+            self._head.append(chunk[: self._head_room])
+            self._head_room -= len(self._head[-1])
+        if (texts := len(_TEXT.findall(chunk))) > 0:
+            self._count()  # The chunks before the first text count no event
+            self.first_token_seen = True
+            self._events = texts - chunk.count(_EVENT)
+
     def _count(self) -> None:
         if self._uncounted:
-            chunks = b"".join(self._uncounted)
+            chunks, several = b"".join(self._uncounted), len(self._uncounted) > 1
             self._uncounted.clear()
-            if self.streamed:
-                self._events += chunks.count(b"data:")
-            self._keep(chunks)
+            if self.streamed and self.first_token_seen:
+                self._events += chunks.count(_EVENT)
+            self._size += len(chunks)
+            self._keep(_end_of(chunks, len(chunks) - TAIL_BYTES) if several else chunks)
 
     def _keep(self, chunks: bytes) -> None:
-        self._size += len(chunks)
         # One that is larger than the tail is kept as it is: a whole answer in one piece is to be read whole
         spare = len(self._tail) + len(chunks) - TAIL_BYTES
         if spare >= len(self._tail):
@@ -114,15 +127,22 @@ class UsageTap:
         elif spare <= 0:
             self._tail += chunks
         else:
-            # From the beginning of an event, so that what is counted in the tail is counted whole
-            event_end = self._tail.rfind(b"\n\n", 0, spare)
-            self._tail = self._tail[event_end + 2 if event_end >= 0 else spare :] + chunks
+            self._tail = _end_of(self._tail, spare) + chunks
 
     @property
     def size(self) -> int:
         """Bytes that have passed."""
-        self._count()
-        return self._size
+        return self._size + sum(map(len, self._uncounted))
+
+    @property
+    def last_bytes(self) -> bytes:
+        """The last four bytes that have passed."""
+        last = b""
+        for chunk in reversed(self._uncounted):
+            last = chunk[-4:] + last
+            if len(last) >= 4:
+                return last[-4:]
+        return (self._tail[-4:] + last)[-4:]
 
     @property
     def tail(self) -> bytes:
@@ -133,14 +153,15 @@ class UsageTap:
     @property
     def between_events(self) -> bool:
         """Tells whether the stream is at the end of an event, so that another event may follow."""
-        return self.size == 0 or self.tail.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+        last = self.last_bytes
+        return not last or last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
 
     @property
     def tokens(self) -> int:
         """Returns the tokens so far by the count of events: one per event, except events without text at the end."""
         tail = self.tail
         last = len(_TEXT.findall(tail))
-        return last if len(tail) == self.size else max(last, self._events - tail.count(b"data:") + last)
+        return last if len(tail) == self.size else max(last, self._events - tail.count(_EVENT) + last)
 
     @property
     def finished(self) -> bool:
@@ -189,10 +210,11 @@ class UsageTap:
         The first event has the prompt's tokens, and no final count of output.
         """
         last = _last_object(tail, '"usage":')
-        if b'"message_start"' not in self._head:
+        head_bytes = b"".join(self._head)
+        if b'"message_start"' not in head_bytes:
             return last
         # For a stream in one chunk, that chunk is its head as well.
-        head = _text(self._head).partition("\n\n")[0]
+        head = _text(head_bytes).partition("\n\n")[0]
         first = _last_object(head, '"usage":')
         prompt = {name: value for name, value in first.items() if name != "output_tokens"}
         return prompt if last == first else prompt | last
@@ -213,16 +235,31 @@ class CapturingTap(UsageTap):
         super().feed(chunk)
 
 
+def _end_of(content: bytes, spare: int) -> bytes:
+    """Returns the content without its first `spare` bytes, or fewer.
+
+    It begins with an event if possible, so that what is counted in the tail is counted whole.
+    """
+    if spare <= 0:
+        return content
+    event_end = content.rfind(b"\n\n", 0, spare)
+    return content[event_end + 2 if event_end >= 0 else spare :]
+
+
 def _text(content: bytes) -> str:
-    return content.decode("utf-8", "replace")
+    """Decodes the end of an answer."""
+    return content[-_READ_BYTES:].decode("utf-8", "replace")
 
 
 def _last_object(text: str, key: str) -> dict[str, Any]:
     # JSON escapes quotes in generated text, so this matches the field and no mention of it.
     at = len(text)
-    while (at := text.rfind(key, 0, at)) >= 0:
+    for _try in range(_TRIES):
+        if (at := text.rfind(key, 0, at)) < 0:
+            break
+        begin = _BLANKS.match(text, at + len(key))
         try:
-            value, _ = _DECODER.raw_decode(text[at + len(key) :].lstrip())
+            value, _ = _DECODER.raw_decode(text, begin.end() if begin else at + len(key))
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):

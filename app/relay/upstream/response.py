@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 from app.relay.buffered.assembler import Assembly
 from app.relay.response.usage import UsageTap
+from app.relay.turns import parts_in_turns
 from app.relay.upstream.connection import Connection, IncompleteResponseError
 from app.relay.upstream.destination import Destination
 from app.relay.upstream.pool import Pool
@@ -67,7 +68,8 @@ class UpstreamResponse:
         usage_tap.tally = assembly
         try:
             async for chunk in self.chunks():
-                assembly.feed(chunk)
+                async for part in parts_in_turns(chunk):
+                    assembly.feed(part)
                 usage_tap.feed(chunk)
             whole = assembly.whole()
             if whole is None:
