@@ -5,11 +5,15 @@ ones differ by the minute.
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -26,8 +30,10 @@ from benchmarks import (
     startup,
     translated,
 )
+from benchmarks.rounds import Rounds
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / ".cache" / "bench-relay.json"
 
 
 def _llama_server() -> str:
@@ -52,45 +58,74 @@ class _Report:
         self.table.add_row(what, ours, theirs, ratio, word)
 
 
-def _relay(folder: Path) -> Table:
-    ours, theirs = relay.measure(folder)
-    report = _Report("Relaying an attached server's answers", "nginx")
-
-    def beside(what: str, unit: str, mine: float, their: float | None, most: float | None = None) -> None:
-        ratio = mine / their if their else None
-        report.row(
-            what,
-            f"{mine:,.0f} {unit}" if mine >= 100 else f"{mine:.1f} {unit}",
-            "" if their is None else f"{their:,.0f} {unit}" if their >= 100 else f"{their:.1f} {unit}",
-            "" if ratio is None else f"{ratio:.2f}x",
-            f"<= {most:g}x" if most and ratio is not None else "",
-            ratio is None or most is None or ratio <= most,
-        )
-
-    nginx = theirs or None
-    beside("CPU per request, 32 connections", "us", ours.cpu_per_request, nginx.cpu_per_request if nginx else None, 10)
-    beside("requests per second", "/s", ours.requests_per_second, nginx.requests_per_second if nginx else None)
-    paced = f"CPU per event, {relay.STREAMS} streams at {relay.EVENTS_PER_SECOND}/s"
-    beside(paced, "us", ours.cpu_per_event, nginx.cpu_per_event if nginx else None, 2.5)
-    beside("events per second, unpaced", "/s", ours.events_per_second, nginx.events_per_second if nginx else None)
-    report.row(
-        "time to first event, added",
-        f"{ours.ttft_added_ms:.2f} ms",
-        f"{nginx.ttft_added_ms:.2f} ms" if nginx else "",
-        target="<= 0.7 ms",
-        met=ours.ttft_added_ms <= 0.7,
-    )
-    report.row(
-        "resident memory after all that",
-        f"{ours.rss_mib:.1f} MiB",
-        f"{nginx.rss_mib:.1f} MiB" if nginx else "",
-        target="<= 60 MB",
-        met=ours.rss_mib * 2**20 <= 60e6,
-    )
-    return report.table
+_RELAY_ROWS = (
+    # Figure, words, unit, the largest multiple of nginx's, the largest value
+    ("cpu_us_per_request", f"CPU per request, {relay.CONNECTIONS} connections", "us", 7.0, None),
+    ("instructions_per_request", "  instructions", "", None, None),
+    ("requests_per_second", "  requests per second", "/s", None, None),
+    ("cpu_us_per_event", f"CPU per event, {relay.STREAMS} streams at {relay.EVENTS_PER_SECOND}/s", "us", 1.7, None),
+    ("instructions_per_event", "  instructions", "", None, None),
+    ("cpu_us_per_unpaced_event", "CPU per event, unpaced", "us", None, None),
+    ("instructions_per_unpaced_event", "  instructions", "", None, None),
+    ("unpaced_events_per_second", "  events per second", "/s", None, None),
+    ("ttft_added_ms", "time to first event, added", "ms", None, 0.7),
+    ("rss_mib", "resident memory after all that", "MiB", None, 60e6 / 2**20),
+)
 
 
-def _translated(folder: Path) -> Table:
+def _relay(folder: Path, options: argparse.Namespace) -> Table:
+    others = dict(command.split("=", 1) for command in options.proxy)
+    report = relay.measure(folder, relay.Proxies(options.llama_swap, others), options.rounds)
+    loads = ", ".join(f"{load:.1f}" for load in report.loads)
+    title = f"Relaying an attached server's answers: medians of {report.rounds} rounds, load at each {loads}"
+    table = Table(title=title, title_justify="left")
+    for name in ("", *report.proxies, "gateway / nginx", "target"):
+        table.add_column(name, justify="left" if name in ("", "target") else "right")
+    for figure, words, unit, most_of_nginx, most in _RELAY_ROWS:
+        medians = {name: rounds.median(figure) for name, rounds in report.proxies.items()}
+        ours, theirs = medians[relay.GATEWAY], medians.get(relay.NGINX)
+        if ours is None:
+            continue
+        cells = [_with_spread(rounds, figure, unit) for rounds in report.proxies.values()]
+        ratio = ours / theirs if theirs and figure != "ttft_added_ms" else None
+        target = _target(ratio, most_of_nginx, "x") or _target(ours, most, f" {unit}")
+        table.add_row(words, *cells, "" if ratio is None else f"{ratio:.2f}x", target)
+    if relay.NGINX not in report.proxies:
+        table.caption = "nginx is not installed, so nothing says how fast this machine is"
+    _write(options.json, report.fields())
+    return table
+
+
+def _with_spread(rounds: Rounds, figure: str, unit: str) -> str:
+    median, spread = rounds.median(figure), rounds.spread(figure)
+    if median is None:
+        return ""
+    number = f"{median:,.0f}" if abs(median) >= 100 else f"{median:.2f}" if abs(median) < 10 else f"{median:.1f}"
+    return f"{number} {unit}".rstrip() + (f" ±{spread:.0%}" if spread else "")
+
+
+def _target(value: float | None, most: float | None, unit: str) -> str:
+    if value is None or most is None:
+        return ""
+    met = value <= most
+    return f"[{'green' if met else 'red'}]<= {most:.3g}{unit}, {'met' if met else 'missed'}[/]"
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": psutil.cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_machine() | figures, indent=1) + "\n")
+
+
+def _translated(folder: Path, _options: argparse.Namespace) -> Table:
     report = _Report("Translating streams", "as it is", "translated")
     spent = translated.measure(folder)
     raw = spent.pop("chat completions")
@@ -100,7 +135,7 @@ def _translated(folder: Path) -> Table:
     return report.table
 
 
-def _startup(folder: Path) -> Table:
+def _startup(folder: Path, _options: argparse.Namespace) -> Table:
     report = _Report("Starting", "bare engine")
     seconds = startup.first_answer(folder)
     report.row("command to first answer", f"{seconds:.2f} s", target="<= 0.6 s", met=seconds <= 0.6)
@@ -121,7 +156,7 @@ def _startup(folder: Path) -> Table:
     return report.table
 
 
-def _pull(folder: Path) -> Table:
+def _pull(folder: Path, _options: argparse.Namespace) -> Table:
     ours, theirs = pull.measure(folder)
     title = f"Pulling {pull.GIGABYTES} GB in {pull.SHARDS} shards, hashed, from a Hub on loopback"
     report = _Report(title, "curl", "pull")
@@ -145,7 +180,7 @@ def _pull(folder: Path) -> Table:
     return report.table
 
 
-def _scheduler(_: Path) -> Table:
+def _scheduler(_: Path, _options: argparse.Namespace) -> Table:
     title = f"Scheduling {scheduler.MODELS:,} models, of which {scheduler.UP} are up; {scheduler.WAITING:,} wait"
     report = _Report(title, "", "scheduler")
     for obstacle, by_memory in (("places", False), ("memory", True)):
@@ -157,7 +192,7 @@ def _scheduler(_: Path) -> Table:
     return report.table
 
 
-def _placement(_: Path) -> Table:
+def _placement(_: Path, _options: argparse.Namespace) -> Table:
     title = f"Half days over {placement_traffic.ALIASES} aliases (simulated), means of {len(placement.SEEDS)} seeds"
     table = Table(title=title, title_justify="left")
     for name in ("", "", "cold starts per request", "wait p50", "wait p99", "wait mean"):
@@ -170,7 +205,7 @@ def _placement(_: Path) -> Table:
     return table
 
 
-def _run(folder: Path) -> Table:
+def _run(folder: Path, _options: argparse.Namespace) -> Table:
     report = _Report("From `llama-tandem run` with the demo model to the first token", "")
     times = list(first_token.first_tokens(folder))
     for name, seconds, most in zip(("in empty folders", "the second time"), times, (30.0, 1.5), strict=False):
@@ -180,7 +215,7 @@ def _run(folder: Path) -> Table:
     return report.table
 
 
-def _conversations(folder: Path) -> Table:
+def _conversations(folder: Path, _options: argparse.Namespace) -> Table:
     rows = conversations.measure(folder, _llama_server())
     report = _Report("TTFT of a turn after another model took the place (SmolLM2-135M)", "nothing kept", "kept")
     if rows is None:
@@ -201,7 +236,7 @@ def _conversations(folder: Path) -> Table:
     return report.table
 
 
-_ALL = {
+_ALL: dict[str, Callable[[Path, argparse.Namespace], Table]] = {
     "relay": _relay,
     "translated": _translated,
     "startup": _startup,
@@ -216,7 +251,22 @@ _ALL = {
 def main() -> int:
     parser = argparse.ArgumentParser(description="Prints tables; without a name all of them.")
     parser.add_argument("names", metavar="NAME", nargs="*", help=", ".join(_ALL))
-    names = parser.parse_args().names or list(_ALL)
+    parser.add_argument("--rounds", type=int, default=relay.ROUNDS, help="of `relay` (default: %(default)s)")
+    parser.add_argument("--llama-swap", metavar="BINARY", help="measure it too, in `relay`")
+    parser.add_argument(
+        "--proxy",
+        metavar="NAME=COMMAND",
+        action="append",
+        default=[],
+        help="measure another proxy in `relay`: it listens on {port} and relays to {upstream}",
+    )
+    parser.add_argument("--json", type=Path, default=RESULTS, help="the figures of `relay` (default: %(default)s)")
+    options = parser.parse_args()
+    names = options.names or list(_ALL)
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    if wrong := [command for command in options.proxy if "=" not in command]:
+        parser.error(f"--proxy needs NAME=COMMAND, not {wrong[0]!r}")
     if unknown := [name for name in names if name not in _ALL]:
         parser.error(f"there is no {unknown[0]}; there are {', '.join(_ALL)}")
     console = Console()
@@ -227,7 +277,9 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
-            console.print(_ALL[name](Path(scratch)))
+            console.print(_ALL[name](Path(scratch), options))
+            if name == "relay":
+                console.print(f"All figures: {options.json}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -51,6 +52,10 @@ class Server:
     def _family(self) -> list[psutil.Process]:
         own = psutil.Process(self.process.pid)
         return [own, *own.children(recursive=True)]
+
+    def pids(self) -> list[int]:
+        """All its processes."""
+        return [process.pid for process in self._family()]
 
     def cpu_seconds(self) -> float:
         """User and system time of all its processes so far."""
@@ -146,5 +151,29 @@ def nginx(folder: Path, upstream_port: int) -> Iterator[Server | None]:
     config = folder / "nginx.conf"
     config.write_text(_NGINX.format(folder=folder, port=port, upstream=upstream_port))
     with running([program, "-c", str(config), "-p", str(folder), "-e", "stderr"], port) as server:
+        until(lambda: get(port, "/health") == 200, server)
+        yield server
+
+
+@contextmanager
+def llama_swap(program: str, folder: Path, upstream_port: int) -> Iterator[Server]:
+    """llama-swap in front of the same upstream, as if it had started it."""
+    port = free_port()
+    config = folder / "llama-swap.json"
+    # JSON is YAML. The command only has to run
+    model = {"cmd": "sleep 1000000", "proxy": f"http://127.0.0.1:{upstream_port}", "checkEndpoint": "/health"}
+    config.write_text(json.dumps({"healthCheckTimeout": 15, "models": {"bench": model}}))
+    command = [program, "--config", str(config), "--listen", f"127.0.0.1:{port}"]
+    with running(command, port) as server:
+        until(lambda: get(port, "/v1/models") == 200, server)
+        yield server
+
+
+@contextmanager
+def other_proxy(template: str, upstream_port: int) -> Iterator[Server]:
+    """Any proxy by its command line, in which `{port}` and `{upstream}` are filled in."""
+    port = free_port()
+    command = [word.format(port=port, upstream=upstream_port) for word in shlex.split(template)]
+    with running(command, port) as server:
         until(lambda: get(port, "/health") == 200, server)
         yield server

@@ -1,6 +1,7 @@
-"""What relaying costs: CPU by request and by streamed event, throughput, latency, memory; gateway and nginx by turns.
+"""What relaying costs, in rounds: every proxy has its turn in each, so that a noisy neighbour meets them all.
 
-Turns are short and alternate, so that a noisy neighbour meets both.
+CPU and instructions by request and by streamed event, throughput, latency and memory. The proxies are the gateway,
+nginx, and others that the command line names.
 """
 
 from __future__ import annotations
@@ -8,67 +9,82 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import psutil
 
 from benchmarks.client import Client
+from benchmarks.instructions import counted
 from benchmarks.load import Load, Outcome, request_bytes
-from benchmarks.processes import Server, gateway, nginx, upstream
+from benchmarks.processes import Server, gateway, llama_swap, nginx, other_proxy, upstream
+from benchmarks.rounds import Rounds
 
-ROUNDS = 3
-REQUESTS, CONNECTIONS = 6000, 32
+GATEWAY, NGINX, LLAMA_SWAP = "gateway", "nginx", "llama-swap"
+ROUNDS = 4
+REQUESTS, CONNECTIONS = 4000, 32
 STREAMS, STREAM_SECONDS, EVENTS_PER_SECOND = 64, 5, 50
-UNPACED_STREAMS, UNPACED_EVENTS = 16, 4000
-LATENCY_PROBES = 300
+UNPACED_STREAMS, UNPACED_EVENTS = 16, 3000
+LATENCY_PROBES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """What is measured beside the gateway and nginx: llama-swap's binary, and commands by name."""
+
+    llama_swap: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Figures:
-    """CPU in microseconds, TTFT in milliseconds over no proxy at all, memory in MiB after all of it."""
+class Report:
+    """The figures of each proxy, and the load average at the beginning of each round."""
 
-    cpu_per_request: float = 0.0
-    requests_per_second: float = 0.0
-    cpu_per_event: float = 0.0
-    events_per_second: float = 0.0
-    ttft_added_ms: float = 0.0
-    rss_mib: float = 0.0
+    rounds: int
+    loads: list[float] = field(default_factory=list)
+    proxies: dict[str, Rounds] = field(default_factory=dict)
 
-
-@dataclass(slots=True)
-class _Turns:
-    """CPU seconds, wall seconds and units of all turns of one kind."""
-
-    cpu: float = 0.0
-    wall: float = 0.0
-    units: int = 0
-
-    def add(self, server: Server, load: Load, units: int) -> None:
-        before = server.cpu_seconds()
-        outcome = _generate(load)
-        self.cpu += server.cpu_seconds() - before
-        self.wall += outcome.seconds
-        self.units += units
+    def fields(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"loads": self.loads, "proxies": {name: rounds.fields() for name, rounds in self.proxies.items()}}
 
 
-@dataclass(slots=True)
-class _Subject:
-    server: Server
-    requests: _Turns = field(default_factory=_Turns)
-    paced: _Turns = field(default_factory=_Turns)
-    unpaced: _Turns = field(default_factory=_Turns)
-    first_events: list[float] = field(default_factory=list)
+def measure(folder: Path, proxies: Proxies, rounds: int = ROUNDS) -> Report:
+    """The figures. A proxy that is not installed, nginx included, has none."""
+    report = Report(rounds)
+    with upstream() as port, _servers(folder, port, proxies) as servers:
+        for name, server in servers.items():  # connections, caches and lazily imported code
+            report.proxies[name] = Rounds()
+            _generate(Load(server.port, CONNECTIONS, 500))
+        names = list(servers)
+        for number in range(rounds):
+            report.loads.append(psutil.getloadavg()[0])
+            turn = number % len(names)
+            # Each proxy is the first of a round as often as the others
+            for name in names[turn:] + names[:turn]:
+                report.proxies[name].add(_turn(servers[name]))
+            for name, added in _latencies(servers, port).items():
+                report.proxies[name].add({"ttft_added_ms": added * 1e3})
+        for name, server in servers.items():
+            report.proxies[name].add({"rss_mib": server.rss_mib()})
+    return report
 
-    def figures(self, bare_ttft: float) -> Figures:
-        return Figures(
-            cpu_per_request=self.requests.cpu / self.requests.units * 1e6,
-            requests_per_second=self.requests.units / self.requests.wall,
-            cpu_per_event=self.paced.cpu / self.paced.units * 1e6,
-            events_per_second=self.unpaced.units / self.unpaced.wall,
-            ttft_added_ms=(statistics.median(self.first_events) - bare_ttft) * 1e3,
-            rss_mib=self.server.rss_mib(),
-        )
+
+@contextmanager
+def _servers(folder: Path, port: int, proxies: Proxies) -> Iterator[dict[str, Server]]:
+    with ExitStack() as stack:
+        servers = {GATEWAY: stack.enter_context(gateway(folder, port))}
+        if (server := stack.enter_context(nginx(folder, port))) is not None:
+            servers[NGINX] = server
+        if proxies.llama_swap is not None:
+            servers[LLAMA_SWAP] = stack.enter_context(llama_swap(proxies.llama_swap, folder, port))
+        for name, command in proxies.others.items():
+            servers[name] = stack.enter_context(other_proxy(command, port))
+        yield servers
 
 
 def _generate(load: Load) -> Outcome:
@@ -79,38 +95,38 @@ def _generate(load: Load) -> Outcome:
     return msgspec.json.decode(done.stdout, type=Outcome)
 
 
-def measure(folder: Path) -> tuple[Figures, Figures | None]:
-    """The gateway's and nginx's figures, None for nginx where it is not installed."""
-    with upstream() as port, gateway(folder, port) as ours, nginx(folder, port) as theirs:
-        subjects = [_Subject(ours)] + ([_Subject(theirs)] if theirs else [])
-        for subject in subjects:  # connections, caches and lazily imported code
-            _generate(Load(subject.server.port, CONNECTIONS, 500))
-        for _ in range(ROUNDS):
-            for subject in subjects:
-                _turn(subject)
-        bare = _latencies(subjects, port)
-        figures = [subject.figures(bare) for subject in subjects]
-    return figures[0], figures[1] if theirs else None
-
-
-def _turn(subject: _Subject) -> None:
-    port = subject.server.port
-    subject.requests.add(subject.server, Load(port, CONNECTIONS, REQUESTS), REQUESTS)
+def _turn(server: Server) -> dict[str, float | None]:
     events = STREAM_SECONDS * EVENTS_PER_SECOND
-    paced = Load(port, STREAMS, STREAMS, events, EVENTS_PER_SECOND)
-    subject.paced.add(subject.server, paced, STREAMS * events)
-    unpaced = Load(port, UNPACED_STREAMS, UNPACED_STREAMS, UNPACED_EVENTS)
-    subject.unpaced.add(subject.server, unpaced, UNPACED_STREAMS * UNPACED_EVENTS)
+    paced = Load(server.port, STREAMS, STREAMS, events, EVENTS_PER_SECOND)
+    unpaced = Load(server.port, UNPACED_STREAMS, UNPACED_STREAMS, UNPACED_EVENTS)
+    return {
+        **_cost(server, "request", Load(server.port, CONNECTIONS, REQUESTS), REQUESTS),
+        **_cost(server, "event", paced, STREAMS * events),
+        **_cost(server, "unpaced_event", unpaced, UNPACED_STREAMS * UNPACED_EVENTS),
+    }
 
 
-def _latencies(subjects: list[_Subject], upstream_port: int) -> float:
-    """Fills in each subject's times to the first event; returns the median without a proxy, in seconds."""
-    bare: list[float] = []
-    series = [(upstream_port, bare)] + [(subject.server.port, subject.first_events) for subject in subjects]
-    clients = [(Client(port), request_bytes(port, events=4), times) for port, times in series]
-    for _ in range(LATENCY_PROBES):
-        for client, request, times in clients:
-            times.append(client.record(request).first_event)
-    for client, _, _ in clients:
-        client.__exit__()
-    return statistics.median(bare)
+def _cost(server: Server, unit: str, load: Load, units: int) -> dict[str, float | None]:
+    """CPU in microseconds and instructions by unit, and units by second."""
+    before = server.cpu_seconds()
+    with counted(server.pids()) as count:
+        outcome = _generate(load)
+    return {
+        f"cpu_us_per_{unit}": (server.cpu_seconds() - before) / units * 1e6,
+        f"instructions_per_{unit}": None if count.instructions is None else count.instructions / units,
+        f"{unit}s_per_second": units / outcome.seconds,
+    }
+
+
+def _latencies(servers: Mapping[str, Server], upstream_port: int) -> dict[str, float]:
+    """Seconds to the first event of each proxy, over those of no proxy at all: medians of probes by turns."""
+    ports = {"": upstream_port} | {name: server.port for name, server in servers.items()}
+    times: dict[str, list[float]] = {name: [] for name in ports}
+    with ExitStack() as stack:
+        clients = {name: stack.enter_context(Client(port)) for name, port in ports.items()}
+        requests = {name: request_bytes(port, events=4) for name, port in ports.items()}
+        for _ in range(LATENCY_PROBES):
+            for name, client in clients.items():
+                times[name].append(client.record(requests[name]).first_event)
+    bare = statistics.median(times.pop(""))
+    return {name: statistics.median(values) - bare for name, values in times.items()}
