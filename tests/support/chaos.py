@@ -8,7 +8,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +53,22 @@ class Outcomes:
 
 
 class Chaos:
-    """`tokens` is how many each answer has, as the engine is asked for."""
+    """`tokens` is how many each answer has, as the engine is asked for. `headers` are those of each request."""
 
-    def __init__(self, gateway: Gateway, aliases: Sequence[str], *, tokens: int, rng: random.Random) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        aliases: Sequence[str],
+        *,
+        tokens: int,
+        rng: random.Random,
+        clients: int = CLIENTS,
+        kill_every: float = KILL_EVERY_S,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._clients = clients
+        self._kill_every = kill_every
+        self._headers = dict(headers or {})
         self.outcomes = Outcomes()
         self._gateway = gateway
         self._aliases = list(aliases)
@@ -68,15 +81,17 @@ class Chaos:
     async def run(self, seconds: float) -> Outcomes:
         """Clients come one after another, and all have their answers in the end."""
         end = asyncio.get_running_loop().time() + seconds
-        async with httpx2.AsyncClient(base_url=self._gateway.url, timeout=120, trust_env=False) as client:
-            clients = [self._polite(client, number, end) for number in range(CLIENTS)]
+        async with httpx2.AsyncClient(
+            base_url=self._gateway.url, timeout=120, trust_env=False, headers=self._headers
+        ) as client:
+            clients = [self._polite(client, number, end) for number in range(self._clients)]
             await asyncio.gather(self._killer(end), *clients)
         return self.outcomes
 
     async def _killer(self, end: float) -> None:
         loop = asyncio.get_running_loop()
-        while loop.time() < end - KILL_EVERY_S:
-            await asyncio.sleep(KILL_EVERY_S)
+        while loop.time() < end - self._kill_every:
+            await asyncio.sleep(self._kill_every)
             number = self._rng.choice(SIGNALS)
             engines = [pid for pid in await asyncio.to_thread(_ripe, self._gateway) if pid not in self._signalled]
             if engines:
