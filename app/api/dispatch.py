@@ -18,6 +18,7 @@ from app.api.cors import Application
 from app.api.formats.openai import OpenAIFormat, no_such_route
 from app.api.formats.select import ApiFormats
 from app.api.formats.status_codes import HttpError
+from app.api.model_list import POLLS, ModelList
 from app.api.ollama.relay import OllamaRelay
 from app.api.page import page_file, send_page
 from app.api.paths import tidied
@@ -52,8 +53,9 @@ class ApiTranslation(Protocol):
 class Dispatcher:
     """The callable for uvicorn. `translations` are by path.
 
-    `build_api` makes the FastAPI part. That takes a quarter of a second of imports and 13 MB, and neither completions
-    nor health checks need it. So the first request for it builds it, in a thread, while streams continue.
+    `models` answers the list of models. `build_api` makes the FastAPI part. That takes a quarter of a second of imports
+    and 13 MB, and neither completions nor health checks need it. So the first request for it builds it, in a thread,
+    while streams continue.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Dispatcher:
         life: Callable[[], AbstractAsyncContextManager[None]],
         guard: Guard | None = None,
         translations: Mapping[str, ApiTranslation] | None = None,
+        models: ModelList | None = None,
     ) -> None:
         self._build_api = build_api
         self._api: Application | None = None
@@ -73,6 +76,7 @@ class Dispatcher:
         self._api_formats = ApiFormats()
         self._ollama = OllamaRelay(relay)
         self._translations = translations or {}
+        self._models = models
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -106,6 +110,9 @@ class Dispatcher:
             await self._ollama(scope, receive, send, request_id=request_id)
         elif path in HEALTHS and method in ("GET", "HEAD"):
             await _answer(send, 200, _HEALTHY, request_id, bodiless=method == "HEAD")
+        elif method == "GET" and self._models is not None and self._models.answers(scope):
+            api_format = self._api_formats.of(path, scope["headers"])
+            await self._models(scope, send, api_format=api_format, request_id=request_id)
         elif path in RESPONSES and method == "GET" and header(scope["headers"], b"sec-websocket-key"):
             await _no_websocket(scope, send, self._api_formats.of(path), request_id)
         elif takes := allowed(path):
@@ -139,7 +146,7 @@ class Dispatcher:
     async def _served(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         began, status = time.perf_counter(), 500
         api_format = self._api_formats.of(scope["path"], scope["headers"])
-        ids = [(name, request_id.encode("latin-1")) for name in api_format.id_names]
+        ids = _ids(api_format, request_id)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -152,10 +159,14 @@ class Dispatcher:
             application = await self._application()
             await application(scope, without_bom(receive), send_with_id)
         finally:
-            quiet = scope["path"] in _QUIET or (b"x-tandem-poll", b"1") in scope["headers"]
+            quiet = scope["path"] in _QUIET or POLLS in scope["headers"]
             write = log.debug if quiet and status < 400 else log.info
             ms = round((time.perf_counter() - began) * 1000, 1)
             write(f"{scope['method']} {scope['path']}", status=status, ms=ms, request_id=request_id)
+
+
+def _ids(api_format: OpenAIFormat, request_id: str) -> list[tuple[bytes, bytes]]:
+    return [(name, request_id.encode("latin-1")) for name in api_format.id_names]
 
 
 def _head_of(send: Send) -> Send:

@@ -50,7 +50,7 @@ def create_api(
     @api.get("/models", include_in_schema=False)
     @api.get("/v1/models", summary="List models, without loading any")
     async def models(request: Request, variants: bool = False) -> dict[str, Any]:
-        listed = rows.all(variants=variants, may=may_use(request.scope))
+        listed = await rows.listed(variants=variants, may=may_use(request.scope))
         if asks_in_this_shape(request.scope["headers"]):
             return page_of(listed, request.query_params)
         return {"object": "list", "data": listed}

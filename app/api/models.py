@@ -5,18 +5,16 @@ It loads no model and calls no engine.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from app.api.model_files import FileFacts, ModelFiles
 from app.config.model_entry import AttachedEntry, LocalEntry
-from app.errors import TandemError
 from app.models.catalog import Catalog, ModelFilter
 from app.models.chat_template import takes_tools, template_of, thinks
 from app.models.gguf.filenames import shards
 from app.models.gguf.header import Header
-from app.models.gguf.header_cache import header_of, parameters_in
 from app.models.purpose import Purpose, purpose
 from app.models.ref import ModelRef
 from app.pulls.on_demand import OnDemand
@@ -33,6 +31,7 @@ class ModelRows:
     file was replaced or deleted under a running engine, the row describes what runs, and `file_changed` explains it.
     `list_aliases` tells whether aliases have rows of their own, `warning` is a warning about a model.
     `conversations_off` says why a model's conversations do not survive a swap, unless a setting turns that off.
+    `clock` is in seconds.
     """
 
     def __init__(
@@ -44,6 +43,7 @@ class ModelRows:
         list_aliases: Callable[[], bool] = lambda: False,
         warning: Callable[[str], str | None] = lambda _: None,
         why_unsaved: Callable[[str], str] = lambda _: "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
@@ -52,6 +52,14 @@ class ModelRows:
         self._list_aliases = list_aliases
         self._warning = warning
         self._why_unsaved = why_unsaved
+        self._files = ModelFiles(catalog, clock)
+        # By name, the rows of models that no request has named
+        self._at_rest: dict[str, tuple[LocalEntry, FileFacts, dict[str, Any]]] = {}
+
+    async def listed(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
+        """Returns the same as `all`, with a look at files that is less than a second old."""
+        await self._files.refresh()
+        return self.all(variants=variants, may=may)
 
     def all(self, *, variants: bool = False, may: ModelFilter = None) -> list[dict[str, Any]]:
         """Returns a row for each entry and preset that `may` allows. With `variants` also one for each variant.
@@ -67,10 +75,32 @@ class ModelRows:
         return rows
 
     def get(self, name: str, may: ModelFilter = None) -> dict[str, Any]:
-        """Raises UnknownAlias."""
-        return self._row(self._catalog.resolve(name, may))
+        """Looks at the model's files. Raises UnknownAliasError."""
+        ref = self._catalog.resolve(name, may)
+        if isinstance(ref.entry, LocalEntry):
+            self._files.look_at([ref])
+        return self._row(ref)
 
     def _row(self, ref: ModelRef) -> dict[str, Any]:
+        if isinstance(ref.entry, LocalEntry) and not self._scheduler.named(key := ref.engine_key):
+            row = self._row_at_rest(ref, ref.entry, key)
+            more = self._download(ref) | self._remarks(ref, key)
+            return row | more if more else row
+        return self._whole_row(ref)
+
+    def _row_at_rest(self, ref: ModelRef, entry: LocalEntry, key: str) -> dict[str, Any]:
+        """Returns the row of a model that no request has named, which changes with its files only."""
+        files = self._files.of(ref, key)
+        known = self._at_rest.get(ref.name)
+        if known is None or known[0] is not entry or known[1] is not files:
+            known = self._at_rest[ref.name] = entry, files, self._whole_row(ref)
+        return known[2]
+
+    def _remarks(self, ref: ModelRef, key: str) -> dict[str, Any]:
+        remarks = {} if (warning := self._warning(ref.name)) is None else {"warning": warning}
+        return remarks | {"conversations_off": why} if (why := self._why_unsaved(key)) else remarks
+
+    def _whole_row(self, ref: ModelRef) -> dict[str, Any]:
         entry = ref.entry
         row: dict[str, Any] = {"id": ref.name, "object": "model", "created": 0, "owned_by": "llama-tandem"}
         aliases = list(entry.aliases) if ref.name == ref.alias else []
@@ -79,19 +109,15 @@ class ModelRows:
             unknown = dict.fromkeys(("speculation", "context_length", "max_model_len", "capabilities", "meta"))
             return row | {"state": "attached", "aliases": aliases} | unknown
         engine = self._scheduler.status(ref)
-        row |= {"state": str(engine.state), "aliases": aliases} | self._download(ref)
+        row |= {"state": str(engine.state), "aliases": aliases} | ({} if engine.up else self._download(ref))
         if engine.loading is not None:
             row |= {"loading": engine.loading.fields()}
-        row |= {"warning": warning} if (warning := self._warning(ref.name)) is not None else {}
-        if why_unsaved := self._why_unsaved(ref.engine_key):
-            row |= {"conversations_off": why_unsaved}
+        row |= self._remarks(ref, ref.engine_key)
         status = engine.speculation or Status(ref.requested_mode)
-        return row | {"speculation": status.fields()} | self._facts(ref, entry)
+        return row | {"speculation": status.fields()} | self._facts(ref, entry, engine.facts)
 
     def _download(self, ref: ModelRef) -> dict[str, Any]:
-        """Returns the progress of a model's pull, or its failure, if no engine is loaded."""
-        if self._scheduler.status(ref).up:
-            return {}
+        """Returns the progress of a model's pull, or its failure. The model has no engine for now."""
         if (pull := self._on_demand.pull_of(ref)) is not None:
             return {"state": "downloading", "download": pull.progress.fields()}
         if (seen := self._elsewhere.progress(ref)) is not None:
@@ -106,9 +132,7 @@ class ModelRows:
     def _header_of(self, ref: ModelRef) -> Header | None:
         if (facts := self._running(ref)) is not None and facts.files.changed:
             return facts.files.header
-        with suppress(TandemError, OSError):
-            return header_of(self._catalog.spec(ref).target)
-        return None
+        return self._files.of(ref, ref.engine_key).header if isinstance(ref.entry, LocalEntry) else None
 
     def template(self, name: str) -> str:
         """Returns the chat template in use, or "" if there is none or it is unknown."""
@@ -121,25 +145,18 @@ class ModelRows:
     def _running(self, ref: ModelRef) -> EngineFacts | None:
         return self._scheduler.status(ref).facts
 
-    def _facts(self, ref: ModelRef, entry: LocalEntry) -> dict[str, Any]:
-        facts = self._running(ref)
-        if facts is not None and (changed := facts.files.changed):
-            return _of_what_runs(facts, entry) | {"file_changed": changed}
-        target: Path | None = None
-        header: Header | None = None
-        # A model with missing files is listed with the data of its entry.
-        with suppress(TandemError, OSError):
-            target = self._catalog.spec(ref).target
-            header = header_of(target)
-        trained = header.context_length if header else None
-        context = (facts.context if facts else None) or slot_context(entry, trained)
-        meta = {"n_ctx": context, "n_ctx_train": trained, "n_params": None, "size": None}
-        with suppress(TandemError, OSError):
-            parts = shards(target) if target else []
-            meta["size"] = sum(path.stat().st_size for path in parts) or None
-            meta["n_params"] = sum(map(parameters_in, parts)) or None
-        created = int(target.stat().st_mtime) if target else 0
-        return _row(created, context, capabilities(entry, header, facts), meta)
+    def _facts(self, ref: ModelRef, entry: LocalEntry, running: EngineFacts | None) -> dict[str, Any]:
+        if running is not None and (changed := running.files.changed):
+            return _of_what_runs(running, entry) | {"file_changed": changed}
+        return _of_files(entry, self._files.of(ref, ref.engine_key), running)
+
+
+def _of_files(entry: LocalEntry, files: FileFacts, running: EngineFacts | None) -> dict[str, Any]:
+    """Returns what the entry and the files say. A model with missing files is listed with the data of its entry."""
+    trained = files.header.context_length if files.header else None
+    context = (running.context if running else None) or slot_context(entry, trained)
+    meta = {"n_ctx": context, "n_ctx_train": trained, "n_params": files.parameters, "size": files.size}
+    return _row(files.created, context, capabilities(entry, files.header, running), meta)
 
 
 def _row(created: int, context: int | None, words: list[str], meta: dict[str, int | None]) -> dict[str, Any]:

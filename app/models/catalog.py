@@ -122,7 +122,7 @@ class Catalog:
             each
             for ref in models
             if _allowed(ref, may)
-            for each in (ref, *(ref.pinned_to(variant) for variant in self.variants(ref.alias) if variants))
+            for each in (ref, *(map(ref.pinned_to, self.variants(ref.alias)) if variants else ()))
         ]
 
     def variants(self, alias: str) -> tuple[str, ...]:

@@ -102,6 +102,10 @@ class Scheduler:
             return EngineStatus(ref.engine_key, slots=residency.slots, pinned=residency.pin)
         return use.status()
 
+    def named(self, engine_key: str) -> bool:
+        """Tells whether a request has named this engine. Before that it is STOPPED."""
+        return engine_key in self._uses
+
     def statuses(self) -> list[EngineStatus]:
         """All engines that are or may be up: of every model, and of each variant that a request has named."""
         return [use.status() for use in self._uses.values()]

@@ -38,7 +38,7 @@ def ollama_routes(catalog: Catalog, rows: ModelRows, scheduler: Scheduler, *, ma
 
     @routes.get("/tags", summary="Models in Ollama's format")
     async def tags(request: Request) -> dict[str, Any]:
-        return {"models": [_listed(rows, row) for row in rows.all(may=may_use(request.scope))]}
+        return {"models": [_listed(rows, row) for row in await rows.listed(may=may_use(request.scope))]}
 
     @routes.get("/ps", summary="Loaded models in Ollama's format")
     async def running(request: Request) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.api.model_files import GOOD_S
 from app.api.models import ModelRows, capabilities, slot_context
 from app.config.model_entry import AttachedEntry, LocalEntry
 from app.config.settings import Settings
@@ -18,6 +23,7 @@ from app.pulls.other_processes import OtherPulls
 from app.pulls.registry import Pulls
 from app.scheduler.loop import Scheduler
 from tests.support import tiny_models
+from tests.support.steps import lines_and_calls
 
 FIELDS = {
     *("id", "object", "created", "owned_by", "context_length", "max_model_len", "meta", "capabilities", "state"),
@@ -25,7 +31,7 @@ FIELDS = {
 }
 
 
-def rows(**models: Any) -> ModelRows:
+def rows(clock: Callable[[], float] = time.monotonic, **models: Any) -> ModelRows:
     def never(ref: ModelRef) -> Any:
         raise AssertionError(f"an engine of {ref} was asked for")
 
@@ -33,7 +39,8 @@ def rows(**models: Any) -> ModelRows:
     catalog = Catalog(settings)
     nothing_to_pull = OnDemand(catalog, Pulls(lambda wanted, update: lambda emit, sleep: None))
     elsewhere = OtherPulls(settings.models_dir)
-    return ModelRows(catalog, Scheduler(never, max_loaded=1, queue_timeout=1), nothing_to_pull, elsewhere)
+    scheduler = Scheduler(never, max_loaded=1, queue_timeout=1)
+    return ModelRows(catalog, scheduler, nothing_to_pull, elsewhere, clock=clock)
 
 
 def test_a_row_says_what_clients_look_for(tmp_path: Path) -> None:
@@ -90,3 +97,67 @@ def test_capabilities_are_those_of_entry_and_template(keys: dict[str, Any], temp
 def test_the_context_of_a_slot(keys: dict[str, Any], trained: int | None, expected: int | None) -> None:
     """As far as it can be known before an engine tells it."""
     assert slot_context(LocalEntry.model_validate({"target": {"path": "/x"}} | keys), trained) == expected
+
+
+def many(folder: Path, count: int, clock: Callable[[], float] = time.monotonic) -> ModelRows:
+    entries = {}
+    for i in range(count):
+        path = tiny_models.write_target(folder / f"m{i}.gguf")
+        entries[f"m{i}"] = LocalEntry.model_validate({"target": {"path": path}})
+    return rows(clock, **entries)
+
+
+def test_a_list_follows_changed_files_within_a_second(tmp_path: Path) -> None:
+    """A file that has grown, one that has gone, and one that has come."""
+    now = [0.0]
+    made = many(tmp_path, 3, lambda: now[0])
+    first, second, third = (tmp_path / f"m{i}.gguf" for i in range(3))
+    size = first.stat().st_size
+    third.rename(tmp_path / "elsewhere")
+
+    async def main() -> None:
+        assert [row["meta"]["size"] for row in await made.listed()] == [size, size, None]
+        with first.open("ab") as file:
+            file.write(bytes(100))
+        second.unlink()
+        (tmp_path / "elsewhere").rename(third)
+        now[0] += GOOD_S
+        assert [row["meta"]["size"] for row in await made.listed()] == [size + 100, None, size]
+        assert made.get("m1")["meta"]["size"] is None
+
+    asyncio.run(main())
+
+
+def test_files_are_looked_at_in_a_thread_and_not_for_each_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call of `stat` on the event loop, and one look for callers at the same time."""
+    now, threads = [0.0], []
+    made = many(tmp_path, 3, lambda: now[0])
+    stat = Path.stat
+
+    def counted(self: Path, **how: Any) -> Any:
+        threads.append(threading.current_thread())
+        return stat(self, **how)
+
+    async def main() -> None:
+        await made.listed()
+        now[0] += GOOD_S
+        monkeypatch.setattr(Path, "stat", counted)
+        lists = await asyncio.gather(*[made.listed() for _ in range(5)])
+        assert all(len(listed) == 3 for listed in lists)
+        assert len(threads) == 3 and threading.main_thread() not in threads
+        await made.listed()
+        assert len(threads) == 3
+
+    asyncio.run(main())
+
+
+def test_a_listed_row_equals_the_row_of_one_model(tmp_path: Path) -> None:
+    made = many(tmp_path, 2)
+    assert asyncio.run(made.listed()) == made.all() == [made.get("m0"), made.get("m1")]
+
+
+def test_a_list_of_three_hundred_models_costs_a_few_calls_a_row(tmp_path: Path) -> None:
+    """Counted, since a busy machine has no milliseconds; a row at rest is a look into a dictionary."""
+    made = many(tmp_path, 20)
+    made.all()
+    assert lines_and_calls(lambda: lambda _: made.all(), [None]) < 20 * 150
