@@ -15,6 +15,7 @@ from app import logs, version
 from app.api.cors import Application, Cors
 from app.api.dispatch import Dispatcher, reporter
 from app.api.messages.relay import MessagesRelay, message_paths
+from app.api.model_list import ModelList
 from app.api.models import ModelRows
 from app.api.responses.keeper import ResponseKeeper
 from app.api.responses.relay import ResponsesRelay, response_paths
@@ -125,7 +126,9 @@ class Gateway:
         self._router = Router(self.catalog, self.scheduler, self._on_demand)
         self._client = UpstreamClient()
         media_hosts = hosts_of(settings.allow_remote_media)
-        self._calls = CallReader(self.catalog, max_body=settings.max_body, media_hosts=media_hosts)
+        self._calls = CallReader(
+            self.catalog, max_body=settings.max_body, max_edit=settings.max_edit, media_hosts=media_hosts
+        )
         self._fetcher = MediaFetcher(media_hosts)
         self.traffic = Traffic()
         self._keep_bodies(settings)
@@ -154,7 +157,17 @@ class Gateway:
         messages = MessagesRelay(self.relay, self._calls)
         responses = ResponsesRelay(self.relay, self._calls, self._keeper)
         translations = {**message_paths(messages, self.relay), **response_paths(responses, self.relay)}
-        front = Dispatcher(self._build_api, self.relay, self._life, self._guard, translations)
+        self._rows = ModelRows(
+            self.catalog,
+            self.scheduler,
+            self._on_demand,
+            OtherPulls(settings.models_dir),
+            list_aliases=lambda: self.settings.list_aliases,
+            warning=self._router.tool_check.warning,
+            why_unsaved=self._conversations.why_not,
+        )
+        models = ModelList(self._rows)
+        front = Dispatcher(self._build_api, self.relay, self._life, self._guard, translations, models)
         self.app = Cors(front, origins)
         # Called with the settings that a reload has applied
         self.followers: list[Callable[[Settings], None]] = []
@@ -204,16 +217,7 @@ class Gateway:
         from app.api.pulls import pull_routes
         from app.api.responses.endpoints import kept_response_routes
 
-        elsewhere = OtherPulls(self.settings.models_dir)
-        rows = ModelRows(
-            self.catalog,
-            self.scheduler,
-            self._on_demand,
-            elsewhere,
-            list_aliases=lambda: self.settings.list_aliases,
-            warning=self._router.tool_check.warning,
-            why_unsaved=self._conversations.why_not,
-        )
+        rows = self._rows
         admin = admin_routes(self.catalog, self.scheduler, self.planner)
         ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=lambda: self.relay.max_body)
         live = LiveFigures(self.catalog, self._recent)
@@ -386,7 +390,7 @@ class Gateway:
             self.scheduler.reconfiguration.keep_to_the_limit()
         self.scheduler.reconfiguration.limit_starts(StartLimits.of(settings))
         self._fetcher.hosts = hosts_of(settings.allow_remote_media)
-        self._calls.configure(max_body=settings.max_body, media_hosts=self._fetcher.hosts)
+        self._calls.configure(max_body=settings.max_body, max_edit=settings.max_edit, media_hosts=self._fetcher.hosts)
         configured = from_setting(settings.api_keys.get_secret_value())
         self.keys.configure(configured, open_to_all=settings.no_auth)
         self._keeper.seconds = settings.responses_keep
@@ -505,6 +509,7 @@ class Gateway:
         self.relay.cut()
         await asyncio.sleep(0)
         self._client.close()
+        self._calls.close()
         self.planner.close()
         self._sight.close()
         await self.scheduler.close()

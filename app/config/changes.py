@@ -32,6 +32,7 @@ IN_PLACE = frozenset(
         "start_stall_timeout",
         "start_timeout",
         "max_body_mb",
+        "max_edit_mb",
         "body_timeout",
         "responses_keep",
         "conversations",

@@ -150,6 +150,9 @@ class Settings(BaseSettings):
     max_body_mb: Mebibytes = Field(
         64, description="Maximum request body, in MiB or with a unit.", examples=["128MiB", "1GB"]
     )
+    max_edit_mb: Mebibytes = Field(
+        32, description="Maximum request body that the gateway has to edit, in MiB or with a unit.", examples=["64MiB"]
+    )
     body_timeout: SomeSeconds = Field(
         300, description="Time for a request body to arrive. Then the request gets a 408."
     )
@@ -210,6 +213,11 @@ class Settings(BaseSettings):
     def max_body(self) -> int:
         """The maximum size of a request body in bytes."""
         return int(self.max_body_mb * 2**20)
+
+    @property
+    def max_edit(self) -> int:
+        """Returns `max_edit_mb` in bytes."""
+        return int(self.max_edit_mb * 2**20)
 
     @field_validator("host")
     @classmethod

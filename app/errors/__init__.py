@@ -26,6 +26,7 @@ TandemError
 │   │   └── OfflineError          HF_HUB_OFFLINE is set
 │   ├── DiskFullError
 │   └── ChecksumMismatchError     what arrived is not what the Hub announced
+├── BodyEditError                 the process that edits large bodies died
 ├── RequestCancelledError         cancelled by an administrator
 ├── RequestError                  the client's fault
 │   ├── InvalidBodyError

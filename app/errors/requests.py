@@ -20,7 +20,11 @@ class InvalidBodyError(RequestError):
 
 
 class BodyTooLargeError(RequestError):
-    """The body exceeds `max_body_mb`."""
+    """The body exceeds `max_body_mb`, or has to be edited and exceeds `max_edit_mb`."""
+
+
+class BodyEditError(TandemError):
+    """The process that edits large bodies failed."""
 
 
 class UnsupportedEncodingError(RequestError):

@@ -17,7 +17,13 @@ from msgspec.structs import replace
 from app import logs
 from app.auth.guard import KEY, client_of, may_use
 from app.auth.rate_limits import RateLimits
-from app.errors import RequestCancelledError, ShuttingDownError, TandemError, UpstreamUnreachableError
+from app.errors import (
+    InvalidBodyError,
+    RequestCancelledError,
+    ShuttingDownError,
+    TandemError,
+    UpstreamUnreachableError,
+)
 from app.records.metrics import Metrics
 from app.relay.api_format import ApiFormat
 from app.relay.disconnect import cancel_on_disconnect
@@ -105,6 +111,12 @@ class Relay:
             raise
         except TandemError as error:
             await writer.refuse(error)
+        except RecursionError as error:
+            # A depth that one reader of the body takes and the next one does not
+            writer.failure = error
+            if writer.started or request.response is not None:
+                raise
+            await writer.refuse(InvalidBodyError("The body is nested too deeply."))
         except Exception as error:
             # A fault of ours: the client gets an error in its API format, and the server logs the traceback.
             writer.failure = error
@@ -190,7 +202,7 @@ class Relay:
         """
         if call.remote is not None and call.body is not None:
             body = await self._fetcher.fill(call.remote, call.body, largest=self.max_body)
-            call = replace(call, body=body, remote=None)
+            call = replace(call, body=body, remote=None, spans=None)
         for _ in range(_ENGINES - 1):
             try:
                 return await self._ask(request, call)

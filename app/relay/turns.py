@@ -11,7 +11,9 @@ Result = TypeVar("Result")
 Steps = Generator[None, None, Result]
 
 # Bytes of a stream. If all its events are small, reading so many takes a few milliseconds.
-READ_AT_ONCE = 4096
+READ_AT_ONCE = 2048
+# Bytes of a body. One look at each of them takes a tenth of a millisecond to a millisecond
+_LARGE = 128 * 1024
 
 
 async def in_turns(steps: Steps[Result]) -> Result:
@@ -33,6 +35,12 @@ def at_once(steps: Steps[Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+async def a_turn_for(body: bytes) -> None:
+    """Begins another turn if the body is so large that reading it once takes a good part of one."""
+    if len(body) > _LARGE:
+        await asyncio.sleep(0)
 
 
 async def parts_in_turns(chunk: bytes) -> AsyncIterator[bytes]:

@@ -22,9 +22,10 @@ from app.relay.headers import Headers
 from app.relay.relay import Relay
 from app.relay.request.body import ClientDisconnectedError, Message, Receive, read_body
 from app.relay.request.json_text import readable_in_steps
+from app.relay.request.scan import refuse_deep_nesting
 from app.relay.request.scope import Scope
 from app.relay.response.writer import Send, StreamAbortedError
-from app.relay.turns import in_turns, parts_in_turns
+from app.relay.turns import a_turn_for, in_turns, parts_in_turns
 from app.scheduler.queue import Ticket
 
 _LINES = b"application/x-ndjson"
@@ -100,7 +101,10 @@ class _Translation:
         """Reads the request. Returns None for an invalid one, which the relay then reports. `limit` is in bytes."""
         try:
             body = await in_turns(readable_in_steps(await read_body(self._receive, None, limit)))
+            await in_turns(refuse_deep_nesting(body))
+            await a_turn_for(body)
             self._request = translate(self._scope["path"], body)
+            await a_turn_for(body)
         except (TandemError, ClientDisconnectedError, RecursionError) as error:
             self._failure = error
             return None

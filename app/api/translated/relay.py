@@ -24,12 +24,14 @@ from app.errors import UpstreamDiedError, UpstreamError
 from app.models.ref import ModelRef
 from app.relay.headers import Headers
 from app.relay.relay import Relay
-from app.relay.request.body import Message, Receive, read_body, routing
+from app.relay.request.body import Message, Receive, read_body
 from app.relay.request.json_decode import decoded
-from app.relay.request.json_text import readable
+from app.relay.request.json_text import readable_in_steps
 from app.relay.request.parse import CallReader
+from app.relay.request.scan import refuse_deep_nesting
 from app.relay.request.scope import Scope, declared_length
 from app.relay.response.writer import Send, StreamAbortedError
+from app.relay.turns import a_turn_for, in_turns, parts_in_turns
 
 _BROKEN = "The engine's answer ended before its end."
 _CHAT = "/v1/chat/completions"
@@ -87,11 +89,18 @@ class TranslatedRelay(ABC):
 
     async def read(self, scope: Scope, receive: Receive) -> tuple[bytes, RequestedModel]:
         """Reads the body and its model. Raises a RequestError or ClientDisconnectedError."""
-        body = readable(await read_body(receive, declared_length(scope["headers"]), self._relay.max_body))
-        fields = routing(body)
+        body = await read_body(receive, declared_length(scope["headers"]), self._relay.max_body)
+        body = await in_turns(readable_in_steps(body))
+        fields, _ = await self._calls.routing(body)
+        await a_turn_for(body)
         ref = self._calls.named(fields.model, may_use(scope))
-        self._calls.remote(fields)  # refused in the client's own terms, before any translation
-        return body, RequestedModel(fields.model or ref.name, ref)
+        model = RequestedModel(fields.model or ref.name, ref)
+        if not self.passes(model):
+            self._calls.refuse_edit(body)
+            await in_turns(refuse_deep_nesting(body))
+            self._calls.remote(fields)  # refused in the client's own terms, before any translation
+            await a_turn_for(body)
+        return body, model
 
     def passes(self, model: RequestedModel) -> bool:
         """Tells whether the attached server speaks this API itself."""
@@ -137,7 +146,10 @@ class _Exchange:
         body, model = await self._translator.read(self.scope, self._receive)
         self._read = True
         if not self._translator.passes(model):
-            chat, self._writer = await self._translator.translate(Fields(decoded(body)), model, self.scope)
+            fields = Fields(decoded(body))
+            await a_turn_for(body)
+            chat, self._writer = await self._translator.translate(fields, model, self.scope)
+            await a_turn_for(body)
             self._chat = chat
             self._streams = bool(chat.get("stream"))
             # The relay reads path and query after the body.
@@ -172,6 +184,12 @@ class _Exchange:
             self._start = message
 
     async def _stream(self, writer: AnswerWriter, chunk: bytes, *, more: bool) -> None:
+        read = 0
+        async for part in parts_in_turns(chunk):
+            read += len(part)
+            await self._part(writer, part, more=more or read < len(chunk))
+
+    async def _part(self, writer: AnswerWriter, chunk: bytes, *, more: bool) -> None:
         out = []
         for part in self._reader.feed(chunk):
             if self._ended:

@@ -18,7 +18,7 @@ from app.relay.amendments.continued import WithoutPrefill, prefilled
 from app.relay.amendments.draft import NULL_TEXT, Draft
 from app.relay.amendments.formats import nested, refuse_ignored, refuse_ignored_patterns
 from app.relay.amendments.infill import PATH, InfilledText
-from app.relay.amendments.messages import mended_messages
+from app.relay.amendments.messages import WORDS, mended_messages
 from app.relay.amendments.sums import ChoiceCounts
 from app.relay.amendments.tools import chosen, legacy_functions, without_nulls
 from app.relay.amendments.vectors import ShorterVectors
@@ -192,6 +192,24 @@ def _embeddings(draft: Draft) -> None:
     draft.answer = ShorterVectors(dimensions)
 
 
+# By path, the fields for which a request may be amended, and marks in them; without a mark, always
+_OF_CHATS: dict[str, tuple[bytes, ...]] = {
+    **dict.fromkeys(("functions", "function_call", "tool_choice", "response_format", "n"), ()),
+    "messages": WORDS,
+    "tools": (NULL_TEXT, b"pattern"),
+    "stop": (b'""',),
+}
+AMENDED_WITH: dict[str, dict[str, tuple[bytes, ...]]] = {
+    _CHAT: _OF_CHATS,
+    _COUNTED: _OF_CHATS,
+    "/apply-template": {"messages": WORDS},
+    _COMPLETIONS: {
+        **dict.fromkeys(("n", "best_of", "response_format", "suffix", "echo"), ()),
+        "prompt": (b"[",),
+        "stop": (b'""',),
+    },
+    _EMBEDDINGS: {"dimensions": ()},
+}
 _AT: dict[str, Callable[[Draft], None]] = {
     _CHAT: _chat,
     _COUNTED: _chat,

@@ -14,7 +14,7 @@ import msgspec
 
 from app.relay.request.body import NULL, Routing
 from app.relay.request.json_decode import crowded
-from app.relay.request.json_edit import edited
+from app.relay.request.json_edit import Field, edited
 
 _CHAT = frozenset(("/v1/chat/completions", "/chat/completions"))
 _COMPLETIONS = frozenset(("/v1/completions",))
@@ -37,14 +37,30 @@ def as_stream(target: str, body: bytes | None, fields: Routing, *, drafts: bool)
 
     `target` is path and query. `fields` are the fields of the body. `drafts` tells whether the engine speculates.
     """
+    if body is None or not stream_is_complete(target, body, fields, drafts=drafts):
+        return None
+    return asked_as_stream(body)
+
+
+def asked_as_stream(body: bytes, fields: list[Field] | None = None) -> bytes:
+    """Returns the body that requests the answer as a stream. `fields` are those of the body, if they are known."""
+    return edited(body, _ADDED, fields=fields)
+
+
+def assembled_at(path: str) -> bool:
+    """Tells whether answers of this path can be assembled."""
+    return path in _CHAT or path in _COMPLETIONS
+
+
+def stream_is_complete(target: str, body: bytes, fields: Routing, *, drafts: bool) -> bool:
+    """Tells whether a stream has everything that an answer in one piece has."""
     path = target.partition("?")[0]
-    if body is None or path not in _CHAT | _COMPLETIONS or crowded(body):
-        return None  # So many values would take too much memory to decode
+    if not assembled_at(path) or crowded(body):
+        return False  # So many values would take too much memory to decode
     try:
-        complete = _stream_is_complete(fields, chat=path in _CHAT, drafts=drafts)
+        return _stream_is_complete(fields, chat=path in _CHAT, drafts=drafts)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # The engine's own error is better
-    return edited(body, _ADDED) if complete else None
+        return False  # The engine's own error is better
 
 
 def _stream_is_complete(fields: Routing, *, chat: bool, drafts: bool) -> bool:

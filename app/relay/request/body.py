@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
 from typing import Any
 
@@ -67,8 +68,8 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     def edited(self, values: Mapping[str, bytes], drop: Container[str]) -> Routing:
         """Returns the routing of the same body after `json_edit.edited`, which leaves `model` and `stream`
         unchanged."""
-        changes = {name: msgspec.Raw(values[name]) for name in _KEPT_AS_BYTES if name in values}
-        changes |= {name: NULL for name in _KEPT_AS_BYTES if name in drop and name not in values}
+        changes = {name: msgspec.Raw(values[name]) for name in KEPT_AS_BYTES if name in values}
+        changes |= {name: NULL for name in KEPT_AS_BYTES if name in drop and name not in values}
         return msgspec.structs.replace(self, **changes) if changes else self
 
 
@@ -77,26 +78,29 @@ def _asked_for(field: msgspec.Raw) -> bool:
 
 
 _DECODER = msgspec.json.Decoder(Routing)
-_KEPT_AS_BYTES = tuple(field.name for field in msgspec.structs.fields(Routing) if field.type is msgspec.Raw)
+KEPT_AS_BYTES = tuple(field.name for field in msgspec.structs.fields(Routing) if field.type is msgspec.Raw)
 
 
 async def read_body(receive: Receive, declared: int | None, limit: int) -> bytes:
     """Returns the whole body. Raises BodyTooLargeError as soon as it exceeds the limit, or ClientDisconnectedError."""
     if declared is not None and declared > limit:
         raise BodyTooLargeError(_too_large(limit))
-    chunks: list[bytes] = []
+    # Grows without a copy of the whole at the end
+    body = io.BytesIO()
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnectedError
-        chunk = message.get("body", b"")
+        chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise BodyTooLargeError(_too_large(limit))
+        if not message.get("more_body", False) and size == len(chunk):
+            return chunk
+        body.write(chunk)
         if not message.get("more_body", False):
-            return chunk if not chunks else b"".join([*chunks, chunk])
-        chunks.append(chunk)
+            return body.getvalue()
 
 
 def _too_large(limit: int) -> str:

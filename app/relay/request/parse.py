@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import msgspec
 
 from app.auth.guard import changes_engine, may_use
 from app.config.model_entry import LocalEntry
 from app.config.presets import filters_with
-from app.errors import InvalidBodyError, ModelRequiredError
+from app.errors import BodyTooLargeError, InvalidBodyError, ModelRequiredError
 from app.models.catalog import Catalog, ModelFilter
 from app.models.ref import ModelRef
-from app.relay.amendments.amend import amended
 from app.relay.amendments.answer import AmendedAnswer
 from app.relay.amendments.tools import tool_use
 from app.relay.headers import Headers
 from app.relay.request import multipart as form
 from app.relay.request.body import Receive, Routing, read_body, routing
 from app.relay.request.filters import Filter
-from app.relay.request.json_text import readable
-from app.relay.request.media import Remote, find
+from app.relay.request.json_edit import Field
+from app.relay.request.json_text import readable_in_steps
+from app.relay.request.media import Remote
 from app.relay.request.media_fetch import address
+from app.relay.request.prepare import (
+    IN_PLACE_BYTES,
+    RemoteUrls,
+    changed,
+    decoding_needed,
+    find_remote,
+    prepare,
+    too_much_to_decode,
+)
+from app.relay.request.scan import fields_in_steps, routing_of
 from app.relay.request.scope import Scope, declared_length, header, query_model, target
 from app.relay.request.slot_files import refuse_other_folders
+from app.relay.request.worker import BodyWorker
+from app.relay.turns import a_turn_for, in_turns
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -50,18 +64,44 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     own_body: bytes | None = None
     # Whether the model must call a tool. None without tools.
     must_call: bool | None = None
+    # The fields of a large body, which are found in steps
+    spans: list[Field] | None = None
+    # Whether a stream has all of an answer in one piece, if that is known already
+    as_stream: bool | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A request whose body is being prepared."""
+
+    ref: ModelRef
+    target: str
+    body: bytes | None
+    fields: Routing
+    spans: list[Field] | None
+    answer: AmendedAnswer | None = None
+    own_body: bytes | None = None
+    remote: Remote | None = None
+    as_stream: bool | None = None
 
 
 class CallReader:
-    """Parses requests. `max_body` is in bytes. `media_hosts` are the hosts that remote media may come from."""
+    """Parses requests. `max_body` and `max_edit` (of a body that has to be decoded) are in bytes.
 
-    def __init__(self, catalog: Catalog, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
+    `media_hosts` are the hosts that remote media may come from. Close it at the end.
+    """
+
+    def __init__(
+        self, catalog: Catalog, *, max_body: int, max_edit: int | None = None, media_hosts: tuple[str, ...] = ()
+    ) -> None:
         self._catalog = catalog
-        self.configure(max_body=max_body, media_hosts=media_hosts)
+        self._worker = BodyWorker()
+        self.configure(max_body=max_body, max_edit=max_edit, media_hosts=media_hosts)
 
-    def configure(self, *, max_body: int, media_hosts: tuple[str, ...] = ()) -> None:
+    def configure(self, *, max_body: int, max_edit: int | None = None, media_hosts: tuple[str, ...] = ()) -> None:
         """Applies new settings from the next request on. `filters` are those of the current catalog."""
         self.max_body = max_body
+        self._max_edit = max_body if max_edit is None else max_edit
         self._media_hosts = media_hosts
         self._filters: dict[tuple[str, str], Filter] = {}
         for ref in self._catalog.refs(presets=True):
@@ -71,7 +111,7 @@ class CallReader:
 
     async def read(self, scope: Scope, receive: Receive, request_id: str) -> Call:
         """Parses a request. Raises a RequestError, or ClientDisconnectedError."""
-        body, boundary, fields = None, None, Routing()
+        body, boundary, fields, spans = None, None, Routing(), None
         by_query = scope["method"] == "GET" or changes_engine(scope["path"])
         if by_query:
             fields = Routing(model=query_model(scope["query_string"]))
@@ -81,47 +121,97 @@ class CallReader:
             kind = header(scope["headers"], b"content-type")
             boundary = form.boundary_of(kind) if kind.startswith(b"multipart/") else None
             if boundary is None:
-                body = readable(body)
-            fields = routing(body) if boundary is None else form.routing(body, boundary)
+                body = await in_turns(readable_in_steps(body))
+                fields, spans = await self.routing(body)
+            else:
+                fields = form.routing(body, boundary)
         elif body and fields.model is None:
             with suppress(InvalidBodyError):  # An array, for example, concerns llama-server only
                 fields = Routing(model=routing(body).model)
         ref, where = self.named(fields.model, may_use(scope)), target(scope)
         if by_query and body is not None:
             refuse_other_folders(ref, where)
-        answer, own_body = None, None
+        draft = _Draft(ref, where, body, fields, spans)
         if body is not None and boundary is None and not by_query:
-            if self._filters:
-                body, fields = self._filtered(ref, where, body, fields)
-            ours = isinstance(ref.entry, LocalEntry)
-            if (amendment := amended(where, body, fields, request_id, ours=ours)) is not None:
-                own_body, (body, where, answer) = body, amendment
-                fields = routing(body)
-        remote = self.remote(fields)
+            await self._prepare(draft, request_id)
+        body, fields = draft.body, draft.fields
         return Call(
             ref=self._decoding(ref, logprobs=fields.wants_logprobs),
             method=scope["method"],
-            target=where,
+            target=draft.target,
             headers=scope["headers"],
             body=body,
             streaming=bool(fields.stream),
             fields=fields,
             boundary=boundary,
             request_id=request_id,
-            remote=remote,
+            remote=draft.remote,
             by_query=by_query,
-            answer=answer,
-            own_body=own_body,
+            answer=draft.answer,
+            own_body=draft.own_body,
+            spans=draft.spans,
+            as_stream=draft.as_stream,
             must_call=tool_use(fields),
         )
 
+    async def routing(self, body: bytes) -> tuple[Routing, list[Field] | None]:
+        """Returns the routing of a body, and its fields if it is large. Raises InvalidBodyError."""
+        if len(body) <= IN_PLACE_BYTES:
+            return routing(body), None
+        spans = await in_turns(fields_in_steps(body))
+        return routing_of(body, spans), spans
+
     def remote(self, fields: Routing) -> Remote | None:
         """Returns the remote media of a body. Raises RemoteMediaRefusedError if a host is not listed."""
-        remote = find(fields.messages, input=fields.input, query=fields.query, documents=fields.documents)
-        if remote is not None:
-            for url in remote.urls:
-                address(url, self._media_hosts)
+        remote = find_remote(fields)
+        self._check_hosts(remote.urls if remote is not None else ())
         return remote
+
+    def refuse_edit(self, body: bytes) -> None:
+        """Raises BodyTooLargeError if a body that has to be decoded is too large for that."""
+        if len(body) > self._max_edit:
+            raise BodyTooLargeError(
+                f"The body has to be edited, and is larger than {self._max_edit / 2**20:g} MiB; "
+                "max_edit_mb in tandem.yaml sets the limit."
+            )
+
+    def close(self) -> None:
+        """Ends the process that edits large bodies."""
+        self._worker.close()
+
+    def _check_hosts(self, urls: Iterable[str]) -> None:
+        for url in urls:
+            address(url, self._media_hosts)
+
+    async def _prepare(self, draft: _Draft, request_id: str) -> None:
+        """Applies the filters of the entry or the preset, and amendments, and finds remote media."""
+        body, ref = draft.body, draft.ref
+        assert body is not None
+        filters, ours = self._filters.get((ref.alias, ref.preset)), isinstance(ref.entry, LocalEntry)
+        if not await in_turns(too_much_to_decode(body)):
+            await a_turn_for(body)
+            filtered, amendment, draft.fields = changed(
+                draft.target, body, draft.fields, filters, request_id, ours=ours
+            )
+            draft.body = filtered
+            if amendment is not None:
+                draft.own_body, (draft.body, draft.target, draft.answer) = filtered, amendment
+            await a_turn_for(body)
+            draft.remote = self.remote(draft.fields)
+            await a_turn_for(body)
+            return
+        whole = ours and not draft.fields.stream and len(body) <= self._max_edit
+        unfiltered = draft.spans if filters is None else None
+        if unfiltered is not None and not await in_turns(decoding_needed(body, unfiltered, draft.target, whole=whole)):
+            draft.as_stream = False
+            return
+        self.refuse_edit(body)
+        draft.body, changes = await self._worker.run(prepare, body, draft.target, filters, request_id, ours, whole)
+        draft.own_body = body if draft.body != body else None
+        self._check_hosts(changes.urls)
+        draft.target, draft.answer, draft.as_stream = changes.target, changes.answer, changes.as_stream
+        draft.remote = RemoteUrls(changes.urls) if changes.urls else None
+        draft.fields, draft.spans = await self.routing(draft.body)
 
     def named(self, model: str | None, may: ModelFilter = None) -> ModelRef:
         """Returns the model's ref. Raises UnknownAliasError or ModelRequiredError."""
@@ -134,11 +224,6 @@ class CallReader:
             return shown[0]
         names = ", ".join(f"'{name}'" for name in shown) or "none"
         raise ModelRequiredError(f"Missing 'model'. Available models: {names}.")
-
-    def _filtered(self, ref: ModelRef, target: str, body: bytes, fields: Routing) -> tuple[bytes, Routing]:
-        """Applies the filters of the entry or the preset, for each of its variants."""
-        filters = self._filters.get((ref.alias, ref.preset))
-        return (body, fields) if filters is None else filters.apply(target.partition("?")[0], body, fields)
 
     def _decoding(self, ref: ModelRef, *, logprobs: bool) -> ModelRef:
         """Returns the model, or its plain variant if log probabilities need it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from app.config.speculation import NONE
-from app.relay.buffered.eligibility import as_stream
+from app.relay.buffered.eligibility import as_stream, asked_as_stream
 from app.relay.headers import for_upstream, request_head
 from app.relay.request.parse import Call
 from app.relay.response.usage import UsageTap
@@ -41,7 +41,10 @@ class UpstreamClient:
         body, streamed = destination.body_of(call), None
         if destination.streams_well and not call.streaming:
             status = destination.speculation
-            streamed = as_stream(call.target, body, call.fields, drafts=status is not None and status.mode != NONE)
+            if call.as_stream is None:
+                streamed = as_stream(call.target, body, call.fields, drafts=status is not None and status.mode != NONE)
+            elif call.as_stream and body is not None:
+                streamed = asked_as_stream(body, call.spans)
         if streamed is not None:
             response = await self._request(destination, call, streamed, once=True)
             if await response.assemble(listen, call.answer.per_prompt if call.answer is not None else 1):

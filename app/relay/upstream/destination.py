@@ -84,7 +84,7 @@ class AttachedServer(Destination):
         if not call.body or not self._model or call.by_query:
             return call.body
         if call.boundary is None:
-            return with_model(call.body, self._model)
+            return with_model(call.body, self._model, call.spans)
         return form.with_model(call.body, call.boundary, self._model)
 
     def refusal(self, status: int) -> UpstreamError | None:

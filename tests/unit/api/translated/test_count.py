@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,9 @@ from app.api.translated.count import TokenCounter
 from app.auth.guard import KEY
 from app.auth.keys import ApiKey
 from app.config.model_entry import AttachedEntry
-from tests.support.models import ref_to
+from app.config.settings import Settings
+from app.models.catalog import Catalog
+from app.relay.request.parse import CallReader
 
 CHAT = "/v1/chat/completions/input_tokens"
 BODY = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "stream": True}
@@ -36,8 +37,8 @@ class Server:
 
 def count(server: Server, **entry: Any) -> tuple[int, Any]:
     """Status and body of what the client gets."""
-    ref = ref_to("m", entry=AttachedEntry(url="http://127.0.0.1:1", **entry))
-    calls: Any = SimpleNamespace(named=lambda name, may: ref, remote=lambda fields: None)
+    settings = Settings(models={"m": AttachedEntry(url="http://127.0.0.1:1", **entry)})
+    calls = CallReader(Catalog(settings), max_body=1 << 20)
     relay: Any = server
     server.max_body = 1 << 20  # type: ignore[attr-defined]
     counter = TokenCounter(relay, MessagesRelay(relay, calls), {"more": 1})
