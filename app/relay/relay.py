@@ -157,6 +157,10 @@ class Relay:
             self._serving.discard(serving)
             self._traffic.ends(number)
 
+    def refuse_edit(self, body: bytes) -> None:
+        """Raises BodyTooLargeError if a body that has to be decoded is too large for that."""
+        self._calls.refuse_edit(body)
+
     def unload_unless_used(self, model: str | None, scope: Scope) -> bool:
         """Unloads the model if no other client needs it. Returns whether it was unloaded. Raises UnknownAliasError."""
         ref = self._calls.named(model, may_use(scope))

@@ -44,7 +44,7 @@ class OllamaRelay:
         headers = [(n, v) for n, v in scope["headers"] if n != b"content-type"]
         scope = scope | {"headers": [*headers, (b"content-type", b"application/json")], "query_string": b""}
         translation = _Translation(scope, receive, send, self.api_format, request_id)
-        request = await translation.read(self._relay.max_body)
+        request = await translation.read(self._relay)
         if request is not None and request.unloading and await self._unloaded(translation, request, scope):
             return
         try:
@@ -97,10 +97,11 @@ class _Translation:
         """Tells whether an answer has begun of which the client has received nothing."""
         return self._start is not None
 
-    async def read(self, limit: int) -> OllamaRequest | None:
-        """Reads the request. Returns None for an invalid one, which the relay then reports. `limit` is in bytes."""
+    async def read(self, relay: Relay) -> OllamaRequest | None:
+        """Reads the request within the limits of the relay, which reports an invalid one. Then returns None."""
         try:
-            body = await in_turns(readable_in_steps(await read_body(self._receive, None, limit)))
+            body = await in_turns(readable_in_steps(await read_body(self._receive, None, relay.max_body)))
+            relay.refuse_edit(body)
             await in_turns(refuse_deep_nesting(body))
             await a_turn_for(body)
             self._request = translate(self._scope["path"], body)

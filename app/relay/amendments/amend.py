@@ -6,6 +6,7 @@ llama-server's own behaviour are not made for attached servers (`ours` is False)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import msgspec
 
 from app.errors import InvalidBodyError
 from app.relay.amendments.answer import CLOSING, AmendedAnswer, ChangedAnswer, Counted, LegacyCalls
-from app.relay.amendments.completion import amended_completion
+from app.relay.amendments.completion import SEVERAL, amended_completion
 from app.relay.amendments.continued import WithoutPrefill, prefilled
 from app.relay.amendments.draft import NULL_TEXT, Draft
 from app.relay.amendments.formats import nested, refuse_ignored, refuse_ignored_patterns
@@ -192,23 +193,28 @@ def _embeddings(draft: Draft) -> None:
     draft.answer = ShorterVectors(dimensions)
 
 
-# By path, the fields for which a request may be amended, and marks in them; without a mark, always
-_OF_CHATS: dict[str, tuple[bytes, ...]] = {
-    **dict.fromkeys(("functions", "function_call", "tool_choice", "response_format", "n"), ()),
+# What a large body has to be decoded for, by path and field: its value begins with this, or holds one of these bytes
+_ALWAYS, _NOT_ONE, _NO_TEXT = re.compile(b""), re.compile(rb"(?!1\Z)"), re.compile(rb'[^"]')
+Trigger = re.Pattern[bytes] | tuple[bytes, ...]
+_OF_CHATS: dict[str, Trigger] = {
+    **dict.fromkeys(("functions", "function_call", "response_format", "continue_final_message"), _ALWAYS),
+    "n": _NOT_ONE,
+    "tool_choice": _NO_TEXT,
     "messages": WORDS,
     "tools": (NULL_TEXT, b"pattern"),
     "stop": (b'""',),
 }
-AMENDED_WITH: dict[str, dict[str, tuple[bytes, ...]]] = {
+AMENDED_WITH: dict[str, dict[str, Trigger]] = {
     _CHAT: _OF_CHATS,
     _COUNTED: _OF_CHATS,
     "/apply-template": {"messages": WORDS},
     _COMPLETIONS: {
-        **dict.fromkeys(("n", "best_of", "response_format", "suffix", "echo"), ()),
-        "prompt": (b"[",),
+        **dict.fromkeys(("best_of", "response_format", "suffix", "echo"), _ALWAYS),
+        "n": _NOT_ONE,
+        "prompt": SEVERAL,
         "stop": (b'""',),
     },
-    _EMBEDDINGS: {"dimensions": ()},
+    _EMBEDDINGS: {"dimensions": _ALWAYS},
 }
 _AT: dict[str, Callable[[Draft], None]] = {
     _CHAT: _chat,

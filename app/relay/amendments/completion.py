@@ -12,13 +12,13 @@ from app.relay.amendments.formats import as_native, nested, refuse_ignored
 from app.relay.amendments.infill import PATH
 
 # A list of texts or of lists. A list of tokens is one prompt, and may be as long as a body
-_SEVERAL = re.compile(rb"\[\s*[\[\"]")
+SEVERAL = re.compile(rb"\[\s*[\[\"]")
 _LOOKED_AT = 1000
 
 
 def amended_completion(draft: Draft) -> None:
     """Raises InvalidBodyError. Attached servers get `echo` and similar fields unchanged."""
-    if draft.has("prompt") and _SEVERAL.match(bytes(memoryview(draft.fields.prompt)[:_LOOKED_AT])):
+    if draft.has("prompt") and SEVERAL.match(bytes(memoryview(draft.fields.prompt)[:_LOOKED_AT])):
         draft.prompts = _lengths(draft.value("prompt"))
     if not draft.ours:
         return

@@ -198,6 +198,8 @@ class CallReader:
                 draft.own_body, (draft.body, draft.target, draft.answer) = filtered, amendment
             await a_turn_for(body)
             draft.remote = self.remote(draft.fields)
+            if draft.body is not body or draft.remote is not None:
+                self.refuse_edit(body)
             await a_turn_for(body)
             return
         whole = ours and not draft.fields.stream and len(body) <= self._max_edit

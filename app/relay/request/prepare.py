@@ -32,6 +32,8 @@ _ADDRESS = re.compile(
     rb"(?:[hH]|\\u00[46]8)(?:[tT]|\\u00[57]4){2}(?:[pP]|\\u00[57]0)(?:[sS]|\\u00[57]3)?(?::|\\u003[aA])"
 )
 _SEARCH_STEP, _LONGEST_MATCH = 128 * 1024, 512
+# Bytes of a value that tell how it begins
+_HEAD = 1000
 
 
 class Changes(NamedTuple):
@@ -114,15 +116,18 @@ def decoding_needed(body: bytes, fields: list[Field], target: str, *, whole: boo
     if whole and assembled_at(path):
         return True
     for field in fields:
-        marks = amended_with.get(field.name) if amended_with is not None else None
-        if marks == () or (amended_with is not None and _is_null(body, field)):
+        trigger = amended_with.get(field.name, ()) if amended_with is not None else ()
+        marks = trigger if isinstance(trigger, tuple) else ()
+        if amended_with is not None and _is_null(body, field):
+            return True
+        if not isinstance(trigger, tuple) and trigger.match(body[field.value : min(field.end, field.value + _HEAD)]):
             return True
         addresses = field.name in _MEDIA_FIELDS
         if not addresses and not marks:
             continue
         for start in range(field.value, field.end, _SEARCH_STEP):
             end = min(start + _SEARCH_STEP + _LONGEST_MATCH, field.end)
-            if any(body.find(mark, start, end) >= 0 for mark in marks or ()):
+            if any(body.find(mark, start, end) >= 0 for mark in marks):
                 return True
             if addresses and _ADDRESS.search(body, start, end):
                 return True

@@ -32,26 +32,28 @@ class BodyWorker:
         self._idle: asyncio.TimerHandle | None = None
 
     async def run(self, job: Callable[..., tuple[bytes, Outcome]], body: bytes, *more: Any) -> tuple[bytes, Outcome]:
-        """Returns what the job returns, or raises what it raises. Raises BodyEditError if the process dies."""
+        """Returns what the job returns, or raises what it raises. Raises BodyEditError if the process dies.
+
+        A job whose caller is cancelled goes on to its end, since its answer must not be taken for the next one's.
+        """
+        running = asyncio.ensure_future(self._run(pickle.dumps((job, more)), body))
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        edited, failed, outcome = await asyncio.shield(running)
+        if failed:
+            raise outcome
+        return edited, outcome
+
+    async def _run(self, job: bytes, body: bytes) -> tuple[bytes, bool, Any]:
         async with self._turn:
             if self._idle is not None:
                 self._idle.cancel()
-            exchange = asyncio.ensure_future(asyncio.to_thread(self._exchange, pickle.dumps((job, more)), body))
             try:
-                edited, failed, outcome = await asyncio.shield(exchange)
-            except asyncio.CancelledError:
-                # The next job gets another process, and no answer to this one. The thread reaps it
-                if self._process is not None:
-                    self._process.kill()
-                self._process = None
-                raise
+                answer = await asyncio.to_thread(self._exchange, job, body)
             except EOFError:
                 self._process = None
                 raise BodyEditError("The body could not be edited: the process that edits large bodies died.") from None
             self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.close)
-        if failed:
-            raise outcome
-        return edited, outcome
+            return answer
 
     def close(self) -> None:
         """Ends the process."""

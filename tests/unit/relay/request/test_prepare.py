@@ -173,7 +173,10 @@ def test_objects_count_and_not_the_brackets_of_texts(content: bytes, too_much: b
         ({}, False),
         ({"tools": [{"type": "function"}]}, False),
         ({"tools": [{"type": "function", "strict": None}]}, True),
-        ({"tool_choice": "auto"}, True),
+        ({"tool_choice": "auto"}, False),
+        ({"tool_choice": {"type": "function"}}, True),
+        ({"n": 1}, False),
+        ({"n": 10}, True),
         ({"temperature": None}, True),
         ({"messages": [{"content": "null, or http://x"}]}, True),
         ({"messages": [{"content": "say http://x"}]}, False),
@@ -185,3 +188,35 @@ def test_an_edit_is_expected_for_these_fields(fields: dict[str, Any], needed: bo
     content = json.dumps({"model": "m"} | fields).encode()
     spans = at_once(fields_in_steps(content))
     assert at_once(decoding_needed(content, spans, CHAT, whole=False)) is needed
+
+
+def test_a_small_limit_of_edits_holds_for_small_bodies_too() -> None:
+    small = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], "seed": None}).encode()
+    with pytest.raises(BodyTooLargeError, match="max_edit_mb"):
+        read(small, max_edit=10)
+    assert read(small.replace(b"null", b"1"), max_edit=10)[0].body is not None
+
+
+def test_a_client_that_leaves_takes_no_answer_of_another() -> None:
+    """Its job goes on, and the next one gets its own."""
+
+    async def main() -> None:
+        calls = CallReader(Catalog(Settings(models={"m": LocalEntry(target=FILES)})), max_body=64 << 20)
+        for pause in (0.0, 0.02, 0.2):
+            left = asyncio.ensure_future(calls.read(scope(CHAT), receiver(body(n=2, seed=1)), "r-1"))
+            await asyncio.sleep(pause)
+            left.cancel()
+            call = await calls.read(scope(CHAT), receiver(body(n=3, seed=2)), "r-2")
+            assert call.body is not None and json.loads(call.body)["seed"] == 2
+        calls.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "needed"), [("x", False), ([1, 2], False), (["x", "y"], True), ([[1], [2]], True), ([], False)]
+)
+def test_several_prompts_are_decoded_and_one_of_tokens_is_not(prompt: Any, needed: bool) -> None:
+    content = json.dumps({"model": "m", "prompt": prompt}).encode()
+    spans = at_once(fields_in_steps(content))
+    assert at_once(decoding_needed(content, spans, "/v1/completions", whole=False)) is needed
