@@ -64,7 +64,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     own_body: bytes | None = None
     # Whether the model must call a tool. None without tools.
     must_call: bool | None = None
-    # The fields of a large body, which are found in steps
+    # The fields of a form or of a large body, which are found in steps
     spans: list[Field] | None = None
     # Whether a stream has all of an answer in one piece, if that is known already
     as_stream: bool | None = None
@@ -124,7 +124,8 @@ class CallReader:
                 body = await in_turns(readable_in_steps(body))
                 fields, spans = await self.routing(body)
             else:
-                fields = form.routing(body, boundary)
+                spans = await in_turns(form.fields_in_steps(body, boundary))
+                fields = form.routing(body, boundary, spans)
         elif body and fields.model is None:
             with suppress(InvalidBodyError):  # An array, for example, concerns llama-server only
                 fields = Routing(model=routing(body).model)

@@ -85,7 +85,7 @@ class AttachedServer(Destination):
             return call.body
         if call.boundary is None:
             return with_model(call.body, self._model, call.spans)
-        return form.with_model(call.body, call.boundary, self._model)
+        return form.with_model(call.body, call.boundary, self._model, call.spans)
 
     def refusal(self, status: int) -> UpstreamError | None:
         """A 401 concerns the entry's key, since a client's key is never sent there."""

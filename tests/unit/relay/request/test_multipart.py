@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidBodyError
-from app.relay.request.multipart import boundary_of, routing, with_model
+from app.relay.request import multipart
+from app.relay.request.multipart import boundary_of, fields_in_steps, routing, with_model
+from app.relay.turns import at_once
 
 LINE = b"\r\n"
 
@@ -67,3 +69,19 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     """Never a fault of ours."""
     with suppress(InvalidBodyError):
         routing(b"--B" + body, b"B")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 64])
+def test_a_large_form_is_searched_in_steps(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A boundary is found wherever a step ends."""
+    body = FILE + part("model", b"org/m") + part("stream", b"true") + END
+    whole = at_once(fields_in_steps(body, b"B"))
+    monkeypatch.setattr(multipart, "_STEP", step)
+    assert at_once(fields_in_steps(body, b"B")) == whole
+    assert len(list(fields_in_steps(body, b"B"))) > len(FILE) // (2 * step) - 2
+    assert with_model(body, b"B", "theirs", whole) == FILE + part("model", b"theirs") + part("stream", b"true") + END
+
+
+def test_more_parts_than_any_api_has_are_refused() -> None:
+    with pytest.raises(InvalidBodyError, match="more than 1000 parts"):
+        routing(part("x", b"1") * 1001 + END, b"B")
