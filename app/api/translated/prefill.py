@@ -12,10 +12,18 @@ def begun_answer(messages: Chat) -> str:
 
     Engines take one such message. One with tool calls cannot be continued, and the engine reports it.
     """
-    while len(messages) > 1 and _is_text(messages[-1]) and _is_text(messages[-2]):
-        last = messages.pop()
-        messages[-1] |= last | {"content": "\n\n".join(filter(None, (messages[-1]["content"], last["content"])))}
-    return messages[-1]["content"] if messages and _is_text(messages[-1]) else ""
+    begin = len(messages)
+    while begin and _is_text(messages[begin - 1]):
+        begin -= 1
+    parts = messages[begin:]
+    if not parts:
+        return ""
+    text = "\n\n".join(filter(None, (part["content"] for part in parts)))
+    for part in parts[1:]:
+        parts[0] |= part
+    parts[0]["content"] = text
+    messages[begin:] = parts[:1]
+    return text
 
 
 def _is_text(message: dict[str, Any]) -> bool:
