@@ -14,6 +14,7 @@ _ENGINE: dict[str, Any] = {
     "state": "ready",
     "since": _AT,
     "reason": "a request waits for it",
+    "host": "local",
     "pid": 4242,
     "port": 8001,
     "slots": 4,

@@ -88,7 +88,9 @@ class ModelFiles:
         refs = {ref.alias: ref for ref in self._catalog.refs() if isinstance(ref.entry, LocalEntry)}
         others = self._looks.keys() - refs.keys()
         if others:
-            listed = {ref.engine_key: ref for ref in self._catalog.refs(variants=True)}
+            # A reload may have made one of them an attached server
+            variants = self._catalog.refs(variants=True)
+            listed = {ref.engine_key: ref for ref in variants if isinstance(ref.entry, LocalEntry)}
             for key in others:
                 if key in listed:
                     refs[key] = listed[key]

@@ -187,7 +187,7 @@ def test_a_removed_model_leaves_nothing(serve: Serve, models: Models) -> None:
     swap(gateway)
     assert len(saved(gateway)) == 1
     gateway.reload(models={"other": gateway.settings["models"]["other"]})
-    assert saved(gateway) == []
+    eventually(lambda: saved(gateway) == [])
 
 
 def test_off_keeps_nothing(serve: Serve, models: Models, make_gateway: Callable[..., Gateway], engine: str) -> None:

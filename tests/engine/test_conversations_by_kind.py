@@ -88,7 +88,6 @@ def test_a_sliding_window_is_kept_or_told(serve: Serve, models: Models, kinds: M
     if why(gateway) == "":
         assert cached > 400 and read < 30
         return
-    assert cached == 0
     assert "does not use restored slots" in why(gateway) and "--swa-full" in why(gateway)
     assert gateway.logged(why(gateway))
     swap(gateway)

@@ -103,10 +103,11 @@ def test_a_start_that_is_cancelled_leaves_no_child(late: tuple[float, float]) ->
         host, link = await a_node()
         first = await host.spawn(order("a"), lambda _: None)
         assert (await host.spawn(order("a"), lambda _: None)).pid == first.pid, "the same order"
+        before = set(psutil.Process().children())
         link.late = late
         spawning = asyncio.create_task(host.spawn(order("b"), lambda _: None))
         await asyncio.sleep(0.1)
-        others = [child for child in psutil.Process().children() if child.pid != first.pid]
+        others = [child for child in psutil.Process().children() if child not in before]
         spawning.cancel()
         with pytest.raises(asyncio.CancelledError):
             await spawning

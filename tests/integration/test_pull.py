@@ -572,7 +572,7 @@ def test_the_command_speaks_to_hf_endpoint_and_prints_the_entry(here: Here) -> N
     done = _command(here, "pull", f"hf:{REPO}:UD-Q2_K_XL")
     assert done.returncode == 0, done.stderr
     assert here.has(Q2)
-    assert '  "unsloth/GLM-4.7":\n' in done.stderr and "target: {repo: unsloth/GLM-4.7-GGUF" in done.stderr
+    assert "  unsloth/GLM-4.7:\n" in done.stderr and "target: {repo: unsloth/GLM-4.7-GGUF" in done.stderr
     assert not list(here.folder.glob("*.yaml"))
 
 

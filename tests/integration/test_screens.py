@@ -197,6 +197,7 @@ def test_chat_with_a_gateway_that_dies(columns: int, here: ScreenFolder, make_ga
         terminal.see("t4")
         gateway.process.kill()
         terminal.see("was interrupted")
+        terminal.see("\n>", times=2)
         terminal.type("again\r")
         terminal.see("No gateway answers")
         terminal.see("\n>", times=3)

@@ -63,7 +63,7 @@ def test_the_container_runs_a_command_that_the_cli_has(path: str, monkeypatch: p
     (script,) = json.loads(argument(path, "ENTRYPOINT"))
     arguments = json.loads(argument(path, "CMD"))
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts[script] == "app.cli:main"
+    assert scripts[script] == "llama_tandem:main"
 
     from app.cli import main
 
