@@ -9,6 +9,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ KILL_EVERY_S = 3.0
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
 # As openai-python has it: two more tries, and no more than this is waited for.
 TRIES, LONGEST_WAIT_S = 3, 8.0
+# llama-server's handler of SIGTERM may wait for a lock that its own thread holds (b11434), and then it never ends
+DEADLOCKED_AFTER_S = 15.0
 # What a killed engine is said to have died of
 CAUSES = frozenset(("killed", "crashed", "terminated"))
 
@@ -77,6 +80,7 @@ class Chaos:
         self._asked = 0
         # A second SIGTERM makes llama-server exit with 1 (b11434), which is no word of a signal
         self._signalled: set[int] = set()
+        self._terminated: dict[int, float] = {}
 
     async def run(self, seconds: float) -> Outcomes:
         """Clients come one after another, and all have their answers in the end."""
@@ -85,8 +89,20 @@ class Chaos:
             base_url=self._gateway.url, timeout=120, trust_env=False, headers=self._headers
         ) as client:
             clients = [self._polite(client, number, end) for number in range(self._clients)]
+            burying = asyncio.create_task(self._bury())
             await asyncio.gather(self._killer(end), *clients)
+            burying.cancel()
         return self.outcomes
+
+    async def _bury(self) -> None:
+        """Ends engines that a SIGTERM has hung, as an operator would."""
+        while True:
+            await asyncio.sleep(1)
+            late = asyncio.get_running_loop().time() - DEADLOCKED_AFTER_S
+            for engine in [pid for pid, when in self._terminated.items() if when < late]:
+                del self._terminated[engine]
+                with suppress(ProcessLookupError):
+                    os.kill(engine, signal.SIGKILL)
 
     async def _killer(self, end: float) -> None:
         loop = asyncio.get_running_loop()
@@ -97,6 +113,8 @@ class Chaos:
             if engines:
                 engine = self._rng.choice(engines)
                 self._signalled.add(engine)
+                if number is signal.SIGTERM:
+                    self._terminated[engine] = loop.time()
                 os.kill(engine, number)
                 self.outcomes.kills[number.name] += 1
 
