@@ -22,7 +22,7 @@ soak: .venv/test.stamp
 clients: .venv/test.stamp
 	scripts/run-clients $(BIN)/python
 
-# llama.cpp's own server tests, directly and through the gateway.
+# llama.cpp's own server tests, directly and through the gateway; with UPSTREAM_TESTS=all the slow ones too.
 upstream: .venv/test.stamp
 	scripts/run-upstream $(BIN)/python
 
