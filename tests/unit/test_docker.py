@@ -64,6 +64,8 @@ def test_the_container_runs_a_command_that_the_cli_has(path: str, monkeypatch: p
     arguments = json.loads(argument(path, "CMD"))
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts[script] == "llama_tandem:main"
+    # The build gets no package that is not named here
+    assert "!llama_tandem" in (ROOT / ".dockerignore").read_text().splitlines()
 
     from app.cli import main
 
