@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import logs, version
+from app import logs
 from app.api.cors import Application, Cors
 from app.api.dispatch import Dispatcher, reporter
 from app.api.messages.relay import MessagesRelay, message_paths
@@ -196,53 +196,32 @@ class Gateway:
         return self.reloader.running
 
     def _build_api(self) -> Application:
-        from app.api.admin import admin_routes  # Imports FastAPI, so it is called late: see Dispatcher
-        from app.api.admin_engine import engine_view_routes
-        from app.api.admin_events import event_routes
-        from app.api.admin_facts import GatewayFacts
-        from app.api.admin_feed import AdminFeed, look_at
-        from app.api.admin_history import history_routes
-        from app.api.admin_hub import hub_routes
-        from app.api.admin_keys import key_routes
-        from app.api.admin_reload import reload_routes
-        from app.api.admin_requests import request_routes
-        from app.api.engines import engine_routes
-        from app.api.ephemeral import ephemeral_routes
-        from app.api.fastapi_app import create_api
-        from app.api.live import LiveFigures
-        from app.api.log_routes import log_routes
-        from app.api.memory_routes import memory_routes
-        from app.api.ollama.models import ollama_routes
-        from app.api.page_session import session_routes
-        from app.api.pulls import pull_routes
-        from app.api.responses.endpoints import kept_response_routes
+        from app.api.assembly import ApiParts, build_api  # Imports FastAPI, so it is called late: see Dispatcher
 
-        rows = self._rows
-        admin = admin_routes(self.catalog, self.scheduler, self.planner)
-        ollama = ollama_routes(self.catalog, rows, self.scheduler, max_body=lambda: self.relay.max_body)
-        live = LiveFigures(self.catalog, self._recent)
-        engines, kept = engine_routes(self.catalog, self.scheduler, live), kept_response_routes(self._keeper)
-        logs_of = log_routes(self.catalog, closing=lambda: self._leaving)
-        held = memory_routes(self.scheduler, self.memory)
-        pulls = pull_routes(lambda: self.settings, self.pulls)
-        changes = (reload_routes(self.reloader), ephemeral_routes(self.reloader, self.keys))
-        facts = GatewayFacts(
-            self.catalog, self.scheduler, self.planner, self.memory, lambda: self.settings, self._began
+        return build_api(
+            ApiParts(
+                catalog=self.catalog,
+                scheduler=self.scheduler,
+                planner=self.planner,
+                memory=self.memory,
+                metrics=self.metrics,
+                relay=self.relay,
+                traffic=self.traffic,
+                rows=self._rows,
+                recent=self._recent,
+                pulls=self.pulls,
+                reloader=self.reloader,
+                database=self._database,
+                keys=self.keys,
+                key_store=self._key_store,
+                sessions=self.sessions,
+                guard=self._guard,
+                keeper=self._keeper,
+                settings=lambda: self.settings,
+                closing=lambda: self._leaving,
+                began=self._began,
+            )
         )
-        watched = partial(look_at, self.scheduler, self.pulls, self.traffic, facts.gateway, facts.beside)
-        events = event_routes(AdminFeed(watched, self.traffic), closing=lambda: self._leaving)
-        views = engine_view_routes(self.catalog, self.scheduler, self.planner, lambda: self._leaving)
-        page = (
-            events,
-            views,
-            history_routes(self.catalog, self._database),
-            hub_routes(lambda: self.settings, self.memory),
-            key_routes(self._key_store, self.keys),
-            request_routes(self.traffic),
-            session_routes(self.keys, self.sessions, self._guard),
-        )
-        more = (engines, held, logs_of, admin, *changes, pulls, ollama, kept, *page)
-        return create_api(rows=rows, scheduler=self.scheduler, metrics=self.metrics, version=version(), more=more)
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[None]:
