@@ -26,6 +26,7 @@ from app.api.routes import HEALTHS, OLLAMA, RESPONSES, allowed, relayed, upstrea
 from app.auth.guard import Guard
 from app.errors import TandemError
 from app.records.metrics import Finished, Metrics
+from app.relay.headers import of_request_id
 from app.relay.record import Report, RequestRecord
 from app.relay.relay import Relay
 from app.relay.request.body import Message, Receive
@@ -146,7 +147,7 @@ class Dispatcher:
     async def _served(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         began, status = time.perf_counter(), 500
         api_format = self._api_formats.of(scope["path"], scope["headers"])
-        ids = _ids(api_format, request_id)
+        ids = of_request_id(api_format.id_names, request_id)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -163,10 +164,6 @@ class Dispatcher:
             write = log.debug if quiet and status < 400 else log.info
             ms = round((time.perf_counter() - began) * 1000, 1)
             write(f"{scope['method']} {scope['path']}", status=status, ms=ms, request_id=request_id)
-
-
-def _ids(api_format: OpenAIFormat, request_id: str) -> list[tuple[bytes, bytes]]:
-    return [(name, request_id.encode("latin-1")) for name in api_format.id_names]
 
 
 def _head_of(send: Send) -> Send:
@@ -188,7 +185,7 @@ def _head_of(send: Send) -> Send:
 async def _not_allowed(scope: Scope, send: Send, api_format: OpenAIFormat, takes: str, request_id: str) -> None:
     error, message = no_such_route(scope["method"], scope["path"], 405, {"Allow": takes})
     allow = (b"allow", takes.encode())
-    more = [(name, request_id.encode("latin-1")) for name in api_format.id_names if name != b"x-request-id"]
+    more = of_request_id((name for name in api_format.id_names if name != b"x-request-id"), request_id)
     body = api_format.body(message, error)
     await _answer(send, 405, body, request_id, allow, *more, bodiless=scope["method"] == "HEAD")
     log.info(f"{scope['method']} {scope['path']}", status=405, request_id=request_id)

@@ -11,7 +11,7 @@ from app.api.messages.models import asks_in_this_shape, page_of
 from app.api.models import ModelRows
 from app.auth.guard import may_use
 from app.relay.api_format import ApiFormat
-from app.relay.headers import Headers
+from app.relay.headers import Headers, of_request_id
 from app.relay.request.scope import Scope
 from app.relay.response.writer import Send
 
@@ -50,7 +50,7 @@ class ModelList:
         rows = await self._rows.listed(may=may_use(scope))
         anthropic = asks_in_this_shape(scope["headers"])
         body = msgspec.json.encode(page_of(rows, {}) if anthropic else {"object": "list", "data": rows})
-        ids = [(name, request_id.encode("latin-1")) for name in api_format.id_names]
+        ids = of_request_id(api_format.id_names, request_id)
         return body, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *ids]
 
 

@@ -66,6 +66,12 @@ _OF_BODY = frozenset((b"content-encoding", b"content-length", b"content-type", b
 _OF_LENGTH = frozenset((b"content-length", b"transfer-encoding", b"etag"))
 
 
+def of_request_id(names: Iterable[bytes], request_id: str) -> Headers:
+    """The headers of a response that name its request."""
+    encoded = request_id.encode("latin-1")
+    return [(name, encoded) for name in names]
+
+
 def for_upstream(headers: Headers, *, key: str | None, request_id: str, json: bool) -> Headers:
     """Returns the headers for the upstream, with the upstream's key in place of the client's.
 

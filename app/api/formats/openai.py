@@ -22,7 +22,7 @@ from app.errors import (
     UpstreamError,
 )
 from app.relay.api_format import ErrorResponse
-from app.relay.headers import Headers
+from app.relay.headers import Headers, of_request_id
 from app.relay.request.content_encoding import TAKEN
 
 JSON = b"application/json"
@@ -36,11 +36,10 @@ def error_body(message: str, error: HttpError, **more: Any) -> bytes:
 
 def error_headers(error: HttpError, request_id: str, length: int, names: tuple[bytes, ...] = ()) -> Headers:
     """Returns the headers of an error response. `names` are those of the request id, by default `x-request-id`."""
-    encoded_id = request_id.encode("latin-1")
     headers = [
         (b"content-type", JSON),
         (b"content-length", str(length).encode()),
-        *((name, encoded_id) for name in names or (b"x-request-id",)),
+        *of_request_id(names or (b"x-request-id",), request_id),
     ]
     if error.status == 415:
         headers.append((b"accept-encoding", TAKEN.encode()))

@@ -17,6 +17,7 @@ from app.api.translated.places import refusal_in_own_places
 from app.api.translated.relay import TranslatedRelay
 from app.auth.guard import KEY
 from app.errors import TokensUncountableError
+from app.relay.headers import of_request_id
 from app.relay.relay import Relay
 from app.relay.request.body import ClientDisconnectedError, Message, Receive
 from app.relay.request.json_decode import decoded
@@ -76,7 +77,7 @@ class _Counting:
         self._gone = False
 
     def headers(self, length: int) -> list[tuple[bytes, bytes]]:
-        ids = [(name, self._request_id.encode("latin-1")) for name in self._translator.api_format.id_names]
+        ids = of_request_id(self._translator.api_format.id_names, self._request_id)
         return [(b"content-type", b"application/json"), (b"content-length", b"%d" % length), *ids]
 
     async def run(self) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from app.relay.api_format import ApiFormat
-from app.relay.headers import Headers
+from app.relay.headers import Headers, of_request_id
 from app.relay.request.body import Message
 
 Send = Callable[[Message], Awaitable[None]]
@@ -42,8 +42,7 @@ class ResponseWriter:
     @property
     def ids(self) -> Headers:
         """The request id, in the headers where the client looks for it."""
-        encoded = self.request_id.encode("latin-1")
-        return [(name, encoded) for name in self.api_format.id_names]
+        return of_request_id(self.api_format.id_names, self.request_id)
 
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
         self.started, self.status = True, status
