@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.config.model_entry import LocalEntry
-from app.config.settings import Settings
+from app.config.settings import settings_of_environment
 from app.config.speculation import Chain
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary
@@ -55,7 +55,7 @@ class NodePlanner:
     """Blocking calls of milliseconds, as the gateway's planner."""
 
     def __init__(self) -> None:
-        self._settings = Settings(models={}, defaults={})
+        self._settings = settings_of_environment()
         ledger = Ledger(Database(self._settings.state_dir))
         self._planner = Planner(self._settings, Catalog(self._settings), ledger)
 

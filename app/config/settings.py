@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from app.auth.keys import from_setting
 from app.auth.media_hosts import hosts_of
@@ -23,7 +31,7 @@ from app.config.conversations import ConversationLimits
 from app.config.defaults import absolute
 from app.config.document import Problem
 from app.config.files import FILE_NAME, PREFIX, expanded, find_file, read_dotenv
-from app.config.messages import clash
+from app.config.messages import clash, in_words
 from app.config.model_entry import AttachedEntry, Entry, LocalEntry, problems_beside
 from app.config.placed_error import Keys
 from app.config.sources import Sources
@@ -52,12 +60,10 @@ def _xdg(variable: str, fallback: str) -> Path:
     return (Path(root) if root.startswith("/") else expanded(Path("~") / fallback)) / "llama-tandem"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings. A field's description is its line in `.env.example`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on. 0.0.0.0 means every address and requires a key.")
     port: Port = Field(8000, description="Port to listen on. 0 picks a free port.")
@@ -267,28 +273,6 @@ class Settings(BaseSettings):
         return allow_remote_media
 
 
-# Not passed to __init__: a key with a leading underscore would be an option of pydantic-settings
-_READ: ContextVar[dict[str, Any]] = ContextVar("what Sources has read")
-
-
-class _LoadedSettings(Settings):
-    """Settings from what `Sources` has read. One class for all loads, since a new one takes 15 ms."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (InitSettingsSource(settings_cls, _READ.get()),)
-
-
-def _loaded(raw: dict[str, Any]) -> Settings:
-    token = _READ.set(raw)
-    try:
-        return _LoadedSettings()
-    finally:
-        _READ.reset(token)
-
-
 def settings_file(config: Path | None = None) -> Path:
     """Returns the settings file, or its default path if it is missing. Raises ConfigError."""
     return find_file(config, {**read_dotenv(Path(".env")), **os.environ}) or Path.cwd() / FILE_NAME
@@ -306,7 +290,7 @@ def _validate(sources: Sources, *, unset_keys: bool) -> Settings:
     if not unset_keys:
         problems += [sources.problem(("models", name, "api_key"), text) for name, text in unset.items()]
     try:
-        settings = _loaded(raw)
+        settings = Settings.model_validate(raw)
     except ValidationError as error:
         errors = [item for item in error.errors() if (item["loc"], item["type"]) != _CLASH]
         problems += [problem for item in errors for problem in sources.wrong(item)]
@@ -429,6 +413,20 @@ def load_settings(config: Path | None = None, *, unset_keys: bool = False, **ove
     """
     sources = Sources(config, {k: v for k, v in overrides.items() if v is not None}, Settings)
     return _with_secrets(_absolute(_validate(sources, unset_keys=unset_keys), sources), sources)
+
+
+def settings_of_environment() -> Settings:
+    """Returns the settings in this process's environment, without models. They hold on a node of a cluster.
+
+    Raises ConfigError.
+    """
+    variables = {field: os.environ.get(f"{PREFIX}{field.upper()}") for field in Settings.model_fields}
+    given = {field: value for field, value in variables.items() if value and field not in ("models", "defaults")}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        wrong = [(str(item["loc"][0]) if item["loc"] else "", in_words(item, Settings)) for item in error.errors()]
+        raise ConfigError([f"{PREFIX}{field.upper()}: {words}" if field else words for field, words in wrong]) from None
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

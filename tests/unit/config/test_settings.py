@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.config.model_entry import AttachedEntry, LocalEntry
-from app.config.settings import Settings, load_settings
+from app.config.settings import Settings, load_settings, settings_of_environment
 from app.config.source import SettingsSource
 from app.errors import ConfigError
 from tests.support.paths import ROOT
@@ -344,3 +344,24 @@ def test_memory_is_json_in_the_environment(clean: Path, monkeypatch: pytest.Monk
 )
 def test_a_memory_that_is_none_is_told_with_what_would_be_right(clean: Path, written: str, words: str) -> None:
     assert words in problems(f"memory: {written}", clean)
+
+
+def test_a_node_of_a_cluster_has_the_settings_of_its_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And no others: models come with each request, and a tandem.yaml there is another gateway's."""
+    (tmp_path / "tandem.yaml").write_text("engine_port: 9001\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TANDEM_MODELS_DIR", "/data/models")
+    monkeypatch.setenv("TANDEM_LLAMA_SERVER", "/opt/llama-server")
+    monkeypatch.setenv("TANDEM_MODELS", '{"m": {"url": "http://127.0.0.1:9"}}')
+    monkeypatch.setenv("TANDEM_STOP_GRACE", "")
+    settings = settings_of_environment()
+    assert (settings.models_dir, settings.llama_server) == (Path("/data/models"), "/opt/llama-server")
+    assert (settings.engine_port, settings.stop_grace, settings.models) == (8001, 5, {})
+
+
+def test_a_wrong_variable_of_a_node_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_ENGINE_PORT", "http")
+    with pytest.raises(ConfigError, match="TANDEM_ENGINE_PORT: must be a whole number, not 'http'"):
+        settings_of_environment()
