@@ -12,7 +12,7 @@ _CODE = Path(__file__).parents[1] / "app"
 def main() -> None:
     """Runs the console script."""
     _import_own_app()
-    from app.cli import main as run
+    from app.__main__ import main as run
 
     run()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from app.cli import stats_commands as figures
 from app.cli.completion import completed_at_colons
 from app.cli.help_page import PlainHelpCommand
 from app.cli.options import report_system_errors
+
+if TYPE_CHECKING:
+    from app.server.listening import Listeners
 
 cli = typer.Typer(
     name="llama-tandem",
@@ -59,13 +62,13 @@ def _global(
     pass
 
 
-def main() -> None:
-    """Runs the console script, also for `python -m app`."""
+def main(listeners: Listeners | None = None) -> None:
+    """Runs the command line. `serve` uses the `listeners`."""
     # No plugin is used, and pydantic would read the metadata of every installed package for them
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         with report_system_errors(), completed_at_colons():
-            cli(prog_name="llama-tandem")
+            cli(prog_name="llama-tandem", obj=listeners)
     finally:
         # The command has ended. Python would print a traceback for Ctrl-C while it ends itself.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

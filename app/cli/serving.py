@@ -17,6 +17,7 @@ commands = typer.Typer()
 
 @commands.command()
 def serve(
+    context: typer.Context,
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address to listen on [default: 127.0.0.1].")
     ] = None,
@@ -37,7 +38,8 @@ def serve(
         settings = source.read()
         from app.server.serve import serve as run
 
-        run(settings, _announce, source)
+        # Sockets that listen since before the imports, if `main` has opened some
+        run(settings, _announce, source, context.obj)
 
 
 async def _announce(gateway: Gateway, url: str) -> None:

@@ -31,6 +31,7 @@ from app.main import Gateway
 from app.relay.response.writer import StreamAbortedError
 from app.server.address_file import listed
 from app.server.hangup import watch_hangup
+from app.server.listening import LOOPBACK, Listeners
 from app.server.port_holder import holder_of
 from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol, affordable
 from app.server.reloads import Reloads
@@ -142,23 +143,16 @@ def check_exposure(settings: Settings, keys: Keyring) -> None:
     refuse_open_network(settings, key_required=keys.required)
 
 
-def listen(host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socket.socket:
+def listen(listeners: Listeners, host: str, port: int, choose: str = "--port or TANDEM_PORT") -> socket.socket:
     """Returns a listening socket. Raises ConfigError with the process that holds the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
+        return listeners.take(host, port)
     except (OSError, OverflowError) as error:
-        listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         holder = holder_of(port) if getattr(error, "errno", None) == errno.EADDRINUSE else ""
         raise ConfigError(
             [f"Cannot listen on {host}:{port}: {reason}{holder}. Choose another with {choose}."]
         ) from None
-    listener.setblocking(False)
-    return listener
 
 
 async def _serve(
@@ -209,23 +203,27 @@ async def _announce(gateway: Gateway, server: _Server, url: str, on_ready: OnRea
     await greeting
 
 
-def serve(settings: Settings, on_ready: OnReady, source: SettingsSource | None = None) -> None:
-    """Runs until a signal. `source` reads the settings again for a reload.
+def serve(
+    settings: Settings, on_ready: OnReady, source: SettingsSource | None = None, listeners: Listeners | None = None
+) -> None:
+    """Runs until a signal. `source` reads the settings again for a reload. `listeners` may have listened before.
 
     Raises ConfigError, EngineNotFoundError or RayNotInstalledError before anything starts.
     """
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(logs.ExpectedErrorFilter(StreamAbortedError, asyncio.CancelledError))
     with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
+        listeners = listening.enter_context(listeners or Listeners())
         gateway = Gateway(settings, source.read if source else None, source.files()[0] if source else None)
         check_exposure(settings, gateway.keys)
-        listeners = [listening.enter_context(listen(settings.host, settings.port))]
+        sockets = [listen(listeners, settings.host, settings.port)]
         if settings.admin_port:
-            listeners.append(listening.enter_context(listen("127.0.0.1", settings.admin_port, "admin_port")))
+            sockets.append(listen(listeners, LOOPBACK, settings.admin_port, "admin_port"))
+        listeners.close_early()
         if source is not None:
-            url = root_url(*listeners[-1].getsockname()[:2])
+            url = root_url(*sockets[-1].getsockname()[:2])
             listening.enter_context(listed(settings.state_dir, url, source.files()[0]))
-        runner.run(_serve(gateway, listeners, on_ready, source))
+        runner.run(_serve(gateway, sockets, on_ready, source))
 
 
 def _loop() -> asyncio.AbstractEventLoop:

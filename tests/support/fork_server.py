@@ -124,7 +124,7 @@ def main() -> None:
     os.environ.update(order["env"])
     os.chdir(order["cwd"])
     sys.argv = ["llama-tandem", *order["words"]]
-    from app.cli import main as llama_tandem
+    from app.__main__ import main as llama_tandem
 
     llama_tandem()
 

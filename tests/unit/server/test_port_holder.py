@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from app.errors import ConfigError
+from app.server.listening import Listeners
 from app.server.port_holder import holder_of
 from app.server.serve import listen
 
@@ -19,5 +20,5 @@ def test_a_taken_port_names_its_holder() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"in use, by .* \(process {os.getpid()}\)\. Choose .* TANDEM_PORT"):
-            listen("127.0.0.1", port)
+            listen(Listeners(), "127.0.0.1", port)
     assert holder_of(port) == ""
