@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.server.listening import Listeners
+    from app.server.prepared import PreparedGateway
 
 
 def main() -> None:
@@ -11,18 +17,50 @@ def main() -> None:
     # Until the command line handles it, Ctrl-C would print a traceback of an import
     raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if raises:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    listeners = None
-    if sys.argv[1:2] == ["serve"]:
-        from app.server.listening import Listeners
-
-        listeners = Listeners()
-        listeners.open_early(sys.argv[2:])
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if sys.argv[1:] == ["serve", "-"] and not _became_ordered():
+        return
+    early = _begun_early(sys.argv[1:2], sys.argv[2:])
     from app.cli import main as run
 
     if raises:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run(listeners)
+    try:
+        run(early)
+    finally:
+        if early is not None:
+            early.close()
+
+
+def _begun_early(command: list[str], words: list[str]) -> Listeners | PreparedGateway | None:
+    if command == ["serve"]:
+        from app.server.listening import Listeners
+
+        listeners = Listeners()
+        listeners.open_early(words)
+        return listeners
+    if command == ["run"]:
+        from app.server.prepared import prepared_for_run
+
+        return prepared_for_run(words)
+    return None
+
+
+def _became_ordered() -> bool:
+    """Imports what a gateway needs, and waits for its order. Returns False without one."""
+    import uvloop  # noqa: F401
+
+    import app.cli.greeting
+    import app.config.source
+    import app.server.serve
+    import app.supervisor.health  # noqa: F401
+    from app.server.prepared import obey, read_order
+
+    order = read_order()
+    if order is None:
+        return False
+    obey(order)
+    return True
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from app.cli.options import report_system_errors
 
 if TYPE_CHECKING:
     from app.server.listening import Listeners
+    from app.server.prepared import PreparedGateway
 
 cli = typer.Typer(
     name="llama-tandem",
@@ -62,13 +63,13 @@ def _global(
     pass
 
 
-def main(listeners: Listeners | None = None) -> None:
-    """Runs the command line. `serve` uses the `listeners`."""
+def main(early: Listeners | PreparedGateway | None = None) -> None:
+    """Runs the command line. `early` is what `serve` or `run` has begun before the imports."""
     # No plugin is used, and pydantic would read the metadata of every installed package for them
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         with report_system_errors(), completed_at_colons():
-            cli(prog_name="llama-tandem", obj=listeners)
+            cli(prog_name="llama-tandem", obj=early)
     finally:
         # The command has ended. Python would print a traceback for Ctrl-C while it ends itself.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

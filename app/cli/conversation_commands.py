@@ -94,6 +94,7 @@ def history_file(settings: Settings) -> Path:
 
 @commands.command("run")
 def run_(
+    context: typer.Context,
     name: RunName = None,
     prompt: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="Ask one question and exit.")] = None,
     draft: Annotated[
@@ -127,5 +128,7 @@ def run_(
             wishes=wishes,
             thoughts=not no_thoughts,
             history=history_file(settings),
+            # A process that imports the gateway since before this one's imports, if `main` has started it
+            prepared=context.obj,
         )
     raise typer.Exit(code)

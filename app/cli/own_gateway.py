@@ -12,15 +12,18 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.config.files import PREFIX
 from app.config.settings import Settings, root_url
 from app.engine.parent_death import tied_to_parent
 from app.errors import TandemError, UpstreamError
 
+if TYPE_CHECKING:
+    from app.server.prepared import PreparedGateway
+
 # Seconds until the first answer, and between tries.
-_START_S, _EVERY_S = 60.0, 0.05
+_START_S, _EVERY_S = 60.0, 0.02
 # Seconds for the end: streams have ended by then, engines have their own grace period
 _END_BESIDE_GRACE_S = 10.0
 _LINES_TOLD = 15
@@ -30,24 +33,37 @@ class OwnGateway:
     """A context manager around a child process. With `keep` the gateway stays after the command.
 
     The child has its own session, so that Ctrl-C reaches the command alone, and the kernel ends it with the command.
-    `entries` are models added to those of the settings file.
+    `entries` are models added to those of the settings file. `prepared` may be a process that has imported the gateway.
     """
 
     def __init__(
-        self, settings: Settings, config: Path | None, entries: Mapping[str, Any], *, keep: bool = False
+        self,
+        settings: Settings,
+        config: Path | None,
+        entries: Mapping[str, Any],
+        *,
+        keep: bool = False,
+        prepared: PreparedGateway | None = None,
     ) -> None:
         self._settings = settings
         self._keep = keep
         self.port = _free_port(settings)
         self.url = root_url(settings.host, self.port)
         self.log = settings.state_dir / "run.log"
-        argv = [sys.executable, "-P", "-m", "llama_tandem", "serve", "--port", str(self.port)]
-        argv += ["--config", str(config)] if config is not None else []
+        words = ["serve", "--port", str(self.port)]
+        words += ["--config", str(config)] if config is not None else []
         settings.state_dir.mkdir(parents=True, exist_ok=True)
+        environment = _environment(entries)
+        usable = prepared if prepared is not None and prepared.keep == keep else None
+        process = usable.order(words, environment, self.log) if usable is not None else None
+        self._process = process or self._spawned(words, environment)
+
+    def _spawned(self, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-P", "-m", "llama_tandem", *words]
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                argv if keep else tied_to_parent(argv),
-                env=_environment(entries),
+            return subprocess.Popen(
+                argv if self._keep else tied_to_parent(argv),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ from app.terminal import is_terminal, say
 if TYPE_CHECKING:
     from app.cli.admin_client import AdminClient
     from app.cli.chat_client import ChatClient
+    from app.server.prepared import PreparedGateway
+
+# Between two looks at a model that starts
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.25
 
 
 def run(
@@ -37,6 +42,7 @@ def run(
     wishes: dict[str, Any] | None = None,
     thoughts: bool = True,
     history: Path | None = None,
+    prepared: PreparedGateway | None = None,
 ) -> Outcome:
     """Returns when the chat ends, and ends its own gateway unless `keep`. Raises TandemError."""
     if prompt is not None or not is_terminal(sys.stdin):
@@ -52,7 +58,7 @@ def run(
         add_entries(file, {target.alias: target.entry})
         say(f"Added '{target.alias}' to {file}.", sys.stderr)
     with ExitStack() as stack:
-        client, settings = _gateway(stack, settings, config, target, keep=keep)
+        client, settings = _gateway(stack, settings, config, target, keep=keep, prepared=prepared)
         from app.cli.chat import talk
         from app.cli.conversation import ChatConversation
 
@@ -65,7 +71,13 @@ def run(
 
 
 def _gateway(
-    stack: ExitStack, settings: Settings, config: Path | None, target: RunTarget, *, keep: bool
+    stack: ExitStack,
+    settings: Settings,
+    config: Path | None,
+    target: RunTarget,
+    *,
+    keep: bool,
+    prepared: PreparedGateway | None,
 ) -> tuple[ChatClient, Settings]:
     """Yields a client of a gateway with the model, running or started here, and the settings with its port."""
     url, remedy = root_url(settings.host, settings.port), ""
@@ -74,7 +86,7 @@ def _gateway(
         if keep and guest.was_added:
             say(f"{target.alias} stays loaded in the running gateway, {url}, until that stops.", sys.stderr)
     else:
-        gateway = stack.enter_context(OwnGateway(settings, config, _entries(target), keep=keep))
+        gateway = stack.enter_context(OwnGateway(settings, config, _entries(target), keep=keep, prepared=prepared))
         gateway.wait_until_up()
         url, settings = gateway.url, settings.model_copy(update={"port": gateway.port})
         remedy = f"Its log is {gateway.log}. /save FILE saves the conversation; run the command again to continue."
@@ -95,8 +107,9 @@ def _load(settings: Settings, client: ChatClient, alias: str) -> None:
     from app.cli.admin_client import admin_of
     from app.cli.loading_line import LoadingLine
 
-    if client.row(alias).get("state") in ("ready", "attached"):
-        return
+    with LoadingLine(client, alias, "waiting for a place"):
+        if _settled(client, alias) in ("ready", "attached"):
+            return
     with admin_of(settings) as admin:
         try:
             with LoadingLine(client, alias, "waiting for a place"):
@@ -104,6 +117,17 @@ def _load(settings: Settings, client: ChatClient, alias: str) -> None:
         except UpstreamError as error:
             # The gateway may end with this command, and its log with it
             raise UpstreamError("\n".join((str(error), *_last_words(admin, alias)))) from None
+
+
+def _settled(client: ChatClient, alias: str) -> str:
+    """Returns the model's state, after a start that the gateway has begun by itself.
+
+    The admin API would wait as well, but a gateway imports it in a quarter of a second, while the engine loads.
+    """
+    began = time.monotonic()
+    while (state := str(client.row(alias).get("state"))) == "starting":
+        time.sleep(min(_LONGEST_PAUSE_S, _SHORTEST_PAUSE_S + (time.monotonic() - began) / 10))
+    return state
 
 
 def _last_words(admin: AdminClient, alias: str) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from app.config.listen_address import listen_address
 
@@ -15,7 +13,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Listeners:
-    """A context manager around listening sockets. A client that connects early waits until the gateway accepts.
+    """Listening sockets, to be closed at the end. A client that connects early waits until the gateway accepts.
 
     `early` holds the sockets that are not taken yet. They are closed at the end, and their clients refused, if the
     gateway cannot start or listens elsewhere.
@@ -50,12 +48,8 @@ class Listeners:
             listener.close()
         self._early.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Closes all sockets."""
         self.close_early()
         for listener in self._taken:
             listener.close()

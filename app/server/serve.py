@@ -14,7 +14,7 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -213,7 +213,7 @@ def serve(
     logs.configure(settings.log_format, settings.log_level)
     logging.getLogger("uvicorn.error").addFilter(logs.ExpectedErrorFilter(StreamAbortedError, asyncio.CancelledError))
     with asyncio.Runner(loop_factory=_loop) as runner, ExitStack() as listening:
-        listeners = listening.enter_context(listeners or Listeners())
+        listeners = listening.enter_context(closing(listeners or Listeners()))
         gateway = Gateway(settings, source.read if source else None, source.files()[0] if source else None)
         check_exposure(settings, gateway.keys)
         sockets = [listen(listeners, settings.host, settings.port)]

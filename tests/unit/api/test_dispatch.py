@@ -165,6 +165,28 @@ def test_models_are_found_by_any_of_their_names(fetch: Callable[..., Answer]) ->
         assert json.loads(fetch("GET", path).body)["id"] == name
 
 
+def test_models_are_shown_without_fastapi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list and one of them, in both formats. A first request would wait a quarter of a second for imports."""
+
+    def never(_: Gateway) -> Any:
+        raise AssertionError("FastAPI was asked for")
+
+    monkeypatch.setattr(Gateway, "_build_api", never)
+    models = {"org/a": AttachedEntry(url="http://127.0.0.1:1", aliases=("a-2",))}
+    app = Gateway(Settings(state_dir=tmp_path, cache_dir=tmp_path, models=models)).app
+    anthropic = {"anthropic-version": "2023-06-01"}
+    for path, headers, key, value in (
+        ("/v1/models", {}, "object", "list"),
+        ("/v1/models/a-2", {}, "id", "org/a"),
+        ("/models/org/a/", {}, "object", "model"),
+        ("/v1/models/a-2", anthropic, "id", "a-2"),
+    ):
+        answer = asyncio.run(ask(app, "GET", path, headers=headers))
+        assert answer.status == 200 and json.loads(answer.body)[key] == value, path
+    missing = asyncio.run(ask(app, "GET", "/v1/models/none", headers=anthropic))
+    assert missing.status == 404 and json.loads(missing.body)["type"] == "error" and missing["request-id"]
+
+
 def test_the_openapi_page_names_what_is_relayed(fetch: Callable[..., Answer]) -> None:
     """FastAPI has no endpoint for it, and people look there."""
     paths = json.loads(fetch("GET", "/openapi.json").body)["paths"]

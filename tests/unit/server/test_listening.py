@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 
 import pytest
 
@@ -17,7 +18,7 @@ def _connect(port: int) -> socket.socket:
 def test_a_client_that_came_early_is_accepted_later() -> None:
     """The socket that was opened early is the one that is taken."""
     port = free_port()
-    with Listeners() as listeners:
+    with closing(Listeners()) as listeners:
         listeners.open_early(["--port", str(port)])
         with _connect(port) as client:
             listener = listeners.take("127.0.0.1", port)
@@ -32,7 +33,7 @@ def test_a_client_that_came_early_is_accepted_later() -> None:
 def test_the_admin_port_listens_early_too(monkeypatch: pytest.MonkeyPatch) -> None:
     port, admin = free_port(), free_port()
     monkeypatch.setenv("TANDEM_ADMIN_PORT", str(admin))
-    with Listeners() as listeners:
+    with closing(Listeners()) as listeners:
         listeners.open_early(["--port", str(port)])
         _connect(port).close()
         _connect(admin).close()
@@ -41,7 +42,7 @@ def test_the_admin_port_listens_early_too(monkeypatch: pytest.MonkeyPatch) -> No
 def test_clients_of_another_address_are_refused() -> None:
     """As soon as the settings are known."""
     early, right = free_port(), free_port()
-    with Listeners() as listeners:
+    with closing(Listeners()) as listeners:
         listeners.open_early(["--port", str(early)])
         with _connect(early) as client:
             listeners.take("127.0.0.1", right)
@@ -57,7 +58,7 @@ def test_a_taken_port_is_reported_when_it_is_needed() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with Listeners() as listeners:
+        with closing(Listeners()) as listeners:
             listeners.open_early(["--port", str(port)])
             with pytest.raises(OSError, match="in use"):
                 listeners.take("127.0.0.1", port)
