@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -61,9 +61,11 @@ def start_of(
         return PlannedStart(plan, None)
     host = host_memory()
     budgets = budgets_alone(there, host, settings.memory, settings.memory_margin)
+    # Engines of a running gateway make room, so `--fit` does not shrink this one to what they leave
+    empty = [replace(device, free=device.total) for device in there]
 
     def judged(plan: LaunchPlan) -> MemoryVerdict:
-        devices = visible(there, plan.env, os.environ)
+        devices = visible(empty, plan.env, os.environ)
         return judge(plan.argv, devices, host, budgets, pages=may_page(settings.memory), measured=truth.known(plan))
 
     whole = judged(plan)

@@ -11,18 +11,18 @@ import math
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from app import logs
 from app.engine.devices import Device
 from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortage_in_words, shortages, unknown_places
 from app.engine.footprint.footprint import HOST
-from app.engine.footprint.verdict import MemoryVerdict, judge, why_without_draft
+from app.engine.footprint.verdict import MemoryVerdict, judge_beside, why_without_draft
 from app.engine.launch import LaunchPlan
 from app.engine.visible_devices import visible
 from app.errors import Diagnosis, GgufError, InsufficientMemoryError
 from app.records.footprints import HeldMemory
+from app.scheduler.memory_sight import SeenMemory
 from app.scheduler.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, ran_out_of
 
 log = logs.get_logger("scheduler")
@@ -31,18 +31,6 @@ log = logs.get_logger("scheduler")
 _MORE = 1 << 20
 # The shortest time between two measurements of running engines, in seconds. Each takes some milliseconds.
 AGAIN_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class SeenMemory:
-    """This machine's memory at one moment, in bytes; `devices` is None if no engine lists them.
-
-    `host_others` is what other programs' processes hold and cannot give back.
-    """
-
-    devices: tuple[Device, ...] | None
-    host: int
-    host_others: int = 0
 
 
 class MemoryBook:
@@ -76,7 +64,9 @@ class MemoryBook:
         self._mapped: dict[str, int] = {}
         self._renewed: set[str] = set()
         self._places: dict[str, MemoryPlace] = {}
+        # As they are now, and as they would be without any engine of ours
         self._devices: tuple[Device, ...] = ()
+        self._emptied: tuple[Device, ...] = ()
         self._looking = asyncio.Lock()
         self._measured_at = -math.inf
         # Whether the last look found the machine's memory; None before the first
@@ -137,10 +127,7 @@ class MemoryBook:
         held: Counter[str] = Counter()
         for alias in self._up():
             held.update(self.needs(alias))
-        self._places = {HOST: MemoryPlace(HOST, seen.host, seen.host_others)} | {
-            device.name: MemoryPlace(device.name, device.total, max(device.total - device.free - held[device.name], 0))
-            for device in seen.devices
-        }
+        self._emptied, self._places = seen.devices_without(held), seen.places(held)
 
     async def planned(
         self,
@@ -182,11 +169,14 @@ class MemoryBook:
 
     async def _judged(self, plan: LaunchPlan) -> MemoryVerdict:
         """Raises GgufError."""
-        host, budgets = self._places[HOST].total, self.budgets()
-        devices = visible(self._devices, plan.env, os.environ)
+        host, budgets, pages = self._places[HOST].total, self.budgets(), may_page(self._setting)
         measured = {} if self._truth is None else await asyncio.to_thread(self._truth.known, plan)
-        pages = may_page(self._setting)
-        return await asyncio.to_thread(judge, plan.argv, devices, host, budgets, pages=pages, measured=measured)
+
+        def verdict() -> MemoryVerdict:
+            now, emptied = (visible(there, plan.env, os.environ) for there in (self._devices, self._emptied))
+            return judge_beside(plan.argv, now, emptied, host, budgets, pages=pages, measured=measured)
+
+        return await asyncio.to_thread(verdict)
 
     def _note(self, alias: str, needs: Mapping[str, int], mapped: int) -> None:
         if (self._needs.get(alias), self.mapped(alias)) != (needs, mapped):

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import psutil
 
 from app import logs
 from app.engine.devices import Device, devices
+from app.engine.footprint.budget import MemoryPlace
+from app.engine.footprint.footprint import HOST
 from app.engine.locate import locate
 from app.engine.memory import host_memory, host_used
 from app.engine.probe import kill_group
 from app.engine.process_memory import own_memory
 from app.engine.processes import descendants
 from app.errors import TandemError
-from app.scheduler.memory_book import SeenMemory
 
 log = logs.get_logger("scheduler")
 
@@ -25,6 +28,33 @@ log = logs.get_logger("scheduler")
 _REMEMBERED_S = 5.0
 # The same after a failure: a list that hangs would delay each start by its whole patience.
 _FAILED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMemory:
+    """This machine's memory at one moment, in bytes; `devices` is None if no engine lists them.
+
+    `host_others` is what other programs' processes hold and cannot give back.
+    """
+
+    devices: tuple[Device, ...] | None
+    host: int
+    host_others: int = 0
+
+    def places(self, held: Mapping[str, int]) -> dict[str, MemoryPlace]:
+        """The host and the devices by name; `held` is the gateway's own use of devices."""
+        places = [MemoryPlace(HOST, self.host, self.host_others)]
+        for device in self.devices or ():
+            others = max(device.total - device.free - held.get(device.name, 0), 0)
+            places.append(MemoryPlace(device.name, device.total, others))
+        return {place.name: place for place in places}
+
+    def devices_without(self, held: Mapping[str, int]) -> tuple[Device, ...]:
+        """The devices as they would be without the gateway's own use."""
+        return tuple(
+            replace(device, free=min(device.free + held.get(device.name, 0), device.total))
+            for device in self.devices or ()
+        )
 
 
 class MemorySight:

@@ -56,6 +56,10 @@ class Footprint:
             sizes[part.whose, part.use] += part.size
         return dict(sizes)
 
+    def is_as_whole_as(self, other: Footprint) -> bool:
+        """Whether `--fit` has left it as much context and as much on devices as `other`, of the same engine."""
+        return self.context == other.context and self.estimated()[HOST] <= other.estimated()[HOST]
+
     def renamed(self, names: Mapping[str, str]) -> Footprint:
         """The same with other names of devices; those that `names` lacks stay."""
         parts = (replace(part, device=names.get(part.device, part.device)) for part in self.parts)

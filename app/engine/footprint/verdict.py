@@ -134,6 +134,28 @@ def judge(
     return MemoryVerdict(footprint, budgets, short, tuple(remedies(argv, as_named(seen), host, its_own)))
 
 
+def judge_beside(
+    argv: Sequence[str],
+    now: Mapping[str, Device],
+    emptied: Mapping[str, Device],
+    host: int,
+    budgets: Mapping[str, int],
+    *,
+    pages: bool = False,
+    measured: Mapping[str, HeldMemory] | None = None,
+) -> MemoryVerdict:
+    """Like `judge`, for a start beside other engines: `now` are the devices with them, `emptied` without them.
+
+    `--fit` shrinks an engine to what is free. If that would be less than on emptied devices, the others make room
+    first.
+    """
+    verdict = judge(argv, now, host, budgets, pages=pages, measured=measured)
+    if now == emptied:
+        return verdict
+    alone = judge(argv, emptied, host, budgets, pages=pages, measured=measured)
+    return verdict if verdict.footprint.is_as_whole_as(alone.footprint) else alone
+
+
 def why_without_draft(whole: MemoryVerdict, without: MemoryVerdict) -> str:
     """The reason why an optional draft is dropped: the model fits only without it. Empty if it does not help."""
     if not without.fits or not (whole.short or (whole.paged and not without.paged)):

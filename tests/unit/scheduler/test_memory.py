@@ -358,6 +358,23 @@ def test_our_own_engines_are_no_others(tmp_path: Path) -> None:
     assert card["free"] == card["budget"] - card["engines"]["m"]
 
 
+@pytest.mark.parametrize("flags", [("-c", "65536"), ()], ids=["context", "no-context"])
+def test_fit_does_not_shrink_what_idle_engines_can_make_room_for(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """They leave the card too little for all layers, or for the whole context; other programs leave enough."""
+    path, total = write_llama(tmp_path / "m.gguf", blocks=64), 8 * GIB
+    full = Device("CUDA0", "a GPU", total, total)
+    ours = book(SeenMemory((full,), 32 * GIB), up=("a",))
+    asyncio.run(ours.planned("a", plan_of(path, "-c", "65536", "-np", "1")))
+    held = ours.needs("a")["CUDA0"]
+    assert held > GIB, "the test needs a model that leaves room for one only"
+    ours._see = lambda: SeenMemory((replace(full, total=2 * held + GIB, free=held),), 32 * GIB)
+    asyncio.run(ours.planned("b", plan_of(path, *flags, "-np", "1")))
+    assert ours.needs("b")["CUDA0"] == held
+    ours._see = lambda: SeenMemory((replace(full, total=4 * held, free=held // 8),), 32 * GIB)
+    asyncio.run(ours.planned("b", plan_of(path, *flags, "-np", "1")))
+    assert ours.needs("b")["CUDA0"] < held, "another program's memory is not to be had"
+
+
 def test_what_cannot_fit_alone_is_refused_with_figures_and_help(tmp_path: Path) -> None:
     path = write_llama(tmp_path / "m.gguf")
     tight = book(SeenMemory((), 32 * GIB), {"host": 60 * MIB})
