@@ -219,6 +219,7 @@ class Gateway:
                 keeper=self._keeper,
                 settings=lambda: self.settings,
                 closing=lambda: self._leaving,
+                nodes=lambda: None if self._cluster is None else self._cluster.fields(),
                 began=self._began,
             )
         )

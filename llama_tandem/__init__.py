@@ -11,13 +11,13 @@ _CODE = Path(__file__).parents[1] / "app"
 
 def main() -> None:
     """Runs the console script."""
-    _import_own_app()
+    import_own_app()
     from app.__main__ import main as run
 
     run()
 
 
-def _import_own_app() -> None:
+def import_own_app() -> None:
     """Imports the `app` beside this package. Many projects have a folder `app`, which PYTHONPATH may put first."""
     if "app" in sys.modules or not (_CODE / "__init__.py").is_file():
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -26,6 +27,7 @@ from app.api.live import LiveFigures
 from app.api.log_routes import log_routes
 from app.api.memory_routes import memory_routes
 from app.api.models import ModelRows
+from app.api.node_routes import node_routes
 from app.api.ollama.models import ollama_routes
 from app.api.page_session import session_routes
 from app.api.pulls import pull_routes
@@ -53,8 +55,8 @@ from app.scheduler.memory_book import MemoryBook
 class ApiParts:
     """The parts of a gateway that routes read or steer.
 
-    `settings` returns the current ones, `closing` whether the gateway is shutting down. `began` is in seconds since the
-    epoch.
+    `settings` returns the current ones, `closing` whether the gateway is shutting down. `nodes` returns the cluster's,
+    or None without a cluster. `began` is in seconds since the epoch.
     """
 
     catalog: Catalog
@@ -76,6 +78,7 @@ class ApiParts:
     keeper: ResponseKeeper
     settings: Callable[[], Settings]
     closing: Callable[[], bool]
+    nodes: Callable[[], dict[str, Any] | None]
     began: float
 
 
@@ -93,6 +96,7 @@ def build_api(parts: ApiParts) -> FastAPI:
     more = (
         engine_routes(catalog, scheduler, LiveFigures(catalog, parts.recent)),
         memory_routes(scheduler, parts.memory),
+        node_routes(parts.nodes),
         log_routes(catalog, closing=parts.closing),
         admin_routes(catalog, scheduler, planner),
         reload_routes(parts.reloader),

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli import conversation_commands, engine_commands, keys, log_commands, models, open_page, reload, serving
+from app.cli import (
+    conversation_commands,
+    engine_commands,
+    keys,
+    log_commands,
+    models,
+    node_commands,
+    open_page,
+    reload,
+    serving,
+)
 from app.cli import stats_commands as figures
 from app.cli.completion import completed_at_colons
 from app.cli.help_page import PlainHelpCommand
@@ -32,11 +42,15 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # Ordered as on the help page
-for topic in (serving, reload, open_page, conversation_commands, engine_commands, log_commands, models, figures, keys):
+_TOPICS = (
+    *(serving, reload, open_page, conversation_commands, engine_commands, node_commands, log_commands, models, figures),
+    keys,
+)
+for topic in _TOPICS:
     cli.add_typer(topic.commands)
     for command in topic.commands.registered_commands:
         command.cls = PlainHelpCommand
-for command in keys.keys.registered_commands:
+for command in (*keys.keys.registered_commands, *node_commands.node.registered_commands):
     command.cls = PlainHelpCommand
 
 

@@ -34,7 +34,7 @@ async def _probe(settings: ClusterSettings, refs: list[ModelRef]) -> ClusterRepo
     membership = Membership(settings, lambda: None, lambda _: None)
     membership.open()
     try:
-        await _until_quiet(membership)
+        await until_quiet(membership)
         if membership.trouble:
             return ClusterReport([f"cluster: {settings.address}", f"  NO ANSWER: {membership.trouble}"], fine=False)
         count = len(membership.hosts)
@@ -49,7 +49,7 @@ async def _probe(settings: ClusterSettings, refs: list[ModelRef]) -> ClusterRepo
         await membership.close()
 
 
-async def _until_quiet(membership: Membership) -> None:
+async def until_quiet(membership: Membership) -> None:
     """Returns once the nodes are known, as far as they answer."""
     limit = _CONNECTED_WITHIN_S
     while True:

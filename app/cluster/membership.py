@@ -8,16 +8,16 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app import logs, version
+from app import logs
 from app.cluster.link import LINE_LIMIT, SidecarLink
 from app.cluster.nodes import NodeFacts
 from app.cluster.remote import RemoteHost
+from app.cluster.sidecar_folder import SOCKET, create_sidecar_folder
 from app.cluster.wire import decoded
 from app.config.cluster import ClusterSettings
 from app.errors import RayNotInstalledError
@@ -65,6 +65,26 @@ class Membership:
         self.opened = asyncio.get_running_loop().time()
         self._running = asyncio.create_task(self._run_for_ever(), name="cluster")
 
+    def fields(self) -> dict[str, Any]:
+        """The nodes as JSON. `state` is `ready`, `suspect` (it has missed a beat) or `refused`."""
+        there: list[dict[str, Any]] = [
+            {
+                "name": host.name,
+                "state": "suspect" if host.suspect else "ready",
+                "address": host.facts.address,
+                "engines": len(host.children),
+                "llama_server": host.facts.engine,
+                "why": "it has missed a beat" if host.suspect else "",
+            }
+            for host in self.hosts.values()
+        ]
+        refused: list[dict[str, Any]] = [
+            {"name": name, "state": "refused", "address": None, "engines": 0, "llama_server": None, "why": why}
+            for name, why in self.refused.items()
+        ]
+        rows = sorted((*there, *refused), key=lambda row: row["name"])
+        return {"address": self._settings.address, "trouble": self.trouble, "data": rows}
+
     async def close(self) -> None:
         """Ends the sidecar, and with it every agent and its engines."""
         if self._running is not None:
@@ -86,7 +106,7 @@ class Membership:
 
     async def _run_once(self) -> str:
         """Runs a sidecar to its end; returns why it ended."""
-        folder = Path(tempfile.mkdtemp(prefix="tandem-"))
+        folder = create_sidecar_folder()
         connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
         connected = asyncio.get_running_loop().create_future()
 
@@ -96,7 +116,7 @@ class Membership:
             else:
                 connected.set_result((reader, writer))
 
-        server = await asyncio.start_unix_server(connect, folder / "socket", limit=LINE_LIMIT)
+        server = await asyncio.start_unix_server(connect, folder / SOCKET, limit=LINE_LIMIT)
         sidecar = self._spawn(folder)
         try:
             gone = asyncio.ensure_future(sidecar.wait())
@@ -120,7 +140,7 @@ class Membership:
             "RAY_USAGE_STATS_ENABLED": "0",
             "PYTHONUNBUFFERED": "1",
         }
-        argv = (sys.executable, "-P", "-m", "app.cluster.sidecar", str(folder / "socket"))
+        argv = (sys.executable, "-P", "-m", "llama_tandem.sidecar", str(folder / SOCKET))
         return LocalChild.spawn(argv, env, self._said, at=("", 0), folder=folder)
 
     async def _serve(self, link: SidecarLink) -> None:
@@ -132,7 +152,6 @@ class Membership:
                 "first_port": ports.first,
                 "last_port": ports.last,
                 "lease": self._settings.lease,
-                "version": version(),
             }
         )
         await link.run()

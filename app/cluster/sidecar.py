@@ -1,9 +1,9 @@
-"""The process that speaks Ray: `python -P -m app.cluster.sidecar SOCKET`, started by the gateway.
+"""The process that speaks Ray: `python -P -m llama_tandem.sidecar SOCKET`, started by the gateway in an empty folder.
 
 Ray ends the process of a driver whose cluster's head is lost, so the gateway itself never imports it. Messages on the
 Unix socket are JSON, one per line:
 
-    gateway: {"address": ..., "first_port": ..., "last_port": ..., "lease": ..., "version": ...}    once
+    gateway: {"address": ..., "first_port": ..., "last_port": ..., "lease": ...}    once
     gateway: {"id": 7, "node": "box1", "method": "spawn", "arguments": {...}}
     sidecar: {"id": 7, "result": ...}, or {"id": 7, "error": {...}}; before it {"id": 7, "lines": [...]} for `lines`
     sidecar: {"event": "connected"}, {"event": "failed", "why": ...}
@@ -11,7 +11,7 @@ Unix socket are JSON, one per line:
     sidecar: {"event": "suspect", "node": "box1"}, {"event": "well", "node": "box1"}
     sidecar: {"event": "lost", "node": "box1", "why": ...}
 
-Agents live as long as this process, and it lives as long as the socket.
+Agents live as long as this process, and it lives as long as the socket. Then it removes the socket's folder.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from app.cluster.agent import Agent
+from app.cluster import actor
+from app.cluster.actor import AgentActor
 from app.cluster.link import LINE_LIMIT
 from app.cluster.nodes import NodeOrders
+from app.cluster.socket_watch import end_with
+from app.engine.parent_death import untie_from_parent
 
 BEAT_S, MISSES = 1.0, 3
 _LOOK_S = 1.0
@@ -42,20 +44,6 @@ _FIRST_ANSWER_S = 60.0
 _HEAD_ANSWERS_S, _JOINED_WITHIN_S = 5.0, 60.0
 
 
-class AgentActor:
-    """The agent of a node as Ray's actor."""
-
-    def __init__(self, orders: dict[str, Any]) -> None:
-        self._agent = Agent(NodeOrders(**orders))
-
-    async def call(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        return await self._agent.call(method, arguments)
-
-    async def lines(self, id: str) -> AsyncIterator[list[str]]:
-        async for batch in self._agent.lines(id):
-            yield batch
-
-
 class ClusterNode:
     """An agent on one node, and whether it answers."""
 
@@ -63,6 +51,7 @@ class ClusterNode:
         self.name = name
         self.node_id = node_id
         self.misses = 0
+        self._orders = orders
         options = {
             "num_cpus": 0,
             "max_concurrency": 1000,
@@ -70,7 +59,16 @@ class ClusterNode:
             "max_task_retries": 0,
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id, soft=False),
         }
-        self.actor = ray.remote(AgentActor).options(**options).remote(asdict(orders))
+        self.actor = ray.remote(AgentActor).options(**options).remote()
+
+    async def versions(self) -> dict[str, str]:
+        """Of its packages. Waits for the agent's process. Raises RayError."""
+        answer: dict[str, str] = await asyncio.wrap_future(self.actor.versions.remote().future())
+        return answer
+
+    async def begin(self) -> None:
+        """Raises RayError."""
+        await asyncio.wrap_future(self.actor.begin.remote(asdict(self._orders)).future())
 
     async def call(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Raises RayError."""
@@ -96,6 +94,8 @@ class Sidecar:
         self._reader = reader
         self._writer = writer
         self._terms = terms
+        # Of this machine
+        self._versions: dict[str, str] = {}
         self._nodes: dict[str, ClusterNode] = {}
         # By Ray's id: of other versions, or with another's name
         self._refused: set[str] = set()
@@ -104,6 +104,7 @@ class Sidecar:
 
     async def run(self) -> None:
         """Returns when the gateway closes the socket."""
+        self._versions = await AgentActor().versions()
         self._do(self._watch_nodes())
         while line := await self._reader.readline():
             self._do(self._serve(json.loads(line)))
@@ -158,12 +159,13 @@ class Sidecar:
     async def _live(self, node: ClusterNode) -> None:
         """Waits for the agent, then beats until it is lost."""
         try:
+            if wrong := _differences(await asyncio.wait_for(node.versions(), _FIRST_ANSWER_S), self._versions):
+                self._part(node, wrong)
+                return
+            await asyncio.wait_for(node.begin(), _FIRST_ANSWER_S)
             answer = await asyncio.wait_for(node.call("hello", {}), _FIRST_ANSWER_S)
             if "error" in answer:
                 self._part(node, answer["error"]["message"])
-                return
-            if wrong := self._other_version(answer["result"]):
-                self._part(node, wrong)
                 return
             self._send({"event": "joined", "node": node.name, "facts": answer["result"]})
             while self._nodes.get(node.name) is node:
@@ -185,14 +187,6 @@ class Sidecar:
             if node.misses >= MISSES:
                 self._lose(node, f"{MISSES} beats missed")
 
-    def _other_version(self, facts: dict[str, Any]) -> str:
-        wanted = {"version": self._terms["version"], "python": platform.python_version()}
-        names = {"version": "llama-tandem", "python": "Python"}
-        wrong = [
-            f"{names[key]} {facts[key]} instead of {value}" for key, value in wanted.items() if facts[key] != value
-        ]
-        return f"it has {' and '.join(wrong)}" if wrong else ""
-
     def _part(self, node: ClusterNode, why: str) -> None:
         self._nodes.pop(node.name, None)
         node.end()
@@ -211,6 +205,20 @@ class Sidecar:
             self._do(asyncio.to_thread(node.end))
 
 
+def _differences(versions: dict[str, str], wanted: dict[str, str]) -> str:
+    """Says how a node differs from this machine; empty if it does not."""
+    wrong = [
+        f"{name} {versions.get(name, 'of an unknown version')} instead of {value}"
+        for name, value in wanted.items()
+        if name != "authentication" and versions.get(name) != value
+    ]
+    if wrong:
+        return f"it has {' and '.join(wrong)}; install the same version on both"
+    if versions.get("authentication") != "token":
+        return "its Ray accepts programs without a token; start it with `llama-tandem node start`"
+    return ""
+
+
 def _lost(name: str, why: str) -> dict[str, Any]:
     reason = f"{name}: {why}"
     return {
@@ -226,6 +234,8 @@ def _words(error: Exception) -> str:
         return "it does not answer"
     if isinstance(error, ActorDiedError):
         return "its agent died"
+    if isinstance(error, RayTaskError) and (cause := getattr(error, "cause", None)) is not None:
+        return f"{type(cause).__name__}: {cause}"
     return str(error).strip().partition("\n")[0].strip().rstrip(".:") or type(error).__name__
 
 
@@ -253,8 +263,11 @@ def _connect(address: str) -> None:
     ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR")
 
 
-async def main(path: str) -> None:
+async def serve(path: str) -> None:
+    """Serves the gateway at this socket until it closes the socket."""
     reader, writer = await asyncio.open_unix_connection(path, limit=LINE_LIMIT)
+    end_with(writer.get_extra_info("socket").fileno(), Path(path).parent)
+    untie_from_parent()
     terms = json.loads(await reader.readline())
     if why := await join(terms["address"]):
         writer.write(json.dumps({"event": "failed", "why": why}).encode() + b"\n")
@@ -263,9 +276,12 @@ async def main(path: str) -> None:
     writer.write(b'{"event": "connected"}\n')
     with suppress(ConnectionError):
         await Sidecar(reader, writer, terms).run()
-    # At once, and not after a thread that waits for an absent head: the engines of a gateway that is gone must end
-    os._exit(0)
+    # The thread that watches the socket ends the process
+    await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+def run(path: str) -> None:
+    """Never returns."""
+    # As code, since a node may have another version, or another project's `app` first
+    ray.cloudpickle.register_pickle_by_value(actor)
+    asyncio.run(serve(path))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
-from app.config.types import SomeSeconds, check_path
+from app.config.files import expanded
+from app.config.types import SomeSeconds, check_path, is_clean
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
 _PORTS = re.compile(r"([0-9]{1,5})\s*-\s*([0-9]{1,5})")
@@ -28,14 +31,15 @@ class PortRange(NamedTuple):
         return f"{self.first}-{self.last}"
 
 
-def _address(value: str) -> str:
+def check_address(value: str) -> str:
+    """Raises ValueError, as the next ones do."""
     match = _ADDRESS.fullmatch(value)
     if match is None or not 1 <= int(match[1]) <= _HIGHEST_PORT:
         raise ValueError("must be the address of the cluster's head, such as 10.0.0.1:6379")
     return value
 
 
-def _token(value: Any) -> Any:
+def check_token(value: Any) -> Any:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     kind, _, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     if kind == "env" and re.fullmatch(r"[A-Za-z_]\w*", rest):
@@ -43,10 +47,27 @@ def _token(value: Any) -> Any:
     if kind == "file" and rest.strip():
         check_path(rest)
         return text
-    raise ValueError("must be env:NAME or file:PATH, so that the token is not in this file")
+    raise ValueError("must be env:NAME or file:PATH, never the token itself")
 
 
-def _ports(value: Any) -> Any:
+def read_token(source: str, environment: Mapping[str, str]) -> str:
+    """The token that `env:NAME` or `file:PATH` names. Raises ValueError."""
+    kind, _, rest = source.partition(":")
+    if kind == "env":
+        token, where = environment.get(rest, ""), f"the environment variable {rest}"
+    else:
+        where = f"the file {rest}"
+        try:
+            token = expanded(Path(rest)).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ValueError(f"{where} cannot be read: {reason}") from None
+    if not is_clean(token):
+        raise ValueError(f"{where} holds no token")
+    return token
+
+
+def check_ports(value: Any) -> Any:
     if isinstance(value, PortRange):
         return value
     match = _PORTS.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -61,14 +82,14 @@ class ClusterSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    address: Annotated[str, AfterValidator(_address)] = Field(
+    address: Annotated[str, AfterValidator(check_address)] = Field(
         description="Address of the cluster's head.", examples=["10.0.0.1:6379"]
     )
-    token: Annotated[SecretStr, BeforeValidator(_token), WithJsonSchema(_TOKEN_SCHEMA)] = Field(
+    token: Annotated[SecretStr, BeforeValidator(check_token), WithJsonSchema(_TOKEN_SCHEMA)] = Field(
         description="Where the cluster's token is: env: and a variable, or file: and a path.",
         examples=["env:RAY_AUTH_TOKEN"],
     )
-    engine_ports: Annotated[PortRange, BeforeValidator(_ports), WithJsonSchema(_PORTS_SCHEMA)] = Field(
+    engine_ports: Annotated[PortRange, BeforeValidator(check_ports), WithJsonSchema(_PORTS_SCHEMA)] = Field(
         PortRange(8100, 8199),
         description="Ports for engines on nodes.",
         json_schema_extra={"default": "8100-8199"},

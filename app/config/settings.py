@@ -26,7 +26,7 @@ from pydantic import (
 from app.auth.keys import from_setting
 from app.auth.media_hosts import hosts_of
 from app.auth.origins import origins_of
-from app.config.cluster import ClusterSettings
+from app.config.cluster import ClusterSettings, read_token
 from app.config.conversations import ConversationLimits
 from app.config.defaults import absolute
 from app.config.document import Problem
@@ -387,18 +387,10 @@ def _with_secrets(settings: Settings, sources: Sources) -> Settings:
 
 def _with_token(cluster: ClusterSettings, sources: Sources) -> ClusterSettings:
     """Replaces `token: env:NAME` or `file:PATH` by the token. Raises ConfigError."""
-    kind, _, rest = cluster.token.get_secret_value().partition(":")
-    if kind == "env":
-        token, where = sources.environment.get(rest, ""), f"the environment variable {rest}"
-    else:
-        where = f"the file {rest}"
-        try:
-            token = expanded(Path(rest)).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise ConfigError(sources.shown([sources.problem(_TOKEN, f"{where} cannot be read: {reason}")])) from None
-    if not is_clean(token):
-        raise ConfigError(sources.shown([sources.problem(_TOKEN, f"{where} holds no token")]))
+    try:
+        token = read_token(cluster.token.get_secret_value(), sources.environment)
+    except ValueError as error:
+        raise ConfigError(sources.shown([sources.problem(_TOKEN, str(error))])) from None
     return cluster.model_copy(update={"token": SecretStr(token)})
 
 

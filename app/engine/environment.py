@@ -53,6 +53,8 @@ _OF_A_LOGIN = (
     *("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
 )
 _SECRETS = ("*_KEY", "*_TOKEN", "*SECRET*", "*PASSWORD*")
+# Of the cluster, such as RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES: nothing for engines
+_OF_RAY = ("RAY_*",)
 # llama-server's own (b11434). They would change every engine against its entry.
 _ENGINES_OWN = ("LLAMA_*", "AIP_*")
 _NOT_OURS = ("LLAMA_TANDEM_*",)
@@ -65,8 +67,9 @@ def child_environment(environ: Mapping[str, str], own: Mapping[str, str], config
 
     `config_home` is a folder without files: llama-server reads `$XDG_CONFIG_HOME/llama.cpp/config.ini`.
     """
+    kept_back = (*_SECRETS, *_OF_RAY)
     inherited = {
-        name: value for name, value in environ.items() if _matches(name, _INHERITED) and not _matches(name, _SECRETS)
+        name: value for name, value in environ.items() if _matches(name, _INHERITED) and not _matches(name, kept_back)
     }
     # Without GGML_NO_BACKTRACE a failed assertion starts gdb, which is slow and can hang.
     return {**inherited, "GGML_NO_BACKTRACE": "1", "XDG_CONFIG_HOME": str(config_home), **own}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -17,6 +18,15 @@ try: os.execvp(sys.argv[2], sys.argv[2:])
 except FileNotFoundError: print(sys.argv[2] + ": not found", file=sys.stderr); os._exit(127)
 except OSError as error: print(f"{sys.argv[2]}: {error.strerror}", file=sys.stderr); os._exit(126)
 """
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def untie_from_parent() -> None:
+    """Takes back what `tied_to_parent` did to this process, which ends in order by itself. Only on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 def tied_to_parent(argv: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ TandemError
 ├── EngineNotFoundError           there is no llama-server to run
 ├── ProbeError                    a llama-server does not answer --help
 ├── RayNotInstalledError          the setting `cluster` needs it
+├── NodeNotStartedError           this machine cannot join a cluster
 ├── LaunchRefusedError            this build does not support the entry
 ├── UnauthorizedError             no key, or an invalid one
 ├── ForbiddenError                a key that may not do this

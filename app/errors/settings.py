@@ -61,10 +61,17 @@ class EngineNotFoundError(TandemError):
 
 
 class RayNotInstalledError(TandemError):
-    """The setting `cluster` needs Ray."""
+    """The setting `cluster`, or the `what` of a command, needs Ray."""
 
-    def __init__(self) -> None:
-        super().__init__("cluster needs Ray, which is not installed: pip install 'llama-tandem[ray]'. Or leave it out.")
+    def __init__(self, what: str = "") -> None:
+        otherwise = "" if what else " Or leave it out."
+        super().__init__(
+            f"{what or 'cluster'} needs Ray, which is not installed: pip install 'llama-tandem[ray]'.{otherwise}"
+        )
+
+
+class NodeNotStartedError(TandemError):
+    """This machine cannot be a node of the cluster. The text says what would be right."""
 
 
 class ProbeError(TandemError):

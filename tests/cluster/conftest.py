@@ -24,6 +24,14 @@ TOKEN = "of-these-tests-" + "x" * 40
 _UP_WITHIN_S = 180.0
 
 
+def foreign_app_first(folder: Path) -> str:
+    """PYTHONPATH with another project's `app` before ours, as in a folder of many web projects."""
+    foreign = folder / "foreign"
+    (foreign / "app").mkdir(parents=True, exist_ok=True)
+    (foreign / "app" / "__init__.py").write_text("raise SystemExit('the foreign app was imported')\n")
+    return os.pathsep.join((str(foreign), os.environ.get("PYTHONPATH", "")))
+
+
 class Nodes:
     """The cluster: its head and nodes, all on this machine."""
 
@@ -31,6 +39,7 @@ class Nodes:
         self.folder = folder
         self.env = {
             **os.environ,
+            "PYTHONPATH": foreign_app_first(folder),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": TOKEN,
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -112,7 +121,11 @@ def gateway(nodes: Nodes, tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
         folder = tmp_path / f"gateway-{len(made)}"
         folder.mkdir()
         cluster = {"address": nodes.address, "token": "env:CLUSTER_TOKEN", "lease": "6s"}
-        env = {"CLUSTER_TOKEN": TOKEN, "RAY_TMPDIR": nodes.env["RAY_TMPDIR"]}
+        env = {
+            "CLUSTER_TOKEN": TOKEN,
+            "RAY_TMPDIR": nodes.env["RAY_TMPDIR"],
+            "PYTHONPATH": foreign_app_first(folder),
+        }
         made.append(Gateway(folder, env=env, **{"cluster": cluster, "log_level": "debug"} | settings))
         eventually(lambda: len(made[-1].logged("joined")) >= joined, within=120)
         return made[-1]

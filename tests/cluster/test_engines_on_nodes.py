@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,6 +24,15 @@ def hosts(gateway: Gateway) -> dict[str, str | None]:
     """Where each engine that is up runs."""
     rows = gateway.client.get("/admin/engines", headers=gateway.admin).json()["data"]
     return {row["alias"]: row["host"] for row in rows if row["host"]}
+
+
+def sidecar_of(gateway: Gateway) -> psutil.Process:
+    children = psutil.Process(gateway.process.pid).children()
+    return next(child for child in children if "llama_tandem.sidecar" in child.cmdline())
+
+
+def sidecar_folders(gateway: Gateway) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"tandem-{gateway.process.pid}:*"))
 
 
 def texts(stream: Any) -> Iterator[Any]:
@@ -72,20 +83,34 @@ def test_the_sidecar_killed_takes_no_gateway_along(nodes: Nodes, gateway: Callab
     del here["nodes"]
     made = gateway(models={"a": entry(nodes, "box2"), "here": here}, queue_timeout=60)
     assert made.chat("a").status_code == made.chat("here").status_code == 200
-    sidecar = next(
-        child for child in psutil.Process(made.process.pid).children() if "app.cluster.sidecar" in child.cmdline()
-    )
-    sidecar.kill()
+    sidecar_of(made).kill()
     eventually(lambda: not any("a" in process.cmdline() for process in engines_anywhere(nodes.folder)))
     assert made.chat("here").status_code == 200
     eventually(lambda: made.chat("a").status_code == 200, within=60)
 
 
 def test_nothing_survives_a_killed_gateway(nodes: Nodes, gateway: Callable[..., Gateway]) -> None:
+    """No engine, and no folder of the sidecar."""
     made = gateway(models={"a": entry(nodes, "box2")})
     assert made.chat("a").status_code == 200
+    assert len(sidecar_folders(made)) == 1
     made.process.kill()
     eventually(lambda: not engines_anywhere(nodes.folder))
+    eventually(lambda: not sidecar_folders(made))
+
+
+def test_a_folder_that_gateway_and_sidecar_left_goes_at_the_next_start(
+    nodes: Nodes, gateway: Callable[..., Gateway]
+) -> None:
+    made = gateway(models={"a": entry(nodes, "box2")})
+    (left,) = sidecar_folders(made)
+    os.kill(made.process.pid, signal.SIGSTOP)
+    sidecar_of(made).kill()
+    made.process.kill()
+    made.process.wait()
+    assert sidecar_folders(made) == [left]
+    gateway(models={"a": entry(nodes, "box2")})
+    assert not left.exists()
 
 
 def test_a_gateway_without_its_head_serves_its_own_models(nodes: Nodes, gateway: Callable[..., Gateway]) -> None:
