@@ -410,6 +410,7 @@ class Gateway:
             ledger=self._ledger,
             on_change=partial(self._changed, ref),
             on_proven=self._proven,
+            busy=lambda: self.scheduler.in_flight_of(ref.engine_key) > 0,
             conversations=self._conversations,
         )
 

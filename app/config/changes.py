@@ -31,6 +31,7 @@ IN_PLACE = frozenset(
         "stop_grace",
         "start_stall_timeout",
         "start_timeout",
+        "hang_timeout",
         "max_body_mb",
         "max_edit_mb",
         "body_timeout",

@@ -153,6 +153,11 @@ class Settings(BaseModel):
         description="Give up a start after this time (0: 1800 s, longer for files above 36 GB).",
         examples=["1h"],
     )
+    hang_timeout: Seconds = Field(
+        120,
+        description="End an engine that does nothing for its requests, and answers nothing, for this time (0: never).",
+        examples=["5m"],
+    )
     max_body_mb: Mebibytes = Field(
         64, description="Maximum request body, in MiB or with a unit.", examples=["128MiB", "1GB"]
     )

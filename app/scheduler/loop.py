@@ -81,6 +81,11 @@ class Scheduler:
     def in_flight(self) -> int:
         return sum(use.in_flight for use in self._uses.values())
 
+    def in_flight_of(self, engine_key: str) -> int:
+        """Requests that hold a lease of this engine."""
+        use = self._uses.get(engine_key)
+        return use.in_flight if use is not None else 0
+
     @property
     def waiting(self) -> Mapping[str, int]:
         return {alias: len(use.queue) for alias, use in self._uses.items()}

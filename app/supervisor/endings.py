@@ -83,11 +83,11 @@ def lost(reason: str) -> Diagnosis:
     return Diagnosis(NODE_LOST, cause, "Send the request again: it starts the engine on another one.", permanent=False)
 
 
-def unresponsive(child: Child) -> Diagnosis:
-    """The diagnosis of an engine that is alive but accepts no connections."""
+def unresponsive(child: Child, hangs: str | None = None) -> Diagnosis:
+    """The diagnosis of an engine that is alive but accepts no connections, or hangs for this cause."""
     if _said_goodbye(child.log):
         return diagnose(-signal.SIGTERM, tuple(child.log))
-    cause = "llama-server no longer accepts connections."
+    cause = f"llama-server hangs. {hangs}." if hangs else "llama-server no longer accepts connections."
     advice = "Send the request again to restart it, or see the last lines of its log."
     return Diagnosis("unresponsive", cause, advice, permanent=False, log_tail=last_lines(child.log))
 

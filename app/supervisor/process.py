@@ -15,11 +15,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from app import logs
 from app.config.speculation import NONE
 from app.engine.launch import LaunchPlan
-from app.errors import Diagnosis
+from app.errors import Diagnosis, HostLostError
 from app.records.ledger import Ledger
 from app.speculation.status import Status
 from app.supervisor import endings
@@ -27,6 +28,7 @@ from app.supervisor.backoff import Backoff
 from app.supervisor.conversations import Conversations
 from app.supervisor.endings import Ending
 from app.supervisor.engine_facts import EngineFacts
+from app.supervisor.hang import until_hung
 from app.supervisor.host import PlacedPlan
 from app.supervisor.launcher import Launcher, Running
 from app.supervisor.load_progress import LoadProgress
@@ -51,6 +53,7 @@ class Engine:
         ledger: Ledger,
         on_change: Callable[[Engine], None],
         on_proven: Callable[[Engine], None],
+        busy: Callable[[], bool] = lambda: False,
         conversations: Conversations | None = None,
     ) -> None:
         self.alias = alias
@@ -61,11 +64,14 @@ class Engine:
         self._has_been_up = False
         self._on_change = on_change
         self._on_proven = on_proven
+        # Whether it has a request
+        self._busy = busy
         # Used by the owning task only
         self._launcher = Launcher(alias, plan, limits, ledger, conversations)
         self._keeps_conversations = conversations is not None
         self._backoff = Backoff()
         self._ending: Ending | None = None
+        self._hangs: str | None = None
         self._verbs: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._live(), name=f"engine {alias}")
@@ -305,17 +311,29 @@ class Engine:
         verb = asyncio.ensure_future(self._verb(*accepted))
         gone = asyncio.ensure_future(self._running.child.wait())
         deaf = asyncio.ensure_future(endings.until_deaf(self._launcher.goodbye, self._running.address.base_url))
+        hung = asyncio.ensure_future(self._until_hung(self._running))
+        watched: set[asyncio.Future[Any]] = {verb, gone, deaf, hung}
         try:
-            await asyncio.wait({verb, gone, deaf}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             # A stop in the same turn as the exit counts too: the caller of `close` waits for STOPPED.
             stop = verb.done() and verb.result() is EngineEvent.STOP
             if gone.done() and not stop:
                 gone.result()  # a wait that failed is no exit
                 return EngineEvent.EXITED
-            return verb.result() if verb.done() else EngineEvent.UNRESPONSIVE
+            if verb.done():
+                return verb.result()
+            self._hangs = hung.result() if hung.done() else None
+            return EngineEvent.UNRESPONSIVE
         finally:
-            for waiting in (verb, gone, deaf):
+            for waiting in watched:
                 waiting.cancel()
+
+    async def _until_hung(self, running: Running) -> str:
+        with suppress(HostLostError):  # `Child.wait` tells that
+            return await until_hung(
+                running.host, running.child, running.address, busy=self._busy, limit=self._launcher.limits.hang
+            )
+        return await asyncio.Future()
 
     async def _stopped(self) -> EngineEvent:
         return await self._verb(EngineEvent.START, EngineEvent.STOP)
@@ -395,7 +413,7 @@ class Engine:
         if event is EngineEvent.EXITED:
             self.diagnosis = endings.exited(running.child)
         elif event is EngineEvent.UNRESPONSIVE:
-            self.diagnosis = endings.unresponsive(running.child)
+            self.diagnosis = endings.unresponsive(running.child, self._hangs)
         else:
             return
         self._ending = Ending(running.address.key, self.diagnosis)

@@ -39,16 +39,25 @@ _LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class StartLimits:
-    """Seconds: a start without progress, the whole start (0: by the size of the files), SIGTERM to SIGKILL."""
+    """Seconds: a start without progress, the whole start (0: by the size of the files), SIGTERM to SIGKILL.
+
+    `hang` is the time after which an engine that does nothing for its requests is ended; 0: never.
+    """
 
     stall: float = 60
     start: float = 0
     grace: float = 5
+    hang: float = 120
 
     @classmethod
     def of(cls, settings: Settings) -> StartLimits:
         """The limits of the settings."""
-        return cls(stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace)
+        return cls(
+            stall=settings.start_stall_timeout,
+            start=settings.start_timeout,
+            grace=settings.stop_grace,
+            hang=settings.hang_timeout,
+        )
 
     def whole(self, size: int) -> float:
         """The limit of the whole start in seconds, for model files of `size` bytes."""

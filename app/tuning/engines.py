@@ -64,9 +64,7 @@ class TuningEngines:
         self._ref = ref
         self._ledger = ledger
         self._host = LocalHost(settings.engine_port)
-        self._limits = StartLimits(
-            stall=settings.start_stall_timeout, start=settings.start_timeout, grace=settings.stop_grace
-        )
+        self._limits = StartLimits.of(settings)
         self._launchers: list[Launcher] = []
         self._clients: list[httpx2.AsyncClient] = []
 

@@ -30,6 +30,7 @@ class Engine:
         self.files = SlotFiles(options)
         self.loaded = threading.Event()
         self.stopping = threading.Event()
+        self.hung = threading.Event()
         parallel = options.whole("--parallel", -1)
         self.slots = 4 if parallel < 1 else parallel
         context = options.whole("--ctx-size") or 2048
@@ -135,10 +136,14 @@ class Engine:
         """Indices of tokens at their times; dies, or stops for good, where that was ordered."""
         pace = self.options.number("--tps")
         last = self.options.whole("--exit-after-tokens", -1)
+        hangs = self.options.whole("--hang-after-tokens", -1)
         job.first = time.monotonic()
         for index in range(job.count):
             if index == last:
                 self.die()
+            if index == hangs:
+                self.hung.set()
+                threading.Event().wait()
             if pace:
                 self._pause(connection, job, job.first + index / pace - time.monotonic(), decoding=True)
             if self._cut_short():

@@ -94,6 +94,8 @@ class Routes:
 
     def _slots(self, connection: Connection, request: Request) -> None:
         engine, busy = self._engine, self._engine.busy
+        if engine.hung.is_set():
+            connection.sleep(3600)
         if not self._options.on("--slots", default=True):
             connection.answer(501, _unsupported("slots endpoint", "--slots"))
         elif "fail_on_no_slot" in request.query and len(busy) == engine.slots:

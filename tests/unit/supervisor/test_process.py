@@ -30,6 +30,7 @@ class Launcher:
         loop = asyncio.get_running_loop()
         self.hurry = asyncio.Event()
         self.goodbye = asyncio.Event()
+        self.limits = StartLimits(hang=0)
         self.plan: LaunchPlan | None = None
         self.running: Any = None
         self.keys = count(1)
@@ -42,7 +43,9 @@ class Launcher:
         if diagnosis is None:
             child = SimpleNamespace(pid=1, wait=self.wait, port=8001, ended=self.ended, log=())
             address = EngineAddress("http://127.0.0.1:8001", f"key {next(self.keys)}")
-            self.running = SimpleNamespace(child=child, since=0.0, speculation=Status("none"), address=address)
+            self.running = SimpleNamespace(
+                host=None, child=child, since=0.0, speculation=Status("none"), address=address
+            )
         return diagnosis
 
     async def wait(self) -> Ended:
