@@ -15,10 +15,10 @@ from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.coalesce import HeadWithBody
 from app.server.direct_send import DirectSend
+from app.server.uvicorn_parts import HttpToolsProtocol, RequestResponseCycle
 
 _NOT_HTTP = "This is not valid HTTP/1.1."
 # Headers that offer another protocol on this connection (RFC 9110, section 7.8).

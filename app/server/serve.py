@@ -19,8 +19,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import uvicorn
-
 from app import logs
 from app.auth.key_cache import Keyring
 from app.config.exposure import refuse_open_network
@@ -35,6 +33,7 @@ from app.server.listening import LOOPBACK, Listeners
 from app.server.port_holder import holder_of
 from app.server.protocol import ConnectionLimits, Connections, LimitedProtocol, affordable
 from app.server.reloads import Reloads
+from app.server.uvicorn_parts import Config, Server
 
 log = logs.get_logger("gateway")
 
@@ -45,13 +44,13 @@ LAST_WORDS_S = 1.0
 _TICK_S = 1.0
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn looks every 100 ms whether it should exit, and waits as long after it has closed its connections.
 
     This one waits for neither: an idle gateway ends at once.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._leaving = asyncio.Event()
 
@@ -160,7 +159,7 @@ async def _serve(
 ) -> None:
     if gateway.here:
         gateway.planner.binary()  # A missing engine gives a message, not a failed start-up
-    config = uvicorn.Config(
+    config = Config(
         gateway.app,
         http=limited(gateway),
         ws="none",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from tests.support.paths import ROOT
 
 OF_A_PROTOCOL = [
     *("loop", "parser", "transport", "headers", "cycle", "limit_concurrency"),
@@ -66,6 +70,16 @@ def test_a_protocol_and_its_cycle_have_them() -> None:
 @pytest.mark.parametrize("name", OF_A_SERVER)
 def test_a_server_has_them(name: str) -> None:
     assert hasattr(uvicorn.Server(uvicorn.Config("app:app")), name)
+
+
+def test_the_command_line_of_uvicorn_is_not_imported() -> None:
+    """Which takes time and memory. The package is whole for who imports it afterwards."""
+    code = (
+        "import app.server.serve, sys; assert not {'click', 'uvicorn.main', 'watchfiles'} & set(sys.modules);"
+        "import uvicorn; from app.server.uvicorn_parts import Server; assert uvicorn.Server is Server; uvicorn.run"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_server_knows_its_connections() -> None:
