@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 from app.cli.found_models import DEMO, demo_is_installed
 
-ROOT = Path(__file__).parents[1]
+ROUNDS = 5
 
 
-def first_tokens(folder: Path) -> Iterator[float]:
-    """Seconds from the command to the first byte of its answer, the first time and the second.
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """Seconds from the command to the first byte of its answer: in empty folders, and the median of later times."""
 
-    Nothing where the demo model's package is not installed.
-    """
-    home = folder / "fresh"
-    home.mkdir()
-    for _ in range(2 if demo_is_installed() else 0):
-        yield _until_first_byte(home)
+    fresh: float
+    again: float
 
 
-def _until_first_byte(home: Path) -> float:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("TANDEM_", "XDG_"))}
-    env = own | {"HOME": str(home), "TANDEM_PORT": "0", "PYTHONPATH": str(ROOT)}
+def first_tokens(folder: Path, roots: Sequence[Path]) -> dict[Path, FirstToken]:
+    """Of each checkout, by turns. Nothing where the demo model's package is not installed."""
+    if not demo_is_installed():
+        return {}
+    homes = {root: Path(mkdtemp(dir=folder)) for root in roots}
+    times: dict[Path, list[float]] = {root: [] for root in roots}
+    for _ in range(ROUNDS + 1):
+        for root, home in homes.items():
+            times[root].append(_until_first_byte(root, home))
+    return {root: FirstToken(first, statistics.median(later)) for root, (first, *later) in times.items()}
+
+
+def _until_first_byte(root: Path, home: Path) -> float:
+    unwanted = ("TANDEM_", "XDG_", "PYTHONDONTWRITEBYTECODE")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    env = own | {"HOME": str(home), "TANDEM_PORT": "0", "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "llama_tandem", "run", DEMO, "--max-tokens", "16", "Count to five."]
     began = time.perf_counter()
-    with subprocess.Popen(command, cwd=home, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=home, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         assert process.stdout is not None
         first = process.stdout.read(1)
         seconds = time.perf_counter() - began

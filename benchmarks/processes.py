@@ -20,6 +20,7 @@ import psutil
 
 from benchmarks.client import get
 
+ROOT = Path(__file__).parents[1]
 _START_LIMIT_S = 30.0
 _STOP_LIMIT_S = 15.0
 
@@ -123,10 +124,14 @@ def gateway_command(folder: Path, port: int, **settings: Any) -> list[str]:
     return [sys.executable, "-P", "-m", "llama_tandem", "serve", "--config", str(config)]
 
 
-def gateway_environment() -> dict[str, str]:
-    """Ours, less what would configure the gateway, or keep Python from caching its bytecode as pip does."""
+def gateway_environment(root: Path = ROOT) -> dict[str, str]:
+    """Ours, less what would configure the gateway, or keep Python from caching its bytecode as pip does.
+
+    `root` is the checkout that is run.
+    """
     unwanted = ("TANDEM_", "LLAMA_", "PYTHONDONTWRITEBYTECODE")
-    return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    return own | {"PYTHONPATH": str(root)}
 
 
 @contextmanager

@@ -1,14 +1,16 @@
-"""How long people wait: from the command to the first answer, and a cold start beside a bare llama-server."""
+"""How long people wait for `serve` to start and end, and for a cold start beside a bare llama-server."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import shlex
+import socket
 import statistics
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,66 @@ class ColdStart:
     spread: float
 
 
-def first_answer(folder: Path) -> float:
-    """Median seconds from spawning `serve` to the first answer of an attached server."""
-    times = []
+@dataclass(frozen=True, slots=True)
+class ServeTimes:
+    """Of one `serve`: seconds from the command, of its first list of models, and from SIGTERM to its end.
+
+    `cpu` are its seconds of CPU until the first answer, `rss` its bytes of memory at rest.
+    """
+
+    listening: float
+    answer: float
+    cpu: float
+    models: float
+    rss: float
+    end: float
+
+
+def serve_times(folder: Path, roots: Sequence[Path]) -> dict[Path, ServeTimes]:
+    """Medians of each checkout's gateway in front of an attached server, by turns. The first turn does not count."""
+    seen: dict[Path, list[ServeTimes]] = {root: [] for root in roots}
     with upstream() as upstream_port:
         models = {"bench": {"url": f"http://127.0.0.1:{upstream_port}"}}
-        for _ in range(ROUNDS):
-            port = free_port()
-            command = gateway_command(folder, port, models=models)
-            began = time.perf_counter()
-            with running(command, port, env=gateway_environment()) as server:
-                until(lambda port=port: _answers(port, "bench"), server)  # type: ignore[misc]
-                times.append(time.perf_counter() - began)
-    return statistics.median(times)
+        for turn in range(ROUNDS + 1):
+            for root in roots:
+                times = _serve_once(folder, root, models)
+                if turn:
+                    seen[root].append(times)
+    return {root: _medians(rounds) for root, rounds in seen.items()}
+
+
+def _medians(rounds: Sequence[ServeTimes]) -> ServeTimes:
+    figures = zip(*map(astuple, rounds), strict=True)
+    return ServeTimes(*(statistics.median(figure) for figure in figures))
+
+
+def _serve_once(folder: Path, root: Path, models: dict[str, Any]) -> ServeTimes:
+    port = free_port()
+    command = gateway_command(folder, port, models=models)
+    began = time.perf_counter()
+    with running(command, port, env=gateway_environment(root)) as server:
+        until(lambda: _listens(port), server, every=0.001)
+        listening = time.perf_counter() - began
+        until(lambda: _answers(port, "bench"), server)
+        answer, cpu = time.perf_counter() - began, server.cpu_seconds()
+        time.sleep(0.5)  # what it imports once it listens
+        rss = server.rss_mib() * 2**20
+        asked = time.perf_counter()
+        assert get(port, "/v1/models") == 200
+        models_s = time.perf_counter() - asked
+        time.sleep(0.2)
+        asked = time.perf_counter()
+        server.process.terminate()
+        server.process.wait()
+        return ServeTimes(listening, answer, cpu, models_s, rss, time.perf_counter() - asked)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(port: int, model: str) -> bool:

@@ -126,7 +126,7 @@ def _settled(client: ChatClient, alias: str) -> str:
     """
     began = time.monotonic()
     while (state := str(client.row(alias).get("state"))) == "starting":
-        time.sleep(min(_LONGEST_PAUSE_S, _SHORTEST_PAUSE_S + (time.monotonic() - began) / 10))
+        time.sleep(min(_LONGEST_PAUSE_S, _SHORTEST_PAUSE_S + (time.monotonic() - began) / 40))
     return state
 
 
