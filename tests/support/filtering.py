@@ -22,5 +22,5 @@ def filtered(body: str, path: str = CHAT, system: str | None = None, **written: 
 
 
 def _texts(fields: Routing) -> dict[str, Any]:
-    named = {name: getattr(fields, name) for name in fields.__struct_fields__}
+    named = {name: getattr(fields, name) for name in Routing.__struct_fields__}
     return {name: bytes(value) if isinstance(value, msgspec.Raw) else value for name, value in named.items()}

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.errors import InvalidBodyError
-from app.relay.amendments.answer import CLOSING, AmendedAnswer, ChangedAnswer, Counted, LegacyCalls
+from app.relay.amendments.answer import CLOSING, AmendedAnswer, ChangedAnswer, Counted, LegacyCalls, WithoutAlternatives
+from app.relay.amendments.checks import check_fields, check_kept_fields
 from app.relay.amendments.completion import SEVERAL, amended_completion
 from app.relay.amendments.continued import WithoutPrefill, prefilled
 from app.relay.amendments.draft import NULL_TEXT, Draft
@@ -23,7 +24,7 @@ from app.relay.amendments.messages import WORDS, mended_messages
 from app.relay.amendments.sums import ChoiceCounts
 from app.relay.amendments.tools import chosen, legacy_functions, without_nulls
 from app.relay.amendments.vectors import ShorterVectors
-from app.relay.request.body import Routing
+from app.relay.request.body import Routing, types_are_known
 from app.relay.request.json_edit import edited, fields_of
 
 _CHAT = "/v1/chat/completions"
@@ -52,6 +53,10 @@ def amended(target: str, body: bytes, fields: Routing, request_id: str, *, ours:
     if amend is None:
         return None
     draft = Draft(path, fields, request_id, ours=ours)
+    if ours:
+        check_kept_fields(draft)
+        if not types_are_known(fields):
+            check_fields(draft, body)
     amend(draft)
     if NULL_TEXT in body:
         written = fields_of(body)
@@ -82,6 +87,8 @@ def _chat(draft: Draft) -> None:
         _format(draft)
     if draft.path == _CHAT:
         _stop(draft)
+        if draft.ours and draft.has("top_logprobs"):
+            _no_alternatives(draft)
         if draft.ours and draft.fields.stream and draft.has("continue_final_message"):
             _continued(draft)
         _several(draft)
@@ -152,6 +159,13 @@ def _stop(draft: Draft) -> None:
         draft.drop.add("stop")
 
 
+def _no_alternatives(draft: Draft) -> None:
+    """Requests one alternative instead of none, since llama-server then leaves out the chosen tokens too."""
+    if draft.value("logprobs") is True and draft.value("top_logprobs") == 0:
+        draft.values["top_logprobs"] = 1
+        draft.changes.append(WithoutAlternatives())
+
+
 def _continued(draft: Draft) -> None:
     """Requests the prefilled part of a tool call too, unless the client asks for it itself."""
     if not draft.value("continue_final_message") or not draft.value("tools") or draft.value("echo"):
@@ -199,6 +213,7 @@ Trigger = re.Pattern[bytes] | tuple[bytes, ...]
 _OF_CHATS: dict[str, Trigger] = {
     **dict.fromkeys(("functions", "function_call", "response_format", "continue_final_message"), _ALWAYS),
     "n": _NOT_ONE,
+    "top_logprobs": re.compile(rb"0\Z"),
     "tool_choice": _NO_TEXT,
     "messages": WORDS,
     "tools": (NULL_TEXT, b"pattern"),
@@ -215,6 +230,8 @@ AMENDED_WITH: dict[str, dict[str, Trigger]] = {
         "stop": (b'""',),
     },
     _EMBEDDINGS: {"dimensions": _ALWAYS},
+    "/completion": {},
+    "/infill": {},
 }
 _AT: dict[str, Callable[[Draft], None]] = {
     _CHAT: _chat,
@@ -222,4 +239,6 @@ _AT: dict[str, Callable[[Draft], None]] = {
     "/apply-template": _messages,
     _COMPLETIONS: _completion,
     _EMBEDDINGS: _embeddings,
+    # Only checked
+    **dict.fromkeys(("/completion", "/infill"), lambda draft: None),
 }

@@ -215,3 +215,21 @@ class Echoed:
             return choice
         self._begun.add(index)
         return choice | {"text": self._prompts[min(index // self._per_prompt, len(self._prompts) - 1)] + choice["text"]}
+
+
+class WithoutAlternatives:
+    """Removes the alternatives of each token from log probabilities."""
+
+    def whole(self, answer: Event) -> Event:
+        for choice in answer.get("choices") or ():
+            probabilities = choice.get("logprobs") if isinstance(choice, dict) else None
+            content = probabilities.get("content") if isinstance(probabilities, dict) else None
+            for token in content or ():
+                token["top_logprobs"] = []
+        return answer
+
+    def event(self, event: Event) -> Event | None:
+        return self.whole(event)
+
+    def last(self) -> Event | None:
+        return None

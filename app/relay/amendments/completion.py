@@ -76,8 +76,6 @@ def _suffix(draft: Draft) -> None:
             raise InvalidBodyError(words, param=name)
     draft.target = PATH
     draft.values |= {"input_prefix": prompt, "input_suffix": suffix}
-    if draft.has("max_tokens"):
-        draft.values["n_predict"] = draft.value("max_tokens")
     draft.drop |= {"prompt", "n", "echo"}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from app.errors import BodyTooLargeError, InvalidBodyError
+from app.relay.request.field_types import DECODED_AS
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -58,7 +60,6 @@ class Routing(msgspec.Struct, frozen=True, gc=False):
     echo: msgspec.Raw = NULL
     best_of: msgspec.Raw = NULL
     suffix: msgspec.Raw = NULL
-    max_tokens: msgspec.Raw = NULL
 
     @property
     def wants_logprobs(self) -> bool:
@@ -77,6 +78,15 @@ def _asked_for(field: msgspec.Raw) -> bool:
     return field is not NULL and bytes(memoryview(field)[:8]) not in _NOT_ASKED_FOR
 
 
+# The relay reads no other field. The decoder only compares their types with those that the engine expects.
+_TypedRouting = msgspec.defstruct(
+    "_TypedRouting",
+    [(name, kind, None) for name, kind in DECODED_AS.items() if name not in Routing.__struct_fields__],
+    bases=(Routing,),
+    frozen=True,
+    gc=False,
+)
+_TYPED_DECODER: msgspec.json.Decoder[Routing] = msgspec.json.Decoder(_TypedRouting)
 _DECODER = msgspec.json.Decoder(Routing)
 KEPT_AS_BYTES = tuple(field.name for field in msgspec.structs.fields(Routing) if field.type is msgspec.Raw)
 
@@ -107,10 +117,17 @@ def _too_large(limit: int) -> str:
     return f"The body is larger than {limit / 2**20:g} MiB; max_body_mb in tandem.yaml sets the limit."
 
 
+def types_are_known(fields: Routing) -> bool:
+    """Tells whether every field of the body has a type that the engine expects."""
+    return type(fields) is _TypedRouting
+
+
 def routing(body: bytes) -> Routing:
     """Decodes the routing fields of a body. Raises InvalidBodyError, whose text is for the client."""
     if not body.strip():
         raise InvalidBodyError("The body is empty; it must be a JSON object.")
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _TYPED_DECODER.decode(body)
     try:
         return _DECODER.decode(body)
     except msgspec.ValidationError as error:

@@ -15,6 +15,7 @@ from app.relay.amendments.answer import AmendedAnswer
 from app.relay.amendments.draft import NULL_TEXT
 from app.relay.buffered.eligibility import assembled_at, stream_is_complete
 from app.relay.request.body import Routing, routing
+from app.relay.request.field_types import right_as_written
 from app.relay.request.filters import Filter
 from app.relay.request.json_edit import Field
 from app.relay.request.media import Media, Remote, find
@@ -116,11 +117,14 @@ def decoding_needed(body: bytes, fields: list[Field], target: str, *, whole: boo
     if whole and assembled_at(path):
         return True
     for field in fields:
+        value = body[field.value : min(field.end, field.value + _HEAD)]
         trigger = amended_with.get(field.name, ()) if amended_with is not None else ()
         marks = trigger if isinstance(trigger, tuple) else ()
         if amended_with is not None and _is_null(body, field):
             return True
-        if not isinstance(trigger, tuple) and trigger.match(body[field.value : min(field.end, field.value + _HEAD)]):
+        if not isinstance(trigger, tuple) and trigger.match(value):
+            return True
+        if not right_as_written(path, field.name, value):
             return True
         addresses = field.name in _MEDIA_FIELDS
         if not addresses and not marks:

@@ -247,5 +247,5 @@ def test_a_suffix_goes_to_infill() -> None:
     found = amendment(COMPLETIONS, {"prompt": ["def f():"], "suffix": "return x", "max_tokens": 8, "n": 1})
     assert found is not None and found.target == "/infill"
     body = json.loads(found.body)
-    assert (body["input_prefix"], body["input_suffix"], body["n_predict"]) == ("def f():", "return x", 8)
+    assert (body["input_prefix"], body["input_suffix"], body["max_tokens"]) == ("def f():", "return x", 8)
     assert not {"prompt", "suffix", "n"} & body.keys()
