@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmarks import (
     conversations,
     first_token,
+    nodes,
     placement,
     placement_traffic,
     pull,
@@ -265,6 +266,23 @@ def _conversations(folder: Path, _options: argparse.Namespace) -> Table:
     return report.table
 
 
+def _nodes(folder: Path, _options: argparse.Namespace) -> Table:
+    report = _Report("An engine on a node (of this machine), and one of the gateway's machine", "local", "node")
+    figures = nodes.measure(folder)
+    if isinstance(figures, str):
+        report.row(figures, "")
+        return report.table
+    (local, local_rate), (_, rate) = figures.requests_per_second.items()
+    report.row("requests per second", f"{rate:,.0f}", f"{local_rate:,.0f}", f"{rate / local_rate:.2f}x")
+    first = dict(figures.first_event)
+    local_first, (remote_first,) = first.pop(local), first.values()
+    added = f"{(remote_first - local_first) * 1e3:+.2f} ms"
+    report.row("time to first event", f"{remote_first * 1e3:.2f} ms", f"{local_first * 1e3:.2f} ms", added)
+    what = f"{nodes.STREAMS:,} streams of {nodes.EVENTS} events over {len(nodes.NODES)} nodes, all whole"
+    report.row(what, f"{figures.streams_per_second:,.0f}/s")
+    return report.table
+
+
 _ALL: dict[str, Callable[[Path, argparse.Namespace], Table]] = {
     "relay": _relay,
     "translated": _translated,
@@ -275,6 +293,7 @@ _ALL: dict[str, Callable[[Path, argparse.Namespace], Table]] = {
     "scheduler": _scheduler,
     "placement": _placement,
     "conversations": _conversations,
+    "nodes": _nodes,
 }
 
 

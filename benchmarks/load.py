@@ -31,6 +31,7 @@ class Load(msgspec.Struct):
     events: int = 0
     events_per_second: float = 0.0
     path: str = PATH
+    model: str = "bench"
 
 
 class Outcome(msgspec.Struct):
@@ -44,11 +45,13 @@ class BadAnswerError(Exception):
     """The answer was not the one that the upstream's script says."""
 
 
-def request_bytes(port: int, events: int = 0, events_per_second: float = 0.0, path: str = PATH) -> bytes:
+def request_bytes(
+    port: int, events: int = 0, events_per_second: float = 0.0, path: str = PATH, model: str = "bench"
+) -> bytes:
     """One completion as a client of the path's API would send it."""
     responses = path == "/v1/responses"
     prompt = "input" if responses else "messages"
-    body: dict[str, object] = {"model": "bench", prompt: [{"role": "user", "content": "What is a tandem?"}]}
+    body: dict[str, object] = {"model": model, prompt: [{"role": "user", "content": "What is a tandem?"}]}
     if events:
         limit = "max_output_tokens" if responses else "max_tokens"
         body |= {"stream": True, limit: events, "events_per_second": events_per_second}
@@ -65,7 +68,7 @@ class _Run:
 
     def __init__(self, load: Load) -> None:
         self.load = load
-        self.request = request_bytes(load.port, load.events, load.events_per_second, load.path)
+        self.request = request_bytes(load.port, load.events, load.events_per_second, load.path, load.model)
         self.unsent = self.unanswered = load.requests
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -102,10 +102,10 @@ def _settings_and_address(config: Path | None, options: NodeOptions) -> tuple[Se
     if options.address is not None:
         _checked("--address", _check_own_address, options.address)
     if options.head:
-        address = options.address or _own_address(_ELSEWHERE)
+        address = options.address or own_address()
         given["address"] = f"{address}:{options.port}"
     elif toward:
-        address = options.address or _own_address(toward.rpartition(":")[0].strip("[]"))
+        address = options.address or own_address(toward.rpartition(":")[0].strip("[]"))
         given |= {"address": join} if join is not None else {}
     else:
         raise NodeNotStartedError(
@@ -128,8 +128,8 @@ def _check_own_address(address: str) -> None:
         raise ValueError(f"{address} must be an address that other machines reach, such as 10.0.0.11")
 
 
-def _own_address(toward: str) -> str:
-    """The address of this machine on the way to another. Raises NodeNotStartedError."""
+def own_address(toward: str = _ELSEWHERE) -> str:
+    """The address of this machine on the way to another, or to any. Raises NodeNotStartedError."""
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((toward, 9))
         return str(probe.getsockname()[0])

@@ -66,7 +66,7 @@ class Membership:
         self._running = asyncio.create_task(self._run_for_ever(), name="cluster")
 
     def fields(self) -> dict[str, Any]:
-        """The nodes as JSON. `state` is `ready`, `suspect` (it has missed a beat) or `refused`."""
+        """The nodes as JSON. `state` is `ready`, `suspect` (it answers late) or `refused`."""
         there: list[dict[str, Any]] = [
             {
                 "name": host.name,
@@ -74,7 +74,7 @@ class Membership:
                 "address": host.facts.address,
                 "engines": len(host.children),
                 "llama_server": host.facts.engine,
-                "why": "it has missed a beat" if host.suspect else "",
+                "why": "it answers late" if host.suspect else "",
             }
             for host in self.hosts.values()
         ]

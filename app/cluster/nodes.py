@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -34,3 +35,17 @@ class StartedChild:
     pid: int
     port: int
     base_url: str
+
+
+def differences(versions: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """Says why a node with these `AgentActor.versions` takes no engines, as the gateway has others; else empty."""
+    wrong = [
+        f"{name} {versions.get(name, 'of an unknown version')} instead of {version}"
+        for name, version in wanted.items()
+        if name != "authentication" and versions.get(name) != version
+    ]
+    if wrong:
+        return f"it has {' and '.join(wrong)}; install the same version on both"
+    if versions.get("authentication") != "token":
+        return "its Ray accepts programs without a token; start it with `llama-tandem node start`"
+    return ""

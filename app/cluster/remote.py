@@ -104,7 +104,7 @@ class RemoteHost:
         self.children: set[RemoteChild] = set()
         # Of the children that have ended with it
         self.lost_urls: tuple[str, ...] = ()
-        # It has missed a beat: no engine is started there
+        # It answers late: no engine is started there
         self.suspect = False
         self._link = link
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -31,12 +31,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from app.cluster import actor
 from app.cluster.actor import AgentActor
+from app.cluster.heartbeat import BEAT_S, LOST_AFTER_S, Heartbeat, NodeHealth
 from app.cluster.link import LINE_LIMIT
-from app.cluster.nodes import NodeOrders
+from app.cluster.local_raylet import LocalRaylet, local_raylet
+from app.cluster.nodes import NodeOrders, differences
 from app.cluster.socket_watch import end_with
 from app.engine.parent_death import untie_from_parent
 
-BEAT_S, MISSES = 1.0, 3
 _LOOK_S = 1.0
 # An agent is a new process, which imports the gateway's modules
 _FIRST_ANSWER_S = 60.0
@@ -50,7 +51,6 @@ class ClusterNode:
     def __init__(self, name: str, node_id: str, orders: NodeOrders) -> None:
         self.name = name
         self.node_id = node_id
-        self.misses = 0
         self._orders = orders
         options = {
             "num_cpus": 0,
@@ -159,7 +159,7 @@ class Sidecar:
     async def _live(self, node: ClusterNode) -> None:
         """Waits for the agent, then beats until it is lost."""
         try:
-            if wrong := _differences(await asyncio.wait_for(node.versions(), _FIRST_ANSWER_S), self._versions):
+            if wrong := differences(await asyncio.wait_for(node.versions(), _FIRST_ANSWER_S), self._versions):
                 self._part(node, wrong)
                 return
             await asyncio.wait_for(node.begin(), _FIRST_ANSWER_S)
@@ -168,24 +168,31 @@ class Sidecar:
                 self._part(node, answer["error"]["message"])
                 return
             self._send({"event": "joined", "node": node.name, "facts": answer["result"]})
-            while self._nodes.get(node.name) is node:
-                await asyncio.gather(self._beat(node), asyncio.sleep(BEAT_S))
+            await self._beat(node)
         except TimeoutError:
             self._lose(node, f"its agent has not answered within {_FIRST_ANSWER_S:g} s")
         except RayError as error:
             self._lose(node, _words(error))
 
     async def _beat(self, node: ClusterNode) -> None:
+        """Beats until the node is given up."""
+        now = asyncio.get_running_loop().time
+        heartbeat, health = Heartbeat(now()), NodeHealth.WELL
+        while self._nodes.get(node.name) is node:
+            self._do(self._beat_once(node, heartbeat))
+            await asyncio.sleep(BEAT_S)
+            before, health = health, heartbeat.look(now())
+            if health is NodeHealth.LOST:
+                self._lose(node, f"it has not answered for {LOST_AFTER_S:g} s")
+            elif health is not before:
+                self._send({"event": str(health), "node": node.name})
+
+    async def _beat_once(self, node: ClusterNode, heartbeat: Heartbeat) -> None:
         try:
-            await asyncio.wait_for(node.call("beat", {}), BEAT_S)
-            if node.misses:
-                self._send({"event": "well", "node": node.name})
-            node.misses = 0
-        except TimeoutError:
-            node.misses += 1
-            self._send({"event": "suspect", "node": node.name})
-            if node.misses >= MISSES:
-                self._lose(node, f"{MISSES} beats missed")
+            await node.call("beat", {})
+        except RayError as error:
+            self._lose(node, _words(error))
+        heartbeat.answer(asyncio.get_running_loop().time())
 
     def _part(self, node: ClusterNode, why: str) -> None:
         self._nodes.pop(node.name, None)
@@ -203,20 +210,6 @@ class Sidecar:
             self._send({"event": "lost", "node": node.name, "why": why})
             # Blocks while the node is away
             self._do(asyncio.to_thread(node.end))
-
-
-def _differences(versions: dict[str, str], wanted: dict[str, str]) -> str:
-    """Says how a node differs from this machine; empty if it does not."""
-    wrong = [
-        f"{name} {versions.get(name, 'of an unknown version')} instead of {value}"
-        for name, value in wanted.items()
-        if name != "authentication" and versions.get(name) != value
-    ]
-    if wrong:
-        return f"it has {' and '.join(wrong)}; install the same version on both"
-    if versions.get("authentication") != "token":
-        return "its Ray accepts programs without a token; start it with `llama-tandem node start`"
-    return ""
 
 
 def _lost(name: str, why: str) -> dict[str, Any]:
@@ -250,17 +243,20 @@ async def join(address: str) -> str:
         return f"{address} does not answer"
     except OSError as error:
         return f"{address} does not answer: {os.strerror(error.errno) if error.errno else error}"
+    if (node := await asyncio.to_thread(local_raylet, address)) is None:
+        return f"this machine is no node of the cluster; start one: llama-tandem node start --join {address}"
     try:
-        await asyncio.wait_for(asyncio.to_thread(_connect, address), _JOINED_WITHIN_S)
+        await asyncio.wait_for(asyncio.to_thread(_connect, address, node), _JOINED_WITHIN_S)
     except Exception as error:
         why = f"Ray says nothing for {_JOINED_WITHIN_S:g} s" if isinstance(error, TimeoutError) else _words(error)
-        return f"{why}. Check that this machine runs a node, and that the token is the cluster's"
+        return f"{why}. Check that the token is the cluster's"
     return ""
 
 
-def _connect(address: str) -> None:
+def _connect(address: str, node: LocalRaylet) -> None:
     """Raises whatever Ray raises."""
-    ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level="ERROR")
+    quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
+    ray.init(address=address, _node_ip_address=node.address, _temp_dir=node.folder, **quiet)
 
 
 async def serve(path: str) -> None:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from app.supervisor.orphans import MARKER
+from tests.cluster.machines import BOXES, Machines
 from tests.support.gateway import Gateway, eventually, fake_llama_server, header_only
 
 TOKEN = "of-these-tests-" + "x" * 40
@@ -112,6 +113,18 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     eventually(lambda: not made.processes)
 
 
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """Machines with addresses of their own, for tests that cut networks and kill whole nodes."""
+    made = Machines(tmp_path_factory.mktemp("machines"), TOKEN, *BOXES)
+    try:
+        made.is_up()
+        yield made
+    finally:
+        made.close()
+    assert not made.processes
+
+
 @pytest.fixture
 def gateway(nodes: Nodes, tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
     """`gateway(models={...})`: one that knows the cluster, once so many nodes have joined."""
@@ -140,3 +153,28 @@ def entry(nodes: Nodes, *names: str, args: tuple[str, ...] = ()) -> dict[str, An
     """A model on the fake engine, for these nodes."""
     model = header_only(nodes.folder / "model.gguf")
     return {"target": {"path": str(model)}, "args": list(args), "nodes": list(names), "parallel": 4}
+
+
+class Figures:
+    """What tests have measured, printed at the end of the run."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, what: str, figure: str) -> None:
+        self.lines.append(f"{what}: {figure}")
+
+
+_FIGURES = Figures()
+
+
+@pytest.fixture(scope="session")
+def figures() -> Figures:
+    return _FIGURES
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _FIGURES.lines:
+        terminalreporter.section("figures of faults")
+        for line in _FIGURES.lines:
+            terminalreporter.write_line(line)
