@@ -14,7 +14,7 @@ from tests.support.gateway import Gateway, engines_of, eventually, header_only
 HERE = Path(__file__).parent
 
 # A busy machine may take its time: no test asserts one, and hypothesis's deadline of 200 ms would.
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, max_examples=50)
 settings.register_profile("quick", deadline=None, max_examples=20)
 settings.register_profile("soak", deadline=None, max_examples=max(100, int(10 * soak.SECONDS)))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
