@@ -34,7 +34,7 @@ from app.config.settings import Settings, root_url, secrets_of
 from app.config.speculation import AUTO
 from app.engine.environment import withheld_notes
 from app.engine.launch import LaunchPlan
-from app.errors import TandemError, UnknownAliasError
+from app.errors import EngineNotFoundError, HostLostError, TandemError, UnknownAliasError
 from app.models.catalog import Catalog
 from app.models.ref import ModelRef
 from app.planner import Planner
@@ -59,15 +59,18 @@ from app.relay.upstream.router import Router
 from app.reload import Reloader
 from app.scheduler.loop import Scheduler
 from app.scheduler.memory_book import MemoryBook
-from app.scheduler.memory_sight import MemorySight
-from app.scheduler.memory_truth import MemoryTruth, RunningPlan
+from app.scheduler.memory_books import MemoryBooks
 from app.scheduler.misfits import WANT_OF_MEMORY
 from app.scheduler.node_places import NodePlaces
 from app.scheduler.residency import Residency, residency_of
 from app.scheduler.room import UNCAPPED
+from app.scheduler.snapshot import HostView
 from app.supervisor.conversation_files import ConversationFiles
 from app.supervisor.conversations import Conversations
 from app.supervisor.host import LOCAL, LocalHost, PlacedPlan
+from app.supervisor.machine_memory import MachineMemory
+from app.supervisor.memory_sight import MemorySight
+from app.supervisor.memory_truth import MemoryTruth, RunningPlan
 from app.supervisor.orphans import sweep
 from app.supervisor.process import Engine
 from app.supervisor.readiness import StartLimits
@@ -76,8 +79,12 @@ from app.supervisor.states import EngineState
 if TYPE_CHECKING:
     from app.cluster.membership import Membership
     from app.cluster.node_plans import NodePlans
+    from app.cluster.remote import RemoteHost
+    from app.scheduler.host_plans import HostPlans
 
 log = logs.get_logger("gateway")
+
+_ONLY_MODEL = "the only model: loaded at the start"
 
 
 class Gateway:
@@ -97,15 +104,18 @@ class Gateway:
             settings.memory,
             settings.memory_margin,
             self._sight.see,
-            up=lambda: self.scheduler.holding(),
+            up=partial(self._holding, LOCAL),
             on_known=lambda: self.scheduler.limit(max_loaded=self._most_loaded(self.settings)),
             truth=MemoryTruth(Footprints(self._database)),
         )
-        self._node_places = NodePlaces(lambda: self.settings.max_loaded or 1, lambda: self.scheduler.holding())
+        self._node_places = NodePlaces(self._most_loaded_on)
+        self.books: MemoryBooks | None = None
+        if settings.cluster is not None:
+            self.books = MemoryBooks(self.memory, self._node_places, self._book_of_node)
         self.scheduler = Scheduler(
             self._engine,
             max_loaded=self._most_loaded(settings),
-            memory=self.memory,
+            memory=self.books or self.memory,
             queue_timeout=settings.queue_timeout,
             max_wait=settings.max_wait,
             queue=settings.queue,
@@ -115,7 +125,9 @@ class Gateway:
         )
         self._host = LocalHost(settings.engine_port)
         self._cluster: Membership | None = None
+        self._known_hosts: dict[str, RemoteHost] = {}
         self._node_plans: NodePlans | None = None
+        self._host_plans: HostPlans | None = None
         files = ConversationFiles(settings.state_dir, config.resolve() if config else None)
         self._conversations = Conversations(files, settings.conversations, self.metrics)
         self._recorder = Recorder(self._database)
@@ -204,6 +216,7 @@ class Gateway:
                 scheduler=self.scheduler,
                 planner=self.planner,
                 memory=self.memory,
+                books=self.books,
                 metrics=self.metrics,
                 relay=self.relay,
                 traffic=self.traffic,
@@ -239,13 +252,13 @@ class Gateway:
 
     @property
     def here(self) -> list[ModelRef]:
-        """Those whose engines run on this machine."""
+        """Those whose engines may run on this machine."""
         return [ref for ref in self.local if not ref.local_entry.nodes]
 
     async def open(self) -> None:
-        """Opens the gateway. Raises EngineNotFoundError if an alias needs an engine and there is none."""
+        """Opens the gateway. Raises EngineNotFoundError if an alias needs an engine of this machine, and has none."""
         if self.here:
-            log.debug("engine found", origin=self.planner.binary().origin)
+            self._find_engine()
             for line in withheld_notes(os.environ):
                 log.warning(line)
             for pid in sweep():
@@ -261,10 +274,22 @@ class Gateway:
             self.scheduler.use(ref)
         if (only := self._only_model()) is not None:
             self.eager = only
-            self.scheduler.start(only, "the only model: loaded at the start")
+            if self._cluster is None:
+                self.scheduler.start(only, _ONLY_MODEL)
+            else:
+                self.scheduler.verbs.load_soon(only, _ONLY_MODEL)
         if self.local:
             # Runs in the background: listing devices may take a second, and requests are accepted meanwhile
             self._learn(self._see_memory())
+
+    def _find_engine(self) -> None:
+        """Raises EngineNotFoundError, unless there may be nodes with one."""
+        try:
+            log.debug("engine found", origin=self.planner.binary().origin)
+        except EngineNotFoundError as error:
+            if self._cluster is None:
+                raise
+            log.warning(f"engines run on nodes only: {error}")
 
     def _only_model(self) -> ModelRef | None:
         """Returns the single model if its files are here. With several models, the first request decides."""
@@ -280,24 +305,63 @@ class Gateway:
         """Raises RayNotInstalledError."""
         from app.cluster.membership import Membership  # Not needed without a cluster
         from app.cluster.node_plans import NodePlans
+        from app.scheduler.host_plans import HostPlans
 
+        assert self.books is not None
         self._cluster = Membership(cluster, self._nodes_changed, lambda host: self._client.cut(host.lost_urls))
-        self._node_plans = NodePlans(self._cluster, self._node_places.place)
+        self._node_plans = NodePlans(self._cluster)
+        self._host_plans = HostPlans(self._planned_here, self._node_plans, self._node_places, self.books)
+        self._node_places.be_there([HostView(LOCAL)])
 
     def _nodes_changed(self) -> None:
-        """Engines that were planned for a node that is gone get another one."""
-        assert self._cluster is not None and self._node_plans is not None
-        there = self._cluster.hosts.keys()
-        self._node_places.be_there(there)
-        up = set(self.scheduler.holding())
-        for ref in self.catalog.refs(variants=True):
-            key = ref.engine_key
-            of_nodes = isinstance(ref.entry, LocalEntry) and ref.entry.nodes
-            unplaced = of_nodes and self._node_places.node_of(key) not in there and key not in up
-            if unplaced and (nodes := self._node_plans.eligible(ref)):
-                self._node_places.place(key, nodes)
+        """Requests that wait for a machine may get one that has joined."""
+        from app.cluster.node_memory import RemoteMemory
+
+        assert self._cluster is not None and self.books is not None
+        hosts = self._cluster.hosts
+        for name in self.books.nodes:
+            if name not in hosts or self._known_hosts.get(name) is not hosts[name]:
+                self.books.lost(name)
+        for name, host in hosts.items():
+            if self._known_hosts.get(name) is not host:
+                self.books.joined(name, RemoteMemory(host))
+        joined = hosts.keys() - self._known_hosts.keys()
+        self._known_hosts = dict(hosts)
+        views = (HostView(name, live=not host.suspect) for name, host in hosts.items())
+        self._node_places.be_there([HostView(LOCAL), *views])
+        if self._opened and joined:
+            self._learn(self._ask_again())
         if self._opened:
             self.scheduler.pump()
+
+    async def _ask_again(self) -> None:
+        """Asks machines that have joined for models with waiting requests."""
+        assert self._host_plans is not None
+        for alias, waiting in list(self.scheduler.waiting.items()):
+            if waiting and not self._node_places.chosen(alias):
+                with suppress(TandemError):
+                    await self._host_plans.ask(self.catalog.resolve(alias))
+        if self._opened:
+            self.scheduler.pump()
+
+    def _holding(self, machine: str) -> list[str]:
+        """The aliases whose engines hold memory of a machine, or are about to."""
+        nodes = self._node_places
+        return [alias for alias in self.scheduler.holding() if (nodes.node_of(alias) or LOCAL) == machine]
+
+    def _book_of_node(self, node: str, machine: MachineMemory) -> MemoryBook:
+        return MemoryBook(
+            self.settings.memory,
+            self.settings.memory_margin,
+            up=partial(self._holding, node),
+            on_known=lambda: self.scheduler.pump(),
+            machine=machine,
+        )
+
+    def _most_loaded_on(self, machine: str) -> int | None:
+        """Returns the number of engines that a machine may hold; None if its memory alone decides."""
+        book = self.books.of(machine) if self.books else None
+        return self.settings.max_loaded or (None if book is not None and book.known else 1)
 
     async def _see_memory(self) -> None:
         """Reads the memory. From then on it limits the engines, and which ones are preloaded."""
@@ -361,7 +425,7 @@ class Gateway:
         self.planner.use(settings)
         limits = ("queue_timeout", "max_wait", "queue")
         self._sight.llama_server = settings.llama_server
-        self.memory.configure(settings.memory, settings.memory_margin)
+        (self.books or self.memory).configure(settings.memory, settings.memory_margin)
         self.scheduler.limit(
             max_loaded=self._most_loaded(settings), **{name: getattr(settings, name) for name in limits}
         )
@@ -392,15 +456,7 @@ class Gateway:
     def _engine(self, ref: ModelRef) -> Engine:
         async def plan() -> PlacedPlan:
             now = self._current_ref(ref)
-            if now.local_entry.nodes and self._node_plans is not None:
-                return await self._node_plans.plan(now)
-            self._node_places.here(ref.engine_key)
-
-            async def without_draft(reason: str) -> LaunchPlan:
-                return await asyncio.to_thread(self.planner.plan_without_draft, now, reason)
-
-            planned = await self.memory.planned(ref.engine_key, await self.planner.plan(now), without_draft)
-            return PlacedPlan(self._host, planned)
+            return await (self._planned_here(now) if self._host_plans is None else self._host_plans.plan(now))
 
         self._current_ref(ref)  # A reload may have removed it while the request waited for files
         return Engine(
@@ -414,11 +470,18 @@ class Gateway:
             conversations=self._conversations,
         )
 
+    async def _planned_here(self, ref: ModelRef) -> PlacedPlan:
+        async def without_draft(reason: str) -> LaunchPlan:
+            return await asyncio.to_thread(self.planner.plan_without_draft, ref, reason)
+
+        planned = await self.memory.planned(ref.engine_key, await self.planner.plan(ref), without_draft)
+        return PlacedPlan(self._host, planned)
+
     def _changed(self, ref: ModelRef, engine: Engine) -> None:
         with suppress(UnknownAliasError):
             ref = self._current_ref(ref)
         self.metrics.starts[engine.alias] = engine.starts
-        if engine.state is EngineState.STARTING and not self._node_places.node_of(engine.alias):
+        if engine.state is EngineState.STARTING and self._node_places.node_of(engine.alias) in ("", LOCAL):
             self._recorder.starting(engine.alias, partial(self.planner.key, ref))
         if engine.state in (EngineState.BACKOFF, EngineState.FATAL) and engine.diagnosis is not None:
             diagnosis = engine.diagnosis
@@ -438,23 +501,28 @@ class Gateway:
 
     def _follow_memory(self, engine: Engine) -> None:
         """Before the scheduler acts: what a start has run out of is part of its next decision."""
-        beside = [alias for alias in self.scheduler.holding() if alias != engine.alias]
+        machine = self._node_places.node_of(engine.alias) or LOCAL
+        book = self.memory if self.books is None else self.books.of(machine)
+        if book is None:  # of a node that is lost
+            return
+        beside = [alias for alias in self._holding(machine) if alias != engine.alias]
         match engine.state:
-            case EngineState.READY if engine.plan is not None and engine.pid is not None and engine.host == LOCAL:
+            case EngineState.READY if engine.plan is not None and engine.pid is not None:
                 running = RunningPlan(engine.plan, engine.pid, engine.log)
-                self._learn(self._measure_memory(engine.alias, running))
+                self._learn(self._measure_memory(book, machine, engine.alias, running))
             case EngineState.BACKOFF if engine.diagnosis is not None and engine.diagnosis.code in WANT_OF_MEMORY:
-                self.memory.starved(engine.alias, engine.diagnosis, beside)
+                book.starved(engine.alias, engine.diagnosis, beside)
         if engine.pid is None:
-            self.memory.left(engine.alias)
+            book.left(engine.alias)
 
-    async def _measure_memory(self, alias: str, running: RunningPlan) -> None:
-        await self.memory.came_up(alias, running)
+    async def _measure_memory(self, book: MemoryBook, machine: str, alias: str, running: RunningPlan) -> None:
+        with suppress(HostLostError):
+            await book.came_up(alias, running)
         # It may take more than was thought
-        up = self.scheduler.holding()
+        up = self._holding(machine)
         if alias not in up:  # it has gone meanwhile
-            self.memory.left(alias)
-        elif self._opened and not self.memory.holds(up):
+            book.left(alias)
+        elif self._opened and not book.holds(up):
             self.scheduler.reconfiguration.keep_to_the_limit(f"{alias} takes more memory than estimated")
 
     def _learn(self, learning: Coroutine[Any, Any, None]) -> None:

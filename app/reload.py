@@ -203,6 +203,8 @@ class _Launches:
     """Launch plans under the old and the new settings. Blocking calls of milliseconds."""
 
     def __init__(self, running: Settings, new: Settings, planner: Planner) -> None:
+        # An entry that cannot start here may start on a node
+        self._alone = new.cluster is None
         self._new_engine = running.llama_server != new.llama_server
         self._planners = planner.sibling(running), planner.sibling(new)
         self._catalogs = Catalog(running), Catalog(new)
@@ -249,7 +251,7 @@ class _Launches:
 
     def warnings(self, aliases: tuple[str, ...]) -> Iterator[str]:
         """Returns why these cannot start, as `check` reports it."""
-        for alias in aliases:
+        for alias in aliases if self._alone else ():
             ref = self._catalogs[1].resolve(alias)
             if isinstance(ref.entry, LocalEntry) and ref.entry.pull == "never" and not ref.entry.nodes:
                 try:

@@ -53,14 +53,14 @@ def two_sizes(rng: random.Random) -> list[ModelSize]:
 def single_requests(models: Sequence[ModelSize], rng: random.Random, requests: int, seconds: float, s: float) -> _Times:
     """By Zipf's law with the exponent `s`, 0 for all alike."""
     weights = [1 / rank**s for rank in range(1, len(models) + 1)]
-    yield from zip(_moments(rng, requests, seconds), rng.choices(models, weights, k=requests), strict=True)
+    yield from zip(moments(rng, requests, seconds), rng.choices(models, weights, k=requests), strict=True)
 
 
 def conversations(models: Sequence[ModelSize], rng: random.Random, requests: int, seconds: float, s: float) -> _Times:
     """Each with one model, in up to `TURNS` turns."""
     weights = [1 / rank**s for rank in range(1, len(models) + 1)]
     turns: list[tuple[float, ModelSize]] = []
-    for at in _moments(rng, requests * 2 // (TURNS + 1), seconds):
+    for at in moments(rng, requests * 2 // (TURNS + 1), seconds):
         model = rng.choices(models, weights)[0]
         for _ in range(rng.randint(1, TURNS)):
             turns.append((at, model))
@@ -101,7 +101,7 @@ WORKLOADS = (
 )
 
 
-def _moments(rng: random.Random, count: int, seconds: float) -> list[float]:
+def moments(rng: random.Random, count: int, seconds: float) -> list[float]:
     """Busy by day and quiet by night; a part of a day has both."""
     moments: list[float] = []
     while len(moments) < count:

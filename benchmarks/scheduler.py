@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from app.engine.devices import Device
 from app.models.ref import ModelRef
 from app.scheduler.loop import Scheduler
-from app.scheduler.memory_book import MemoryBook, SeenMemory
+from app.scheduler.memory_book import MemoryBook
 from app.scheduler.queue import Ticket, Waiter
 from app.scheduler.residency import Residency
 from app.scheduler.room import UNCAPPED
+from app.supervisor.memory_sight import SeenMemory
 from app.supervisor.states import EngineState
 from tests.support.models import ref_to
 from tests.support.scheduled import ObedientEngine

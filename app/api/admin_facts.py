@@ -15,7 +15,7 @@ from app.models.catalog import Catalog
 from app.planner import Planner
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.loop import Scheduler
-from app.scheduler.memory_book import MemoryBook
+from app.scheduler.memory_book import EngineMemory
 
 # Seconds for which the binary's origin is cached, since finding it reads the disk
 _BELIEVED_S = 10.0
@@ -29,7 +29,7 @@ class GatewayFacts:
         catalog: Catalog,
         scheduler: Scheduler,
         planner: Planner,
-        memory: MemoryBook,
+        memory: EngineMemory,
         settings: Callable[[], Settings],
         began: float,
     ) -> None:

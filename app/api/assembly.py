@@ -49,6 +49,7 @@ from app.relay.traffic import Traffic
 from app.reload import Reloader
 from app.scheduler.loop import Scheduler
 from app.scheduler.memory_book import MemoryBook
+from app.scheduler.memory_books import MemoryBooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,8 @@ class ApiParts:
     scheduler: Scheduler
     planner: Planner
     memory: MemoryBook
+    # Of all machines, if there is a cluster
+    books: MemoryBooks | None
     metrics: Metrics
     relay: Relay
     traffic: Traffic
@@ -91,11 +94,11 @@ def build_api(parts: ApiParts) -> FastAPI:
         parts.traffic,
         parts.keys,
     )
-    facts = GatewayFacts(catalog, scheduler, planner, parts.memory, parts.settings, parts.began)
+    facts = GatewayFacts(catalog, scheduler, planner, parts.books or parts.memory, parts.settings, parts.began)
     watched = partial(look_at, scheduler, parts.pulls, traffic, facts.gateway, facts.beside)
     more = (
         engine_routes(catalog, scheduler, LiveFigures(catalog, parts.recent)),
-        memory_routes(scheduler, parts.memory),
+        memory_routes(scheduler, parts.memory, parts.books),
         node_routes(parts.nodes),
         log_routes(catalog, closing=parts.closing),
         admin_routes(catalog, scheduler, planner),

@@ -43,11 +43,11 @@ from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.footprints import Footprints
 from app.records.ledger import Failure, Ledger
-from app.scheduler.memory_truth import MemoryTruth
 from app.scheduler.pins import pin_warnings
 from app.scheduler.residency import residency_of
 from app.scheduler.room import UNCAPPED
 from app.speculation.resolve import damage
+from app.supervisor.memory_truth import MemoryTruth
 from app.terminal import size_in_words
 
 

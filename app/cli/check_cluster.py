@@ -42,7 +42,7 @@ async def _probe(settings: ClusterSettings, refs: list[ModelRef]) -> ClusterRepo
         for name, host in sorted(membership.hosts.items()):
             lines.append(f"  {name}  {host.facts.address}, {host.facts.engine}")
         lines += [f"  warning: {name} takes no engines: {why}" for name, why in sorted(membership.refused.items())]
-        plans = NodePlans(membership, lambda _, nodes: min(nodes))
+        plans = NodePlans(membership)
         starts = {ref.name: await plans.everywhere(ref) for ref in refs}
         return ClusterReport(lines, fine=not membership.refused, starts=starts)
     finally:

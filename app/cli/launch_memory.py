@@ -20,7 +20,7 @@ from app.engine.visible_devices import visible
 from app.errors import LaunchRefusedError, ProbeError, TandemError
 from app.models.ref import ModelRef
 from app.planner import Planner
-from app.scheduler.memory_truth import MemoryTruth
+from app.supervisor.memory_truth import MemoryTruth
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,17 @@ from typing import Any, NamedTuple
 
 from app import version
 from app.cluster.lease import NodeLease
+from app.cluster.node_memory import JudgeRequest, KeepRequest, MeasureRequest
 from app.cluster.node_planner import NodePlanner, PlanRequest
 from app.cluster.nodes import NodeFacts, NodeOrders, StartedChild
 from app.cluster.wire import WORK, decoded, encoded, encoded_error
+from app.engine.footprint.verdict import MemoryVerdict
 from app.engine.launch import LaunchPlan
 from app.errors import EngineNotFoundError, HostLostError
+from app.records.footprints import HeldMemory
 from app.supervisor.child import Ended, LocalChild
 from app.supervisor.host import LocalHost, SpawnOrder
+from app.supervisor.memory_sight import SeenMemory
 from app.supervisor.orphans import sweep
 
 # Of a child's output, while its reader is slow. As many lines as a child keeps
@@ -56,6 +60,10 @@ class Agent:
             "forget": self._forget,
             "plan": self._plan,
             "work": self._work,
+            "see_memory": self._see_memory,
+            "judge_memory": self._judge_memory,
+            "measure_memory": self._measure_memory,
+            "keep_memory": self._keep_memory,
         }
 
     async def call(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +137,18 @@ class Agent:
         work = WORK[arguments["function"]]
         values = [decoded(value, kind) for value, kind in zip(arguments["values"], work.arguments, strict=True)]
         return await asyncio.to_thread(work.function, *values)
+
+    async def _see_memory(self, _: dict[str, Any]) -> SeenMemory:
+        return await asyncio.to_thread(self._planner.memory.see)
+
+    async def _judge_memory(self, arguments: dict[str, Any]) -> MemoryVerdict:
+        return await asyncio.to_thread(self._planner.memory.judge, decoded(arguments, JudgeRequest))
+
+    async def _measure_memory(self, arguments: dict[str, Any]) -> dict[str, HeldMemory]:
+        return await asyncio.to_thread(self._planner.memory.measure, decoded(arguments, MeasureRequest))
+
+    async def _keep_memory(self, arguments: dict[str, Any]) -> None:
+        await asyncio.to_thread(self._planner.memory.keep, decoded(arguments, KeepRequest))
 
     def _child(self, arguments: dict[str, Any]) -> AgentChild:
         """Raises HostLostError for one of an earlier agent."""

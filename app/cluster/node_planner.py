@@ -11,6 +11,7 @@ import pickle
 from dataclasses import dataclass
 from typing import Any
 
+from app.cluster.node_memory import NodeMemory
 from app.config.model_entry import LocalEntry
 from app.config.settings import settings_of_environment
 from app.config.speculation import Chain
@@ -19,6 +20,7 @@ from app.engine.locate import EngineBinary
 from app.models.catalog import Catalog
 from app.planner import Planner
 from app.records.database import Database
+from app.records.footprints import Footprints
 from app.records.ledger import Ledger
 
 
@@ -56,8 +58,9 @@ class NodePlanner:
 
     def __init__(self) -> None:
         self._settings = settings_of_environment()
-        ledger = Ledger(Database(self._settings.state_dir))
-        self._planner = Planner(self._settings, Catalog(self._settings), ledger)
+        database = Database(self._settings.state_dir)
+        self._planner = Planner(self._settings, Catalog(self._settings), Ledger(database))
+        self.memory = NodeMemory(self._settings.llama_server, Footprints(database))
 
     def binary(self) -> EngineBinary:
         """The node's llama-server. Raises EngineNotFoundError."""

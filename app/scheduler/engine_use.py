@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from app.scheduler.demand import UNUSED, Demand
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.lease import Lease
+from app.scheduler.node_places import EngineHosts
 from app.scheduler.queue import EngineQueue, Ticket
 from app.scheduler.residency import RECENT_S, Residency, ResidencyState
 from app.scheduler.snapshot import EngineView, Wait
@@ -127,7 +128,7 @@ class EngineUse:
         return sum(parts) if parts else None
 
     def view(
-        self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int], mapped: int, node: str
+        self, *, wants_memory: bool, room_made: bool, needs: Mapping[str, int], mapped: int, hosts: EngineHosts
     ) -> EngineView:
         """The engine as the policy sees it."""
         return EngineView(
@@ -149,7 +150,9 @@ class EngineUse:
             ready_at=_ever(self.since) if self.state is EngineState.READY else -math.inf,
             needs=needs,
             mapped=mapped,
-            node=node,
+            node=hosts.node,
+            offers=tuple(hosts.offers.values()),
+            ran_on=hosts.ran_on,
         )
 
     def wait(self) -> Wait | None:

@@ -23,6 +23,8 @@ class Eviction:
     def __init__(self, snapshot: SchedulerSnapshot, waiting: WaitingLine) -> None:
         self._snapshot = snapshot
         self._waiting = waiting
+        # An engine's expected uses per second, which many machines ask for in one decision
+        self._rates: dict[str, float] = {}
 
     def is_busy(self, engine: EngineView) -> bool:
         """Whether it answers a request, or has a waiting one."""
@@ -38,6 +40,10 @@ class Eviction:
         candidates = (engine for engine in engines if self._may_leave(engine, wait))
         return min(candidates, key=lambda engine: self._rank(engine, short), default=None)
 
+    def cost(self, engine: EngineView, wait: Wait, short: Iterable[str]) -> tuple[bool, float] | None:
+        """Whether it is busy, and the expected cost if it leaves for `wait`; None if it stays for now."""
+        return (self.is_busy(engine), self._loss(engine, short)[0]) if self._may_leave(engine, wait) else None
+
     def _may_leave(self, engine: EngineView, wait: Wait) -> bool:
         if engine.state is not EngineState.READY or engine.pinned:
             return False
@@ -49,9 +55,15 @@ class Eviction:
 
     def _rank(self, engine: EngineView, short: Iterable[str]) -> tuple[bool, int, float, float, str]:
         """The lowest leaves. Engines without known requests are compared by their idle time."""
-        now, load = self._snapshot.now, max(engine.load_seconds, _QUICK_LOAD_S)
-        # Seconds of a load that each freed byte costs
+        loss, weight = self._loss(engine, short)
+        idle = (engine.last_used - self._snapshot.now) / weight
+        return self.is_busy(engine), engine.priority, loss, idle, engine.alias
+
+    def _loss(self, engine: EngineView, short: Iterable[str]) -> tuple[float, float]:
+        """The expected seconds of loads per second if it leaves, and the seconds of a load per freed byte."""
+        load = max(engine.load_seconds, _QUICK_LOAD_S)
         weight = load / (sum(engine.needs.get(name, 0) for name in short) or 1)
+        if (rate := self._rates.get(engine.alias)) is None:
+            rate = self._rates[engine.alias] = engine.demand.rate(self._snapshot.now)
         # The whole weight would have large models leave for many small ones: fewer loads, but the longest waits
-        loss = engine.demand.rate(now) * math.sqrt(weight)
-        return self.is_busy(engine), engine.priority, loss, (engine.last_used - now) / weight, engine.alias
+        return rate * math.sqrt(weight), weight

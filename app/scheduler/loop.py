@@ -12,7 +12,7 @@ from app.scheduler.decisions import PlacementDecision
 from app.scheduler.engine_status import EngineStatus
 from app.scheduler.engine_use import EngineUse
 from app.scheduler.lease import Lease
-from app.scheduler.memory_book import MemoryBook
+from app.scheduler.memory_book import EngineMemory
 from app.scheduler.node_places import NodePlaces
 from app.scheduler.placement import Placement
 from app.scheduler.queue import Ticket, Waiter
@@ -56,7 +56,7 @@ class Scheduler:
         queue: int = 100,
         residency: Callable[[ModelRef], Residency] = lambda _: Residency(),
         prepare: Callable[[ModelRef], Awaitable[None]] | None = None,
-        memory: MemoryBook | None = None,
+        memory: EngineMemory | None = None,
         nodes: NodePlaces | None = None,
     ) -> None:
         limits = SchedulerLimits(max_loaded, queue_timeout, max_wait, queue)
@@ -124,10 +124,7 @@ class Scheduler:
 
     def start(self, ref: ModelRef, why: str) -> None:
         """Starts the engine of `ref` at once, without a request. The caller checks that a place is free."""
-        use = self.use(ref)
-        self._placement.decisions.add(use.alias, "started", why)
-        self._placement.head_for(use, EngineState.STARTING, why)
-        use.engine.start()
+        self._placement.start(self.use(ref), why)
 
     # -- requests ------------------------------------------------------------------------------------------------
 

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from app import logs
 from app.engine.devices import Device
 from app.engine.footprint.budget import MemoryPlace, budget, may_page, shortage_in_words, shortages, unknown_places
 from app.engine.footprint.footprint import HOST
-from app.engine.footprint.verdict import MemoryVerdict, judge_beside, why_without_draft
+from app.engine.footprint.verdict import MemoryVerdict, why_without_draft
 from app.engine.launch import LaunchPlan
-from app.engine.visible_devices import visible
 from app.errors import Diagnosis, GgufError, InsufficientMemoryError
 from app.records.footprints import HeldMemory
-from app.scheduler.memory_sight import SeenMemory
-from app.scheduler.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, ran_out_of
+from app.supervisor.machine_memory import MachineMemory, MemoryBounds, ThisMachineMemory
+from app.supervisor.memory_sight import SeenMemory
+from app.supervisor.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, ran_out_of
 
 log = logs.get_logger("scheduler")
 
@@ -33,6 +32,26 @@ _MORE = 1 << 20
 AGAIN_S = 5.0
 
 
+class EngineMemory(Protocol):
+    """The memory of engines as the scheduler sees it: of this machine, or of several."""
+
+    def needs(self, alias: str) -> Mapping[str, int]: ...
+
+    def mapped(self, alias: str) -> int: ...
+
+    def budgets(self) -> dict[str, int]: ...
+
+    def figures(self, alias: str) -> dict[str, Any]: ...
+
+    def expected(self, alias: str) -> Mapping[str, int]: ...
+
+    def measured(self, alias: str) -> Mapping[str, int]: ...
+
+    def warnings(self) -> list[str]: ...
+
+    def renewed(self) -> set[str]: ...
+
+
 class MemoryBook:
     """Needs and budgets by place in memory. Looks block, so they run in threads; all else reads the last look."""
 
@@ -40,21 +59,22 @@ class MemoryBook:
         self,
         setting: Literal["auto"] | Mapping[str, int],
         margin: float,
-        see: Callable[[], SeenMemory],
+        see: Callable[[], SeenMemory] = lambda: SeenMemory(None, 0),
         up: Callable[[], Iterable[str]] = tuple,
         on_known: Callable[[], None] = lambda: None,
         truth: MemoryTruth | None = None,
+        machine: MachineMemory | None = None,
     ) -> None:
         """`see` looks at the machine and may block. `up` names the engines that hold memory now.
 
-        `on_known` is called when the memory becomes known or unknown. Without `truth`, estimates are used.
+        `on_known` is called when the memory becomes known or unknown. Without `truth`, estimates are used. `machine`
+        replaces both: a node.
         """
         self._setting = setting
         self._margin = margin
-        self._see = see
+        self._machine = machine or ThisMachineMemory(see, truth)
         self._up = up
         self._on_known = on_known
-        self._truth = truth
         # Running engines, their sizes right after the load, and the shortages of starts that have failed since
         self._running: dict[str, RunningPlan] = {}
         self._expected: dict[str, Mapping[str, int]] = {}
@@ -112,7 +132,7 @@ class MemoryBook:
         """Looks at the machine again."""
         async with self._looking:
             before = self.known
-            self._seen(await asyncio.to_thread(self._see))
+            self._seen(await self._machine.see())
             await self._look_at_engines()
             if self.known is not before:
                 self._on_known()
@@ -169,14 +189,9 @@ class MemoryBook:
 
     async def _judged(self, plan: LaunchPlan) -> MemoryVerdict:
         """Raises GgufError."""
-        host, budgets, pages = self._places[HOST].total, self.budgets(), may_page(self._setting)
-        measured = {} if self._truth is None else await asyncio.to_thread(self._truth.known, plan)
-
-        def verdict() -> MemoryVerdict:
-            now, emptied = (visible(there, plan.env, os.environ) for there in (self._devices, self._emptied))
-            return judge_beside(plan.argv, now, emptied, host, budgets, pages=pages, measured=measured)
-
-        return await asyncio.to_thread(verdict)
+        host, pages = self._places[HOST].total, may_page(self._setting)
+        bounds = MemoryBounds(self._devices, self._emptied, host, self.budgets(), pages)
+        return await self._machine.judge(plan, bounds)
 
     def _note(self, alias: str, needs: Mapping[str, int], mapped: int) -> None:
         if (self._needs.get(alias), self.mapped(alias)) != (needs, mapped):
@@ -187,11 +202,10 @@ class MemoryBook:
 
     async def came_up(self, alias: str, engine: RunningPlan) -> None:
         """Measures a READY engine, uses the sizes from now on, and stores them for its next start."""
-        truth = self._truth
-        if truth is None or not self.known:
+        if not self.known:
             return
         async with self._looking:
-            held = await asyncio.to_thread(truth.measured, engine, self._devices)
+            held = dict(await self._machine.measure(engine, self._devices))
         if not held:
             return
         self._running[alias] = engine
@@ -205,7 +219,7 @@ class MemoryBook:
         if short := shortage_in_words(self.needs(alias), self._enough_for(alias)):
             log.warning(f"memory: {short}; the next start is refused unless more is free", alias=alias)
         log.debug("memory measured", alias=alias, estimated=estimated, mapped=before, measured=self._needs[alias])
-        await asyncio.to_thread(truth.keep, engine.plan, held)
+        await self._machine.keep(engine.plan, held)
 
     def _take_shortages(self, alias: str) -> dict[str, int]:
         """The needs that failed starts showed; empty if it now fits beside the same engines."""
@@ -250,9 +264,7 @@ class MemoryBook:
             return
         self._measured_at = now
         for alias, engine in list(self._running.items()):
-            if self._truth is not None and (
-                held := await asyncio.to_thread(self._truth.measured, engine, self._devices)
-            ):
+            if held := await self._machine.measure(engine, self._devices):
                 grown = {name: one for name, one in held.items() if one.size > self.needs(alias).get(name, 0)}
                 if alias in self._running:
                     self._use_measured(alias, grown)

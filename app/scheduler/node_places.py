@@ -1,78 +1,130 @@
-"""The places of nodes: how many engines each may hold, and the node of each engine. Pure.
+"""The machines of a cluster: which are there, and where each engine may start, runs, and ran. Pure.
 
-A node is a place in memory of its own, of which each engine needs one unit. So the policy makes room on a node as it
-does on a device.
+Each machine has a place in memory of its own, of which each engine there needs one unit. So the policy makes room on a
+machine as it does on a device. The other places have the machine's name before their own: `box1/CUDA0`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
+
+from app.engine.footprint.footprint import HOST
+from app.scheduler.snapshot import HostOffer, HostView
 
 _PREFIX = "node "
+_HOST_MEMORY = f"/{HOST}"
+# The machines on which an engine ran that are remembered
+_KEPT = 4
 
 
 def is_node_place(place: str) -> bool:
     return place.startswith(_PREFIX)
 
 
-class NodeRoom(NamedTuple):
-    """A node that can run an engine, and its free places."""
-
-    name: str
-    free: int
+def is_host_memory(place: str) -> bool:
+    """Whether it is the memory of a machine itself, not of a device."""
+    return place == HOST or place.endswith(_HOST_MEMORY)
 
 
-def choose_node(nodes: Iterable[NodeRoom], before: str) -> str:
-    """The node for a start: with a free place, then where it ran `before` (page cache), then with the most room."""
-    return min(nodes, key=lambda node: (node.free <= 0, node.name != before, -node.free, node.name)).name
+def node_place(node: str) -> str:
+    """The place in memory of which each engine of a machine needs one unit."""
+    return f"{_PREFIX}{node}"
+
+
+def on_node(node: str, needs: Mapping[str, int]) -> dict[str, int]:
+    """The needs of an engine on a machine: places with its name, and one unit of the machine's own."""
+    return {node_place(node): 1} | places_on(node, needs)
+
+
+def places_on(node: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The places of a machine, with its name."""
+    return {f"{node}/{place}": size for place, size in sizes.items()}
+
+
+@dataclass(slots=True)
+class EngineHosts:
+    """The machines of one engine. `offers` are by machine, `ran_on` has the last one first.
+
+    `node` is the one that it runs on, failed on, or gets room on; `chosen` the one that it is being started on.
+    """
+
+    offers: Mapping[str, HostOffer] = field(default_factory=dict)
+    ran_on: tuple[str, ...] = ()
+    node: str = ""
+    chosen: str = ""
 
 
 class NodePlaces:
-    """The nodes that are there, and the engines' nodes."""
+    """The machines that are there, and each engine's own. Without a cluster there are none."""
 
-    def __init__(self, most: Callable[[], int] = lambda: 1, up: Callable[[], Iterable[str]] = tuple) -> None:
-        """`most` is the number of engines that a node may hold. `up` names the engines that hold memory now."""
+    def __init__(self, most: Callable[[str], int | None] = lambda _: 1) -> None:
+        """`most` is the number of engines that a machine may hold, None if its memory alone decides."""
         self._most = most
-        self._up = up
-        self._there: tuple[str, ...] = ()
-        self._nodes: dict[str, str] = {}
+        self._there: dict[str, HostView] = {}
+        self._engines: dict[str, EngineHosts] = {}
         self._renewed: set[str] = set()
 
-    def node_of(self, alias: str) -> str:
-        """The node that an engine runs on or was planned for; empty for this machine."""
-        return self._nodes.get(alias, "")
+    @property
+    def hosts(self) -> Mapping[str, HostView]:
+        return self._there
 
-    def needs(self, alias: str) -> Mapping[str, int]:
-        """Place -> units; empty for an engine of this machine."""
-        return {f"{_PREFIX}{node}": 1} if (node := self.node_of(alias)) else {}
+    def be_there(self, hosts: Iterable[HostView]) -> None:
+        """Replaces the machines that are there."""
+        self._there = {host.name: host for host in hosts}
 
     def budgets(self) -> dict[str, int]:
-        """Place -> units, for the nodes that are there."""
-        most = self._most() if self._there else 0
-        return {f"{_PREFIX}{node}": most for node in self._there}
+        """Place -> units, for the machines that are there and hold a limited number of engines."""
+        most = ((name, self._most(name)) for name in self._there)
+        return {node_place(name): number for name, number in most if number is not None}
 
-    def be_there(self, names: Iterable[str]) -> None:
-        """Replaces the nodes that are there."""
-        self._there = tuple(sorted(names))
+    def of(self, alias: str) -> EngineHosts:
+        return self._engines.get(alias) or EngineHosts()
 
-    def place(self, alias: str, names: Iterable[str]) -> str:
-        """Chooses one of these nodes for the next start of `alias`."""
-        up = [other for other in self._up() if other != alias]
-        taken = [self.node_of(other) for other in up]
-        rooms = [NodeRoom(name, self._most() - taken.count(name)) for name in names]
-        node = choose_node(rooms, self.node_of(alias))
-        if self._nodes.get(alias) != node:
-            self._nodes[alias] = node
+    def node_of(self, alias: str) -> str:
+        """The machine that an engine runs on, or is to start on; empty if there is only this one."""
+        return self.of(alias).node
+
+    def chosen(self, alias: str) -> str:
+        """The machine that an engine is being started on; empty if none is chosen yet."""
+        return self.of(alias).chosen
+
+    def offered(self, alias: str, offers: Iterable[HostOffer]) -> None:
+        """Replaces what the machines say of an engine."""
+        by_host = {offer.host: _with_place(offer) for offer in offers}
+        known = self._engines.setdefault(alias, EngineHosts())
+        if known.offers != by_host:
+            known.offers = by_host
             self._renewed.add(alias)
-        return node
 
-    def here(self, alias: str) -> None:
-        """Records that `alias` runs on this machine from now on."""
-        if self._nodes.pop(alias, None) is not None:
+    def starts_on(self, alias: str, host: str) -> None:
+        """Records the choice of a machine."""
+        known = self._engines.setdefault(alias, EngineHosts())
+        known.node = known.chosen = host
+        known.ran_on = (host, *(name for name in known.ran_on if name != host))[:_KEPT]
+        self._renewed.add(alias)
+
+    def makes_room(self, alias: str, host: str) -> None:
+        """Records that an engine leaves `host` for `alias`, which is not up."""
+        self._engines.setdefault(alias, EngineHosts()).node = host
+        self._renewed.add(alias)
+
+    def ended(self, alias: str, *, stopped: bool) -> None:
+        """Records the end of a process, or of a start. One that is not `stopped` has failed on its machine."""
+        if (known := self._engines.get(alias)) is not None:
+            known.chosen = ""
+            known.node = "" if stopped else known.node
             self._renewed.add(alias)
+
+    def forget(self, alias: str) -> None:
+        self._engines.pop(alias, None)
 
     def renewed(self) -> set[str]:
-        """The aliases whose nodes have changed since the last call."""
+        """The aliases whose machines have changed since the last call."""
         renewed, self._renewed = self._renewed, set()
         return renewed
+
+
+def _with_place(offer: HostOffer) -> HostOffer:
+    """With the needs as the policy names them."""
+    return offer._replace(needs={} if offer.refusal else on_node(offer.host, offer.needs))

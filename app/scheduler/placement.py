@@ -7,16 +7,18 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.errors import InsufficientMemoryError, NoRoomError, TandemError
+from app.errors import InsufficientMemoryError, NoNodeError, NoRoomError, TandemError
 from app.scheduler.decisions import WAITS, Decisions
 from app.scheduler.engine_use import EngineUse
+from app.scheduler.eviction import Eviction
+from app.scheduler.host_choice import HostChoice
 from app.scheduler.line import WaitingLine
-from app.scheduler.memory_book import MemoryBook
+from app.scheduler.memory_book import EngineMemory
 from app.scheduler.misfits import Misfits
-from app.scheduler.node_places import NodePlaces
+from app.scheduler.node_places import NodePlaces, node_place
 from app.scheduler.policy import decide_with_reasons, next_look
 from app.scheduler.refusals import SchedulerLimits, refusal_of
-from app.scheduler.room import Room
+from app.scheduler.room import UNCAPPED, Room
 from app.scheduler.snapshot import (
     Action,
     Blocked,
@@ -24,6 +26,7 @@ from app.scheduler.snapshot import (
     EngineTable,
     EngineView,
     Grant,
+    NoHost,
     NoMemory,
     NoRoom,
     Refuse,
@@ -33,6 +36,8 @@ from app.scheduler.snapshot import (
 )
 from app.supervisor.process import Engine
 from app.supervisor.states import OCCUPYING, EngineState
+
+_DOWN = (EngineState.STOPPED, EngineState.BACKOFF, EngineState.FATAL)
 
 
 class Placement:
@@ -44,7 +49,7 @@ class Placement:
         *,
         serve: Callable[[EngineUse], None],
         refuse: Callable[[EngineUse, Callable[[], TandemError]], None],
-        memory: MemoryBook | None = None,
+        memory: EngineMemory | None = None,
         nodes: NodePlaces | None = None,
     ) -> None:
         self.limits = limits
@@ -93,6 +98,8 @@ class Placement:
         now = asyncio.get_running_loop().time()
         use.moved(now)
         self.concern(use)
+        if engine.state in _DOWN:
+            self._nodes.ended(engine.alias, stopped=engine.state is EngineState.STOPPED)
         match engine.state:
             case EngineState.READY:
                 self.misfits.came_up(engine.alias, self._up_beside(engine.alias))
@@ -111,11 +118,41 @@ class Placement:
         self._views.drop(use.alias)
         self._waits.drop(use.alias)
         self.misfits.forget(use.alias)
+        self._nodes.forget(use.alias)
 
-    def fits_now(self, use: EngineUse) -> bool:
-        """Whether a place and memory are free for it, without unloading another engine."""
-        room, engine = Room(self._snapshot(asyncio.get_running_loop().time())), self._view(use)
-        return not room.in_the_way(engine)[0] and not room.short(engine) and not room.loading_beside(engine)
+    def start_if_it_fits(self, use: EngineUse, why: str) -> None:
+        """Starts it if a place and memory are free, without unloading another engine."""
+        snapshot, engine = self._snapshot(asyncio.get_running_loop().time()), self._view(use)
+        room = Room(snapshot)
+        if snapshot.hosts:
+            if (there := HostChoice(snapshot, room, Eviction(snapshot, WaitingLine())).with_room(engine)) is not None:
+                self.start(use, why, there.node)
+        elif not room.in_the_way(engine)[0] and not room.short(engine) and not room.loading_beside(engine):
+            self.start(use, why)
+
+    def start(self, use: EngineUse, why: str, host: str = "", inputs: str = "") -> None:
+        """Starts an engine, on `host` if there are several machines."""
+        self.decisions.add(use.alias, "started", f"{why}; {inputs}" if inputs else why)
+        self.head_for(use, EngineState.STARTING, why)
+        if not host:
+            use.engine.start()
+            return
+        self._nodes.starts_on(use.alias, host)
+        use.engine.start(host)
+
+    def hold_together(self, aliases: Iterable[str]) -> bool:
+        """Whether memory holds these engines beside each other. A single one may exceed it with mapped files."""
+        names = list(aliases)
+        nothing = replace(self._snapshot(asyncio.get_running_loop().time()), engines=())
+        room, placed = Room(nothing), nothing.hosts
+        choice = HostChoice(nothing, room, Eviction(nothing, WaitingLine()))
+        for alias in names:
+            engine: EngineView | None = self._view(self.uses[alias])
+            engine = choice.with_room(engine) if placed and engine is not None else engine
+            if engine is None or (len(names) > 1 and room.short(engine)):
+                return len(names) == 1
+            room.take(engine, loads=False)
+        return True
 
     def beyond_limits(self, aliases: Iterable[str]) -> list[str]:
         """Returns the engines that exceed `max_loaded` or the budgets, counted in the given order."""
@@ -167,13 +204,19 @@ class Placement:
         self._changed.clear()
         return SchedulerSnapshot(
             now=now,
-            max_loaded=self.limits.max_loaded,
+            max_loaded=self.places,
             engines=self._views,
             waiting=self._waits,
             misfits=frozenset(self.misfits.known),
             max_wait=self.limits.max_wait,
             budgets=({} if self.memory is None else self.memory.budgets()) | self._nodes.budgets(),
+            hosts=self._nodes.hosts,
         )
+
+    @property
+    def places(self) -> int:
+        """The number of engines that may be up. With several machines each has its own limit."""
+        return UNCAPPED if self._nodes.hosts else self.limits.max_loaded
 
     def _renew_view(self, use: EngineUse) -> None:
         alias, wait = use.alias, use.wait()
@@ -195,17 +238,22 @@ class Placement:
                 self.decisions.add(wait.alias, WAITS, wait.why)
 
     def _view(self, use: EngineUse) -> EngineView:
-        misfits = self.misfits
+        hosts, memory = self._nodes.of(use.alias), self.memory
+        somewhere = not self._nodes.hosts or use.state is not EngineState.STOPPED
+        needs = memory.needs(use.alias) if memory is not None and somewhere else {}
         return use.view(
-            wants_memory=misfits.wants_memory(use.alias),
-            room_made=misfits.room_made(use.alias),
-            needs=self._nodes.needs(use.alias) or ({} if self.memory is None else self.memory.needs(use.alias)),
-            mapped=0 if self.memory is None else self.memory.mapped(use.alias),
-            node=self._nodes.node_of(use.alias),
+            wants_memory=self.misfits.wants_memory(use.alias),
+            room_made=self.misfits.room_made(use.alias),
+            needs={node_place(hosts.node): 1, **needs} if hosts.node and somewhere else needs,
+            mapped=memory.mapped(use.alias) if memory is not None and somewhere else 0,
+            hosts=hosts,
         )
 
     def _up_beside(self, alias: str) -> set[str]:
-        return {other for other, use in self.uses.items() if other != alias and use.state in OCCUPYING}
+        """The other engines that are up on its machine."""
+        node, nodes = self._nodes.node_of(alias), self._nodes
+        up = (other for other, use in self.uses.items() if other != alias and use.state in OCCUPYING)
+        return {other for other in up if nodes.node_of(other) == node}
 
     def _act(self, action: Action) -> None:
         use = self.uses[action.alias]
@@ -222,13 +270,16 @@ class Placement:
                 figures = {} if self.memory is None else self.memory.figures(alias)
                 words = f"{why}, even with no other engine loaded."
                 self._refuse(use, lambda: InsufficientMemoryError(alias, words, figures))
-            case Start(alias, why, inputs):
-                self.decisions.add(alias, "started", f"{why}; {inputs}" if inputs else why)
-                self.head_for(use, EngineState.STARTING, why)
-                use.engine.start()
+            case NoHost(alias, why):
+                self.decisions.add(alias, "refused", why)
+                self._refuse(use, lambda: NoNodeError(alias, why))
+            case Start(_, host, why, inputs):
+                self.start(use, why, host, inputs)
             case Retry(alias):
                 self.decisions.add(alias, "retried", "an engine whose memory it wants has gone")
                 self.retry(use, "tried again with more memory")
             case Drain(alias, room_for, why):
                 self.misfits.drained(alias, room_for)
+                if room_for and (node := self._nodes.node_of(alias)):
+                    self._nodes.makes_room(room_for, node)
                 self.drain(use, "evicted" if room_for else "unloaded", why)

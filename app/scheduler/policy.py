@@ -8,7 +8,8 @@ For each alias with a waiting request, the engine is
     for an engine that may come up: it has before, or another program ended its start;
 (4) in BACKOFF for want of memory that other engines of ours hold: one of them makes room as in (7), then it is retried;
 (5) DRAINING or STOPPING: they wait until it is STOPPED;
-(6) STOPPED with room: it is started, after any other load onto one of its devices;
+(6) STOPPED with room: it is started, after any other load onto one of its devices. `HostChoice` chooses the machine if
+    there are several;
 (7) STOPPED without room: an engine that is leaving already is waited for. Otherwise one makes room (`Eviction`). If all
     obstacles are pinned, the requests are refused. If memory is short, as many engines leave as necessary. If memory
     would be short without any of them, the requests are refused and no engine leaves;
@@ -28,7 +29,9 @@ import math
 from collections.abc import Iterable, Iterator, Set
 
 from app.scheduler.eviction import Eviction
+from app.scheduler.host_choice import HostChoice
 from app.scheduler.line import WaitingLine
+from app.scheduler.node_places import node_place
 from app.scheduler.reasons import free_for, kept_by, kind_of, names, seconds, shortage, sizes, use_of
 from app.scheduler.room import Room
 from app.scheduler.snapshot import (
@@ -41,6 +44,7 @@ from app.scheduler.snapshot import (
     EngineTable,
     EngineView,
     Grant,
+    NoHost,
     NoMemory,
     NoRoom,
     Refuse,
@@ -53,10 +57,14 @@ from app.supervisor.states import EngineState
 
 # Module constants: reading an enum's attribute costs more than all other work for one of a thousand waits.
 _STOPPED, _READY = EngineState.STOPPED, EngineState.READY
+# Other engines may leave for these
+_WANT_ROOM = (EngineState.STOPPED, EngineState.BACKOFF)
 # Engines named in a reason
 _SHOWN = 4
 # Waiting requests with a reported reason
 _TOLD = 16
+# With several machines: engines that find no room before no later ones are looked at
+_STUCK = 32
 
 
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
@@ -72,15 +80,16 @@ def decide_with_reasons(snapshot: SchedulerSnapshot) -> tuple[list[Action], list
 
 def next_look(snapshot: SchedulerSnapshot) -> float:
     """The moment when time alone may change the decision: a ttl, a patience or a minimum residency ends."""
-    now, line = snapshot.now, WaitingLine.of(snapshot.waiting)
-    ready = [engine for engine in EngineTable.of(snapshot.engines).running.values() if engine.state is _READY]
+    now, line, engines = snapshot.now, WaitingLine.of(snapshot.waiting), EngineTable.of(snapshot.engines)
+    ready = [engine for engine in engines.running.values() if engine.state is _READY]
     moments = [engine.unload_at for engine in ready]
     if line:
-        moments += [engine.ready_at + snapshot.residency(engine) for engine in ready]
-        moments += [engine.last_used + PAUSE_S for engine in ready if not engine.pinned]
         moments += [
             limit + line.since_after(now - limit) for limit in (REASON_AFTER_S, snapshot.patience, snapshot.max_wait)
         ]
+    if any(engines[wait.alias].state in _WANT_ROOM for wait in line):
+        moments += [engine.ready_at + snapshot.residency(engine) for engine in ready]
+        moments += [engine.last_used + PAUSE_S for engine in ready if not engine.pinned]
     return min((moment for moment in moments if moment > now), default=math.inf)
 
 
@@ -93,6 +102,9 @@ class _Decision:
         self._waits = WaitingLine.of(snapshot.waiting)
         self._room = Room(snapshot)
         self._eviction = Eviction(snapshot, self._waits)
+        self._choice = HostChoice(snapshot, self._room, self._eviction)
+        # Waiting engines as they would run on the machines that were chosen for them
+        self._placed: dict[str, EngineView] = {}
         self._drained: set[str] = set()
         # The alias that has to wait for a place; later ones may not take it
         self._next: str | None = None
@@ -106,6 +118,8 @@ class _Decision:
                 actions += self._of(engine, wait)
             elif self._next is not None:
                 self._behind(wait, self._next)
+            elif self._snapshot.hosts:
+                actions += self._started_somewhere(engine, wait)
             elif self._room.is_contended(engine):
                 self._behind(wait, "")
             else:
@@ -121,7 +135,7 @@ class _Decision:
         for wait in self._waits.in_order(overdue):
             yield wait
             seen.add(wait.alias)
-            closed = closed or self._next is not None or self._all_contended()
+            closed = closed or self._next is not None or self._all_contended() or len(self._placed) >= _STUCK
             behind += closed
             if behind > _TOLD:
                 yield from self._waits.among(self._engines.running.keys() - seen, overdue)
@@ -153,11 +167,29 @@ class _Decision:
         if self._room.leaving:
             self._report(wait, self._room.leaving)
             return ()
-        if not any(not other.pinned for other in self._room.up.values()):
+        beside = self._room.on(engine.node)
+        if self._choice.with_room(engine) is not None:  # on another machine
+            return (Retry(engine.alias),)
+        if not any(not self._room.up[alias].pinned for alias in beside):
             return (Refuse(engine.alias),)
         # The engines that hold the missing memory, if they are known
         short = self._room.short(engine)
-        return self._make_room(wait, self._room.holders(short) or set(self._room.up), short)
+        return self._make_room(wait, self._room.holders(short) or set(beside), short)
+
+    def _started_somewhere(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
+        """Starts it on the best machine, or makes room there."""
+        there = self._choice.placed(engine, wait)
+        if there is None:
+            return (NoHost(engine.alias, self._choice.why_none(engine)),)
+        if self._room.is_contended(there):
+            self._placed[engine.alias] = there
+            self._behind(wait, "")
+            return ()
+        self._placed[engine.alias] = there
+        actions = list(self._started(there, wait))
+        if any(isinstance(action, Start) for action in actions):
+            del self._placed[engine.alias]
+        return actions
 
     def _started(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         room = self._room
@@ -169,7 +201,7 @@ class _Decision:
         if held := _held(room, obstacles, all_of_them):
             return (NoRoom(engine.alias, f"{names(held)} pinned and in its way"),)
         if all_of_them:
-            self._next = engine.alias
+            self._reserve(engine)
             return list(self._clear(wait, obstacles))
         if leaving := room.leaving & obstacles:  # (7) an engine is leaving already
             self._report(wait, leaving)
@@ -177,8 +209,15 @@ class _Decision:
             return ()
         actions = self._make_room(wait, obstacles)
         if not actions and room.free <= 0:
-            self._next = engine.alias
+            self._reserve(engine)
         return actions
+
+    def _reserve(self, engine: EngineView) -> None:
+        """Keeps later requests from the place that it waits for."""
+        if engine.node:
+            self._room.contended.add(node_place(engine.node))
+        else:
+            self._next = engine.alias
 
     def _beside_others(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         """Starts an engine that has a place, once it has memory."""
@@ -192,7 +231,7 @@ class _Decision:
             return ()
         inputs = free_for(engine, room)
         room.take(engine)
-        return (Start(engine.alias, "a request waits for it", inputs),)
+        return (Start(engine.alias, engine.node, "a request waits for it", inputs),)
 
     def _with_room_in_memory(self, engine: EngineView, wait: Wait, short: dict[str, int]) -> Iterable[Action]:
         """(7) Drains engines that hold the missing memory, until the rest is enough."""
@@ -246,7 +285,7 @@ class _Decision:
 
     def _why(self, victim: EngineView, wait: Wait, obstacles: set[str], memory: Iterable[str]) -> str:
         """`idle 41 s, frees 5.20 GiB on CUDA0; b has waited 0.2 s and needs 4.80 GiB; c is pinned`"""
-        now, waiting = self._snapshot.now, self._engines[wait.alias]
+        now, waiting = self._snapshot.now, self._placed.get(wait.alias) or self._engines[wait.alias]
         freed, needed = sizes(victim, memory, "on"), sizes(waiting, memory, "on")
         goes = f"{use_of(victim, now)}, frees {freed}" if freed else use_of(victim, now)
         waited = (
@@ -264,7 +303,7 @@ class _Decision:
         words = [f"{engine.alias} is {kept_by(engine, self._snapshot)}" for engine in engines[:_SHOWN]]
         if len(engines) > _SHOWN:
             words.append(f"and {len(engines) - _SHOWN} more")
-        if needed := sizes(self._engines[wait.alias], memory, "on"):
+        if needed := sizes(self._placed.get(wait.alias) or self._engines[wait.alias], memory, "on"):
             words.insert(0, f"it needs {needed}")
         self.blocked.append(Blocked(wait.alias, reasons, "; ".join(words)))
 

@@ -55,8 +55,12 @@ def _part(place: str, size: int, word: str) -> str:
 
 
 def free_for(engine: EngineView, room: Room) -> str:
-    """`1 of 2 places free; needs 4.80 GiB of CUDA0, 8.00 GiB free`, before the engine takes its place."""
-    parts = [f"{room.free} of {room.places} places free"] if room.places < UNCAPPED else []
+    """`1 of 2 places free; needs 4.80 GiB of CUDA0, 8.00 GiB free`, before the engine takes its place.
+
+    Begins with the machine, if there are several.
+    """
+    parts = [f"on {engine.node}"] if engine.node else []
+    parts += [f"{room.free} of {room.places} places free"] if room.places < UNCAPPED and not engine.node else []
     for place, left in room.left(engine).items():
         free = f"{left} free" if is_node_place(place) else f"{memory_in_words(left)} free"
         parts.append(f"needs {sizes(engine, (place,), 'of')}, {free}")

@@ -90,15 +90,9 @@ class Reconfiguration:
             closing = asyncio.create_task(use.engine.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-        elif comes_back and self._has_room(use):
-            self._placement.decisions.add(use.alias, "started", _CHANGED)
-            self._placement.head_for(use, EngineState.STARTING, _CHANGED)
-            use.engine.start()
-
-    def _has_room(self, use: EngineUse) -> bool:
-        """Whether an engine that was up may start again without displacing another or delaying a request."""
-        idle = not self._scheduler.closing and not self._scheduler.queued
-        return idle and self._placement.fits_now(use)
+        elif comes_back and not self._scheduler.closing and not self._scheduler.queued:
+            # Without displacing another or delaying a request
+            self._placement.start_if_it_fits(use, _CHANGED)
 
     def _end(self, use: EngineUse, why: str) -> bool:
         """Ends the engine after its last lease, and forgets a failed start; returns whether it was up."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
-from app.engine.footprint.footprint import HOST
+from app.scheduler.node_places import is_host_memory, is_node_place
 from app.scheduler.snapshot import EngineTable, EngineView, SchedulerSnapshot
 from app.supervisor.states import OCCUPYING, EngineState
 
@@ -35,7 +35,7 @@ class Room:
         self._held: Counter[str] = Counter()
         self._promised: Counter[str] = Counter()
         for engine in self.up.values():
-            self._held.update(engine.needs)
+            self._hold(engine)
         # Places in memory that a request waits for: later requests may not take them
         self.contended: set[str] = set()
         # Devices that an engine is loaded onto, or that are being cleared: the next load onto them comes later
@@ -46,16 +46,28 @@ class Room:
         """Places of this machine. Those of a node are its place in memory."""
         return self.places - len(self._by_node[""])
 
-    def take(self, engine: EngineView) -> None:
+    def take(self, engine: EngineView, *, loads: bool = True) -> None:
+        """Counts an engine as up. While it `loads`, later loads onto its devices wait."""
         self.up[engine.alias] = engine
         self._by_node[engine.node].add(engine.alias)
-        self._held.update(engine.needs)
-        self._loading.add(engine.alias)
+        self._hold(engine)
+        if loads:
+            self._loading.add(engine.alias)
+
+    def _hold(self, engine: EngineView) -> None:
+        for name, size in engine.needs.items():
+            self._held[name] += size
+
+    def on(self, node: str) -> Set[str]:
+        """The running engines of a machine."""
+        return self._by_node[node]
 
     def promise(self, engine: EngineView) -> None:
         """Reserves the memory that `engine` waits for. A device that is full then has nothing for later requests."""
         self._promised.update(engine.needs)
-        for name in self.devices_of(engine):
+        for name, size in engine.needs.items():
+            if not size or is_host_memory(name):
+                continue
             if self._held[name] + self._promised[name] >= self._budgets.get(name, math.inf):
                 self.contended.add(name)
 
@@ -70,7 +82,7 @@ class Room:
             return set(beside), True
         if exclusive := {alias for alias in beside if self.up[alias].exclusive}:
             return exclusive, True
-        if unfit := self._unfit(engine.alias) & beside:
+        if unfit := self._unfit(engine.alias, beside):
             return unfit, False
         return (set(beside), False) if not engine.node and self.free <= 0 else (set(), False)
 
@@ -79,27 +91,43 @@ class Room:
         places = (name for name, size in engine.needs.items() if size and name in self._budgets)
         return {name: max(self._budgets[name] - self._held[name], 0) for name in places}
 
+    def fits(self, needs: Mapping[str, int], mapped: int) -> bool:
+        """Whether all of it is free, beside all running engines and reservations."""
+        budgets, held, promised = self._budgets, self._held, self._promised
+        for name, size in needs.items():
+            if name not in budgets or not size:
+                continue
+            used = held.get(name, 0) + promised.get(name, 0)
+            may_page = mapped if not used and is_host_memory(name) else 0
+            if used + size - may_page > budgets[name]:
+                return False
+        return True
+
+    def free_of(self, name: str) -> int:
+        """Units of a place in memory that are neither held nor reserved; infinitely many without a budget."""
+        budget = self._budgets.get(name, UNCAPPED << 30)
+        return budget - self._held.get(name, 0) - self._promised.get(name, 0)
+
     def short_alone(self, engine: EngineView) -> dict[str, int]:
         """Place in memory -> bytes that would be missing for it if it were alone."""
-        return self._missing(engine, Counter())
+        return self._missing(engine, {})
 
     def short(self, engine: EngineView, without: Set[str] = frozenset(), *, promises: bool = True) -> dict[str, int]:
         """Place in memory -> bytes missing for it beside all running engines but `without`, and reservations."""
-        if not self._budgets:
-            return {}
-        used = self._held + self._promised if promises else Counter(self._held)
-        for alias in without:
-            used.subtract(self.up[alias].needs)
+        used = {name: self._held.get(name, 0) for name in engine.needs if name in self._budgets}
+        for name in used:
+            used[name] += self._promised.get(name, 0) if promises else 0
+            used[name] -= sum(self.up[alias].needs.get(name, 0) for alias in without)
         return self._missing(engine, used)
 
-    def _missing(self, engine: EngineView, used: Counter[str]) -> dict[str, int]:
-        missing = {
-            name: used[name] + size - self._budgets[name]
-            for name, size in engine.needs.items()
-            if name in self._budgets and size
-        }
-        if engine.mapped and HOST in missing and not used[HOST]:
-            missing[HOST] -= engine.mapped
+    def _missing(self, engine: EngineView, used: Mapping[str, int]) -> dict[str, int]:
+        missing = {}
+        for name, size in engine.needs.items():
+            if name not in self._budgets or not size:
+                continue
+            missing[name] = used.get(name, 0) + size - self._budgets[name]
+            if engine.mapped and is_host_memory(name) and not used.get(name, 0):
+                missing[name] -= engine.mapped
         return {name: size for name, size in missing.items() if size > 0}
 
     def holders(self, names: Iterable[str]) -> set[str]:
@@ -114,12 +142,13 @@ class Room:
     @staticmethod
     def devices_of(engine: EngineView) -> set[str]:
         """The devices on which loads take turns."""
-        return {name for name, size in engine.needs.items() if size and name != HOST}
+        names = (name for name, size in engine.needs.items() if size)
+        return {name for name in names if not is_host_memory(name) and not is_node_place(name)}
 
-    def _unfit(self, alias: str) -> set[str]:
+    def _unfit(self, alias: str, beside: Set[str]) -> set[str]:
         aliases: set[str] = set()
         for misfit in self._misfits:
             others = misfit - {alias}
-            if alias in misfit and others <= self.up.keys():
+            if alias in misfit and others <= beside:
                 aliases |= others
         return aliases

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from app.scheduler.demand import UNUSED, Demand
@@ -27,6 +28,26 @@ REASON_AFTER_S = 1.0
 Misfit = frozenset[str]
 
 
+class HostOffer(NamedTuple):
+    """What a machine's own planner says of an engine: what it would need there, or why it cannot start there.
+
+    `needs` is place in memory -> bytes, `mapped` the part of it that are mapped files. `refusal` names what is wrong,
+    such as missing files, or a build that does not know the architecture.
+    """
+
+    host: str
+    needs: Mapping[str, int] = MappingProxyType({})
+    mapped: int = 0
+    refusal: str = ""
+
+
+class HostView(NamedTuple):
+    """A machine that engines run on. `live`: it takes engines now."""
+
+    name: str
+    live: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class EngineView:
     """One engine as the policy sees it. Moments are on the snapshot's clock.
@@ -45,8 +66,11 @@ class EngineView:
     may_come_up: bool = False
     wants_memory: bool = False
     room_made: bool = False
-    # The node that it runs on, or is to start on; empty for this machine
+    # The machine that it runs on, or for which room is being made; empty for this one if there are no others
     node: str = ""
+    # Where it may start, if there are several machines, and where it ran, the last one first
+    offers: tuple[HostOffer, ...] = ()
+    ran_on: tuple[str, ...] = ()
     # Residency
     pinned: bool = False
     exclusive: bool = False
@@ -137,6 +161,8 @@ class SchedulerSnapshot:
     max_wait: float = MAX_WAIT_S
     # Place in memory -> bytes for all engines together; a place without a budget has no limit
     budgets: Mapping[str, int] = field(default_factory=dict)
+    # The machines of a cluster by name; empty without one. Places in memory then have the machine's name, too
+    hosts: Mapping[str, HostView] = field(default_factory=dict)
 
     @property
     def patience(self) -> float:
@@ -186,10 +212,19 @@ class NoMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Starts the engine. `inputs` are the figures behind the decision."""
+class NoHost:
+    """Refuses them: no machine that is there can start `alias`."""
 
     alias: str
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starts the engine, on `host` if there are several machines. `inputs` are the figures behind the decision."""
+
+    alias: str
+    host: str = ""
     why: str = field(default="", compare=False)
     inputs: str = field(default="", compare=False)
 
@@ -220,4 +255,4 @@ class Blocked:
 
 
 # The results of `decide`
-Action = Grant | Refuse | NoRoom | NoMemory | Start | Retry | Drain
+Action = Grant | Refuse | NoRoom | NoMemory | NoHost | Start | Retry | Drain

@@ -80,7 +80,7 @@ class Verbs:
         """Begins to load models with `preload`; each that cannot be loaded is a warning in the log."""
         refs = {ref.engine_key: (ref, residency) for ref, residency in models}
         residencies = ((alias, residency) for alias, (_, residency) in refs.items())
-        chosen, refused = preloads(residencies, self._placement.limits.max_loaded)
+        chosen, refused = preloads(residencies, self._placement.places)
         for alias, why in refused.items():
             self._placement.decisions.add(alias, "not preloaded", why)
             log.warning(f"preload: '{alias}' cannot be loaded at the start: {why}", alias=alias)
@@ -92,8 +92,7 @@ class Verbs:
         for ref in refs:
             with suppress(TandemError):  # the load reports it
                 await check(self._scheduler.use(ref).engine)
-            memory = self._placement.memory
-            if memory is not None and not memory.holds([*chosen, ref.engine_key]):
+            if not self._placement.hold_together([*chosen, ref.engine_key]):
                 words = "too little memory beside the models before it"
                 self._placement.decisions.add(ref.engine_key, "not preloaded", words)
                 log.warning(f"preload: '{ref}' is not loaded: {words}", alias=ref.engine_key)
@@ -112,7 +111,7 @@ class Verbs:
         needs = {alias: memory.needs(alias) for alias in models} if memory is not None else {}
         budgets = memory.budgets() if memory is not None else {}
         strange = memory.warnings() if memory is not None else []
-        return [*strange, *pin_warnings(models, self._placement.limits.max_loaded, needs, budgets)]
+        return [*strange, *pin_warnings(models, self._placement.places, needs, budgets)]
 
     async def log_warnings(self, refs: Sequence[ModelRef]) -> None:
         """Logs these warnings, once the needs of pinned models are known."""

@@ -87,6 +87,8 @@ class Launcher:
         self.hurry = asyncio.Event()
         # The plan of the preflight, for the next start
         self.checked: CheckedPlan | None = None
+        # The host that the next start is for; empty if there is only one
+        self.on = ""
         # The last start's plan, and the fingerprint with which it failed for good
         self.plan: LaunchPlan | None = None
         self.refused: str | None = None
@@ -107,7 +109,8 @@ class Launcher:
     async def _checked_plan(self) -> CheckedPlan:
         """The preflight's plan, once, if nothing has changed; else a new one, for which `auto` chooses again."""
         checked, self.checked = self.checked, None
-        if checked is not None and await checked.holds(self.limits):
+        there = checked is not None and self.on in ("", checked.host.name)
+        if checked is not None and there and await checked.holds(self.limits):
             return checked
         return await self.preflight()
 

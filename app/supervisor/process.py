@@ -199,7 +199,9 @@ class Engine:
 
     # -- verbs -----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, on: str = "") -> None:
+        """`on` is the host that was chosen, if there are several."""
+        self._launcher.on = on
         self._verbs.put_nowait(EngineEvent.START)
 
     def drain(self) -> None:

@@ -16,11 +16,12 @@ from app.engine.devices import Device
 from app.engine.footprint.estimate import estimate
 from app.engine.launch import LaunchPlan
 from app.errors import InsufficientMemoryError
-from app.scheduler.memory_book import MemoryBook, SeenMemory
+from app.scheduler.memory_book import MemoryBook
 from app.scheduler.policy import decide, decide_with_reasons
 from app.scheduler.residency import Residency
 from app.scheduler.room import UNCAPPED
 from app.scheduler.snapshot import Action, Drain, EngineView, NoMemory, NoRoom, SchedulerSnapshot, Start, Wait
+from app.supervisor.memory_sight import SeenMemory
 from app.supervisor.states import OCCUPYING, EngineState
 from tests.support.architectures import write_llama
 from tests.support.models import ref_to

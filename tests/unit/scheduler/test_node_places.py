@@ -1,82 +1,88 @@
-"""Which node an engine starts on, and how the policy makes room on it."""
+"""What the scheduler knows of machines and engines there, and how the policy makes room on one of them."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.scheduler.node_places import NodePlaces, NodeRoom, choose_node
+from app.scheduler.node_places import NodePlaces, is_host_memory
 from app.scheduler.policy import decide, decide_with_reasons
-from app.scheduler.snapshot import Drain, EngineView, SchedulerSnapshot, Start, Wait
+from app.scheduler.snapshot import Drain, EngineView, HostOffer, HostView, SchedulerSnapshot, Start, Wait
 from app.supervisor.states import EngineState
 
 READY, STOPPED = EngineState.READY, EngineState.STOPPED
+BOXES = {name: HostView(name) for name in ("box1", "box2", "local")}
 
 
-def test_a_free_place_comes_first_then_the_last_node_then_the_most_room() -> None:
-    assert choose_node([NodeRoom("a", 0), NodeRoom("b", 1)], before="a") == "b"
-    assert choose_node([NodeRoom("a", 1), NodeRoom("b", 2)], before="a") == "a"
-    assert choose_node([NodeRoom("a", 1), NodeRoom("b", 2)], before="c") == "b"
-    assert choose_node([NodeRoom("b", 1), NodeRoom("a", 1)], before="") == "a"
+def test_the_machines_of_an_engine_are_remembered() -> None:
+    """Where it runs, where it ran, the last one first, and what each says of it."""
+    places = NodePlaces(most=lambda name: 1 if name == "box1" else None)
+    places.be_there(BOXES.values())
+    assert places.budgets() == {"node box1": 1}, "memory alone decides on the others"
+    places.offered("a", [HostOffer("box1", {"host": 5}), HostOffer("box2", refusal="no file")])
+    known = places.of("a")
+    assert known.offers["box1"].needs == {"node box1": 1, "box1/host": 5} and known.offers["box2"].needs == {}
+    assert places.renewed() == {"a"} and places.renewed() == set()
+    places.starts_on("a", "box1")
+    assert (places.node_of("a"), places.chosen("a")) == ("box1", "box1")
+    places.ended("a", stopped=False)
+    assert (places.node_of("a"), places.chosen("a")) == ("box1", ""), "it failed there"
+    places.ended("a", stopped=True)
+    places.starts_on("a", "box2")
+    places.ended("a", stopped=True)
+    assert places.of("a").ran_on == ("box2", "box1") and places.node_of("a") == ""
+    places.forget("a")
+    assert places.of("a").ran_on == ()
 
 
-def test_the_node_of_an_engine_counts_the_others_there() -> None:
-    """Its own place there is free for it. A node that is gone has no places."""
-    up = ["a", "b"]
-    places = NodePlaces(most=lambda: 1, up=lambda: up)
-    places.be_there(["box1", "box2"])
-    assert places.place("a", ["box1", "box2"]) == "box1" and places.place("a", ["box1", "box2"]) == "box1"
-    assert places.place("b", ["box1", "box2"]) == "box2"
-    assert places.budgets() == {"node box1": 1, "node box2": 1} and places.needs("b") == {"node box2": 1}
-    assert places.renewed() == {"a", "b"} and places.renewed() == set()
-    places.be_there(["box2"])
-    assert places.budgets() == {"node box2": 1} and places.place("a", ["box2"]) == "box2"
-    places.here("a")
-    assert (places.node_of("a"), dict(places.needs("a"))) == ("", {})
+def test_the_memory_of_a_machine_is_no_device() -> None:
+    assert is_host_memory("host") and is_host_memory("box1/host")
+    assert not is_host_memory("box1/CUDA0") and not is_host_memory("node host")
 
 
 def on(alias: str, node: str, state: EngineState = READY, **more: object) -> EngineView:
-    needs = {f"node {node}": 1} if node else {}
-    return EngineView(alias, state, node=node, needs=needs, **more)  # type: ignore[arg-type]
+    return EngineView(alias, state, node=node, needs={f"node {node}": 1}, **more)  # type: ignore[arg-type]
+
+
+def waiting(alias: str, *nodes: str, **more: object) -> EngineView:
+    offers = tuple(HostOffer(node, {f"node {node}": 1}) for node in nodes)
+    return EngineView(alias, STOPPED, offers=offers, **more)  # type: ignore[arg-type]
 
 
 def snapshot(*engines: EngineView, waits: str, **more: object) -> SchedulerSnapshot:
-    budgets = {"node box1": 1, "node box2": 1}
-    waiting = [Wait(alias, 99.0) for alias in waits]
-    return SchedulerSnapshot(100.0, 1, engines, waiting, budgets=budgets, **more)  # type: ignore[arg-type]
+    budgets = {f"node {name}": 1 for name in BOXES}
+    requests = [Wait(alias, 99.0) for alias in waits]
+    return SchedulerSnapshot(100.0, 1 << 30, engines, requests, budgets=budgets, hosts=BOXES, **more)  # type: ignore[arg-type]
 
 
-def test_room_is_made_on_the_node_and_nowhere_else() -> None:
-    idle = (on("a", "box1"), on("b", "box2"), on("c", ""))
-    actions, _ = decide_with_reasons(snapshot(*idle, on("n", "box2", STOPPED), waits="n"))
+def test_room_is_made_on_the_machine_and_nowhere_else() -> None:
+    idle = (on("a", "box1"), on("b", "box2"), on("c", "local"))
+    actions, _ = decide_with_reasons(snapshot(*idle, waiting("n", "box2"), waits="n"))
     assert actions == [Drain("b", "n")]
     assert "frees a place on node box2" in actions[0].why  # type: ignore[union-attr]
 
 
-def test_engines_of_nodes_take_no_place_of_this_machine() -> None:
-    """And one of this machine none of a node."""
-    assert decide(snapshot(on("a", "box1"), on("n", "", STOPPED), waits="n")) == [Start("n")]
-    assert decide(snapshot(on("a", ""), on("n", "box1", STOPPED), waits="n")) == [Start("n")]
-
-
 def test_an_exclusive_engine_excludes_those_of_its_machine() -> None:
-    alone = on("n", "box1", STOPPED, exclusive=True)
-    assert decide(snapshot(on("a", ""), on("b", "box2"), alone, waits="n")) == [Start("n")]
-    assert decide(snapshot(on("a", "", exclusive=True), on("n", "box1", STOPPED), waits="n")) == [Start("n")]
-    assert decide(snapshot(on("a", "box1", exclusive=True), on("n", "box1", STOPPED), waits="n")) == [Drain("a", "n")]
+    alone = waiting("n", "box1", exclusive=True)
+    assert decide(snapshot(on("a", "local"), on("b", "box2"), alone, waits="n")) == [Start("n", "box1")]
+    busy = on("a", "box1", in_flight=1)
+    assert decide(snapshot(busy, alone, waiting("m", "box1", "box2"), waits="nm")) == [Start("m", "box2")]
+    assert decide(snapshot(on("a", "box1", exclusive=True), waiting("n", "box1"), waits="n")) == [Drain("a", "n")]
+    both = waiting("n", "box1", "box2")
+    assert decide(snapshot(on("a", "box1", exclusive=True), both, waits="n")) == [Start("n", "box2")]
 
 
 @given(
-    up=st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["", "box1", "box2"])),
-    waits=st.sets(st.sampled_from("uvwxyz"), min_size=1).map(sorted),
-    nodes=st.lists(st.sampled_from(["", "box1", "box2"]), min_size=6, max_size=6),
+    up=st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(sorted(BOXES))),
+    offered=st.dictionaries(
+        st.sampled_from("uvwxyz"), st.lists(st.sampled_from(sorted(BOXES)), min_size=1, unique=True), min_size=1
+    ),
 )
-def test_no_start_exceeds_the_places_of_a_machine(up: dict[str, str], waits: list[str], nodes: list[str]) -> None:
+def test_no_start_exceeds_the_places_of_a_machine(up: dict[str, str], offered: dict[str, list[str]]) -> None:
     running = {alias: node for at, (alias, node) in enumerate(up.items()) if node not in list(up.values())[:at]}
-    stopped = dict(zip("uvwxyz", nodes, strict=True))
     engines = [on(alias, node) for alias, node in running.items()]
-    engines += [on(alias, node, STOPPED) for alias, node in stopped.items()]
-    actions = decide(snapshot(*engines, waits="".join(waits)))
-    started = [stopped[action.alias] for action in actions if isinstance(action, Start)]
+    engines += [waiting(alias, *nodes) for alias, nodes in offered.items()]
+    actions = decide(snapshot(*engines, waits="".join(offered)))
+    started = [action.host for action in actions if isinstance(action, Start)]
     taken = [*running.values(), *started]
-    assert all(taken.count(machine) <= 1 for machine in ("", "box1", "box2"))
+    assert all(taken.count(machine) <= 1 for machine in BOXES)

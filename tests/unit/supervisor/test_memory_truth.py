@@ -17,8 +17,9 @@ from app.engine.nvml import Nvml
 from app.errors import Diagnosis, InsufficientMemoryError
 from app.records.database import Database
 from app.records.footprints import Footprints, HeldMemory
-from app.scheduler.memory_book import MemoryBook, SeenMemory
-from app.scheduler.memory_truth import MemoryTruth, RunningPlan
+from app.scheduler.memory_book import MemoryBook
+from app.supervisor.memory_sight import SeenMemory
+from app.supervisor.memory_truth import MemoryTruth, RunningPlan
 from tests.support.architectures import write_llama
 from tests.support.scripted_nvml import ScriptedCard, scripted_nvml
 
@@ -240,8 +241,6 @@ def test_a_draft_that_is_not_to_blame_is_not_dropped(make: Make, tmp_path: Path)
 def test_figures_of_records_are_of_the_place_that_they_name(make: Make, model: Path) -> None:
     """A device that is gone since has no budget and is in nobody's way."""
     book, plan = make(), plan_of(model)
-    truth = book._truth
-    assert truth is not None
-    truth.keep(plan, {"CUDA7": HeldMemory(99 * GIB, source="nvml")})
+    asyncio.run(book._machine.keep(plan, {"CUDA7": HeldMemory(99 * GIB, source="nvml")}))
     book.write()  # type: ignore[attr-defined]
     asyncio.run(make().planned("m", plan))

@@ -9,8 +9,8 @@ import pytest
 
 from app.engine import devices
 from app.errors import ProbeError
-from app.scheduler import memory_sight
-from app.scheduler.memory_sight import MemorySight
+from app.supervisor import memory_sight
+from app.supervisor.memory_sight import MemorySight
 
 LIST = "Available devices:\n  CUDA0: A GPU (1000 MiB, 900 MiB free)\n"
 TWO = f"{LIST}  CUDA1: A GPU (1000 MiB, 100 MiB free)\n"
