@@ -4,7 +4,8 @@ A machine can start an engine if it is live and its own planner accepts the entr
 knows the architecture. A machine without a device for the engine is left out while another one has it. Among the
 others comes first
 
-(1) one with room now: where the engine ran last (page cache), then the one with the most free memory;
+(1) one with room now: where the engine ran last (page cache), then the one with the most free memory. Where about as
+    much is free, the one with the fewest engines;
 (2) one with room once a load onto the same device is over;
 (3) one with room once the engines that are leaving have gone;
 (4) one where engines may leave for it now: where that costs least;
@@ -88,6 +89,7 @@ class HostChoice:
                 offer.host != engine.node,
                 _how_long_ago(engine, offer.host),
                 -min(size, enough),
+                len(room.on(offer.host)),
                 offer.host != LOCAL,
                 offer.host,
             )

@@ -66,9 +66,14 @@ def test_where_it_ran_last_comes_first_then_the_most_free_memory() -> None:
 
 
 def test_a_little_more_memory_decides_nothing() -> None:
-    """Of machines that are about equal the first by name is taken, so that an order holds."""
-    assert decided(up("x", "b", 1), wants(5, "b", "c")) == [Start("n", "b")]
-    assert decided(up("x", "b", 2), wants(5, "b", "c")) == [Start("n", "c")]
+    """Of machines that are about equal, the one with the fewest engines is taken, then this one, then by name."""
+    assert decided(up("x", "b", 1), wants(5, "b", "c")) == [Start("n", "c")]
+    assert decided(up("x", "b", 1), up("y", "c", 0), wants(5, "b", "c")) == [Start("n", "b")]
+    assert decided(up("x", "b", 2), up("y", "c", 0), wants(5, "b", "c")) == [Start("n", "c")]
+    equal = snapshot(wants(5, "b", "local"))
+    hosts, budgets = {**equal.hosts, "local": HostView("local")}, {**equal.budgets, "local/CUDA0": 20}
+    equal = replace(equal, hosts=hosts, budgets=budgets)
+    assert decide(equal) == [Start("n", "local")]
 
 
 def test_a_start_says_where_and_why() -> None:
