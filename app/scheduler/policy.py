@@ -279,8 +279,9 @@ class _Decision:
 
     def _past_their_ttl(self) -> Iterator[Action]:  # (8)
         for engine in self._room.up.values():
-            free_to_go = engine.state is EngineState.READY and not engine.pinned and not self._eviction.is_busy(engine)
-            if free_to_go and engine.unload_at <= self._snapshot.now and engine.alias not in self._drained:
+            if engine.unload_at > self._snapshot.now or engine.state is not _READY or engine.pinned:
+                continue
+            if not self._eviction.is_busy(engine) and engine.alias not in self._drained:
                 yield Drain(engine.alias, "", f"{use_of(engine, self._snapshot.now)}, the end of its ttl")
 
     def _why(self, victim: EngineView, wait: Wait, obstacles: set[str], memory: Iterable[str]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 
 from app.scheduler.node_places import is_node_place
-from app.scheduler.room import LEAVING, UNCAPPED, Room
-from app.scheduler.snapshot import EngineView, SchedulerSnapshot
+from app.scheduler.room import UNCAPPED, Room
+from app.scheduler.snapshot import LEAVING, EngineView, SchedulerSnapshot
 from app.supervisor.states import EngineState
 from app.terminal import memory_in_words
 

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 
 from app.scheduler.node_places import is_host_memory, is_node_place
 from app.scheduler.snapshot import EngineTable, EngineView, SchedulerSnapshot
-from app.supervisor.states import OCCUPYING, EngineState
 
-LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
 # The value of `max_loaded` if memory alone decides
 UNCAPPED = 1 << 30
+_NONE: Set[str] = frozenset()
 
 
 class Room:
     """Places and memory during one pass over the waits. Each decision counts for the following ones."""
 
     def __init__(self, snapshot: SchedulerSnapshot) -> None:
-        running = EngineTable.of(snapshot.engines).running
-        self.up = {alias: engine for alias, engine in running.items() if engine.state in OCCUPYING}
+        table = EngineTable.of(snapshot.engines)
+        self.up = dict(table.up)
         # Engines that are leaving already
-        self.leaving = {alias for alias, engine in self.up.items() if engine.state in LEAVING}
+        self.leaving = set(table.leaving)
         self.places = snapshot.max_loaded
         self._misfits = snapshot.misfits
-        # The engines of each node, by its name
-        self._by_node: defaultdict[str, set[str]] = defaultdict(set)
-        for alias, engine in self.up.items():
-            self._by_node[engine.node].add(alias)
+        # The engines of each node, by its name, and those that this pass starts
+        self._by_node: Mapping[str, Set[str]] = table.by_node
+        self._taken: dict[str, set[str]] = {}
         self._budgets = snapshot.budgets
-        self._loading = {alias for alias, engine in self.up.items() if engine.state is EngineState.STARTING}
+        self._loading = set(table.loading)
         # Bytes by place in memory: held by running engines, and reserved for engines with waiting requests
-        self._held: Counter[str] = Counter()
+        self._held = dict(table.held)
         self._promised: Counter[str] = Counter()
-        for engine in self.up.values():
-            self._hold(engine)
         # Places in memory that a request waits for: later requests may not take them
         self.contended: set[str] = set()
         # Devices that an engine is loaded onto, or that are being cleared: the next load onto them comes later
@@ -44,23 +40,21 @@ class Room:
     @property
     def free(self) -> int:
         """Places of this machine. Those of a node are its place in memory."""
-        return self.places - len(self._by_node[""])
+        return self.places - len(self.on(""))
 
     def take(self, engine: EngineView, *, loads: bool = True) -> None:
         """Counts an engine as up. While it `loads`, later loads onto its devices wait."""
         self.up[engine.alias] = engine
-        self._by_node[engine.node].add(engine.alias)
-        self._hold(engine)
+        self._taken.setdefault(engine.node, set()).add(engine.alias)
+        for name, size in engine.needs.items():
+            self._held[name] = self._held.get(name, 0) + size
         if loads:
             self._loading.add(engine.alias)
 
-    def _hold(self, engine: EngineView) -> None:
-        for name, size in engine.needs.items():
-            self._held[name] += size
-
     def on(self, node: str) -> Set[str]:
         """The running engines of a machine."""
-        return self._by_node[node]
+        there = self._by_node.get(node, _NONE)
+        return there | self._taken[node] if node in self._taken else there
 
     def promise(self, engine: EngineView) -> None:
         """Reserves the memory that `engine` waits for. A device that is full then has nothing for later requests."""
@@ -68,7 +62,7 @@ class Room:
         for name, size in engine.needs.items():
             if not size or is_host_memory(name):
                 continue
-            if self._held[name] + self._promised[name] >= self._budgets.get(name, math.inf):
+            if self._held.get(name, 0) + self._promised[name] >= self._budgets.get(name, math.inf):
                 self.contended.add(name)
 
     def is_contended(self, engine: EngineView) -> bool:
@@ -77,7 +71,7 @@ class Room:
 
     def in_the_way(self, engine: EngineView) -> tuple[set[str], bool]:
         """Returns the running engines that exclude `engine`, and whether all of them have to leave, not just one."""
-        beside = self._by_node[engine.node]
+        beside = self.on(engine.node)
         if engine.exclusive and beside:
             return set(beside), True
         if exclusive := {alias for alias in beside if self.up[alias].exclusive}:
@@ -89,7 +83,7 @@ class Room:
     def left(self, engine: EngineView) -> dict[str, int]:
         """Place in memory -> free bytes, for each place that it needs and that has a budget."""
         places = (name for name, size in engine.needs.items() if size and name in self._budgets)
-        return {name: max(self._budgets[name] - self._held[name], 0) for name in places}
+        return {name: max(self._budgets[name] - self._held.get(name, 0), 0) for name in places}
 
     def fits(self, needs: Mapping[str, int], mapped: int) -> bool:
         """Whether all of it is free, beside all running engines and reservations."""

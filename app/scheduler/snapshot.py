@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from app.scheduler.demand import UNUSED, Demand
-from app.supervisor.states import EngineState
+from app.supervisor.states import OCCUPYING, EngineState
 
 # Seconds in which a busy engine keeps its place; at most half of `max_wait`.
 PATIENCE_S = 5.0
@@ -23,6 +23,8 @@ MAX_WAIT_S = 30.0
 SHORT_BACKOFF_S = 2.0
 # Seconds of a wait after which its reason is reported
 REASON_AFTER_S = 1.0
+
+LEAVING = frozenset((EngineState.DRAINING, EngineState.STOPPING))
 
 # Aliases whose engines cannot all be up at once
 Misfit = frozenset[str]
@@ -98,11 +100,20 @@ class Wait(NamedTuple):
 
 
 class EngineTable:
-    """Engines by alias, kept between decisions; `running` are those that are not STOPPED."""
+    """Engines by alias, kept between decisions, with their sums, so that a decision need not read all of them.
+
+    `running` are those that are not STOPPED, `up` those that hold memory: `held` is place -> bytes of them together,
+    `by_node` their aliases by machine.
+    """
 
     def __init__(self, views: Iterable[EngineView] = ()) -> None:
         self._views: dict[str, EngineView] = {}
         self.running: dict[str, EngineView] = {}
+        self.up: dict[str, EngineView] = {}
+        self.held: dict[str, int] = {}
+        self.by_node: dict[str, set[str]] = {}
+        self.loading: set[str] = set()
+        self.leaving: set[str] = set()
         # Sets of places in memory -> the number of STOPPED engines that need exactly these
         self._stopped: Counter[frozenset[str]] = Counter()
         for view in views:
@@ -125,8 +136,30 @@ class EngineTable:
         self._views[view.alias] = view
         if view.state is EngineState.STOPPED:
             self._stopped[frozenset(view.needs)] += 1
-        else:
-            self.running[view.alias] = view
+            return
+        self.running[view.alias] = view
+        if view.state in OCCUPYING:
+            self._count(view)
+
+    def _count(self, view: EngineView) -> None:
+        alias = view.alias
+        self.up[alias] = view
+        self.by_node.setdefault(view.node, set()).add(alias)
+        for name, size in view.needs.items():
+            self.held[name] = self.held.get(name, 0) + size
+        if view.state is EngineState.STARTING:
+            self.loading.add(alias)
+        elif view.state in LEAVING:
+            self.leaving.add(alias)
+
+    def _uncount(self, view: EngineView) -> None:
+        alias = view.alias
+        del self.up[alias]
+        self.by_node[view.node].discard(alias)
+        for name, size in view.needs.items():
+            self.held[name] -= size
+        self.loading.discard(alias)
+        self.leaving.discard(alias)
 
     def drop(self, alias: str) -> None:
         """Removes the view of `alias`, if it has one."""
@@ -134,6 +167,8 @@ class EngineTable:
             return
         if view.state is not EngineState.STOPPED:
             del self.running[alias]
+            if alias in self.up:
+                self._uncount(view)
             return
         places = frozenset(view.needs)
         self._stopped[places] -= 1
