@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,8 +129,8 @@ class Gateway:
         self._known_hosts: dict[str, RemoteHost] = {}
         self._node_plans: NodePlans | None = None
         self._host_plans: HostPlans | None = None
-        files = ConversationFiles(settings.state_dir, config.resolve() if config else None)
-        self._conversations = Conversations(files, settings.conversations, self.metrics)
+        self._conversation_files = ConversationFiles(settings.state_dir, config.resolve() if config else None)
+        self._conversations = Conversations(self._conversation_files, settings.conversations, self.metrics)
         self._recorder = Recorder(self._database)
         self._usage = UsageRecorder(self._database)
         self._recent = RecentAnswers()
@@ -322,9 +323,12 @@ class Gateway:
         for name in self.books.nodes:
             if name not in hosts or self._known_hosts.get(name) is not hosts[name]:
                 self.books.lost(name)
+                self._conversations.lost(name)
         for name, host in hosts.items():
             if self._known_hosts.get(name) is not host:
                 self.books.joined(name, RemoteMemory(host))
+                files = replace(self._conversation_files, state_dir=Path(host.facts.state_dir))
+                self._conversations.joined(host, files)
         joined = hosts.keys() - self._known_hosts.keys()
         self._known_hosts = dict(hosts)
         views = (HostView(name, live=not host.suspect) for name, host in hosts.items())

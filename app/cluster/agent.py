@@ -86,7 +86,9 @@ class Agent:
             engine = (await asyncio.to_thread(self._planner.binary)).origin
         except EngineNotFoundError as error:
             engine = str(error)
-        return NodeFacts(self._orders.name, self._orders.address, version(), platform.python_version(), engine)
+        state_dir = str(self._planner.state_dir)
+        name, address = self._orders.name, self._orders.address
+        return NodeFacts(name, address, version(), platform.python_version(), engine, state_dir)
 
     async def _beat(self, _: dict[str, Any]) -> None:
         """Renews the lease, as each call does."""

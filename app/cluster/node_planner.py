@@ -60,6 +60,7 @@ class NodePlanner:
         self._settings = settings_of_environment()
         database = Database(self._settings.state_dir)
         self._planner = Planner(self._settings, Catalog(self._settings), Ledger(database))
+        self.state_dir = self._settings.state_dir
         self.memory = NodeMemory(self._settings.llama_server, Footprints(database))
 
     def binary(self) -> EngineBinary:

@@ -19,13 +19,14 @@ class NodeOrders:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node: its name and address, the version of its llama-tandem and Python, and its llama-server."""
+    """A node: its name and address, the version of its llama-tandem and Python, its llama-server and `state_dir`."""
 
     name: str
     address: str
     version: str
     python: str
     engine: str
+    state_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,26 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app import errors
+from app.config.conversations import ConversationLimits
 from app.engine.launch import LaunchPlan
 from app.errors import NodeFailedError, TandemError
 from app.supervisor.activity import Activity, activity_of
+from app.supervisor.conversation_files import (
+    ConversationFiles,
+    PlanFolder,
+    RestoreVerdict,
+    SavedSlot,
+    is_whole,
+    remove_file,
+    rename_file,
+    size_of_file,
+    tidy,
+    verdict_of,
+)
 from app.supervisor.engine_facts import LoadedFiles
 from app.supervisor.ownership import is_own
 from app.supervisor.readiness import fingerprint
+from app.supervisor.slot_format import SlotHead
 
 
 class Work(NamedTuple):
@@ -37,11 +51,35 @@ def _loaded_elsewhere(paths: Sequence[Path]) -> LoadedFiles:
     return replace(loaded, header=None if loaded.header is None else replace(loaded.header, arrays={}), here=False)
 
 
-_WORK = {
+_WORK: dict[Callable[..., Any], Work] = {
     fingerprint: Work(fingerprint, (LaunchPlan,), str),
     LoadedFiles.of: Work(_loaded_elsewhere, (list[Path],), LoadedFiles),
     activity_of: Work(activity_of, (int,), Activity),
     is_own: Work(is_own, (int, int, list[str], dict[str, Any]), bool),
+}
+# On saved slots: of a gateway, of a plan, of one
+_FILES, _LIMITS = ConversationFiles, ConversationLimits
+_WORK |= {
+    _FILES.folder: Work(_FILES.folder, (_FILES, str, str, float), PlanFolder),
+    _FILES.forget: Work(_FILES.forget, (_FILES, str), None),
+    _FILES.forget_all_but: Work(_FILES.forget_all_but, (_FILES, list[str]), None),
+    _FILES.remove_parts: Work(_FILES.remove_parts, (_FILES,), None),
+    _FILES.expire: Work(_FILES.expire, (_FILES, _LIMITS, float), None),
+    _FILES.size: Work(_FILES.size, (_FILES,), int),
+    _FILES.room: Work(_FILES.room, (_FILES, _LIMITS), float),
+    tidy: Work(tidy, (_FILES, PlanFolder, _LIMITS, float), int),
+    verdict_of: Work(verdict_of, (PlanFolder,), RestoreVerdict | None),
+    PlanFolder.make: Work(PlanFolder.make, (PlanFolder,), None),
+    PlanFolder.slots: Work(PlanFolder.slots, (PlanFolder,), list[SavedSlot]),
+    PlanFolder.remove_parts: Work(PlanFolder.remove_parts, (PlanFolder,), None),
+    PlanFolder.keep_only: Work(PlanFolder.keep_only, (PlanFolder, int), None),
+    PlanFolder.judge: Work(PlanFolder.judge, (PlanFolder, RestoreVerdict), None),
+    SavedSlot.read_tokens: Work(SavedSlot.read_tokens, (SavedSlot,), list[int]),
+    SavedSlot.read_head: Work(SavedSlot.read_head, (SavedSlot,), SlotHead),
+    is_whole: Work(is_whole, (SavedSlot,), bool),
+    size_of_file: Work(size_of_file, (Path,), int),
+    rename_file: Work(rename_file, (Path, str), None),
+    remove_file: Work(remove_file, (Path,), None),
 }
 
 
@@ -66,12 +104,17 @@ def decoded(value: Any, kind: Any) -> Any:
 def _as_builtin(value: Any) -> Any:
     if isinstance(value, Path):
         return os.fspath(value)
+    if isinstance(value, ConversationLimits):
+        # As its setting is written
+        return {"disk": value.disk, "keep": value.keep} if value.on else False
     raise TypeError(f"{type(value).__name__} cannot be sent to another machine")
 
 
 def _of_builtin(kind: Any, value: Any) -> Any:
     if kind is Path:
         return Path(value)
+    if kind is ConversationLimits:
+        return ConversationLimits.model_validate(value)
     raise TypeError(f"{kind} cannot be read")
 
 

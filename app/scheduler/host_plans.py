@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from app.cluster.remote import RemoteHost
 
 _Results = Mapping[str, PlacedPlan | TandemError]
-_UNSAVED = "its engine runs on another machine"
 
 
 class HostPlans:
@@ -110,7 +108,7 @@ class HostPlans:
         except TandemError as error:
             error.args = (f"{_on(name)}{error}",)
             raise
-        return PlacedPlan(host, replace(plan, saves_slots=False, why_unsaved=_UNSAVED))
+        return PlacedPlan(host, plan)
 
 
 def _on(name: str) -> str:

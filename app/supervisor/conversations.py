@@ -17,7 +17,7 @@ from app.engine.launch import LaunchPlan
 from app.errors import HostLostError
 from app.records.metrics import Metrics
 from app.supervisor.conversation_files import ConversationFiles, KeptSlots, PlanFolder, remove_file, tidy, verdict_of
-from app.supervisor.host import RunsWork
+from app.supervisor.host import LOCAL, Host, RunsWork
 from app.supervisor.readiness import EngineAddress, fingerprint
 
 if TYPE_CHECKING:
@@ -42,13 +42,19 @@ class Conversations:
         metrics: Metrics,
         now: Callable[[], float] = time.time,
         run: RunsWork = asyncio.to_thread,
+        machine: str = LOCAL,
     ) -> None:
-        """`now` gives seconds since the epoch. `run` does the work on files where the engines run."""
+        """`now` gives seconds since the epoch. `run` does the work on files where the engines run: on `machine`."""
         self.limits = limits
         self._files = files
         self._metrics = metrics
         self._now = now
         self._run = run
+        self._machine = machine
+        # Those of engines on nodes, by node
+        self._on_nodes: dict[str, Conversations] = {}
+        # Bytes by machine
+        self._sizes: dict[str, int] = {}
         self._expiring: asyncio.Task[None] | None = None
         # Of reloads
         self._tidying: set[asyncio.Task[None]] = set()
@@ -61,6 +67,27 @@ class Conversations:
         """The reason why this model's conversations are not kept, unless a setting says so; empty if they are."""
         return self._kept[alias].why_not if alias in self._kept and self.limits.on else ""
 
+    # -- nodes ---------------------------------------------------------------------------------------------------
+
+    def on(self, host: Host) -> Conversations | None:
+        """Those of engines on this host; None for a node that is lost."""
+        return self if host.name == self._machine else self._on_nodes.get(host.name)
+
+    def joined(self, host: Host, files: ConversationFiles) -> None:
+        """Keeps conversations of engines on a node, in `files` there."""
+        self.lost(host.name)
+        there = Conversations(files, self.limits, self._metrics, self._now, host.run, host.name)
+        there._kept, there._sizes = self._kept, self._sizes
+        self._on_nodes[host.name] = there
+        if self._aliases is not None:
+            there.watch(self._aliases)
+
+    def lost(self, node: str) -> None:
+        """Forgets a node. Its files stay there."""
+        if (there := self._on_nodes.pop(node, None)) is not None:
+            there.stop()
+        self._sizes.pop(node, None)
+
     # -- files ---------------------------------------------------------------------------------------------------
 
     def watch(self, aliases: Collection[str]) -> None:
@@ -69,16 +96,21 @@ class Conversations:
         self._expiring = asyncio.create_task(self._expire_for_ever(list(aliases)), name="conversations")
 
     async def _expire_for_ever(self, aliases: list[str]) -> None:
-        await self._run(ConversationFiles.forget_all_but, self._files, aliases)
-        await self._run(ConversationFiles.remove_parts, self._files)
-        while True:
-            await self.expire()
-            await asyncio.sleep(_EXPIRE_EVERY_S)
+        with suppress(HostLostError):
+            await self._run(ConversationFiles.forget_all_but, self._files, aliases)
+            await self._run(ConversationFiles.remove_parts, self._files)
+            while True:
+                await self.expire()
+                await asyncio.sleep(_EXPIRE_EVERY_S)
 
     async def expire(self) -> None:
         """Deletes files that are too old or too many."""
         await self._run(ConversationFiles.expire, self._files, self.limits, self._now())
-        self._metrics.conversation_bytes = await self._run(ConversationFiles.size, self._files)
+        self._note_size(await self._run(ConversationFiles.size, self._files))
+
+    def _note_size(self, size: int) -> None:
+        self._sizes[self._machine] = size
+        self._metrics.conversation_bytes = sum(self._sizes.values())
 
     def use(self, limits: ConversationLimits, aliases: Collection[str]) -> None:
         """Applies changed settings, and deletes the files of removed models."""
@@ -86,15 +118,25 @@ class Conversations:
         tidying = asyncio.create_task(self._forget(list(aliases), expire=changed), name="conversations of a reload")
         self._tidying.add(tidying)
         tidying.add_done_callback(self._tidying.discard)
+        for there in self._on_nodes.values():
+            there.use(limits, aliases)
 
     async def _forget(self, aliases: list[str], *, expire: bool) -> None:
-        await self._run(ConversationFiles.forget_all_but, self._files, aliases)
-        if expire:
-            await self.expire()
+        with suppress(HostLostError):
+            await self._run(ConversationFiles.forget_all_but, self._files, aliases)
+            if expire:
+                await self.expire()
 
-    async def close(self) -> None:
+    def stop(self) -> None:
+        """Deletes no more old files."""
         if self._expiring is not None:
             self._expiring.cancel()
+
+    async def close(self) -> None:
+        for node in tuple(self._on_nodes):
+            self.lost(node)
+        if self._expiring is not None:
+            self.stop()
             await asyncio.wait({self._expiring, *self._tidying})
 
     # -- one engine ----------------------------------------------------------------------------------------------
@@ -188,7 +230,7 @@ class Conversations:
         if self._was_removed(alias):
             await self._run(ConversationFiles.forget, self._files, alias)
         size = await self._run(tidy, self._files, folder, self.limits, self._now())
-        self._metrics.conversation_bytes = size
+        self._note_size(size)
 
     async def ended(self, kept_slots: KeptSlots) -> None:
         """After the engine's exit: deletes the files of interrupted saves."""

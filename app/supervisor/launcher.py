@@ -172,7 +172,8 @@ class Launcher:
         """Starts the engine on a higher port than this; returns the diagnosis unless it is ready, and its port."""
         files = await self._host.run(LoadedFiles.of, plan.files)
         key = secrets.token_urlsafe(32)
-        kept_slots = await self._conversations.prepare(plan) if self._conversations else None
+        conversations = self._conversations_on(self._host)
+        kept_slots = await conversations.prepare(plan) if conversations else None
         if kept_slots is not None and kept_slots.folder is not None:
             plan = plan.saving_slots_in(kept_slots.folder.path)
         order = SpawnOrder(secrets.token_hex(8), plan.argv, {**plan.env, "LLAMA_API_KEY": key}, above=port)
@@ -247,9 +248,10 @@ class Launcher:
 
     async def _restored(self, running: Running) -> Diagnosis | None:
         """Restores the engine's slots; returns a diagnosis if it crashed meanwhile."""
-        if self._conversations is None or running.kept_slots is None:
+        conversations = self._conversations_on(running.host)
+        if conversations is None or running.kept_slots is None:
             return None
-        await self._conversations.restore(running.kept_slots, running.address)
+        await conversations.restore(running.kept_slots, running.address)
         if (ended := running.child.ended) is not None:
             return ended_early(ended, running.child.log)
         return None
@@ -257,9 +259,10 @@ class Launcher:
     async def save_conversations(self) -> None:
         """Saves the slots of an idle engine that is about to be ended; gives up after two seconds."""
         running = self.running
-        if self._conversations is None or running is None or running.kept_slots is None:
+        conversations = self._conversations_on(running.host) if running else None
+        if conversations is None or running is None or running.kept_slots is None:
             return
-        if not await self._conversations.save(running.kept_slots, running.address):
+        if not await conversations.save(running.kept_slots, running.address):
             # It is still writing, and would use its whole grace for that
             self.hurry.set()
 
@@ -268,8 +271,12 @@ class Launcher:
         if (running := self.running) is not None:
             await running.child.terminate(self.limits.grace, self.hurry)
             self.forget()
-            if self._conversations is not None and running.kept_slots is not None:
-                await self._conversations.ended(running.kept_slots)
+            conversations = self._conversations_on(running.host)
+            if conversations is not None and running.kept_slots is not None:
+                await conversations.ended(running.kept_slots)
+
+    def _conversations_on(self, host: Host) -> Conversations | None:
+        return self._conversations.on(host) if self._conversations else None
 
     def forget(self) -> None:
         """Forgets a child that is gone."""

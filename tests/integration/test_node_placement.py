@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,20 +15,25 @@ import pytest
 from app.cluster.node_memory import RemoteMemory
 from app.cluster.node_plans import NodePlans
 from app.cluster.remote import RemoteHost
+from app.config.conversations import ConversationLimits
 from app.config.model_entry import Files, LocalEntry
 from app.errors import FilesMissingError, HostLostError, InsufficientMemoryError, NoNodeError
 from app.models.ref import ModelRef
+from app.records.metrics import Metrics
 from app.scheduler.host_plans import HostPlans
 from app.scheduler.memory_book import MemoryBook
 from app.scheduler.memory_books import MemoryBooks
 from app.scheduler.node_places import NodePlaces
 from app.scheduler.snapshot import HostView
+from app.supervisor.conversation_files import ConversationFiles
+from app.supervisor.conversations import Conversations
 from app.supervisor.host import LocalHost, PlacedPlan
 from app.supervisor.machine_memory import SeenMemory
 from app.supervisor.memory_truth import RunningPlan
 from tests.support.architectures import write_llama
 from tests.support.gateway import fake_llama_server
 from tests.support.node import a_node
+from tests.unit.supervisor.test_conversations import ADDRESS, PLAN, Slots, use
 
 # The agent looks at every process of the machine; psutil leaves the file of one that ends meanwhile to the collector
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -152,3 +158,53 @@ def test_a_node_that_is_too_small_says_so(model: Path) -> None:
         assert "CUDA0 needs" in world.places.of("m").offers["box1"].refusal
 
     run(story)
+
+
+def test_conversations_are_kept_on_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own folder; this machine's are others. What the gateway counts is the sum."""
+    monkeypatch.setenv("TANDEM_STATE_DIR", str(tmp_path / "node-state"))
+    slots = Slots()
+    monkeypatch.setattr("app.supervisor.slot_transfer.EngineSlots", slots)
+    metrics, files = Metrics(), ConversationFiles(tmp_path / "here", None)
+    limits = ConversationLimits.model_validate({"disk": "1GiB", "keep": "1h"})
+
+    async def saved(conversations: Conversations) -> int:
+        kept = await conversations.prepare(PLAN)
+        assert kept.folder is not None, kept.why_not
+        slots.folder = kept.folder.path
+        await conversations.restore(kept, ADDRESS)
+        restored = len(slots.asked)
+        use(slots)
+        assert await conversations.save(kept, ADDRESS)
+        slots.asked.clear()
+        await conversations.ended(kept)
+        return restored
+
+    async def story() -> None:
+        host, _ = await a_node()
+        assert host.facts.state_dir == str(tmp_path / "node-state")
+        here = Conversations(files, limits, metrics)
+        here.watch(["m"])
+        here.joined(host, replace(files, state_dir=Path(host.facts.state_dir)))
+        there = here.on(host)
+        assert there is not None and here.on(LocalHost(8100)) is here
+        assert await saved(there) == 0
+        bytes_there = metrics.conversation_bytes
+        assert bytes_there > 0 and not list((tmp_path / "here").glob("conversations/*/*/*.slot"))
+        assert await saved(here) == 0, "those of the node are not here"
+        assert metrics.conversation_bytes > bytes_there
+        assert await saved(there) > 0
+        here.use(ConversationLimits.model_validate(False), ["m"])
+        await until(lambda: metrics.conversation_bytes == 0)
+        assert here.why_not("m") == ""
+        here.lost(host.name)
+        assert here.on(host) is None
+        await here.close()
+
+    run(story)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - polling is enough
+            await asyncio.sleep(0.01)

@@ -1,10 +1,44 @@
-// Memory bars of the host and each device: used by our engines, used by others, and free.
+// Memory bars of each machine and its devices: used by our engines, used by others, and free.
 
 import { h, keyed, setText, svg } from "./dom.js";
 import { memory } from "./words.js";
 
+const LOCAL = "local";
+// With more nodes than these, their bars are folded at first
+const OPEN_UP_TO = 4;
+
+/** The bars of this machine. Those of nodes are below each other, as there may be hundreds. */
 export function drawGauges(place, memory) {
-  keyed(place, rowsOf(memory), (row) => row.name, make, update);
+  const rows = rowsOf(memory);
+  const nodes = byNode(rows);
+  const local = nodes.get(LOCAL) ?? [];
+  nodes.delete(LOCAL);
+  const parts = local.map((row) => ({ key: row.name, row }));
+  if (nodes.size) parts.push({ key: "nodes/", nodes });
+  keyed(place, parts, (part) => part.key, (part) => (part.nodes ? makeNodes(part.nodes) : make(part.row)),
+    (element, part) => (part.nodes ? updateNodes(element, part.nodes) : update(element, part.row)));
+}
+
+function byNode(rows) {
+  const nodes = new Map();
+  for (const row of rows) {
+    if (!nodes.has(row.node)) nodes.set(row.node, []);
+    nodes.get(row.node).push(row);
+  }
+  return nodes;
+}
+
+function makeNodes(nodes) {
+  return h("details", { class: "nodes", open: nodes.size <= OPEN_UP_TO }, h("summary", {}), h("ul", {}));
+}
+
+function updateNodes(element, nodes) {
+  const rows = [...nodes.values()].flat();
+  const sum = (name) => rows.reduce((total, row) => total + row[name], 0);
+  const many = nodes.size === 1 ? "1 node" : `${nodes.size} nodes`;
+  setText(element.firstChild, `${many}: ours ${memory(sum("ours"))} · free ${memory(sum("free"))} of ${memory(sum("total"))}`);
+  keyed(element.lastChild, [...nodes], ([name]) => name, ([name]) => h("li", { "aria-label": name }, h("b", {}, name), h("div", { class: "gauges" })),
+    (item, [, places]) => keyed(item.lastChild, places, (row) => row.name, make, update));
 }
 
 function make(row) {
@@ -35,7 +69,7 @@ function set(element, name, value) {
 function rowsOf(memory) {
   if (!memory) return [];
   return memory.data.filter((place) => place.total).map((place) => ({
-    name: place.name, total: place.total, others: place.others, budget: place.budget,
+    node: place.node ?? LOCAL, name: place.name, total: place.total, others: place.others, budget: place.budget,
     ours: Object.values(place.engines ?? {}).reduce((sum, size) => sum + size, 0), free: place.free,
   }));
 }
