@@ -174,6 +174,9 @@ class SimulatedCluster:
             tuple(sorted(self.took)),
         )
 
+    def idle_on(self, node: str) -> list[SimulatedEngine]:
+        return [engine for engine in self.on[node].values() if engine.state is _READY and not engine.in_flight]
+
     def start(self, engine: SimulatedEngine, node: str) -> None:
         there = self.nodes[node]
         assert engine.state is _STOPPED and any(offer.host == node and not offer.refusal for offer in engine.offers)

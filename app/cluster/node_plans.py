@@ -15,6 +15,8 @@ from app.models.ref import ModelRef
 
 # A gateway that has just started waits so long for the first nodes
 _FIRST_NODES_S = 20.0
+# A node that has missed a beat is lost or well again by then
+_IN_DOUBT_S = 5.0
 
 
 class NodePlans:
@@ -32,6 +34,14 @@ class NodePlans:
             for name, host in hosts.items()
             if not host.suspect and any(fnmatchcase(name, pattern) for pattern in patterns)
         }
+
+    def in_doubt(self, ref: ModelRef) -> list[str]:
+        """The nodes that the entry names and that have missed a beat. They are lost or well again in seconds."""
+        patterns = ref.local_entry.nodes or ("*",)
+        hosts = self._membership.hosts.items()
+        return [
+            name for name, host in hosts if host.suspect and any(fnmatchcase(name, pattern) for pattern in patterns)
+        ]
 
     async def plan_on(self, ref: ModelRef, host: RemoteHost, without_draft: str | None = None) -> LaunchPlan:
         """`without_draft` is the reason for a plan without it. Raises the errors of the planner, and HostLostError."""
@@ -62,9 +72,10 @@ class NodePlans:
         """Set at the next change of the nodes."""
         return self._membership.changed
 
-    async def others_may_join(self, changed: asyncio.Event) -> bool:
-        """Waits for a change in a gateway that has just started. False if there is none, or if it is too late."""
+    async def others_may_join(self, ref: ModelRef, changed: asyncio.Event) -> bool:
+        """Waits for a change while nodes are in doubt, or may still join. False if there is none."""
         left = self._membership.opened + _FIRST_NODES_S - asyncio.get_running_loop().time()
+        left = max(left, _IN_DOUBT_S if self.in_doubt(ref) else 0.0)
         if left <= 0:
             return False
         try:

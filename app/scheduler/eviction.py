@@ -23,8 +23,9 @@ class Eviction:
     def __init__(self, snapshot: SchedulerSnapshot, waiting: WaitingLine) -> None:
         self._snapshot = snapshot
         self._waiting = waiting
-        # An engine's expected uses per second, which many machines ask for in one decision
+        # By engine: the expected uses per second, and the end of its residency. Many waits ask for them
         self._rates: dict[str, float] = {}
+        self._stays: dict[str, float] = {}
 
     def is_busy(self, engine: EngineView) -> bool:
         """Whether it answers a request, or has a waiting one."""
@@ -48,7 +49,9 @@ class Eviction:
         if engine.state is not EngineState.READY or engine.pinned:
             return False
         snapshot = self._snapshot
-        resident = snapshot.now < snapshot.stays_until(engine)
+        if (stays := self._stays.get(engine.alias)) is None:
+            stays = self._stays[engine.alias] = snapshot.stays_until(engine)
+        resident = snapshot.now < stays
         if self.is_busy(engine):
             return not resident and snapshot.now - wait.since >= snapshot.patience
         return not (resident and engine.last_used > wait.since)

@@ -20,17 +20,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from heapq import nsmallest
 from typing import NamedTuple
 
 from app.scheduler.eviction import Eviction
 from app.scheduler.node_places import is_host_memory, is_node_place
-from app.scheduler.room import Room
+from app.scheduler.room import Room, StartAt
 from app.scheduler.snapshot import EngineView, HostOffer, SchedulerSnapshot, Wait
 from app.supervisor.host import LOCAL
 from app.supervisor.states import EngineState
 
 # A machine is left out if less than this share of the best one's part of an engine would be on devices
 _AS_GOOD = 0.5
+# Machines that are compared if none has room
+_COMPARED = 16
+# The case of machines that cannot help
+_NO_HELP = 7
 # Machines whose free memory is within this share of the most count as equal
 _ABOUT_AS_MUCH = 0.05
 
@@ -43,6 +48,26 @@ class Clearing(NamedTuple):
     cost: float = 0.0
 
 
+class PlacedEngine(NamedTuple):
+    """An engine as it would run on a machine, and the case of that machine."""
+
+    view: EngineView
+    case: int
+
+
+class HostRank(NamedTuple):
+    """The lowest is best."""
+
+    case: int
+    moves: bool
+    busy: bool
+    cost: float
+    ago: int
+    less_free: int
+    elsewhere: bool
+    name: str
+
+
 class HostChoice:
     """The machines at one moment. `room` counts the decisions that were made before."""
 
@@ -51,18 +76,46 @@ class HostChoice:
         self._room = room
         self._eviction = eviction
 
-    def placed(self, engine: EngineView, wait: Wait) -> EngineView | None:
-        """`engine` as it would run on the best machine; None if none can start it."""
+    def placed(self, engine: EngineView, wait: Wait) -> PlacedEngine | None:
+        """`engine` on the best machine; None if none can start it."""
         able = self._able(engine)
         if not able:
             return None
         if (now := self._with_room(engine, able)) is not None:
-            return now
-        return min((_on(engine, offer) for offer in able), key=lambda view: self._rank(engine, view, wait))
+            return PlacedEngine(now, 1)
+        best = self._best(engine, self._likely(engine, able), wait)
+        if best.case == _NO_HELP and len(able) > _COMPARED:
+            best = self._best(engine, able, wait)
+        return best
+
+    def _best(self, engine: EngineView, able: Iterable[HostOffer], wait: Wait) -> PlacedEngine:
+        ranked = [(self._rank(engine, offer, wait), offer) for offer in able]
+        rank, best = min(ranked, key=lambda pair: pair[0])
+        return PlacedEngine(_on(engine, best), rank.case)
+
+    def _likely(self, engine: EngineView, able: list[HostOffer]) -> list[HostOffer]:
+        """The machines to compare: those that it knows, and those with the most free memory."""
+        if len(able) <= _COMPARED:
+            return able
+        known = {engine.node, *engine.ran_on}
+        return nsmallest(
+            _COMPARED,
+            able,
+            key=lambda offer: (offer.host not in known, -self._room.free_of(_scarcest(offer.needs)), offer.host),
+        )
 
     def with_room(self, engine: EngineView) -> EngineView | None:
         """`engine` on the best machine that has room now, if there is one."""
         return self._with_room(engine, self._able(engine))
+
+    def in_doubt(self, engine: EngineView) -> str:
+        """A machine with room that has missed a beat; empty without any. It is lost or live again in seconds."""
+        room, hosts = self._room, self._hosts
+        for offer in sorted(engine.offers, key=lambda offer: offer.host):
+            doubted = not offer.refusal and offer.host in hosts and not hosts[offer.host].live
+            if doubted and room.fits(offer.needs, offer.mapped):
+                return offer.host
+        return ""
 
     def why_none(self, engine: EngineView) -> str:
         """Why each machine cannot start it."""
@@ -96,28 +149,28 @@ class HostChoice:
             for size, offer in free
         }
         for _, offer in sorted(free, key=lambda pair: keys[pair[1].host]):
-            view = _on(engine, offer)
-            if not (room.in_the_way(view)[0] or room.is_contended(view) or room.loading_beside(view)):
-                return view
+            start = StartAt(engine.alias, offer.host, offer.needs, offer.mapped, engine.exclusive)
+            if not (room.in_the_way(start)[0] or room.is_contended(start) or room.loading_beside(start)):
+                return _on(engine, offer)
         return None
 
-    def _rank(self, engine: EngineView, view: EngineView, wait: Wait) -> tuple[object, ...]:
-        way = self._clearing(view, wait)
-        return (
+    def _rank(self, engine: EngineView, offer: HostOffer, wait: Wait) -> HostRank:
+        way = self._clearing(StartAt(engine.alias, offer.host, offer.needs, offer.mapped, engine.exclusive), wait)
+        return HostRank(
             way.case,
-            view.node != engine.node,
+            offer.host != engine.node,
             way.busy,
             way.cost,
-            _how_long_ago(engine, view.node),
-            -self._room.free_of(_scarcest(view.needs)),
-            view.node != LOCAL,
-            view.node,
+            _how_long_ago(engine, offer.host),
+            -self._room.free_of(_scarcest(offer.needs)),
+            offer.host != LOCAL,
+            offer.host,
         )
 
-    def _clearing(self, view: EngineView, wait: Wait) -> Clearing:
+    def _clearing(self, view: StartAt, wait: Wait) -> Clearing:
         room, beside = self._room, self._room.on(view.node)
         if room.short_alone(view):
-            return Clearing(7)
+            return Clearing(_NO_HELP)
         if room.is_contended(view):
             return Clearing(6)
         leaving = room.leaving & beside
@@ -149,7 +202,7 @@ class HostChoice:
             if not still and (number == len(others) or not all_of_them):
                 return Clearing(4, busy, total)
         pinned = all(other.pinned and other.state is EngineState.READY for other in others)
-        return Clearing(7 if pinned else 5, busy, total)
+        return Clearing(_NO_HELP if pinned else 5, busy, total)
 
 
 def _on(engine: EngineView, offer: HostOffer) -> EngineView:

@@ -51,7 +51,7 @@ class HostPlans:
             changed = self._nodes.changed()
             results = await self.ask(ref)
             able = [name for name, result in results.items() if isinstance(result, PlacedPlan)]
-            if able or not await self._nodes.others_may_join(changed):
+            if able or not await self._nodes.others_may_join(ref, changed):
                 return self._of(ref, able, results)
 
     def _of(self, ref: ModelRef, able: list[str], results: _Results) -> PlacedPlan:
@@ -66,7 +66,11 @@ class HostPlans:
     async def ask(self, ref: ModelRef) -> _Results:
         """Asks all machines that the entry names, and records their answers."""
         results = await self._planned(ref, self._named(ref))
-        self._places.offered(ref.engine_key, [self._offer(ref, name, result) for name, result in results.items()])
+        offers = [self._offer(ref, name, result) for name, result in results.items()]
+        before = self._places.of(ref.engine_key).offers
+        # What a node said before it missed a beat
+        offers += [before[name] for name in self._nodes.in_doubt(ref) if name in before and name not in results]
+        self._places.offered(ref.engine_key, offers)
         return results
 
     def _named(self, ref: ModelRef) -> set[str]:

@@ -126,5 +126,6 @@ class NodePlaces:
 
 
 def _with_place(offer: HostOffer) -> HostOffer:
-    """With the needs as the policy names them."""
-    return offer._replace(needs={} if offer.refusal else on_node(offer.host, offer.needs))
+    """With the needs as the policy names them. They are so in an offer that was recorded before."""
+    named = node_place(offer.host) in offer.needs
+    return offer if named else offer._replace(needs={} if offer.refusal else on_node(offer.host, offer.needs))

@@ -64,7 +64,9 @@ _SHOWN = 4
 # Waiting requests with a reported reason
 _TOLD = 16
 # With several machines: engines that find no room before no later ones are looked at
-_STUCK = 32
+_STUCK = 16
+# The first of `HostChoice`'s cases in which engines leave
+_ENGINES_LEAVE = 4
 
 
 def decide(snapshot: SchedulerSnapshot) -> list[Action]:
@@ -178,9 +180,13 @@ class _Decision:
 
     def _started_somewhere(self, engine: EngineView, wait: Wait) -> Iterable[Action]:
         """Starts it on the best machine, or makes room there."""
-        there = self._choice.placed(engine, wait)
-        if there is None:
+        placed = self._choice.placed(engine, wait)
+        if (placed is None or placed.case >= _ENGINES_LEAVE) and (doubted := self._choice.in_doubt(engine)):
+            self._tell(wait, "doubt", f"{doubted} has missed a beat")
+            return ()
+        if placed is None:
             return (NoHost(engine.alias, self._choice.why_none(engine)),)
+        there = placed.view
         if self._room.is_contended(there):
             self._placed[engine.alias] = there
             self._behind(wait, "")
@@ -309,9 +315,11 @@ class _Decision:
         self.blocked.append(Blocked(wait.alias, reasons, "; ".join(words)))
 
     def _behind(self, wait: Wait, first: str) -> None:
+        self._tell(wait, "behind", f"{first or 'another'} waits for a place before it")
+
+    def _tell(self, wait: Wait, kind: str, why: str) -> None:
         if self._is_news(wait):
-            why = f"{first or 'another'} waits for a place before it"
-            self.blocked.append(Blocked(wait.alias, frozenset((("", "behind"),)), why))
+            self.blocked.append(Blocked(wait.alias, frozenset((("", kind),)), why))
 
     def _is_news(self, wait: Wait) -> bool:
         return len(self.blocked) < _TOLD and self._snapshot.now - wait.since >= REASON_AFTER_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
+from typing import NamedTuple
 
 from app.scheduler.node_places import is_host_memory, is_node_place
 from app.scheduler.snapshot import EngineTable, EngineView, SchedulerSnapshot
@@ -12,6 +13,16 @@ from app.scheduler.snapshot import EngineTable, EngineView, SchedulerSnapshot
 # The value of `max_loaded` if memory alone decides
 UNCAPPED = 1 << 30
 _NONE: Set[str] = frozenset()
+
+
+class StartAt(NamedTuple):
+    """A start on one machine that is only considered. It has the fields of an EngineView that room is counted by."""
+
+    alias: str
+    node: str
+    needs: Mapping[str, int]
+    mapped: int
+    exclusive: bool
 
 
 class Room:
@@ -65,11 +76,11 @@ class Room:
             if self._held.get(name, 0) + self._promised[name] >= self._budgets.get(name, math.inf):
                 self.contended.add(name)
 
-    def is_contended(self, engine: EngineView) -> bool:
+    def is_contended(self, engine: EngineView | StartAt) -> bool:
         """Whether an earlier request waits for a place in memory that `engine` needs."""
         return not self.contended.isdisjoint(engine.needs)
 
-    def in_the_way(self, engine: EngineView) -> tuple[set[str], bool]:
+    def in_the_way(self, engine: EngineView | StartAt) -> tuple[set[str], bool]:
         """Returns the running engines that exclude `engine`, and whether all of them have to leave, not just one."""
         beside = self.on(engine.node)
         if engine.exclusive and beside:
@@ -102,11 +113,13 @@ class Room:
         budget = self._budgets.get(name, UNCAPPED << 30)
         return budget - self._held.get(name, 0) - self._promised.get(name, 0)
 
-    def short_alone(self, engine: EngineView) -> dict[str, int]:
+    def short_alone(self, engine: EngineView | StartAt) -> dict[str, int]:
         """Place in memory -> bytes that would be missing for it if it were alone."""
         return self._missing(engine, {})
 
-    def short(self, engine: EngineView, without: Set[str] = frozenset(), *, promises: bool = True) -> dict[str, int]:
+    def short(
+        self, engine: EngineView | StartAt, without: Set[str] = frozenset(), *, promises: bool = True
+    ) -> dict[str, int]:
         """Place in memory -> bytes missing for it beside all running engines but `without`, and reservations."""
         used = {name: self._held.get(name, 0) for name in engine.needs if name in self._budgets}
         for name in used:
@@ -114,7 +127,7 @@ class Room:
             used[name] -= sum(self.up[alias].needs.get(name, 0) for alias in without)
         return self._missing(engine, used)
 
-    def _missing(self, engine: EngineView, used: Mapping[str, int]) -> dict[str, int]:
+    def _missing(self, engine: EngineView | StartAt, used: Mapping[str, int]) -> dict[str, int]:
         missing = {}
         for name, size in engine.needs.items():
             if name not in self._budgets or not size:
@@ -128,13 +141,13 @@ class Room:
         """The running engines that have memory of these places."""
         return {alias for alias, engine in self.up.items() if any(engine.needs.get(name) for name in names)}
 
-    def loading_beside(self, engine: EngineView) -> set[str]:
+    def loading_beside(self, engine: EngineView | StartAt) -> set[str]:
         """Its devices that another engine loads onto. A build measures free memory there, so loads take turns."""
         devices = self.devices_of(engine)
         return {name for alias in self._loading for name in devices if self.up[alias].needs.get(name)}
 
     @staticmethod
-    def devices_of(engine: EngineView) -> set[str]:
+    def devices_of(engine: EngineView | StartAt) -> set[str]:
         """The devices on which loads take turns."""
         names = (name for name, size in engine.needs.items() if size)
         return {name for name in names if not is_host_memory(name) and not is_node_place(name)}

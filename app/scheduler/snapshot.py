@@ -44,7 +44,7 @@ class HostOffer(NamedTuple):
 
 
 class HostView(NamedTuple):
-    """A machine that engines run on. `live`: it takes engines now."""
+    """A machine that engines run on. `live`: it takes engines now. One that is not is lost or live again in seconds."""
 
     name: str
     live: bool = True

@@ -46,8 +46,10 @@ def wants(size: int, *hosts: str, refused: Mapping[str, str] = {}, alias: str = 
     return EngineView(alias, STOPPED, offers=tuple(offers), **more)  # type: ignore[arg-type]
 
 
-def snapshot(*engines: EngineView, waits: str = "n", away: str = "", since: float = 99.0) -> SchedulerSnapshot:
-    hosts = {name: HostView(name, live=name not in away) for name in SIZES}
+def snapshot(
+    *engines: EngineView, waits: str = "n", away: str = "", doubted: str = "", since: float = 99.0
+) -> SchedulerSnapshot:
+    hosts = {name: HostView(name, live=name not in doubted) for name in SIZES if name not in away}
     budgets = {f"{name}/CUDA0": size for name, size in SIZES.items()}
     waiting = [Wait(alias, since) for alias in waits]
     return SchedulerSnapshot(100.0, UNCAPPED, engines, waiting, budgets=budgets, hosts=hosts)
@@ -91,6 +93,18 @@ def test_a_machine_that_is_away_or_refuses_is_left_out() -> None:
     assert decided(wants(5, "a", refused={"b": "no file"}, ran_on=("b",))) == [Start("n", "a")]
     [refused] = decided(wants(5, "a", refused={"b": "its build does not know qwen9"}), away="a")
     assert refused == NoHost("n") and refused.why == "a is away; b: its build does not know qwen9"  # type: ignore[union-attr]
+
+
+def test_a_machine_that_has_missed_a_beat_is_waited_for() -> None:
+    """Before an engine leaves or a request is refused; not if another machine has room."""
+    assert decided(wants(5, "a", "b", ran_on=("b",)), doubted="b") == [Start("n", "a")]
+    assert decided(wants(5, "b"), doubted="b") == []
+    assert decided(up("x", "a", 10, last_used=1.0), wants(5, "a", "b"), doubted="b") == []
+    assert decided(up("x", "a", 10, last_used=1.0), up("y", "b", 20), wants(5, "a", "b"), doubted="b") == [
+        Drain("x", "n")
+    ]
+    _, [blocked] = decide_with_reasons(snapshot(wants(5, "b"), doubted="b", since=10.0))
+    assert blocked.why == "b has missed a beat"
 
 
 def test_a_machine_without_the_device_is_for_engines_that_no_other_can_run() -> None:
