@@ -62,7 +62,7 @@ from app.scheduler.loop import Scheduler
 from app.scheduler.memory_book import MemoryBook
 from app.scheduler.memory_books import MemoryBooks
 from app.scheduler.misfits import WANT_OF_MEMORY
-from app.scheduler.node_places import NodePlaces
+from app.scheduler.node_places import NodePlaces, may_run_on
 from app.scheduler.residency import Residency, residency_of
 from app.scheduler.room import UNCAPPED
 from app.scheduler.snapshot import HostView
@@ -254,7 +254,7 @@ class Gateway:
     @property
     def here(self) -> list[ModelRef]:
         """Those whose engines may run on this machine."""
-        return [ref for ref in self.local if not ref.local_entry.nodes]
+        return [ref for ref in self.local if may_run_on(LOCAL, ref.local_entry.nodes)]
 
     async def open(self) -> None:
         """Opens the gateway. Raises EngineNotFoundError if an alias needs an engine of this machine, and has none."""

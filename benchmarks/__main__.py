@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    cluster,
     conversations,
     first_token,
     nodes,
@@ -232,6 +233,21 @@ def _placement(_: Path, _options: argparse.Namespace) -> Table:
     return table
 
 
+def _cluster(_: Path, options: argparse.Namespace) -> Table:
+    size = cluster.ClusterSize(days=options.cluster_days)
+    what = f"{size.nodes} nodes and {size.aliases:,} aliases (simulated), {size.requests:,} requests a day"
+    table = Table(title=f"{size.days:g} days over {what}", title_justify="left")
+    names = ("cold starts per request", "page cache", "wait p50", "wait p99", "memory, spread", "decision p50", "p99")
+    for name in ("", *names):
+        table.add_column(name, justify="right" if name else "left")
+    for day in cluster.measure(size):
+        decisions = [f"{day.decision(share) * 1e3:.2f} ms" for share in (0.5, 0.99)] if day.decisions else ["", ""]
+        waits = (f"{wait:.1f} s" for wait in (day.p50, day.p99))
+        shares = f"{day.cold_starts:.3f}", f"{day.from_cache:.0%}"
+        table.add_row(day.rule, *shares, *waits, f"{day.spread:.0%}", *decisions)
+    return table
+
+
 def _run(folder: Path, options: argparse.Namespace) -> Table:
     report = _Report("From `llama-tandem run` with the demo model to the first token", "other checkout", "run")
     times = first_token.first_tokens(folder, _roots(options))
@@ -292,6 +308,7 @@ _ALL: dict[str, Callable[[Path, argparse.Namespace], Table]] = {
     "pull": _pull,
     "scheduler": _scheduler,
     "placement": _placement,
+    "cluster": _cluster,
     "conversations": _conversations,
     "nodes": _nodes,
 }
@@ -310,6 +327,7 @@ def main() -> int:
         help="measure another proxy in `relay`: it listens on {port} and relays to {upstream}",
     )
     parser.add_argument("--other", metavar="FOLDER", type=Path, help="checkout to compare with, in `serve` and `run`")
+    parser.add_argument("--cluster-days", type=float, default=1.0, help="of `cluster` (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=RESULTS, help="the figures of `relay` (default: %(default)s)")
     options = parser.parse_args()
     names = options.names or list(_ALL)

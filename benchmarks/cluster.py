@@ -51,7 +51,7 @@ class ClusterSize:
 
     nodes: int = 200
     aliases: int = 2_000
-    requests: int = 120_000
+    requests: int = 80_000
     days: float = 1.0
 
 
@@ -122,6 +122,10 @@ class ClusterDay:
     busiest: float
     spread: float
     decisions: tuple[float, ...]
+
+    def decision(self, share: float) -> float:
+        """The duration that this share of all decisions does not exceed, in CPU time."""
+        return self.decisions[int((len(self.decisions) - 1) * share)]
 
 
 class SimulatedCluster:

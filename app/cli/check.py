@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from app.cli.attached_servers import answers, port_hint
-from app.cli.check_nodes import ask_cluster, report_on_nodes
+from app.cli.check_nodes import also_on_nodes, ask_cluster, report_on_nodes
 from app.cli.check_report import CANNOT_START, FAILED_LAST, NO_ANSWER, OK, CheckReport
 from app.cli.check_speculation import draft_in_doubt, speculation_lines, starts_without
 from app.cli.launch_memory import PlannedStart, devices_of, memory_lines, memory_warnings, start_of
@@ -43,10 +43,12 @@ from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.footprints import Footprints
 from app.records.ledger import Failure, Ledger
+from app.scheduler.node_places import may_run_on
 from app.scheduler.pins import pin_warnings
 from app.scheduler.residency import residency_of
 from app.scheduler.room import UNCAPPED
 from app.speculation.resolve import damage
+from app.supervisor.host import LOCAL
 from app.supervisor.memory_truth import MemoryTruth
 from app.terminal import size_in_words
 
@@ -92,11 +94,12 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
     planner = Planner(settings, catalog, ledger, find=cache(locate))
     refs = [catalog.resolve(alias)] if alias is not None else catalog.refs()
     attached = {ref.name: ref.entry for ref in refs if isinstance(ref.entry, AttachedEntry)}
-    of_nodes = [ref for ref in refs if isinstance(ref.entry, LocalEntry) and ref.entry.nodes]
+    local = [ref for ref in refs if isinstance(ref.entry, LocalEntry)]
+    here = [ref for ref in local if may_run_on(LOCAL, ref.local_entry.nodes)]
     with answers({name: entry for name, entry in attached.items() if not settings.unset_key(name)}) as replies:
-        if len(attached) + len(of_nodes) < len(refs):
+        if here:
             yield _engine(settings)
-        cluster = ask_cluster(settings, of_nodes)
+        cluster = ask_cluster(settings, local)
         if cluster is not None:
             yield CheckReport(tuple(cluster.lines), cluster.fine)
         uses, running = ledger.last_uses(), running_engines(settings)
@@ -105,11 +108,12 @@ def inspect(settings: Settings, alias: str | None) -> Iterator[CheckReport]:
             if isinstance(ref.entry, AttachedEntry):
                 unset = settings.unset_key(ref.name)
                 yield _attached(ref.name, ref.entry, "" if unset else replies[ref.name].result(), unset)
-            elif ref.entry.nodes:
+            elif ref not in here:
                 yield report_on_nodes(ref, cluster)
             else:
                 key = ref.engine_key
-                yield _alias(settings, catalog, planner, ledger, ref, uses.get(key, 0.0), running.get(key), seen)
+                report = _alias(settings, catalog, planner, ledger, ref, uses.get(key, 0.0), running.get(key), seen)
+                yield also_on_nodes(report, ref, cluster)
         if alias is None:
             yield from _pins(settings, refs, seen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.cli.check_report import CANNOT_START, OK, CheckReport
@@ -21,9 +22,19 @@ def ask_cluster(settings: Settings, of_nodes: list[ModelRef]) -> ClusterReport |
     from app.cli.check_cluster import ClusterReport, probe_cluster  # Not needed without a cluster
 
     try:
-        return probe_cluster(settings.cluster, of_nodes)
+        return probe_cluster(settings.cluster, settings, of_nodes)
     except RayNotInstalledError as error:
         return ClusterReport([f"cluster: {settings.cluster.address}", f"  CANNOT START: {error}"], fine=False)
+
+
+def also_on_nodes(report: CheckReport, ref: ModelRef, cluster: ClusterReport | None) -> CheckReport:
+    """Adds to this machine's report on a model the nodes that can start it too. One of them is enough."""
+    starts = cluster.starts.get(ref.name, {}) if cluster is not None else {}
+    able = [name for name, result in starts.items() if isinstance(result, LaunchPlan)]
+    if not able:
+        return report
+    lines = (*report.lines, f"  ok on {', '.join(able)}")
+    return replace(report, lines=lines) if report.fine else CheckReport(lines, fine=True, outcome=OK)
 
 
 def report_on_nodes(ref: ModelRef, cluster: ClusterReport | None) -> CheckReport:

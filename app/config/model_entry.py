@@ -219,7 +219,7 @@ class LocalEntry(SettingsSection):
     preload: bool = Field(False, description="Load the engine when the gateway starts.", examples=["on"])
     nodes: tuple[Text, ...] = Field(
         (),
-        description="Nodes of the cluster to run on, by name; * and ? match (default: this machine).",
+        description="Machines of the cluster to run on, by name; * and ? match (default: all).",
         examples=[["box*"]],
     )
     exclusive: bool = Field(False, description="Load no other engine beside this one.", examples=["on"])

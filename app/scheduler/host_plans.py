@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from app.engine.launch import LaunchPlan
 from app.errors import HostLostError, InsufficientMemoryError, NoNodeError, TandemError
 from app.models.ref import ModelRef
 from app.scheduler.memory_books import MemoryBooks
-from app.scheduler.node_places import NodePlaces
+from app.scheduler.node_places import NodePlaces, may_run_on
 from app.scheduler.snapshot import HostOffer
 from app.supervisor.host import LOCAL, PlacedPlan
 
@@ -74,9 +73,8 @@ class HostPlans:
         return results
 
     def _named(self, ref: ModelRef) -> set[str]:
-        patterns = ref.local_entry.nodes
-        here = not patterns or any(fnmatchcase(LOCAL, pattern) for pattern in patterns)
-        return {*self._nodes.eligible(ref), *((LOCAL,) if here else ())}
+        here = (LOCAL,) if may_run_on(LOCAL, ref.local_entry.nodes) else ()
+        return {*self._nodes.eligible(ref), *here}
 
     def _offer(self, ref: ModelRef, name: str, result: PlacedPlan | TandemError) -> HostOffer:
         book, key = self._memory.of(name), ref.engine_key

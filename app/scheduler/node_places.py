@@ -6,8 +6,9 @@ machine as it does on a device. The other places have the machine's name before 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from app.engine.footprint.footprint import HOST
 from app.scheduler.snapshot import HostOffer, HostView
@@ -40,6 +41,11 @@ def on_node(node: str, needs: Mapping[str, int]) -> dict[str, int]:
 def places_on(node: str, sizes: Mapping[str, int]) -> dict[str, int]:
     """The places of a machine, with its name."""
     return {f"{node}/{place}": size for place, size in sizes.items()}
+
+
+def may_run_on(machine: str, patterns: Sequence[str]) -> bool:
+    """Whether an entry's `nodes` name this machine. Without any it may run on each."""
+    return not patterns or any(fnmatchcase(machine, pattern) for pattern in patterns)
 
 
 @dataclass(slots=True)
