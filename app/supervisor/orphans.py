@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 MARKER = "LLAMA_TANDEM_GATEWAY"
+_PROC = Path("/proc")
 
 
 def marker() -> str:
@@ -34,10 +36,20 @@ def orphaned(value: str) -> bool:
 def sweep() -> list[int]:
     """Kills the orphans that this user may kill, and returns their pids."""
     swept = []
-    for process in psutil.process_iter():
+    for pid in filter(_may_be_marked, psutil.pids()):
         with suppress(psutil.Error):
+            process = psutil.Process(pid)
             value = process.environ().get(MARKER)
             if value and orphaned(value):
                 process.kill()
                 swept.append(process.pid)
     return swept
+
+
+def _may_be_marked(pid: int) -> bool:
+    """Looks at Linux's own file. psutil reads three more for each process of the machine, 20 ms in all."""
+    if not (_PROC / "self").exists():
+        return True
+    with suppress(OSError):
+        return MARKER.encode() in (_PROC / str(pid) / "environ").read_bytes()
+    return False
