@@ -1,12 +1,13 @@
-"""Selects files of a Hub repo for an entry or a name. Pure."""
+"""Selects files of a Hub repo for an entry or a name."""
 
 from __future__ import annotations
 
 import glob
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry
+from app.config.model_entry import FILE_KEYS, AttachedEntry, Entry, Files
 from app.config.settings import Settings
 from app.errors import StoreError, UnknownAliasError
 from app.models.catalog import Catalog, package_advice
@@ -45,11 +46,19 @@ def items_of(alias: str, entry: Entry) -> list[PullItem]:
         if part.repo is not None
     ]
     if not items:
-        package = entry.target.package
-        remedy = package_advice(package) if package else "Put the file there, or correct the path."
-        kind = f"in the package {package}" if package else f"the path {entry.target.path}"
-        raise StoreError(f"'{alias}' names no repo of the Hub: its target is {kind}. {remedy}")
+        raise StoreError(f"'{alias}' names no repo of the Hub: its target is {_elsewhere(entry.target)}")
     return items
+
+
+def _elsewhere(files: Files) -> str:
+    """Returns the place of files that are not on the Hub, and what to do if they are missing."""
+    if files.package:
+        installed = importlib.util.find_spec(files.package.split(".", 1)[0]) is not None
+        remedy = "It is installed, so there is nothing to pull." if installed else package_advice(files.package)
+        return f"in the package {files.package}. {remedy}"
+    there = files.path is not None and files.path.is_file()
+    remedy = "It is there, so there is nothing to pull." if there else "Put the file there, or correct the path."
+    return f"the path {files.path}. {remedy}"
 
 
 def items_by(settings: Settings, names: Iterable[str], include: str | None) -> list[PullItem]:
