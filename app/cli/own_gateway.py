@@ -54,8 +54,11 @@ class OwnGateway:
         words += ["--config", str(config)] if config is not None else []
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         environment = _environment(entries)
-        usable = prepared if prepared is not None and prepared.keep == keep else None
-        process = usable.order(words, environment, self.log) if usable is not None else None
+        self.log.write_bytes(b"")
+        process = None
+        if prepared is not None:
+            process = prepared.order(words, environment, self.log) if prepared.keep == keep else None
+            prepared.close()
         self._process = process or self._spawned(words, environment)
 
     def _spawned(self, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -90,7 +93,8 @@ class OwnGateway:
         with ChatClient(self.url) as client:
             while time.monotonic() < end:
                 if self._process.poll() is not None:
-                    raise UpstreamError(f"The gateway did not start:\n{self._last_lines()}")
+                    why = self._last_lines() or f"exit code {self._process.returncode}"
+                    raise UpstreamError(f"The gateway did not start:\n{why}")
                 with suppress(TandemError):
                     client.get("/health")
                     return

@@ -83,6 +83,8 @@ def _gateway(
     url, remedy = root_url(settings.host, settings.port), ""
     guest = stack.enter_context(EphemeralModel(settings, target, keep=keep))
     if guest.is_served:
+        if prepared is not None:
+            prepared.close()
         if keep and guest.was_added:
             say(f"{target.alias} stays loaded in the running gateway, {url}, until that stops.", sys.stderr)
     else:

@@ -56,6 +56,7 @@ class PreparedGateway:
             with process.stdin as stdin:
                 stdin.write(json.dumps(Order(list(words), dict(environment), str(log))).encode())
         except OSError:
+            process.kill()
             process.wait()
             return None
         return process

@@ -11,6 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.cli.own_gateway import OwnGateway
+from app.config.settings import load_settings
+from app.errors import UpstreamError
 from app.server.prepared import PreparedGateway, prepared_for_run
 from tests.support.gateway import PATIENCE_S, eventually
 from tests.support.paths import ROOT
@@ -66,6 +69,34 @@ def test_a_dead_one_takes_no_order(tmp_path: Path) -> None:
         child.kill()
         eventually(lambda: child.status() == psutil.STATUS_ZOMBIE)
         assert prepared.order(["serve"], {}, tmp_path / "log") is None
+
+
+def test_a_process_with_the_wrong_tie_is_replaced(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that is kept may not end with the command. The prepared process ends at once."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    Path("tandem.yaml").write_text(f"port: {port}\nmodels: {{m: {{url: 'http://127.0.0.1:9'}}}}\n")
+    with closing(PreparedGateway(keep=False)) as prepared:
+        (waiting,) = _children()
+        gateway = OwnGateway(load_settings(), None, {}, keep=True, prepared=prepared)
+        try:
+            gateway.wait_until_up()
+            assert not waiting.is_running() and gateway.pid != waiting.pid
+        finally:
+            gateway.end()
+
+
+def test_a_process_that_dies_with_its_order_is_reported(tmp_path: Path, port: int) -> None:
+    """The log of an earlier run is no reason."""
+    settings = load_settings(port=port, state_dir=tmp_path / "state")
+    settings.state_dir.mkdir()
+    (settings.state_dir / "run.log").write_text("llama-tandem: an earlier reason\n")
+    with closing(PreparedGateway(keep=False)) as prepared:
+        (child,) = _children()
+        child.suspend()
+        gateway = OwnGateway(settings, None, {}, prepared=prepared)
+        child.kill()
+        with pytest.raises(UpstreamError, match=r"did not start:\nexit code -9$"):
+            gateway.wait_until_up()
 
 
 @pytest.mark.parametrize("words", [["m", "--help"], ["-h"], ["m", "--config", "none.yaml"]])
