@@ -98,20 +98,21 @@ def _settings_and_address(config: Path | None, options: NodeOptions) -> tuple[Se
             "A node needs the cluster's token: pass --token env:NAME or --token file:FILE, or set cluster.token."
         )
     given = {"token": options.token} if options.token is not None else {}
-    toward = join or str(written.get("address") or "")
     if options.address is not None:
         _checked("--address", _check_own_address, options.address)
+    address = options.address
     if options.head:
-        address = options.address or own_address()
+        address = address or own_address()
         given["address"] = f"{address}:{options.port}"
-    elif toward:
-        address = options.address or own_address(toward.rpartition(":")[0].strip("[]"))
-        given |= {"address": join} if join is not None else {}
-    else:
+    elif join is not None:
+        given["address"] = join
+    elif not written.get("address"):
         raise NodeNotStartedError(
             "Name the head to join with --join ADDRESS, or start a new cluster with --head on this machine."
         )
-    return load_settings(config, unset_keys=True, cluster=given), address
+    settings = load_settings(config, unset_keys=True, **({"cluster": given} if given else {}))
+    assert settings.cluster is not None
+    return settings, address or own_address(settings.cluster.address.rpartition(":")[0].strip("[]"))
 
 
 def _check_own_address(address: str) -> None:

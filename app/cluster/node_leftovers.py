@@ -22,8 +22,15 @@ _GONE_WITHIN_S = 5.0
 def create_node_folder() -> Path:
     """A short new folder for sockets and logs. It knows its owner: this process."""
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_temporary()))
-    (folder / _OWNER).write_text(marker())
+    renew_node_folder(folder)
     return folder
+
+
+def renew_node_folder(folder: Path) -> None:
+    """Empties it: a head refuses to start beside the traces of its last run, and logs would grow for ever."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / _OWNER).write_text(marker())
 
 
 def end_own_processes() -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from app import logs
-from app.cluster.node_leftovers import NODE_MARKER, clear_orphans, end_own_processes
+from app.cluster.node_leftovers import NODE_MARKER, clear_orphans, end_own_processes, renew_node_folder
 from app.cluster.ray_node import STARTED, RayNode, last_words, refusal
 from app.errors import NodeNotStartedError
 from app.supervisor.child import LocalChild
@@ -32,7 +32,10 @@ _HEAD_ANSWERS_S = 5.0
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 15.0
 # Between SIGTERM and SIGKILL
 _GRACE_S = 10.0
-_LINES_KEPT = 100
+# Ray prints the last 200 lines of a process that ended
+_LINES_KEPT = 400
+# Of a head with what it has stored
+_STORE_TRIES = 3
 
 
 class NodeSupervisor:
@@ -46,6 +49,8 @@ class NodeSupervisor:
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._started = asyncio.Event()
         self._has_been_up = False
+        # Starts in a row
+        self._failures = 0
 
     def stop(self) -> None:
         if self._stopping.is_set():
@@ -72,6 +77,7 @@ class NodeSupervisor:
         """Runs the node to its end. Returns whether it was up, and why it is not any more."""
         if why := await self._why_no_head():
             return False, why
+        renew_node_folder(self._node.folder)
         self._lines.clear()
         self._started.clear()
         environment = self._node.environment(os.environ) | {NODE_MARKER: marker()}
@@ -80,7 +86,7 @@ class NodeSupervisor:
             if not await self._until_up(child):
                 return False, self._why_not_started(child)
             self._say(self._greeting())
-            self._has_been_up = True
+            self._has_been_up, self._failures = True, 0
             await self._unless_stopped(child.wait())
             return True, f"The node ended: {last_words(self._lines)}"
         finally:
@@ -103,8 +109,10 @@ class NodeSupervisor:
             return f"`ray start` took longer than {START_LIMIT_S:g} s"
         if (why := refusal(self._lines)) and not self._has_been_up:
             raise NodeNotStartedError(f"Node {self._node.name} cannot join {self._node.head}: {why}.")
-        if self._node.store is not None:
-            # What a later Ray cannot read would keep the head down for ever; nodes join a new one too
+        self._failures += 1
+        if self._node.store is not None and self._failures % _STORE_TRIES == 0:
+            # A store that a later Ray cannot read would keep the head down for ever; nodes join a new one too
+            self._say(f"The head forgets its nodes: it did not start {_STORE_TRIES} times.")
             shutil.rmtree(self._node.store, ignore_errors=True)
         return f"The node did not start: {why or last_words(self._lines)}"
 

@@ -19,6 +19,9 @@ _OBJECT_STORE_BYTES = 80_000_000
 STARTED = "Ray runtime started"
 _VERSIONS = re.compile(r"Version mismatch.*?Ray: (\S+)\s+Python: (\S+).*?Ray: (\S+)\s+Python: (\S+)", re.DOTALL)
 _TOKEN_WORDS = ("InvalidAuthToken", "Unauthenticated", "authentication token")
+# The beginning of a line of `ray start`
+_PREFIX = re.compile(r"^[\d-]+ [\d:,]+\s+[A-Z]+ \S+ -- ")
+_EXITED = re.compile(r"^(\w+) \[exit code[= ]*(-?\d+)")
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): (.+)|^Error: (.+)")
 
 
@@ -99,8 +102,11 @@ def refusal(lines: Sequence[str]) -> str:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The last error in the output of `ray start`, or its last line."""
-    for line in reversed(lines):
+    """The process that ended, or the last error, in the output of `ray start`; else its last line."""
+    plain = [_PREFIX.sub("", line).strip() for line in lines]
+    if exits := [match for line in plain if (match := _EXITED.match(line))]:
+        return f"its {exits[-1][1]} ended with {exits[-1][2]}"
+    for line in reversed(plain):
         if match := _ERROR.match(line):
             return match[1] or match[2]
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line for line in reversed(plain) if line), "it said nothing")

@@ -123,6 +123,9 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     finally:
         made.close()
     assert not made.processes
+    # The network is this run's own: nobody else listens there
+    assert [socket for socket in psutil.net_connections("tcp") if socket.status == psutil.CONN_LISTEN] == []
+    assert made.links == ""
 
 
 @pytest.fixture

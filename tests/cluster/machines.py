@@ -230,6 +230,12 @@ class Machines:
         everything = (self.head, self.here, *self.boxes.values())
         return [process for machine in everything for process in (*machine.processes, *machine.engines)]
 
+    @property
+    def links(self) -> str:
+        """Cables between machines."""
+        listed = subprocess.run(["ip", "-oneline", "link", "show", "type", "veth"], capture_output=True, text=True)
+        return listed.stdout
+
     def close(self) -> None:
         """All at once, the head last."""
         workers = (*self.boxes.values(), self.here)

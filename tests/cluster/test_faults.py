@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import httpx2
 import psutil
@@ -86,6 +88,7 @@ def new_gateway(machines: Machines, number: int) -> Gateway:
     models = {name: machines.entry("box*", args=SLOW) for name in ("a", "b")}
     models |= {"here": machines.entry(args=SLOW), "free": machines.entry("box*", args=SLOW)}
     models |= {name: machines.entry("box3") for name in ("c", "d")}
+    models |= {name: machines.entry("full", args=SLOW) for name in ("e", "f")}
     del models["here"]["nodes"]
     cluster = {"address": machines.address, "token": "env:CLUSTER_TOKEN", "lease": f"{LEASE_S:g}s"}
     env = {"CLUSTER_TOKEN": machines.token}
@@ -118,19 +121,33 @@ def box_of(machines: Machines, gateway: Gateway, alias: str) -> Machine:
 
 
 class Scene:
-    """Streams of two models on two boxes, and one of this machine. A third box is free."""
+    """Streams of two models on two boxes, and one of this machine. A third box is free.
 
-    def __init__(self, machines: Machines, gateway: Gateway) -> None:
+    The fault hits the box of `alias`, which is `on` if that is given.
+    """
+
+    def __init__(self, machines: Machines, gateway: Gateway, on: Machine | None = None) -> None:
         self.gateway = gateway
-        self.lost = [Reader(gateway, "a") for _ in range(2)]
-        self.beside = [Reader(gateway, "b"), Reader(gateway, "here")]
-        self.box = box_of(machines, gateway, "a")
-        self.other = box_of(machines, gateway, "b")
-        assert self.box is not self.other
         self._machines = machines
+        self.alias, beside = ("a", "b") if on is None else self._placed(on)
+        self.lost = [Reader(gateway, self.alias) for _ in range(2)]
+        self.beside = [Reader(gateway, beside), Reader(gateway, "here")]
+        self.box = box_of(machines, gateway, self.alias)
+        self.other = box_of(machines, gateway, beside)
+        assert self.box is not self.other and self.box is (on or self.box)
+
+    def _placed(self, box: Machine) -> tuple[str, str]:
+        """Three models fill three boxes: the one on this box, and another. The third leaves."""
+        models = ("a", "b", "free")
+        for model in models:
+            assert self.gateway.chat(model, max_tokens=1).status_code == 200
+        here = next(model for model in models if box_of(self._machines, self.gateway, model) is box)
+        other, third = (model for model in models if model != here)
+        assert self.gateway.command("stop", third).returncode == 0
+        return here, other
 
     def check(self, fault: Callable[[], object], figures: Figures, name: str, *, elsewhere: bool = True) -> None:
-        """Does it to the box of model a, then looks at all that must hold."""
+        """Does it, then looks at all that must hold."""
         began = time.monotonic()
         fault()
         for reader in self.lost:
@@ -138,10 +155,10 @@ class Scene:
             assert not reader.is_alive() and not reader.clean
         streams = max(reader.ended for reader in self.lost) - began
         asked = time.monotonic()
-        answer = self.gateway.chat("a", max_tokens=1)
+        answer = self.gateway.chat(self.alias, max_tokens=1)
         answered = seconds_since(asked)
         assert answer.status_code == 200, answer.text
-        assert (box_of(self._machines, self.gateway, "a") is not self.box) is elsewhere
+        assert (box_of(self._machines, self.gateway, self.alias) is not self.box) is elsewhere
         for reader in self.beside:
             reader.goes_on()
         figures.add(name, f"streams ended after {streams:.2f} s, next answer {answered:.2f} s later")
@@ -278,6 +295,42 @@ def test_two_models_start_at_once_on_one_node(machines: Machines, gateway: Gatew
     gateway.reload(max_loaded=1)
 
 
+@pytest.fixture
+def full(machines: Machines) -> Iterator[Machine]:
+    """A machine with a small disk of its own, for Ray's files too."""
+    disk = Path(tempfile.mkdtemp(prefix="d", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
+    made = Machine(disk, "full", 77, machines.token)
+    try:
+        machines.join(made, env={"TMPDIR": str(disk)})
+        yield made
+    finally:
+        made.close()
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        disk.rmdir()
+
+
+def test_a_disk_is_full(machines: Machines, gateway: Gateway, full: Machine, figures: Figures) -> None:
+    """Its streams go on, and another model still starts there. No other node notices."""
+    gateway.reload(max_loaded=2)
+    eventually(lambda: full.said("is in the cluster"), within=UP_WITHIN_S)
+    rows = f"{gateway.url}/admin/nodes"
+    eventually(lambda: "full" in httpx2.get(rows, headers=gateway.admin).text, within=UP_WITHIN_S)
+    readers = [Reader(gateway, model) for model in ("e", "b", "here")]
+    with (full.folder / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(1 << 20)):
+            pass
+    assert shutil.disk_usage(full.folder).free < 1 << 20
+    for reader in readers:
+        reader.goes_on()
+    began = time.monotonic()
+    assert gateway.chat("f", max_tokens=1).status_code == 200
+    figures.add("a full disk", f"another model answered there after {seconds_since(began):.2f} s")
+    for reader in readers:
+        reader.goes_on()
+    gateway.reload(max_loaded=1)
+
+
 CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -317,10 +370,7 @@ def test_clocks_are_a_minute_apart(machines: Machines, gateway: Gateway, figures
     eventually(lambda: "box1" not in nodes_of(gateway), within=PATIENCE_S)
     machines.join(shifted, env={"LD_PRELOAD": str(library)})
     eventually(lambda: nodes_of(gateway) == set(BOXES), within=UP_WITHIN_S)
-    scene = Scene(machines, gateway)
-    while scene.box is not shifted:
-        assert gateway.command("stop", "--all", "--now").returncode == 0
-        scene = Scene(machines, gateway)
+    scene = Scene(machines, gateway, on=shifted)
     began = time.monotonic()
     eventually(lambda: seconds_since(began) > LEASE_S + 1)
     for reader in (*scene.lost, *scene.beside):

@@ -80,3 +80,16 @@ def test_the_last_error_is_told_instead_of_what_follows_it() -> None:
     lines = ["OSError: earlier", "ray.exceptions.RaySystemError: System error: no disk", "  at x", "bye"]
     assert last_words(lines) == "System error: no disk"
     assert last_words(["a", "", "  b "]) == "b" and last_words([]) == "it said nothing"
+
+
+def test_a_process_of_the_node_that_ended_is_named() -> None:
+    """Ray prints the last lines of its log, too, and adds the place in its own code to each line."""
+    lines = [
+        "2026-11-27 19:13:59,702\tERR scripts.py:1307 -- Some Ray subprocesses exited unexpectedly:",
+        "2026-11-27 19:13:59,704\tERR scripts.py:87 -- gcs_server [exit code=-9]",
+        "2026-11-27 19:13:59,719\tERR scripts.py:115 -- ----- BEGIN gcs_server.out tail (exit code(s)=-9) -----",
+        "Error: an old one",
+        "2026-11-27 19:13:59,732\tERR scripts.py:1315 -- Remaining processes will be killed.",
+    ]
+    assert last_words(lines) == "its gcs_server ended with -9"
+    assert last_words(lines[:1]) == "Some Ray subprocesses exited unexpectedly:"
