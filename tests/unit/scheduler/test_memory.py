@@ -368,10 +368,10 @@ def test_fit_does_not_shrink_what_idle_engines_can_make_room_for(tmp_path: Path,
     asyncio.run(ours.planned("a", plan_of(path, "-c", "65536", "-np", "1")))
     held = ours.needs("a")["CUDA0"]
     assert held > GIB, "the test needs a model that leaves room for one only"
-    ours._see = lambda: SeenMemory((replace(full, total=2 * held + GIB, free=held),), 32 * GIB)
+    ours._machine._see = lambda: SeenMemory((replace(full, total=2 * held + GIB, free=held),), 32 * GIB)
     asyncio.run(ours.planned("b", plan_of(path, *flags, "-np", "1")))
     assert ours.needs("b")["CUDA0"] == held
-    ours._see = lambda: SeenMemory((replace(full, total=4 * held, free=held // 8),), 32 * GIB)
+    ours._machine._see = lambda: SeenMemory((replace(full, total=4 * held, free=held // 8),), 32 * GIB)
     asyncio.run(ours.planned("b", plan_of(path, *flags, "-np", "1")))
     assert ours.needs("b")["CUDA0"] < held, "another program's memory is not to be had"
 
