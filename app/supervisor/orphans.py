@@ -36,7 +36,7 @@ def orphaned(value: str) -> bool:
 def sweep() -> list[int]:
     """Kills the orphans that this user may kill, and returns their pids."""
     swept = []
-    for pid in filter(_may_be_marked, psutil.pids()):
+    for pid in filter(may_be_marked, psutil.pids()):
         with suppress(psutil.Error):
             process = psutil.Process(pid)
             value = process.environ().get(MARKER)
@@ -46,8 +46,11 @@ def sweep() -> list[int]:
     return swept
 
 
-def _may_be_marked(pid: int) -> bool:
-    """Looks at Linux's own file. psutil reads three more for each process of the machine, 20 ms in all."""
+def may_be_marked(pid: int) -> bool:
+    """Whether a process may have the marker, by Linux's own file.
+
+    psutil reads three more for each process of the machine, 20 ms in all.
+    """
     if not (_PROC / "self").exists():
         return True
     with suppress(OSError):
