@@ -44,8 +44,9 @@ TandemError
 │   ├── PreviousResponseError     a response that cannot be continued
 │   ├── SlotActionRefusedError    the engine's saved slots are the gateway's own
 │   ├── LogprobsRefusedError      speculation is on, and would make them wrong
-│   ├── RemoteMediaRefusedError   media on a host that is not allowed
-│   └── RemoteMediaFailedError    media that cannot be fetched
+│   └── RemoteMediaError          media at a URL that the request does not get
+│       ├── RemoteMediaRefusedError   on a host that is not allowed
+│       └── RemoteMediaFailedError    they cannot be fetched
 ├── EngineUnavailableError        no engine can answer now
 │   ├── StartFailedError          the start failed; has the diagnosis
 │   ├── DownloadingError          its files are being downloaded

@@ -82,11 +82,17 @@ class LogprobsRefusedError(RequestError):
     """The engine speculates, and would report wrong log probabilities."""
 
 
-class RemoteMediaRefusedError(RequestError):
+class RemoteMediaError(RequestError):
+    """Remote media that the request does not get. `param` is the place of the URL, if it is known."""
+
+    param: str | None = None
+
+
+class RemoteMediaRefusedError(RemoteMediaError):
     """A request names media on a host that the gateway does not fetch from."""
 
 
-class RemoteMediaFailedError(RequestError):
+class RemoteMediaFailedError(RemoteMediaError):
     """The media at a URL cannot be fetched, or are no media."""
 
 

@@ -76,10 +76,15 @@ def _arguments(body: dict[str, Any]) -> Found:
 
 
 def _role(body: dict[str, Any]) -> Found:
-    return ((f"{place}.role", "is missing") for place, message in _messages(body) if "role" not in message)
+    for place, message in _messages(body):
+        if message.get("role") is None:
+            yield f"{place}.role", "is missing"
 
 
 def _content(body: dict[str, Any]) -> Found:
+    for i, message in enumerate(body["messages"]):
+        if not isinstance(message, dict):
+            yield f"messages[{i}]", "must be an object"
     for place, message in _messages(body):
         if message.get("role") != "assistant" and "content" not in message:
             yield f"{place}.content", "is missing"
@@ -166,6 +171,18 @@ def _prompt(body: dict[str, Any]) -> Found:
         yield name, "must be a string, a list of tokens, or a list of these that is not empty"
 
 
+def _tokens_of_prompt(body: dict[str, Any]) -> Found:
+    name = next((name for name in ("prompt", "input", "content") if name in body), None)
+    if name is not None:
+        yield name, "has a number that is no token of this model"
+
+
+def _empty(body: dict[str, Any]) -> Found:
+    name = next((name for name in ("input", "content", "prompt") if name in body), None)
+    if name is not None:
+        yield name, "has an empty part"
+
+
 def _grammar(body: dict[str, Any]) -> Found:
     """Templates with tools, and schemas, become grammars themselves."""
     if "grammar" in body:
@@ -240,6 +257,7 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
     (re.compile(r"Missing 'role' in message"), _role),
     (re.compile(r"^Failed to parse messages:"), _field_of_message),
     (re.compile(r"^Failed to parse tools:"), _tool),
+    (re.compile(r"^Expected 'messages' to be"), _fixed("messages", "must be a list of messages")),
     (re.compile(r"'content'"), _content),
     (re.compile(r"^unsupported content\[\]\.type"), _part_type),
     (re.compile(r"^This model does not support infill"), _suffix),
@@ -264,6 +282,8 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
         _fixed("continue_final_message", "cannot be true beside add_generation_prompt"),
     ),
     (re.compile(r"^[\"']prompt[\"'] "), _prompt),
+    (re.compile(r"^Prompt contains invalid tokens"), _tokens_of_prompt),
+    (re.compile(r"^Input content cannot be empty"), _empty),
     (re.compile(r"^Cannot (?:use|specify) (?:both json_schema and|custom)? ?grammar"), _grammar),
     (
         re.compile(r"^(?:Failed to (?:load|download) image|Invalid (?:uri-encoded )?base64|uri must be base64)"),

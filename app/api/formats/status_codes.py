@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from app import errors
-from app.errors import EngineUnavailableError, InvalidBodyError, RateLimitedError, TandemError
+from app.errors import EngineUnavailableError, InvalidBodyError, RateLimitedError, RemoteMediaError, TandemError
 from app.relay.headers import LONGEST_RETRY_AFTER_S
 
 
@@ -91,6 +91,8 @@ def http_error(error: Exception) -> HttpError:
         seconds = min(max(1, math.ceil(error.retry_after)), LONGEST_RETRY_AFTER_S)
         return replace(known, retry_after=seconds)
     if isinstance(error, InvalidBodyError):
+        return replace(known, param=error.param)
+    if isinstance(error, RemoteMediaError) and error.param is not None:
         return replace(known, param=error.param)
     return known
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.api.translated.fields import Fields, wrong
+from app.api.translated.fields import Fields, said, wrong
 from app.api.translated.media import Part, content_of, file_part, image_part, text_part, titled
 from app.api.translated.opaque import unpack
 from app.api.translated.places import PlacedObject
@@ -113,7 +113,11 @@ def shown(block: Fields) -> list[Part]:
     if kind == "tool_reference":
         # All tools of a request are in its prompt
         return [text_part(f"The tool {block.needed_text('tool_name')} is available.")]
-    raise block.wrong("type", f"is {kind!r}, which is not supported here")
+    raise block.wrong("type", _unknown(kind))
+
+
+def _unknown(kind: object) -> str:
+    return f"{said(kind)}, which is not supported here" if isinstance(kind, str) else said(kind)
 
 
 def _text(block: Fields) -> str:
@@ -149,7 +153,9 @@ def _document(block: Fields) -> list[Part]:
     source, kind = _source(block)
     heading = "\n".join(text for name in ("title", "context") if (text := block.text(name)))
     if kind == "text":
-        return [text_part(titled(source.text("data") or "", heading))]
+        if (text := source.text("data")) is None:
+            raise source.wrong("data", "is missing")
+        return [text_part(titled(text, heading))]
     if kind == "content":
         parts = [part for inner in _blocks(source, "content") for part in shown(inner)]
         return [*([text_part(heading)] if heading else []), *parts]
@@ -182,7 +188,7 @@ def _assistant(message: Fields) -> ChatMessage:
         elif kind == "tool_use":
             calls.append(_tool_use(block))
         else:
-            raise block.wrong("type", f"is {kind!r}, which is not supported here")
+            raise block.wrong("type", _unknown(kind))
     chat: ChatMessage = PlacedObject({"role": "assistant", "content": "".join(texts)}, message.place)
     if thought := "".join(thoughts):
         chat["reasoning_content"] = thought

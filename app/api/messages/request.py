@@ -19,6 +19,10 @@ _REFUSED = {
     "fallbacks": "the gateway uses the requested model only",
     "fallback_credit_token": "the gateway uses the requested model only",
     "billing_policy": "the gateway does not bill",
+    # Of other APIs
+    **dict.fromkeys(("prompt", "input"), "use messages, the field of this API"),
+    **dict.fromkeys(("functions", "function_call"), "use tools and tool_choice, the fields of this API"),
+    **dict.fromkeys(("logprobs", "top_logprobs"), "answers of this API have no log probabilities"),
 }
 # Fields about the client and its bill, without effect on the answer
 _ABOUT_CLIENT = ("metadata", "cache_control", "diagnostics", "user_profile_id", "workspace_id", "betas")
@@ -28,7 +32,7 @@ _TRANSLATED = (
     *("service_tier", "speed", "inference_geo"),
 )
 # Fields that are converted here. All others pass to the engine, such as its own sampling
-_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, "n", "stream_options", "input", "prompt"))
+_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, "n", "stream_options"))
 _THINKING = ("enabled", "disabled", "adaptive", "between_tools")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # Templates have three.

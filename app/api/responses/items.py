@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.api.translated.fields import Fields, wrong
+from app.api.translated.fields import Fields, said, wrong
 from app.api.translated.media import (
     Part,
     audio_part,
@@ -149,7 +149,7 @@ def _part(part: Fields) -> Part:
         return audio_part(audio.needed_text("data"), audio.text("format") or "wav")
     if kind == "input_file":
         return _file(part)
-    raise part.wrong("type", f"is {kind!r}; it must be input_text, input_image, input_file or input_audio")
+    raise part.wrong("type", f"{said(kind)}; it must be input_text, input_image, input_file or input_audio")
 
 
 def _file(part: Fields) -> Part:

@@ -20,6 +20,7 @@ _REFUSED = {
     "moderation": "the gateway does not moderate",
     "image": "the gateway makes no images",
     "access_programs": "the gateway has no access programs",
+    "prompt": "the gateway stores no prompts; use input",
 }
 _ABOUT_CLIENT = (
     *("metadata", "user", "safety_identifier", "service_tier"),
@@ -28,11 +29,17 @@ _ABOUT_CLIENT = (
 _TRANSLATED = (
     *("model", "input", "instructions", "stream", "stream_options", "store", "previous_response_id", "include"),
     *("max_output_tokens", "temperature", "top_p", "top_logprobs", "parallel_tool_calls", "tools", "tool_choice"),
-    *("text", "reasoning", "truncation", "prompt"),
+    *("text", "reasoning", "truncation"),
 )
-# Fields of chat completions that would conflict
-_NOT_HERE = ("messages", "n", "logprobs", "response_format")
-_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, *_NOT_HERE))
+# Fields of chat completions -> those of this API
+_NOT_HERE = {
+    "messages": "input",
+    "response_format": "text.format",
+    "logprobs": "top_logprobs",
+    "functions": "tools",
+    "function_call": "tool_choice",
+}
+_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, *_NOT_HERE, "n"))
 THOUGHTS, PROBABILITIES = "reasoning.encrypted_content", "message.output_text.logprobs"
 _INCLUDABLE = (
     *(THOUGHTS, PROBABILITIES, "message.input_image.image_url", "file_search_call.results"),
@@ -83,7 +90,7 @@ def translate(
     for tool in fields.objects("tools"):
         tools.add(tool)
     choose(fields, tools, body)
-    if tools.chat_tools and (parallel := fields.flag("parallel_tool_calls")) is not None:
+    if (parallel := fields.flag("parallel_tool_calls")) is not None and tools.chat_tools:
         body["parallel_tool_calls"] = parallel
     json_field = _format(fields, body)
     prefill = begun_answer(body["messages"])
@@ -105,10 +112,15 @@ def translate(
 
 
 def _refuse(fields: Fields) -> None:
+    fields.flag("background")
     fields.refuse(_REFUSED)
-    fields.refuse({} if isinstance(fields.get("prompt"), str) else {"prompt": "the gateway stores no prompts"})
+    for name, right in _NOT_HERE.items():
+        fields.refuse({name: f"use {right}, the field of this API"})
     fields.integer("n", 1, 1)
     fields.text("service_tier")
+    fields.text("prompt_cache_retention")
+    if (options := fields.object("stream_options")) is not None:
+        options.flag("include_obfuscation")
     if fields.one_of("truncation", ("auto", "disabled")) == "auto":
         raise fields.wrong("truncation", "is not supported: the gateway does not truncate input; use disabled")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.api.responses.items import CUSTOM_INPUT, full_name
-from app.api.translated.fields import Fields
+from app.api.translated.fields import Fields, said
 from app.api.translated.tools import function_tool, only, refuse_other_callers
 
 _CUSTOM_PARAMETERS = {
@@ -84,8 +84,10 @@ def choose(fields: Fields, tools: RequestTools, body: dict[str, Any]) -> None:
         _set(body, tools.chat_tools, choice)
     elif choice is None:
         _set(body, tools.chat_tools, None)
-    else:
+    elif isinstance(choice, dict):
         _choose_by_name(Fields(choice, "tool_choice"), tools, body)
+    else:
+        raise fields.wrong("tool_choice", "must be none, auto, required or an object")
 
 
 def _choose_by_name(choice: Fields, tools: RequestTools, body: dict[str, Any]) -> None:
@@ -97,9 +99,11 @@ def _choose_by_name(choice: Fields, tools: RequestTools, body: dict[str, Any]) -
     elif kind == "allowed_tools":
         mode = choice.one_of("mode", ("auto", "required")) or "auto"
         names = [full_name(tool.needed_text("name"), tool.text("namespace")) for tool in choice.objects("tools")]
+        if not names:
+            raise choice.wrong("tools", "is empty; it must name the tools that may be called")
         _set(body, only(tools.chat_tools, names, choice.where("tools")), mode)
     else:
-        raise choice.wrong("type", f"is {kind!r}; it must be function, custom or allowed_tools")
+        raise choice.wrong("type", f"{said(kind)}; it must be function, custom or allowed_tools")
 
 
 def _set(body: dict[str, Any], tools: list[dict[str, Any]], choice: str | None) -> None:

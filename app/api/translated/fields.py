@@ -58,8 +58,8 @@ class Fields:
             or value < least
             or (most is not None and value > most)
         ):
-            limits = f"of {least} or more" if most is None else f"from {least} to {most}"
-            raise self.wrong(name, f"must be a whole number {limits}")
+            limits = f"a whole number of {least} or more" if most is None else f"a whole number from {least} to {most}"
+            raise self.wrong(name, f"must be {least if least == most else limits}")
         return value
 
     def number(self, name: str, least: float, most: float) -> float | None:
@@ -123,6 +123,11 @@ class Fields:
 
 def wrong(place: str, words: str) -> InvalidBodyError:
     return InvalidBodyError(f"'{place}' {words}.", param=place)
+
+
+def said(kind: object) -> str:
+    """Returns the words for an unknown type, which may be missing."""
+    return "is missing" if kind is None else f"is {kind!r}" if isinstance(kind, str) else "must be a string"
 
 
 def listed(words: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from app.api.translated.fields import Fields
 
 Part = dict[str, Any]
-_TEXT_KINDS = ("text/", "application/json", "application/xml", "application/yaml", "application/x-yaml")
+_PDF = b"%PDF-"
 
 
 def text_part(text: str) -> Part:
@@ -35,7 +35,10 @@ def content_of(parts: list[Part], between: str = "\n") -> str | list[Part]:
 
 
 def file_part(holder: Fields, name: str, data: str, kind: str, title: str | None) -> Part:
-    """Converts a base64 file: text to text, images and audio to media. Raises InvalidBodyError for other types."""
+    """Converts a base64 file: text to text, images and audio to media. Raises InvalidBodyError for other files.
+
+    Its content decides what is text, since the types of source code are many (`.ts` is `video/mp2t` to some clients).
+    """
     kind = kind.partition(";")[0].strip().lower()
     if kind.startswith("image/"):
         return image_part(f"data:{kind};base64,{data}")
@@ -49,7 +52,7 @@ def file_part(holder: Fields, name: str, data: str, kind: str, title: str | None
         text = content.decode()
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text or not (not kind or kind.startswith(_TEXT_KINDS) or kind == "application/octet-stream"):
+    if "\0" in text or kind == "application/pdf" or content.startswith(_PDF):
         what = kind or "a binary file"
         raise holder.wrong(name, f"cannot be read: send {what} as text, or as images of its pages")
     return text_part(titled(text, title))

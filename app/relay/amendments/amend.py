@@ -22,7 +22,7 @@ from app.relay.amendments.formats import nested, refuse_ignored, refuse_ignored_
 from app.relay.amendments.infill import PATH, InfilledText
 from app.relay.amendments.messages import WORDS, mended_messages
 from app.relay.amendments.sums import ChoiceCounts
-from app.relay.amendments.tools import chosen, legacy_functions, without_nulls
+from app.relay.amendments.tools import chosen, legacy_functions, refuse_unknown_function, without_nulls
 from app.relay.amendments.vectors import ShorterVectors
 from app.relay.request.body import Routing, types_are_known
 from app.relay.request.json_edit import edited, fields_of
@@ -112,6 +112,7 @@ def _functions(draft: Draft) -> None:
         draft.drop.add("function_call")
         return
     functions, choice = draft.value("functions"), draft.value("function_call")
+    refuse_unknown_function(functions, choice)
     draft.values |= legacy_functions(functions, choice, tools_too=draft.has("tools"))
     draft.drop |= {"functions", "function_call"}
     draft.changes.append(LegacyCalls())

@@ -1,8 +1,8 @@
-"""Amends the messages of a chat: drops nulls, fills empty arguments with `{}`, converts function calls of 2023. Pure.
+"""Amends the messages of a chat: drops nulls, fills empty arguments, converts calls of 2023 and refusals. Pure.
 
 llama-server (b11434) answers 500 to a null `reasoning_content`, `name` or `id`, to a tool call without `type` or
 without `arguments`, and to `""` as arguments if the template needs an object. Messages without any of these words are
-not decoded.
+not decoded. It ignores `refusal`, and fails on a part of this type.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from app.relay.request.json_decode import decoded, refuse_crowded
 
-WORDS = (b'"tool_calls"', b"null", b'"function_call"', b'"function"')
+WORDS = (b'"tool_calls"', b"null", b'"function_call"', b'"function"', b'"refusal"')
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
 # By function: the ids of calls without an answer, oldest first
 OpenCalls = dict[str, deque[str]]
@@ -53,9 +53,25 @@ def _mended(message: Any, number: int, open_calls: OpenCalls) -> Any:
         open_calls[str(call.get("name"))].append(f"call_{number}")
     elif mended.get("role") == "function":
         mended |= {"role": "tool", "tool_call_id": _answered(open_calls, mended.get("name"), number)}
+    if mended.get("role") == "assistant":
+        _say_refusals(mended)
     if isinstance(mended.get("tool_calls"), list):
         mended["tool_calls"] = [_mended_call(call, f"call_{number}_{i}") for i, call in enumerate(mended["tool_calls"])]
     return mended
+
+
+def _say_refusals(message: dict[str, Any]) -> None:
+    """Makes what the model has refused a text, since templates know nothing else."""
+    content, refusal = message.get("content"), message.get("refusal")
+    if isinstance(content, list):
+        message["content"] = [_said_part(part) for part in content]
+    elif not content and isinstance(refusal, str):
+        message["content"] = refusal
+
+
+def _said_part(part: Any) -> Any:
+    refused = isinstance(part, dict) and part.get("type") == "refusal" and isinstance(part.get("refusal"), str)
+    return {"type": "text", "text": part["refusal"]} if refused else part
 
 
 def _answered(open_calls: OpenCalls, name: Any, number: int) -> str:

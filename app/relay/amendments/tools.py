@@ -34,6 +34,16 @@ def legacy_functions(functions: Any, choice: Any, *, tools_too: bool) -> Fields:
     return fields | {"tool_choice": {"type": "function", "function": {"name": choice["name"]}}}
 
 
+def refuse_unknown_function(functions: Any, choice: Any) -> None:
+    """Raises InvalidBodyError if `function_call` names a function that is not among `functions`."""
+    name = choice.get("name") if isinstance(choice, dict) else None
+    listed = functions if isinstance(functions, list) else []
+    known = [function.get("name") for function in listed if isinstance(function, dict)]
+    if isinstance(name, str) and known and name not in known:
+        message = f"'function_call' names '{name}', which is not among the functions."
+        raise InvalidBodyError(message, param="function_call")
+
+
 def without_nulls(tools: Any) -> Any:
     """Drops null fields of tools and of their functions. Schemas stay unchanged."""
     if not isinstance(tools, list):

@@ -168,6 +168,11 @@ def _probabilities(value: Any) -> Iterator[Error]:
         yield "", "must be true or false, or a number of tokens"
 
 
+def _encodings(value: Any) -> Iterator[Error]:
+    if value not in ("float", "base64"):
+        yield "", "must be float or base64"
+
+
 def _continuation(value: Any) -> Iterator[Error]:
     if not isinstance(value, bool) and value not in ("content", "reasoning_content"):
         yield "", "must be true or false, content or reasoning_content"
@@ -227,12 +232,19 @@ _OF_CHATS: dict[str, FieldType] = _SAMPLING | {
     "audio": _refused("models here answer in text only"),
     "web_search_options": _refused("the gateway does not search the web; define a tool that does"),
 }
+_OF_EMBEDDINGS: dict[str, FieldType] = {
+    "encoding_format": FieldType(Literal["float", "base64"], _first(_encodings)),
+    "embd_normalize": _whole(-1),
+}
 FIELD_TYPES: dict[str, dict[str, FieldType]] = {
+    "/v1/embeddings": _OF_EMBEDDINGS,
     **dict.fromkeys(("/v1/chat/completions", "/v1/chat/completions/input_tokens", "/apply-template"), _OF_CHATS),
     **dict.fromkeys(("/v1/completions", "/completion", "/infill"), _SAMPLING),
 }
 # What a decoder can compare, by field; nulls are right
-DECODED_AS = {name: kind.decoded_as | None if kind.decoded_as else None for name, kind in _OF_CHATS.items()}
+DECODED_AS = {
+    name: kind.decoded_as | None if kind.decoded_as else None for name, kind in (_OF_CHATS | _OF_EMBEDDINGS).items()
+}
 
 
 def right_as_written(path: str, name: str, text: bytes) -> bool:

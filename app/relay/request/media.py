@@ -74,6 +74,19 @@ class Remote:
         self._places = places
         self.urls = tuple(dict.fromkeys(place.url for place in places))
 
+    def place(self, url: str) -> str | None:
+        """Returns the place of a URL in the body."""
+        waiting = [(value, name) for name, value in self._fields.items()]
+        while waiting:
+            node, place = waiting.pop()
+            if isinstance(node, list):
+                waiting += [(value, f"{place}[{i}]") for i, value in enumerate(node)]
+            elif isinstance(node, dict):
+                waiting += [(value, f"{place}.{key}") for key, value in node.items()]
+            elif isinstance(node, str) and node[: len(url) + 64].strip() == url:
+                return place
+        return None
+
     def filled(self, body: bytes, media: Mapping[str, Media]) -> bytes:
         """Returns the body with data in place of URLs. Rewrites only the fields that held them."""
         for place in self._places:

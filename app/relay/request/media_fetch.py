@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from app.auth.media_hosts import is_listed, is_public
-from app.errors import BodyTooLargeError, RemoteMediaFailedError, RemoteMediaRefusedError
+from app.errors import BodyTooLargeError, RemoteMediaError, RemoteMediaFailedError, RemoteMediaRefusedError
 from app.relay.request.media import Media, Remote
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ async def resolve(host: str, port: int) -> list[str]:
     return [str(where[0]) for *_, where in infos]
 
 
+@contextmanager
+def placed(remote: Remote, url: str) -> Iterator[None]:
+    """Adds the place of the URL to an error about it."""
+    try:
+        yield
+    except RemoteMediaError as error:
+        error.param = remote.place(url)
+        raise
+
+
 class MediaFetcher:
     """Fetches media. `may` tells which IP addresses it may connect to. `resolve` resolves host names."""
 
@@ -84,7 +95,8 @@ class MediaFetcher:
         try:
             async with asyncio.timeout(ALL_S):
                 for url in remote.urls:
-                    media[url] = await self._fetch(url, _room(media, largest - len(body)))
+                    with placed(remote, url):
+                        media[url] = await self._fetch(url, _room(media, largest - len(body)))
         except TimeoutError:
             raise RemoteMediaFailedError(f"The media of the request could not be fetched within {ALL_S:g} s.") from None
         return remote.filled(body, media)

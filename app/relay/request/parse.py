@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from app.relay.request.filters import Filter
 from app.relay.request.json_edit import Field
 from app.relay.request.json_text import readable_in_steps
 from app.relay.request.media import Remote
-from app.relay.request.media_fetch import address
+from app.relay.request.media_fetch import address, placed
 from app.relay.request.prepare import (
     IN_PLACE_BYTES,
     RemoteUrls,
@@ -165,7 +164,8 @@ class CallReader:
     def remote(self, fields: Routing) -> Remote | None:
         """Returns the remote media of a body. Raises RemoteMediaRefusedError if a host is not listed."""
         remote = find_remote(fields)
-        self._check_hosts(remote.urls if remote is not None else ())
+        if remote is not None:
+            self._check_hosts(remote)
         return remote
 
     def refuse_edit(self, body: bytes) -> None:
@@ -180,9 +180,10 @@ class CallReader:
         """Ends the process that edits large bodies."""
         self._worker.close()
 
-    def _check_hosts(self, urls: Iterable[str]) -> None:
-        for url in urls:
-            address(url, self._media_hosts)
+    def _check_hosts(self, remote: Remote) -> None:
+        for url in remote.urls:
+            with placed(remote, url):
+                address(url, self._media_hosts)
 
     async def _prepare(self, draft: _Draft, request_id: str) -> None:
         """Applies the filters of the entry or the preset, and amendments, and finds remote media."""
@@ -211,9 +212,10 @@ class CallReader:
         self.refuse_edit(body)
         draft.body, changes = await self._worker.run(prepare, body, draft.target, filters, request_id, ours, whole)
         draft.own_body = body if draft.body != body else None
-        self._check_hosts(changes.urls)
         draft.target, draft.answer, draft.as_stream = changes.target, changes.answer, changes.as_stream
         draft.remote = RemoteUrls(changes.urls) if changes.urls else None
+        if draft.remote is not None:
+            self._check_hosts(draft.remote)
         draft.fields, draft.spans = await self.routing(draft.body)
 
     def named(self, model: str | None, may: ModelFilter = None) -> ModelRef:

@@ -136,6 +136,18 @@ def test_parts() -> None:
     assert message["content"][2]["text"] == "a.txt\n\nbanana"
 
 
+@pytest.mark.parametrize("kind", ["application/x-sh", "application/javascript", "video/mp2t", "application/toml", ""])
+def test_source_code_is_text_whatever_its_type_is(kind: str) -> None:
+    part = {"type": "input_file", "filename": "a.ts", "file_data": f"data:{kind};base64,bGV0IGEgPSAx"}
+    assert chat({"role": "user", "content": [part]})[0]["content"] == "a.ts\n\nlet a = 1"
+
+
+@pytest.mark.parametrize("data", ["JVBERi0xLjQ=", "AAAA", "/9j/4AAQ"])
+def test_a_file_that_is_no_text_is_refused_whatever_its_type_is(data: str) -> None:
+    with pytest.raises(InvalidBodyError, match="cannot be read"):
+        chat({"role": "user", "content": [{"type": "input_file", "file_data": f"data:text/plain;base64,{data}"}]})
+
+
 def test_a_format_is_a_schema_for_the_engine() -> None:
     """Strict or not; plain text is none."""
     wanted = {"type": "json_schema", "name": "n", "strict": True, "schema": {"type": "object"}}
@@ -232,6 +244,19 @@ def user(part: Any) -> list[Any]:
         ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),
         ({"reasoning": {"context": "some"}}, "reasoning.context"),
         ({"tools": [TOOL | {"async": True}]}, "tools[0].async"),
+        *(({name: value}, name) for name in ("parallel_tool_calls", "background") for value in ("x", 1, [])),
+        *(({"stream_options": value}, "stream_options") for value in ("x", True, [])),
+        ({"stream_options": {"include_obfuscation": "x"}}, "stream_options.include_obfuscation"),
+        ({"prompt_cache_retention": 24}, "prompt_cache_retention"),
+        ({"prompt": "x"}, "prompt"),
+        ({"messages": [SAID]}, "messages"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": "auto"}, "function_call"),
+        *(({"tools": [TOOL], "tool_choice": value}, "tool_choice") for value in (5, True, [])),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}}, "tool_choice.tools"),
+        *(({"input": user({"type": value, "text": "x"})}, "input[0].content[0].type") for value in (None, 5, {})),
         ({"tools": [TOOL | {"allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
     ],
 )

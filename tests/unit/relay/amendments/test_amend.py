@@ -206,7 +206,7 @@ def test_a_pattern_that_is_enforced_passes(pattern: str) -> None:
         (CHAT, {"messages": [USER], "functions": [{"name": "f"}], "tools": [F]}, "functions"),
         (CHAT, {"messages": [USER], "function_call": "auto"}, "function_call"),
         (CHAT, {"messages": [USER], "functions": [{"name": "f"}], "function_call": 5}, "function_call"),
-        (CHAT, {"messages": [USER], "functions": [{"name": "f"}], "function_call": {"name": "x"}}, "tool_choice"),
+        (CHAT, {"messages": [USER], "functions": [{"name": "f"}], "function_call": {"name": "x"}}, "function_call"),
         (CHAT, {"messages": [USER], "tools": [F], "tool_choice": {"function": {"name": "f"}}}, "tool_choice"),
         (
             CHAT,
@@ -249,3 +249,35 @@ def test_a_suffix_goes_to_infill() -> None:
     body = json.loads(found.body)
     assert (body["input_prefix"], body["input_suffix"], body["max_tokens"]) == ("def f():", "return x", 8)
     assert not {"prompt", "suffix", "n"} & body.keys()
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"content": None, "refusal": "No."}, "No."),
+        ({"refusal": "No."}, "No."),
+        ({"content": "Well.", "refusal": "No."}, "Well."),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, [{"type": "text", "text": "No."}]),
+        (
+            {"content": [{"type": "text", "text": "Well."}, {"type": "refusal", "refusal": "No."}]},
+            [{"type": "text", "text": "Well."}, {"type": "text", "text": "No."}],
+        ),
+        ({"content": [{"type": "refusal"}]}, [{"type": "refusal"}]),
+        ({"content": "Well.", "refusal": None}, "Well."),
+    ],
+)
+def test_what_the_model_has_refused_stays_in_the_conversation(message: dict[str, Any], content: Any) -> None:
+    found = sent(CHAT, {"messages": [USER, {"role": "assistant"} | message, USER]})["messages"][1]
+    assert found["content"] == content
+
+
+def test_a_function_that_is_not_there_is_named_in_the_clients_own_field() -> None:
+    assert refused(CHAT, {"messages": [USER], "functions": [{"name": "f"}], "function_call": {"name": "g"}}) == (
+        "function_call"
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("encoding_format", "x"), ("encoding_format", 5), ("embd_normalize", "x")])
+def test_the_form_of_embeddings_is_checked(name: str, value: Any) -> None:
+    assert refused(EMBEDDINGS, {"input": "x", name: value}) == name
+    assert sent(EMBEDDINGS, {"input": "x", "encoding_format": "base64"})["encoding_format"] == "base64"

@@ -164,3 +164,15 @@ def test_an_address_that_stands_twice_is_one() -> None:
     remote = found_in(body)
     assert remote is not None and remote.urls == (URL,)
     assert remote.filled(body, {URL: PNG}).count(DATA.encode()) == 2
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_a_url_has_a_place(name: str) -> None:
+    """Errors about it name the place."""
+    found = found_in(REMOTE[name])
+    place = found.place(URL) if found is not None else None
+    assert found is not None and place is not None
+    value: Any = REMOTE[name]
+    for step in place.replace("[", ".[").split("."):
+        value = value[int(step[1:-1])] if step.startswith("[") else value[step]
+    assert value == URL and found.place("https://b.example/") is None
