@@ -25,7 +25,7 @@ SEED = 7
 BLOCK_SCALE = 0.35
 
 SPECIALS = ["<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
-BOS, EOS, IM_END, PAD = 0, 1, 3, 4
+BOS, EOS, IM_START, IM_END, PAD = 0, 1, 2, 3, 4
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -54,6 +54,8 @@ class Tokens:
     add_eos: bool | None = False
     # Whether tokens past the target's vocabulary are ever proposed; in real models those are mostly padding.
     says_all: bool = False
+    # Whether some of the specials are for infill
+    infills: bool = False
 
 
 def _pairs(count: int) -> list[tuple[str, str]]:
@@ -71,6 +73,11 @@ def _texts(count: int) -> list[str]:
 def write_target(path: Path, *, seed: int = SEED, context: int = CONTEXT) -> Path:
     """The verifier: three blocks."""
     return _write(path, TARGET_BLOCKS, Tokens(), seed, context=context)
+
+
+def write_infill(path: Path) -> Path:
+    """The target with tokens for /infill."""
+    return _write(path, TARGET_BLOCKS, Tokens(infills=True))
 
 
 def write_pooled(path: Path, pooling: int) -> Path:
@@ -218,6 +225,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokens: Tokens) -> None:
         writer.add_token_scores([0.0] * len(tokens.texts))
     writer.add_eot_token_id(IM_END)
     writer.add_pad_token_id(PAD)
+    if tokens.infills:
+        for key, token in (("pre", BOS), ("suf", PAD), ("mid", IM_START)):
+            writer.add_uint32(f"tokenizer.ggml.fim_{key}_token_id", token)
     if tokens.bos is not None:
         writer.add_bos_token_id(tokens.bos)
     if tokens.eos is not None:

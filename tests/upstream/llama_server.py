@@ -1,6 +1,6 @@
 """Stands where llama.cpp's tests start a llama-server: that itself, or a gateway with the same flags in its entry.
 
-UPSTREAM_BINARY is the real one, UPSTREAM_MODEL the file that stands for the models of the Hub, and
+UPSTREAM_BINARY is the real one, UPSTREAM_MODELS a folder with the files that stand for the models of the Hub, and
 UPSTREAM_GATEWAY a folder for the gateway's files, where one is to stand before it.
 """
 
@@ -26,6 +26,18 @@ _NAMES_IN_THEIR_TESTS = (
 )
 # The gateway's own, which `import` leaves out
 _OF_THE_GATEWAY = {"--host": "host", "--port": "port", "--api-key": "api_keys"}
+
+
+def model_for(given: list[tuple[str, str | None]]) -> list[str]:
+    """The flags of the model that stands for the one that is asked for. Without a model a llama-server is a router."""
+    asked = dict(given)
+    if not _MODELS & asked.keys():
+        return []
+    folder, repo = Path(os.environ["UPSTREAM_MODELS"]), asked.get("--hf-repo") or ""
+    words = ["--model", str(folder / ("infill.gguf" if "infill" in repo else "target.gguf"))]
+    # A repo with a projector brings it along
+    sees = "gemma3" in repo and "--no-mmproj" not in asked
+    return [*words, "--mmproj", str(folder / "projector.gguf")] if sees else words
 
 
 def pairs(words: list[str]) -> list[tuple[str, str | None]]:
@@ -73,14 +85,13 @@ def _imported(words: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     given = pairs(sys.argv[1:])
-    # Without a model a llama-server is a router
-    model = ["--model", os.environ["UPSTREAM_MODEL"]] if any(flag in _MODELS for flag, _ in given) else []
     kept = [each for each in given if each[0] not in _OF_THE_HUB]
-    words = [*model, *(word for each in kept for word in each if word is not None)]
+    words = [*model_for(given), *(word for each in kept for word in each if word is not None)]
     if not (gateway := os.environ.get("UPSTREAM_GATEWAY")):
         os.execv(os.environ["UPSTREAM_BINARY"], ["llama-server", *words])
     folder = Path(tempfile.mkdtemp(dir=gateway))
-    config = folder / "tandem.yaml"
+    # In their folder, from which their paths start
+    config = Path.cwd() / f"{folder.name}.yaml"
     config.write_text(json.dumps(settings(words, folder)))
     os.execv(sys.executable, [sys.executable, "-m", "app", "serve", "--config", str(config)])
 

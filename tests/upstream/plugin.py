@@ -1,16 +1,24 @@
-"""A pytest plugin for llama.cpp's server tests: no model is fetched from the Hub."""
+"""A pytest plugin for llama.cpp's server tests: no model is fetched from the Hub.
+
+UPSTREAM_ONLY names a file with the tests that are run, one a line; without it all are.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from base64 import b64decode
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import requests
 
 _DRAFT = "/stories15M-q4_0.gguf"
+# A PNG of one grey pixel
+_IMAGE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAGN9kEwAAAABJRU5ErkJggg==")
 
 
 def _from_the_hub(url: str, out: str) -> None:
@@ -21,6 +29,21 @@ def _from_the_hub(url: str, out: str) -> None:
     shutil.copy(os.environ["UPSTREAM_DRAFT"], out)
 
 
+class _Image:
+    """The answer that has an image of the Hub."""
+
+    content = _IMAGE
+
+    def raise_for_status(self) -> None:
+        """It is there."""
+
+
+def _of_the_web(url: str, **options: Any) -> Any:
+    """Answers for the images that they fetch themselves."""
+    return _Image() if url.startswith("https://huggingface.co/") else _get(url, **options)
+
+
+_get, requests.get = requests.get, _of_the_web  # type: ignore[assignment]
 # Their way to files of the Hub; not installed here
 _wget = ModuleType("wget")
 _wget.download = _from_the_hub  # type: ignore[attr-defined]
@@ -28,8 +51,12 @@ sys.modules.setdefault("wget", _wget)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems() -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The presets are loaded to fill a cache that nobody reads."""
+    if (only := os.environ.get("UPSTREAM_ONLY")) is not None:
+        names = frozenset(Path(only).read_text(encoding="utf-8").splitlines())
+        config.hook.pytest_deselected(items=[item for item in items if item.name not in names])
+        items[:] = [item for item in items if item.name in names]
     import utils  # type: ignore[import-not-found]
 
     utils.ServerPreset.load_all = staticmethod(lambda: None)
