@@ -310,7 +310,7 @@ class Gateway:
 
         assert self.books is not None
         self._cluster = Membership(cluster, self._nodes_changed, lambda host: self._client.cut(host.lost_urls))
-        self._node_plans = NodePlans(self._cluster)
+        self._node_plans = NodePlans(self._cluster, self._ledger)
         self._host_plans = HostPlans(self._planned_here, self._node_plans, self._node_places, self.books)
         self._node_places.be_there([HostView(LOCAL)])
 
@@ -485,8 +485,8 @@ class Gateway:
         with suppress(UnknownAliasError):
             ref = self._current_ref(ref)
         self.metrics.starts[engine.alias] = engine.starts
-        if engine.state is EngineState.STARTING and self._node_places.node_of(engine.alias) in ("", LOCAL):
-            self._recorder.starting(engine.alias, partial(self.planner.key, ref))
+        if engine.state is EngineState.STARTING:
+            self._recorder.starting_elsewhere(engine.alias, self._measurement_key(ref))
         if engine.state in (EngineState.BACKOFF, EngineState.FATAL) and engine.diagnosis is not None:
             diagnosis = engine.diagnosis
             self.metrics.exits[engine.alias, diagnosis.code] += 1
@@ -497,7 +497,7 @@ class Gateway:
             self._ledger.record_speculation(
                 engine.alias, status.requested_mode, bool(status.active), status.mode, status.reason
             )
-            if status.requested_mode == AUTO and engine.plan is not None and engine.host == LOCAL:
+            if status.requested_mode == AUTO and engine.plan is not None:
                 start = ColdStart(time.time(), engine.plan.chosen)
                 self._learn(self._auto_started(ref, start, status.mode))
         self._follow_memory(engine)
@@ -542,9 +542,16 @@ class Gateway:
     async def _auto_started(self, ref: ModelRef, start: ColdStart, mode: str) -> None:
         """Counts the cold start, and looks up the measurements of its mode."""
         with suppress(TandemError, OSError):  # A file that is missing since then
-            key = await asyncio.to_thread(self.planner.key, ref)
+            key = await self._measurement_key(ref)
             self._ledger.record_start(key, start)
-            self._router.crossings[ref.engine_key] = await asyncio.to_thread(self.planner.crossing, ref, mode)
+            self._router.crossings[ref.engine_key] = await asyncio.to_thread(self.planner.crossing, ref, mode, key)
+
+    async def _measurement_key(self, ref: ModelRef) -> str:
+        """The key on the machine that its engine runs on. Raises the errors of `Planner.key`, and HostLostError."""
+        node = self._node_places.node_of(ref.engine_key)
+        if self._node_plans is None or node in ("", LOCAL):
+            return await asyncio.to_thread(self.planner.key, ref)
+        return await self._node_plans.key(ref, node)
 
     def refuse_new(self) -> None:
         """Refuses new leases and pulls. Streams continue, and pulls stop."""

@@ -24,10 +24,10 @@ from app.models.gguf.filenames import shards
 from app.models.gguf.header import check_magic
 from app.models.purpose import header_of, purpose
 from app.models.ref import ModelRef
-from app.records.ledger import Ledger
 from app.speculation.bandit import ModeChoice, choose, crossing, figures_of
 from app.speculation.candidates import candidates
 from app.speculation.measurement_key import key_of
+from app.speculation.mode_records import ModeRecords
 from app.speculation.resolve import ResolvedSpeculation, settle
 from app.speculation.trials import Trials
 from app.speculation.tuned import recommended
@@ -50,7 +50,7 @@ class Planner:
         self,
         settings: Settings,
         catalog: Catalog,
-        ledger: Ledger,
+        ledger: ModeRecords,
         find: Callable[[str], EngineBinary] = locate,
     ) -> None:
         """`find` locates the engine. A caching one is for commands that end soon."""
@@ -64,9 +64,12 @@ class Planner:
         """Applies new settings, except for the cache folder."""
         self._settings = settings
 
-    def sibling(self, settings: Settings) -> Planner:
-        """Returns a planner for other settings and their catalog. It shares the knowledge about builds."""
-        planner = Planner(settings, Catalog(settings), self._ledger, self._find)
+    def sibling(self, settings: Settings, records: ModeRecords | None = None) -> Planner:
+        """Returns a planner for other settings and their catalog. It shares the knowledge about builds.
+
+        `records` replace those that `auto` goes by.
+        """
+        planner = Planner(settings, Catalog(settings), records or self._ledger, self._find)
         planner._prober = self._prober
         return planner
 
@@ -176,16 +179,16 @@ class Planner:
         """Returns the measurements of each mode from traffic, with intervals. Raises as `key` does."""
         return figures_of(self._trials(ref))
 
-    def crossing(self, ref: ModelRef, mode: str) -> int | None:
+    def crossing(self, ref: ModelRef, mode: str, key: str | None = None) -> int | None:
         """Returns the number of requests in flight from which plain decoding was faster than `mode`.
 
-        Raises the errors of `key`.
+        `key` is the measurement key of another machine. Raises the errors of `key`.
         """
-        return crossing(self._trials(ref), mode) if mode != NONE else None
+        return crossing(self._trials(ref, key), mode) if mode != NONE else None
 
-    def _trials(self, ref: ModelRef) -> Trials:
-        """Returns the trials under the current measurement key."""
-        key = self.key(ref)
+    def _trials(self, ref: ModelRef, key: str | None = None) -> Trials:
+        """Returns the trials under a measurement key, by default the current one of this machine."""
+        key = self.key(ref) if key is None else key
         return Trials(self._ledger.starts(key), (row for row in self._ledger.measurements(ref.alias) if row.key == key))
 
     def key(self, ref: ModelRef) -> str:

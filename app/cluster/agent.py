@@ -59,6 +59,7 @@ class Agent:
             "end": self._end,
             "forget": self._forget,
             "plan": self._plan,
+            "key": self._key,
             "work": self._work,
             "see_memory": self._see_memory,
             "judge_memory": self._judge_memory,
@@ -134,6 +135,9 @@ class Agent:
 
     async def _plan(self, arguments: dict[str, Any]) -> LaunchPlan:
         return await asyncio.to_thread(self._planner.plan, decoded(arguments, PlanRequest))
+
+    async def _key(self, arguments: dict[str, Any]) -> str:
+        return await asyncio.to_thread(self._planner.key, decoded(arguments, PlanRequest))
 
     async def _work(self, arguments: dict[str, Any]) -> Any:
         work = WORK[arguments["function"]]

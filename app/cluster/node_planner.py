@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.cluster.node_memory import NodeMemory
@@ -18,21 +18,27 @@ from app.config.speculation import Chain
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary
 from app.models.catalog import Catalog
+from app.models.ref import ModelRef
 from app.planner import Planner
 from app.records.database import Database
 from app.records.footprints import Footprints
 from app.records.ledger import Ledger
+from app.speculation.mode_records import MeasuredModes
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """An entry to plan. Its text is the gateway's, which may start any program here anyway; nothing comes back so."""
+    """An entry to plan. Its text is the gateway's, which may start any program here anyway; nothing comes back so.
+
+    `measured` are the gateway's records of it on this node, which `auto` goes by.
+    """
 
     alias: str
     engine_key: str
     pickled_entry: str
     chain: Chain | None = None
     without_draft: str | None = None
+    measured: MeasuredModes = field(default_factory=MeasuredModes)
 
     @classmethod
     def of(
@@ -67,11 +73,18 @@ class NodePlanner:
         """The node's llama-server. Raises EngineNotFoundError."""
         return self._planner.binary()
 
+    def key(self, request: PlanRequest) -> str:
+        """The key under which measurements on this node are kept. Raises the errors of `Planner.key`."""
+        planner, ref = self._for(request)
+        return planner.key(ref)
+
+    def _for(self, request: PlanRequest) -> tuple[Planner, ModelRef]:
+        settings = self._settings.model_copy(update={"models": {request.alias: request.entry}})
+        return self._planner.sibling(settings, request.measured), Catalog(settings).resolve(request.engine_key)
+
     def plan(self, request: PlanRequest) -> LaunchPlan:
         """Raises the errors of `Planner.plan`."""
-        settings = self._settings.model_copy(update={"models": {request.alias: request.entry}})
-        planner = self._planner.sibling(settings)
-        ref = Catalog(settings).resolve(request.engine_key)
+        planner, ref = self._for(request)
         if request.without_draft is not None:
             return planner.plan_without_draft(ref, request.without_draft)
         return planner.plan_now(ref, request.chain)

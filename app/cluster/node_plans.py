@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from app.cluster.membership import Membership
 from app.cluster.node_planner import PlanRequest
 from app.cluster.remote import RemoteHost
+from app.config.speculation import AUTO
 from app.engine.launch import LaunchPlan
 from app.errors import HostLostError, NoNodeError, TandemError
 from app.models.ref import ModelRef
+from app.speculation.mode_records import MeasuredModes, ModeRecords
 
 # A gateway that has just started waits so long for the first nodes
 _FIRST_NODES_S = 20.0
@@ -22,8 +25,10 @@ _IN_DOUBT_S = 5.0
 class NodePlans:
     """Plans of entries on nodes. One without `nodes` may run on each."""
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, records: ModeRecords | None = None) -> None:
+        """`records` are what `auto` goes by on each node. Without them it goes by its rule."""
         self._membership = membership
+        self._records = records
 
     def eligible(self, ref: ModelRef) -> dict[str, RemoteHost]:
         """The nodes that the entry names and that take engines now."""
@@ -46,7 +51,17 @@ class NodePlans:
     async def plan_on(self, ref: ModelRef, host: RemoteHost, without_draft: str | None = None) -> LaunchPlan:
         """`without_draft` is the reason for a plan without it. Raises the errors of the planner, and HostLostError."""
         request = PlanRequest.of(ref.alias, ref.engine_key, ref.local_entry, without_draft=without_draft)
+        if ref.requested_mode == AUTO and self._records is not None:
+            key = await host.key(request)
+            measured = await asyncio.to_thread(MeasuredModes.of, self._records, ref.alias, key)
+            request = replace(request, measured=measured)
         return await host.plan(request)
+
+    async def key(self, ref: ModelRef, node: str) -> str:
+        """The key of measurements on a node. Raises HostLostError, and the errors of `Planner.key`."""
+        if (host := self._membership.hosts.get(node)) is None:
+            raise HostLostError(f"{node}: it is not in the cluster")
+        return await host.key(PlanRequest.of(ref.alias, ref.engine_key, ref.local_entry))
 
     async def everywhere(self, ref: ModelRef) -> dict[str, LaunchPlan | TandemError]:
         """The plan, or the reason against it, of each node that the entry names and that is there."""

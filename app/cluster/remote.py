@@ -115,6 +115,10 @@ class RemoteHost:
         """A plan by the node's own files and build. Raises the errors of `Planner.plan`, and HostLostError."""
         return cast(LaunchPlan, decoded(await self.call("plan", encoded(request)), LaunchPlan))
 
+    async def key(self, request: PlanRequest) -> str:
+        """The measurement key on the node. Raises the errors of `Planner.key`, and HostLostError."""
+        return str(await self.call("key", encoded(request)))
+
     async def spawn(self, order: SpawnOrder, on_line: Callable[[str], None]) -> RemoteChild:
         try:
             started = decoded(await self.call("spawn", encoded(order)), StartedChild)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from typing import Any
 
 from app import logs
 from app.errors import TandemError
@@ -54,6 +55,10 @@ class Recorder:
 
         `key_of` blocks and may raise TandemError or OSError.
         """
+        self.starting_elsewhere(alias, asyncio.to_thread(key_of))
+
+    def starting_elsewhere(self, alias: str, key_of: Coroutine[Any, Any, str]) -> None:
+        """As `starting`, for an engine on another machine, which computes its key."""
         key = self._keys[alias] = _Key()
         finding = asyncio.create_task(self._find_key(alias, key_of, key))
         self._finding.add(finding)
@@ -91,10 +96,10 @@ class Recorder:
         """Computes the missing keys. The database writes their rows when it closes."""
         await asyncio.gather(*self._finding)
 
-    async def _find_key(self, alias: str, key_of: Callable[[], str], key: _Key) -> None:
+    async def _find_key(self, alias: str, key_of: Coroutine[Any, Any, str], key: _Key) -> None:
         measurement_key = None
         try:
-            measurement_key = await asyncio.to_thread(key_of)
+            measurement_key = await key_of
         except (TandemError, OSError) as error:
             # The start fails with the same error and reports it. Here nothing is recorded.
             log.debug("no key for measurements", alias=alias, error=str(error))

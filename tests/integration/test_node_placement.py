@@ -19,6 +19,7 @@ from app.config.conversations import ConversationLimits
 from app.config.model_entry import Files, LocalEntry
 from app.errors import FilesMissingError, HostLostError, InsufficientMemoryError, NoNodeError
 from app.models.ref import ModelRef
+from app.records.ledger import ColdStart, Measurement, TuningRecord
 from app.records.metrics import Metrics
 from app.scheduler.host_plans import HostPlans
 from app.scheduler.memory_book import MemoryBook
@@ -208,3 +209,46 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 - polling is enough
             await asyncio.sleep(0.01)
+
+
+def test_auto_goes_by_what_was_measured_on_the_node(model: Path) -> None:
+    """The gateway keeps it under the node's key, and sends it along."""
+    records = Records()
+
+    async def story() -> None:
+        host, _ = await a_node()
+        world = World(host)
+        auto = LocalEntry.model_validate({"target": {"path": str(model)}, "ctx_size": 512, "speculation": "auto"})
+        ref = ModelRef("m", auto)
+        plans = NodePlans(world.membership, records)
+        assert (await plans.plan_on(ref, host)).requested_mode == "auto"
+        assert records.asked == [await plans.key(ref, "box1")]
+        records.recommended = [{"mode": "ngram-mod"}]
+        plan = await plans.plan_on(ref, host)
+        assert plan.chosen == "ngram-mod" and "tune" in plan.auto_reason
+        assert (await plans.plan_on(ModelRef("m", entry(model)), host)).auto_reason == "" and len(records.asked) == 2
+        world.membership.hosts.clear()
+        with pytest.raises(HostLostError):
+            await plans.key(ref, "box1")
+
+    run(story)
+
+
+class Records:
+    """A ledger with one result of `tune`."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.recommended: Any = None
+
+    def starts(self, key: str) -> list[ColdStart]:
+        self.asked.append(key)
+        return []
+
+    def measurements(self, alias: str | None = None) -> list[Measurement]:
+        return []
+
+    def tuned(self, key: str) -> TuningRecord | None:
+        if self.recommended is None:
+            return None
+        return TuningRecord(key, "m", 1.8e9, False, self.recommended, [])
