@@ -116,7 +116,7 @@ def _gateway(folder: Path, address: str, environment: dict[str, str]) -> Iterato
         port = free_port()
         settings = {
             "cluster": {"address": where, "token": "env:BENCH_TOKEN"},
-            "models": {_LOCAL: entry} | {name: entry | {"nodes": [name]} for name in NODES},
+            "models": {_LOCAL: entry | {"nodes": [_LOCAL]}} | {name: entry | {"nodes": [name]} for name in NODES},
             "max_loaded": 1,
             "llama_server": str(engine),
             "queue": 1000,

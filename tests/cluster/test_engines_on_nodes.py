@@ -42,8 +42,7 @@ def texts(stream: Any) -> Iterator[Any]:
 
 def test_a_model_runs_on_a_node_that_its_entry_names(nodes: Nodes, gateway: Callable[..., Gateway]) -> None:
     """With a random key, on the node's own address; models of this machine beside it."""
-    here = entry(nodes)
-    del here["nodes"]
+    here = entry(nodes, "local")
     made = gateway(models={"a": entry(nodes, "box1"), "b": entry(nodes, "box2"), "here": here})
     for model in ("a", "b", "here"):
         assert made.chat(model).status_code == 200, made.chat(model).text
@@ -79,8 +78,7 @@ def test_a_killed_engine_starts_again(nodes: Nodes, gateway: Callable[..., Gatew
 
 def test_the_sidecar_killed_takes_no_gateway_along(nodes: Nodes, gateway: Callable[..., Gateway]) -> None:
     """Engines of nodes are gone at once. The nodes come back with a new sidecar."""
-    here = entry(nodes)
-    del here["nodes"]
+    here = entry(nodes, "local")
     made = gateway(models={"a": entry(nodes, "box2"), "here": here}, queue_timeout=60)
     assert made.chat("a").status_code == made.chat("here").status_code == 200
     sidecar_of(made).kill()
@@ -115,8 +113,7 @@ def test_a_folder_that_gateway_and_sidecar_left_goes_at_the_next_start(
 
 def test_a_gateway_without_its_head_serves_its_own_models(nodes: Nodes, gateway: Callable[..., Gateway]) -> None:
     """And says what is away."""
-    here = entry(nodes)
-    del here["nodes"]
+    here = entry(nodes, "local")
     away = {"address": "127.0.0.1:9", "token": "env:CLUSTER_TOKEN"}
     made = gateway(joined=0, cluster=away, models={"a": entry(nodes, "box2"), "here": here})
     assert made.chat("here").status_code == 200

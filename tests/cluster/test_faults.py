@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
@@ -34,9 +35,10 @@ SLACK_S = 3.0
 class Reader(threading.Thread):
     """Reads a stream to its end, whatever that is."""
 
-    def __init__(self, gateway: Gateway, model: str) -> None:
+    def __init__(self, gateway: Gateway, model: str, **body: Any) -> None:
         super().__init__(daemon=True)
-        self._gateway, self._model = gateway, model
+        self._gateway = gateway
+        self._body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]} | body
         self.tokens: list[str] = []
         self.clean = False
         self.ended = 0.0
@@ -44,14 +46,13 @@ class Reader(threading.Thread):
         eventually(lambda: len(self.tokens) > 2)
 
     def run(self) -> None:
-        with suppress(httpx2.HTTPError), httpx2.Client(base_url=self._gateway.url, timeout=300) as client:
-            body = {"model": self._model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
-            with client.stream("POST", "/v1/chat/completions", json=body) as response:
-                for event in events(response):
-                    if event == "[DONE]":
-                        self.clean = True
-                    elif isinstance(event, dict) and (choices := event.get("choices")):
-                        self.tokens += [choices[0]["delta"].get("content") or ""]
+        url = f"{self._gateway.url}/v1/chat/completions"
+        with suppress(httpx2.HTTPError), httpx2.stream("POST", url, json=self._body, timeout=300) as response:
+            for event in events(response):
+                if event == "[DONE]":
+                    self.clean = True
+                elif isinstance(event, dict) and (choices := event.get("choices")):
+                    self.tokens += [choices[0]["delta"].get("content") or ""]
         self.ended = time.monotonic()
 
     @property
@@ -86,10 +87,9 @@ def new_gateway(machines: Machines, number: int) -> Gateway:
     folder = machines.folder / f"gateway-{number}"
     folder.mkdir()
     models = {name: machines.entry("box*", args=SLOW) for name in ("a", "b")}
-    models |= {"here": machines.entry(args=SLOW), "free": machines.entry("box*", args=SLOW)}
+    models |= {"here": machines.entry("local", args=SLOW), "free": machines.entry("box*", args=SLOW)}
     models |= {name: machines.entry("box3") for name in ("c", "d")}
     models |= {name: machines.entry("full", args=SLOW) for name in ("e", "f")}
-    del models["here"]["nodes"]
     cluster = {"address": machines.address, "token": "env:CLUSTER_TOKEN", "lease": f"{LEASE_S:g}s"}
     env = {"CLUSTER_TOKEN": machines.token}
     return Gateway(folder, env=env, cluster=cluster, models=models, log_level="debug", queue_timeout=120)
