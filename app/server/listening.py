@@ -38,7 +38,11 @@ class Listeners:
 
     def take(self, host: str, port: int) -> socket.socket:
         """Returns the socket for an address, open already or new. Raises OSError or OverflowError."""
-        listener = self._early.pop((host, port), None) or _listening(host, port)
+        listener = self._early.pop((host, port), None)
+        if listener is None:
+            # One of them may hold a part of this address
+            self.close_early()
+            listener = _listening(host, port)
         self._taken.append(listener)
         return listener
 

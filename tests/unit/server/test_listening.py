@@ -52,6 +52,15 @@ def test_clients_of_another_address_are_refused() -> None:
         _connect(right).close()
 
 
+def test_the_same_port_of_all_addresses_is_not_in_the_way() -> None:
+    """The settings have changed since the first look: the early socket holds a part of what they want."""
+    port = free_port()
+    with closing(Listeners()) as listeners:
+        listeners.open_early(["--port", str(port)])
+        assert listeners.take("0.0.0.0", port).getsockname() == ("0.0.0.0", port)
+        _connect(port).close()
+
+
 def test_a_taken_port_is_reported_when_it_is_needed() -> None:
     """Not early, since an error in the settings comes first."""
     with socket.socket() as taken:
