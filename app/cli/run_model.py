@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.server.prepared import PreparedGateway
 
 # Between two looks at a model that starts
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.25
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 0.25
 
 
 def run(
