@@ -108,6 +108,7 @@ class Gateway:
             up=partial(self._holding, LOCAL),
             on_known=lambda: self.scheduler.limit(max_loaded=self._most_loaded(self.settings)),
             truth=MemoryTruth(Footprints(self._database)),
+            forget=self._sight.forget,
         )
         self._node_places = NodePlaces(self._most_loaded_on)
         self.books: MemoryBooks | None = None

@@ -66,6 +66,8 @@ class NodeMemory:
 
     def measure(self, request: MeasureRequest) -> dict[str, HeldMemory]:
         with self._one_at_a_time:
+            # The last list of devices may not show it
+            self._sight.forget()
             return self._truth.measured(request.engine, request.devices)
 
     def keep(self, request: KeepRequest) -> None:

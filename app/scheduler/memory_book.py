@@ -28,6 +28,8 @@ log = logs.get_logger("scheduler")
 
 # A start that ran out of memory needs at least so many bytes more than were free.
 _MORE = 1 << 20
+# No estimate is so wrong: if that much more was free by the book, another program had taken the memory.
+_BELIEVED = 3
 # The shortest time between two measurements of running engines, in seconds. Each takes some milliseconds.
 AGAIN_S = 5.0
 
@@ -64,17 +66,19 @@ class MemoryBook:
         on_known: Callable[[], None] = lambda: None,
         truth: MemoryTruth | None = None,
         machine: MachineMemory | None = None,
+        forget: Callable[[], None] = lambda: None,
     ) -> None:
         """`see` looks at the machine and may block. `up` names the engines that hold memory now.
 
         `on_known` is called when the memory becomes known or unknown. Without `truth`, estimates are used. `machine`
-        replaces both: a node.
+        replaces both: a node. `forget` makes the next look a new one.
         """
         self._setting = setting
         self._margin = margin
         self._machine = machine or ThisMachineMemory(see, truth)
         self._up = up
         self._on_known = on_known
+        self._forget = forget
         # Running engines, their sizes right after the load, and the shortages of starts that have failed since
         self._running: dict[str, RunningPlan] = {}
         self._expected: dict[str, Mapping[str, int]] = {}
@@ -202,6 +206,7 @@ class MemoryBook:
 
     async def came_up(self, alias: str, engine: RunningPlan) -> None:
         """Measures a READY engine, uses the sizes from now on, and stores them for its next start."""
+        self._forget()
         if not self.known:
             return
         async with self._looking:
@@ -245,13 +250,14 @@ class MemoryBook:
 
     def starved(self, alias: str, diagnosis: Diagnosis, beside: Iterable[str]) -> None:
         """Raises the needs of `alias` after a start that ran out of memory `beside` other engines."""
+        self._forget()
         held: Counter[str] = Counter()
         for other in beside:
             held.update(self.needs(other))
         for name in ran_out_of(diagnosis, [name for name, size in self.needs(alias).items() if size and name != HOST]):
             limit = self.budgets().get(name, 0)
             learned, before = min(limit - held[name] + _MORE, limit), self.needs(alias).get(name, 0)
-            if held[name] and learned > before:
+            if held[name] and before < learned <= _BELIEVED * before:
                 sizes = self._starved.setdefault(alias, {})
                 sizes[name] = learned, sizes[name][1] if name in sizes else before
                 self._note(alias, {**self.needs(alias), name: learned}, self.mapped(alias))

@@ -359,6 +359,20 @@ def test_our_own_engines_are_no_others(tmp_path: Path) -> None:
     assert card["free"] == card["budget"] - card["engines"]["m"]
 
 
+@pytest.mark.parametrize(
+    ("held", "others"),
+    [(None, 2 * GIB), (4 * GIB, 2 * GIB), (GIB, 5 * GIB), (0, 6 * GIB), (5 * GIB, 2 * GIB)],
+    ids=["unknown", "loaded", "loading", "none", "more"],
+)
+def test_others_use_is_exact_where_a_driver_tells_of_ours(held: int | None, others: int) -> None:
+    """An engine that is being loaded holds less than it needs; what it holds beyond that is missing from a budget."""
+    card = Device("CUDA0", "a GPU", 8 * GIB, 2 * GIB)
+    seen = SeenMemory((card,), 32 * GIB, held=None if held is None else {"CUDA0": held})
+    assert seen.places({"CUDA0": 4 * GIB})["CUDA0"].others == others
+    (empty,) = seen.devices_without({"CUDA0": 4 * GIB})
+    assert empty.free == 8 * GIB - others
+
+
 @pytest.mark.parametrize("flags", [("-c", "65536"), ()], ids=["context", "no-context"])
 def test_fit_does_not_shrink_what_idle_engines_can_make_room_for(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """They leave the card too little for all layers, or for the whole context; other programs leave enough."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from app.engine import devices
+from app.engine.nvml import Nvml
 from app.errors import ProbeError
 from app.supervisor import memory_sight
 from app.supervisor.memory_sight import MemorySight
+from tests.support.scripted_nvml import ScriptedCard, scripted_nvml
 
 LIST = "Available devices:\n  CUDA0: A GPU (1000 MiB, 900 MiB free)\n"
 TWO = f"{LIST}  CUDA1: A GPU (1000 MiB, 100 MiB free)\n"
@@ -98,6 +101,41 @@ def test_another_build_is_asked_anew(lister: Lister, tmp_path: Path) -> None:
     lister.binary.unlink()
     lister.sight.llama_server = str(lister.binary)
     assert lister.names(LIST) is None
+
+
+def test_a_list_is_made_anew_when_a_process_of_ours_has_come_or_gone(
+    lister: Lister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory is missing from the last list, or still in it; a list that fails is not tried the sooner."""
+    ours: list[int] = []
+    monkeypatch.setattr(memory_sight, "descendants", lambda _: [SimpleNamespace(pid=pid) for pid in ours])
+    monkeypatch.setattr(memory_sight, "_of_our_children", lambda: 0)
+    for pids, asked in (([], 1), ([7], 2), ([7], 2), ([8], 3), ([], 4)):
+        ours[:] = pids
+        lister.names()
+        assert lister.asked == asked
+    lister.sight.forget()
+    lister.names()
+    assert lister.asked == 5
+    ours[:] = [9]
+    assert lister.names(ProbeError("hangs")) == ["CUDA0"] and lister.asked == 6
+    ours[:] = [10]
+    lister.sight.forget()
+    assert lister.names(LIST, after=30.0) == ["CUDA0"] and lister.asked == 6
+
+
+def test_what_engines_hold_is_asked_with_the_list(lister: Lister, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown as long as NVML knows none of them; then nothing held is nothing."""
+    cards = ScriptedCard("A GPU", 1000, "GPU-1")
+    lister.sight = MemorySight(str(lister.binary), Nvml(scripted_nvml(cards)))
+    lister.page = "Available devices:\n  CUDA0: A GPU (1000 MiB, 900 MiB free)\n"
+    monkeypatch.setattr(memory_sight, "descendants", lambda _: [SimpleNamespace(pid=7)])
+    monkeypatch.setattr(memory_sight, "_of_our_children", lambda: 0)
+    assert lister.sight.see().held is None
+    for processes, held in (({7: 100, 8: 50}, {"CUDA0": 100 << 20}), ({8: 50}, {})):
+        cards.processes = processes
+        lister.sight.forget()
+        assert lister.sight.see().held == held
 
 
 def test_what_this_process_does_not_know_of_is_used_by_others(lister: Lister, monkeypatch: pytest.MonkeyPatch) -> None:
