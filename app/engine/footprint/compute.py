@@ -8,10 +8,12 @@ b11434's reports for models of several architectures (tests/engine/test_footprin
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
+from app.engine.footprint.attention import copied_cache, has_flash
 from app.engine.footprint.cache import cells, window_cells
 from app.engine.footprint.footprint import HOST
-from app.engine.footprint.load_options import LoadOptions
+from app.engine.footprint.load_options import LoadOptions, ModelPlace
 from app.engine.footprint.model_shape import ModelShape
 from app.engine.footprint.placement import LayerPlaces
 
@@ -20,23 +22,46 @@ _FLOAT, _HALF = 4, 2
 _PIPELINE = 4
 
 
-def compute_by_device(shape: ModelShape, options: LoadOptions, places: LayerPlaces, context: int) -> Counter[str]:
-    """Device -> bytes. Each device with layers has its own buffers, and the host has the inputs."""
+def compute_by_device(
+    shape: ModelShape,
+    options: LoadOptions,
+    place: ModelPlace,
+    places: LayerPlaces,
+    context: int,
+    largest: int = 0,
+) -> Counter[str]:
+    """Device -> bytes. Each device with layers has its own buffers, and the host has the inputs.
+
+    `largest` is the largest tensor of a layer on the host. It is copied to the device that helps with large steps.
+    """
+    options = options if has_flash(shape, options, place, places) else replace(options, flash=False)
     masks, scores = _attention(shape, options, context)
     tokens = min(options.ubatch, context)
-    step = tokens * _FLOAT * (_RESIDUALS * shape.width + _widest(shape, options)) + scores
+    inputs, widest = tokens * _FLOAT * shape.width, tokens * _FLOAT * _widest(shape, options)
+    step = _RESIDUALS * inputs + widest + scores
     outputs = 0 if shape.encoder else _outputs(options, tokens)
-    logits = outputs * shape.vocabulary * _FLOAT + tokens * _FLOAT * _RESIDUALS * shape.width
+    logits = outputs * shape.vocabulary * _FLOAT + _RESIDUALS * inputs
     pipelined = len(places.devices) > 1 and places.whole
+    helper = _helper(options, places)
     sizes: Counter[str] = Counter()
-    for device in (*places.devices, HOST):
-        works = device in places.layers
-        if device == HOST and places.devices and not works:
-            sizes[HOST] += masks + tokens * _FLOAT * shape.width
-            continue
-        most = max(step if works else 0, logits if device == places.output else 0)
+    if places.first is not None:
+        sizes[HOST] += masks + _HOST_INPUTS * inputs
+    if not places.whole and helper is None:
+        sizes[HOST] = max(sizes[HOST], masks + max(step, logits if places.output == HOST else 0))
+    for device in dict.fromkeys((*places.devices, *([helper] if helper else ()))):
+        most = max(step if device in places.devices else 0, logits if device == places.output else 0)
+        copies = copied_cache(shape, options, place, places, context, device)
+        most = max(most, copies + _RESIDUALS * inputs + scores if copies else 0)
+        if device == helper:
+            most = max(most, largest + widest + _RESIDUALS * inputs // 2)
         sizes[device] += masks * (_PIPELINE if pipelined else 1) + most
     return sizes
+
+
+def _helper(options: LoadOptions, places: LayerPlaces) -> str | None:
+    """The device that computes large steps for layers on the host, if any."""
+    needed = options.helps and (HOST in places.layers or not options.cache_on_devices)
+    return places.first if needed and places.first is not None and places.first.startswith(_HELPERS) else None
 
 
 def output_bytes(shape: ModelShape, options: LoadOptions) -> int:
@@ -44,6 +69,10 @@ def output_bytes(shape: ModelShape, options: LoadOptions) -> int:
     return options.slots * (shape.width if shape.encoder else shape.vocabulary) * _FLOAT
 
 
+# Of the host: the inputs, and what it makes of them for the first layer
+_HOST_INPUTS = 4
+# Backends that compute steps of many tokens for layers on the host
+_HELPERS = ("CUDA", "ROCm", "Vulkan", "SYCL")
 # Copies of the residual stream that are alive beside a layer's widest step
 _RESIDUALS = 5
 

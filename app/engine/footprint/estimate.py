@@ -19,7 +19,7 @@ from app.engine.footprint.load_options import LoadOptions, ModelPlace, read_opti
 from app.engine.footprint.model_shape import ModelShape, shape_of
 from app.engine.footprint.placement import place_layers
 from app.engine.footprint.projector import projector_parts
-from app.engine.footprint.weights import weights_by_device
+from app.engine.footprint.weights import largest_on_host, weights_by_device
 from app.models.gguf.filenames import shards
 from app.models.gguf.header_cache import header_of, tensors_in
 from app.models.gguf.tensors import Tensor
@@ -129,11 +129,12 @@ class _Engine:
         options = self.options if whose == "target" else replace(self.options, drafted=0)
         places = place_layers(place, len(shape.layers), self._devices, layers)
         where = places.layers if options.cache_on_devices else (HOST,) * len(shape.layers)
-        weights = weights_by_device(tensors, place, places, repacks=not self._devices)
+        largest = largest_on_host(tensors, place, places)
+        weights = weights_by_device(tensors, place, places, repacks=not self._devices, encoder=shape.encoder)
         return [
             *parts(whose, "weights", weights),
             *parts(whose, "cache", cache_by_device(shape, options, place, where, context)),
-            *parts(whose, "compute", compute_by_device(shape, options, places, context)),
+            *parts(whose, "compute", compute_by_device(shape, options, place, places, context, largest)),
             *parts(whose, "output", {HOST: output_bytes(shape, options)}),
         ]
 

@@ -57,9 +57,13 @@ class LoadOptions:
     batch: int = _BATCH
     ubatch: int = _UBATCH
     flash: bool = True
+    # Whether the engine may turn flash attention off
+    flash_auto: bool = True
     full_windows: bool = False
     cache_on_devices: bool = True
     projector_on_device: bool = True
+    # Whether a device computes large steps for layers on the host
+    helps: bool = True
     fits: bool = True
     # Bytes that --fit leaves free on each device, in order; a single one is for all
     margins: tuple[int, ...] = (_FIT_MARGIN,)
@@ -126,9 +130,11 @@ def read_options(argv: Sequence[str]) -> LoadOptions:
         batch=batch,
         ubatch=min(line.number(_UBATCH, "-ub", "--ubatch-size"), batch),
         flash=_flash(line),
+        flash_auto=(line.text("-fa", "--flash-attn") or "auto") in ("auto", "-1"),
         full_windows=line.has("--swa-full"),
         cache_on_devices=line.switch(True, ("-kvo", "--kv-offload"), ("-nkvo", "--no-kv-offload")),
         projector_on_device=line.switch(True, ("--mmproj-offload",), ("--no-mmproj-offload",)),
+        helps=line.switch(True, ("--op-offload",), ("--no-op-offload",)),
         fits=(line.text("-fit", "--fit") or "on") not in _OFF,
         margins=_margins(line.text("-fitt", "--fit-target")),
         least_context=line.number(4096, "-fitc", "--fit-ctx"),

@@ -39,7 +39,7 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """`heads` and `head_size` are the largest of all layers. `window` is 0 without sliding layers.
+    """`heads` and the sizes of heads are the largest of all layers. `window` is 0 without sliding layers.
 
     `encoder`: no cache and no output layer.
     """
@@ -49,13 +49,22 @@ class ModelShape:
     hidden: int
     experts_hidden: int
     heads: int
-    head_size: int
-    kv_width: int
+    kv_heads: int
+    key_size: int
+    value_size: int
     inner: int
     vocabulary: int
     trained_context: int
     window: int
     encoder: bool = False
+
+    @property
+    def head_size(self) -> int:
+        return max(self.key_size, self.value_size)
+
+    @property
+    def kv_width(self) -> int:
+        return self.kv_heads * self.head_size
 
 
 def shape_of(header: Header, *, mtp: bool = False) -> ModelShape:
@@ -81,8 +90,9 @@ def shape_of(header: Header, *, mtp: bool = False) -> ModelShape:
         experts_hidden=used * (header.number("{arch}.expert_feed_forward_length") or hidden)
         + (header.number("{arch}.expert_shared_feed_forward_length") or 0),
         heads=most,
-        head_size=max(sizes.key, sizes.value),
-        kv_width=max((kv or 0 for kv in kv_heads), default=0) * max(sizes.key, sizes.value),
+        kv_heads=max((kv or 0 for kv in kv_heads), default=0),
+        key_size=sizes.key,
+        value_size=sizes.value,
         inner=_inner(header, width),
         vocabulary=header.vocabulary_size or 0,
         trained_context=header.context_length or 0,

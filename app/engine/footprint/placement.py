@@ -13,11 +13,15 @@ from app.engine.footprint.load_options import ALL_LAYERS, ModelPlace
 
 @dataclass(frozen=True, slots=True)
 class LayerPlaces:
-    """The device of each layer, then of the output; `devices` are those in use."""
+    """The device of each layer, then of the output; `devices` are those in use.
+
+    `first` is the first device that the engine may use, with layers or without.
+    """
 
     layers: tuple[str, ...]
     output: str
     devices: tuple[str, ...]
+    first: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -44,7 +48,8 @@ def place_layers(place: ModelPlace, count: int, devices: Sequence[Device], layer
     for at in range(on_devices):
         position = at / max(on_devices, 1)
         names.append(next((d.name for d, end in zip(in_use, shares, strict=True) if position < end), in_use[-1].name))
-    return LayerPlaces(tuple(names[:count]), names[count], tuple(dict.fromkeys(n for n in names if n != HOST)))
+    used = tuple(dict.fromkeys(name for name in names if name != HOST))
+    return LayerPlaces(tuple(names[:count]), names[count], used, in_use[0].name if in_use else None)
 
 
 def _chosen(place: ModelPlace, devices: Sequence[Device]) -> list[Device]:

@@ -22,9 +22,12 @@ _REPACKED = frozenset({2, 12, 20, 39})
 
 
 def weights_by_device(
-    tensors: Iterable[Tensor], place: ModelPlace, places: LayerPlaces, *, repacks: bool
+    tensors: Iterable[Tensor], place: ModelPlace, places: LayerPlaces, *, repacks: bool, encoder: bool = False
 ) -> Counter[str]:
-    """Device -> bytes. `repacks`: the processor uses its own layouts, so a tied output needs a copy."""
+    """Device -> bytes. `repacks`: the processor uses its own layouts, so a tied output needs a copy.
+
+    An `encoder` has no output.
+    """
     sizes: Counter[str] = Counter()
     embedding, has_output = None, False
     for tensor in tensors:
@@ -33,11 +36,17 @@ def weights_by_device(
         if tensor.name == "token_embd.weight":
             embedding = tensor
         has_output |= tensor.name == "output.weight"
-    if embedding is not None and not has_output:
+    if embedding is not None and not has_output and not encoder:
         # Tied: the output layer reads the same numbers, from its own copy if it is on another device.
         copied = places.output != HOST or (repacks and embedding.kind in _REPACKED)
         sizes[places.output] += embedding.size if copied else 0
     return sizes
+
+
+def largest_on_host(tensors: Iterable[Tensor], place: ModelPlace, places: LayerPlaces) -> int:
+    """Bytes of the largest tensor of a layer that the host keeps."""
+    blocks = (tensor for tensor in tensors if _BLOCK.match(tensor.name))
+    return max((tensor.size for tensor in blocks if _device(tensor.name, place, places) == HOST), default=0)
 
 
 def _device(name: str, place: ModelPlace, places: LayerPlaces) -> str:
