@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test quick soak clients upstream browser cluster check bench llama-server clean
+.PHONY: run test quick soak clients upstream browser cluster gpu check bench llama-server clean
 
 run: .venv/run.stamp
 	@$(BIN)/llama-tandem serve --config demo/tandem.yaml
@@ -33,6 +33,10 @@ browser: .venv/test.stamp
 # Engines on several nodes of a real Ray cluster, which it installs; nodes, agents and the gateway are killed.
 cluster: .venv/test.stamp
 	scripts/run-cluster
+
+# Memory of a real NVIDIA card, with a llama-server that it builds; skipped where there is none.
+gpu: .venv/test.stamp
+	scripts/run-gpu
 
 check: .venv/test.stamp
 	$(BIN)/ruff check

@@ -20,7 +20,10 @@ settings.register_profile("soak", deadline=None, max_examples=max(100, int(10 * 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "patient"))
 
 # Those with the longest tests first, so that no worker has one left when the others are done.
-_ORDER = ("browser", "cluster", "upstream", "soak", "engine", "conformance", "faults", "field", "integration", "unit")
+_ORDER = (
+    *("browser", "cluster", "upstream", "soak", "gpu", "engine", "conformance", "faults", "field", "integration"),
+    "unit",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
