@@ -6,6 +6,7 @@ pool of numbers: gigabytes are written in seconds.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import gguf
@@ -24,8 +25,11 @@ _POOL_BYTES = 64 << 20
 Shapes = dict[str, tuple[int, int]]
 
 
-def write_large(path: Path, *, blocks: int = BLOCKS, width: int = WIDTH, seed: int = 7) -> Path:
-    """`width` is a multiple of the size of a head, 128, by four: four heads share a key."""
+def write_large(path: Path, *, blocks: int = BLOCKS, width: int = WIDTH, seed: int = 7, hollow: bool = False) -> Path:
+    """`width` is a multiple of the size of a head, 128, by four: four heads share a key.
+
+    A `hollow` file has no weights, but their size, and takes no room on most disks.
+    """
     heads = width // HEAD
     matrices = _matrices(blocks, width, heads)
     norms = ["output_norm.weight", *(f"blk.{n}.{part}_norm.weight" for n in range(blocks) for part in ("attn", "ffn"))]
@@ -41,6 +45,12 @@ def write_large(path: Path, *, blocks: int = BLOCKS, width: int = WIDTH, seed: i
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
+    if hollow:
+        writer.close()
+        # Sizes of these widths are multiples of the alignment, 32
+        weights = sum(rows * columns * 34 // 32 for rows, columns in matrices.values())
+        os.truncate(path, -(-path.stat().st_size // 32) * 32 + weights + len(norms) * 4 * width)
+        return path
     for _ in norms:
         writer.write_tensor_data(np.ones(width, np.float32))
     pool = _random(seed, width)
