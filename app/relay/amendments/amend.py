@@ -31,6 +31,7 @@ _CHAT = "/v1/chat/completions"
 _COUNTED = "/v1/chat/completions/input_tokens"
 _COMPLETIONS = "/v1/completions"
 _EMBEDDINGS = "/v1/embeddings"
+_ONLY_CHECKED = ("/completion", "/infill", "/v1/rerank", "/v1/reranking", "/tokenize")
 # Choices of one answer; no engine has as many slots.
 MOST_CHOICES = 1024
 
@@ -231,8 +232,7 @@ AMENDED_WITH: dict[str, dict[str, Trigger]] = {
         "stop": (b'""',),
     },
     _EMBEDDINGS: {"dimensions": _ALWAYS},
-    "/completion": {},
-    "/infill": {},
+    **{path: {} for path in _ONLY_CHECKED},
 }
 _AT: dict[str, Callable[[Draft], None]] = {
     _CHAT: _chat,
@@ -240,6 +240,5 @@ _AT: dict[str, Callable[[Draft], None]] = {
     "/apply-template": _messages,
     _COMPLETIONS: _completion,
     _EMBEDDINGS: _embeddings,
-    # Only checked
-    **dict.fromkeys(("/completion", "/infill"), lambda draft: None),
+    **dict.fromkeys(_ONLY_CHECKED, lambda draft: None),
 }

@@ -236,14 +236,20 @@ _OF_EMBEDDINGS: dict[str, FieldType] = {
     "encoding_format": FieldType(Literal["float", "base64"], _first(_encodings)),
     "embd_normalize": _whole(-1),
 }
+_OF_RANKS: dict[str, FieldType] = {"top_n": _whole(1), "return_text": _FLAG}
+_OF_TOKENS: dict[str, FieldType] = dict.fromkeys(("add_special", "parse_special", "with_pieces"), _FLAG)
 FIELD_TYPES: dict[str, dict[str, FieldType]] = {
     "/v1/embeddings": _OF_EMBEDDINGS,
+    **dict.fromkeys(("/v1/rerank", "/v1/reranking"), _OF_RANKS),
+    "/tokenize": _OF_TOKENS,
     **dict.fromkeys(("/v1/chat/completions", "/v1/chat/completions/input_tokens", "/apply-template"), _OF_CHATS),
     **dict.fromkeys(("/v1/completions", "/completion", "/infill"), _SAMPLING),
 }
 # What a decoder can compare, by field; nulls are right
 DECODED_AS = {
-    name: kind.decoded_as | None if kind.decoded_as else None for name, kind in (_OF_CHATS | _OF_EMBEDDINGS).items()
+    name: kind.decoded_as | None if kind.decoded_as else None
+    for kinds in FIELD_TYPES.values()
+    for name, kind in kinds.items()
 }
 
 

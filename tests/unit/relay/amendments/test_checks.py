@@ -97,3 +97,19 @@ def test_an_empty_grammar_does_not_hide_a_schema() -> None:
 
 def test_a_field_without_a_type_is_right() -> None:
     assert right_as_written(CHAT, "user", b"5") and right_as_written("/slots", "temperature", b'"x"')
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        *((f"/v1/{path}", "top_n", value) for path in ("rerank", "reranking") for value in (-1, 0, "1", 1.5, True)),
+        ("/v1/rerank", "return_text", "yes"),
+        *(("/tokenize", name, value) for name in ("add_special", "parse_special", "with_pieces") for value in ("x", 1)),
+    ],
+)
+def test_other_endpoints_are_checked_as_well(path: str, name: str, value: Any) -> None:
+    """llama-server fails on a negative number of ranks, and ignores a flag that is none."""
+    request = {"query": "x", "documents": ["a", "b"], "content": "x"}
+    assert sent(path, request | {name: True if name != "top_n" else 1}) is not None
+    with pytest.raises(InvalidBodyError, match=f"^'{name}' must be"):
+        sent(path, request | {name: value})
