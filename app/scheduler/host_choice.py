@@ -33,7 +33,7 @@ from app.supervisor.states import EngineState
 # A machine is left out if less than this share of the best one's part of an engine would be on devices
 _AS_GOOD = 0.5
 # Machines that are compared if none has room
-_COMPARED = 16
+_COMPARED = 8
 # The case of machines that cannot help
 _NO_HELP = 7
 # Machines whose free memory is within this share of the most count as equal
@@ -129,8 +129,9 @@ class HostChoice:
             offer for offer in engine.offers if not offer.refusal and offer.host in hosts and hosts[offer.host].live
         ]
         on_devices = [_part_on_devices(offer.needs) for offer in able]
-        best = max(on_devices, default=0.0)
-        return [offer for offer, part in zip(able, on_devices, strict=True) if part >= _AS_GOOD * best]
+        best = max((part for part in on_devices if part is not None), default=0.0)
+        enough = _AS_GOOD * best
+        return [offer for offer, part in zip(able, on_devices, strict=True) if part is None or part >= enough]
 
     def _with_room(self, engine: EngineView, able: Iterable[HostOffer]) -> EngineView | None:  # (1)
         room = self._room
@@ -209,11 +210,14 @@ def _on(engine: EngineView, offer: HostOffer) -> EngineView:
     return replace(engine, node=offer.host, needs=offer.needs, mapped=offer.mapped)
 
 
-def _part_on_devices(needs: Mapping[str, int]) -> float:
-    """The share of an engine's memory that is on devices; 1 if its memory is unknown."""
-    sizes = {name: size for name, size in needs.items() if not is_node_place(name)}
-    everywhere = sum(sizes.values())
-    return 1 - sum(size for name, size in sizes.items() if is_host_memory(name)) / everywhere if everywhere else 1.0
+def _part_on_devices(needs: Mapping[str, int]) -> float | None:
+    """The share of an engine's memory that is on devices; None if its memory is unknown."""
+    everywhere = on_host = 0
+    for name, size in needs.items():
+        if not is_node_place(name):
+            everywhere += size
+            on_host += size if is_host_memory(name) else 0
+    return 1 - on_host / everywhere if everywhere else None
 
 
 def _scarcest(needs: Mapping[str, int]) -> str:

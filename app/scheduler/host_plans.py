@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from app import logs
 from app.engine.launch import LaunchPlan
 from app.errors import HostLostError, InsufficientMemoryError, NoNodeError, TandemError
 from app.models.ref import ModelRef
@@ -17,6 +18,8 @@ from app.supervisor.host import LOCAL, PlacedPlan
 if TYPE_CHECKING:
     from app.cluster.node_plans import NodePlans
     from app.cluster.remote import RemoteHost
+
+log = logs.get_logger("scheduler")
 
 _Results = Mapping[str, PlacedPlan | TandemError]
 
@@ -70,6 +73,8 @@ class HostPlans:
         # What a node said before it missed a beat
         offers += [before[name] for name in self._nodes.in_doubt(ref) if name in before and name not in results]
         self._places.offered(ref.engine_key, offers)
+        told = {offer.host: offer.refusal or "ok" for offer in offers}
+        log.debug("machines asked", alias=ref.engine_key, **told)
         return results
 
     def _named(self, ref: ModelRef) -> set[str]:

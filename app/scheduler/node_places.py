@@ -61,6 +61,10 @@ class EngineHosts:
     chosen: str = ""
 
 
+# Of engines that no machine was asked about
+_NOWHERE = EngineHosts()
+
+
 class NodePlaces:
     """The machines that are there, and each engine's own. Without a cluster there are none."""
 
@@ -85,7 +89,7 @@ class NodePlaces:
         return {node_place(name): number for name, number in most if number is not None}
 
     def of(self, alias: str) -> EngineHosts:
-        return self._engines.get(alias) or EngineHosts()
+        return self._engines.get(alias, _NOWHERE)
 
     def node_of(self, alias: str) -> str:
         """The machine that an engine runs on, or is to start on; empty if there is only this one."""

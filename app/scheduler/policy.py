@@ -64,7 +64,7 @@ _SHOWN = 4
 # Waiting requests with a reported reason
 _TOLD = 16
 # With several machines: engines that find no room before no later ones are looked at
-_STUCK = 16
+_STUCK = 10
 # The first of `HostChoice`'s cases in which engines leave
 _ENGINES_LEAVE = 4
 

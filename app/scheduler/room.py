@@ -109,8 +109,9 @@ class Room:
         return True
 
     def free_of(self, name: str) -> int:
-        """Units of a place in memory that are neither held nor reserved; infinitely many without a budget."""
-        budget = self._budgets.get(name, UNCAPPED << 30)
+        """Units of a place in memory that are neither held nor reserved; none are known without a budget."""
+        if (budget := self._budgets.get(name)) is None:
+            return 0
         return budget - self._held.get(name, 0) - self._promised.get(name, 0)
 
     def short_alone(self, engine: EngineView | StartAt) -> dict[str, int]:

@@ -50,7 +50,7 @@ def test_models_without_nodes_use_all_machines(nodes: Nodes, gateway: Make) -> N
 def test_memory_is_told_and_limited_by_machine(nodes: Nodes, gateway: Make) -> None:
     """Each has its own budget, and its own engines count there. `max_loaded` is not needed then."""
     made = gateway(
-        models={"a": entry(nodes, "box1"), "b": entry(nodes, "box1"), "c": entry(nodes, "box2")}, max_loaded=0
+        models={"a": entry(nodes, "box1"), "b": entry(nodes, "box1"), "c": entry(nodes, "box2")}, max_loaded=None
     )
     for name in ("a", "b", "c"):
         assert made.chat(name).status_code == 200, made.chat(name).text
@@ -61,6 +61,8 @@ def test_memory_is_told_and_limited_by_machine(nodes: Nodes, gateway: Make) -> N
     assert set(there["box1"]["engines"]) == {"a", "b"} and set(there["box2"]["engines"]) == {"c"}
     told = made.command("ps").stdout
     assert "box1" in told and "box2" in told
+    checked = made.command("check").stdout
+    assert checked.count("GiB for engines") == 3 and "ok on box1" in checked, checked
 
 
 def test_a_model_whose_file_is_on_one_machine_starts_there(nodes: Nodes, gateway: Make, tmp_path: Path) -> None:

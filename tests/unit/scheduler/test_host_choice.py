@@ -114,6 +114,15 @@ def test_a_machine_without_the_device_is_for_engines_that_no_other_can_run() -> 
     assert decided(replace(both, offers=(on_host, *both.offers)), away="b") == [Start("n", "a")]
 
 
+def test_a_machine_where_its_memory_is_unknown_is_like_the_others() -> None:
+    """It ran on `a`, and has been measured there; `c` has no figures for it."""
+    known, unknown = HostOffer("a", {"node a": 1, "a/host": 5}), HostOffer("c", {"node c": 1, "c/host": 0})
+    on_device = wants(5, "b").offers[0]
+    ran = EngineView("n", STOPPED, offers=(known, unknown), ran_on=("a",))
+    assert decided(ran) == [Start("n", "a")]
+    assert decided(replace(ran, offers=(known, unknown, on_device))) == [Start("n", "b")]
+
+
 def test_a_load_on_the_device_is_no_reason_to_wait_for_it() -> None:
     """While another machine has room; nor to evict."""
     loading = up("x", "b", 5, STARTING)
