@@ -67,7 +67,7 @@ class HostPlans:
 
     async def ask(self, ref: ModelRef) -> _Results:
         """Asks all machines that the entry names, and records their answers."""
-        results = await self._planned(ref, self._named(ref))
+        results = self._without_failed(ref, await self._planned(ref, self._named(ref)))
         offers = [self._offer(ref, name, result) for name, result in results.items()]
         before = self._places.of(ref.engine_key).offers
         # What a node said before it missed a beat
@@ -76,6 +76,18 @@ class HostPlans:
         told = {offer.host: offer.refusal or "ok" for offer in offers}
         log.debug("machines asked", alias=ref.engine_key, **told)
         return results
+
+    def _without_failed(self, ref: ModelRef, results: _Results) -> _Results:
+        """Machines on which a start has failed for good are left out, as long as another can start it."""
+        failed = self._places.of(ref.engine_key).failed
+        able = {name for name, result in results.items() if isinstance(result, PlacedPlan)}
+        if able <= failed.keys():
+            return results
+        causes = {
+            name: NoNodeError(ref.engine_key, f"its last start on {name} failed: {failed[name]}")
+            for name in able & failed.keys()
+        }
+        return {**results, **causes}
 
     def _named(self, ref: ModelRef) -> set[str]:
         here = (LOCAL,) if may_run_on(LOCAL, ref.local_entry.nodes) else ()

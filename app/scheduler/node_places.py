@@ -53,12 +53,14 @@ class EngineHosts:
     """The machines of one engine. `offers` are by machine, `ran_on` has the last one first.
 
     `node` is the one that it runs on, failed on, or gets room on; `chosen` the one that it is being started on.
+    `failed` has the cause of each machine on which it cannot start, as a start has shown.
     """
 
     offers: Mapping[str, HostOffer] = field(default_factory=dict)
     ran_on: tuple[str, ...] = ()
     node: str = ""
     chosen: str = ""
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 # Of engines that no machine was asked about
@@ -125,6 +127,16 @@ class NodePlaces:
             known.chosen = ""
             known.node = "" if stopped else known.node
             self._renewed.add(alias)
+
+    def failed(self, alias: str, why: str) -> None:
+        """Records that a start would fail again on its machine. Others come first from now on."""
+        if (known := self._engines.get(alias)) is not None and known.node:
+            known.failed[known.node] = why
+
+    def try_again(self, alias: str) -> None:
+        """Forgets these failures."""
+        if (known := self._engines.get(alias)) is not None:
+            known.failed.clear()
 
     def forget(self, alias: str) -> None:
         self._engines.pop(alias, None)

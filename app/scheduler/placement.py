@@ -99,9 +99,12 @@ class Placement:
         use.moved(now)
         self.concern(use)
         if engine.state in _DOWN:
+            if engine.state is EngineState.FATAL and engine.diagnosis is not None:
+                self._nodes.failed(engine.alias, engine.diagnosis.cause)
             self._nodes.ended(engine.alias, stopped=engine.state is EngineState.STOPPED)
         match engine.state:
             case EngineState.READY:
+                self._nodes.try_again(engine.alias)
                 self.misfits.came_up(engine.alias, self._up_beside(engine.alias))
             case EngineState.DRAINING if use.in_flight == 0:
                 engine.drained()
@@ -110,6 +113,11 @@ class Placement:
             case EngineState.BACKOFF | EngineState.FATAL if engine.diagnosis is not None:
                 beside, room = self._up_beside(engine.alias), {} if self.memory is None else self.memory.budgets()
                 self.misfits.failed(engine.alias, engine.diagnosis.code, beside, room, now)
+
+    def forget_failures(self, alias: str) -> None:
+        """The next start of `alias` counts as its first."""
+        self.misfits.forget(alias)
+        self._nodes.try_again(alias)
 
     def forget(self, use: EngineUse) -> None:
         """Removes an alias whose model and engine are gone and that has no waiters."""

@@ -185,7 +185,7 @@ class Verbs:
         """Forgets failed starts and crashes, so the next request starts the engine at once."""
         use = self._scheduler.use(ref)
         self._suspects.forget(use.alias)
-        self._placement.misfits.forget(use.alias)
+        self._placement.forget_failures(use.alias)
         while use.engine.state in _DOWN:
             if use.engine.state is EngineState.FATAL:
                 use.engine.reset()

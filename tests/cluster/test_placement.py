@@ -61,8 +61,13 @@ def test_memory_is_told_and_limited_by_machine(nodes: Nodes, gateway: Make) -> N
     assert set(there["box1"]["engines"]) == {"a", "b"} and set(there["box2"]["engines"]) == {"c"}
     told = made.command("ps").stdout
     assert "box1" in told and "box2" in told
-    checked = made.command("check").stdout
-    assert checked.count("GiB for engines") == 3 and "ok on box1" in checked, checked
+
+    def checked() -> bool:
+        """Agents of another process, which may come late on a busy machine."""
+        told = made.command("check").stdout
+        return told.count("GiB for engines") == 3 and "ok on box1" in told
+
+    eventually(checked, within=150)
 
 
 def test_a_model_whose_file_is_on_one_machine_starts_there(nodes: Nodes, gateway: Make, tmp_path: Path) -> None:

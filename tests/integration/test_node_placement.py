@@ -147,6 +147,31 @@ def test_all_machines_that_an_entry_names_are_asked(model: Path) -> None:
     run(story)
 
 
+def test_a_machine_on_which_it_cannot_start_is_left_out(model: Path) -> None:
+    """While another may be able to; if none is left, all are tried again."""
+
+    async def story() -> None:
+        host, _ = await a_node()
+        world = World(host)
+        ref = ModelRef("m", entry(model))
+        await world.plans.plan(ref)
+        for machine, other in (("box1", "local"), ("local", "box1")):
+            world.places.try_again("m")
+            world.places.starts_on("m", machine)
+            world.places.failed("m", "Its driver is broken.")
+            world.places.ended("m", stopped=False)
+            assert (await world.plans.plan(ref)).host.name == other
+            offers = world.places.of("m").offers
+            assert "Its driver is broken" in offers[machine].refusal and not offers[other].refusal
+        world.places.starts_on("m", "box1")
+        world.places.failed("m", "Its driver is broken.")
+        world.places.ended("m", stopped=False)
+        await world.plans.plan(ref)
+        assert not any(offer.refusal for offer in world.places.of("m").offers.values())
+
+    run(story)
+
+
 def test_a_node_that_is_too_small_says_so(model: Path) -> None:
     """With the node's name, and before what another machine lacks."""
 

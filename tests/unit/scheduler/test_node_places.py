@@ -35,6 +35,17 @@ def test_the_machines_of_an_engine_are_remembered() -> None:
     assert places.of("a").ran_on == ()
 
 
+def test_a_machine_on_which_it_cannot_start_is_remembered() -> None:
+    places = NodePlaces()
+    places.failed("a", "it is unknown")
+    places.starts_on("a", "box1")
+    places.failed("a", "no such flag")
+    places.ended("a", stopped=False)
+    assert places.of("a").failed == {"box1": "no such flag"}
+    places.try_again("a")
+    assert places.of("a").failed == {}
+
+
 def test_the_memory_of_a_machine_is_no_device() -> None:
     assert is_host_memory("host") and is_host_memory("box1/host")
     assert not is_host_memory("box1/CUDA0") and not is_host_memory("node host")
