@@ -179,6 +179,8 @@ class Membership:
             case "refused":
                 self.refused[name] = str(event["why"])
                 log.warning(f"node {name} takes no engines: {event['why']}")
+            case "gone":
+                self.refused.pop(name, None)
             case "suspect" if name in self.hosts:
                 self.hosts[name].suspect = True
             case "well" if name in self.hosts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,13 @@ def differences(versions: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     if versions.get("authentication") != "token":
         return "its Ray accepts programs without a token; start it with `llama-tandem node start`"
     return ""
+
+
+def lost_error(name: str, why: str) -> dict[str, Any]:
+    """HostLostError as JSON."""
+    reason = f"{name}: {why}"
+    return {
+        "kind": "HostLostError",
+        "message": f"The engine's machine is lost: {reason}.",
+        "fields": {"reason": reason},
+    }

@@ -8,6 +8,7 @@ Unix socket are JSON, one per line:
     sidecar: {"id": 7, "result": ...}, or {"id": 7, "error": {...}}; before it {"id": 7, "lines": [...]} for `lines`
     sidecar: {"event": "connected"}, {"event": "failed", "why": ...}
     sidecar: {"event": "joined", "node": "box1", "facts": {...}}, {"event": "refused", "node": "box1", "why": ...}
+    sidecar: {"event": "gone", "node": "box1"}, of one that was refused
     sidecar: {"event": "suspect", "node": "box1"}, {"event": "well", "node": "box1"}
     sidecar: {"event": "lost", "node": "box1", "why": ...}
 
@@ -34,7 +35,8 @@ from app.cluster.actor import AgentActor
 from app.cluster.heartbeat import BEAT_S, LOST_AFTER_S, Heartbeat, NodeHealth
 from app.cluster.link import LINE_LIMIT
 from app.cluster.local_raylet import LocalRaylet, local_raylet
-from app.cluster.nodes import NodeOrders, differences
+from app.cluster.nodes import NodeOrders, differences, lost_error
+from app.cluster.roster import ListedNode, Roster
 from app.cluster.socket_watch import end_with
 from app.engine.parent_death import untie_from_parent
 
@@ -51,6 +53,7 @@ class ClusterNode:
     def __init__(self, name: str, node_id: str, orders: NodeOrders) -> None:
         self.name = name
         self.node_id = node_id
+        self.joined = False
         self._orders = orders
         options = {
             "num_cpus": 0,
@@ -97,8 +100,10 @@ class Sidecar:
         # Of this machine
         self._versions: dict[str, str] = {}
         self._nodes: dict[str, ClusterNode] = {}
-        # By Ray's id: of other versions, or with another's name
-        self._refused: set[str] = set()
+        self._roster = Roster()
+        # Names by Ray's id: of other versions; and with another's name, which they may get later
+        self._refused: dict[str, str] = {}
+        self._rivals: dict[str, str] = {}
         # The loop keeps only weak references to tasks
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -120,7 +125,7 @@ class Sidecar:
     async def _serve(self, request: dict[str, Any]) -> None:
         node = self._nodes.get(request["node"])
         if node is None:
-            self._send({"id": request["id"], "error": _lost(request["node"], "it is not in the cluster")})
+            self._send({"id": request["id"], "error": lost_error(request["node"], "it is not in the cluster")})
             return
         try:
             if request["method"] == "lines":
@@ -132,7 +137,7 @@ class Sidecar:
                 self._send({"id": request["id"]} | await node.call(request["method"], request["arguments"]))
         except RayError as error:
             self._lose(node, _words(error))
-            self._send({"id": request["id"], "error": _lost(node.name, _words(error))})
+            self._send({"id": request["id"], "error": lost_error(node.name, _words(error))})
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 
@@ -140,21 +145,34 @@ class Sidecar:
         own = ray.get_runtime_context().get_node_id()
         while True:
             # It blocks while the head is away
-            for row in await asyncio.to_thread(ray.nodes):
-                if row["Alive"] and row["NodeID"] != own and row["NodeID"] not in self._refused:
-                    self._meet(row["NodeName"], row["NodeID"], row["NodeManagerAddress"])
+            rows = [row for row in await asyncio.to_thread(ray.nodes) if row["Alive"] and row["NodeID"] != own]
+            listed = [ListedNode(row["NodeName"], row["NodeID"], row["NodeManagerAddress"]) for row in rows]
+            self._forget_refused({node.id for node in listed})
+            self._look([node for node in listed if node.id not in self._refused])
             await asyncio.sleep(_LOOK_S)
 
-    def _meet(self, name: str, node_id: str, address: str) -> None:
-        known = self._nodes.get(name)
-        if known is not None and known.node_id == node_id:
-            return
-        if known is not None:
-            self._refuse(name, node_id, f"another node has the name {name}; give each its own (--name)")
-            return
-        orders = NodeOrders(name, address, self._terms["first_port"], self._terms["last_port"], self._terms["lease"])
-        node = self._nodes[name] = ClusterNode(name, node_id, orders)
-        self._do(self._live(node))
+    def _forget_refused(self, alive: set[str]) -> None:
+        for names in (self._refused, self._rivals):
+            for id in names.keys() - alive:
+                self._send({"event": "gone", "node": names.pop(id)})
+
+    def _look(self, listed: list[ListedNode]) -> None:
+        serving = {name: node.node_id for name, node in self._nodes.items()}
+        joined = {name for name, node in self._nodes.items() if node.joined}
+        meet, rivals = self._roster.look(listed, serving, joined, asyncio.get_running_loop().time())
+        for node in meet:
+            if (earlier := self._nodes.get(node.name)) is not None:
+                self._lose(earlier, "it has been started again")
+            terms = self._terms
+            orders = NodeOrders(node.name, node.address, terms["first_port"], terms["last_port"], terms["lease"])
+            self._rivals.pop(node.id, None)
+            met = self._nodes[node.name] = ClusterNode(node.name, node.id, orders)
+            self._do(self._live(met))
+        for node in rivals:
+            if node.id not in self._rivals:
+                self._rivals[node.id] = node.name
+                why = f"another node has the name {node.name}; give each its own (--name)"
+                self._send({"event": "refused", "node": node.name, "why": why})
 
     async def _live(self, node: ClusterNode) -> None:
         """Waits for the agent, then beats until it is lost."""
@@ -167,6 +185,7 @@ class Sidecar:
             if "error" in answer:
                 self._part(node, answer["error"]["message"])
                 return
+            node.joined = True
             self._send({"event": "joined", "node": node.name, "facts": answer["result"]})
             await self._beat(node)
         except TimeoutError:
@@ -200,7 +219,7 @@ class Sidecar:
         self._refuse(node.name, node.node_id, why)
 
     def _refuse(self, name: str, node_id: str, why: str) -> None:
-        self._refused.add(node_id)
+        self._refused[node_id] = name
         self._send({"event": "refused", "node": name, "why": why})
 
     def _lose(self, node: ClusterNode, why: str) -> None:
@@ -210,15 +229,6 @@ class Sidecar:
             self._send({"event": "lost", "node": node.name, "why": why})
             # Blocks while the node is away
             self._do(asyncio.to_thread(node.end))
-
-
-def _lost(name: str, why: str) -> dict[str, Any]:
-    reason = f"{name}: {why}"
-    return {
-        "kind": "HostLostError",
-        "message": f"The engine's machine is lost: {reason}.",
-        "fields": {"reason": reason},
-    }
 
 
 def _words(error: Exception) -> str:
