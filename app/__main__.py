@@ -9,8 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.server.listening import Listeners
-    from app.server.prepared import PreparedGateway
+    from app.config.listen_address import ServeOptions
 
 
 def main() -> None:
@@ -23,30 +22,38 @@ def main() -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if sys.argv[1:] == ["serve", "-"] and not _became_ordered():
         return
-    early = _begun_early(sys.argv[1:2], sys.argv[2:])
-    from app.cli import main as run
+    prepared, words = None, sys.argv[2:]
+    if sys.argv[1:2] == ["serve"]:
+        from app.config.listen_address import serve_options
+
+        if (options := serve_options(words)) is not None:
+            raise SystemExit(_served(options, raises))
+    if sys.argv[1:2] == ["run"]:
+        from app.server.prepared import prepared_for_run
+
+        prepared = prepared_for_run(words)
+    from app.cli.program import main as run
 
     if raises:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run(early)
+        run(prepared)
     finally:
-        if early is not None:
-            early.close()
+        if prepared is not None:
+            prepared.close()
 
 
-def _begun_early(command: list[str], words: list[str]) -> Listeners | PreparedGateway | None:
-    if command == ["serve"]:
-        from app.server.listening import Listeners
+def _served(options: ServeOptions, raises: bool) -> int:
+    """Listens, then imports the gateway, and returns its exit code. `raises`: Ctrl-C is to raise KeyboardInterrupt."""
+    from app.server.listening import Listeners
 
-        listeners = Listeners()
-        listeners.open_early(words)
-        return listeners
-    if command == ["run"]:
-        from app.server.prepared import prepared_for_run
+    listeners = Listeners()
+    listeners.open_early(options)
+    from app.cli.plain_serve import serve_plainly
 
-        return prepared_for_run(words)
-    return None
+    if raises:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return serve_plainly(options, listeners)
 
 
 def _became_ordered() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import completion
+from app.cli.error_lines import print_error
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
     from app.records.database import Database
-
-# Errors of failed writes
-_OF_WRITES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 Config = Annotated[
     Path | None,
@@ -61,39 +58,6 @@ def settings_of(config: Path | None) -> Iterator[Settings]:
         from app.config.settings import load_settings
 
         yield load_settings(config)
-
-
-@contextmanager
-def report_system_errors() -> Iterator[None]:
-    """Prints a system error, such as a full disk, as one line with the path, and exits with 1.
-
-    It flushes stdout here: at the interpreter's end a failure could not be reported any more.
-    """
-    try:
-        try:
-            yield
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except OSError as error:
-        sys.stdout = None
-        if not isinstance(error, BrokenPipeError):
-            place = error.filename or ("stdout" if error.errno in _OF_WRITES else "the system")
-            print_error(OSError(f"{place}: {error.strerror or error}"))
-        raise SystemExit(1) from None
-
-
-def print_error(error: Exception) -> None:
-    """Prints an error on stderr, each line with the program's name."""
-    from app.terminal import paint, visible, wrapped
-
-    name = paint("llama-tandem:", "red", stream=sys.stderr)
-    for line in visible(str(error)).splitlines():
-        # An excerpt of a settings file is indented below its error, and keeps its columns
-        if line.startswith(" "):
-            print(line, file=sys.stderr)
-        else:
-            print(wrapped(f"llama-tandem: {line}", sys.stderr).replace("llama-tandem:", name, 1), file=sys.stderr)
 
 
 def coloured(line: str) -> str:

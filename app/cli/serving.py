@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from app.cli.options import Alias, AsJson, Config, errors_in_words, one_alias, print_json, print_note, settings_of
-
-if TYPE_CHECKING:
-    from app.main import Gateway
 
 commands = typer.Typer()
 
 
 @commands.command()
 def serve(
-    context: typer.Context,
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address to listen on [default: 127.0.0.1].")
     ] = None,
@@ -32,20 +28,9 @@ def serve(
     Each engine starts on the first request for its model.
     """
     with errors_in_words():
-        from app.config.source import SettingsSource
+        from app.cli.plain_serve import serve as run
 
-        source = SettingsSource(config, {"host": host, "port": port, "no_auth": no_auth or None})
-        settings = source.read()
-        from app.server.serve import serve as run
-
-        # Sockets that listen since before the imports, if `main` has opened some
-        run(settings, _announce, source, context.obj)
-
-
-async def _announce(gateway: Gateway, url: str) -> None:
-    from app.cli.greeting import greet
-
-    await greet(gateway, url)
+        run(config, {"host": host, "port": port, "no_auth": no_auth or None})
 
 
 @commands.command()

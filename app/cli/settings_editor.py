@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from app.cli.admin_client import admin_of
+from app.cli.error_lines import print_error
 from app.cli.example import write_example
-from app.cli.options import confirmed, print_error
+from app.cli.options import confirmed
 from app.config.settings import Settings, load_settings, settings_file
 from app.errors import ConfigError, TandemError, UpstreamUnreachableError
 from app.terminal import is_terminal, say

@@ -34,15 +34,41 @@ class ListenAddress(NamedTuple):
     admin_port: int = 0
 
 
-def listen_address(options: Sequence[str]) -> ListenAddress | None:
-    """Returns the addresses that `serve` with these options listens on, or None if that needs the whole settings."""
+class ServeOptions(NamedTuple):
+    """The options of `serve` with plain values."""
+
+    host: str | None = None
+    port: int | None = None
+    config: Path | None = None
+    no_auth: bool = False
+
+
+def serve_options(words: Sequence[str]) -> ServeOptions | None:
+    """Returns the options in a command line, or None if it holds anything else."""
     try:
-        given = _options(options)
-        config = given.pop("config", None)
+        given = _options(words)
+    except ValueError:
+        return None
+    port, config = given.get("port"), given.get("config")
+    if port is not None and not _PORT.fullmatch(port):
+        return None
+    return ServeOptions(
+        given.get("host"),
+        int(port) if port else None,
+        Path(config) if config else None,
+        any(w in _FLAGS for w in words),
+    )
+
+
+def listen_address(options: ServeOptions) -> ListenAddress | None:
+    """Returns the addresses that `serve` with these options listens on, or None if that needs the whole settings."""
+    given = {"host": options.host or "", "port": "" if options.port is None else str(options.port)}
+    try:
         environment = {**read_dotenv(Path(".env")), **os.environ}
         variables = {field: value for field in _FIELDS if (value := environment.get(f"{PREFIX}{field.upper()}"))}
-        file = find_file(Path(config) if config is not None else None, environment)
-        return _address({**(_of_file(file) if file else {}), **variables, **given})
+        file = find_file(options.config, environment)
+        own = {field: value for field, value in given.items() if value}
+        return _address({**(_of_file(file) if file else {}), **variables, **own})
     except (ConfigError, OSError, ValueError, RecursionError):
         return None
 
@@ -53,10 +79,12 @@ def _options(words: Sequence[str]) -> dict[str, str]:
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
-        if name in _WITH_VALUE and (equals or (value := next(rest, ""))):
-            values[name.removeprefix("--")] = value
-        elif word not in _FLAGS:
+        if word in _FLAGS:
+            continue
+        value = value if equals else next(rest, "")
+        if name not in _WITH_VALUE or not value or value.startswith("-"):
             raise ValueError(word)
+        values[name.removeprefix("--")] = value
     return values
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from contextlib import suppress
 
-from app.config.listen_address import listen_address
+from app.config.listen_address import ServeOptions, listen_address
 
 _BACKLOG = 2048
 LOOPBACK = "127.0.0.1"
@@ -23,7 +22,7 @@ class Listeners:
         self._early: dict[tuple[str, int], socket.socket] = {}
         self._taken: list[socket.socket] = []
 
-    def open_early(self, options: Sequence[str]) -> None:
+    def open_early(self, options: ServeOptions) -> None:
         """Listens for `serve` with these options, if their addresses are certain and free."""
         address = listen_address(options)
         if address is None:

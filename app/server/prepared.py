@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from app.config.listen_address import ListenAddress, listen_address
+from app.config.listen_address import ListenAddress, ServeOptions, listen_address
 from app.engine.parent_death import tied_to_parent
 
 # The command line of a process that waits for its order
@@ -73,7 +73,7 @@ def prepared_for_run(words: Sequence[str]) -> PreparedGateway | None:
     """Returns a process for `run` with these words, or None if it would not need one: a gateway listens already."""
     if {"-h", "--help"} & set(words):
         return None
-    address = listen_address(_config_of(words))
+    address = listen_address(ServeOptions(config=_config_of(words)))
     if address is None or (address.port and _listens(address)):
         return None
     return PreparedGateway(keep="--keep" in words)
@@ -101,15 +101,15 @@ def obey(order: Order) -> None:
     os.close(nothing)
 
 
-def _config_of(words: Sequence[str]) -> list[str]:
-    """Returns the option that names the settings file, of a command line with any others."""
-    option: list[str] = []
-    for at, word in enumerate(words):
+def _config_of(words: Sequence[str]) -> Path | None:
+    """Returns the settings file of a command line with any other options."""
+    named = None
+    for word, value in zip(words, [*words[1:], ""], strict=True):
         if word == "--config":
-            option = list(words[at : at + 2])
+            named = value
         elif word.startswith("--config="):
-            option = [word]
-    return option
+            named = word.partition("=")[2]
+    return Path(named) if named else None
 
 
 def _listens(address: ListenAddress) -> bool:

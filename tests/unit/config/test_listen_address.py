@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from app.config.listen_address import ListenAddress, listen_address
+from app.config.listen_address import ListenAddress, ServeOptions, serve_options
+from app.config.listen_address import listen_address as address_of
 from app.config.settings import load_settings
 from app.errors import ConfigError
 
@@ -20,6 +21,11 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("TANDEM_")]:
         monkeypatch.delenv(name)
+
+
+def listen_address(words: list[str]) -> ListenAddress | None:
+    options = serve_options(words)
+    return None if options is None else address_of(options)
 
 
 def _loaded(*options: str) -> ListenAddress:
@@ -112,11 +118,32 @@ def test_nearer_sources_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert listen_address(words) == ListenAddress("127.0.0.3", 9006, 9009)
 
 
+def test_plain_options_are_read_without_the_command() -> None:
+    """The last of several counts."""
+    words = ["--config=a.yaml", "--port", "1", "--no-auth", "--host", "::", "--port=9000"]
+    assert serve_options(words) == ServeOptions("::", 9000, Path("a.yaml"), True)
+    assert serve_options([]) == ServeOptions()
+
+
 @pytest.mark.parametrize(
-    "words", [["--help"], ["-h"], ["--port"], ["--port", ""], ["--prt", "1"], ["x"], ["--port", "http"], ["--port="]]
+    "words",
+    [
+        ["--config="],
+        ["--host", ""],
+        ["--config", "--no-auth"],
+        ["--port=08"],
+        ["--help"],
+        ["-h"],
+        ["--port"],
+        ["--port", ""],
+        ["--prt", "1"],
+        ["x"],
+        ["--port", "http"],
+        ["--port="],
+    ],
 )
 def test_an_unknown_command_line_needs_the_command(words: list[str]) -> None:
-    assert listen_address(words) is None
+    assert serve_options(words) is None
 
 
 _VALUES = st.one_of(
