@@ -106,3 +106,20 @@ def test_ctrl_c_during_the_imports_prints_no_traceback(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=PATIENCE_S)
         assert "Traceback" not in stdout + stderr
+
+
+def test_plain_options_need_no_command_line() -> None:
+    """Its library takes time and memory, which every gateway would have to bear."""
+    code = (
+        "import app.__main__, app.cli.plain_serve, app.server.serve, app.cli.greeting, sys;"
+        "assert 'typer' not in sys.modules; from app.cli import cli, main; assert 'typer' in sys.modules"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_wrong_option_gets_the_help_of_the_command(tmp_path: Path) -> None:
+    """As before any of this; and nothing listens meanwhile."""
+    with serving(tmp_path, "--prot", "1", models=ATTACHED) as process:
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 2 and "No such option: --prot" in stderr and stdout == ""
