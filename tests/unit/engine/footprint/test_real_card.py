@@ -1,4 +1,4 @@
-"""Estimates against what llama-server b11434 reported on one NVIDIA H200 (tests/data/h200, by `make gpu`)."""
+"""Estimates against what llama-server b11434 reported on one NVIDIA H100 (tests/data/h100, by `make gpu`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.paths import DATA
 from tests.support.scripted_nvml import ScriptedCard, scripted_nvml
 
 MIB = 1 << 20
-SEEN = DATA / "h200"
+SEEN = DATA / "h100"
 RECORDS = [json.loads(line) for line in (SEEN / "footprints.jsonl").read_text().splitlines()]
 # What the issue asks of a place, and what holds of models of real size
 AT_LEAST, SHARE, OF_REAL_SIZE = 16 * MIB, 0.1, 0.006
@@ -39,7 +39,7 @@ def card() -> Device:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     written = {name: write(folder / f"{name}.gguf") for name, write in (WRITERS | MORE_WRITERS).items()}
-    written["large"] = write_large(folder / "large.gguf", blocks=37, hollow=True)
+    written["large"] = write_large(folder / "large.gguf", blocks=36, hollow=True)
     written["small"] = write_large(folder / "small.gguf", blocks=4, width=1024, hollow=True)
     return written
 
@@ -67,16 +67,16 @@ def test_the_cards_log_is_read(card: Device) -> None:
     log = (SEEN / "log-lv4.txt").read_text().splitlines()
     held = reported(log, read_options(["llama-server", "-m", "large.gguf"]), [card.name])
     assert held is not None
-    assert {name: one.size // MIB for name, one in held.items()} == {"CUDA0": 11210, "host": 580}
+    assert {name: one.size // MIB for name, one in held.items()} == {"CUDA0": 10925, "host": 580}
     assert held["host"].mapped // MIB == 532
 
 
 def test_its_lack_of_memory_is_diagnosed() -> None:
     found = diagnose(1, (SEEN / "log-out-of-memory.txt").read_text().splitlines())
-    assert found.code == "device_memory" and "303104.00 MiB" in found.cause and "device 0" in found.cause
+    assert found.code == "device_memory" and "294912.00 MiB" in found.cause and "device 0" in found.cause
 
 
 def test_nvml_knows_it_under_another_size(card: Device) -> None:
     """What the driver keeps for itself is in NVML's total alone."""
-    nvml = Nvml(scripted_nvml(ScriptedCard("NVIDIA H200", 143771, "GPU-1", {4054: 11802})))
-    assert nvml.held([4054], [card], {}) == {"CUDA0": 11802 * MIB}
+    nvml = Nvml(scripted_nvml(ScriptedCard("NVIDIA H100 80GB HBM3", 81559, "GPU-1", {4059: 11518})))
+    assert nvml.held([4059], [card], {}) == {"CUDA0": 11518 * MIB}
