@@ -22,14 +22,10 @@ from app.errors import Diagnosis, GgufError, InsufficientMemoryError
 from app.records.footprints import HeldMemory
 from app.supervisor.machine_memory import MachineMemory, MemoryBounds, ThisMachineMemory
 from app.supervisor.memory_sight import SeenMemory
-from app.supervisor.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, ran_out_of
+from app.supervisor.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, learned_size, ran_out_of
 
 log = logs.get_logger("scheduler")
 
-# A start that ran out of memory needs at least so many bytes more than were free.
-_MORE = 1 << 20
-# No estimate is so wrong: if that much more was free by the book, another program had taken the memory.
-_BELIEVED = 3
 # The shortest time between two measurements of running engines, in seconds. Each takes some milliseconds.
 AGAIN_S = 5.0
 
@@ -255,9 +251,8 @@ class MemoryBook:
         for other in beside:
             held.update(self.needs(other))
         for name in ran_out_of(diagnosis, [name for name, size in self.needs(alias).items() if size and name != HOST]):
-            limit = self.budgets().get(name, 0)
-            learned, before = min(limit - held[name] + _MORE, limit), self.needs(alias).get(name, 0)
-            if held[name] and before < learned <= _BELIEVED * before:
+            before = self.needs(alias).get(name, 0)
+            if learned := learned_size(self.budgets().get(name, 0), held[name], before):
                 sizes = self._starved.setdefault(alias, {})
                 sizes[name] = learned, sizes[name][1] if name in sizes else before
                 self._note(alias, {**self.needs(alias), name: learned}, self.mapped(alias))

@@ -23,6 +23,10 @@ from app.errors import Diagnosis
 from app.records.footprints import Footprints, HeldMemory
 from app.supervisor.readiness import fingerprint
 
+# A start that ran out of memory needs at least so many bytes more than were free.
+_MORE = 1 << 20
+# No estimate is so wrong: if that much more was free by the book, another program had taken the memory.
+_BELIEVED = 3
 PROCESS, NVML, OUT_OF_MEMORY = "process", "nvml", "out of memory"
 
 
@@ -84,3 +88,12 @@ def ran_out_of(diagnosis: Diagnosis, devices: list[str]) -> list[str]:
         named = [name for name in devices if re.fullmatch(rf"\D+{number[1]}", name)]
         return named[:1]
     return devices if len(devices) == 1 else []
+
+
+def learned_size(limit: int, held: int, before: int) -> int:
+    """Bytes that a start needs which ran out of memory beside engines that hold `held` of `limit`; 0 if it shows none.
+
+    `before` is what it was thought to need.
+    """
+    learned = min(limit - held + _MORE, limit)
+    return learned if held and before < learned <= _BELIEVED * before else 0

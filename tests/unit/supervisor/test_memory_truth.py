@@ -198,6 +198,19 @@ def test_running_out_alone_teaches_nothing(make: Make, model: Path) -> None:
     assert book.needs("b") == before
 
 
+@pytest.mark.parametrize(("budget", "raised"), [(600, True), (2000, False)])
+def test_a_lack_of_memory_that_no_estimate_explains_teaches_nothing(
+    make: Make, model: Path, budget: int, raised: bool
+) -> None:
+    """With several times its size free by the book, another program had taken it."""
+    book = make(nvml=Nvml(scripted_nvml()), setting={"CUDA0": budget * MIB})
+    for alias in "ab":
+        asyncio.run(book.planned(alias, plan_of(model, alias)))
+    before = book.needs("b")["CUDA0"]
+    book.starved("b", OUT, ["a"])
+    assert (book.needs("b")["CUDA0"] > before) == raised
+
+
 def two_models(tmp_path: Path) -> tuple[LaunchPlan, LaunchPlan]:
     target, draft = write_llama(tmp_path / "t.gguf"), write_llama(tmp_path / "d.gguf")
     less = plan_of(target)
