@@ -44,6 +44,15 @@ _PLACE = {
     "budget": 24_183_479_040,
     "engines": {_ALIAS: 20_400_000_000},
     "free": 3_783_479_040,
+    "node": "local",
+}
+_NODE = {
+    "name": "gpu-2",
+    "state": "ready",
+    "address": "10.0.0.12",
+    "engines": 1,
+    "llama_server": "llama-server 11434",
+    "why": "",
 }
 _FIGURES = {
     "draft-simple": {
@@ -166,6 +175,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("get", "/admin/decisions"): _list(_DECISION),
     ("post", "/admin/models/{alias}/{verb}"): _ENGINE,
     ("get", "/admin/memory"): _list(_PLACE, known=True),
+    ("get", "/admin/nodes"): _list(_NODE, address="10.0.0.11:6379", trouble=""),
     ("get", "/admin/models/{alias}/speculation"): {
         "alias": _ALIAS,
         "requested": "auto",
