@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def obey(order: Order) -> None:
 def _config_of(words: Sequence[str]) -> Path | None:
     """Returns the settings file of a command line with any other options."""
     named = None
-    for word, value in zip(words, [*words[1:], ""], strict=True):
+    for word, value in pairwise([*words, ""]):
         if word == "--config":
             named = value
         elif word.startswith("--config="):

@@ -104,6 +104,14 @@ def test_a_command_that_starts_nothing_prepares_nothing(words: list[str]) -> Non
     assert prepared_for_run(words) is None and not _children()
 
 
+def test_a_command_without_words_is_prepared(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """`llama-tandem run` alone runs the only model."""
+    monkeypatch.setenv("TANDEM_PORT", str(port))
+    prepared = prepared_for_run([])
+    assert prepared is not None and not prepared.keep
+    prepared.close()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_gateway_that_listens_is_used_instead(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
