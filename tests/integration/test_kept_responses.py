@@ -123,6 +123,7 @@ def test_where_nothing_is_kept_that_is_said(make_gateway: Make) -> None:
         ("GET", "/v1/responses/resp_x?stream=true", 400),
         ("GET", "/v1/responses/resp_x", 404),
         ("POST", "/v1/responses/resp_x/cancel", 400),
+        ("POST", "/v1/responses/compact", 400),
         ("GET", "/v1/responses/resp_x/input_items?limit=0", 400),
     ],
 )

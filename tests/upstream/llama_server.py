@@ -24,6 +24,7 @@ _NAMES_IN_THEIR_TESTS = (
     *("test", "gpt-3.5-turbo", "gpt-3.5-turbo-instruct", "gpt-4.1"),
     *("davinci-002", "text-embedding-3-small"),
 )
+_MARKER = "LLAMA_MEDIA_MARKER"
 # The gateway's own, which `import` leaves out
 _OF_THE_GATEWAY = {"--host": "host", "--port": "port", "--api-key": "api_keys"}
 
@@ -58,6 +59,9 @@ def settings(words: list[str], folder: Path) -> dict[str, Any]:
     imported = _imported([word for each in of_engine for word in each if word is not None])
     for entry in imported["models"].values():
         entry["aliases"] = [*entry.get("aliases", ()), *_NAMES_IN_THEIR_TESTS]
+        # Engines get variables of their entry only
+        if _MARKER in os.environ:
+            entry["env"] = {_MARKER: os.environ[_MARKER]}
     port = int(own.pop("port") or 0)
     return (
         imported

@@ -20,7 +20,6 @@ _REFUSED = {
     "fallback_credit_token": "the gateway uses the requested model only",
     "billing_policy": "the gateway does not bill",
     # Of other APIs
-    **dict.fromkeys(("prompt", "input"), "use messages, the field of this API"),
     **dict.fromkeys(("functions", "function_call"), "use tools and tool_choice, the fields of this API"),
     **dict.fromkeys(("logprobs", "top_logprobs"), "answers of this API have no log probabilities"),
 }
@@ -32,7 +31,7 @@ _TRANSLATED = (
     *("service_tier", "speed", "inference_geo"),
 )
 # Fields that are converted here. All others pass to the engine, such as its own sampling
-_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, "n", "stream_options"))
+_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, "n", "stream_options", "input", "prompt"))
 _THINKING = ("enabled", "disabled", "adaptive", "between_tools")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # Templates have three.

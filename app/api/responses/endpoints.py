@@ -55,4 +55,9 @@ def kept_response_routes(keeper: ResponseKeeper) -> APIRouter:
             "Only background responses can be cancelled, and this gateway has none. Close the connection instead."
         )
 
+    @routes.post("/responses/compact", include_in_schema=False)
+    @routes.post("/v1/responses/compact", summary="Always refused: conversations are not compacted")
+    async def compact() -> None:
+        raise InvalidBodyError("The gateway does not compact conversations. Send a shorter input.")
+
     return routes

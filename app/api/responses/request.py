@@ -20,7 +20,6 @@ _REFUSED = {
     "moderation": "the gateway does not moderate",
     "image": "the gateway makes no images",
     "access_programs": "the gateway has no access programs",
-    "prompt": "the gateway stores no prompts; use input",
 }
 _ABOUT_CLIENT = (
     *("metadata", "user", "safety_identifier", "service_tier"),
@@ -33,13 +32,12 @@ _TRANSLATED = (
 )
 # Fields of chat completions -> those of this API
 _NOT_HERE = {
-    "messages": "input",
     "response_format": "text.format",
     "logprobs": "top_logprobs",
     "functions": "tools",
     "function_call": "tool_choice",
 }
-_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, *_NOT_HERE, "n"))
+_READ_HERE = frozenset((*_TRANSLATED, *_ABOUT_CLIENT, *_REFUSED, *_NOT_HERE, "n", "messages", "prompt"))
 THOUGHTS, PROBABILITIES = "reasoning.encrypted_content", "message.output_text.logprobs"
 _INCLUDABLE = (
     *(THOUGHTS, PROBABILITIES, "message.input_image.image_url", "file_search_call.results"),
@@ -114,6 +112,9 @@ def translate(
 def _refuse(fields: Fields) -> None:
     fields.flag("background")
     fields.refuse(_REFUSED)
+    if not isinstance(fields.get("prompt"), str):
+        # A text is the prompt of completions, sent to several endpoints at once
+        fields.refuse({"prompt": "the gateway stores no prompts"})
     for name, right in _NOT_HERE.items():
         fields.refuse({name: f"use {right}, the field of this API"})
     fields.integer("n", 1, 1)

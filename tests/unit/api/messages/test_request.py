@@ -225,8 +225,6 @@ PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
         ({"mcp_servers": [{"url": "http://a"}]}, "mcp_servers"),
         ({"speed": "fast"}, "speed"),
         ({"n": 2}, "n"),
-        ({"prompt": "x"}, "prompt"),
-        ({"input": "x"}, "input"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"function_call": "auto"}, "function_call"),
         ({"logprobs": True}, "logprobs"),

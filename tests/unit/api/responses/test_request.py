@@ -248,8 +248,6 @@ def user(part: Any) -> list[Any]:
         *(({"stream_options": value}, "stream_options") for value in ("x", True, [])),
         ({"stream_options": {"include_obfuscation": "x"}}, "stream_options.include_obfuscation"),
         ({"prompt_cache_retention": 24}, "prompt_cache_retention"),
-        ({"prompt": "x"}, "prompt"),
-        ({"messages": [SAID]}, "messages"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
         ({"functions": [{"name": "f"}]}, "functions"),
