@@ -65,6 +65,7 @@ EXCEPTIONS: dict[str, str] = {
         ("test_models_supports_multimodal_capability", "test_v1_models_supports_multimodal_capability"),
         "`/v1/models` is the gateway's own, without the list `models`; `capabilities` of a row has `vision`.",
     ),
+    "test_vision_embeddings": "`/embeddings` is OpenAI's here, as with `/v1`; the native form is at `/embedding`.",
     "test_anthropic_empty_messages": "A request without messages is a 400, as from Anthropic.",
     **dict.fromkeys(
         ("test_correct_api_key", "test_correct_api_key_anthropic_header"),
