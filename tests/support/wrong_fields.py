@@ -81,6 +81,7 @@ RIGHT: list[tuple[str, Any]] = [
     ("top_k", -1),
     ("seed", -1),
     ("seed", 2**40),
+    ("seed", 2**64 - 1),
     ("temperature", 3),
     ("logprobs", False),
     ("logprobs", 0),

@@ -177,6 +177,11 @@ def _tokens_of_prompt(body: dict[str, Any]) -> Found:
         yield name, "has a number that is no token of this model"
 
 
+def _one_text(body: dict[str, Any]) -> Found:
+    if "prompt" in body and not isinstance(body["prompt"], str):
+        yield "prompt", "must be one text, since this model has a projector (/completion takes media)"
+
+
 def _empty(body: dict[str, Any]) -> Found:
     name = next((name for name in ("input", "content", "prompt") if name in body), None)
     if name is not None:
@@ -282,6 +287,7 @@ _FINDERS: tuple[tuple[re.Pattern[str], Callable[[dict[str, Any]], Found]], ...] 
         _fixed("continue_final_message", "cannot be true beside add_generation_prompt"),
     ),
     (re.compile(r"^[\"']prompt[\"'] "), _prompt),
+    (re.compile(r"^\[json[^]]*\] type must be string, but is (?:array|object)"), _one_text),
     (re.compile(r"^Prompt contains invalid tokens"), _tokens_of_prompt),
     (re.compile(r"^Input content cannot be empty"), _empty),
     (re.compile(r"^Cannot (?:use|specify) (?:both json_schema and|custom)? ?grammar"), _grammar),

@@ -33,7 +33,7 @@ def _whole(least: int, most: int = _LARGEST) -> FieldType:
         right = _is_number(value) and value == value // 1 and least <= value <= most
         return None if right else ("", f"must be a whole number {limits}")
 
-    return FieldType(Annotated[int, msgspec.Meta(ge=least, le=most)], error_in)
+    return FieldType(Annotated[int, msgspec.Meta(ge=least, le=min(most, 2**63 - 1))], error_in)
 
 
 def _number(least: float | None = None, most: float | None = None) -> FieldType:
@@ -197,7 +197,7 @@ _SAMPLING: dict[str, FieldType] = {
     **dict.fromkeys(("n_keep", "n_discard", "n_cache_reuse", "min_keep", "top_k"), _INT),
     **dict.fromkeys(("repeat_last_n", "dry_allowed_length", "dry_penalty_last_n", "sse_ping_interval"), _INT),
     "t_max_predict_ms": _whole(-1, 2**63 - 1),
-    "seed": _whole(-(2**63), 2**63 - 1),
+    "seed": _whole(-(2**63), 2**64 - 1),
     "id_slot": _whole(-1),
     "mirostat": _whole(0, 2),
     "temperature": _number(0),

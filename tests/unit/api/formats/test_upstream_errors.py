@@ -433,6 +433,14 @@ BROKEN_CALL = {"messages": [USER, {"role": "assistant", "content": None, "tool_c
         ),
         (400, "Expected 'messages' to be an array", {"messages": "x"}, "must be a list", "messages", "invalid_value"),
         (400, "Prompt contains invalid tokens", {"prompt": [-1]}, "no token", "prompt", "invalid_value"),
+        (
+            400,
+            "[json.exception.type_error.302] type must be string, but is array",
+            {"prompt": ["a", "b"]},
+            "must be one text",
+            "prompt",
+            "invalid_value",
+        ),
         (400, "Input content cannot be empty", {"input": [[]]}, "empty", "input", "invalid_value"),
         (
             400,
