@@ -50,7 +50,7 @@ class NodeFigures:
 
 def measure(folder: Path) -> NodeFigures | str:
     """Returns why nothing can be measured, if so. Raises RuntimeError if a stream is lost."""
-    packages = ROOT / ".cache" / "ray"
+    packages = Path(os.environ.get("RAY_PACKAGES") or ROOT / ".cache" / "ray")
     if importlib.util.find_spec("ray") is None and not (packages / "ray").is_dir():
         return "Ray is not installed: run `make cluster` first"
     try:

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from app.cluster.node_leftovers import NODE_MARKER
+from tests.support import tiny_models
 from tests.support.gateway import eventually, fake_llama_server, header_only
 
 HEAD_PORT = 6379
@@ -207,6 +208,8 @@ class Machines:
         self.here = Machine(folder, "here", 1, token)
         self.boxes = {name: Machine(folder, name, 11 + number, token) for number, name in enumerate(boxes)}
         self.address = f"{self.head.address}:{HEAD_PORT}"
+        # A whole one, so that its memory is estimated alike on all machines before it is measured on one
+        self._model = tiny_models.write_target(folder / "model.gguf")
         self.head.start_node("--head")
         eventually(lambda: self.head.said("is the head"), within=UP_WITHIN_S)
         for machine in (self.here, *self.boxes.values()):
@@ -221,8 +224,7 @@ class Machines:
 
     def entry(self, *boxes: str, args: tuple[str, ...] = ()) -> dict[str, Any]:
         """A model on the fake engine, for these boxes: each has the file at the same place of its folder."""
-        model = header_only(self.folder / "model.gguf")
-        return {"target": {"path": str(model)}, "args": list(args), "nodes": list(boxes), "parallel": 4}
+        return {"target": {"path": str(self._model)}, "args": list(args), "nodes": list(boxes), "parallel": 4}
 
     @property
     def processes(self) -> list[psutil.Process]:
