@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from base64 import b64decode
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +51,21 @@ _wget.download = _from_the_hub  # type: ignore[attr-defined]
 sys.modules.setdefault("wget", _wget)
 
 
+_PATIENCE_S = 60
+
+
+def _loaded(server: Any) -> None:
+    """Waits for the engine: `/health` of a gateway tells only that it listens, that of a llama-server also waits."""
+    headers = {"Authorization": f"Bearer {server.api_key}"} if server.api_key else None
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        listed = server.make_request("GET", "/v1/models", headers=headers)
+        rows = listed.body.get("data", []) if listed.status_code == 200 else []
+        if not any(row.get("state") == "starting" for row in rows):
+            return
+        time.sleep(0.1)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The presets are loaded to fill a cache that nobody reads."""
@@ -60,3 +76,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     import utils  # type: ignore[import-not-found]
 
     utils.ServerPreset.load_all = staticmethod(lambda: None)
+    if "UPSTREAM_GATEWAY" in os.environ:
+        start = utils.ServerProcess.start
+
+        def start_and_load(server: Any, *given: Any, **options: Any) -> None:
+            start(server, *given, **options)
+            _loaded(server)
+
+        utils.ServerProcess.start = start_and_load
