@@ -35,7 +35,7 @@ LEFT_OUT: dict[str, str] = {
     "test_lora": "Each of its tests reads words that an adapter of the Hub has learnt.",
     "test_kv_keep_only_active": "Reads llama-server's own log, which the gateway keeps in memory.",
 }
-# They take some minutes together. UPSTREAM_TESTS=all adds the others, which take half an hour.
+# They take some minutes together. UPSTREAM_TESTS=all adds the others (README.md).
 QUICK = frozenset(
     (
         *("test_tokenize", "test_infill", "test_basic", "test_embedding", "test_rerank", "test_ctx_shift"),
