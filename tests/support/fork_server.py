@@ -39,6 +39,7 @@ _UNTOUCHED = (
 def preload() -> None:
     """Imports what a gateway and `check` import, soon or late, and builds once what each gateway builds."""
     import anyio._backends._asyncio  # noqa: F401 - starlette's, at the first request
+    import httpcore2  # noqa: F401 - httpx2's, at the first client
     import prometheus_client  # noqa: F401
     import uvloop  # noqa: F401
 
