@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.engine.locate import EngineBinary
-from app.engine.probe import ask
+from app.engine.probe import RunningProbes, ask
 from app.errors import ProbeError
 
 _HEAD, _NONE = "Available devices:", "(none)"
@@ -27,7 +26,7 @@ class Device:
 
 
 def devices(
-    engine: EngineBinary, own: Mapping[str, str] | None = None, running: set[subprocess.Popen[bytes]] | None = None
+    engine: EngineBinary, own: Mapping[str, str] | None = None, running: RunningProbes | None = None
 ) -> tuple[Device, ...]:
     """Empty for a build without device support. Raises ProbeError.
 

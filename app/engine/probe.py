@@ -21,13 +21,34 @@ from app.errors import ProbeError
 PATIENCE_S = 20
 
 
+class RunningProbes:
+    """The processes that threads wait for. After `close` each new one is killed as well: its thread began before."""
+
+    def __init__(self) -> None:
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        self._processes.add(process)
+        if self._closed:
+            kill_group(process)
+
+    def discard(self, process: subprocess.Popen[bytes]) -> None:
+        self._processes.discard(process)
+
+    def close(self) -> None:
+        self._closed = True
+        for process in tuple(self._processes):
+            kill_group(process)
+
+
 class Prober:
     """Dialects by binary. If the cache on disk is missing or damaged, the binary is run again."""
 
     def __init__(self, cache_dir: Path) -> None:
         self._folder = cache_dir / "help"
         self._known: dict[str, Dialect] = {}
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running = RunningProbes()
 
     async def dialect(self, engine: EngineBinary) -> Dialect:
         """Like `dialect_now`, without blocking the event loop."""
@@ -45,8 +66,7 @@ class Prober:
 
     def close(self) -> None:
         """Ends a `--help` that another thread is still running; its caller gets ProbeError."""
-        for process in tuple(self._running):
-            kill_group(process)
+        self._running.close()
 
     def _path(self, identity: str) -> Path:
         return self._folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.txt"
@@ -79,7 +99,7 @@ class Prober:
             raise
 
 
-def help_page(engine: EngineBinary, running: set[subprocess.Popen[bytes]]) -> str:
+def help_page(engine: EngineBinary, running: RunningProbes) -> str:
     """The output of `--help`. Raises ProbeError. `running` contains the process while it runs."""
     return ask(engine, "--help", running)
 
@@ -87,7 +107,7 @@ def help_page(engine: EngineBinary, running: set[subprocess.Popen[bytes]]) -> st
 def ask(
     engine: EngineBinary,
     flag: str,
-    running: set[subprocess.Popen[bytes]] | None = None,
+    running: RunningProbes | None = None,
     own: Mapping[str, str] | None = None,
 ) -> str:
     """The output of a flag that only prints, with an entry's `own` environment; `running` as in `help_page`.
@@ -97,7 +117,7 @@ def ask(
     with tempfile.TemporaryDirectory() as empty:
         env = child_environment(os.environ, own or {}, Path(empty))
         try:
-            done = run_to_its_end([*engine.command, flag], env, set() if running is None else running)
+            done = run_to_its_end([*engine.command, flag], env, running or RunningProbes())
         except subprocess.TimeoutExpired:
             raise ProbeError(f"{engine.origin}: {flag} did not end within {PATIENCE_S} s") from None
         except OSError as error:
@@ -108,7 +128,7 @@ def ask(
 
 
 def run_to_its_end(
-    command: list[str], env: Mapping[str, str], running: set[subprocess.Popen[bytes]], *, patience: float = PATIENCE_S
+    command: list[str], env: Mapping[str, str], running: RunningProbes, *, patience: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs a command; kills its process group after `patience` seconds. Raises OSError or TimeoutExpired."""
     process = subprocess.Popen(

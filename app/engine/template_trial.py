@@ -14,7 +14,7 @@ from pathlib import Path
 from app.engine.diagnose import diagnose
 from app.engine.launch import LaunchPlan
 from app.engine.locate import EngineBinary
-from app.engine.probe import run_to_its_end
+from app.engine.probe import RunningProbes, run_to_its_end
 from app.errors import Diagnosis, LaunchRefusedError
 
 TEMPLATES, _SWITCHES = ("--chat-template", "--chat-template-file"), ("--jinja", "--no-jinja")
@@ -68,7 +68,7 @@ def _tried(
 def trial(engine: EngineBinary, words: Sequence[str], env: Mapping[str, str]) -> Diagnosis | None:
     """Diagnoses a start of these words with a missing model. None if it cannot be run, or does not end."""
     with suppress(OSError, subprocess.TimeoutExpired):
-        done = run_to_its_end([*engine.command, *words, *_NOWHERE], env, set(), patience=_PATIENCE_S)
+        done = run_to_its_end([*engine.command, *words, *_NOWHERE], env, RunningProbes(), patience=_PATIENCE_S)
         return diagnose(done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace").splitlines())
     return None
 

@@ -22,7 +22,7 @@ from app.errors import Diagnosis, GgufError, InsufficientMemoryError
 from app.records.footprints import HeldMemory
 from app.supervisor.machine_memory import MachineMemory, MemoryBounds, ThisMachineMemory
 from app.supervisor.memory_sight import SeenMemory
-from app.supervisor.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, learned_size, ran_out_of
+from app.supervisor.memory_truth import OUT_OF_MEMORY, MemoryTruth, RunningPlan, allocated, learned_size, ran_out_of
 
 log = logs.get_logger("scheduler")
 
@@ -252,7 +252,7 @@ class MemoryBook:
             held.update(self.needs(other))
         for name in ran_out_of(diagnosis, [name for name, size in self.needs(alias).items() if size and name != HOST]):
             before = self.needs(alias).get(name, 0)
-            if learned := learned_size(self.budgets().get(name, 0), held[name], before):
+            if learned := learned_size(self.budgets().get(name, 0), held[name], before, allocated(diagnosis)):
                 sizes = self._starved.setdefault(alias, {})
                 sizes[name] = learned, sizes[name][1] if name in sizes else before
                 self._note(alias, {**self.needs(alias), name: learned}, self.mapped(alias))

@@ -77,7 +77,7 @@ class Misfits:
         return alias in self._short
 
     def room_made(self, alias: str) -> bool:
-        """Whether one of those engines has been unloaded since."""
+        """Whether one of those engines has gone since, whatever ended it."""
         return alias in self._short and self._short[alias].room_made
 
     def drained(self, alias: str, room_for: str) -> None:
@@ -88,7 +88,7 @@ class Misfits:
     def gone(self, alias: str) -> None:
         """Records that the memory of `alias` is free."""
         for shortage in self._short.values():
-            shortage.room_made |= alias in shortage.leaving
+            shortage.room_made |= alias in shortage.leaving or alias in shortage.beside
 
     def forget(self, alias: str) -> None:
         """Forgets the failures of `alias`: its next start counts as its first."""

@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.errors import InsufficientMemoryError, NoNodeError, NoRoomError, TandemError
+from app.engine.footprint.footprint import HOST
+from app.errors import Diagnosis, InsufficientMemoryError, NoNodeError, NoRoomError, TandemError
 from app.scheduler.decisions import WAITS, Decisions
 from app.scheduler.engine_use import EngineUse
 from app.scheduler.eviction import Eviction
@@ -34,6 +35,7 @@ from app.scheduler.snapshot import (
     SchedulerSnapshot,
     Start,
 )
+from app.supervisor.memory_truth import ran_out_of
 from app.supervisor.process import Engine
 from app.supervisor.states import OCCUPYING, EngineState
 
@@ -111,7 +113,8 @@ class Placement:
             case EngineState.STOPPED:
                 self.misfits.gone(engine.alias)
             case EngineState.BACKOFF | EngineState.FATAL if engine.diagnosis is not None:
-                beside, room = self._up_beside(engine.alias), {} if self.memory is None else self.memory.budgets()
+                beside = self._in_its_way(engine.alias, engine.diagnosis)
+                room = {} if self.memory is None else self.memory.budgets()
                 self.misfits.failed(engine.alias, engine.diagnosis.code, beside, room, now)
 
     def forget_failures(self, alias: str) -> None:
@@ -262,6 +265,15 @@ class Placement:
         node, nodes = self._nodes.node_of(alias), self._nodes
         up = (other for other, use in self.uses.items() if other != alias and use.state in OCCUPYING)
         return {other for other in up if nodes.node_of(other) == node}
+
+    def _in_its_way(self, alias: str, diagnosis: Diagnosis) -> set[str]:
+        """The engines beside a failed start: those that hold the memory that it lacked, if that is known."""
+        beside = self._up_beside(alias)
+        if self.memory is None:
+            return beside
+        places = ran_out_of(diagnosis, [name for name in self.memory.needs(alias) if name != HOST])
+        holders = {other for other in beside if any(self.memory.needs(other).get(place) for place in places)}
+        return holders or beside
 
     def _act(self, action: Action) -> None:
         use = self.uses[action.alias]

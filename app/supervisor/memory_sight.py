@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ from app.engine.footprint.footprint import HOST
 from app.engine.locate import EngineBinary, locate
 from app.engine.memory import host_memory, host_used
 from app.engine.nvml import Nvml
-from app.engine.probe import kill_group
+from app.engine.probe import RunningProbes
 from app.engine.process_memory import own_memory
 from app.engine.processes import descendants
 from app.errors import TandemError
@@ -81,7 +80,7 @@ class MemorySight:
         # The processes that held memory when the devices were listed, and what they held then
         self._listed_with: frozenset[int] = frozenset()
         self._held: Mapping[str, int] | None = None
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running = RunningProbes()
 
     def see(self) -> SeenMemory:
         """Blocks for as long as the engine takes to list its devices."""
@@ -95,8 +94,7 @@ class MemorySight:
 
     def close(self) -> None:
         """Ends a list that another thread is waiting for, since it would delay the shutdown."""
-        for process in tuple(self._running):
-            kill_group(process)
+        self._running.close()
 
     def _list(self) -> tuple[Device, ...] | None:
         """None without an engine, or if it has never listed any. After a failure the last list holds."""

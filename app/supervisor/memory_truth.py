@@ -27,6 +27,7 @@ from app.supervisor.readiness import fingerprint
 _MORE = 1 << 20
 # No estimate is so wrong: if that much more was free by the book, another program had taken the memory.
 _BELIEVED = 3
+_MIB = 1 << 20
 PROCESS, NVML, OUT_OF_MEMORY = "process", "nvml", "out of memory"
 
 
@@ -90,10 +91,16 @@ def ran_out_of(diagnosis: Diagnosis, devices: list[str]) -> list[str]:
     return devices if len(devices) == 1 else []
 
 
-def learned_size(limit: int, held: int, before: int) -> int:
+def allocated(diagnosis: Diagnosis) -> int:
+    """Bytes of the allocation that failed; 0 if the diagnosis does not tell."""
+    found = re.search(r"([\d.]+) MiB could not be allocated", diagnosis.cause)
+    return int(float(found[1]) * _MIB) if found else 0
+
+
+def learned_size(limit: int, held: int, before: int, wanted: int) -> int:
     """Bytes that a start needs which ran out of memory beside engines that hold `held` of `limit`; 0 if it shows none.
 
-    `before` is what it was thought to need.
+    `before` is what it was thought to need, `wanted` the one allocation that failed.
     """
     learned = min(limit - held + _MORE, limit)
-    return learned if held and before < learned <= _BELIEVED * before else 0
+    return learned if held and before < learned <= _BELIEVED * max(before, wanted) else 0

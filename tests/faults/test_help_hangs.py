@@ -61,5 +61,15 @@ def test_what_is_given_up_ends_with_all_that_it_has_started(tmp_path: Path, monk
     monkeypatch.setattr(probe, "PATIENCE_S", 1)
     script = hanging(tmp_path, "sleep 300 & echo $$ $! > $pids", "wait")
     with pytest.raises(ProbeError, match="did not end within 1 s"):
-        probe.help_page(EngineBinary((str(script),), (script,), "hangs"), set())
+        probe.help_page(EngineBinary((str(script),), (script,), "hangs"), probe.RunningProbes())
     eventually(lambda: not alive(tmp_path))
+
+
+def test_one_that_begins_after_the_end_is_ended_too(tmp_path: Path) -> None:
+    """Its thread was on the way; without this the gateway would wait for the probe's patience."""
+    script = hanging(tmp_path, "sleep 300 & echo $$ $! > $pids", "wait")
+    running = probe.RunningProbes()
+    running.close()
+    with pytest.raises(ProbeError, match="was ended by SIGKILL"):
+        probe.help_page(EngineBinary((str(script),), (script,), "hangs"), running)
+    assert not started(tmp_path)

@@ -33,7 +33,7 @@ case " $* " in
     [ -z "$GGML_FAKE_GPU_MIB" ] || gpu="CUDA0: A fake GPU ($GGML_FAKE_GPU_MIB MiB, $GGML_FAKE_GPU_MIB MiB free)"
     printf 'Available devices:\\n  %s\\n' "${{gpu:-(none)}}"
     ;;
-*) exec '{python}' -SE '{support}/fake_llama_server.py' "$@" ;;
+*) exec '{python}' -SE -c '{code}' "$0" "$@" ;;
 esac
 """
 
@@ -41,7 +41,8 @@ esac
 def fake_llama_server(folder: Path) -> Path:
     """The fake as an executable that this very Python runs: one process, whatever `python3` on PATH may be."""
     path = folder / "llama-server"
-    path.write_text(_FAKE.format(python=sys.executable, support=SUPPORT))
+    code = f'import sys; del sys.argv[0]; sys.path[0] = "{SUPPORT}"; from fake_engine.main import main; main()'
+    path.write_text(_FAKE.format(python=sys.executable, support=SUPPORT, code=code))
     path.chmod(0o755)
     return path
 

@@ -110,7 +110,7 @@ def test_a_failed_probe_says_why(
     """In words for a person, with the loader's line where there is one."""
     ran(monkeypatch, returncode, stderr)
     with pytest.raises(ProbeError, match=words):
-        probe.help_page(engine, set())
+        probe.help_page(engine, probe.RunningProbes())
 
 
 def test_a_probe_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, engine: EngineBinary) -> None:
@@ -121,7 +121,7 @@ def test_a_probe_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, en
 
     monkeypatch.setattr(probe, "run_to_its_end", hang)
     with pytest.raises(ProbeError, match="20 s"):
-        probe.help_page(engine, set())
+        probe.help_page(engine, probe.RunningProbes())
 
 
 def test_a_binary_that_vanished_is_a_failed_probe(tmp_path: Path, engine: EngineBinary, help_page: HelpPage) -> None:
@@ -137,4 +137,4 @@ def test_a_nameless_signal_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch
     """Most real-time signals have no name in Python."""
     ran(monkeypatch, -40)
     with pytest.raises(ProbeError, match="signal 40"):
-        probe.help_page(engine, set())
+        probe.help_page(engine, probe.RunningProbes())

@@ -33,6 +33,15 @@ def test_others_make_room_unless_it_has_failed_alone(machine: Machine) -> None:
     assert not machine.fails("b")
 
 
+def test_a_neighbour_that_goes_by_itself_makes_room_too(machine: Machine) -> None:
+    """As one that an administrator has unloaded just before the start."""
+    assert machine.fails("b")
+    machine.misfits.gone("c")
+    assert not machine.misfits.room_made("a")
+    machine.misfits.gone("b")
+    assert machine.misfits.room_made("a")
+
+
 def test_the_time_in_which_nobody_moves_doubles_with_each_time_in_vain(machine: Machine) -> None:
     """Tries within it do not make it longer than it is, but for being counted from the last of them."""
     lasts = HOPELESS_S
