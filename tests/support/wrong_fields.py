@@ -71,6 +71,7 @@ OF_CHATS: list[Wrong] = [
     *_each("continue_final_message", "x", 5, []),
     *_each("top_logprobs", -1, "5", 1.5),
     *_each("modalities", ["audio"], ["text", "audio"], "text"),
+    *_each("verbosity", "low", "high", "x", 5),
     *_each("audio", {"voice": "alloy", "format": "wav"}),
     *_each("web_search_options", {}),
 ]

@@ -168,6 +168,13 @@ def _probabilities(value: Any) -> Iterator[Error]:
         yield "", "must be true or false, or a number of tokens"
 
 
+def _verbosities(value: Any) -> Iterator[Error]:
+    if value in ("low", "high"):
+        yield "", "is not supported: put it into the instructions"
+    elif value != "medium":
+        yield "", "must be medium, which is how models here answer"
+
+
 def _encodings(value: Any) -> Iterator[Error]:
     if value not in ("float", "base64"):
         yield "", "must be float or base64"
@@ -229,6 +236,7 @@ _OF_CHATS: dict[str, FieldType] = _SAMPLING | {
     "enable_thinking": FieldType(None, _FLAG.error_in),
     "chat_template_kwargs": FieldType(_TemplateValues, _first(_template_values)),
     "modalities": FieldType(list[Literal["text"]], _first(_modalities)),
+    "verbosity": FieldType(Literal["medium"], _first(_verbosities)),
     "audio": _refused("models here answer in text only"),
     "web_search_options": _refused("the gateway does not search the web; define a tool that does"),
 }
