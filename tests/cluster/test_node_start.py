@@ -99,7 +99,7 @@ def test_the_command_leaves_no_process(machines: Machines, visitor: Machine, fig
         joined = len(visitor.said("is in the cluster"))
         machines.join(visitor)
         eventually(lambda joined=joined: len(visitor.said("is in the cluster")) > joined, within=UP_WITHIN_S)
-        eventually(lambda: len(visitor.processes) > 3)
+        eventually(lambda: visitor.of_kind("raylet"))
         began = time.monotonic()
         code = visitor.stop_node(number)
         eventually(lambda: not visitor.processes)
