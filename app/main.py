@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +64,6 @@ from app.scheduler.misfits import WANT_OF_MEMORY
 from app.scheduler.node_places import NodePlaces, may_run_on
 from app.scheduler.residency import Residency, residency_of
 from app.scheduler.room import UNCAPPED
-from app.scheduler.snapshot import HostView
 from app.supervisor.conversation_files import ConversationFiles
 from app.supervisor.conversations import Conversations
 from app.supervisor.host import LOCAL, LocalHost, PlacedPlan
@@ -78,10 +76,7 @@ from app.supervisor.readiness import StartLimits
 from app.supervisor.states import EngineState
 
 if TYPE_CHECKING:
-    from app.cluster.membership import Membership
-    from app.cluster.node_plans import NodePlans
-    from app.cluster.remote import RemoteHost
-    from app.scheduler.host_plans import HostPlans
+    from app.scheduler.cluster_nodes import ClusterNodes
 
 log = logs.get_logger("gateway")
 
@@ -126,10 +121,7 @@ class Gateway:
             nodes=self._node_places,
         )
         self._host = LocalHost(settings.engine_port)
-        self._cluster: Membership | None = None
-        self._known_hosts: dict[str, RemoteHost] = {}
-        self._node_plans: NodePlans | None = None
-        self._host_plans: HostPlans | None = None
+        self._nodes: ClusterNodes | None = None
         self._conversation_files = ConversationFiles(settings.state_dir, config.resolve() if config else None)
         self._conversations = Conversations(self._conversation_files, settings.conversations, self.metrics)
         self._recorder = Recorder(self._database)
@@ -234,7 +226,7 @@ class Gateway:
                 keeper=self._keeper,
                 settings=lambda: self.settings,
                 closing=lambda: self._leaving,
-                nodes=lambda: None if self._cluster is None else self._cluster.fields(),
+                nodes=lambda: None if self._nodes is None else self._nodes.fields(),
                 began=self._began,
             )
         )
@@ -270,13 +262,13 @@ class Gateway:
         self._keeper.watch()
         self._conversations.watch(self._engine_keys())
         self._opened = True
-        if self._cluster is not None:
-            self._cluster.open()
+        if self._nodes is not None:
+            self._nodes.open()
         for ref in self.local:
             self.scheduler.use(ref)
         if (only := self._only_model()) is not None:
             self.eager = only
-            if self._cluster is None:
+            if self._nodes is None:
                 self.scheduler.start(only, _ONLY_MODEL)
             else:
                 self.scheduler.verbs.load_soon(only, _ONLY_MODEL)
@@ -289,7 +281,7 @@ class Gateway:
         try:
             log.debug("engine found", origin=self.planner.binary().origin)
         except EngineNotFoundError as error:
-            if self._cluster is None:
+            if self._nodes is None:
                 raise
             log.warning(f"engines run on nodes only: {error}")
 
@@ -305,49 +297,23 @@ class Gateway:
 
     def _know(self, cluster: ClusterSettings) -> None:
         """Raises RayNotInstalledError."""
-        from app.cluster.membership import Membership  # Not needed without a cluster
-        from app.cluster.node_plans import NodePlans
-        from app.scheduler.host_plans import HostPlans
+        from app.scheduler.cluster_nodes import ClusterNodes  # Not needed without a cluster
 
         assert self.books is not None
-        self._cluster = Membership(cluster, self._nodes_changed, lambda host: self._client.cut(host.lost_urls))
-        self._node_plans = NodePlans(self._cluster, self._ledger)
-        self._host_plans = HostPlans(self._planned_here, self._node_plans, self._node_places, self.books)
-        self._node_places.be_there([HostView(LOCAL)])
-
-    def _nodes_changed(self) -> None:
-        """Requests that wait for a machine may get one that has joined."""
-        from app.cluster.node_memory import RemoteMemory
-
-        assert self._cluster is not None and self.books is not None
-        hosts = self._cluster.hosts
-        for name in self.books.nodes:
-            if name not in hosts or self._known_hosts.get(name) is not hosts[name]:
-                self.books.lost(name)
-                self._conversations.lost(name)
-        for name, host in hosts.items():
-            if self._known_hosts.get(name) is not host:
-                self.books.joined(name, RemoteMemory(host))
-                files = replace(self._conversation_files, state_dir=Path(host.facts.state_dir))
-                self._conversations.joined(host, files)
-        joined = hosts.keys() - self._known_hosts.keys()
-        self._known_hosts = dict(hosts)
-        views = (HostView(name, live=not host.suspect) for name, host in hosts.items())
-        self._node_places.be_there([HostView(LOCAL), *views])
-        if self._opened and joined:
-            self._learn(self._ask_again())
-        if self._opened:
-            self.scheduler.pump()
-
-    async def _ask_again(self) -> None:
-        """Asks machines that have joined for models with waiting requests."""
-        assert self._host_plans is not None
-        for alias, waiting in list(self.scheduler.waiting.items()):
-            if waiting and not self._node_places.chosen(alias):
-                with suppress(TandemError):
-                    await self._host_plans.ask(self.catalog.resolve(alias))
-        if self._opened:
-            self.scheduler.pump()
+        self._nodes = ClusterNodes(
+            cluster,
+            scheduler=self.scheduler,
+            places=self._node_places,
+            books=self.books,
+            catalog=self.catalog,
+            conversations=self._conversations,
+            conversation_files=self._conversation_files,
+            ledger=self._ledger,
+            here=self._planned_here,
+            cut=self._client.cut,
+            learn=self._learn,
+            opened=lambda: self._opened,
+        )
 
     def _holding(self, machine: str) -> list[str]:
         """The aliases whose engines hold memory of a machine, or are about to."""
@@ -461,7 +427,7 @@ class Gateway:
     def _engine(self, ref: ModelRef) -> Engine:
         async def plan() -> PlacedPlan:
             now = self._current_ref(ref)
-            return await (self._planned_here(now) if self._host_plans is None else self._host_plans.plan(now))
+            return await (self._planned_here(now) if self._nodes is None else self._nodes.plan(now))
 
         self._current_ref(ref)  # A reload may have removed it while the request waited for files
         return Engine(
@@ -550,9 +516,9 @@ class Gateway:
     async def _measurement_key(self, ref: ModelRef) -> str:
         """The key on the machine that its engine runs on. Raises the errors of `Planner.key`, and HostLostError."""
         node = self._node_places.node_of(ref.engine_key)
-        if self._node_plans is None or node in ("", LOCAL):
+        if self._nodes is None or node in ("", LOCAL):
             return await asyncio.to_thread(self.planner.key, ref)
-        return await self._node_plans.key(ref, node)
+        return await self._nodes.measurement_key(ref, node)
 
     def refuse_new(self) -> None:
         """Refuses new leases and pulls. Streams continue, and pulls stop."""
@@ -574,8 +540,8 @@ class Gateway:
         self.planner.close()
         self._sight.close()
         await self.scheduler.close()
-        if self._cluster is not None:
-            await self._cluster.close()
+        if self._nodes is not None:
+            await self._nodes.close()
         await self.pulls.close()
         await asyncio.gather(*self._learning)
         await self._recorder.close()
