@@ -6,7 +6,6 @@ faster. Nothing here sleeps: a day is a list of events.
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 import statistics
@@ -33,6 +32,7 @@ from app.scheduler.snapshot import (
 )
 from app.supervisor.states import EngineState
 from benchmarks.placement_traffic import ANSWER_S, GIB, S, moments
+from benchmarks.timeline import Timeline
 
 SEED, STOP_S = 17, 0.5
 # Bytes per second from a disk and from the page cache, and what a load takes besides
@@ -133,7 +133,7 @@ class SimulatedCluster:
 
     def __init__(self, size: ClusterSize, seed: int, rule: Callable[[SimulatedCluster], float]) -> None:
         chance = random.Random(seed)
-        self.now = 0.0
+        self._time = Timeline()
         self.nodes = {f"n{at}": SimulatedNode(f"n{at}", chance.choice(DEVICES)) for at in range(size.nodes)}
         self.engines = {engine.alias: engine for engine in _engines(size, self.nodes, chance)}
         self.on: dict[str, dict[str, SimulatedEngine]] = {name: {} for name in self.nodes}
@@ -144,25 +144,25 @@ class SimulatedCluster:
         self.chance = random.Random(seed + 1)
         self._rule = rule
         self._traffic = _traffic(size, list(self.engines), chance)
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = self._loads = self._from_cache = 0
+        self._loads = self._from_cache = 0
         self._waits: list[float] = []
         self._spreads: list[float] = []
-        self._looks_at = math.inf
+
+    @property
+    def now(self) -> float:
+        return self._time.now
 
     def run(self, name: str) -> ClusterDay:
         requests = 0
         for at, alias, answer in self._traffic:
             requests += 1
-            self._at(at, lambda alias=alias, answer=answer: self._arrives(alias, answer))  # type: ignore[misc]
+            self._time.at(at, lambda alias=alias, answer=answer: self._arrives(alias, answer))  # type: ignore[misc]
         sampled = 0.0
-        while self._events:
-            self.now, _, happens = heapq.heappop(self._events)
-            happens()
+        for now in self._time.run():
             if self.wanted:
-                self._look()
-            if self.now >= sampled:
-                sampled = self.now + _SAMPLE_S
+                self._time.look_at(self._rule(self))
+            if now >= sampled:
+                sampled = now + _SAMPLE_S
                 self._spreads.append(statistics.pstdev(node.held / node.size for node in self.nodes.values()))
         assert len(self._waits) == requests, "a request waits for ever"
         cuts = statistics.quantiles(self._waits, n=100)
@@ -192,7 +192,7 @@ class SimulatedCluster:
         engine.state, engine.node = EngineState.STARTING, node
         engine.ran_on = (node, *(name for name in engine.ran_on if name != node))[:4]
         seconds = there.loads(engine.alias, engine.size)
-        self._at(self.now + seconds, lambda: self._loaded(engine, seconds))
+        self._time.at(self.now + seconds, lambda: self._loaded(engine, seconds))
         self.changed[engine.alias] = engine
 
     def drain(self, engine: SimulatedEngine) -> None:
@@ -205,21 +205,10 @@ class SimulatedCluster:
             engine.demand = engine.demand.asked(self.now)
             engine.in_flight += 1
             self.nodes[engine.node].answering += answer
-            self._at(self.now + answer, lambda: self._answered(engine))
+            self._time.at(self.now + answer, lambda: self._answered(engine))
         engine.waiting.clear()
         self.wanted.pop(engine.alias, None)
         self.changed[engine.alias] = engine
-
-    def _look(self) -> None:
-        again = self._rule(self)
-        # A hair later, as timers of the gateway are
-        if again < math.inf and again != self._looks_at:
-            self._looks_at = again
-            self._at(again + 0.001, lambda: None)
-
-    def _at(self, moment: float, happens: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._events, (moment, self._count, happens))
 
     def _arrives(self, alias: str, answer: float) -> None:
         engine = self.engines[alias]
@@ -245,7 +234,7 @@ class SimulatedCluster:
         self.changed[engine.alias] = engine
         if engine.in_flight == 0:
             engine.state = EngineState.STOPPING
-            self._at(self.now + STOP_S, lambda: self._stopped(engine))
+            self._time.at(self.now + STOP_S, lambda: self._stopped(engine))
 
     def _stopped(self, engine: SimulatedEngine) -> None:
         self.nodes[engine.node].held -= engine.size

@@ -6,7 +6,6 @@ answers of some seconds. Nothing here sleeps: a day is a list of events.
 
 from __future__ import annotations
 
-import heapq
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from app.scheduler.snapshot import (
 )
 from app.supervisor.states import EngineState
 from benchmarks.placement_traffic import ZIPF, Arrival, ModelSize, Workload
+from benchmarks.timeline import Timeline
 
 DEVICE = "CUDA0"
 SEED = 17
@@ -79,26 +79,25 @@ class SimulatedGateway:
     """Runs `rule` over the traffic; a rule looks at it and calls `start` and `drain`."""
 
     def __init__(self, models: Sequence[ModelSize], budget: int, rule: Callable[[SimulatedGateway], float]) -> None:
-        self.now = 0.0
+        self._time = Timeline()
         self.budget = budget
         self.engines = {model.alias: _Simulated(model) for model in models}
         self.up: dict[str, _Simulated] = {}
         self.wanted: dict[str, _Simulated] = {}
         self.loads = 0
         self._rule = rule
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
         self._waits: list[float] = []
-        self._looks_at = math.inf
+
+    @property
+    def now(self) -> float:
+        return self._time.now
 
     def run(self, name: str, traffic: Sequence[Arrival]) -> DayOfTraffic:
         for arrival in traffic:
-            self._at(arrival.at, lambda arrival=arrival: self._arrives(arrival))  # type: ignore[misc]
-        while self._events:
-            self.now, _, happens = heapq.heappop(self._events)
-            happens()
+            self._time.at(arrival.at, lambda arrival=arrival: self._arrives(arrival))  # type: ignore[misc]
+        for _ in self._time.run():
             if self.wanted:
-                self._look()
+                self._time.look_at(self._rule(self))
         assert len(self._waits) == len(traffic), "somebody waits for ever"
         cuts = statistics.quantiles(self._waits, n=100)
         mean = statistics.fmean(self._waits)
@@ -114,7 +113,7 @@ class SimulatedGateway:
         engine.state = EngineState.STARTING
         self.up[engine.model.alias] = engine
         assert self.held <= self.budget, "over budget"
-        self._at(self.now + engine.model.load_seconds, lambda: self._loaded(engine))
+        self._time.at(self.now + engine.model.load_seconds, lambda: self._loaded(engine))
 
     def drain(self, engine: _Simulated) -> None:
         engine.state = EngineState.DRAINING
@@ -125,20 +124,9 @@ class SimulatedGateway:
             self._waits.append(self.now - arrival.at)
             engine.demand = engine.demand.asked(self.now)
             engine.in_flight += 1
-            self._at(self.now + arrival.answer, lambda: self._answered(engine))
+            self._time.at(self.now + arrival.answer, lambda: self._answered(engine))
         engine.waiting.clear()
         self.wanted.pop(engine.model.alias, None)
-
-    def _look(self) -> None:
-        again = self._rule(self)
-        # A hair later, as timers of the gateway are
-        if again < math.inf and again != self._looks_at:
-            self._looks_at = again
-            self._at(again + 0.001, lambda: None)
-
-    def _at(self, moment: float, happens: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._events, (moment, self._count, happens))
 
     def _arrives(self, arrival: Arrival) -> None:
         engine = self.engines[arrival.alias]
@@ -160,7 +148,7 @@ class SimulatedGateway:
     def _drained(self, engine: _Simulated) -> None:
         if engine.in_flight == 0:
             engine.state = EngineState.STOPPING
-            self._at(self.now + STOP_S, lambda: self._stopped(engine))
+            self._time.at(self.now + STOP_S, lambda: self._stopped(engine))
 
     def _stopped(self, engine: _Simulated) -> None:
         engine.state = _STOPPED
