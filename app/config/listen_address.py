@@ -15,8 +15,8 @@ from typing import NamedTuple
 from app.config.files import PREFIX, find_file, read_dotenv
 from app.errors import ConfigError
 
-# Options of `serve` with a value, and those without
-_WITH_VALUE, _FLAGS = ("--host", "--port", "--config"), ("--no-auth",)
+# Options of `serve` with a value, and the one without
+_WITH_VALUE, _NO_AUTH = ("--host", "--port", "--config"), "--no-auth"
 _FIELDS = ("host", "port", "admin_port")
 # Names would be looked up, which may take long
 _HOST = re.compile(r"[0-9a-fA-F:]*:[0-9a-fA-F:.]*|[0-9.]+|localhost", re.ASCII)
@@ -56,7 +56,7 @@ def serve_options(words: Sequence[str]) -> ServeOptions | None:
         given.get("host"),
         int(port) if port else None,
         Path(config) if config else None,
-        any(w in _FLAGS for w in words),
+        _NO_AUTH in words,
     )
 
 
@@ -79,7 +79,7 @@ def _options(words: Sequence[str]) -> dict[str, str]:
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
-        if word in _FLAGS:
+        if word == _NO_AUTH:
             continue
         value = value if equals else next(rest, "")
         if name not in _WITH_VALUE or not value or value.startswith("-"):
